@@ -1,0 +1,81 @@
+//! SHA-256, the only hash of the format: plain for files, domain-separated for everything of ours.
+//!
+//! A hash that somebody may compare with `sha256sum` is [`sha256`]; every other hash starts with
+//! `pouch/v1/<purpose>\0` ([`tagged`]), so that a value made for one purpose never fits another.
+
+use sha2::{Digest as _, Sha256};
+
+/// 32 bytes of SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// What the manifests carry for a file that was not read as it was announced: 64 zeros, so
+    /// that `sha256sum -c` fails on exactly those files (FORMAT section 3).
+    pub const ZERO: Digest = Digest([0; 32]);
+}
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&crate::base::text::hex(&self.0))
+    }
+}
+
+/// A SHA-256 in the making; bytes go in, in order, through [`Hasher::update`].
+#[derive(Clone, Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// A plain SHA-256 over nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A hash that starts with `pouch/v1/<purpose>\0`.
+    pub fn tagged(purpose: &str) -> Self {
+        let mut hasher = Self::new();
+        hasher.update(b"pouch/v1/");
+        hasher.update(purpose.as_bytes());
+        hasher.update(b"\0");
+        hasher
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes so far.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+/// Plain SHA-256, the same value `sha256sum` prints.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+/// `H(purpose, x)` of FORMAT section 5.
+pub fn tagged(purpose: &str, bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::tagged(purpose);
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plain_hash_is_the_one_sha256sum_prints() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(format!("{:?}", sha256(b"")), empty);
+    }
+
+    #[test]
+    fn a_tag_separates_purposes() {
+        assert_eq!(tagged("a", b"x"), sha256(b"pouch/v1/a\0x"));
+        assert_ne!(tagged("a", b"x"), tagged("b", b"x"));
+    }
+}

@@ -1,0 +1,21 @@
+//! The one address of `serde_json`: values for `--json`, strict lines for the list.
+
+pub use serde_json::{Value, json};
+
+/// A value as one line of JSON, without a newline.
+///
+/// # Panics
+/// Never for the types of this crate: their keys are strings and they hold no floats.
+pub fn line<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("plain data serialises")
+}
+
+/// A value as an indented document.
+pub fn document(value: &Value) -> String {
+    format!("{value:#}")
+}
+
+/// Reads one JSON value; the error says what and where.
+pub fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,16 @@
+//! Floor 0: words of the trade that know nothing of bundles or volumes.
+//!
+//! Everything above may import this floor; this floor imports nothing of ours but itself.
+
+pub mod crypto;
+pub mod digest;
+pub mod entry;
+pub mod fault;
+pub mod json;
+pub mod monitor;
+pub mod os;
+pub mod path;
+pub mod pool;
+pub mod secret;
+pub mod size;
+pub mod text;

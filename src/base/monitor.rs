@@ -1,0 +1,96 @@
+//! How work that takes time speaks to whoever started it: progress, notes, and the wish to stop.
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Looking at the sources.
+    Walking,
+    /// Reading, compressing, sealing, writing; bytes of the tar that are on a drive.
+    Packing,
+    /// Hashing files of volumes.
+    Checking,
+    /// Opening parts and placing files; bytes of part files.
+    Unpacking,
+}
+
+/// Why a note is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NoteKind {
+    /// A file that could not be read; its content is not in the bundle.
+    Unreadable,
+    /// A file that changed while it was packed.
+    Changed,
+    /// A FIFO, socket or device: not packed.
+    Skipped,
+    /// A source given as a link: what it points to is packed.
+    Followed,
+    /// setuid, setgid or sticky bits that were not packed.
+    BitsDropped,
+    /// A name that BagIt validators refuse or misread; it is packed exactly.
+    BagName,
+    /// Something about a volume that does not stop the work.
+    Volume,
+    /// A property that the target could not take, such as an owner's mode or time.
+    Property,
+}
+
+impl NoteKind {
+    /// The word for it in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            NoteKind::Unreadable => "unreadable",
+            NoteKind::Changed => "changed",
+            NoteKind::Skipped => "skipped",
+            NoteKind::Followed => "followed",
+            NoteKind::BitsDropped => "bits-dropped",
+            NoteKind::BagName => "bag-name",
+            NoteKind::Volume => "volume",
+            NoteKind::Property => "property",
+        }
+    }
+}
+
+/// Something worth saying that does not stop the work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Why.
+    pub kind: NoteKind,
+    /// About which file or folder; bytes as they are, not yet fit for a terminal.
+    pub path: Vec<u8>,
+    /// In words, without the path.
+    pub text: String,
+}
+
+impl Note {
+    /// A note about `path`.
+    pub fn new(kind: NoteKind, path: &[u8], text: impl Into<String>) -> Self {
+        Self { kind, path: path.to_vec(), text: text.into() }
+    }
+}
+
+/// The listener. Called from any thread, often: it must be quick.
+pub trait Monitor: Send + Sync {
+    /// A new phase of `total` units starts; 0 where the total is not known yet.
+    fn phase(&self, phase: Phase, total: u64);
+    /// `units` more of the phase are done.
+    fn advance(&self, units: u64);
+    /// `bytes` more are written and synced on the volume with that number.
+    fn on_drive(&self, volume: u16, bytes: u64);
+    /// Something worth saying now.
+    fn note(&self, note: &Note);
+    /// Whether the work should stop at the next safe place.
+    fn cancelled(&self) -> bool;
+}
+
+/// Hears nothing and never stops.
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn phase(&self, _: Phase, _: u64) {}
+    fn advance(&self, _: u64) {}
+    fn on_drive(&self, _: u16, _: u64) {}
+    fn note(&self, _: &Note) {}
+    fn cancelled(&self) -> bool {
+        false
+    }
+}

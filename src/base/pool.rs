@@ -1,0 +1,247 @@
+//! What keeps many threads in bounded memory: buffers that are lent and come back, a queue of
+//! jobs, and one word that stops everybody.
+//!
+//! Only [`Pool::take`] waits for memory. Whoever holds a buffer can always go on, so there is no
+//! circle to wait in as long as no thread takes two buffers of one pool.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// Locks, also after another thread panicked: its panic is passed on by the join anyway.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// At most `limit` things of one kind, made when first needed and used again.
+pub struct Pool<T> {
+    state: Mutex<PoolState<T>>,
+    back: Condvar,
+    make: Box<dyn Fn() -> T + Send + Sync>,
+}
+
+struct PoolState<T> {
+    free: Vec<T>,
+    unmade: usize,
+    closed: bool,
+}
+
+impl<T> Pool<T> {
+    /// A pool that makes up to `limit` things with `make`.
+    pub fn new(limit: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Arc<Self> {
+        let state = PoolState { free: Vec::new(), unmade: limit, closed: false };
+        Arc::new(Self { state: Mutex::new(state), back: Condvar::new(), make: Box::new(make) })
+    }
+
+    /// Waits for a thing; `None` once the pool is closed.
+    pub fn take(self: &Arc<Self>) -> Option<Lease<T>> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(value) = state.free.pop() {
+                return Some(Lease { value: Some(value), pool: self.clone() });
+            }
+            if state.unmade > 0 {
+                state.unmade -= 1;
+                drop(state);
+                return Some(Lease { value: Some((self.make)()), pool: self.clone() });
+            }
+            state = self.back.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    }
+
+    /// Wakes everybody who waits; nothing is lent any more.
+    pub fn close(&self) {
+        lock(&self.state).closed = true;
+        self.back.notify_all();
+    }
+}
+
+/// A thing on loan: it goes back when dropped.
+pub struct Lease<T> {
+    value: Option<T>,
+    pool: Arc<Pool<T>>,
+}
+
+impl<T> Deref for Lease<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("held until dropped")
+    }
+}
+
+impl<T> DerefMut for Lease<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("held until dropped")
+    }
+}
+
+impl<T> Drop for Lease<T> {
+    fn drop(&mut self) {
+        if let Some(value) = self.value.take() {
+            lock(&self.pool.state).free.push(value);
+            self.pool.back.notify_one();
+        }
+    }
+}
+
+/// Jobs for workers, urgent ones first. Not bounded: what bounds it are the pools.
+pub struct Queue<J> {
+    state: Mutex<QueueState<J>>,
+    more: Condvar,
+}
+
+struct QueueState<J> {
+    urgent: VecDeque<J>,
+    normal: VecDeque<J>,
+    closed: bool,
+}
+
+impl<J> Default for Queue<J> {
+    fn default() -> Self {
+        let state = QueueState { urgent: VecDeque::new(), normal: VecDeque::new(), closed: false };
+        Self { state: Mutex::new(state), more: Condvar::new() }
+    }
+}
+
+impl<J> Queue<J> {
+    /// Adds a job at the end.
+    pub fn push(&self, job: J) {
+        lock(&self.state).normal.push_back(job);
+        self.more.notify_one();
+    }
+
+    /// Adds a job that others wait for.
+    pub fn push_urgent(&self, job: J) {
+        lock(&self.state).urgent.push_back(job);
+        self.more.notify_one();
+    }
+
+    /// Waits for a job; `None` once the queue is closed and empty.
+    pub fn pop(&self) -> Option<J> {
+        let mut state = lock(&self.state);
+        loop {
+            let job = state.urgent.pop_front().or_else(|| state.normal.pop_front());
+            if job.is_some() || state.closed {
+                return job;
+            }
+            state = self.more.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+    }
+
+    /// No more jobs come; those that wait are still handed out.
+    pub fn close(&self) {
+        lock(&self.state).closed = true;
+        self.more.notify_all();
+    }
+
+    /// No more jobs come, and those that wait are dropped.
+    pub fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        state.urgent.clear();
+        state.normal.clear();
+        drop(state);
+        self.more.notify_all();
+    }
+}
+
+/// The first failure of many threads.
+pub struct Stop<E> {
+    first: Mutex<Option<E>>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl<E> Stop<E> {
+    /// `wake` closes all that a thread may wait for.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { first: Mutex::new(None), wake: Box::new(wake) }
+    }
+
+    /// Keeps the first failure and wakes everybody.
+    pub fn fail(&self, error: E) {
+        lock(&self.first).get_or_insert(error);
+        (self.wake)();
+    }
+
+    /// Whether somebody failed.
+    pub fn failed(&self) -> bool {
+        lock(&self.first).is_some()
+    }
+
+    /// The first failure, if any.
+    pub fn into_result(self) -> Result<(), E> {
+        match self.first.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Wakes everybody should the holder panic, so that no thread waits for it for ever.
+    pub fn on_panic(&self) -> impl Drop + '_ {
+        struct Guard<'a, E>(&'a Stop<E>);
+        impl<E> Drop for Guard<'_, E> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    (self.0.wake)();
+                }
+            }
+        }
+        Guard(self)
+    }
+}
+
+/// How many threads work at once: all cores.
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lent_comes_back() {
+        let pool = Pool::new(1, Vec::<u8>::new);
+        let mut lease = pool.take().unwrap();
+        lease.push(7);
+        let waiter = {
+            let pool = pool.clone();
+            std::thread::spawn(move || pool.take().map(|lease| lease.clone()))
+        };
+        drop(lease);
+        assert_eq!(waiter.join().unwrap(), Some(vec![7]), "the same buffer, not a new one");
+    }
+
+    #[test]
+    fn a_closed_pool_wakes_who_waits() {
+        let pool = Pool::new(1, || 0u8);
+        let _held = pool.take();
+        let waiter = {
+            let pool = pool.clone();
+            std::thread::spawn(move || pool.take().is_none())
+        };
+        pool.close();
+        assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn urgent_jobs_come_first_and_none_is_lost() {
+        let queue = Queue::default();
+        queue.push(1);
+        queue.push_urgent(2);
+        queue.close();
+        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(2), Some(1), None));
+    }
+
+    #[test]
+    fn the_first_failure_stays() {
+        let stop = Stop::new(|| ());
+        assert!(!stop.failed());
+        stop.fail(1);
+        stop.fail(2);
+        assert_eq!(stop.into_result(), Err(1));
+    }
+}

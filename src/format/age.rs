@@ -1,0 +1,127 @@
+//! An age header (C2SP age v1) as bytes: written here without GREASE, so that all our headers of
+//! one kind have one length, and scanned here before any parser sees a hostile one.
+
+use crate::base::text::base64;
+use crate::format::{FormatError, limits};
+
+const WHAT: &str = "an age header";
+const INTRO: &str = "age-encryption.org/v1\n";
+
+/// One wrapped file key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stanza {
+    /// `X25519`, `scrypt`, ...
+    pub tag: String,
+    /// What follows the tag in the line.
+    pub args: Vec<String>,
+    /// The wrapped key.
+    pub body: Vec<u8>,
+}
+
+/// The header up to and with `---`: what its MAC covers.
+pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
+    let mut out = String::from(INTRO);
+    for stanza in stanzas {
+        out.push_str(&format!("-> {}", stanza.tag));
+        for arg in &stanza.args {
+            out.push(' ');
+            out.push_str(arg);
+        }
+        out.push('\n');
+        let body = base64(&stanza.body);
+        for line in body.as_bytes().chunks(64) {
+            out.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
+            out.push('\n');
+        }
+        // A body ends with a line that is not full, be it empty.
+        if body.len() % 64 == 0 {
+            out.push('\n');
+        }
+    }
+    out.push_str("---");
+    out.into_bytes()
+}
+
+/// Adds the MAC to [`unsigned`].
+pub fn signed(mut unsigned: Vec<u8>, mac: &[u8; 32]) -> Vec<u8> {
+    unsigned.extend_from_slice(format!(" {}\n", base64(mac)).as_bytes());
+    unsigned
+}
+
+/// Length of the header at the start of `bytes`.
+///
+/// # Errors
+/// No age header; one over the limits of size or stanzas; an scrypt work factor over the limit.
+/// All of it before anything is computed or allocated.
+pub fn scan(bytes: &[u8]) -> Result<usize, FormatError> {
+    let bad = |why: &str| FormatError::malformed(WHAT, 0, why);
+    if !bytes.starts_with(INTRO.as_bytes()) {
+        return Err(bad("it does not begin like one"));
+    }
+    let window = &bytes[..bytes.len().min(limits::AGE_HEADER)];
+    let mut at = INTRO.len();
+    let mut stanzas = 0;
+    for line in window[at..].split_inclusive(|b| *b == b'\n') {
+        at += line.len();
+        if line.starts_with(b"--- ") && line.ends_with(b"\n") {
+            return Ok(at);
+        }
+        if line.starts_with(b"-> ") {
+            stanzas += 1;
+            FormatError::limit("the number of stanzas of an age header", stanzas, limits::AGE_STANZAS as u64)?;
+            check_work_factor(line)?;
+        }
+    }
+    FormatError::limit("the length of an age header", bytes.len() as u64, limits::AGE_HEADER as u64)?;
+    Err(bad("it has no end"))
+}
+
+fn check_work_factor(line: &[u8]) -> Result<(), FormatError> {
+    let mut words = line.trim_ascii_end().split(|b| *b == b' ').skip(1);
+    if words.next() != Some(b"scrypt") {
+        return Ok(());
+    }
+    let factor = words.nth(1).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u64>().ok());
+    let factor = factor.ok_or_else(|| FormatError::malformed(WHAT, 0, "its scrypt stanza has no work factor"))?;
+    FormatError::limit("the scrypt work factor", factor, limits::WORK_FACTOR.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stanza() -> Stanza {
+        Stanza { tag: "X25519".into(), args: vec!["A".repeat(43)], body: vec![0; 32] }
+    }
+
+    #[test]
+    fn one_stanza_makes_168_bytes() {
+        let header = signed(unsigned(&[stanza()]), &[0; 32]);
+        assert_eq!(header.len(), 168);
+        assert_eq!(scan(&header), Ok(168));
+        let file = [&header[..], b"payload --- \n"].concat();
+        assert_eq!(scan(&file), Ok(168));
+    }
+
+    #[test]
+    fn bodies_wrap_at_64_letters() {
+        for (len, lines) in [(0, 1), (47, 1), (48, 2), (49, 2)] {
+            let text = unsigned(&[Stanza { body: vec![0; len], ..stanza() }]);
+            assert_eq!(text.iter().filter(|b| **b == b'\n').count(), 2 + lines, "{len}");
+        }
+    }
+
+    #[test]
+    fn hostile_headers_are_stopped_before_they_are_parsed() {
+        let endless = [INTRO.as_bytes(), &[b'x'; 200_000]].concat();
+        assert!(matches!(scan(&endless), Err(FormatError::Limit { .. })));
+        let many = unsigned(&vec![Stanza { body: vec![], ..stanza() }; 65]);
+        assert!(matches!(scan(&signed(many, &[0; 32])), Err(FormatError::Limit { .. })));
+        for (factor, good) in [("18", true), ("22", true), ("23", false), ("30", false), ("-1", false), ("", false)] {
+            let stanza = Stanza { tag: "scrypt".into(), args: vec!["c2FsdA".into(), factor.into()], body: vec![] };
+            assert_eq!(scan(&signed(unsigned(&[stanza]), &[0; 32])).is_ok(), good, "{factor}");
+        }
+        assert!(scan(b"age-encryption.org/v1\n-> X25519 abc\n").is_err());
+        assert!(scan(b"something else").is_err());
+    }
+}

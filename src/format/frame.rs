@@ -1,0 +1,92 @@
+//! zstd frames as bytes (RFC 8878): stored ones, written without a compressor, and how a
+//! compressed one is cut at a flush. Both are ordinary frames to any zstd.
+
+/// Most bytes of a block, and of a stored frame's window.
+const BLOCK: usize = 128 * 1024;
+/// Magic, a descriptor without flags, a window of 128 KiB.
+const STORED_HEADER: [u8; 6] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x38];
+/// A last, empty, raw block: closes a frame that was cut behind a flush.
+pub const CLOSE: [u8; 3] = [0x01, 0x00, 0x00];
+
+/// A place where a frame can be cut: after `raw` bytes of input and `packed` bytes of frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Input bytes before the cut.
+    pub raw: usize,
+    /// Frame bytes before the cut.
+    pub packed: usize,
+}
+
+/// A stretch of tar made ready for a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packed {
+    /// Does not compress: to be stored from the raw bytes, cut anywhere.
+    Stored,
+    /// One whole frame, and where it can be cut.
+    Frame {
+        /// The frame.
+        bytes: Vec<u8>,
+        /// Ascending, all before the end.
+        cuts: Vec<Cut>,
+    },
+}
+
+impl Packed {
+    /// Bytes it takes in a part, for `raw` bytes of input.
+    pub fn len(&self, raw: usize) -> usize {
+        match self {
+            Packed::Stored => stored_len(raw),
+            Packed::Frame { bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+/// Length of a stored frame for `raw` bytes.
+pub fn stored_len(raw: usize) -> usize {
+    STORED_HEADER.len() + raw + 3 * raw.div_ceil(BLOCK).max(1)
+}
+
+/// The most raw bytes whose stored frame fits into `room`.
+pub fn stored_capacity(room: usize) -> usize {
+    let room = room.saturating_sub(STORED_HEADER.len());
+    let whole = room / (BLOCK + 3);
+    whole * BLOCK + (room % (BLOCK + 3)).saturating_sub(3)
+}
+
+/// Hands out a stored frame of `raw` piece by piece.
+pub fn store(raw: &[u8], mut out: impl FnMut(&[u8])) {
+    out(&STORED_HEADER);
+    if raw.is_empty() {
+        out(&CLOSE);
+    }
+    let blocks = raw.len().div_ceil(BLOCK);
+    for (at, block) in raw.chunks(BLOCK).enumerate() {
+        // Three bytes, little-endian: last block, type 0 (raw), size.
+        let header = ((block.len() as u32) << 3) | u32::from(at + 1 == blocks);
+        out(&header.to_le_bytes()[..3]);
+        out(block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_known_before() {
+        for len in [0, 1, 511, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK, 3 * BLOCK + 7] {
+            let mut frame = Vec::new();
+            store(&vec![7; len], |bytes| frame.extend_from_slice(bytes));
+            assert_eq!(frame.len(), stored_len(len));
+        }
+    }
+
+    #[test]
+    fn the_capacity_is_the_most_that_fits() {
+        for room in (0..20).chain(BLOCK - 5..BLOCK + 25).chain([1_000_000]) {
+            let capacity = stored_capacity(room);
+            assert!(capacity == 0 || stored_len(capacity) <= room, "{room}");
+            assert!(stored_len(capacity + 1) > room, "{room}");
+        }
+    }
+}

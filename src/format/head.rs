@@ -1,0 +1,471 @@
+//! The head: what the bundle is and where each part lies (FORMAT section 7).
+//!
+//! Plain lines in one order. The statement's exact bytes are what a signature covers; it holds
+//! the hashes of the parts table and of the list, so that one signature covers all.
+
+use crate::base::digest::{Digest, tagged};
+use crate::base::text::{base64, hex, spoken, unbase64, unhex};
+use crate::format::part::{BLOCK, Class, HEADER, file_name};
+use crate::format::{FormatError, limits, number, version};
+
+const WHAT: &str = "the head";
+
+/// What a bundle is. Fields of later features are `None` where they are not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The bundle's random name.
+    pub bundle: [u8; 16],
+    /// Commits to the bundle identity.
+    pub kcommit: Digest,
+    /// `open`; `quiet` is reserved.
+    pub profile: String,
+    /// Data shards of a stripe (parity).
+    pub k: Option<u16>,
+    /// Parity shards of a stripe.
+    pub m: Option<u16>,
+    /// Shards of a stripe on one volume, at most.
+    pub c: Option<u16>,
+    /// Volumes that open the bundle (threshold).
+    pub t: Option<u16>,
+    /// Volumes of the bundle.
+    pub n: u16,
+    /// Size of all parts.
+    pub class: Class,
+    /// Parts, of data and parity.
+    pub parts: u32,
+    /// Bytes of the tar.
+    pub tar: u64,
+    /// `H("parts", ...)` over the lines of the parts table.
+    pub parts_hash: Digest,
+    /// `H("list", ...)` over the text of the list.
+    pub list_hash: Digest,
+    /// When it was packed, if the sender wanted that said.
+    pub date: Option<String>,
+    /// For whom, in the sender's words.
+    pub audience: Option<String>,
+    /// Number in a series.
+    pub seq: Option<u64>,
+    /// Where a receipt goes.
+    pub reply: Option<String>,
+}
+
+/// Data or parity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartKind {
+    /// A stretch of the tar.
+    Data {
+        /// Where it starts, in bytes.
+        offset: u64,
+        /// Its length, in bytes.
+        length: u64,
+    },
+    /// Parity of its stripe. Reserved: read, not yet used.
+    Parity,
+}
+
+/// A line of the parts table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// From 1, without gaps; data parts first.
+    pub number: u32,
+    /// What it carries.
+    pub kind: PartKind,
+    /// Stripe and position in it, where there is parity.
+    pub stripe: Option<(u32, u16)>,
+    /// The volume it was written to, from 1.
+    pub volume: u16,
+    /// Of the part's file.
+    pub sha256: Digest,
+    /// The file's age header and nonce.
+    pub header: Box<[u8; HEADER]>,
+}
+
+/// A line about who vouches for the statement: kind and value. Reserved: shown, never believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// `sshsig`, `pair`, or one that is not known yet.
+    pub kind: String,
+    /// Base64.
+    pub value: String,
+}
+
+/// Statement, signatures and parts table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// What the bundle is.
+    pub statement: Statement,
+    /// Who vouches for it.
+    pub auth: Vec<Auth>,
+    /// All parts in order.
+    pub parts: Vec<Part>,
+}
+
+impl Head {
+    /// The head's text.
+    pub fn encode(&self) -> String {
+        let mut out = String::from("pouch-head 1\n");
+        let statement = self.statement.encode();
+        out.push_str(&format!("STATEMENT {}\n{statement}AUTH {}\n", statement.lines().count(), self.auth.len()));
+        for auth in &self.auth {
+            out.push_str(&format!("{} {}\n", auth.kind, auth.value));
+        }
+        out.push_str(&format!("PARTS {}\n{}", self.parts.len(), parts_text(&self.parts)));
+        out.push_str(&format!("SUMS {}\n", self.parts.len()));
+        for part in &self.parts {
+            out.push_str(&format!("{}  {}\n", hex(&part.sha256.0), part.file_name()));
+        }
+        out.push_str("END\n");
+        out
+    }
+
+    /// The head in a decrypted text.
+    ///
+    /// # Errors
+    /// Anything not canonical; a table whose hash is not the statement's; parts that do not
+    /// cover the tar from end to end.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        FormatError::limit("the size of the head", text.len() as u64, limits::HEAD)?;
+        let text = std::str::from_utf8(text).map_err(|_| FormatError::malformed(WHAT, 0, "it is not UTF-8"))?;
+        let mut lines = Lines { lines: text.lines(), at: 0 };
+        version(WHAT, lines.field("pouch-head ")?)?;
+        lines.field("STATEMENT ")?;
+        let statement = Statement::parse(&mut lines)?;
+        let mut auth = Vec::new();
+        for _ in 0..lines.count("AUTH ", 64)? {
+            let (kind, value) =
+                lines.next()?.split_once(' ').ok_or_else(|| lines.bad("a signature has kind and value"))?;
+            auth.push(Auth { kind: kind.into(), value: value.into() });
+        }
+        let mut parts = Vec::new();
+        for _ in 0..lines.count("PARTS ", limits::PARTS)? {
+            let part = Part::parse(lines.next()?).ok_or_else(|| lines.bad("it is no line of the parts table"))?;
+            parts.push(part);
+        }
+        let head = Head { statement, auth, parts };
+        // The rest (SUMS, END) follows from what has been read.
+        if head.encode() != text {
+            return Err(FormatError::malformed(WHAT, 0, "it is not written canonically"));
+        }
+        head.check().map_err(|why| FormatError::malformed(WHAT, 0, why))?;
+        Ok(head)
+    }
+
+    /// Data parts in the order of the tar.
+    pub fn data_parts(&self) -> impl Iterator<Item = (&Part, u64, u64)> {
+        self.parts.iter().filter_map(|part| match part.kind {
+            PartKind::Data { offset, length } => Some((part, offset, length)),
+            PartKind::Parity => None,
+        })
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let statement = &self.statement;
+        if statement.parts as usize != self.parts.len() || statement.parts_hash != parts_hash(&self.parts) {
+            return Err("its parts table is not the one the statement names".into());
+        }
+        let mut end = 0;
+        let mut parity = false;
+        for (at, part) in self.parts.iter().enumerate() {
+            let numbered = part.number as usize == at + 1 && (1..=statement.n).contains(&part.volume);
+            let striped = part.stripe.is_some() == statement.k.is_some();
+            let fits = match part.kind {
+                PartKind::Parity => statement.k.is_some(),
+                PartKind::Data { offset, length } => !parity && offset == end && offset % BLOCK == 0 && length > 0,
+            };
+            if !numbered || !striped || !fits {
+                return Err(format!("part {} does not follow the one before", part.number));
+            }
+            match part.kind {
+                PartKind::Parity => parity = true,
+                PartKind::Data { length, .. } => {
+                    end = end.checked_add(length).ok_or("its lengths are beyond all numbers")?
+                }
+            }
+        }
+        if end != statement.tar {
+            return Err(format!("its parts hold {end} bytes of a tar of {}", statement.tar));
+        }
+        Ok(())
+    }
+}
+
+/// `H("parts", ...)` over the lines of the parts table.
+pub fn parts_hash(parts: &[Part]) -> Digest {
+    tagged("parts", parts_text(parts).as_bytes())
+}
+
+fn parts_text(parts: &[Part]) -> String {
+    parts.iter().map(Part::encode).collect()
+}
+
+impl Statement {
+    /// The exact bytes a signature covers.
+    pub fn encode(&self) -> String {
+        fn opt<T: ToString>(value: &Option<T>) -> String {
+            value.as_ref().map_or("-".to_string(), T::to_string)
+        }
+        [
+            ("format", "1".to_string()),
+            ("bundle", hex(&self.bundle)),
+            ("kcommit", hex(&self.kcommit.0)),
+            ("profile", self.profile.clone()),
+            ("k", opt(&self.k)),
+            ("m", opt(&self.m)),
+            ("c", opt(&self.c)),
+            ("t", opt(&self.t)),
+            ("n", self.n.to_string()),
+            ("class", self.class.mib().to_string()),
+            ("parts", self.parts.to_string()),
+            ("tar", self.tar.to_string()),
+            ("parts-hash", hex(&self.parts_hash.0)),
+            ("list-hash", hex(&self.list_hash.0)),
+            ("date", opt(&self.date)),
+            ("audience", opt(&self.audience)),
+            ("seq", opt(&self.seq)),
+            ("reply", opt(&self.reply)),
+        ]
+        .iter()
+        .map(|(key, value)| format!("{key} {value}\n"))
+        .collect()
+    }
+
+    /// For reading over a phone: 26 letters of base32 of `H("fingerprint", statement)`.
+    pub fn fingerprint(&self) -> String {
+        spoken(&tagged("fingerprint", self.encode().as_bytes()).0, 26, 5)
+    }
+
+    fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
+        version(WHAT, lines.field("format ")?)?;
+        let digest = |lines: &mut Lines, key| {
+            let text = lines.field(key)?;
+            unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no hash"))
+        };
+        Ok(Statement {
+            bundle: unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no 16 bytes of hex"))?,
+            kcommit: digest(lines, "kcommit ")?,
+            profile: lines.one_of("profile ", &["open", "quiet"])?,
+            k: lines.optional_number("k ")?,
+            m: lines.optional_number("m ")?,
+            c: lines.optional_number("c ")?,
+            t: lines.optional_number("t ")?,
+            n: lines.number("n ", limits::VOLUMES.into())?,
+            class: Class::from_mib(lines.number("class ", 256)?).ok_or_else(|| lines.bad("there is no such class"))?,
+            parts: lines.number("parts ", limits::PARTS.into())?,
+            tar: lines.number("tar ", i64::MAX as u64)?,
+            parts_hash: digest(lines, "parts-hash ")?,
+            list_hash: digest(lines, "list-hash ")?,
+            date: lines.optional("date ")?.map(String::from),
+            audience: lines.optional("audience ")?.map(String::from),
+            seq: lines.optional_number("seq ")?,
+            reply: lines.optional("reply ")?.map(String::from),
+        })
+    }
+}
+
+impl Part {
+    /// The name of the part's file on its volume.
+    pub fn file_name(&self) -> String {
+        match self.kind {
+            PartKind::Data { .. } => file_name(self.number),
+            PartKind::Parity => format!("{:06}.par", self.number),
+        }
+    }
+
+    fn encode(&self) -> String {
+        let (letter, offset, length) = match self.kind {
+            PartKind::Data { offset, length } => ('d', offset.to_string(), length.to_string()),
+            PartKind::Parity => ('p', "-".into(), "-".into()),
+        };
+        let (stripe, position) = match self.stripe {
+            Some((stripe, position)) => (stripe.to_string(), position.to_string()),
+            None => ("-".into(), "-".into()),
+        };
+        let (sum, header) = (hex(&self.sha256.0), base64(&self.header[..]));
+        format!("{} {letter} {stripe} {position} {} {offset} {length} {sum} {header}\n", self.number, self.volume)
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [part, kind, stripe, position, volume, offset, length, sum, header] = fields[..] else {
+            return None;
+        };
+        let kind = match (kind, offset, length) {
+            ("p", "-", "-") => PartKind::Parity,
+            ("d", offset, length) => PartKind::Data { offset: number(offset)?, length: number(length)? },
+            _ => return None,
+        };
+        let stripe = match (stripe, position) {
+            ("-", "-") => None,
+            (stripe, position) => Some((number(stripe)?, number(position)?)),
+        };
+        let header: [u8; HEADER] = unbase64(header)?.try_into().ok()?;
+        Some(Part {
+            number: number(part)?,
+            kind,
+            stripe,
+            volume: number(volume)?,
+            sha256: Digest(unhex(sum)?),
+            header: Box::new(header),
+        })
+    }
+}
+
+struct Lines<'a> {
+    lines: std::str::Lines<'a>,
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    fn next(&mut self) -> Result<&'a str, FormatError> {
+        self.at += 1;
+        self.lines.next().ok_or_else(|| self.bad("it ends too early"))
+    }
+
+    fn field(&mut self, key: &str) -> Result<&'a str, FormatError> {
+        self.next()?.strip_prefix(key).ok_or_else(|| self.bad(&format!("\"{key}...\" is expected")))
+    }
+
+    fn number<T: TryFrom<u64>>(&mut self, key: &str, limit: u64) -> Result<T, FormatError> {
+        let value: u64 = number(self.field(key)?).ok_or_else(|| self.bad("it is no number"))?;
+        FormatError::limit("a number in the head", value, limit)?;
+        T::try_from(value).map_err(|_| self.bad("the number is too large"))
+    }
+
+    /// The count of a section's lines.
+    fn count(&mut self, key: &str, limit: u32) -> Result<u32, FormatError> {
+        self.number(key, limit.into())
+    }
+
+    fn optional(&mut self, key: &str) -> Result<Option<&'a str>, FormatError> {
+        Ok(Some(self.field(key)?).filter(|value| *value != "-"))
+    }
+
+    fn optional_number<T: std::str::FromStr + std::fmt::Display>(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<T>, FormatError> {
+        self.optional(key)?.map(|text| number(text).ok_or_else(|| self.bad("it is no number"))).transpose()
+    }
+
+    fn one_of(&mut self, key: &str, words: &[&str]) -> Result<String, FormatError> {
+        let word = self.field(key)?;
+        if words.contains(&word) { Ok(word.into()) } else { Err(self.bad("the word is not known")) }
+    }
+
+    fn bad(&self, why: &str) -> FormatError {
+        FormatError::malformed(WHAT, self.at, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: u32, offset: u64, length: u64) -> Part {
+        let kind = PartKind::Data { offset, length };
+        Part { number, kind, stripe: None, volume: 1, sha256: Digest([1; 32]), header: Box::new([2; HEADER]) }
+    }
+
+    fn head(parts: Vec<Part>, tar: u64) -> Head {
+        let statement = Statement {
+            bundle: [7; 16],
+            kcommit: Digest([8; 32]),
+            profile: "open".into(),
+            k: None,
+            m: None,
+            c: None,
+            t: None,
+            n: 2,
+            class: Class::from_mib(4).unwrap(),
+            parts: parts.len() as u32,
+            tar,
+            parts_hash: parts_hash(&parts),
+            list_hash: Digest([9; 32]),
+            date: None,
+            audience: None,
+            seq: None,
+            reply: None,
+        };
+        Head { statement, auth: Vec::new(), parts }
+    }
+
+    #[test]
+    fn a_head_is_read_as_written() {
+        let mut plain = head(vec![part(1, 0, 1024), part(2, 1024, 700)], 1724);
+        assert_eq!(Head::parse(plain.encode().as_bytes()), Ok(plain.clone()));
+        plain.auth.push(Auth { kind: "sshsig".into(), value: "AAAA".into() });
+        assert_eq!(Head::parse(plain.encode().as_bytes()), Ok(plain));
+    }
+
+    #[test]
+    fn later_features_have_their_place() {
+        let mut parts = vec![part(1, 0, 1024), part(2, 1024, 512), part(3, 0, 0)];
+        parts[2].kind = PartKind::Parity;
+        for (at, part) in parts.iter_mut().enumerate() {
+            part.stripe = Some((0, at as u16));
+            part.volume = 2;
+        }
+        let mut head = head(parts, 1536);
+        (head.statement.k, head.statement.m, head.statement.c) = (Some(2), Some(1), Some(1));
+        (head.statement.t, head.statement.seq, head.statement.date) = (Some(2), Some(3), Some("2026-01-31".into()));
+        assert_eq!(Head::parse(head.encode().as_bytes()), Ok(head));
+    }
+
+    #[test]
+    fn parts_must_cover_the_tar() {
+        for (parts, tar) in [
+            (vec![part(1, 0, 1024)], 2048),
+            (vec![part(1, 512, 1024)], 1536),
+            (vec![part(1, 0, 1000), part(2, 1000, 24)], 1024),
+            (vec![part(2, 0, 1024)], 1024),
+            (vec![part(1, 0, 1024), part(2, 0, 1024)], 2048),
+            (vec![part(1, 0, u64::MAX - 511), part(2, u64::MAX - 511, 1024)], 512),
+            (vec![], 512),
+        ] {
+            assert!(Head::parse(head(parts, tar).encode().as_bytes()).is_err());
+        }
+        let mut wrong = head(vec![part(1, 0, 1024)], 1024);
+        wrong.parts[0].volume = 3;
+        wrong.statement.parts_hash = parts_hash(&wrong.parts);
+        assert!(Head::parse(wrong.encode().as_bytes()).is_err(), "there are two volumes");
+        wrong.parts[0].volume = 2;
+        assert!(Head::parse(wrong.encode().as_bytes()).is_err(), "not the hash of this table");
+    }
+
+    #[test]
+    fn only_the_canonical_text_is_taken() {
+        let text = head(vec![part(1, 0, 1024)], 1024).encode();
+        for (from, to) in [
+            ("class 4", "class 5"),
+            ("class 4", "class 04"),
+            ("profile open", "profile loud"),
+            ("date -", "date"),
+            ("k -\nm -\n", "m -\nk -\n"),
+            ("END\n", "END\nmore\n"),
+            ("END\n", "END"),
+            ("1 d - -", "1 d - 0"),
+            ("SUMS 1", "SUMS 2"),
+            ("STATEMENT 18", "STATEMENT 17"),
+            ("  000001.age", "  000002.age"),
+            ("AUTH 0", "AUTH 1"),
+        ] {
+            let wrong = text.replacen(from, to, 1);
+            assert_ne!(wrong, text);
+            assert!(matches!(Head::parse(wrong.as_bytes()), Err(FormatError::Malformed { .. })), "{to}");
+        }
+        for (from, to) in [("pouch-head 1", "pouch-head 2"), ("format 1", "format 2")] {
+            let newer = text.replacen(from, to, 1);
+            assert!(matches!(Head::parse(newer.as_bytes()), Err(FormatError::Newer { .. })));
+        }
+        for (from, to) in [("PARTS 1", "PARTS 100001"), ("n 2", "n 1001")] {
+            let huge = text.replacen(from, to, 1);
+            assert!(matches!(Head::parse(huge.as_bytes()), Err(FormatError::Limit { .. })));
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_can_be_read_aloud() {
+        let print = head(vec![part(1, 0, 512)], 512).statement.fingerprint();
+        assert_eq!(print.split('-').map(str::len).collect::<Vec<_>>(), [5, 5, 5, 5, 5, 1]);
+    }
+}

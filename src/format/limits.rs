@@ -1,0 +1,32 @@
+//! What a reader takes on before it believes anything (FORMAT section 12). Named, reasoned, tested.
+
+/// A seal file: 16 recipients need 2 KiB of header, a seal's text 300 bytes.
+pub const SEAL_FILE: u64 = 64 * 1024;
+/// An age header: parsing one takes time quadratic in its length.
+pub const AGE_HEADER: usize = 16 * 1024;
+/// Stanzas of an age header.
+pub const AGE_STANZAS: usize = 64;
+/// scrypt work factor, as a power of two: 22 takes 4 GiB and some seconds.
+pub const WORK_FACTOR: u8 = 22;
+/// A head, sealed or as text: 100,000 parts need 45 MiB.
+pub const HEAD: u64 = 64 << 20;
+/// A list, as text: some 15 million files.
+pub const LIST: u64 = 4 << 30;
+/// A line of the list: a path of 32 KiB, each byte escaped, and 65,536 holes.
+pub const LIST_LINE: usize = 4 << 20;
+/// Holes of one file.
+pub const HOLES: usize = 65_536;
+/// Parts of a bundle.
+pub const PARTS: u32 = 100_000;
+/// Volumes of a bundle.
+pub const VOLUMES: u16 = 1_000;
+/// SHA256SUMS of a volume.
+pub const SUMS_FILE: u64 = 16 << 20;
+/// An identity file or a recipients file.
+pub const KEY_FILE: u64 = 1 << 20;
+/// Entries of a folder that is looked at for volumes: more is no drive of ours.
+pub const FOLDER: usize = 250_000;
+/// Recipients of a bundle.
+pub const RECIPIENTS: usize = 16;
+/// The largest window that a part's zstd frames may ask for, as a power of two: 8 MiB.
+pub const WINDOW_LOG: u32 = 23;

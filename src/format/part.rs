@@ -1,0 +1,317 @@
+//! A part: how large it is, and the two skippable frames around its zstd frames (FORMAT section 4).
+
+use crate::format::FormatError;
+use crate::format::limits;
+
+/// Plaintext bytes of one chunk of an age payload.
+pub const CHUNK: usize = 65_536;
+/// Bytes that sealing adds to a chunk.
+pub const TAG: usize = 16;
+/// A sealed chunk.
+pub const SEALED_CHUNK: usize = CHUNK + TAG;
+/// An age header with one X25519 stanza, and the nonce behind it.
+pub const HEADER: usize = 168 + 16;
+/// A tar is made of these; parts begin at one.
+pub const BLOCK: u64 = 512;
+
+const MAGIC: [u8; 4] = 0x184D_2A5Du32.to_le_bytes();
+const NAME: &[u8; 5] = b"pouch";
+const VERSION: u8 = 1;
+const NO_MEMBER: u64 = u64::MAX;
+
+/// Length of the first frame of a part, in bytes.
+pub const LEAD: usize = 8 + 5 + 1 + 16 + 4 + 8;
+/// Length of the last frame of a part without its padding, in bytes.
+pub const TRAIL: usize = 8 + 8 + 8 + 1;
+
+/// The size of all parts of a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Class(u16);
+
+impl Class {
+    /// All classes, smallest first.
+    pub const ALL: [Class; 5] = [Class(1), Class(4), Class(16), Class(64), Class(256)];
+
+    /// The class of that many MiB.
+    pub fn from_mib(mib: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.0 == mib)
+    }
+
+    /// Its name: 1, 4, 16, 64 or 256.
+    pub fn mib(self) -> u16 {
+        self.0
+    }
+
+    /// Chunks of a part: one less than the class in MiB holds, which leaves room for the tags.
+    pub fn chunks(self) -> usize {
+        usize::from(self.0) * 16 - 1
+    }
+
+    /// Plaintext bytes of a part.
+    pub fn plain_len(self) -> usize {
+        self.chunks() * CHUNK
+    }
+
+    /// Bytes of a part's file.
+    pub fn file_len(self) -> usize {
+        HEADER + self.chunks() * SEALED_CHUNK
+    }
+
+    /// Bytes of a part for zstd frames.
+    pub fn room(self) -> usize {
+        self.plain_len() - LEAD - TRAIL
+    }
+}
+
+/// The name of data part `number` on a volume.
+pub fn file_name(number: u32) -> String {
+    format!("{number:06}.age")
+}
+
+/// The number in the name of a data part.
+pub fn number_of(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".age")?;
+    if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().filter(|n| (1..=limits::PARTS).contains(n))
+}
+
+/// What the first frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lead {
+    /// The bundle.
+    pub bundle: [u8; 16],
+    /// The part, from 1.
+    pub number: u32,
+    /// Tar offset of its first byte.
+    pub offset: u64,
+}
+
+impl Lead {
+    /// As a skippable frame.
+    pub fn encode(&self) -> [u8; LEAD] {
+        let mut out = [0; LEAD];
+        out[0..4].copy_from_slice(&MAGIC);
+        out[4..8].copy_from_slice(&(LEAD as u32 - 8).to_le_bytes());
+        out[8..13].copy_from_slice(NAME);
+        out[13] = VERSION;
+        out[14..30].copy_from_slice(&self.bundle);
+        out[30..34].copy_from_slice(&self.number.to_le_bytes());
+        out[34..42].copy_from_slice(&self.offset.to_le_bytes());
+        out
+    }
+
+    /// From the first bytes of a part's plaintext.
+    pub fn parse(plain: &[u8]) -> Result<Self, FormatError> {
+        let bad = |why: &str| FormatError::malformed("a part's first frame", 0, why);
+        let frame: &[u8; LEAD] = plain.first_chunk().ok_or_else(|| bad("it is cut short"))?;
+        if frame[0..4] != MAGIC || frame[8..13] != *NAME {
+            return Err(bad("it is no part of a pouch"));
+        }
+        if frame[13] > VERSION {
+            return Err(FormatError::Newer { what: "a part", version: frame[13].into() });
+        }
+        let lead = Lead {
+            bundle: frame[14..30].try_into().expect("16 bytes"),
+            number: u32::from_le_bytes(frame[30..34].try_into().expect("4 bytes")),
+            offset: u64::from_le_bytes(frame[34..42].try_into().expect("8 bytes")),
+        };
+        if lead.encode() != *frame {
+            return Err(bad("its length or version is not the one of version 1"));
+        }
+        Ok(lead)
+    }
+}
+
+/// What the last frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trail {
+    /// Bytes of tar in this part.
+    pub length: u64,
+    /// Tar offset of the first member that starts in this part.
+    pub first_member: Option<u64>,
+    /// Whether the tar ends here.
+    pub last: bool,
+}
+
+impl Trail {
+    /// The beginning of the skippable frame; `padding` zero bytes follow it.
+    pub fn encode(&self, padding: usize) -> [u8; TRAIL] {
+        let mut out = [0; TRAIL];
+        out[0..4].copy_from_slice(&MAGIC);
+        out[4..8].copy_from_slice(&((TRAIL - 8 + padding) as u32).to_le_bytes());
+        out[8..16].copy_from_slice(&self.length.to_le_bytes());
+        out[16..24].copy_from_slice(&self.first_member.unwrap_or(NO_MEMBER).to_le_bytes());
+        out[24] = self.last.into();
+        out
+    }
+
+    /// From a whole last frame with its padding.
+    pub fn parse(frame: &[u8]) -> Result<Self, FormatError> {
+        let bad = |why: &str| FormatError::malformed("a part's last frame", 0, why);
+        let start: &[u8; TRAIL] = frame.first_chunk().ok_or_else(|| bad("it is cut short"))?;
+        let first = u64::from_le_bytes(start[16..24].try_into().expect("8 bytes"));
+        let trail = Trail {
+            length: u64::from_le_bytes(start[8..16].try_into().expect("8 bytes")),
+            first_member: (first != NO_MEMBER).then_some(first),
+            last: start[24] == 1,
+        };
+        if trail.encode(frame.len() - TRAIL) != *start {
+            return Err(bad("its magic, length or last byte is wrong"));
+        }
+        Ok(trail)
+    }
+}
+
+/// A part's file in memory, header and all, with its plaintext where the sealed chunks will be:
+/// sealing and opening happen in place.
+pub struct PartBuf {
+    bytes: Vec<u8>,
+    class: Class,
+    /// Plaintext bytes appended so far.
+    filled: usize,
+}
+
+impl PartBuf {
+    /// An empty part.
+    pub fn new(class: Class) -> Self {
+        Self { bytes: vec![0; class.file_len()], class, filled: 0 }
+    }
+
+    /// Forgets what it held.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    /// Plaintext bytes appended so far.
+    pub fn filled(&self) -> usize {
+        self.filled
+    }
+
+    /// Plaintext bytes that can still be appended.
+    pub fn free(&self) -> usize {
+        self.class.plain_len() - self.filled
+    }
+
+    /// Appends plaintext.
+    ///
+    /// # Panics
+    /// When it does not fit: callers ask [`PartBuf::free`] first.
+    pub fn append(&mut self, mut plain: &[u8]) {
+        while !plain.is_empty() {
+            let room = CHUNK - self.filled % CHUNK;
+            let (now, rest) = plain.split_at(room.min(plain.len()));
+            let at = HEADER + self.filled / CHUNK * SEALED_CHUNK + self.filled % CHUNK;
+            self.bytes[at..at + now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            plain = rest;
+        }
+    }
+
+    /// Appends zeros up to the end.
+    pub fn pad(&mut self) {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        while self.free() > 0 {
+            self.append(&ZEROS[..self.free().min(ZEROS.len())]);
+        }
+    }
+
+    /// The age header and nonce at its start.
+    pub fn header_mut(&mut self) -> &mut [u8; HEADER] {
+        self.bytes.first_chunk_mut().expect("a part is longer than its header")
+    }
+
+    /// The chunks with room for their tags, in order.
+    pub fn chunks_mut(&mut self) -> std::slice::ChunksExactMut<'_, u8> {
+        self.bytes[HEADER..].chunks_exact_mut(SEALED_CHUNK)
+    }
+
+    /// The plaintext of chunk `index`, once it is open.
+    pub fn plain(&self, index: usize) -> &[u8] {
+        &self.bytes[HEADER + index * SEALED_CHUNK..][..CHUNK]
+    }
+
+    /// The whole file.
+    pub fn file(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The whole file, to be read into.
+    pub fn file_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+/// A skippable frame of exactly `len` bytes (at least 8) that says nothing: its first 8 bytes.
+pub fn padding_frame(len: usize) -> [u8; 8] {
+    let mut out = [0; 8];
+    out[0..4].copy_from_slice(&MAGIC);
+    out[4..8].copy_from_slice(&(len as u32 - 8).to_le_bytes());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_the_format() {
+        let sizes: Vec<_> = Class::ALL.iter().map(|c| (c.mib(), c.chunks(), c.file_len())).collect();
+        let expected = [(1, 15), (4, 63), (16, 255), (64, 1023), (256, 4095)].map(|(m, n)| (m, n, 184 + n * 65_552));
+        assert_eq!(sizes, expected);
+        assert!((Class(256).file_len() as u64) < u64::from(u32::MAX), "FAT32 takes every part");
+    }
+
+    #[test]
+    fn names_are_fat_safe_and_strict() {
+        assert_eq!(file_name(7), "000007.age");
+        assert_eq!(number_of("000007.age"), Some(7));
+        for wrong in ["000000.age", "7.age", "0000007.age", "000007.par", "+00007.age", "100001.age", "seal.age"] {
+            assert_eq!(number_of(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn plaintext_leaves_room_for_tags() {
+        let class = Class::ALL[0];
+        let mut part = PartBuf::new(class);
+        part.append(&vec![1; CHUNK + 10]);
+        part.append(&[2; 5]);
+        part.pad();
+        assert_eq!((part.filled(), part.free()), (class.plain_len(), 0));
+        assert!(part.plain(0).iter().all(|b| *b == 1));
+        assert_eq!(part.plain(1)[..16], [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0]);
+        assert_eq!(part.file()[HEADER + CHUNK..][..TAG], [0; TAG]);
+        assert_eq!(part.chunks_mut().len(), class.chunks());
+    }
+
+    #[test]
+    fn a_lead_is_read_as_written() {
+        let lead = Lead { bundle: [9; 16], number: 70_000, offset: 1 << 40 };
+        let bytes = lead.encode();
+        assert_eq!(Lead::parse(&bytes), Ok(lead));
+        for (at, value) in [(0, 0x51), (4, 35), (8, b'P'), (13, 0)] {
+            let mut wrong = bytes;
+            wrong[at] = value;
+            assert!(matches!(Lead::parse(&wrong), Err(FormatError::Malformed { .. })), "byte {at}");
+        }
+        let mut newer = bytes;
+        newer[13] = 2;
+        assert_eq!(Lead::parse(&newer), Err(FormatError::Newer { what: "a part", version: 2 }));
+        assert!(Lead::parse(&bytes[..41]).is_err());
+    }
+
+    #[test]
+    fn a_trail_is_read_as_written() {
+        for (first_member, last, padding) in [(None, true, 0), (Some(512), false, 1000)] {
+            let trail = Trail { length: 1 << 33, first_member, last };
+            let mut frame = trail.encode(padding).to_vec();
+            frame.resize(TRAIL + padding, 0);
+            assert_eq!(Trail::parse(&frame), Ok(trail));
+            frame[24] = 2;
+            assert!(Trail::parse(&frame).is_err());
+        }
+        assert!(Trail::parse(&[0; 24]).is_err());
+    }
+}

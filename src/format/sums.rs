@@ -1,0 +1,115 @@
+//! `SHA256SUMS` as coreutils writes and checks it.
+//!
+//! A volume's own SHA256SUMS holds only our short FAT-safe names; the bag's may hold any name,
+//! with coreutils' escapes.
+
+use crate::base::digest::Digest;
+use crate::base::path::escape;
+use crate::base::text::{hex, unhex};
+use crate::format::{FormatError, limits};
+
+const WHAT: &str = "SHA256SUMS";
+
+/// One line, as `sha256sum` prints it: two blanks, and a leading backslash where the name has to
+/// be escaped.
+pub fn line(sha256: &Digest, name: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + 4 + name.len());
+    let escaped = needs_escape(name);
+    if escaped {
+        out.push(b'\\');
+    }
+    out.extend_from_slice(hex(&sha256.0).as_bytes());
+    out.extend_from_slice(b"  ");
+    for byte in name {
+        match byte {
+            b'\\' if escaped => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            byte => out.push(*byte),
+        }
+    }
+    out.push(b'\n');
+    out
+}
+
+/// Length of [`line`] without building it.
+pub fn line_len(name: &[u8]) -> u64 {
+    let extra = if needs_escape(name) { 1 + name.iter().filter(|b| b"\\\n\r".contains(b)).count() } else { 0 };
+    (64 + 2 + name.len() + 1 + extra) as u64
+}
+
+fn needs_escape(name: &[u8]) -> bool {
+    name.iter().any(|b| b"\\\n\r".contains(b))
+}
+
+/// The lines of a volume's SHA256SUMS: hash and name, in the order of the file.
+///
+/// # Errors
+/// A name that is not a plain file name of ours (a slash, a control, over 255 bytes), a name
+/// twice, a line that is none: the file then is damaged or hostile.
+pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
+    FormatError::limit("the size of SHA256SUMS", bytes.len() as u64, limits::SUMS_FILE)?;
+    let mut out = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for (at, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
+        let bad = |why: String| FormatError::malformed(WHAT, at + 1, why);
+        let line = line.strip_suffix(b"\n").ok_or_else(|| bad("the last line is cut short".into()))?;
+        let line = std::str::from_utf8(line).map_err(|_| bad("it is not text".into()))?;
+        let (sum, name) = line.split_once("  ").ok_or_else(|| bad("it is no line of sha256sum".into()))?;
+        let sum = unhex(sum).ok_or_else(|| bad("it has no SHA-256".into()))?;
+        if !is_our_name(name) {
+            return Err(bad(format!("\"{}\" is no name that a volume holds", escape(name.as_bytes()))));
+        }
+        if !seen.insert(name) {
+            return Err(bad(format!("\"{name}\" stands twice")));
+        }
+        out.push((Digest(sum), name.to_string()));
+    }
+    Ok(out)
+}
+
+/// Names of a volume's files: letters, digits, dot and hyphen, as every file system takes them.
+pub fn is_our_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
+    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_those_of_coreutils() {
+        let sum = Digest([0xab; 32]);
+        let hash = "ab".repeat(32);
+        for (name, expected) in [
+            (&b"plain name"[..], format!("{hash}  plain name\n")),
+            (b"new\nline", format!("\\{hash}  new\\nline\n")),
+            (b"back\\slash\r", format!("\\{hash}  back\\\\slash\\r\n")),
+        ] {
+            assert_eq!(line(&sum, name), expected.as_bytes());
+            assert_eq!(line_len(name), expected.len() as u64);
+        }
+    }
+
+    #[test]
+    fn a_volumes_own_file_is_strict() {
+        let good = format!("{}  000001.age\n{}  seal.age\n", "00".repeat(32), "11".repeat(32));
+        assert_eq!(parse(good.as_bytes()).unwrap().len(), 2);
+        assert_eq!(parse(b"").unwrap().len(), 0);
+        for wrong in [
+            good.trim_end().to_string(),
+            good.replace("seal.age", "../seal.age"),
+            good.replace("seal.age", "/dev/zero"),
+            good.replace("seal.age", "000001.age"),
+            good.replace("seal.age", "se\u{202e}al.age"),
+            good.replace("seal.age", ".."),
+            good.replace("11  ", "11 *"),
+            good.replacen("00", "0g", 1),
+            good.replace('\n', "\r\n"),
+        ] {
+            assert!(matches!(parse(wrong.as_bytes()), Err(FormatError::Malformed { .. })), "{wrong}");
+        }
+        assert!(matches!(parse(&vec![b'0'; (16 << 20) + 1]), Err(FormatError::Limit { .. })));
+    }
+}

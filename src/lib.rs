@@ -1,0 +1,5 @@
+//! Pouch.
+pub mod base;
+pub mod format;
+pub mod plan;
+pub mod stage;

@@ -1,0 +1,2 @@
+//! Pouch.
+fn main() {}

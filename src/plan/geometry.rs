@@ -1,0 +1,144 @@
+//! How large parts are and how many there can be (FORMAT section 4).
+
+use crate::base::entry::Entry;
+use crate::base::path::escape;
+use crate::format::frame::stored_capacity;
+use crate::format::part::{BLOCK, CHUNK, Class, SEALED_CHUNK};
+use crate::format::{FormatError, limits, list};
+
+/// FAT32 holds 65,534 short names in a folder; a third of that leaves room for other systems.
+pub const FILES_ON_A_VOLUME: u32 = 20_000;
+/// Memory for parts in the making, in MiB.
+const PART_MEMORY: u64 = 192;
+
+/// What the size of parts brings with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Geometry {
+    /// Size of all parts.
+    pub class: Class,
+    /// Parts if nothing compresses.
+    pub parts_at_most: u32,
+}
+
+/// Chooses the class for a tar of that many bytes on so many volumes.
+///
+/// # Errors
+/// A tar that would take more than 100,000 of the largest parts.
+pub fn choose(tar: u64, volumes: u16) -> Result<Geometry, FormatError> {
+    let fits = |class: &Class| {
+        let mib = u64::from(class.mib());
+        tar >> 20 >= 128 * mib && mib * (u64::from(volumes) + 2) <= PART_MEMORY
+    };
+    let first = Class::ALL.iter().rposition(|class| class.mib() <= 64 && fits(class)).unwrap_or(0);
+    let most = u64::from(limits::PARTS).min(u64::from(FILES_ON_A_VOLUME) * u64::from(volumes));
+    for class in &Class::ALL[first..] {
+        let parts = parts_at_most(tar, *class);
+        if parts <= most {
+            return Ok(Geometry { class: *class, parts_at_most: parts as u32 });
+        }
+    }
+    let largest = Class::ALL[Class::ALL.len() - 1];
+    Err(FormatError::Limit { what: "the number of parts", value: parts_at_most(tar, largest), limit: most })
+}
+
+/// Parts of a tar that does not compress at all.
+pub fn parts_at_most(tar: u64, class: Class) -> u64 {
+    tar.div_ceil(least_tar(class)).max(1)
+}
+
+/// Parts of a tar that compresses to `packed` bytes.
+pub fn parts_expected(packed: u64, class: Class) -> u64 {
+    // Parts are filled to within 2 %; half of that is what it comes to.
+    packed.div_ceil(class.room() as u64 / 100 * 99).max(1)
+}
+
+/// The least bytes of tar that a part holds, whatever they are: stored frames of one range each
+/// (a few bytes per 128 KiB), and less than a block at the end that stays empty.
+fn least_tar(class: Class) -> u64 {
+    let room = class.room();
+    (stored_capacity(room - room / 8192 - 1024) as u64) / BLOCK * BLOCK
+}
+
+/// Tar bytes that a worker fills and compresses at once. Smaller parts are filled from smaller
+/// ranges, so that less has to be compressed again where a part ends.
+pub fn range_len(class: Class) -> u64 {
+    (u64::from(class.mib()) << 20).clamp(1 << 20, 8 << 20)
+}
+
+/// Bytes that each volume keeps free for all that is not parts: two seals of each kind, two
+/// heads, the list, SHA256SUMS. Upper bounds, from the walk alone.
+pub fn reserve(entries: &[Entry], parts_at_most: u32, cluster: u64) -> u64 {
+    let parts = u64::from(parts_at_most);
+    let seal = 8 * 1024;
+    let head = sealed(4096 + parts * 480);
+    let list = sealed(entries.iter().map(list_line_at_most).sum());
+    let sums = 1024 + parts * 80;
+    [seal, seal, seal, seal, head, head, list, sums].map(|len| len.next_multiple_of(cluster)).iter().sum::<u64>()
+        + cluster
+}
+
+/// Bytes of a sealed head or list whose text, if it does not compress, has that many.
+fn sealed(text: u64) -> u64 {
+    let chunks = (text + text / 128 + 4096).div_ceil(CHUNK as u64);
+    chunks * SEALED_CHUNK as u64 + 4096
+}
+
+/// A bound on [`list::encode`] before digest and offset are known.
+fn list_line_at_most(entry: &Entry) -> u64 {
+    let plain = escape(entry.path.as_bytes()).len() as u64;
+    let target = match &entry.kind {
+        crate::base::entry::Kind::Symlink(target) => escape(target).len(),
+        crate::base::entry::Kind::Hardlink(first) => escape(first.as_bytes()).len(),
+        _ => 0,
+    };
+    // Escapes double once more in JSON; the fixed keys and values take less than 300 bytes.
+    2 * (plain + target as u64) + 300 + 44 * entry.holes.len() as u64
+}
+
+/// Whether the bound of a line holds; for tests of what writes lists.
+pub fn list_line_fits(entry: &Entry) -> bool {
+    list::encode(entry).len() as u64 <= list_line_at_most(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::Digest;
+    use crate::plan::layout::tests::{file, symlink};
+
+    #[test]
+    fn the_class_grows_with_the_tar() {
+        for (tar, volumes, mib) in [
+            (10_000, 1, 1),
+            (511 << 20, 1, 1),
+            (512 << 20, 1, 4),
+            (2 << 30, 3, 16),
+            (8 << 30, 1, 64),
+            (8 << 30, 2, 16),
+            (1 << 40, 10, 16),
+            (8 << 30, 11, 4),
+            (4 << 40, 3, 256),
+        ] {
+            assert_eq!(choose(tar, volumes).unwrap().class.mib(), mib, "{tar} on {volumes}");
+        }
+        assert!(choose(1 << 60, 3).is_err());
+    }
+
+    #[test]
+    fn one_drive_gets_no_more_files_than_fat_takes() {
+        let geometry = choose(400 << 30, 1).unwrap();
+        assert!(geometry.parts_at_most <= FILES_ON_A_VOLUME);
+    }
+
+    #[test]
+    fn the_bound_of_a_list_line_holds() {
+        let mut odd = file("\\\u{1}\u{202e}\"", u64::MAX >> 1);
+        odd.at = u64::MAX >> 1;
+        odd.sha256 = Some(Digest::ZERO);
+        odd.flag = crate::base::entry::Flag::Unreadable;
+        odd.holes = vec![(u64::MAX >> 2, u64::MAX >> 3)].into();
+        odd.mtime = crate::base::entry::Time { secs: i64::MIN, nanos: 999_999_999 };
+        assert!(list_line_fits(&odd));
+        assert!(list_line_fits(&symlink("a", "\\\\\\\\\u{1}\u{1}")));
+    }
+}

@@ -1,0 +1,8 @@
+//! Floor 2: decisions without any I/O. What is decided here is printed before it is done.
+
+pub mod geometry;
+pub mod layout;
+pub mod links;
+pub mod placement;
+pub mod select;
+pub mod want;

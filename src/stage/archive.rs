@@ -1,0 +1,249 @@
+//! A range of the tar, filled from the sources. Any range, on any thread, without the others.
+//!
+//! A file is always given the size it was announced with: what is missing becomes zeros, what is
+//! too much is left. Whoever reads the bundle learns which files those are.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use crate::base::digest::{Digest, sha256};
+use crate::base::entry::{Entry, Flag};
+use crate::base::os;
+use crate::format::member;
+
+/// A file's content within a range that does not hold the whole file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Which entry.
+    pub entry: u32,
+    /// Where the piece begins in the file.
+    pub offset: u64,
+    /// Where it lies in the range's buffer.
+    pub place: Range<usize>,
+}
+
+/// A file that is not what it was when walked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Which entry.
+    pub entry: u32,
+    /// Changed or unreadable.
+    pub flag: Flag,
+    /// In words.
+    pub why: String,
+}
+
+/// What came of filling a range.
+#[derive(Debug, Default)]
+pub struct Filled {
+    /// Files that lie in the range whole, with their digests.
+    pub whole: Vec<(u32, Digest)>,
+    /// Parts of larger files, to be hashed in order.
+    pub pieces: Vec<Piece>,
+    /// Files that are not what they were.
+    pub faults: Vec<Fault>,
+}
+
+/// Fills `buf` with the tar from `start` on. `entries` are those of the range, the first with
+/// index `first`; `starts` are the offsets of their headers. `open` opens the file of an entry,
+/// `unchanged` tells whether it still is what was walked.
+pub fn fill(
+    start: u64,
+    buf: &mut [u8],
+    (first, entries, starts): (usize, &[Entry], &[u64]),
+    open: impl Fn(usize) -> std::io::Result<File>,
+    unchanged: impl Fn(usize, &File) -> bool,
+) -> Filled {
+    let end = start + buf.len() as u64;
+    let mut filled = Filled::default();
+    for (at, (entry, header_at)) in entries.iter().zip(starts).enumerate() {
+        let index = first + at;
+        let header = member::of_entry(entry);
+        put(buf, start, *header_at, &header);
+        let content = header_at + header.len() as u64;
+        let content_end = content + entry.size;
+        zero(buf, start, content_end..content_end.next_multiple_of(512));
+        let here = content.max(start)..content_end.min(end);
+        if entry.has_content() && here.start < here.end {
+            let place = (here.start - start) as usize..(here.end - start) as usize;
+            let offset = here.start - content;
+            let read = read(&mut buf[place.clone()], offset, entry, || open(index), |file| unchanged(index, file));
+            filled.faults.extend(read.err().map(|(flag, why)| Fault { entry: index as u32, flag, why }));
+            if here == (content..content_end) {
+                filled.whole.push((index as u32, sha256(&buf[place])));
+            } else {
+                filled.pieces.push(Piece { entry: index as u32, offset, place });
+            }
+        } else if entry.kind == crate::base::entry::Kind::File && entry.size == 0 && content > start && content <= end {
+            filled.whole.push((index as u32, sha256(b"")));
+            let opened = open(index).map_err(|error| (Flag::Unreadable, format!("could not be opened: {error}")));
+            let fault = opened.and_then(|file| verdict(&file, &unchanged, index)).err();
+            filled.faults.extend(fault.map(|(flag, why)| Fault { entry: index as u32, flag, why }));
+        }
+    }
+    filled
+}
+
+fn verdict(file: &File, unchanged: impl Fn(usize, &File) -> bool, index: usize) -> Result<(), (Flag, String)> {
+    if unchanged(index, file) { Ok(()) } else { Err((Flag::Changed, "changed while it was packed".into())) }
+}
+
+/// Copies the part of `bytes`, which lie at `at` in the tar, that the buffer holds.
+fn put(buf: &mut [u8], start: u64, at: u64, bytes: &[u8]) {
+    let from = at.max(start);
+    let to = (at + bytes.len() as u64).min(start + buf.len() as u64);
+    if from < to {
+        buf[(from - start) as usize..(to - start) as usize]
+            .copy_from_slice(&bytes[(from - at) as usize..(to - at) as usize]);
+    }
+}
+
+fn zero(buf: &mut [u8], start: u64, range: Range<u64>) {
+    let from = range.start.max(start);
+    let to = range.end.min(start + buf.len() as u64);
+    if from < to {
+        buf[(from - start) as usize..(to - start) as usize].fill(0);
+    }
+}
+
+/// Reads `buf.len()` bytes of the file from `offset` on; what cannot be read becomes zeros.
+fn read(
+    buf: &mut [u8],
+    offset: u64,
+    entry: &Entry,
+    open: impl FnOnce() -> std::io::Result<File>,
+    unchanged: impl FnOnce(&File) -> bool,
+) -> Result<(), (Flag, String)> {
+    let file = open().map_err(|error| {
+        buf.fill(0);
+        (Flag::Unreadable, format!("could not be opened, it is packed as zeros: {error}"))
+    })?;
+    let end = offset + buf.len() as u64;
+    let mut at = offset;
+    let mut short = false;
+    for (hole, len) in entry.holes.iter().copied().chain([(u64::MAX, 0)]) {
+        let data_end = hole.min(end);
+        if at < data_end {
+            let place = (at - offset) as usize..(data_end - offset) as usize;
+            short |= read_data(&file, &mut buf[place], at)?;
+            at = data_end;
+        }
+        let hole_end = hole.saturating_add(len).min(end);
+        if at < hole_end {
+            buf[(at - offset) as usize..(hole_end - offset) as usize].fill(0);
+            at = hole_end;
+        }
+    }
+    if short {
+        return Err((Flag::Changed, "shrank while it was packed; what is missing is packed as zeros".into()));
+    }
+    if unchanged(&file) { Ok(()) } else { Err((Flag::Changed, "changed while it was packed".into())) }
+}
+
+/// Fills `buf` from the file; `true` if it ended too early, with zeros for the rest.
+fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, (Flag, String)> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], at + done as u64) {
+            Ok(0) => {
+                buf[done..].fill(0);
+                return Ok(true);
+            }
+            Ok(n) => done += n,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                buf[done..].fill(0);
+                let place = at + done as u64;
+                return Err((
+                    Flag::Unreadable,
+                    format!("could not be read at byte {place}, the rest is packed as zeros: {error}"),
+                ));
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Opens a source to be read, if it still is a regular file.
+pub fn open(path: &std::path::Path) -> std::io::Result<File> {
+    os::open_regular(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::layout::lay_out;
+    use crate::plan::layout::tests::{dir, file, symlink};
+    use std::io::Write;
+
+    fn temp(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file
+    }
+
+    /// The tar filled in ranges of `step`, with what was found.
+    fn fill_all(
+        entries: &[Entry],
+        starts: &[u64],
+        len: u64,
+        step: usize,
+        files: &[(usize, &File)],
+    ) -> (Vec<u8>, Vec<Filled>) {
+        let find = |index| files.iter().find(|(at, _)| *at == index).map(|(_, file)| file.try_clone());
+        let open = |index| find(index).unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()));
+        let mut tar = vec![0xee; (len - starts[0]) as usize];
+        let ranges = tar.chunks_mut(step).enumerate();
+        let filled = ranges
+            .map(|(at, buf)| fill(starts[0] + (at * step) as u64, buf, (0, entries, starts), open, |_, _| true))
+            .collect();
+        (tar, filled)
+    }
+
+    #[test]
+    fn any_ranges_make_one_tar() {
+        let content: Vec<u8> = (0..20_000u32).map(|n| (n * 7) as u8).collect();
+        let (big, small) = (temp(&content), temp(b"small"));
+        let mut entries =
+            vec![dir("d"), file("d/big", 20_000), file("d/small", 5), file("d/zero", 0), symlink("l", "d")];
+        let layout = lay_out(&mut entries, &mut Vec::new());
+        let files = [(1, &big), (2, &small), (3, &small)];
+        let (whole, _) = fill_all(&entries, &layout.starts, layout.tail_start, 1 << 20, &files);
+        assert!(whole.windows(3).any(|w| w == &content[..3]));
+        for step in [512, 1024, 4096, 19_968] {
+            let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, step, &files);
+            assert!(tar == whole, "{step}");
+            let digests: Vec<_> = filled.iter().flat_map(|f| &f.whole).collect();
+            assert!(digests.contains(&&(2, sha256(b"small"))) && digests.contains(&&(3, sha256(b""))));
+            let pieces: u64 = filled.iter().flat_map(|f| &f.pieces).map(|p| p.place.len() as u64).sum();
+            assert_eq!(pieces, if step > 20_000 { 0 } else { 20_000 });
+        }
+    }
+
+    #[test]
+    fn what_is_missing_becomes_zeros_and_is_named() {
+        let mut entries = vec![file("grew", 3), file("shrank", 2000), file("vanished", 10)];
+        let layout = lay_out(&mut entries, &mut Vec::new());
+        let (grew, shrank) = (temp(b"12345"), temp(b"12345"));
+        let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, 1 << 20, &[(0, &grew), (1, &shrank)]);
+        assert_eq!(tar.len() as u64, layout.tail_start - layout.starts[0]);
+        let faults: Vec<_> = filled[0].faults.iter().map(|fault| (fault.entry, fault.flag)).collect();
+        assert_eq!(faults, [(1, Flag::Changed), (2, Flag::Unreadable)]);
+        let at = (entries[1].at - layout.starts[0]) as usize;
+        assert_eq!((&tar[at..at + 5], &tar[at + 5..at + 2000]), (&b"12345"[..], &[0; 1995][..]));
+    }
+
+    #[test]
+    fn holes_are_not_read() {
+        let mut entries = vec![file("sparse", 4000)];
+        entries[0].holes = vec![(1000, 500), (3000, 1000)].into();
+        let layout = lay_out(&mut entries, &mut Vec::new());
+        let data = temp(&[7; 4000]);
+        let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, 512, &[(0, &data)]);
+        assert!(filled.iter().all(|filled| filled.faults.is_empty()));
+        let content = &tar[(entries[0].at - layout.starts[0]) as usize..][..4000];
+        let expected = [vec![7; 1000], vec![0; 500], vec![7; 1500], vec![0; 1000]].concat();
+        assert!(content == expected);
+    }
+}

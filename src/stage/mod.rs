@@ -1,0 +1,12 @@
+//! Floor 3: one transformation a file, both ways, with its law in the tests beside it. Files of
+//! this floor do not know each other; `flow` wires them.
+
+pub mod archive;
+pub mod compress;
+pub mod fill;
+pub mod lane;
+pub mod restore;
+pub mod seal;
+pub mod stream;
+pub mod volume;
+pub mod walk;

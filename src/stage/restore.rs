@@ -1,0 +1,444 @@
+//! The only file that writes what users packed. The one address of `cap-std`: no path is opened
+//! that leaves the target, whatever a list says.
+//!
+//! All goes into one staging folder inside the target, with links last, so that nothing there
+//! can be followed while files are placed. What is whole is then renamed out of it; there is no
+//! second copy. An existing file is replaced only when told.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+
+use crate::base::digest::Hasher;
+use crate::base::entry::{Entry, Kind};
+use crate::base::fault::{At, IoFault};
+use crate::base::os;
+use crate::base::path::{as_bytes, as_path};
+
+/// The staging folder: one name, so that a later run finds what an interrupted one left.
+const STAGING: &str = ".pouch-unfinished";
+
+/// Where files are put together.
+pub struct Staging {
+    target: Dir,
+    target_path: PathBuf,
+    root: Dir,
+    /// Held open: its lock keeps a second run away.
+    _lock: File,
+}
+
+/// Why nothing can be unpacked there.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// The system said no.
+    #[error(transparent)]
+    Io(#[from] IoFault),
+    /// Another run works there now.
+    #[error("another pouch is unpacking into {} now", crate::base::path::show(.0))]
+    Busy(PathBuf),
+}
+
+impl Staging {
+    /// Opens the target, which exists, and an empty staging folder in it; what a run that died
+    /// left there is removed.
+    pub fn begin(target_path: &Path) -> Result<Self, TargetError> {
+        let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
+        let path = target_path.join(STAGING);
+        loop {
+            let mut private = DirBuilder::new();
+            private.mode(0o700);
+            let new = match target.create_dir_with(STAGING, &private) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(error).at("create", &path)?,
+            };
+            let root = target.open_dir(STAGING).at("open", &path)?;
+            // Opened once more to be read: a `Dir` may be a mere path to the kernel, which has no lock.
+            let lock = target.open(STAGING).at("open", &path)?.into_std();
+            if !os::try_lock(&lock).at("lock", &path)? {
+                return Err(TargetError::Busy(target_path.to_owned()));
+            }
+            if new {
+                return Ok(Self { target, target_path: target_path.to_owned(), root, _lock: lock });
+            }
+            target.remove_dir_all(STAGING).at("remove", &path)?;
+        }
+    }
+
+    /// Which of these names exist in the target already.
+    pub fn existing<'a>(&self, tops: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+        tops.filter(|top| self.target.symlink_metadata(as_path(top)).is_ok()).collect()
+    }
+
+    /// Makes all folders, for now with the owner's rights only.
+    pub fn make_dirs(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        let mut private = DirBuilder::new();
+        private.mode(0o700);
+        let mut places = Places::new(self);
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
+            let parent = places.parent(entry)?;
+            parent.create_dir_with(as_path(entry.path.name()), &private).at("create", &self.shown(entry))?;
+        }
+        Ok(())
+    }
+
+    /// A writer for one thread.
+    pub fn placer(&self) -> Placer<'_> {
+        Placer { places: Places::new(self), open: None }
+    }
+
+    /// Empty files, hard links and symlinks, for the entries that `keep` wants; removes what was
+    /// placed of the others. Returns the entries whose links could not be made here (a file
+    /// system without links), with the reason.
+    pub fn finish(&self, entries: &[Entry], keep: impl Fn(usize) -> bool) -> Result<Vec<(usize, io::Error)>, IoFault> {
+        let mut places = Places::new(self);
+        let mut refused = Vec::new();
+        for (at, entry) in entries.iter().enumerate() {
+            let name = as_path(entry.path.name());
+            match &entry.kind {
+                Kind::File if !keep(at) => {
+                    let _ = places.parent(entry)?.remove_file(name);
+                }
+                Kind::File if entry.size == 0 => {
+                    let mut placer = self.placer();
+                    placer.write(at as u32, entry, 0, &[], true)?;
+                    placer.complete(entry)?;
+                }
+                Kind::Hardlink(first) if keep(at) => {
+                    let result = self.root.hard_link(first.as_path(), &self.root, entry.path.as_path());
+                    refused.extend(result.err().map(|error| (at, error)));
+                }
+                _ => {}
+            }
+        }
+        for (at, entry) in entries.iter().enumerate() {
+            if let (Kind::Symlink(to), true) = (&entry.kind, keep(at)) {
+                let parent = places.parent(entry)?;
+                let name = as_path(entry.path.name());
+                match parent.symlink_contents(as_path(to), name) {
+                    // A link's time is a nicety that some file systems do not have.
+                    Ok(()) => drop(os::set_link_mtime(parent.as_fd(), name, entry.mtime)),
+                    Err(error) => refused.push((at, error)),
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Moves everything out of the staging folder into the target, then gives folders their
+    /// modes and times, and removes the staging folder. Returns how many folders could not be
+    /// given theirs.
+    ///
+    /// # Errors
+    /// With `overwrite` off, a name that exists in the target: it is left as it is.
+    pub fn deliver(self, entries: &[Entry], overwrite: bool) -> Result<u64, IoFault> {
+        for entry in entries.iter().filter(|entry| entry.path.parent().is_none()) {
+            let name = entry.path.as_path();
+            if self.root.symlink_metadata(name).is_err() {
+                continue;
+            }
+            let shown = self.target_path.join(name);
+            if overwrite {
+                merge(&self.root, &self.target, name, &shown)?;
+            } else {
+                os::rename_new(self.root.as_fd(), name, self.target.as_fd(), name).at("create", &shown)?;
+            }
+        }
+        let mut failed = 0;
+        for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
+            failed += u64::from(self.dress_dir(entry).is_err());
+        }
+        self.discard();
+        Ok(failed)
+    }
+
+    /// Removes the staging folder and all in it.
+    pub fn discard(self) {
+        let _ = self.target.remove_dir_all(STAGING);
+    }
+
+    fn dress_dir(&self, entry: &Entry) -> io::Result<()> {
+        let dir = self.target.open(entry.path.as_path())?;
+        os::set_mtime(&dir, entry.mtime)?;
+        os::set_mode(&dir, entry.mode)
+    }
+
+    /// The path to name in an error.
+    fn shown(&self, entry: &Entry) -> PathBuf {
+        self.target_path.join(entry.path.as_path())
+    }
+}
+
+/// Moves `name` over: folders are merged, everything else replaces what is there.
+fn merge(from: &Dir, to: &Dir, name: &Path, shown: &Path) -> Result<(), IoFault> {
+    let here = from.symlink_metadata(name).at("look at", shown)?;
+    let there = to.symlink_metadata(name).ok();
+    if here.is_dir() && there.as_ref().is_some_and(|meta| meta.is_dir()) {
+        let (from_dir, to_dir) = (from.open_dir(name).at("open", shown)?, to.open_dir(name).at("open", shown)?);
+        for child in from_dir.entries().at("look into", shown)? {
+            let child = child.at("look into", shown)?.file_name();
+            merge(&from_dir, &to_dir, Path::new(&child), &shown.join(&child))?;
+        }
+        return from.remove_dir(name).at("remove", shown);
+    }
+    if here.is_dir() && there.is_none() {
+        return os::rename_new(from.as_fd(), name, to.as_fd(), name).at("create", shown);
+    }
+    // A folder is never replaced by a file, nor the other way round: the system refuses.
+    from.rename(name, to, name).at("replace", shown)
+}
+
+/// Opens folders once for all that stands in them.
+struct Places<'a> {
+    staging: &'a Staging,
+    last: Option<(Vec<u8>, Dir)>,
+}
+
+impl<'a> Places<'a> {
+    fn new(staging: &'a Staging) -> Self {
+        Self { staging, last: None }
+    }
+
+    fn parent(&mut self, entry: &Entry) -> Result<&Dir, IoFault> {
+        let Some(parent) = entry.path.parent() else { return Ok(&self.staging.root) };
+        if self.last.as_ref().is_none_or(|(path, _)| path != parent) {
+            let dir = self
+                .staging
+                .root
+                .open_dir(as_path(parent))
+                .at("open", &self.staging.target_path.join(as_path(parent)))?;
+            self.last = Some((parent.to_vec(), dir));
+        }
+        Ok(&self.last.as_ref().expect("just set").1)
+    }
+}
+
+/// Places bytes of files, from one thread.
+pub struct Placer<'a> {
+    places: Places<'a>,
+    open: Option<(u32, File)>,
+}
+
+impl Placer<'_> {
+    /// Writes bytes of the file with that index at `offset`, holes left out. `new`: nobody else
+    /// writes to it, so it must not be there yet.
+    pub fn write(&mut self, index: u32, entry: &Entry, offset: u64, bytes: &[u8], new: bool) -> Result<(), IoFault> {
+        let shown = self.places.staging.shown(entry);
+        if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).mode(0o600);
+            if new {
+                options.create_new(true)
+            } else {
+                options.create(true)
+            };
+            let file =
+                self.places.parent(entry)?.open_with(as_path(entry.path.name()), &options).at("create", &shown)?;
+            let file = file.into_std();
+            if !new || !entry.holes.is_empty() {
+                file.set_len(entry.size).at("write", &shown)?;
+            }
+            self.open = Some((index, file));
+        }
+        let file = &self.open.as_ref().expect("just opened").1;
+        write_data(file, entry, offset, bytes).at("write", &shown)
+    }
+
+    /// Gives a file whose bytes are all placed its mode and time; `false` where the target
+    /// cannot keep them.
+    pub fn complete(&mut self, entry: &Entry) -> Result<bool, IoFault> {
+        let shown = self.places.staging.shown(entry);
+        let file = match self.open.take() {
+            Some((_, file)) => file,
+            None => self.reopen(entry)?,
+        };
+        let dressed = os::set_mode(&file, entry.mode).and_then(|()| os::set_mtime(&file, entry.mtime));
+        match dressed {
+            Ok(()) => Ok(true),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error).at("set mode and time of", &shown),
+        }
+    }
+
+    /// Forgets the open file: the next bytes are another's.
+    pub fn leave(&mut self) {
+        self.open = None;
+    }
+
+    /// Feeds bytes that were placed before to a hasher.
+    pub fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<(), IoFault> {
+        let shown = self.places.staging.shown(entry);
+        let file = self.reopen(entry)?;
+        let mut buf = vec![0; 256 * 1024];
+        let mut at = offset;
+        while at < offset + len {
+            let want = (offset + len - at).min(buf.len() as u64) as usize;
+            file.read_exact_at(&mut buf[..want], at).at("read", &shown)?;
+            hasher.update(&buf[..want]);
+            at += want as u64;
+        }
+        Ok(())
+    }
+
+    fn reopen(&mut self, entry: &Entry) -> Result<File, IoFault> {
+        let shown = self.places.staging.shown(entry);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        let file = self.places.parent(entry)?.open_with(as_path(entry.path.name()), &options).at("open", &shown)?;
+        Ok(file.into_std())
+    }
+}
+
+fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let end = offset + bytes.len() as u64;
+    let first = entry.holes.partition_point(|(start, len)| start + len <= offset);
+    let mut at = offset;
+    for (start, len) in entry.holes[first..].iter().copied().chain([(u64::MAX, 0)]) {
+        let data_end = start.min(end);
+        if at < data_end {
+            file.write_all_at(&bytes[(at - offset) as usize..(data_end - offset) as usize], at)?;
+        }
+        at = at.max(start.saturating_add(len));
+        if at >= end {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A path's bytes, for reports of what was delivered.
+pub fn top_names(entries: &[Entry]) -> impl Iterator<Item = &[u8]> {
+    entries.iter().filter(|entry| entry.path.parent().is_none()).map(|entry| as_bytes(entry.path.as_path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::entry::Time;
+    use crate::plan::layout::tests::{dir, entry, file, symlink};
+    use std::os::unix::fs::MetadataExt;
+
+    fn staged(target: &Path, entries: &[Entry]) -> Staging {
+        let staging = Staging::begin(target).unwrap();
+        staging.make_dirs(entries).unwrap();
+        let mut placer = staging.placer();
+        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.has_content()) {
+            placer.write(at as u32, entry, 0, &vec![b'x'; entry.size as usize], true).unwrap();
+            assert!(placer.complete(entry).unwrap());
+        }
+        staging
+    }
+
+    fn tree() -> Vec<Entry> {
+        let mut entries =
+            vec![dir("d"), file("d/a", 10), file("d/empty", 0), symlink("d/l", "/nowhere"), file("top", 3)];
+        entries[0].mode = 0o555;
+        entries[1].mtime = Time { secs: 1_000_000_000, nanos: 123_456_789 };
+        entries.insert(3, entry("d/h", Kind::Hardlink(entries[1].path.clone()), 0));
+        entries
+    }
+
+    #[test]
+    fn what_is_placed_is_delivered() {
+        let target = tempfile::tempdir().unwrap();
+        let entries = tree();
+        let staging = staged(target.path(), &entries);
+        assert!(!target.path().join("d").exists(), "not before the end");
+        assert!(staging.finish(&entries, |_| true).unwrap().is_empty());
+        assert_eq!(staging.deliver(&entries, false).unwrap(), 0);
+        let at = |path: &str| target.path().join(path);
+        let meta = at("d/a").metadata().unwrap();
+        assert_eq!(
+            (meta.mtime(), meta.mtime_nsec(), meta.nlink(), meta.mode() & 0o7777),
+            (1_000_000_000, 123_456_789, 2, 0o644)
+        );
+        assert_eq!(at("d").metadata().unwrap().mode() & 0o777, 0o555);
+        assert_eq!(at("d/l").read_link().unwrap(), Path::new("/nowhere"));
+        assert_eq!(at("d/empty").metadata().unwrap().len(), 0);
+        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 2, "no staging folder is left");
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_delivered() {
+        let target = tempfile::tempdir().unwrap();
+        let entries = tree();
+        let staging = staged(target.path(), &entries);
+        staging.finish(&entries, |at| at != 1 && at != 3).unwrap();
+        staging.deliver(&entries, false).unwrap();
+        assert!(!target.path().join("d/a").exists() && !target.path().join("d/h").exists());
+        assert!(target.path().join("d/empty").exists());
+    }
+
+    #[test]
+    fn existing_files_stay_unless_told() {
+        let target = tempfile::tempdir().unwrap();
+        std::fs::create_dir(target.path().join("d")).unwrap();
+        std::fs::write(target.path().join("d/mine"), b"mine").unwrap();
+        std::fs::write(target.path().join("top"), b"old").unwrap();
+        let entries = tree();
+        let staging = staged(target.path(), &entries);
+        assert_eq!(staging.existing(top_names(&entries)).len(), 2);
+        staging.finish(&entries, |_| true).unwrap();
+        assert!(staging.deliver(&entries, false).is_err());
+        assert_eq!(std::fs::read(target.path().join("top")).unwrap(), b"old");
+        let staging = staged(target.path(), &entries);
+        staging.finish(&entries, |_| true).unwrap();
+        staging.deliver(&entries, true).unwrap();
+        assert_eq!(std::fs::read(target.path().join("top")).unwrap(), b"xxx");
+        assert_eq!(std::fs::read(target.path().join("d/mine")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn one_run_at_a_time_and_leftovers_are_cleared() {
+        let target = tempfile::tempdir().unwrap();
+        let staging = Staging::begin(target.path()).unwrap();
+        assert!(matches!(Staging::begin(target.path()), Err(TargetError::Busy(_))));
+        staging.root.write("leftover", b"x").unwrap();
+        drop(staging);
+        let again = Staging::begin(target.path()).unwrap();
+        assert!(again.root.symlink_metadata("leftover").is_err());
+        again.discard();
+        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_the_staging_folder_leads_nowhere() {
+        let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let staging = Staging::begin(target.path()).unwrap();
+        // Somebody who can write there plants a link where a folder is expected.
+        std::os::unix::fs::symlink(outside.path(), target.path().join(STAGING).join("d")).unwrap();
+        assert!(staging.placer().write(0, &file("d/a", 1), 0, b"x", true).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn holes_stay_holes() {
+        let target = tempfile::tempdir().unwrap();
+        let mut sparse = file("s", 4 << 20);
+        sparse.holes = vec![(0, 1 << 20), (2 << 20, 2 << 20)].into();
+        let staging = Staging::begin(target.path()).unwrap();
+        let mut placer = staging.placer();
+        for at in 0..64u64 {
+            placer.write(0, &sparse, at << 16, &[7; 1 << 16], true).unwrap();
+        }
+        placer.complete(&sparse).unwrap();
+        staging.deliver(&[sparse], false).unwrap();
+        let meta = target.path().join("s").metadata().unwrap();
+        assert_eq!(meta.len(), 4 << 20);
+        assert!(meta.blocks() * 512 <= (1 << 20) + 65536, "{}", meta.blocks());
+        let content = std::fs::read(target.path().join("s")).unwrap();
+        assert!(content[1 << 20..2 << 20].iter().all(|b| *b == 7) && content[..1 << 20].iter().all(|b| *b == 0));
+    }
+}

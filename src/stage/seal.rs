@@ -1,0 +1,393 @@
+//! Who can open what: recipients, identities, headers of age files. The one address of `age`.
+//!
+//! Headers are written here, without GREASE, from stanzas that the age crate wraps; they are
+//! opened by the age crate, after a scan of our own that no hostile header passes. Payloads are
+//! `stream`'s. Plugins are never started.
+
+use std::cell::RefCell;
+use std::io::Read;
+
+use age::secrecy::{ExposeSecret, SecretString};
+use age::DecryptError;
+
+use crate::base::crypto::header_mac;
+use crate::base::path::escape;
+use crate::base::secret::{FileKey, Secret, SecretText, shuffle};
+use crate::format::age::{Stanza, scan, signed, unsigned};
+use crate::format::part::HEADER;
+use crate::format::{FormatError, limits};
+
+/// scrypt work factor for passphrases: about a second.
+const WORK_FACTOR: u8 = 18;
+const SECRET_PREFIX: &str = "age-secret-key-";
+
+/// Why a key does not do.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// None of the keys opens it.
+    #[error("none of the given keys opens it")]
+    Wrong,
+    /// The age file is damaged or no age file.
+    #[error("it is damaged: {0}")]
+    Damaged(String),
+    /// It breaks a rule or limit of the format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A text that is no recipient.
+    #[error("\"{text}\" is no age recipient: {why}", text = escape(.text.as_bytes()))]
+    NoRecipient {
+        /// The text.
+        text: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A file that holds something else than identities; its content is not repeated.
+    #[error("line {line} is no age identity: {why}")]
+    NoIdentity {
+        /// From 1.
+        line: usize,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+/// A public key to seal to.
+#[derive(Clone)]
+pub struct Recipient(age::x25519::Recipient);
+
+impl Recipient {
+    /// From `age1...`.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        text.parse().map(Recipient).map_err(|_| {
+            let secret = text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-");
+            let shown = if secret { "AGE-SECRET-KEY-...".into() } else { text.chars().take(80).collect() };
+            KeyError::NoRecipient { text: shown, why: why_no_recipient(text) }
+        })
+    }
+
+    /// One a line; blank lines and lines that begin with `#` say nothing.
+    pub fn parse_file(text: &str) -> Result<Vec<Self>, KeyError> {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(Self::parse).collect()
+    }
+}
+
+impl std::fmt::Display for Recipient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PartialEq for Recipient {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+fn why_no_recipient(text: &str) -> &'static str {
+    if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+        "it is a secret key; give the recipient that belongs to it, and consider this key seen"
+    } else if text.starts_with("ssh-") {
+        "ssh keys are not taken; ask for an age recipient (age1...)"
+    } else if text.starts_with("age1pq") || text.starts_with("age1tag") {
+        "this kind of recipient is not supported yet; ask for an X25519 one"
+    } else if text.starts_with("age1") {
+        "a letter is wrong or missing; copy it again"
+    } else {
+        "it does not begin with age1"
+    }
+}
+
+/// A private key.
+#[derive(Clone)]
+pub struct Identity(age::x25519::Identity);
+
+impl Identity {
+    /// A new one.
+    pub fn generate() -> Self {
+        Self(age::x25519::Identity::generate())
+    }
+
+    /// The one that those 32 bytes are.
+    pub fn from_secret(secret: &Secret) -> Self {
+        let hrp = bech32::Hrp::parse(SECRET_PREFIX).expect("a valid prefix");
+        let text = SecretText::new(
+            bech32::encode_upper::<bech32::Bech32>(hrp, secret.expose()).expect("32 bytes are short enough"),
+        );
+        Self(text.parse().expect("32 bytes are a key"))
+    }
+
+    /// From `AGE-SECRET-KEY-1...`.
+    pub fn parse(text: &str) -> Result<Self, KeyError> {
+        text.parse().map(Identity).map_err(|_| KeyError::NoIdentity { line: 1, why: "its checksum is wrong" })
+    }
+
+    /// As `AGE-SECRET-KEY-1...`.
+    pub fn to_text(&self) -> SecretText {
+        SecretText::new(self.0.to_string().expose_secret().to_string())
+    }
+
+    /// Its 32 bytes.
+    pub fn secret(&self) -> Secret {
+        let (_, bytes) = bech32::decode(&self.to_text()).expect("the age crate writes bech32");
+        let bytes = zeroize::Zeroizing::new(bytes);
+        Secret::new(bytes[..].try_into().expect("32 bytes are a key"))
+    }
+
+    /// The recipient that belongs to it.
+    pub fn recipient(&self) -> Recipient {
+        Recipient(self.0.to_public())
+    }
+}
+
+/// Keys to try on what was sealed.
+#[derive(Default)]
+pub struct Keyring {
+    keys: Vec<Box<dyn age::Identity>>,
+}
+
+impl Keyring {
+    /// No keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an identity.
+    pub fn add(&mut self, identity: Identity) {
+        self.keys.push(Box::new(identity.0));
+    }
+
+    /// Adds a passphrase.
+    pub fn add_passphrase(&mut self, passphrase: &SecretText) {
+        let mut identity = age::scrypt::Identity::new(SecretString::from(passphrase.to_string()));
+        identity.set_max_work_factor(limits::WORK_FACTOR);
+        self.keys.push(Box::new(identity));
+    }
+
+    /// Adds the identities in an identity file's text.
+    pub fn add_file(&mut self, text: &str) -> Result<(), KeyError> {
+        let mut any = false;
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let why = if line.starts_with("AGE-PLUGIN-") {
+                "plugins are not used; give a native identity (AGE-SECRET-KEY-1...)"
+            } else if line.starts_with("age1") {
+                "it is a recipient, which seals and does not open; give the identity file"
+            } else {
+                "an identity begins with AGE-SECRET-KEY-1"
+            };
+            let identity: age::x25519::Identity =
+                line.parse().map_err(|_| KeyError::NoIdentity { line: at + 1, why })?;
+            self.keys.push(Box::new(identity));
+            any = true;
+        }
+        if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 1, why: "the file holds none" }) }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The file key in the age header at the start of `bytes`, and the header's length.
+    pub fn open_header(&self, bytes: &[u8]) -> Result<(FileKey, usize), KeyError> {
+        let len = scan(bytes)?;
+        // The age crate wants a nonce behind the header; which one makes no difference here.
+        let with_nonce = [&bytes[..len], &[0; 16]].concat();
+        let captures: Vec<Capture> =
+            self.keys.iter().map(|key| Capture { key: &**key, seen: RefCell::new(None) }).collect();
+        let decryptor = age::Decryptor::new_buffered(&with_nonce[..]).map_err(key_error)?;
+        decryptor.decrypt(captures.iter().map(|capture| capture as &dyn age::Identity)).map_err(key_error)?;
+        let seen = captures.into_iter().find_map(|capture| capture.seen.into_inner());
+        Ok((seen.ok_or(KeyError::Wrong)?, len))
+    }
+
+    /// The content of a small age file (a seal, an identity file), of at most `limit` bytes.
+    pub fn open_small(&self, bytes: &[u8], limit: u64) -> Result<zeroize::Zeroizing<Vec<u8>>, KeyError> {
+        scan(bytes)?;
+        let decryptor = age::Decryptor::new_buffered(bytes).map_err(key_error)?;
+        let reader = decryptor.decrypt(self.keys.iter().map(|key| &**key)).map_err(key_error)?;
+        let mut out = zeroize::Zeroizing::new(Vec::new());
+        reader.take(limit + 1).read_to_end(&mut out).map_err(|error| KeyError::Damaged(error.to_string()))?;
+        FormatError::limit("the size of a small file", out.len() as u64, limit)?;
+        Ok(out)
+    }
+}
+
+/// Remembers the file key that an identity unwrapped.
+struct Capture<'a> {
+    key: &'a dyn age::Identity,
+    seen: RefCell<Option<FileKey>>,
+}
+
+impl Capture<'_> {
+    fn note(
+        &self,
+        found: Option<Result<age_core::format::FileKey, DecryptError>>,
+    ) -> Option<Result<age_core::format::FileKey, DecryptError>> {
+        if let Some(Ok(key)) = &found {
+            *self.seen.borrow_mut() = Some(FileKey::new(*key.expose_secret()));
+        }
+        found
+    }
+}
+
+impl age::Identity for Capture<'_> {
+    fn unwrap_stanza(
+        &self,
+        stanza: &age_core::format::Stanza,
+    ) -> Option<Result<age_core::format::FileKey, DecryptError>> {
+        self.note(self.key.unwrap_stanza(stanza))
+    }
+
+    fn unwrap_stanzas(
+        &self,
+        stanzas: &[age_core::format::Stanza],
+    ) -> Option<Result<age_core::format::FileKey, DecryptError>> {
+        self.note(self.key.unwrap_stanzas(stanzas))
+    }
+}
+
+fn key_error(error: DecryptError) -> KeyError {
+    match error {
+        DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {
+            KeyError::Wrong
+        }
+        other => KeyError::Damaged(other.to_string()),
+    }
+}
+
+/// Whether these bytes, or their ASCII armor, are an age file rather than an identity in clear.
+pub fn is_age_file(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
+}
+
+/// An age file without its ASCII armor, if it had one.
+pub fn unarmor(bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let mut out = Vec::new();
+    let read = age::armor::ArmoredReader::new(bytes).read_to_end(&mut out);
+    read.map_err(|error| KeyError::Damaged(error.to_string()))?;
+    Ok(out)
+}
+
+/// A header to all `recipients`, padded with decoys to 1, 2, 4, 8 or 16 stanzas in random order:
+/// a decoy is a stanza to a key that nobody has.
+pub fn header_for(recipients: &[Recipient]) -> (Vec<u8>, FileKey) {
+    let file_key = FileKey::random();
+    let mut stanzas: Vec<Stanza> = recipients.iter().map(|recipient| wrap(&recipient.0, &file_key)).collect();
+    while !stanzas.len().is_power_of_two() {
+        stanzas.push(wrap(&Identity::generate().recipient().0, &FileKey::random()));
+    }
+    shuffle(&mut stanzas);
+    (finish(&stanzas, &file_key), file_key)
+}
+
+/// A header that a passphrase opens.
+pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
+    let file_key = FileKey::random();
+    let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase.to_string()));
+    recipient.set_work_factor(WORK_FACTOR);
+    (finish(&[wrap(&recipient, &file_key)], &file_key), file_key)
+}
+
+/// A part's header: one stanza, and the payload's nonce.
+pub fn part_header(recipient: &Recipient) -> ([u8; HEADER], FileKey) {
+    let file_key = FileKey::random();
+    let header = finish(&[wrap(&recipient.0, &file_key)], &file_key);
+    let nonce: [u8; 16] = crate::base::secret::random();
+    let header = [&header[..], &nonce].concat().try_into().expect("one stanza makes 168 bytes");
+    (header, file_key)
+}
+
+fn wrap(recipient: &dyn age::Recipient, file_key: &FileKey) -> Stanza {
+    let key = age_core::format::FileKey::new(Box::new(*file_key.expose()));
+    let (stanzas, _) = recipient.wrap_file_key(&key).expect("native recipients do not fail");
+    let stanza = stanzas.into_iter().next().expect("native recipients make one stanza");
+    Stanza { tag: stanza.tag, args: stanza.args, body: stanza.body }
+}
+
+fn finish(stanzas: &[Stanza], file_key: &FileKey) -> Vec<u8> {
+    let unsigned = unsigned(stanzas);
+    let mac = header_mac(file_key, &unsigned);
+    signed(unsigned, &mac)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(identity: Identity) -> Keyring {
+        let mut ring = Keyring::new();
+        ring.add(identity);
+        ring
+    }
+
+    #[test]
+    fn headers_open_to_their_keys_only() {
+        let (one, two, other) = (Identity::generate(), Identity::generate(), Identity::generate());
+        let (header, key) = header_for(&[one.recipient(), two.recipient(), one.recipient()]);
+        assert_eq!(header.windows(10).filter(|w| w == b"-> X25519 ").count(), 4, "padded");
+        for identity in [one, two] {
+            let (opened, len) = ring(identity).open_header(&[&header[..], b"payload"].concat()).unwrap();
+            assert_eq!((opened.expose(), len), (key.expose(), header.len()));
+        }
+        assert!(matches!(ring(other).open_header(&header), Err(KeyError::Wrong)));
+    }
+
+    #[test]
+    fn a_changed_header_does_not_open() {
+        let identity = Identity::generate();
+        let (header, _) = part_header(&identity.recipient());
+        for at in [30, 100, 160] {
+            let mut wrong = header;
+            wrong[at] = if wrong[at] == b'A' { b'B' } else { b'A' };
+            assert!(ring(identity.clone()).open_header(&wrong).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn secrets_and_identities_are_the_same() {
+        let secret = Secret::random();
+        let identity = Identity::from_secret(&secret);
+        assert_eq!(identity.secret().expose(), secret.expose());
+        assert_eq!(
+            Identity::parse(&identity.to_text()).unwrap().recipient().to_string(),
+            identity.recipient().to_string()
+        );
+    }
+
+    #[test]
+    fn a_passphrase_opens() {
+        let passphrase = SecretText::new("seven words".into());
+        let (header, key) = header_for_passphrase(&passphrase);
+        let mut ring = Keyring::new();
+        ring.add_passphrase(&passphrase);
+        assert_eq!(ring.open_header(&header).unwrap().0.expose(), key.expose());
+        let mut wrong = Keyring::new();
+        wrong.add_passphrase(&SecretText::new("other words".into()));
+        assert!(matches!(wrong.open_header(&header), Err(KeyError::Wrong)));
+    }
+
+    #[test]
+    fn what_is_no_key_is_explained() {
+        let recipient = Identity::generate().recipient().to_string();
+        assert!(Recipient::parse(&recipient).is_ok());
+        let why = |text: &str| Recipient::parse(text).err().unwrap().to_string();
+        assert!(why(&recipient.replace("age1", "age1q")).contains("copy it again"));
+        assert!(why("ssh-ed25519 AAAA").contains("ssh keys"));
+        assert!(why("bob").contains("age1"));
+        let secret = Identity::generate().to_text();
+        assert!(why(&secret).contains("secret key") && !why(&secret).contains(&secret[16..70]));
+        let file = format!("# friends\n\n{recipient}\n  {recipient}\n");
+        assert_eq!(Recipient::parse_file(&file).unwrap().len(), 2);
+        let mut ring = Keyring::new();
+        assert!(ring.add_file(&format!("# me\n{}\n", &*secret)).is_ok() && !ring.is_empty());
+        for wrong in ["", "# nothing\n", &recipient, "AGE-PLUGIN-YUBIKEY-1X", &secret[..70]] {
+            let error = ring.add_file(wrong).err().unwrap().to_string();
+            assert!(!error.contains(&secret[16..70]), "the file's content is not repeated");
+        }
+    }
+}

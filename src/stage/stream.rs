@@ -1,0 +1,217 @@
+//! age payloads, chunk by chunk: parts in place on any thread, small files as streams.
+//!
+//! A part is a whole number of full chunks; a stream ends with a chunk that may be short. Both
+//! are what stock age writes and reads. Law: `open(seal(x)) = x`, and no other bytes open.
+
+use std::io::{self, Read, Write};
+
+use crate::base::crypto::ChunkKey;
+use crate::base::secret::FileKey;
+use crate::format::part::{CHUNK, HEADER, PartBuf, SEALED_CHUNK, TAG};
+
+/// Seals a full part in place under its header (which ends in the payload's nonce).
+pub fn seal_part(file_key: &FileKey, header: &[u8; HEADER], part: &mut PartBuf) {
+    *part.header_mut() = *header;
+    let key = ChunkKey::new(file_key, nonce(header));
+    let chunks = part.chunks_mut();
+    let last = chunks.len() - 1;
+    for (index, chunk) in chunks.enumerate() {
+        let (plain, tag) = chunk.split_at_mut(CHUNK);
+        tag.copy_from_slice(&key.seal(index as u64, index == last, plain));
+    }
+}
+
+/// Opens a part in place, front to back; the result is how many chunks are plaintext. Fewer than
+/// all: the next one is damaged and its bytes are of no use; nothing behind it was touched.
+pub fn open_part(file_key: &FileKey, header: &[u8; HEADER], part: &mut PartBuf) -> usize {
+    let key = ChunkKey::new(file_key, nonce(header));
+    let chunks = part.chunks_mut();
+    let last = chunks.len() - 1;
+    for (index, chunk) in chunks.enumerate() {
+        if key.open(index as u64, index == last, chunk).is_err() {
+            return index;
+        }
+    }
+    last + 1
+}
+
+fn nonce(header: &[u8; HEADER]) -> &[u8; 16] {
+    header.last_chunk().expect("a header ends in its nonce")
+}
+
+/// Seals a stream.
+pub struct Sealer<W: Write> {
+    key: ChunkKey,
+    out: W,
+    chunk: Vec<u8>,
+    index: u64,
+}
+
+impl<W: Write> Sealer<W> {
+    /// Writes the age `header` and a nonce; the payload follows.
+    pub fn new(mut out: W, header: &[u8], file_key: &FileKey) -> io::Result<Self> {
+        let nonce = crate::base::secret::random();
+        out.write_all(header)?;
+        out.write_all(&nonce)?;
+        let chunk = Vec::with_capacity(SEALED_CHUNK);
+        Ok(Self { key: ChunkKey::new(file_key, &nonce), out, chunk, index: 0 })
+    }
+
+    /// Ends the payload. Without it the file is truncated, and opens as such.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.flush_chunk(true)?;
+        Ok(self.out)
+    }
+
+    fn flush_chunk(&mut self, last: bool) -> io::Result<()> {
+        let tag = self.key.seal(self.index, last, &mut self.chunk);
+        self.chunk.extend_from_slice(&tag);
+        self.out.write_all(&self.chunk)?;
+        self.chunk.clear();
+        self.index += 1;
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Sealer<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A full chunk waits for one more byte: it might be the last.
+        if self.chunk.len() == CHUNK {
+            self.flush_chunk(false)?;
+        }
+        let len = bytes.len().min(CHUNK - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opens a stream whose header was read already.
+pub struct Opener<R: Read> {
+    key: ChunkKey,
+    input: R,
+    chunk: Vec<u8>,
+    at: usize,
+    len: usize,
+    index: u64,
+    ended: bool,
+}
+
+impl<R: Read> Opener<R> {
+    /// `input` stands behind the header, before the nonce.
+    pub fn new(mut input: R, file_key: &FileKey) -> io::Result<Self> {
+        let mut nonce = [0; 16];
+        input.read_exact(&mut nonce)?;
+        let key = ChunkKey::new(file_key, &nonce);
+        Ok(Self { key, input, chunk: vec![0; SEALED_CHUNK], at: 0, len: 0, index: 0, ended: false })
+    }
+
+    fn next_chunk(&mut self) -> io::Result<()> {
+        let bad = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        let mut len = 0;
+        while len < SEALED_CHUNK {
+            match self.input.read(&mut self.chunk[len..])? {
+                0 => break,
+                n => len += n,
+            }
+        }
+        if len < TAG || (len == TAG && self.index > 0) {
+            return bad("the sealed bytes end too early");
+        }
+        // A full chunk is the last one if nothing follows: tried second, as age does.
+        let mut copy = if len == SEALED_CHUNK { self.chunk.clone() } else { Vec::new() };
+        let last = len < SEALED_CHUNK || self.key.open(self.index, false, &mut copy).is_err();
+        if last {
+            if self.key.open(self.index, true, &mut self.chunk[..len]).is_err() {
+                return bad("the sealed bytes are damaged");
+            }
+            if self.input.read(&mut [0])? != 0 {
+                return bad("there is something behind the sealed bytes");
+            }
+        } else {
+            self.chunk = copy;
+        }
+        (self.at, self.len, self.ended) = (0, len - TAG, last);
+        self.index += 1;
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Opener<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.len {
+            if self.ended || out.is_empty() {
+                return Ok(0);
+            }
+            self.next_chunk()?;
+        }
+        let len = out.len().min(self.len - self.at);
+        out[..len].copy_from_slice(&self.chunk[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::secret::random;
+    use crate::format::part::Class;
+
+    fn header() -> [u8; HEADER] {
+        let mut header = [b'h'; HEADER];
+        header[HEADER - 16..].copy_from_slice(&random::<16>());
+        header
+    }
+
+    #[test]
+    fn a_part_opens_up_to_the_first_damage() {
+        let (key, header, class) = (FileKey::random(), header(), Class::ALL[0]);
+        let mut part = PartBuf::new(class);
+        part.append(&vec![5; class.plain_len()]);
+        seal_part(&key, &header, &mut part);
+        assert_eq!(&part.file()[..HEADER], header);
+        part.file_mut()[HEADER + 3 * SEALED_CHUNK + 100] ^= 1;
+        assert_eq!(open_part(&key, &header, &mut part), 3);
+        assert!(part.plain(2).iter().all(|b| *b == 5));
+        seal_part(&key, &header, &mut part);
+        assert_eq!(open_part(&FileKey::random(), &header, &mut part), 0);
+    }
+
+    fn stream(len: usize) -> (FileKey, Vec<u8>) {
+        let key = FileKey::random();
+        let mut sealer = Sealer::new(Vec::new(), b"", &key).unwrap();
+        sealer.write_all(&vec![9; len]).unwrap();
+        (key, sealer.finish().unwrap())
+    }
+
+    fn open(key: &FileKey, sealed: &[u8]) -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        Opener::new(sealed, key)?.read_to_end(&mut out)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn streams_of_every_length_open() {
+        for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5] {
+            let (key, sealed) = stream(len);
+            assert_eq!(sealed.len(), 16 + len + TAG * len.div_ceil(CHUNK).max(1));
+            assert_eq!(open(&key, &sealed).unwrap(), vec![9; len], "{len}");
+        }
+    }
+
+    #[test]
+    fn cut_and_longer_streams_do_not_open() {
+        let (key, sealed) = stream(2 * CHUNK);
+        for len in [0, 15, 16, 20, 16 + SEALED_CHUNK, sealed.len() - 1] {
+            assert!(open(&key, &sealed[..len]).is_err(), "{len}");
+        }
+        assert!(open(&key, &[&sealed[..], b"x"].concat()).is_err());
+        let mut flipped = sealed.clone();
+        flipped[16 + SEALED_CHUNK] ^= 1;
+        assert!(open(&key, &flipped).is_err());
+    }
+}

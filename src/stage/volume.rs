@@ -1,0 +1,334 @@
+//! Volumes on drives: written so that none looks complete that is not, and found again.
+//!
+//! A file is written under a temporary name, synced, and renamed; SHA256SUMS is the last one.
+//! After an error nothing is tried twice: the caller abandons the volume. What this does not
+//! guarantee: that the drive tells the truth about what it synced.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::base::digest::{Digest, Hasher};
+use crate::base::fault::{At, IoFault};
+use crate::base::os;
+use crate::format::{FormatError, limits, part, sums};
+
+/// The list of a volume's own files.
+pub const SUMS: &str = "SHA256SUMS";
+/// Both copies of the seal to recipients.
+pub const SEALS: [&str; 2] = ["seal.age", "seal2.age"];
+/// The seal to a passphrase.
+pub const PASSPHRASE_SEAL: &str = "seal-p.age";
+/// Both copies of the head.
+pub const HEADS: [&str; 2] = ["head.age", "head2.age"];
+/// The list of user files.
+pub const LIST: &str = "list.age";
+/// How files are named while they are written.
+const UNFINISHED: &str = "unfinished.tmp";
+/// Dirty data that may wait for the drive: bounded, so that progress is honest.
+const SYNC_EVERY: usize = 8 << 20;
+
+/// The folder of volume `number` on the drive at `path`.
+pub fn folder(path: &Path, number: u16) -> PathBuf {
+    path.join(format!("volume-{number}"))
+}
+
+/// A volume being written.
+pub struct Writer {
+    dir: PathBuf,
+    number: u16,
+    sums: Vec<(String, Digest)>,
+    made: Vec<String>,
+}
+
+impl Writer {
+    /// Makes the folder.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where there is one: it may hold somebody's bundle.
+    pub fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
+        let dir = folder(path, number);
+        fs::create_dir(&dir).at("create", &dir)?;
+        os::sync_dir(path).at("sync", path)?;
+        Ok(Self { dir, number, sums: Vec::new(), made: Vec::new() })
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Writes a file whose digest is known.
+    pub fn put(&mut self, name: &str, bytes: &[u8], sha256: Digest) -> Result<(), IoFault> {
+        self.write(name, |file| {
+            for piece in bytes.chunks(SYNC_EVERY) {
+                file.write_all(piece)?;
+                if piece.len() == SYNC_EVERY {
+                    file.sync_data()?;
+                }
+            }
+            Ok(())
+        })?;
+        self.sums.push((name.to_string(), sha256));
+        Ok(())
+    }
+
+    /// Writes a file from a stream; returns how long it became.
+    pub fn put_stream(
+        &mut self,
+        name: &str,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<u64, IoFault> {
+        let mut summed = (Hasher::new(), 0);
+        self.write(name, |file| {
+            let mut out = Summed { file, hasher: &mut summed.0, len: &mut summed.1, dirty: 0 };
+            fill(&mut out)
+        })?;
+        self.sums.push((name.to_string(), summed.0.finish()));
+        Ok(summed.1)
+    }
+
+    /// Writes SHA256SUMS: from now on the volume is complete.
+    pub fn finish(mut self) -> Result<(), IoFault> {
+        self.sums.sort();
+        let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
+        self.write(SUMS, |file| file.write_all(&text))
+    }
+
+    /// Removes what was written. Best effort: the drive may be gone.
+    pub fn abandon(self) {
+        // SHA256SUMS first, so that at no moment a volume looks complete that is not.
+        for name in [SUMS, UNFINISHED].into_iter().chain(self.made.iter().map(String::as_str)) {
+            let _ = fs::remove_file(self.dir.join(name));
+        }
+        let _ = fs::remove_dir(&self.dir);
+    }
+
+    fn write(&mut self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), IoFault> {
+        let (temporary, path) = (self.dir.join(UNFINISHED), self.dir.join(name));
+        let mut file = File::options().write(true).create(true).truncate(true).open(&temporary).at("create", &path)?;
+        fill(&mut file).at("write", &path)?;
+        file.sync_all().at("sync", &path)?;
+        drop(file);
+        fs::rename(&temporary, &path).at("name", &path)?;
+        self.made.push(name.to_string());
+        os::sync_dir(&self.dir).at("sync", &self.dir)
+    }
+}
+
+/// Sums and syncs what passes through.
+struct Summed<'a> {
+    file: &'a mut File,
+    hasher: &'a mut Hasher,
+    len: &'a mut u64,
+    dirty: usize,
+}
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..len]);
+        *self.len += len as u64;
+        self.dirty += len;
+        if self.dirty >= SYNC_EVERY {
+            self.file.sync_data()?;
+            self.dirty = 0;
+        }
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file in a folder that may be a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its name; names that are no UTF-8 are foreign and left out.
+    pub name: String,
+    /// In bytes.
+    pub len: u64,
+    /// Not a FIFO, link, folder or device.
+    pub regular: bool,
+}
+
+/// A volume as it lies on a drive.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// What is in it, by name; foreign files too.
+    pub files: Vec<Found>,
+}
+
+/// Why a place could not be searched.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The system said no.
+    #[error(transparent)]
+    Io(#[from] IoFault),
+    /// More than any drive of ours holds.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
+
+/// The volumes at `path`: itself, or the folders in it.
+pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
+    let files = read_folder(path)?;
+    let here = Volume { dir: path.to_owned(), files };
+    if here.is_volume() {
+        return Ok(vec![here]);
+    }
+    let mut found = Vec::new();
+    for name in here.files.iter().filter(|file| !file.regular).map(|file| &file.name) {
+        let dir = path.join(name);
+        // A link to a folder is not followed: it could lead anywhere.
+        if dir.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            // A folder of somebody else's that cannot be read is not ours to complain about.
+            match read_folder(&dir) {
+                Ok(files) => found.push(Volume { dir, files }),
+                Err(ScanError::Io(fault)) if fault.source.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(ScanError::Format(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    found.retain(Volume::is_volume);
+    found.sort_by_key(|volume| natural(&volume.dir));
+    Ok(found)
+}
+
+/// volume-10 after volume-9.
+fn natural(dir: &Path) -> (usize, PathBuf) {
+    (dir.as_os_str().len(), dir.to_owned())
+}
+
+fn read_folder(dir: &Path) -> Result<Vec<Found>, ScanError> {
+    let mut files = Vec::new();
+    for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
+        FormatError::limit("the number of files in a folder", at as u64, limits::FOLDER as u64)?;
+        let entry = entry.at("look into", dir)?;
+        // What vanished or cannot be looked at since counts as not there.
+        let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
+        files.push(Found { name, len: meta.len(), regular: meta.is_file() });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
+}
+
+impl Volume {
+    /// The file with that name.
+    pub fn file(&self, name: &str) -> Option<&Found> {
+        self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok().map(|at| &self.files[at])
+    }
+
+    /// A whole small file of at most `limit` bytes; `None` where there is none.
+    pub fn read_small(&self, name: &str, limit: u64) -> Option<Result<Vec<u8>, ScanError>> {
+        let found = self.file(name)?;
+        Some(read_small(&self.dir.join(&found.name), limit))
+    }
+
+    /// Opens a file of it to be read.
+    pub fn open(&self, name: &str) -> Result<File, IoFault> {
+        let path = self.dir.join(name);
+        os::open_regular(&path).at("read", &path)
+    }
+
+    fn is_volume(&self) -> bool {
+        let small = [SEALS[0], SEALS[1], PASSPHRASE_SEAL, HEADS[0], HEADS[1]];
+        small.iter().any(|name| self.file(name).is_some())
+            || self.files.iter().any(|file| part::number_of(&file.name).is_some())
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes; the size is checked as it is read.
+pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
+    let file = os::open_regular(path).at("read", path)?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).at("read", path)?;
+    FormatError::limit("the size of a small file", bytes.len() as u64, limit)?;
+    Ok(bytes)
+}
+
+/// SHA-256 of a file, and its length; `tick` hears of every stretch that was read and may stop.
+pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Result<()>) -> io::Result<(Digest, u64)> {
+    let (mut file, mut hasher, mut len) = (file, Hasher::new(), 0);
+    loop {
+        match file.read(buf) {
+            Ok(0) => return Ok((hasher.finish(), len)),
+            Ok(n) => {
+                hasher.update(&buf[..n]);
+                len += n as u64;
+                tick(n as u64)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::sha256;
+
+    #[test]
+    fn a_volume_is_found_as_written() {
+        let drive = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(drive.path(), 2).unwrap();
+        writer.put("000001.age", b"part", sha256(b"part")).unwrap();
+        let len = writer.put_stream("head.age", |out| out.write_all(b"head")).unwrap();
+        assert_eq!(len, 4);
+        assert!(!drive.path().join("volume-2/SHA256SUMS").exists(), "the last file");
+        writer.finish().unwrap();
+        fs::write(drive.path().join("volume-2/.DS_Store"), b"foreign").unwrap();
+        fs::create_dir(drive.path().join("System Volume Information")).unwrap();
+        let found = scan(drive.path()).unwrap();
+        assert_eq!(found.len(), 1);
+        let names: Vec<_> = found[0].files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, [".DS_Store", "000001.age", "SHA256SUMS", "head.age"]);
+        let text = found[0].read_small(SUMS, 1000).unwrap().unwrap();
+        let lines = sums::parse(&text).unwrap();
+        assert_eq!(lines, [(sha256(b"part"), "000001.age".into()), (sha256(b"head"), "head.age".into())]);
+        assert_eq!(scan(&found[0].dir).unwrap().len(), 1, "given itself");
+    }
+
+    #[test]
+    fn an_existing_folder_is_left_alone() {
+        let drive = tempfile::tempdir().unwrap();
+        fs::create_dir(drive.path().join("volume-1")).unwrap();
+        let error = Writer::create(drive.path(), 1).err().unwrap();
+        assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn an_abandoned_volume_leaves_nothing() {
+        let drive = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(drive.path(), 1).unwrap();
+        writer.put("seal.age", b"x", sha256(b"x")).unwrap();
+        let failed = writer.put_stream("list.age", |_| Err(io::Error::other("no")));
+        assert!(failed.is_err());
+        writer.abandon();
+        assert_eq!(fs::read_dir(drive.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn traps_are_seen_and_not_entered() {
+        let drive = tempfile::tempdir().unwrap();
+        let volume = drive.path().join("v");
+        fs::create_dir(&volume).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", volume.join("000001.age")).unwrap();
+        std::os::unix::fs::symlink(&volume, drive.path().join("link")).unwrap();
+        let found = scan(drive.path()).unwrap();
+        assert_eq!(found.len(), 1, "the link to it does not count");
+        assert!(!found[0].files[0].regular && found[0].open("000001.age").is_err());
+        fs::write(volume.join("seal.age"), [0; 100]).unwrap();
+        assert!(matches!(read_small(&volume.join("seal.age"), 99), Err(ScanError::Format(_))));
+    }
+}
