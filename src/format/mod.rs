@@ -26,6 +26,16 @@ pub enum FormatError {
         /// In words.
         why: String,
     },
+    /// They were made to do harm, or look like it.
+    #[error("{what} is not safe to follow, line {line}: {why}")]
+    Unsafe {
+        /// Which file.
+        what: &'static str,
+        /// Line, from 1.
+        line: usize,
+        /// In words.
+        why: String,
+    },
     /// They state or hold more than a reader takes on (FORMAT section 12).
     #[error("{what} is {value}, over the limit of {limit}")]
     Limit {

@@ -142,15 +142,16 @@ impl Decompressor {
     ///
     /// # Errors
     /// Bytes handed out before an error are what the frames held so far.
-    pub fn decode<'a, E>(
+    pub fn decode<P: AsRef<[u8]>, E>(
         &mut self,
-        pieces: impl Iterator<Item = &'a [u8]>,
+        pieces: impl Iterator<Item = P>,
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), DecodeError<E>> {
         let zstd = |code| DecodeError::Zstd(zstd_error(code));
         self.context.reset(ResetDirective::SessionOnly).map_err(zstd)?;
         let mut between_frames = true;
         for piece in pieces {
+            let piece = piece.as_ref();
             let mut input = InBuffer::around(piece);
             loop {
                 let mut output = OutBuffer::around(&mut self.window[..]);

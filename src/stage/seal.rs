@@ -7,8 +7,8 @@
 use std::cell::RefCell;
 use std::io::Read;
 
-use age::secrecy::{ExposeSecret, SecretString};
 use age::DecryptError;
+use age::secrecy::{ExposeSecret, SecretString};
 
 use crate::base::crypto::header_mac;
 use crate::base::path::escape;
@@ -143,7 +143,7 @@ impl Identity {
 /// Keys to try on what was sealed.
 #[derive(Default)]
 pub struct Keyring {
-    keys: Vec<Box<dyn age::Identity>>,
+    keys: Vec<Box<dyn age::Identity + Send + Sync>>,
 }
 
 impl Keyring {
@@ -209,7 +209,7 @@ impl Keyring {
     pub fn open_small(&self, bytes: &[u8], limit: u64) -> Result<zeroize::Zeroizing<Vec<u8>>, KeyError> {
         scan(bytes)?;
         let decryptor = age::Decryptor::new_buffered(bytes).map_err(key_error)?;
-        let reader = decryptor.decrypt(self.keys.iter().map(|key| &**key)).map_err(key_error)?;
+        let reader = decryptor.decrypt(self.keys.iter().map(|key| &**key as &dyn age::Identity)).map_err(key_error)?;
         let mut out = zeroize::Zeroizing::new(Vec::new());
         reader.take(limit + 1).read_to_end(&mut out).map_err(|error| KeyError::Damaged(error.to_string()))?;
         FormatError::limit("the size of a small file", out.len() as u64, limit)?;

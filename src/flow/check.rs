@@ -1,0 +1,159 @@
+//! Checking volumes without any key: every file that SHA256SUMS names, read once, on all cores.
+//! `sha256sum -c SHA256SUMS` in the volume's folder says the same.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::base::digest::Digest;
+use crate::base::monitor::{Monitor, Phase};
+use crate::base::pool::{lock, workers};
+use crate::flow::FlowError;
+use crate::flow::open::gather;
+use crate::flow::report::{CheckReport, State, VolumeCheck};
+use crate::format::{FormatError, limits, part, sums};
+use crate::stage::volume::{self, SUMS, ScanError, Volume};
+
+const READ: usize = 1 << 20;
+
+/// Checks all volumes at the given places.
+pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
+    let volumes = gather(paths)?;
+    let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
+    let mut jobs = Vec::new();
+    for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
+        for (sum, name) in listed(volume, check) {
+            match volume.file(&name) {
+                None => check.missing.push(name),
+                Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
+                Some(found) => jobs.push(Job { volume: at, name, sum, len: found.len }),
+            }
+        }
+    }
+    monitor.phase(Phase::Checking, jobs.iter().map(|job| job.len).sum());
+    for (job, result) in jobs.iter().zip(hash_all(&volumes, &jobs, monitor)?) {
+        let check = &mut checks[job.volume];
+        check.bytes += job.len;
+        if let Err(why) = result {
+            check.damaged.push((job.name.clone(), why));
+        }
+    }
+    for check in &mut checks {
+        conclude(check);
+    }
+    Ok(CheckReport { volumes: checks })
+}
+
+struct Job {
+    volume: usize,
+    name: String,
+    sum: Digest,
+    len: u64,
+}
+
+fn blank(volume: &Volume) -> VolumeCheck {
+    VolumeCheck {
+        folder: volume.dir.clone(),
+        state: State::Whole,
+        files: 0,
+        bytes: 0,
+        damaged: Vec::new(),
+        missing: Vec::new(),
+        trouble: None,
+    }
+}
+
+/// What SHA256SUMS names; nothing, and trouble noted, where it cannot be used.
+fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    let Some(read) = volume.read_small(SUMS, limits::SUMS_FILE) else {
+        check.state = State::Incomplete;
+        check.trouble = Some("there is no SHA256SUMS: the volume was never finished, or lost it".into());
+        return Vec::new();
+    };
+    let parsed = match read {
+        Ok(bytes) => sums::parse(&bytes),
+        Err(ScanError::Format(error)) => Err(error),
+        Err(ScanError::Io(fault)) => {
+            check.state = State::Damaged;
+            check.trouble = Some(fault.to_string());
+            return Vec::new();
+        }
+    };
+    match parsed {
+        Ok(lines) => {
+            check.files = lines.len();
+            let named = |name: &str| lines.iter().any(|(_, listed)| listed == name);
+            if !named(volume::LIST) || !volume::HEADS.iter().all(|head| named(head)) {
+                check.state = State::Damaged;
+                check.trouble = Some("SHA256SUMS does not name the list and both heads: it was cut or changed".into());
+            }
+            lines
+        }
+        Err(error) => {
+            let unsafe_file = matches!(error, FormatError::Unsafe { .. } | FormatError::Limit { .. });
+            check.state = if unsafe_file { State::Unsafe } else { State::Damaged };
+            check.trouble = Some(error.to_string());
+            Vec::new()
+        }
+    }
+}
+
+type Verdict = Result<(), String>;
+
+fn hash_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<Vec<Verdict>, FlowError> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<Mutex<Verdict>> = jobs.iter().map(|_| Mutex::new(Ok(()))).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..workers().min(jobs.len()) {
+            scope.spawn(|| {
+                let mut buf = vec![0; READ];
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(job) = jobs.get(at).filter(|_| !monitor.cancelled()) else { break };
+                    *lock(&results[at]) = hash(&volumes[job.volume], job, &mut buf, monitor);
+                }
+            });
+        }
+    });
+    if monitor.cancelled() {
+        return Err(FlowError::Cancelled);
+    }
+    Ok(results.into_iter().map(|result| result.into_inner().unwrap_or_else(|p| p.into_inner())).collect())
+}
+
+fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Verdict {
+    let file = volume.open(&job.name).map_err(|fault| fault.to_string())?;
+    let tick = |bytes| {
+        monitor.advance(bytes);
+        if monitor.cancelled() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
+    };
+    let (found, len) = volume::digest(file, buf, tick).map_err(|error| format!("could not be read: {error}"))?;
+    if found == job.sum {
+        return Ok(());
+    }
+    Err(describe(&job.name, len))
+}
+
+/// How a file that has another SHA-256 differs, as far as its length tells.
+fn describe(name: &str, len: u64) -> String {
+    let is_part = part::number_of(name).is_some();
+    let classes = part::Class::ALL.map(|class| class.file_len() as u64);
+    if len == 0 {
+        "is empty".into()
+    } else if is_part && !classes.contains(&len) {
+        format!("has another SHA-256 and a wrong length ({len} bytes)")
+    } else {
+        "has another SHA-256 than when it was written".into()
+    }
+}
+
+fn conclude(check: &mut VolumeCheck) {
+    if check.state == State::Unsafe {
+        return;
+    }
+    if !check.damaged.is_empty() {
+        check.state = State::Damaged;
+    } else if !check.missing.is_empty() && check.state == State::Whole {
+        check.state = State::Incomplete;
+    }
+}

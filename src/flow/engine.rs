@@ -1,0 +1,393 @@
+//! The machine that packs: ranges of the tar through all cores into parts on all drives.
+//!
+//! ```text
+//! dispatcher ──ranges──▶ workers ──packed──▶ collector ──full parts──▶ workers ──sealed──▶ writers
+//!                        read, hash,          fills parts               seal, hash          one a drive
+//!                        compress             in order
+//! ```
+//! Nothing waits but for a buffer (two pools: ranges, parts) or for the range that is next; all
+//! memory is in the pools. The tail of the tar (the manifests) starts when all digests are known.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, mpsc};
+
+use crate::base::digest::{Digest, sha256};
+use crate::base::entry::Flag;
+use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::pool::{Lease, Pool, Queue, Stop, lock, workers};
+use crate::flow::FlowError;
+use crate::format::frame::Packed;
+use crate::format::head::{Part, PartKind};
+use crate::format::part::{Class, HEADER, PartBuf};
+use crate::plan::geometry::range_len;
+use crate::plan::layout::{Layout, manifest_digest};
+use crate::plan::placement::Placement;
+use crate::stage::archive::{self, Filled};
+use crate::stage::compress::{COARSE, Compressor, FINE};
+use crate::stage::fill::{Filler, FullPart, Supply};
+use crate::stage::lane::Lane;
+use crate::stage::seal::{Recipient, part_header};
+use crate::stage::stream::seal_part;
+use crate::stage::volume::Writer;
+use crate::stage::walk::{Stamp, Walk};
+
+/// What is to be packed, and how.
+pub struct Job<'a> {
+    /// The sources.
+    pub walk: &'a Walk,
+    /// Their tar.
+    pub layout: &'a Layout,
+    /// Size of the parts.
+    pub class: Class,
+    /// The bundle's name.
+    pub bundle: [u8; 16],
+    /// Whom the parts are sealed to.
+    pub recipient: &'a Recipient,
+    /// zstd's.
+    pub level: i32,
+    /// Hears of progress and may stop the work.
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What packing learnt.
+pub struct Packing {
+    /// All parts, in order.
+    pub parts: Vec<Part>,
+    /// For each entry: its digest (files only) and how well it was read.
+    pub files: Vec<(Digest, Flag)>,
+    /// Files that changed or could not be read.
+    pub notes: Vec<Note>,
+}
+
+type Raw = Arc<Lease<Vec<u8>>>;
+
+enum Task {
+    Fill { index: u64, start: u64, len: usize, buf: Lease<Vec<u8>> },
+    Tail { index: u64, buf: Lease<Vec<u8>> },
+    Seal { part: FullPart<Lease<PartBuf>>, volume: u16 },
+}
+
+struct Done {
+    index: u64,
+    raw: Raw,
+    packed: Packed,
+}
+
+struct Sealed {
+    part: Part,
+    length: u64,
+    buf: Lease<PartBuf>,
+}
+
+/// What all threads share.
+struct Shared<'a> {
+    job: &'a Job<'a>,
+    queue: Arc<Queue<Task>>,
+    ranges: Arc<Pool<Vec<u8>>>,
+    parts: Arc<Pool<PartBuf>>,
+    stop: Stop<FlowError>,
+    lane: Lane<(Raw, Range<usize>)>,
+    files: Mutex<Vec<(Digest, Flag)>>,
+    notes: Mutex<Vec<Note>>,
+    written: Mutex<Vec<Part>>,
+}
+
+/// Packs everything. `drives` are the volumes being written, grouped by file system; they come
+/// back with their parts on them, also after an error.
+pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Result<Packing, FlowError> {
+    let all = Shared::new(job, drives.len());
+    std::thread::scope(|scope| {
+        let shared = &all;
+        let (done_tx, done) = mpsc::channel();
+        let (filled_tx, filled) = mpsc::channel();
+        let mut routes = Routes::default();
+        for drive in drives.iter_mut() {
+            let (tx, rx) = mpsc::channel();
+            routes.add(drive, tx);
+            scope.spawn(move || shared.guarded(|| shared.write(drive, rx)));
+        }
+        for _ in 0..workers() {
+            let (done, filled, routes) = (done_tx.clone(), filled_tx.clone(), routes.clone());
+            scope.spawn(move || shared.guarded(|| shared.work(done, filled, routes)));
+        }
+        drop((done_tx, filled_tx, routes));
+        scope.spawn(move || shared.guarded(|| shared.dispatch(filled)));
+        shared.guarded(|| shared.collect(done, placement));
+    });
+    let Shared { stop, files, notes, written, .. } = all;
+    stop.into_result()?;
+    let mut parts = written.into_inner().unwrap_or_else(|p| p.into_inner());
+    parts.sort_by_key(|part| part.number);
+    let files = files.into_inner().unwrap_or_else(|p| p.into_inner());
+    Ok(Packing { parts, files, notes: notes.into_inner().unwrap_or_else(|p| p.into_inner()) })
+}
+
+/// The way from a volume's number to the thread that writes to its drive.
+#[derive(Clone, Default)]
+struct Routes(BTreeMap<u16, mpsc::Sender<Sealed>>);
+
+impl Routes {
+    fn add(&mut self, drive: &[Writer], to: mpsc::Sender<Sealed>) {
+        self.0.extend(drive.iter().map(|writer| (writer.number(), to.clone())));
+    }
+}
+
+impl<'a> Shared<'a> {
+    fn new(job: &'a Job, drives: usize) -> Self {
+        let (class, workers) = (job.class, workers());
+        let queue = Arc::new(Queue::default());
+        let ranges = Pool::new(2 * workers + 2, Vec::new);
+        // One in the filler's hands, one with each worker, one with each drive.
+        let parts = Pool::new(drives + workers.max(2), move || PartBuf::new(class));
+        let stop = {
+            let (queue, ranges, parts) = (queue.clone(), ranges.clone(), parts.clone());
+            Stop::new(move || {
+                ranges.close();
+                parts.close();
+                queue.abandon();
+            })
+        };
+        let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); job.walk.entries.len()]);
+        let (lane, notes, written) = (Lane::default(), Mutex::default(), Mutex::default());
+        Self { job, queue, ranges, parts, stop, lane, files, notes, written }
+    }
+
+    /// Runs a thread's work: an error stops the others, and so does a panic.
+    fn guarded(&self, work: impl FnOnce() -> Result<(), FlowError>) {
+        let _guard = self.stop.on_panic();
+        if let Err(error) = work() {
+            self.stop.fail(error);
+        }
+    }
+
+    /// Hands out ranges of the tar as buffers come free.
+    fn dispatch(&self, filled: mpsc::Receiver<()>) -> Result<(), FlowError> {
+        let layout = self.job.layout;
+        let step = range_len(self.job.class);
+        let mut index = 0;
+        let mut start = 0;
+        while start < layout.tail_start {
+            let len = step.min(layout.tail_start - start);
+            let Some(mut buf) = self.ranges.take() else { return Ok(()) };
+            if self.job.monitor.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            buf.resize(len as usize, 0);
+            self.queue.push(Task::Fill { index, start, len: len as usize, buf });
+            index += 1;
+            start += len;
+        }
+        // Once every range is filled, no piece waits in the lane: all digests are known.
+        for _ in 0..index {
+            if filled.recv().is_err() {
+                return Ok(());
+            }
+        }
+        self.dispatch_tail(index, step as usize)
+    }
+
+    fn dispatch_tail(&self, mut index: u64, step: usize) -> Result<(), FlowError> {
+        let files = lock(&self.files).clone();
+        let digest = |at: usize| manifest_digest(files[at].0, files[at].1);
+        let mut open: Option<Lease<Vec<u8>>> = None;
+        let written = self.job.layout.write_tail(&self.job.walk.entries, digest, |mut bytes: &[u8]| {
+            while !bytes.is_empty() {
+                let mut buf = match open.take() {
+                    Some(buf) => buf,
+                    None => {
+                        let mut buf = self.ranges.take().ok_or(())?;
+                        buf.clear();
+                        buf
+                    }
+                };
+                let now = bytes.len().min(step - buf.len());
+                buf.extend_from_slice(&bytes[..now]);
+                bytes = &bytes[now..];
+                if buf.len() == step {
+                    self.queue.push(Task::Tail { index, buf });
+                    index += 1;
+                } else {
+                    open = Some(buf);
+                }
+            }
+            Ok::<(), ()>(())
+        });
+        if let (Ok(()), Some(buf)) = (written, open) {
+            self.queue.push(Task::Tail { index, buf });
+        }
+        Ok(())
+    }
+
+    fn work(&self, done: mpsc::Sender<Done>, filled: mpsc::Sender<()>, routes: Routes) -> Result<(), FlowError> {
+        let mut compressor = Compressor::new(self.job.level)?;
+        while let Some(task) = self.queue.pop() {
+            let (index, raw) = match task {
+                Task::Fill { index, start, len, buf } => {
+                    let raw = self.fill(start, len, buf)?;
+                    let _ = filled.send(());
+                    (index, raw)
+                }
+                Task::Tail { index, buf } => (index, Arc::new(buf)),
+                Task::Seal { part, volume } => {
+                    let sealed = self.seal(part, volume);
+                    // A writer that is gone has failed and said so.
+                    let _ = routes.0.get(&volume).map(|route| route.send(sealed));
+                    continue;
+                }
+            };
+            let packed = compressor.pack(&raw, COARSE)?;
+            if done.send(Done { index, raw, packed }).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills one range and hashes what it holds.
+    fn fill(&self, start: u64, len: usize, mut buf: Lease<Vec<u8>>) -> Result<Raw, FlowError> {
+        let (walk, layout) = (self.job.walk, self.job.layout);
+        let front = &layout.front[(start as usize).min(layout.front.len())..];
+        let front = &front[..front.len().min(len)];
+        buf[..front.len()].copy_from_slice(front);
+        let found = layout.entries_in(&(start..start + len as u64));
+        let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
+        let open = |index: usize| archive::open(&walk.real_path(index));
+        let unchanged = |index: usize, file: &std::fs::File| {
+            file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
+        };
+        let Filled { whole, pieces, faults } = archive::fill(start, &mut buf[..len], entries, open, unchanged);
+        for fault in faults {
+            self.note_fault(fault);
+        }
+        let raw = Arc::new(buf);
+        for (entry, digest) in whole {
+            lock(&self.files)[entry as usize].0 = digest;
+        }
+        for piece in pieces {
+            let size = walk.entries[piece.entry as usize].size;
+            let (offset, len) = (piece.offset, piece.place.len() as u64);
+            let held = (raw.clone(), piece.place);
+            let hashed = self.lane.offer(piece.entry, size, (offset, len, held), |(raw, place), _, _, hasher| {
+                hasher.update(&raw[place.clone()]);
+                Ok::<(), FlowError>(())
+            })?;
+            if let Some(digest) = hashed {
+                lock(&self.files)[piece.entry as usize].0 = digest;
+            }
+        }
+        Ok(raw)
+    }
+
+    /// Says once of each file what is worst about it.
+    fn note_fault(&self, fault: archive::Fault) {
+        let at = fault.entry as usize;
+        let mut files = lock(&self.files);
+        let known = files[at].1;
+        if known == fault.flag || known == Flag::Unreadable {
+            return;
+        }
+        files[at].1 = fault.flag;
+        drop(files);
+        let kind = if fault.flag == Flag::Changed { NoteKind::Changed } else { NoteKind::Unreadable };
+        let note = Note::new(kind, self.job.walk.entries[at].path.as_bytes(), fault.why);
+        self.job.monitor.note(&note);
+        let mut notes = lock(&self.notes);
+        notes.retain(|old| old.path != note.path);
+        notes.push(note);
+    }
+
+    fn seal(&self, part: FullPart<Lease<PartBuf>>, volume: u16) -> Sealed {
+        let FullPart { number, offset, length, mut buf } = part;
+        let (header, file_key): ([u8; HEADER], _) = part_header(self.job.recipient);
+        seal_part(&file_key, &header, &mut buf);
+        let kind = PartKind::Data { offset, length };
+        let part = Part { number, kind, stripe: None, volume, sha256: sha256(buf.file()), header: Box::new(header) };
+        Sealed { part, length, buf }
+    }
+
+    /// Puts what the workers packed into parts, in order.
+    fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
+        let compressor = Compressor::new(self.job.level)?;
+        let supply = Parts { shared: self, compressor, placement, packed: 0 };
+        let mut filler = Filler::new(self.job.bundle, self.job.layout.len, supply);
+        let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
+        let (mut next, mut at) = (0, 0);
+        while at < self.job.layout.len {
+            if self.job.monitor.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            // No sender is left only when all workers have stopped, for a reason given elsewhere.
+            let Ok(arrived) = done.recv() else { return Ok(()) };
+            waiting.insert(arrived.index, arrived);
+            while let Some(Done { raw, packed, .. }) = waiting.remove(&next) {
+                match filler.push(&raw, &packed) {
+                    Err(Halt::Stopped) => return Ok(()),
+                    Err(Halt::Error(error)) => return Err(error),
+                    Ok(()) => {}
+                }
+                next += 1;
+                at += raw.len() as u64;
+            }
+        }
+        self.queue.close();
+        Ok(())
+    }
+
+    /// Writes the parts of one drive.
+    fn write(&self, drive: &mut [Writer], sealed: mpsc::Receiver<Sealed>) -> Result<(), FlowError> {
+        for Sealed { part, length, buf } in sealed {
+            if self.stop.failed() {
+                break;
+            }
+            let writer = drive.iter_mut().find(|writer| writer.number() == part.volume);
+            let writer = writer.ok_or_else(|| FlowError::Defect("a part came to the wrong drive".into()))?;
+            writer.put(&part.file_name(), buf.file(), part.sha256)?;
+            self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
+            self.job.monitor.advance(length);
+            lock(&self.written).push(part);
+        }
+        Ok(())
+    }
+}
+
+/// What the filler needs, from the pools and queues.
+struct Parts<'a, 'b> {
+    shared: &'a Shared<'b>,
+    compressor: Compressor,
+    placement: Placement,
+    packed: u64,
+}
+
+enum Halt {
+    /// Another thread failed.
+    Stopped,
+    Error(FlowError),
+}
+
+impl Supply for Parts<'_, '_> {
+    type Buf = Lease<PartBuf>;
+    type Error = Halt;
+
+    fn part(&mut self) -> Result<Self::Buf, Halt> {
+        self.shared.parts.take().ok_or(Halt::Stopped)
+    }
+
+    fn pack(&mut self, raw: &[u8], fine: bool) -> Result<Packed, Halt> {
+        let step = if fine { FINE } else { COARSE };
+        self.compressor.pack(raw, step).map_err(|error| Halt::Error(error.into()))
+    }
+
+    fn first_member(&self, offset: u64, length: u64) -> Option<u64> {
+        self.shared.job.layout.first_member(&(offset..offset + length))
+    }
+
+    fn full(&mut self, part: FullPart<Self::Buf>) -> Result<(), Halt> {
+        let total = self.shared.job.layout.len;
+        let full = || Halt::Error(FlowError::RanFull { packed: self.packed, total });
+        let volume = self.placement.next().ok_or_else(full)?;
+        self.packed = part.offset + part.length;
+        self.shared.queue.push_urgent(Task::Seal { part, volume });
+        Ok(())
+    }
+}

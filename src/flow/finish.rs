@@ -1,0 +1,129 @@
+//! The small files of every volume: seals first, list and heads last, each sealed afresh for each
+//! volume, so that no two drives hold equal bytes.
+
+use std::io::Write;
+
+use crate::base::digest::{Digest, Hasher};
+use crate::base::entry::Entry;
+use crate::base::secret::{FileKey, SecretText};
+use crate::flow::FlowError;
+use crate::format::head::Head;
+use crate::format::list;
+use crate::format::part::{CHUNK, padding_frame};
+use crate::format::seal::Seal;
+use crate::stage::compress::Compressor;
+use crate::stage::seal::{Recipient, header_for, header_for_passphrase};
+use crate::stage::stream::Sealer;
+use crate::stage::volume::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, Writer};
+
+/// Text that goes into one zstd frame of a list.
+const LIST_FRAME: usize = 4 << 20;
+
+/// A text that is compressed, padded to whole chunks and ready to be sealed again and again.
+pub struct Sealable(Vec<u8>);
+
+/// The list of `entries` and its hash, `H("list", text)`.
+pub fn list_of(entries: &[Entry]) -> Result<(Sealable, Digest), FlowError> {
+    let mut compressor = Compressor::new(3)?;
+    let mut hasher = Hasher::tagged("list");
+    let (mut frames, mut text) = (Vec::new(), String::new());
+    for entry in entries {
+        text.push_str(&list::encode(entry));
+        if text.len() >= LIST_FRAME {
+            hasher.update(text.as_bytes());
+            frames.extend(compressor.frame(text.as_bytes())?);
+            text.clear();
+        }
+    }
+    hasher.update(text.as_bytes());
+    frames.extend(compressor.frame(text.as_bytes())?);
+    Ok((padded(frames), hasher.finish()))
+}
+
+/// The head, ready to be sealed.
+pub fn head_of(head: &Head) -> Result<Sealable, FlowError> {
+    Ok(padded(Compressor::new(3)?.frame(head.encode().as_bytes())?))
+}
+
+/// Whole chunks only: the length of a small file says as little as that of a part.
+fn padded(mut frames: Vec<u8>) -> Sealable {
+    let mut gap = frames.len().next_multiple_of(CHUNK) - frames.len();
+    if gap > 0 {
+        if gap < 8 {
+            gap += CHUNK;
+        }
+        let len = frames.len() + gap;
+        frames.extend_from_slice(&padding_frame(gap));
+        frames.resize(len, 0);
+    }
+    Sealable(frames)
+}
+
+/// Writes the seals: two to the recipients, one to the passphrase, where there are such.
+pub fn write_seals(
+    writer: &mut Writer,
+    seal: &Seal,
+    recipients: &[Recipient],
+    passphrase: Option<&SecretText>,
+) -> Result<(), FlowError> {
+    let text = seal.encode();
+    if !recipients.is_empty() {
+        for name in SEALS {
+            put(writer, name, header_for(recipients), text.as_bytes())?;
+        }
+    }
+    if let Some(passphrase) = passphrase {
+        put(writer, PASSPHRASE_SEAL, header_for_passphrase(passphrase), text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes the list and both heads.
+pub fn write_index(
+    writer: &mut Writer,
+    list: &Sealable,
+    head: &Sealable,
+    recipient: &Recipient,
+) -> Result<(), FlowError> {
+    let to = std::slice::from_ref(recipient);
+    put(writer, LIST, header_for(to), &list.0)?;
+    for name in HEADS {
+        put(writer, name, header_for(to), &head.0)?;
+    }
+    Ok(())
+}
+
+fn put(writer: &mut Writer, name: &str, (header, key): (Vec<u8>, FileKey), plain: &[u8]) -> Result<(), FlowError> {
+    writer.put_stream(name, |out| {
+        let mut sealer = Sealer::new(out, &header, &key)?;
+        sealer.write_all(plain)?;
+        sealer.finish()?;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::compress::Decompressor;
+
+    #[test]
+    fn small_files_are_whole_chunks() {
+        for len in [0, 1, CHUNK - 9, CHUNK - 8, CHUNK - 7, CHUNK - 1, CHUNK, CHUNK + 1] {
+            assert_eq!(padded(vec![0; len]).0.len() % CHUNK, 0, "{len}");
+        }
+    }
+
+    #[test]
+    fn padding_is_no_text() {
+        let frames = padded(Compressor::new(3).unwrap().frame(b"text").unwrap());
+        let mut out = Vec::new();
+        let take = |bytes: &[u8]| {
+            out.extend_from_slice(bytes);
+            Ok::<(), ()>(())
+        };
+        Decompressor::new().unwrap().decode([&frames.0[..]].into_iter(), take).unwrap();
+        assert_eq!(out, b"text");
+    }
+}

@@ -1,0 +1,104 @@
+//! Keys in files: making one, reading those that are given.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::base::fault::At;
+use crate::base::os;
+use crate::base::secret::SecretText;
+use crate::flow::FlowError;
+use crate::format::limits;
+use crate::stage::seal::{Identity, KeyError, Keyring, Recipient, header_for_passphrase, is_age_file, unarmor};
+use crate::stage::stream::Sealer;
+
+/// Writes a new identity file, for its owner's eyes only, and returns its recipient. With a
+/// passphrase the file is what `age -p` would make of it.
+///
+/// # Errors
+/// A file that exists is left alone.
+pub fn generate(path: &Path, passphrase: Option<&SecretText>) -> Result<Recipient, FlowError> {
+    let identity = Identity::generate();
+    let recipient = identity.recipient();
+    let text = SecretText::new(format!("# public key: {recipient}\n{}\n", *identity.to_text()));
+    let mut file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(FlowError::Exists(path.to_owned()));
+        }
+        other => other.at("create", path)?,
+    };
+    write_key(&mut file, &text, passphrase).at("write", path)?;
+    // A key that is lost with the power is a bundle that is lost with it.
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        os::sync_dir(folder).at("sync", folder)?;
+    }
+    Ok(recipient)
+}
+
+fn write_key(file: &mut File, text: &SecretText, passphrase: Option<&SecretText>) -> std::io::Result<()> {
+    match passphrase {
+        None => file.write_all(text.as_bytes())?,
+        Some(passphrase) => {
+            let (header, key) = header_for_passphrase(passphrase);
+            let mut sealer = Sealer::new(&mut *file, &header, &key)?;
+            sealer.write_all(text.as_bytes())?;
+            sealer.finish()?;
+        }
+    }
+    file.sync_all()
+}
+
+/// Adds the identities of a file to `ring`; `ask` is asked for the passphrase of an encrypted one.
+pub fn load(
+    ring: &mut Keyring,
+    path: &Path,
+    ask: impl FnOnce(&Path) -> Result<SecretText, FlowError>,
+) -> Result<(), FlowError> {
+    let key_file = |source| FlowError::KeyFile { path: path.to_owned(), source };
+    let bytes = Zeroizing::new(read_key_file(path)?);
+    if !is_age_file(&bytes) {
+        return ring.add_file(text_of(&bytes).map_err(key_file)?).map_err(key_file);
+    }
+    let sealed = unarmor(&bytes).map_err(key_file)?;
+    let mut lock = Keyring::new();
+    lock.add_passphrase(&ask(path)?);
+    let opened = lock.open_small(&sealed, limits::KEY_FILE).map_err(|error| match error {
+        KeyError::Wrong => FlowError::NoKey(format!("{}: the passphrase is wrong", crate::base::path::show(path))),
+        other => key_file(other),
+    })?;
+    ring.add_file(text_of(&opened).map_err(key_file)?).map_err(key_file)
+}
+
+/// The recipients in a recipients file.
+pub fn recipients(path: &Path) -> Result<Vec<Recipient>, FlowError> {
+    let wrong = |source: KeyError| FlowError::Usage(format!("{}: {source}", crate::base::path::show(path)));
+    let bytes = Zeroizing::new(read_key_file(path)?);
+    let found = text_of(&bytes).and_then(Recipient::parse_file).map_err(wrong)?;
+    if found.is_empty() {
+        return Err(FlowError::Usage(format!("{} holds no recipient", crate::base::path::show(path))));
+    }
+    Ok(found)
+}
+
+/// Key files come from pipes too (`-i <(...)`), so they are not held to be regular files.
+fn read_key_file(path: &Path) -> Result<Vec<u8>, FlowError> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
+    let file = match File::open(path) {
+        Err(error) if missing(&error) => {
+            return Err(FlowError::NoKey(format!("the key file {} does not exist", crate::base::path::show(path))));
+        }
+        other => other.at("read", path)?,
+    };
+    file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).at("read", path)?;
+    crate::format::FormatError::limit("the size of a key file", bytes.len() as u64, limits::KEY_FILE)?;
+    Ok(bytes)
+}
+
+fn text_of(bytes: &[u8]) -> Result<&str, KeyError> {
+    std::str::from_utf8(bytes).map_err(|_| KeyError::NoIdentity { line: 1, why: "the file is no text" })
+}

@@ -1,0 +1,194 @@
+//! Floor 4: the story. Each file wires plans and stages into one thing a person asks for; none
+//! prints anything.
+
+use std::path::PathBuf;
+
+use crate::base::fault::IoFault;
+use crate::base::path::show;
+use crate::base::size::human;
+use crate::format::FormatError;
+use crate::stage::compress::ZstdError;
+use crate::stage::restore::TargetError;
+use crate::stage::seal::KeyError;
+use crate::stage::volume::ScanError;
+use crate::stage::walk::WalkError;
+
+pub mod check;
+pub mod engine;
+pub mod finish;
+pub mod key;
+pub mod open;
+pub mod pack;
+pub mod place;
+pub mod plan;
+
+pub mod report;
+pub mod unpack;
+
+/// What a run came to; `cli/exit.rs` gives each its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All went well.
+    Ok,
+    /// Not as the reporter foresaw.
+    Failed,
+    /// The request makes no sense; nothing was done.
+    Usage,
+    /// More drives would help.
+    Incomplete,
+    /// Partial delivery, or packed with files that changed.
+    Damaged,
+    /// Not from whom it should be.
+    Origin,
+    /// Over a limit, or made to do harm.
+    Hostile,
+    /// The system or the room; can be tried again.
+    Io,
+    /// No key, or none that opens it.
+    Key,
+    /// Stopped by the user.
+    Interrupted,
+}
+
+/// Why nothing more could be done. Plain data; `cli/hint.rs` adds what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError {
+    /// The request makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A source cannot be packed.
+    #[error(transparent)]
+    Walk(WalkError),
+    /// The system said no.
+    #[error(transparent)]
+    Io(IoFault),
+    /// Bytes that break the format.
+    #[error(transparent)]
+    Format(FormatError),
+    /// A key file that does not do.
+    #[error("{}: {source}", show(.path))]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
+    },
+    /// There is no key to try, or none opens the bundle.
+    #[error("{0}")]
+    NoKey(String),
+    /// The drives cannot hold the bundle.
+    #[error("the bundle needs about {} and the drives have room for {}: {} are missing", human(*.needed), human(*.room), human(needed.saturating_sub(*.room)))]
+    NoRoom {
+        /// Bytes, expected or known.
+        needed: u64,
+        /// Bytes.
+        room: u64,
+    },
+    /// What looked like enough room was not.
+    #[error("the drives are full with {} of {} packed", human(*.packed), human(*.total))]
+    RanFull {
+        /// Bytes of the tar that found a place.
+        packed: u64,
+        /// Bytes of the tar.
+        total: u64,
+    },
+    /// The target of an unpacking cannot hold it.
+    #[error("the files take {} and {} has {} free: {} are missing", human(*.needed), show(.target), human(*.free), human(needed.saturating_sub(*.free)))]
+    NoTargetRoom {
+        /// Where to.
+        target: PathBuf,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        free: u64,
+    },
+    /// What is there already and would be replaced or mixed up.
+    #[error("{} exists already", show(.0))]
+    Exists(PathBuf),
+    /// A second run on one target.
+    #[error("{0}")]
+    Busy(String),
+    /// Nothing to read, or too little to begin with.
+    #[error("{0}")]
+    Missing(String),
+    /// What is there is damaged beyond use.
+    #[error("{0}")]
+    Damaged(String),
+    /// Volumes of several bundles at once.
+    #[error("these volumes belong to {} different bundles: {}", .0.len(), .0.join("; "))]
+    Mixed(Vec<String>),
+    /// Asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+    /// A defect of ours.
+    #[error("{0}")]
+    Defect(String),
+}
+
+impl FlowError {
+    /// The class of the failure.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            FlowError::Walk(WalkError::Cancelled) | FlowError::Cancelled => Outcome::Interrupted,
+            FlowError::Usage(_)
+            | FlowError::Walk(_)
+            | FlowError::Exists(_)
+            | FlowError::Busy(_)
+            | FlowError::Mixed(_) => Outcome::Usage,
+            FlowError::Io(_)
+            | FlowError::NoRoom { .. }
+            | FlowError::RanFull { .. }
+            | FlowError::NoTargetRoom { .. } => Outcome::Io,
+            FlowError::Format(FormatError::Newer { .. }) => Outcome::Usage,
+            // What does not follow the format although its seal is sound was made that way.
+            FlowError::Format(_) => Outcome::Hostile,
+            FlowError::KeyFile { source: KeyError::Format(FormatError::Limit { .. }), .. } => Outcome::Hostile,
+            FlowError::KeyFile { .. } | FlowError::NoKey(_) => Outcome::Key,
+            FlowError::Missing(_) => Outcome::Incomplete,
+            FlowError::Damaged(_) => Outcome::Damaged,
+            FlowError::Defect(_) => Outcome::Failed,
+        }
+    }
+}
+
+impl From<IoFault> for FlowError {
+    fn from(fault: IoFault) -> Self {
+        FlowError::Io(fault)
+    }
+}
+
+impl From<WalkError> for FlowError {
+    fn from(error: WalkError) -> Self {
+        FlowError::Walk(error)
+    }
+}
+
+impl From<FormatError> for FlowError {
+    fn from(error: FormatError) -> Self {
+        FlowError::Format(error)
+    }
+}
+
+impl From<ZstdError> for FlowError {
+    fn from(error: ZstdError) -> Self {
+        FlowError::Defect(error.to_string())
+    }
+}
+
+impl From<ScanError> for FlowError {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Io(fault) => FlowError::Io(fault),
+            ScanError::Format(error) => FlowError::Format(error),
+        }
+    }
+}
+
+impl From<TargetError> for FlowError {
+    fn from(error: TargetError) -> Self {
+        match error {
+            TargetError::Io(fault) => FlowError::Io(fault),
+            TargetError::Busy(_) => FlowError::Busy(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! From the request to the plan: walk the sources, look at the drives, decide; nothing is written.
+
+use std::path::PathBuf;
+
+use crate::base::entry::Kind;
+use crate::base::fault::At;
+use crate::base::monitor::{Monitor, Note};
+use crate::base::os;
+use crate::base::path::show;
+use crate::base::pool::workers;
+use crate::base::secret::SecretText;
+use crate::flow::FlowError;
+use crate::flow::report::{Plan, VolumePlan};
+use crate::format::limits;
+use crate::plan::geometry::{self, Geometry};
+use crate::plan::layout::{Layout, lay_out};
+use crate::plan::placement::{Drive, Fill, Placement};
+use crate::stage::archive;
+use crate::stage::compress::Compressor;
+use crate::stage::seal::Recipient;
+use crate::stage::volume;
+use crate::stage::walk::{Walk, source_around, walk};
+
+/// Samples for the estimate: so many, each so long. Long ones, because short frames compress
+/// worse than those that will be written.
+const SAMPLES: u64 = 24;
+const SAMPLE: u64 = 1 << 20;
+
+/// What somebody wants packed.
+pub struct Request {
+    /// Files and folders.
+    pub sources: Vec<PathBuf>,
+    /// Who can open it.
+    pub recipients: Vec<Recipient>,
+    /// A passphrase that opens it.
+    pub passphrase: Option<SecretText>,
+    /// One per drive, or one folder in which `volumes` are staged.
+    pub outputs: Vec<PathBuf>,
+    /// How many volumes to stage in the one output.
+    pub volumes: Option<u16>,
+    /// The most that a volume may take, in bytes.
+    pub volume_size: Option<u64>,
+    /// In which order volumes are filled.
+    pub fill: Fill,
+    /// zstd's level, 1 to 19.
+    pub level: i32,
+}
+
+/// A plan with all that carrying it out needs.
+pub struct Planned {
+    /// The sources.
+    pub walk: Walk,
+    /// Their tar.
+    pub layout: Layout,
+    /// Size of the parts.
+    pub geometry: Geometry,
+    /// Which part goes where.
+    pub placement: Placement,
+    /// What to show.
+    pub plan: Plan,
+    /// What is worth saying about the sources.
+    pub notes: Vec<Note>,
+    /// Where each volume goes, in the order of their numbers, with its file system.
+    pub targets: Vec<Target>,
+}
+
+/// Where a volume goes.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The folder its folder is made in.
+    pub path: PathBuf,
+    /// Which file system that is on.
+    pub device: u64,
+}
+
+/// Makes the plan.
+pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowError> {
+    check_request(request)?;
+    let paths = target_paths(request)?;
+    let mut walk = walk(&request.sources, monitor)?;
+    let mut notes = std::mem::take(&mut walk.notes);
+    let layout = lay_out(&mut walk.entries, &mut notes);
+    let geometry = geometry::choose(layout.len, paths.len() as u16)?;
+    let (targets, drives) = look_at_drives(request, &paths, &walk, geometry)?;
+    let placement = Placement::new(&drives, geometry.class, request.fill);
+    let packed = estimate(&walk, &layout, request.level)?;
+    let parts_expected = geometry::parts_expected(packed, geometry.class).min(geometry.parts_at_most.into());
+    let mut plan = describe(request, &walk, geometry, parts_expected);
+    let (shares, _) = placement.simulate(parts_expected);
+    plan.room = placement.room(geometry.class);
+    plan.volumes = paths
+        .iter()
+        .zip(&drives)
+        .zip(shares)
+        .enumerate()
+        .map(|(at, ((path, drive), parts))| VolumePlan {
+            folder: volume::folder(path, at as u16 + 1),
+            free: drive.free,
+            cap: drive.cap,
+            expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
+        })
+        .collect();
+    Ok(Planned { walk, layout, geometry, placement, plan, notes, targets })
+}
+
+impl Planned {
+    /// Refuses a plan whose expected size the drives cannot hold.
+    pub fn check_room(&self) -> Result<(), FlowError> {
+        let (needed, room) = (self.plan.expected, self.plan.room);
+        if needed > room { Err(FlowError::NoRoom { needed, room }) } else { Ok(()) }
+    }
+}
+
+fn check_request(request: &Request) -> Result<(), FlowError> {
+    let usage = |text: String| Err(FlowError::Usage(text));
+    if request.recipients.is_empty() && request.passphrase.is_none() {
+        return usage("nobody could open it: give a recipient (-r age1...) or a passphrase (-p)".into());
+    }
+    if request.recipients.len() > limits::RECIPIENTS {
+        return usage(format!(
+            "{} recipients are given, at most {} fit into a seal",
+            request.recipients.len(),
+            limits::RECIPIENTS
+        ));
+    }
+    if request.volumes.is_some() && request.outputs.len() != 1 {
+        return usage(format!(
+            "--volumes stages volumes in one folder, and {} are given with -o",
+            request.outputs.len()
+        ));
+    }
+    let volumes = request.volumes.map_or(request.outputs.len(), usize::from);
+    if volumes == 0 || volumes > usize::from(limits::VOLUMES) {
+        return usage(format!("{volumes} volumes are asked for; 1 to {} are possible", limits::VOLUMES));
+    }
+    Ok(())
+}
+
+/// The folder each volume's folder is made in; they exist and lie outside the sources.
+fn target_paths(request: &Request) -> Result<Vec<PathBuf>, FlowError> {
+    let paths: Vec<PathBuf> = match request.volumes {
+        Some(volumes) => vec![request.outputs[0].clone(); usize::from(volumes)],
+        None => request.outputs.clone(),
+    };
+    for (at, path) in paths.iter().enumerate() {
+        if !path.is_dir() {
+            let missing = format!("{} is no folder; is the drive plugged in and mounted?", show(path));
+            return Err(FlowError::Usage(missing));
+        }
+        if let Some(source) = source_around(&request.sources, path)? {
+            let text = format!(
+                "{} lies in {}, which is to be packed: the bundle would contain itself",
+                show(path),
+                show(source)
+            );
+            return Err(FlowError::Usage(text));
+        }
+        let folder = volume::folder(path, at as u16 + 1);
+        if folder.symlink_metadata().is_ok() {
+            return Err(FlowError::Exists(folder));
+        }
+    }
+    Ok(paths)
+}
+
+fn look_at_drives(
+    request: &Request,
+    paths: &[PathBuf],
+    walk: &Walk,
+    geometry: Geometry,
+) -> Result<(Vec<Target>, Vec<Drive>), FlowError> {
+    let mut found: Vec<(Target, Drive)> = Vec::new();
+    for path in paths {
+        let room = os::room(path).at("look at", path)?;
+        // The bound walks the whole list: once per kind of file system is enough.
+        let known = found.iter().find(|(_, drive)| drive.cluster == room.cluster).map(|(_, drive)| drive.reserve);
+        let reserve = known.unwrap_or_else(|| geometry::reserve(&walk.entries, geometry.parts_at_most, room.cluster));
+        let drive =
+            Drive { device: room.device, free: room.free, cluster: room.cluster, cap: request.volume_size, reserve };
+        found.push((Target { path: path.clone(), device: room.device }, drive));
+    }
+    Ok(found.into_iter().unzip())
+}
+
+/// Bytes that the tar compresses to, from samples spread over it; exact for small ones.
+fn estimate(walk: &Walk, layout: &Layout, level: i32) -> Result<u64, FlowError> {
+    let mut compressor = Compressor::new(level)?;
+    let mut buf = vec![0; SAMPLE as usize];
+    let (mut raw, mut packed) = (0u64, 0u64);
+    let stride = (layout.tail_start / SAMPLES).max(SAMPLE) / 512 * 512;
+    for at in 0..SAMPLES {
+        let start = at * stride;
+        if start >= layout.tail_start {
+            break;
+        }
+        let len = SAMPLE.min(layout.tail_start - start) as usize;
+        let found = layout.entries_in(&(start..start + len as u64));
+        let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
+        archive::fill(start, &mut buf[..len], entries, |index| archive::open(&walk.real_path(index)), |_, _| true);
+        raw += len as u64;
+        packed += compressor.measure(&buf[..len])? as u64;
+    }
+    // The manifests are hex: they compress to a little over half.
+    let tail = (layout.len - layout.tail_start) * 6 / 10;
+    let ratio = packed as f64 / raw.max(1) as f64;
+    Ok((layout.tail_start as f64 * ratio) as u64 + tail)
+}
+
+fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: u64) -> Plan {
+    let count = |wanted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| wanted(&entry.kind)).count() as u64;
+    let part = geometry.class.file_len() as u64;
+    let range = geometry::range_len(geometry.class);
+    let workers = workers() as u64;
+    Plan {
+        files: count(|kind| matches!(kind, Kind::File | Kind::Hardlink(_))),
+        folders: count(|kind| *kind == Kind::Dir),
+        links: count(|kind| matches!(kind, Kind::Symlink(_))),
+        bytes: walk.entries.iter().map(|entry| entry.size).sum(),
+        class: geometry.class.mib(),
+        expected: parts_expected * part,
+        at_most: u64::from(geometry.parts_at_most) * part,
+        room: 0,
+        recipients: request.recipients.len(),
+        passphrase: request.passphrase.is_some(),
+        // Ranges raw and packed, and parts: what the pools may hold.
+        memory: (2 * workers + 2) * 2 * range + (request.outputs.len() as u64 + workers.max(2)) * part,
+        sequential: request.fill == Fill::Sequential,
+        volumes: Vec::new(),
+    }
+}

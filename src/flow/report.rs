@@ -1,0 +1,305 @@
+//! What a run has to say when it is over, as plain values; `--json` prints them as they are, the
+//! terminal in sentences. Nothing here claims more than was verified.
+
+use std::path::PathBuf;
+
+use crate::base::entry::Entry;
+use crate::base::json::{Value, json};
+use crate::base::monitor::{Note, NoteKind};
+use crate::base::path::{escape, show};
+use crate::flow::Outcome;
+
+/// What packing would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Files, hard links counted each.
+    pub files: u64,
+    /// Folders.
+    pub folders: u64,
+    /// Symlinks.
+    pub links: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Size of the parts, in MiB.
+    pub class: u16,
+    /// Bytes of parts, from samples.
+    pub expected: u64,
+    /// Bytes of parts if nothing compresses.
+    pub at_most: u64,
+    /// Bytes of parts that the drives can take.
+    pub room: u64,
+    /// How many recipients can open it.
+    pub recipients: usize,
+    /// Whether a passphrase can open it.
+    pub passphrase: bool,
+    /// Memory that it may take, in bytes.
+    pub memory: u64,
+    /// Whether drives are filled one after the other.
+    pub sequential: bool,
+    /// Each volume.
+    pub volumes: Vec<VolumePlan>,
+}
+
+/// What would go onto one drive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePlan {
+    /// Where.
+    pub folder: PathBuf,
+    /// Free bytes of its file system.
+    pub free: u64,
+    /// The most it may take.
+    pub cap: Option<u64>,
+    /// Bytes expected, reserve and all.
+    pub expected: u64,
+}
+
+impl Plan {
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        let volumes = self.volumes.iter().map(|volume| {
+            json!({"folder": show(&volume.folder), "free": volume.free, "cap": volume.cap, "expected": volume.expected})
+        });
+        json!({
+            "files": self.files, "folders": self.folders, "links": self.links, "bytes": self.bytes,
+            "class_mib": self.class, "expected": self.expected, "at_most": self.at_most, "room": self.room,
+            "recipients": self.recipients, "passphrase": self.passphrase, "memory": self.memory,
+            "fill": if self.sequential { "sequential" } else { "spread" },
+            "volumes": volumes.collect::<Value>(),
+        })
+    }
+}
+
+/// What was packed.
+#[derive(Debug, Clone)]
+pub struct PackReport {
+    /// What was planned.
+    pub plan: Plan,
+    /// The bundle's fingerprint.
+    pub fingerprint: String,
+    /// Number of parts.
+    pub parts: usize,
+    /// Folders of the volumes, with the bytes of parts on each.
+    pub volumes: Vec<(PathBuf, u64)>,
+    /// What is worth knowing.
+    pub notes: Vec<Note>,
+}
+
+impl PackReport {
+    /// 4 if files changed or could not be read.
+    pub fn outcome(&self) -> Outcome {
+        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
+        if self.notes.iter().any(flawed) { Outcome::Damaged } else { Outcome::Ok }
+    }
+
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        let volumes = self.volumes.iter().map(|(folder, bytes)| json!({"folder": show(folder), "bytes": bytes}));
+        json!({
+            "command": "pack", "fingerprint": self.fingerprint, "parts": self.parts, "plan": self.plan.to_json(),
+            "volumes": volumes.collect::<Value>(), "notes": notes_json(&self.notes),
+        })
+    }
+}
+
+/// What a volume turned out to be, without any key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Every file is there and has its SHA-256.
+    Whole,
+    /// Files are missing, or the volume was never finished.
+    Incomplete,
+    /// Files are not what they were.
+    Damaged,
+    /// Its SHA256SUMS points out of the volume.
+    Unsafe,
+}
+
+impl State {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Whole => "whole",
+            State::Incomplete => "incomplete",
+            State::Damaged => "damaged",
+            State::Unsafe => "unsafe",
+        }
+    }
+}
+
+/// A checked volume.
+#[derive(Debug, Clone)]
+pub struct VolumeCheck {
+    /// Where it is.
+    pub folder: PathBuf,
+    /// What it is.
+    pub state: State,
+    /// Files that SHA256SUMS lists.
+    pub files: usize,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Damaged files, and how.
+    pub damaged: Vec<(String, String)>,
+    /// Files that are not there.
+    pub missing: Vec<String>,
+    /// Why the volume as a whole could not be checked.
+    pub trouble: Option<String>,
+}
+
+/// What `check` found.
+#[derive(Debug, Clone)]
+pub struct CheckReport {
+    /// Each volume.
+    pub volumes: Vec<VolumeCheck>,
+}
+
+/// The sentence that goes with every check: what it did not prove.
+pub const CHECK_DOES_NOT_PROVE: &str = "This shows that nothing on these volumes changed since their SHA256SUMS was written; \
+not who wrote it, nor that the bundle's other volumes exist.";
+
+impl CheckReport {
+    /// The worst of all volumes.
+    pub fn outcome(&self) -> Outcome {
+        let any = |state| self.volumes.iter().any(|volume| volume.state == state);
+        if any(State::Unsafe) {
+            Outcome::Hostile
+        } else if any(State::Damaged) {
+            Outcome::Damaged
+        } else if any(State::Incomplete) {
+            Outcome::Incomplete
+        } else {
+            Outcome::Ok
+        }
+    }
+
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        let volumes = self.volumes.iter().map(|volume| {
+            let damaged = volume.damaged.iter().map(|(name, why)| json!({"file": escape(name.as_bytes()), "why": why}));
+            json!({
+                "folder": show(&volume.folder), "state": volume.state.word(), "files": volume.files, "bytes": volume.bytes,
+                "damaged": damaged.collect::<Value>(), "missing": volume.missing, "trouble": volume.trouble,
+            })
+        });
+        json!({"command": "check", "volumes": volumes.collect::<Value>(), "not_proved": CHECK_DOES_NOT_PROVE})
+    }
+}
+
+/// What a bundle holds.
+#[derive(Debug, Clone)]
+pub struct ListReport {
+    /// The bundle's fingerprint.
+    pub fingerprint: String,
+    /// Its entries.
+    pub entries: Vec<Entry>,
+    /// What is worth knowing about the volumes.
+    pub notes: Vec<Note>,
+}
+
+impl ListReport {
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        let entries = self.entries.iter().map(|entry| {
+            json!({
+                "path": escape(entry.path.as_bytes()), "type": entry.kind.word(), "size": entry.size,
+                "mode": format!("{:04o}", entry.mode), "mtime": format!("{}.{:09}", entry.mtime.secs, entry.mtime.nanos),
+                "sha256": entry.sha256.map(|sum| format!("{sum:?}")),
+            })
+        });
+        json!({
+            "command": "list", "fingerprint": self.fingerprint, "entries": entries.collect::<Value>(),
+            "notes": notes_json(&self.notes),
+        })
+    }
+}
+
+/// A file that was not delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// In words.
+    pub why: String,
+}
+
+/// A part that could not be used whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadPart {
+    /// Its number.
+    pub number: u32,
+    /// The volume it belongs to.
+    pub volume: u16,
+    /// It was found and is damaged; else it was not found at all.
+    pub damaged: bool,
+    /// What was found, in words.
+    pub why: String,
+}
+
+/// What unpacking delivered.
+#[derive(Debug, Clone)]
+pub struct UnpackReport {
+    /// The bundle's fingerprint.
+    pub fingerprint: String,
+    /// Where the files are.
+    pub target: PathBuf,
+    /// Volumes of the bundle.
+    pub volumes: u16,
+    /// Volumes that were given.
+    pub volumes_given: usize,
+    /// Whether only some paths were asked for.
+    pub selected: bool,
+    /// Files asked for, hard links counted each.
+    pub files: u64,
+    /// Files delivered and verified.
+    pub delivered: u64,
+    /// Bytes of the delivered files.
+    pub bytes: u64,
+    /// Parts missing or damaged.
+    pub bad_parts: Vec<BadPart>,
+    /// Files not delivered.
+    pub lost: Vec<Lost>,
+    /// Flaws from packing, and properties that the target could not take.
+    pub notes: Vec<Note>,
+}
+
+impl UnpackReport {
+    /// 3 if drives are missing, 4 if what is there is damaged or was packed with flaws.
+    pub fn outcome(&self) -> Outcome {
+        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
+        let only_missing = !self.bad_parts.is_empty() && self.bad_parts.iter().all(|part| !part.damaged);
+        match self.lost.is_empty() {
+            false if only_missing => Outcome::Incomplete,
+            false => Outcome::Damaged,
+            true if self.notes.iter().any(flawed) => Outcome::Damaged,
+            true => Outcome::Ok,
+        }
+    }
+
+    /// Whether all that was read was what had been written.
+    pub fn intact(&self) -> bool {
+        let only_missing = self.bad_parts.iter().all(|part| !part.damaged);
+        only_missing && (self.lost.is_empty() || !self.bad_parts.is_empty())
+    }
+
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
+        let parts = self.bad_parts.iter().map(|part| {
+            json!({
+                "number": part.number, "volume": part.volume, "why": part.why,
+                "state": if part.damaged { "damaged" } else { "missing" },
+            })
+        });
+        json!({
+            "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
+            "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
+            "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
+            "intact": self.intact(), "complete": self.lost.is_empty(), "origin": "unknown",
+            "bad_parts": parts.collect::<Value>(), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
+        })
+    }
+}
+
+/// Notes for `--json`.
+pub fn notes_json(notes: &[Note]) -> Value {
+    notes.iter().map(|note| json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})).collect()
+}

@@ -1,0 +1,403 @@
+//! Unpacking: open, decide what is needed, place parts in any order on all cores, deliver.
+//!
+//! A part is opened under the header from the head, never under the drive's copy, and every
+//! chunk is authenticated before a byte of it is used; every file is then held against its
+//! SHA-256. What is not whole is not delivered.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use crate::base::entry::{Entry, Flag, Kind};
+use crate::base::fault::At;
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::os;
+use crate::base::path::{as_path, escape, show};
+use crate::base::pool::{Stop, lock, workers};
+use crate::flow::FlowError;
+use crate::flow::open::{Bundle, gather, open};
+use crate::flow::place::{Site, Worker};
+use crate::flow::report::{BadPart, ListReport, Lost, UnpackReport};
+use crate::format::FormatError;
+use crate::format::head::Part;
+use crate::format::part::{HEADER, Lead, PartBuf};
+use crate::plan::select::{NotFound, select};
+use crate::plan::want::{Contents, hurt_by, needed_parts};
+use crate::stage::compress::{DecodeError, Decompressor};
+use crate::stage::restore::{Staging, top_names};
+use crate::stage::seal::Keyring;
+use crate::stage::stream::open_part;
+
+/// What somebody wants unpacked.
+pub struct Request {
+    /// Drives or volumes.
+    pub volumes: Vec<PathBuf>,
+    /// Where to.
+    pub target: PathBuf,
+    /// Only these files and folders; all if empty.
+    pub only: Vec<Vec<u8>>,
+    /// Replace files that exist.
+    pub overwrite: bool,
+}
+
+/// What a bundle holds.
+pub fn list(volumes: &[PathBuf], keyring: &Keyring) -> Result<ListReport, FlowError> {
+    let mut bundle = open(gather(volumes)?, keyring)?;
+    let entries = bundle.read_list()?;
+    Ok(ListReport { fingerprint: bundle.head.statement.fingerprint(), entries, notes: bundle.notes })
+}
+
+/// Unpacks.
+pub fn unpack(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<UnpackReport, FlowError> {
+    let mut bundle = open(gather(&request.volumes)?, keyring)?;
+    let entries = bundle.read_list()?;
+    let entries = select(entries, &request.only).map_err(|NotFound(path)| {
+        FlowError::Usage(format!("there is no \"{}\" in this bundle; `pouch list` shows what is", escape(&path)))
+    })?;
+    let contents = Contents::new(&entries);
+    let parts = match request.only.is_empty() {
+        true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
+        false => needed_parts(&bundle.head, &entries, &contents),
+    };
+    let made = make_target(&request.target)?;
+    let result = into_target(request, &bundle, &entries, &contents, &parts, monitor);
+    if result.is_err() && made {
+        let _ = std::fs::remove_dir(&request.target);
+    }
+    result
+}
+
+/// Makes the target's folder if it is not there; whether it was made.
+fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
+    match std::fs::create_dir(target) {
+        Ok(()) => Ok(true),
+        Err(_) if target.is_dir() => Ok(false),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(FlowError::Usage(format!("{} is no folder", show(target))))
+        }
+        Err(error) => Err(error).at("create", target)?,
+    }
+}
+
+fn into_target(
+    request: &Request,
+    bundle: &Bundle,
+    entries: &[Entry],
+    contents: &Contents,
+    parts: &[u32],
+    monitor: &dyn Monitor,
+) -> Result<UnpackReport, FlowError> {
+    let needed: u64 = entries.iter().filter(|entry| entry.kind == Kind::File).map(Entry::stored_size).sum();
+    let room = os::room(&request.target).at("look at", &request.target)?;
+    if needed > room.free {
+        return Err(FlowError::NoTargetRoom { target: request.target.clone(), needed, free: room.free });
+    }
+    let staging = Staging::begin(&request.target)?;
+    if !request.overwrite {
+        if let Some(name) = staging.existing(top_names(entries)).first() {
+            let path = request.target.join(as_path(name));
+            staging.discard();
+            return Err(FlowError::Exists(path));
+        }
+    }
+    let site = Site::new(entries, contents, &staging);
+    let placed =
+        staging.make_dirs(entries).map_err(FlowError::from).and_then(|()| place_parts(bundle, &site, parts, monitor));
+    let concluded = placed.and_then(|bad| conclude(request, bundle, &site, bad));
+    match concluded {
+        Ok((mut report, kept)) => {
+            drop(site);
+            deliver(staging, entries, request.overwrite, &mut report, kept)?;
+            Ok(report)
+        }
+        Err(error) => {
+            drop(site);
+            staging.discard();
+            Err(error)
+        }
+    }
+}
+
+/// Opens and places all `parts`; returns those that could not be used whole.
+fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monitor) -> Result<Vec<BadPart>, FlowError> {
+    let class = bundle.head.statement.class;
+    monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
+    let finder = Finder { bundle, by_header: OnceLock::new() };
+    let (next, bad) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let stop = Stop::new(|| ());
+    std::thread::scope(|scope| {
+        for _ in 0..workers().min(parts.len()) {
+            scope.spawn(|| {
+                let work = || -> Result<(), FlowError> {
+                    let (mut hands, mut buf) = (site.worker(), PartBuf::new(class));
+                    let mut decompressor = Decompressor::new()?;
+                    loop {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(number) = parts.get(at).filter(|_| !stop.failed()) else { return Ok(()) };
+                        if monitor.cancelled() {
+                            return Err(FlowError::Cancelled);
+                        }
+                        let part = &bundle.head.parts[*number as usize - 1];
+                        let result = finder.load(part, &mut buf)?;
+                        let trouble = place_part(bundle, part, result, &buf, &mut hands, &mut decompressor)?;
+                        lock(&bad).extend(trouble);
+                        monitor.advance(class.file_len() as u64);
+                    }
+                };
+                if let Err(error) = work() {
+                    stop.fail(error);
+                }
+            });
+        }
+    });
+    stop.into_result()?;
+    let mut bad = bad.into_inner().unwrap_or_else(|p| p.into_inner());
+    bad.sort_by_key(|part: &BadPart| part.number);
+    Ok(bad)
+}
+
+/// What came of looking for a part: how many of its chunks are open in the buffer.
+enum Loaded {
+    Whole,
+    Partly { chunks: usize, why: String },
+    Missing,
+}
+
+/// Decodes the open chunks of a part and places what they hold.
+fn place_part(
+    bundle: &Bundle,
+    part: &Part,
+    loaded: Loaded,
+    buf: &PartBuf,
+    hands: &mut Worker,
+    decompressor: &mut Decompressor,
+) -> Result<Option<BadPart>, FlowError> {
+    let class = bundle.head.statement.class;
+    let bad = |damaged, why| Some(BadPart { number: part.number, volume: part.volume, damaged, why });
+    let (chunks, trouble) = match loaded {
+        Loaded::Missing => return Ok(bad(false, "was not found".into())),
+        Loaded::Whole => (class.chunks(), None),
+        Loaded::Partly { chunks: 0, why } => return Ok(bad(true, why)),
+        Loaded::Partly { chunks, why } => (chunks, bad(true, why)),
+    };
+    let crate::format::head::PartKind::Data { offset, length } = part.kind else { return Ok(None) };
+    let lead = Lead::parse(buf.plain(0))?;
+    if lead != (Lead { bundle: bundle.head.statement.bundle, number: part.number, offset }) {
+        let why = format!(
+            "it says that it is part {} at {}, the head that it is part {} at {offset}",
+            lead.number, lead.offset, part.number
+        );
+        return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
+    }
+    hands.begin(offset, offset + length);
+    let mut at = offset;
+    let decoded = decompressor.decode((0..chunks).map(|index| buf.plain(index)), |bytes| {
+        let end = at + bytes.len() as u64;
+        FormatError::limit("the length of a part's tar", end - offset, length)?;
+        hands.take(at, bytes)?;
+        at = end;
+        Ok::<(), FlowError>(())
+    });
+    hands.end()?;
+    match decoded {
+        Err(DecodeError::Sink(error)) => Err(error),
+        _ if trouble.is_some() => Ok(trouble),
+        Ok(()) if at == offset + length => Ok(None),
+        Ok(()) => Ok(bad(true, format!("holds {} bytes of tar, {length} were announced", at - offset))),
+        Err(DecodeError::Truncated) => Ok(bad(true, "its compressed content is cut short".into())),
+        Err(DecodeError::Zstd(error)) => Ok(bad(true, error.to_string())),
+    }
+}
+
+/// Finds parts on volumes: by name first, then by the header that only that part has.
+struct Finder<'a> {
+    bundle: &'a Bundle,
+    by_header: OnceLock<HashMap<[u8; HEADER], Vec<(usize, String)>>>,
+}
+
+impl Finder<'_> {
+    /// Reads and opens a part into `buf`, from whichever copy is whole; else the best there is.
+    fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
+        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
+            let why = format!("the header of part {} does not open: {error}", part.number);
+            FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
+        })?;
+        let name = part.file_name();
+        let mut best: Option<(usize, usize, String)> = None;
+        let named = (0..self.bundle.volumes.len()).map(|volume| (volume, name.clone()));
+        // Lazily: what lies under its own name and is whole needs no search.
+        let others = std::iter::once(()).flat_map(|()| self.renamed(part).iter().cloned());
+        for (volume, name) in named.chain(others) {
+            let Some(read) = self.read(volume, &name, buf) else { continue };
+            let chunks = open_part(&key, &part.header, buf);
+            if chunks == self.bundle.head.statement.class.chunks() {
+                return Ok(Loaded::Whole);
+            }
+            if best.as_ref().is_none_or(|(most, _, _)| chunks > *most) {
+                best = Some((chunks, volume, name));
+            }
+            if read < buf.file().len() && chunks == 0 {
+                continue;
+            }
+        }
+        let Some((chunks, volume, name)) = best else { return Ok(Loaded::Missing) };
+        let why = format!(
+            "{} is damaged in chunk {} of {}",
+            show(&self.bundle.volumes[volume].dir.join(&name)),
+            chunks + 1,
+            buf.chunks_mut().len()
+        );
+        if chunks == 0 {
+            return Ok(Loaded::Partly { chunks: 0, why });
+        }
+        // Opened in place: what was tried since has overwritten it.
+        self.read(volume, &name, buf);
+        Ok(Loaded::Partly { chunks: open_part(&key, &part.header, buf), why })
+    }
+
+    /// Reads a file into `buf`, zeros for what is missing or unreadable; `None` if it is not
+    /// there. Returns the bytes that were read.
+    fn read(&self, volume: usize, name: &str, buf: &mut PartBuf) -> Option<usize> {
+        let volume = &self.bundle.volumes[volume];
+        volume.file(name).filter(|found| found.regular)?;
+        let mut file = volume.open(name).ok()?;
+        let bytes = buf.file_mut();
+        let mut done = 0;
+        while done < bytes.len() {
+            match file.read(&mut bytes[done..]) {
+                Ok(0) => break,
+                Ok(n) => done += n,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // A bad sector; what lies before it may still be of use.
+                Err(_) => break,
+            }
+        }
+        bytes[done..].fill(0);
+        Some(done)
+    }
+
+    /// Files under other names that begin with the part's header.
+    fn renamed(&self, part: &Part) -> &[(usize, String)] {
+        let index = self.by_header.get_or_init(|| self.index());
+        index.get(&*part.header).map_or(&[], Vec::as_slice)
+    }
+
+    fn index(&self) -> HashMap<[u8; HEADER], Vec<(usize, String)>> {
+        let least = self.bundle.head.statement.class.file_len() as u64;
+        let mut index: HashMap<_, Vec<_>> = HashMap::new();
+        for (at, volume) in self.bundle.volumes.iter().enumerate() {
+            // Truncated ones too: their first chunks may be all that is left.
+            for found in volume.files.iter().filter(|found| found.regular && found.len > HEADER as u64) {
+                let mut header = [0; HEADER];
+                let read = volume.open(&found.name).ok().and_then(|mut file| file.read_exact(&mut header).ok());
+                if read.is_some() && found.len <= 2 * least {
+                    index.entry(header).or_default().push((at, found.name.clone()));
+                }
+            }
+        }
+        index
+    }
+}
+
+/// Decides file by file what is whole. Returns the report and what is to be kept.
+fn conclude(
+    request: &Request,
+    bundle: &Bundle,
+    site: &Site,
+    bad: Vec<BadPart>,
+) -> Result<(UnpackReport, Vec<bool>), FlowError> {
+    let entries = site.entries;
+    let numbers =
+        |damaged| bad.iter().filter(|part| part.damaged == damaged).map(|part| part.number).collect::<BTreeSet<_>>();
+    let missing = hurt_by(&bundle.head, entries, site.contents, &numbers(false));
+    let damaged = hurt_by(&bundle.head, entries, site.contents, &numbers(true));
+    let (mut kept, mut lost, mut notes) = (vec![true; entries.len()], Vec::new(), bundle.notes.clone());
+    let (mut files, mut delivered, mut bytes) = (0, 0, 0);
+    for (at, entry) in entries.iter().enumerate() {
+        let content = match &entry.kind {
+            Kind::File => at,
+            Kind::Hardlink(first) => crate::plan::links::find(entries, first.as_bytes()).unwrap_or(at),
+            _ => continue,
+        };
+        files += 1;
+        let file = &entries[content];
+        let why = if file.flag == Flag::Unreadable {
+            notes.push(Note::new(
+                NoteKind::Unreadable,
+                entry.path.as_bytes(),
+                "could not be read when it was packed; it is not in the bundle",
+            ));
+            None
+        } else if file.size == 0 || site.is_whole(content) {
+            delivered += 1;
+            bytes += entry.size;
+            if file.flag == Flag::Changed {
+                notes.push(Note::new(
+                    NoteKind::Changed,
+                    entry.path.as_bytes(),
+                    "changed while it was packed; it may mix two states",
+                ));
+            }
+            continue;
+        } else if site.is_wrong(content) {
+            Some("its content is not what the list says")
+        } else if damaged.contains(&content) {
+            Some("a part that holds it is damaged")
+        } else if missing.contains(&content) {
+            Some("a part that holds it is missing")
+        } else {
+            Some("it was not found in the parts")
+        };
+        kept[at] = false;
+        lost.extend(why.map(|why| Lost { path: entry.path.as_bytes().to_vec(), why: why.into() }));
+    }
+    if site.has_plain_files() {
+        let text = "the target cannot keep modes or times of files; contents are not touched by that";
+        notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&request.target), text));
+    }
+    let report = UnpackReport {
+        fingerprint: bundle.head.statement.fingerprint(),
+        target: request.target.clone(),
+        volumes: bundle.head.statement.n,
+        volumes_given: bundle.volumes.len(),
+        selected: !request.only.is_empty(),
+        files,
+        delivered,
+        bytes,
+        bad_parts: bad,
+        lost,
+        notes,
+    };
+    Ok((report, kept))
+}
+
+/// Links, then everything out of the staging folder.
+fn deliver(
+    staging: Staging,
+    entries: &[Entry],
+    overwrite: bool,
+    report: &mut UnpackReport,
+    kept: Vec<bool>,
+) -> Result<(), FlowError> {
+    let refused = match staging.finish(entries, |at| kept[at]) {
+        Ok(refused) => refused,
+        Err(fault) => {
+            staging.discard();
+            return Err(fault.into());
+        }
+    };
+    for (at, error) in refused {
+        let entry = &entries[at];
+        let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
+        report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
+        report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), why });
+    }
+    let plain = staging.deliver(entries, overwrite)?;
+    if plain > 0 {
+        let text = format!("{plain} folders could not be given their mode or time");
+        report.notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&report.target), text));
+    }
+    Ok(())
+}
