@@ -1,2 +1,5 @@
-//! Pouch.
-fn main() {}
+//! The program: parse, run, exit code.
+
+fn main() -> std::process::ExitCode {
+    pouch::cli::main()
+}

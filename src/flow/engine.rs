@@ -231,8 +231,10 @@ impl<'a> Shared<'a> {
                 Task::Tail { index, buf } => (index, Arc::new(buf)),
                 Task::Seal { part, volume } => {
                     let sealed = self.seal(part, volume);
-                    // A writer that is gone has failed and said so.
-                    let _ = routes.0.get(&volume).map(|route| route.send(sealed));
+                    if let Some(route) = routes.0.get(&volume) {
+                        // A writer that is gone has failed and said so.
+                        let _ = route.send(sealed);
+                    }
                     continue;
                 }
             };
@@ -385,7 +387,7 @@ impl Supply for Parts<'_, '_> {
     fn full(&mut self, part: FullPart<Self::Buf>) -> Result<(), Halt> {
         let total = self.shared.job.layout.len;
         let full = || Halt::Error(FlowError::RanFull { packed: self.packed, total });
-        let volume = self.placement.next().ok_or_else(full)?;
+        let volume = self.placement.deal().ok_or_else(full)?;
         self.packed = part.offset + part.length;
         self.shared.queue.push_urgent(Task::Seal { part, volume });
         Ok(())

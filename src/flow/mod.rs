@@ -15,6 +15,7 @@ use crate::stage::walk::WalkError;
 
 pub mod check;
 pub mod engine;
+pub mod find;
 pub mod finish;
 pub mod key;
 pub mod open;
@@ -22,6 +23,7 @@ pub mod pack;
 pub mod place;
 pub mod plan;
 
+pub mod rehearse;
 pub mod report;
 pub mod unpack;
 

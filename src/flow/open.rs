@@ -60,6 +60,11 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
     Ok(volumes)
 }
 
+/// Whether a passphrase opens some of the volumes at the given places.
+pub fn takes_passphrase(paths: &[PathBuf]) -> Result<bool, FlowError> {
+    Ok(gather(paths)?.iter().any(|volume| volume.file(PASSPHRASE_SEAL).is_some()))
+}
+
 /// Opens the one bundle that these volumes carry.
 pub fn open(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Bundle, FlowError> {
     let mut opened: Vec<Known> = Vec::new();

@@ -131,7 +131,10 @@ impl Worker<'_> {
         if self.is_alone(entry) {
             return match hasher.filter(|_| to == entry.size) {
                 Some(hasher) => self.conclude(index, hasher.finish()),
-                None => Ok(self.placer.leave()),
+                None => {
+                    self.placer.leave();
+                    Ok(())
+                }
             };
         }
         self.placer.leave();

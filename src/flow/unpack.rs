@@ -4,11 +4,10 @@
 //! chunk is authenticated before a byte of it is used; every file is then held against its
 //! SHA-256. What is not whole is not delivered.
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::Read;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::fault::At;
@@ -17,18 +16,18 @@ use crate::base::os;
 use crate::base::path::{as_path, escape, show};
 use crate::base::pool::{Stop, lock, workers};
 use crate::flow::FlowError;
+use crate::flow::find::{Finder, Loaded};
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::place::{Site, Worker};
 use crate::flow::report::{BadPart, ListReport, Lost, UnpackReport};
 use crate::format::FormatError;
-use crate::format::head::Part;
-use crate::format::part::{HEADER, Lead, PartBuf};
+use crate::format::head::{Part, PartKind};
+use crate::format::part::{Lead, PartBuf};
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, hurt_by, needed_parts};
 use crate::stage::compress::{DecodeError, Decompressor};
 use crate::stage::restore::{Staging, top_names};
 use crate::stage::seal::Keyring;
-use crate::stage::stream::open_part;
 
 /// What somebody wants unpacked.
 pub struct Request {
@@ -124,7 +123,7 @@ fn into_target(
 fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monitor) -> Result<Vec<BadPart>, FlowError> {
     let class = bundle.head.statement.class;
     monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
-    let finder = Finder { bundle, by_header: OnceLock::new() };
+    let finder = Finder::new(bundle);
     let (next, bad) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let stop = Stop::new(|| ());
     std::thread::scope(|scope| {
@@ -158,13 +157,6 @@ fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monito
     Ok(bad)
 }
 
-/// What came of looking for a part: how many of its chunks are open in the buffer.
-enum Loaded {
-    Whole,
-    Partly { chunks: usize, why: String },
-    Missing,
-}
-
 /// Decodes the open chunks of a part and places what they hold.
 fn place_part(
     bundle: &Bundle,
@@ -182,7 +174,7 @@ fn place_part(
         Loaded::Partly { chunks: 0, why } => return Ok(bad(true, why)),
         Loaded::Partly { chunks, why } => (chunks, bad(true, why)),
     };
-    let crate::format::head::PartKind::Data { offset, length } = part.kind else { return Ok(None) };
+    let PartKind::Data { offset, length } = part.kind else { return Ok(None) };
     let lead = Lead::parse(buf.plain(0))?;
     if lead != (Lead { bundle: bundle.head.statement.bundle, number: part.number, offset }) {
         let why = format!(
@@ -208,96 +200,6 @@ fn place_part(
         Ok(()) => Ok(bad(true, format!("holds {} bytes of tar, {length} were announced", at - offset))),
         Err(DecodeError::Truncated) => Ok(bad(true, "its compressed content is cut short".into())),
         Err(DecodeError::Zstd(error)) => Ok(bad(true, error.to_string())),
-    }
-}
-
-/// Finds parts on volumes: by name first, then by the header that only that part has.
-struct Finder<'a> {
-    bundle: &'a Bundle,
-    by_header: OnceLock<HashMap<[u8; HEADER], Vec<(usize, String)>>>,
-}
-
-impl Finder<'_> {
-    /// Reads and opens a part into `buf`, from whichever copy is whole; else the best there is.
-    fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
-        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
-            let why = format!("the header of part {} does not open: {error}", part.number);
-            FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
-        })?;
-        let name = part.file_name();
-        let mut best: Option<(usize, usize, String)> = None;
-        let named = (0..self.bundle.volumes.len()).map(|volume| (volume, name.clone()));
-        // Lazily: what lies under its own name and is whole needs no search.
-        let others = std::iter::once(()).flat_map(|()| self.renamed(part).iter().cloned());
-        for (volume, name) in named.chain(others) {
-            let Some(read) = self.read(volume, &name, buf) else { continue };
-            let chunks = open_part(&key, &part.header, buf);
-            if chunks == self.bundle.head.statement.class.chunks() {
-                return Ok(Loaded::Whole);
-            }
-            if best.as_ref().is_none_or(|(most, _, _)| chunks > *most) {
-                best = Some((chunks, volume, name));
-            }
-            if read < buf.file().len() && chunks == 0 {
-                continue;
-            }
-        }
-        let Some((chunks, volume, name)) = best else { return Ok(Loaded::Missing) };
-        let why = format!(
-            "{} is damaged in chunk {} of {}",
-            show(&self.bundle.volumes[volume].dir.join(&name)),
-            chunks + 1,
-            buf.chunks_mut().len()
-        );
-        if chunks == 0 {
-            return Ok(Loaded::Partly { chunks: 0, why });
-        }
-        // Opened in place: what was tried since has overwritten it.
-        self.read(volume, &name, buf);
-        Ok(Loaded::Partly { chunks: open_part(&key, &part.header, buf), why })
-    }
-
-    /// Reads a file into `buf`, zeros for what is missing or unreadable; `None` if it is not
-    /// there. Returns the bytes that were read.
-    fn read(&self, volume: usize, name: &str, buf: &mut PartBuf) -> Option<usize> {
-        let volume = &self.bundle.volumes[volume];
-        volume.file(name).filter(|found| found.regular)?;
-        let mut file = volume.open(name).ok()?;
-        let bytes = buf.file_mut();
-        let mut done = 0;
-        while done < bytes.len() {
-            match file.read(&mut bytes[done..]) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                // A bad sector; what lies before it may still be of use.
-                Err(_) => break,
-            }
-        }
-        bytes[done..].fill(0);
-        Some(done)
-    }
-
-    /// Files under other names that begin with the part's header.
-    fn renamed(&self, part: &Part) -> &[(usize, String)] {
-        let index = self.by_header.get_or_init(|| self.index());
-        index.get(&*part.header).map_or(&[], Vec::as_slice)
-    }
-
-    fn index(&self) -> HashMap<[u8; HEADER], Vec<(usize, String)>> {
-        let least = self.bundle.head.statement.class.file_len() as u64;
-        let mut index: HashMap<_, Vec<_>> = HashMap::new();
-        for (at, volume) in self.bundle.volumes.iter().enumerate() {
-            // Truncated ones too: their first chunks may be all that is left.
-            for found in volume.files.iter().filter(|found| found.regular && found.len > HEADER as u64) {
-                let mut header = [0; HEADER];
-                let read = volume.open(&found.name).ok().and_then(|mut file| file.read_exact(&mut header).ok());
-                if read.is_some() && found.len <= 2 * least {
-                    index.entry(header).or_default().push((at, found.name.clone()));
-                }
-            }
-        }
-        index
     }
 }
 

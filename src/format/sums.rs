@@ -59,7 +59,11 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
         let sum = unhex(sum).ok_or_else(|| bad("it has no SHA-256".into()))?;
         if !is_our_name(name) {
             let why = format!("\"{}\" is no name that a volume holds", escape(name.as_bytes()));
-            return Err(FormatError::Unsafe { what: WHAT, line: at + 1, why });
+            let leads_out = name.contains('/') || name == ".." || name.contains(|c: char| c.is_control() && c != '\r');
+            return Err(match leads_out {
+                true => FormatError::Unsafe { what: WHAT, line: at + 1, why },
+                false => bad(why),
+            });
         }
         if !seen.insert(name) {
             return Err(bad(format!("\"{name}\" stands twice")));
@@ -101,13 +105,14 @@ mod tests {
         for wrong in [
             good.trim_end().to_string(),
             good.replace("seal.age", "000001.age"),
+            good.replace("seal.age", "se\u{202e}al.age"),
             good.replace("11  ", "11 *"),
             good.replacen("00", "0g", 1),
             good.replace('\n', "\r\n"),
         ] {
             assert!(matches!(parse(wrong.as_bytes()), Err(FormatError::Malformed { .. })), "{wrong}");
         }
-        for name in ["../seal.age", "/dev/zero", "se\u{202e}al.age", "..", "\u{1b}[2J"] {
+        for name in ["../seal.age", "/dev/zero", "..", "\u{1b}[2J"] {
             let wrong = good.replace("seal.age", name);
             assert!(matches!(parse(wrong.as_bytes()), Err(FormatError::Unsafe { line: 2, .. })), "{name}");
         }

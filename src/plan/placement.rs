@@ -85,15 +85,15 @@ impl Placement {
     }
 
     /// The volume for the next part, from 1; `None` when all are full.
-    pub fn next(&mut self) -> Option<u16> {
+    pub fn deal(&mut self) -> Option<u16> {
         let open = |v: &&mut Slots| v.used < v.total && self.devices[v.device] > 0;
         let chosen = match self.fill {
-            Fill::Sequential => self.volumes.iter_mut().enumerate().find(|(_, v)| open(&v)),
+            Fill::Sequential => self.volumes.iter_mut().enumerate().find(|(_, v)| open(v)),
             Fill::Spread => self
                 .volumes
                 .iter_mut()
                 .enumerate()
-                .filter(|(_, v)| open(&v))
+                .filter(|(_, v)| open(v))
                 // The one that will be the least full; compared as fractions, without rounding.
                 .min_by(|(_, a), (_, b)| {
                     let left = u128::from(a.used + 1) * u128::from(b.total);
@@ -109,7 +109,7 @@ impl Placement {
     /// Where `parts` parts would go: parts per volume, and whether all found a place.
     pub fn simulate(&self, parts: u64) -> (Vec<u64>, bool) {
         let mut trial = self.clone();
-        let placed = (0..parts).take_while(|_| trial.next().is_some()).count() as u64;
+        let placed = (0..parts).take_while(|_| trial.deal().is_some()).count() as u64;
         (trial.volumes.iter().map(|v| v.used).collect(), placed == parts)
     }
 
@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(placement.capacity(), 40);
         assert_eq!(placement.simulate(20), (vec![5, 15], true));
         assert_eq!(placement.simulate(41), (vec![10, 30], false));
-        assert_eq!((0..40).filter_map(|_| placement.next()).count(), 40);
-        assert_eq!(placement.next(), None);
+        assert_eq!((0..40).filter_map(|_| placement.deal()).count(), 40);
+        assert_eq!(placement.deal(), None);
     }
 
     #[test]

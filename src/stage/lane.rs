@@ -104,9 +104,7 @@ impl<P> Chain<P> {
     }
 
     fn take_next(&mut self) -> Option<(u64, u64, P, Hasher)> {
-        if self.hasher.is_none() {
-            return None;
-        }
+        self.hasher.as_ref()?;
         let (len, piece) = self.waiting.remove(&self.next)?;
         Some((self.next, len, piece, self.hasher.take()?))
     }
@@ -118,6 +116,7 @@ mod tests {
     use crate::base::digest::sha256;
     use crate::base::secret::shuffle;
 
+    #[allow(clippy::ptr_arg)] // the lane's piece type
     fn feed(piece: &Vec<u8>, _: u64, _: u64, hasher: &mut Hasher) -> Result<(), ()> {
         hasher.update(piece);
         Ok(())

@@ -1,0 +1,261 @@
+//! The command line. The one address of `clap` and its kin; texts here are the manual.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::base::size;
+use crate::cli::exit::{Exit, HELP};
+
+/// Carries media hand to hand where no network may be used: packs files into sealed volumes on
+/// drives, lets a courier verify them without a key, unpacks them whole from any drives in any
+/// order.
+#[derive(Debug, Parser)]
+#[command(name = "pouch", version, after_help = HELP, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a key: writes an identity file, prints the recipient to give to senders
+    Keygen(Keygen),
+    /// Pack files and folders into sealed volumes on drives
+    Pack(Pack),
+    /// Verify volumes without any key
+    Check(Check),
+    /// Show what is inside without unpacking
+    List(List),
+    /// Verify and unpack, all or only the named files and folders
+    Unpack(Unpack),
+    /// Practise the whole hand-off with a throw-away key, on samples or on SOURCE
+    Rehearse(Rehearse),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Write man pages into a folder
+    Man(Man),
+}
+
+/// `pouch keygen`
+#[derive(Debug, Args)]
+pub struct Keygen {
+    /// The identity file to write; it opens what is sealed to the recipient, so keep it safe
+    #[arg(short, long, value_name = "FILE", default_value = "pouch.key")]
+    pub output: PathBuf,
+    /// Protect the identity file with a passphrase
+    #[arg(long)]
+    pub passphrase: bool,
+    #[command(flatten)]
+    pub fd: PassphraseFd,
+}
+
+/// Where a passphrase comes from if not from the terminal.
+#[derive(Debug, Args)]
+pub struct PassphraseFd {
+    /// Read the passphrase from this file descriptor (its first line) instead of the terminal
+    #[arg(long, value_name = "N")]
+    pub passphrase_fd: Option<u32>,
+}
+
+/// `pouch pack`
+#[derive(Debug, Args)]
+pub struct Pack {
+    /// Files and folders; each is packed under its last name
+    #[arg(required = true, value_name = "SOURCE")]
+    pub sources: Vec<PathBuf>,
+    /// Who can open it: an age recipient (age1...); several times for several people
+    #[arg(short, long = "recipient", value_name = "RECIPIENT")]
+    pub recipients: Vec<String>,
+    /// A file with recipients, one a line
+    #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
+    pub recipient_files: Vec<PathBuf>,
+    /// Let a passphrase open it too
+    #[arg(short, long)]
+    pub passphrase: bool,
+    #[command(flatten)]
+    pub fd: PassphraseFd,
+    /// A drive; once for each. The volume becomes VOLUME/volume-K
+    #[arg(short, long = "output", value_name = "VOLUME", required = true)]
+    pub outputs: Vec<PathBuf>,
+    /// The most that a volume may take, such as 32GB or 14.5GiB
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub volume_size: Option<u64>,
+    /// Stage so many volumes in the one folder given with -o, to be copied to drives later
+    #[arg(long, value_name = "N", requires = "volume_size")]
+    pub volumes: Option<u16>,
+    /// Deal parts to all drives at once, or fill one drive after the other
+    #[arg(long, value_enum, default_value_t = FillArg::Spread)]
+    pub fill: FillArg,
+    /// How hard to compress, 1 to 19; footage is not compressed whatever the level
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+    /// Show the plan and stop
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// How drives are filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FillArg {
+    /// All at once, in proportion to their room: fastest
+    Spread,
+    /// One after the other: whole files stay together
+    Sequential,
+}
+
+/// `--json`
+#[derive(Debug, Args)]
+pub struct Json {
+    /// Print the report as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pouch check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Drives, or the volumes' folders on them
+    #[arg(required = true, value_name = "VOLUME")]
+    pub volumes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// The keys to open a bundle with.
+#[derive(Debug, Args)]
+pub struct Keys {
+    /// An identity file; without one, the passphrase is asked for
+    #[arg(short, long = "identity", value_name = "FILE")]
+    pub identities: Vec<PathBuf>,
+    #[command(flatten)]
+    pub fd: PassphraseFd,
+}
+
+/// `pouch list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Drives, or the volumes' folders on them; one volume is enough
+    #[arg(required = true, value_name = "VOLUME")]
+    pub volumes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub keys: Keys,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// `pouch unpack`
+#[derive(Debug, Args)]
+pub struct Unpack {
+    /// Drives, or the volumes' folders on them, in any order
+    #[arg(required = true, value_name = "VOLUME")]
+    pub volumes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub keys: Keys,
+    /// Where to; made if it is not there
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Only this file or folder, as `pouch list` shows it; several times for several
+    #[arg(long, value_name = "PATH")]
+    pub only: Vec<OsString>,
+    /// Replace files that exist in DIR
+    #[arg(long)]
+    pub overwrite: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// `pouch rehearse`
+#[derive(Debug, Args)]
+pub struct Rehearse {
+    /// What to practise on; samples in a temporary folder if not given
+    #[arg(value_name = "SOURCE", requires = "output")]
+    pub source: Option<PathBuf>,
+    /// Where to leave volumes, key and what was unpacked
+    #[arg(short, long, value_name = "DIR", requires = "source")]
+    pub output: Option<PathBuf>,
+}
+
+/// `pouch completions`
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// bash, elvish, fish, powershell or zsh
+    pub shell: clap_complete::Shell,
+}
+
+/// `pouch man`
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The folder to write into
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// Parses the command line; help and errors are printed here.
+pub fn parse() -> Result<Cli, Exit> {
+    Cli::try_parse().map_err(|error| {
+        let _ = error.print();
+        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    })
+}
+
+/// Completions for a shell.
+pub fn completions_for(shell: clap_complete::Shell) -> String {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "pouch", &mut out);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Man pages by name: the program's, then one for each command.
+pub fn man_pages() -> Vec<(String, Vec<u8>)> {
+    let program = Cli::command();
+    let of_command = |command: &clap::Command| {
+        let name = format!("pouch-{}", command.get_name());
+        let spoken = name.replacen('-', " ", 1);
+        command.clone().name(name).bin_name(spoken)
+    };
+    let commands: Vec<clap::Command> = program.get_subcommands().map(of_command).collect();
+    let render = |command: clap::Command| {
+        let (name, mut page) = (command.get_name().to_string(), Vec::new());
+        // Writing to memory does not fail.
+        let _ = clap_mangen::Man::new(command).render(&mut page);
+        (name, page)
+    };
+    std::iter::once(program).chain(commands).map(render).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+        assert!(man_pages().iter().all(|(name, page)| name.starts_with("pouch") && !page.is_empty()));
+        assert!(completions_for(clap_complete::Shell::Bash).contains("rehearse"));
+    }
+
+    #[test]
+    fn what_belongs_together_is_asked_for_together() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        assert!(parse("pouch pack a -r age1x -o d").is_ok());
+        assert!(parse("pouch pack a -r age1x -o d --volumes 3 --volume-size 32GB").is_ok());
+        for wrong in [
+            "pouch",
+            "pouch pack -r age1x -o d",
+            "pouch pack a -r age1x",
+            "pouch pack a -r age1x -o d --volumes 3",
+            "pouch pack a -r age1x -o d --level 20",
+            "pouch pack a -r age1x -o d --volume-size many",
+            "pouch unpack d",
+            "pouch rehearse a",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

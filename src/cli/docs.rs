@@ -1,0 +1,26 @@
+//! `pouch completions` and `pouch man`: both made from the command line itself.
+
+use std::fs;
+
+use crate::base::fault::At;
+use crate::base::path::show;
+use crate::cli::args::{Completions, Man, completions_for, man_pages};
+use crate::cli::exit::Exit;
+use crate::cli::term::Term;
+use crate::flow::FlowError;
+
+/// Prints completions.
+pub fn completions(args: &Completions, term: &Term) -> Result<Exit, FlowError> {
+    term.out(&completions_for(args.shell));
+    Ok(Exit::Ok)
+}
+
+/// Writes a man page for the program and each command.
+pub fn man(args: &Man, term: &Term) -> Result<Exit, FlowError> {
+    for (name, page) in man_pages() {
+        let path = args.dir.join(format!("{name}.1"));
+        fs::write(&path, page).at("write", &path)?;
+        term.line(&show(&path));
+    }
+    Ok(Exit::Ok)
+}

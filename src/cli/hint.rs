@@ -1,0 +1,67 @@
+//! Errors in words, with the next thing to do.
+
+use crate::base::path::show;
+use crate::base::size::human;
+use crate::cli::term::Term;
+use crate::flow::{FlowError, Outcome};
+use crate::format::FormatError;
+use crate::stage::seal::KeyError;
+use crate::stage::walk::WalkError;
+
+/// Prints an error and what may be done about it.
+pub fn report(term: &Term, error: &FlowError) {
+    term.error(&error.to_string());
+    if let Some(hint) = hint(error) {
+        term.hint(&hint);
+    }
+}
+
+fn hint(error: &FlowError) -> Option<String> {
+    let text = match error {
+        FlowError::Walk(WalkError::SameName { .. }) => "rename one, or pack the folder that holds both".into(),
+        FlowError::Walk(WalkError::NoName(_)) => "name the folders in it one by one".into(),
+        FlowError::NoRoom { .. } => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
+        FlowError::RanFull { packed, total } => format!(
+            "the files compressed worse than their samples; nothing was kept. Run it again with one more -o, with room for about {}",
+            human((total - packed) / 9 * 10)
+        ),
+        FlowError::NoTargetRoom { .. } => {
+            "nothing was written; free room there, choose another -o, or unpack less with --only".into()
+        }
+        FlowError::Exists(path)
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("volume-")) =>
+        {
+            format!(
+                "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it",
+                show(path)
+            )
+        }
+        FlowError::Exists(_) => "nothing was changed; choose another place, or for unpack say --overwrite".into(),
+        FlowError::Mixed(_) => "nothing was written; unpack each bundle by itself".into(),
+        FlowError::NoKey(text) if text.starts_with("no key") => {
+            "give your identity file with -i; only a recipient of the bundle can open it".into()
+        }
+        FlowError::NoKey(text) if text.starts_with("none of") => {
+            "the bundle was sealed to another recipient; ask the sender to whom".into()
+        }
+        FlowError::KeyFile { source: KeyError::NoIdentity { .. }, .. } => {
+            "an identity file is what `pouch keygen` writes".into()
+        }
+        FlowError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
+        FlowError::Damaged(_) => "bring another volume of the bundle: each carries its own copies".into(),
+        FlowError::Format(FormatError::Newer { .. }) => "nothing was written; get a newer pouch".into(),
+        FlowError::Format(FormatError::Limit { .. }) => {
+            "nothing of it was used; no bundle made by pouch is like that".into()
+        }
+        FlowError::Io(fault) if fault.is_full() => {
+            format!("free room where {} is, and run it again", show(&fault.path))
+        }
+        FlowError::Io(_) => "nothing was kept that looks complete; run it again once that is mended".into(),
+        error if error.outcome() == Outcome::Interrupted => {
+            "nothing was kept; run the same command to begin again".into()
+        }
+        FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
+        _ => return None,
+    };
+    Some(text)
+}

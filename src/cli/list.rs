@@ -1,0 +1,84 @@
+//! `pouch list`. The one address of `jiff`.
+
+use std::fmt::Write;
+
+use crate::base::entry::{Entry, Kind, Time};
+use crate::base::json::document;
+use crate::base::path::escape;
+use crate::base::size::{count, grouped, human};
+use crate::cli::args::List;
+use crate::cli::exit::Exit;
+use crate::cli::secrets::keyring;
+use crate::cli::term::Term;
+use crate::flow::FlowError;
+use crate::flow::report::ListReport;
+
+/// Shows what is inside.
+pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
+    let ring = keyring(&args.keys, &args.volumes, term)?;
+    let report = crate::flow::unpack::list(&args.volumes, &ring)?;
+    for note in &report.notes {
+        term.print_note(note);
+    }
+    match args.json.json {
+        true => term.line(&document(&report.to_json())),
+        false => show(&report, term),
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(report: &ListReport, term: &Term) {
+    let mut text = String::new();
+    for entry in &report.entries {
+        let _ = writeln!(text, "{}", line(entry));
+        if text.len() > 1 << 16 {
+            term.out(&text);
+            text.clear();
+        }
+    }
+    term.out(&text);
+    let files = report.entries.iter().filter(|entry| matches!(entry.kind, Kind::File | Kind::Hardlink(_))).count();
+    let bytes: u64 = report.entries.iter().map(|entry| entry.size).sum();
+    term.line(&format!("{}, {}; fingerprint {}", count(files as u64, "file"), human(bytes), report.fingerprint));
+}
+
+/// As `ls -l` would: mode, size, time in UTC, path.
+fn line(entry: &Entry) -> String {
+    let letter = match entry.kind {
+        Kind::Dir => 'd',
+        Kind::Symlink(_) => 'l',
+        _ => '-',
+    };
+    let target = match &entry.kind {
+        Kind::Symlink(to) => format!(" -> {}", escape(to)),
+        Kind::Hardlink(first) => format!(" = {first}"),
+        _ => String::new(),
+    };
+    let bits = (0..9).rev().zip("rwxrwxrwx".chars());
+    let mode: String = bits.map(|(bit, letter)| if entry.mode >> bit & 1 == 1 { letter } else { '-' }).collect();
+    format!("{letter}{mode} {:>15} {} {}{target}", grouped(entry.size), moment(entry.mtime), entry.path)
+}
+
+fn moment(time: Time) -> String {
+    match jiff::Timestamp::new(time.secs, 0) {
+        Ok(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => format!("{:>19}", time.secs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::layout::tests::{dir, file, symlink};
+
+    #[test]
+    fn lines_look_like_those_of_ls() {
+        let mut entry = file("a\n", 1234567);
+        entry.mtime.secs = 86_400;
+        assert_eq!(line(&entry), "-rw-r--r--       1,234,567 1970-01-02 00:00:00 a\\x0a");
+        assert!(line(&dir("d")).starts_with("drw-r--r--"));
+        assert!(line(&symlink("l", "x")).ends_with("l -> x"));
+        entry.mtime.secs = i64::MIN;
+        assert!(line(&entry).contains("-9223372036854775808"));
+    }
+}

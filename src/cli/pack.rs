@@ -1,0 +1,142 @@
+//! `pouch pack`
+
+use crate::base::json::document;
+use crate::base::monitor::NoteKind;
+use crate::base::path::show;
+use crate::base::size::{count, human};
+use crate::cli::args::{FillArg, Pack};
+use crate::cli::exit::Exit;
+use crate::cli::secrets::new_passphrase;
+use crate::cli::term::Term;
+use crate::flow::plan::{Planned, Request, plan};
+use crate::flow::report::{PackReport, Plan};
+use crate::flow::{FlowError, key};
+use crate::plan::placement::Fill;
+use crate::stage::seal::Recipient;
+
+/// Plans, shows the plan, packs.
+pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
+    let request = request(args, term)?;
+    let planned = plan(&request, term)?;
+    term.end();
+    for note in &planned.notes {
+        term.print_note(note);
+    }
+    if !args.json.json {
+        show_plan(&planned.plan, term);
+    }
+    if args.dry_run {
+        if args.json.json {
+            term.line(&document(&planned.plan.to_json()));
+        }
+        planned.check_room()?;
+        return Ok(Exit::Ok);
+    }
+    let report = carry_out(planned, &request, term)?;
+    match args.json.json {
+        true => term.line(&document(&report.to_json())),
+        false => show_report(&report, term),
+    }
+    Ok(report.outcome().into())
+}
+
+/// Packs, with the terminal as monitor.
+pub fn carry_out(planned: Planned, request: &Request, term: &Term) -> Result<PackReport, FlowError> {
+    let report = crate::flow::pack::pack(planned, request, term);
+    term.end();
+    report
+}
+
+fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
+    let wrong = |error: crate::stage::seal::KeyError| FlowError::Usage(error.to_string());
+    let mut recipients: Vec<Recipient> = Vec::new();
+    for text in &args.recipients {
+        recipients.push(Recipient::parse(text).map_err(wrong)?);
+    }
+    for path in &args.recipient_files {
+        recipients.extend(key::recipients(path)?);
+    }
+    let mut distinct: Vec<Recipient> = Vec::new();
+    for recipient in recipients {
+        if !distinct.contains(&recipient) {
+            distinct.push(recipient);
+        }
+    }
+    let wanted = args.passphrase || args.fd.passphrase_fd.is_some();
+    let passphrase = if wanted && !args.dry_run { Some(new_passphrase(&args.fd, term)?) } else { None };
+    if wanted && args.dry_run && distinct.is_empty() {
+        // A plan asks for no passphrase; anything stands for it.
+        return Ok(request_of(args, distinct, Some("no passphrase is used in a dry run".to_string().into())));
+    }
+    Ok(request_of(args, distinct, passphrase))
+}
+
+fn request_of(args: &Pack, recipients: Vec<Recipient>, passphrase: Option<crate::base::secret::SecretText>) -> Request {
+    Request {
+        sources: args.sources.clone(),
+        recipients,
+        passphrase,
+        outputs: args.outputs.clone(),
+        volumes: args.volumes,
+        volume_size: args.volume_size,
+        fill: if args.fill == FillArg::Spread { Fill::Spread } else { Fill::Sequential },
+        level: args.level,
+    }
+}
+
+/// The plan, before the first byte is written.
+pub fn show_plan(plan: &Plan, term: &Term) {
+    let links = if plan.links > 0 { format!(", {}", count(plan.links, "link")) } else { String::new() };
+    term.line(&format!(
+        "{}, {}{links}: {}",
+        count(plan.files, "file"),
+        count(plan.folders, "folder"),
+        human(plan.bytes)
+    ));
+    let opens = match (plan.recipients, plan.passphrase) {
+        (0, _) => "the passphrase opens it".to_string(),
+        (1, false) => "1 recipient can open it".to_string(),
+        (n, false) => format!("any one of {n} recipients can open it"),
+        (n, true) => format!("any one of {}, or the passphrase, opens it", count(n as u64, "recipient")),
+    };
+    term.line(&format!("sealed: {opens}"));
+    let parts = format!("in parts of {} MiB", plan.class);
+    term.line(&format!("expected {}, at most {}, {parts}", human(plan.expected), human(plan.at_most)));
+    for volume in &plan.volumes {
+        let room = volume.cap.map_or(volume.free, |cap| cap.min(volume.free));
+        let full = volume.expected as f64 * 100.0 / room.max(1) as f64;
+        term.line(&format!(
+            "  {}  {} of {}, {full:.0} % full",
+            show(&volume.folder),
+            human(volume.expected),
+            human(room)
+        ));
+    }
+    if plan.volumes.len() > 1 {
+        term.line(match plan.sequential {
+            true => "filled one after the other: a missing drive costs the files that lie on it",
+            false => "spread over all drives: a missing drive hurts nearly every large file (--fill sequential keeps files together)",
+        });
+    }
+    if plan.class > 16 {
+        term.line(&format!("this will take about {} of memory", human(plan.memory)));
+    }
+    if plan.expected <= plan.room && plan.at_most > plan.room {
+        let (most, room) = (human(plan.at_most), human(plan.room));
+        term.line(&format!("it should fit, but is not sure to: at most {most}, room for {room}. If it runs over it ends with code 7 and keeps nothing"));
+    }
+}
+
+fn show_report(report: &PackReport, term: &Term) {
+    for (folder, bytes) in &report.volumes {
+        term.line(&format!("written: {} ({} of parts)", show(folder), human(*bytes)));
+    }
+    let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
+    let (changed, unreadable) = (flawed(NoteKind::Changed), flawed(NoteKind::Unreadable));
+    if changed + unreadable > 0 {
+        let text = format!("{changed} changed while packed, {unreadable} could not be read");
+        term.line(&format!("not all files are as they should be: {text}; they are named above"));
+    }
+    term.line(&format!("fingerprint {}", report.fingerprint));
+    term.line("Nothing on these drives, and nothing kept here, opens the bundle: only its recipients can. `pouch check` verifies a drive.");
+}

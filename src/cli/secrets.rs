@@ -1,0 +1,100 @@
+//! Passphrases and keys: from the terminal, a file descriptor or a file, never from arguments or
+//! the environment. The one address of `bip39`, for its word list.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::base::fault::At;
+use crate::base::path::show;
+use crate::base::secret::{SecretText, random};
+use crate::cli::args::{Keys, PassphraseFd};
+use crate::cli::term::Term;
+use crate::flow::open::takes_passphrase;
+use crate::flow::{FlowError, key};
+use crate::stage::seal::Keyring;
+
+/// Whoever copies a drive can guess at its passphrase for years: shorter ones are refused.
+const LEAST: usize = 20;
+const WORDS: usize = 7;
+const MOST: u64 = 4096;
+
+/// A new passphrase: typed twice, chosen at random, or from a file descriptor.
+pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, FlowError> {
+    let passphrase = match fd.passphrase_fd {
+        Some(fd) => from_fd(fd)?,
+        None => {
+            let typed = term.ask_secret("Passphrase (press Enter to have seven words chosen): ")?;
+            if typed.is_empty() {
+                let words = seven_words();
+                term.say(&format!("The passphrase is\n\n    {}\n\nWrite it down now; it is not shown again and nothing can bring it back.", *words));
+                return Ok(words);
+            }
+            if *typed != *term.ask_secret("The same again: ")? {
+                return Err(FlowError::Usage("the two passphrases differ; nothing was done".into()));
+            }
+            typed
+        }
+    };
+    let length = passphrase.chars().count();
+    if length < LEAST {
+        let text = format!(
+            "the passphrase has {length} characters, at least {LEAST} are needed: whoever copies a drive can guess at it for years. Seven random words are best"
+        );
+        return Err(FlowError::Usage(text));
+    }
+    Ok(passphrase)
+}
+
+/// Seven of 2,048 words: 77 bits.
+fn seven_words() -> SecretText {
+    let list = bip39::Language::English.word_list();
+    let words = (0..WORDS).map(|_| list[usize::from(u16::from_le_bytes(random())) % list.len()]);
+    SecretText::new(words.collect::<Vec<_>>().join("-"))
+}
+
+fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
+    let path = PathBuf::from(format!("/dev/fd/{fd}"));
+    let mut text = SecretText::default();
+    File::open(&path)
+        .and_then(|file| file.take(MOST).read_to_string(&mut text))
+        .at("read the passphrase from", &path)?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(FlowError::NoKey(format!("no passphrase came from file descriptor {fd}")));
+    }
+    Ok(SecretText::new(line.into()))
+}
+
+/// The keys that were given; a passphrase is asked for where volumes take one and no identity was
+/// named.
+pub fn keyring(keys: &Keys, volumes: &[PathBuf], term: &Term) -> Result<Keyring, FlowError> {
+    let mut ring = Keyring::new();
+    for path in &keys.identities {
+        key::load(&mut ring, path, |path| ask(&keys.fd, &format!("Passphrase of {}: ", show(path)), term))?;
+    }
+    if keys.identities.is_empty() && takes_passphrase(volumes)? {
+        ring.add_passphrase(&ask(&keys.fd, "Passphrase of the bundle: ", term)?);
+    }
+    Ok(ring)
+}
+
+fn ask(fd: &PassphraseFd, prompt: &str, term: &Term) -> Result<SecretText, FlowError> {
+    match fd.passphrase_fd {
+        Some(fd) => from_fd(fd),
+        None => term.ask_secret(prompt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seven_words_are_long_enough() {
+        let words = seven_words();
+        assert_eq!(words.split('-').count(), WORDS);
+        assert!(words.chars().count() >= LEAST);
+        assert_ne!(*words, *seven_words());
+    }
+}

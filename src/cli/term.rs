@@ -1,0 +1,172 @@
+//! The terminal: all printing, progress and prompts. The one address of `indicatif`, `rpassword`
+//! and `ctrlc`. Text that comes from a drive is escaped before it gets here.
+//!
+//! Nothing here panics or stops the work because nobody listens: a closed pipe is remembered and
+//! told by the exit code.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::path::escape;
+use crate::base::pool::lock;
+use crate::base::secret::SecretText;
+use crate::base::size::{count, human};
+use crate::flow::FlowError;
+
+/// Notes of one kind that are printed; the rest is counted.
+const NOTES_SHOWN: usize = 20;
+
+/// The terminal, or what stands for it.
+pub struct Term {
+    bar: ProgressBar,
+    cancelled: Arc<AtomicBool>,
+    output_failed: AtomicBool,
+    noted: Mutex<BTreeMap<NoteKind, usize>>,
+    on_drives: Mutex<BTreeMap<u16, u64>>,
+}
+
+impl Term {
+    /// Progress goes to standard error if that is a terminal.
+    pub fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+        Self {
+            bar,
+            cancelled: Arc::default(),
+            output_failed: AtomicBool::new(false),
+            noted: Mutex::default(),
+            on_drives: Mutex::default(),
+        }
+    }
+
+    /// The first Ctrl-C, hang-up or termination stops the work at the next safe place; the
+    /// second stops at once.
+    pub fn stop_on_signals(&self) {
+        let cancelled = self.cancelled.clone();
+        let _ = ctrlc::set_handler(move || {
+            if cancelled.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+            let _ = writeln!(std::io::stderr(), "\nstopping at the next safe place; once more to stop at once");
+        });
+    }
+
+    /// Text for standard output, as it is.
+    pub fn out(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            self.output_failed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A line for standard output.
+    pub fn line(&self, text: &str) {
+        self.bar.suspend(|| self.out(&format!("{text}\n")));
+    }
+
+    /// A line for standard error.
+    pub fn say(&self, text: &str) {
+        self.bar.suspend(|| drop(writeln!(std::io::stderr(), "{text}")));
+    }
+
+    /// What went wrong.
+    pub fn error(&self, text: &str) {
+        self.say(&format!("pouch: {text}"));
+    }
+
+    /// What to do about it.
+    pub fn hint(&self, text: &str) {
+        self.say(&format!("  hint: {text}"));
+    }
+
+    /// Whether something could not be printed.
+    pub fn output_failed(&self) -> bool {
+        self.output_failed.load(Ordering::Relaxed)
+    }
+
+    /// Prints a note, unless there were many of its kind.
+    pub fn print_note(&self, note: &Note) {
+        let mut noted = lock(&self.noted);
+        let seen = noted.entry(note.kind).or_insert(0);
+        *seen += 1;
+        if *seen <= NOTES_SHOWN {
+            self.say(&format!("note: {}: {}", escape(&note.path), note.text));
+        }
+    }
+
+    /// Ends progress, and says what was counted only.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+        for (kind, seen) in std::mem::take(&mut *lock(&self.noted)) {
+            if seen > NOTES_SHOWN {
+                let more = count((seen - NOTES_SHOWN) as u64, "more note");
+                self.say(&format!("note: {more} of the kind \"{}\" (--json has all)", kind.word()));
+            }
+        }
+    }
+
+    /// Asks for a secret; it is not shown.
+    pub fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
+        self.bar.suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
+            let text =
+                format!("a passphrase is needed and there is no terminal to ask at ({error}); use --passphrase-fd");
+            FlowError::NoKey(text)
+        })
+    }
+
+    fn show_drives(&self) {
+        let drives = lock(&self.on_drives);
+        let shown: Vec<String> =
+            drives.iter().map(|(number, bytes)| format!("volume-{number} {}", human(*bytes))).collect();
+        self.bar.set_message(shown.join(", "));
+    }
+}
+
+impl Monitor for Term {
+    fn phase(&self, phase: Phase, total: u64) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let word = match phase {
+            Phase::Walking => "looking",
+            Phase::Packing => "packing",
+            Phase::Checking => "checking",
+            Phase::Unpacking => "unpacking",
+        };
+        let template = if total == 0 {
+            "{prefix} {spinner} {pos} files and folders"
+        } else {
+            "{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        self.bar.reset();
+        self.bar.set_style(style.progress_chars("=> "));
+        self.bar.set_prefix(word);
+        self.bar.set_length(total);
+        self.bar.set_message("");
+        self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        self.bar.enable_steady_tick(Duration::from_millis(250));
+    }
+
+    fn advance(&self, units: u64) {
+        self.bar.inc(units);
+    }
+
+    fn on_drive(&self, volume: u16, bytes: u64) {
+        *lock(&self.on_drives).entry(volume).or_insert(0) += bytes;
+        self.show_drives();
+    }
+
+    fn note(&self, note: &Note) {
+        self.print_note(note);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
