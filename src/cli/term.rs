@@ -19,8 +19,16 @@ use crate::base::secret::SecretText;
 use crate::base::size::{count, human};
 use crate::flow::FlowError;
 
-/// Notes of one kind that are printed; the rest is counted.
-const NOTES_SHOWN: usize = 20;
+/// Notes of one kind that are printed; the rest is counted. What is wrong with a file is said of
+/// every file, what is only worth knowing a few times.
+fn shown(kind: NoteKind) -> usize {
+    match kind {
+        NoteKind::Unreadable | NoteKind::Changed => 1000,
+        NoteKind::Volume | NoteKind::Followed | NoteKind::Property => 20,
+        NoteKind::Skipped | NoteKind::BitsDropped => 5,
+        NoteKind::BagName => 2,
+    }
+}
 
 /// The terminal, or what stands for it.
 pub struct Term {
@@ -94,7 +102,7 @@ impl Term {
         let mut noted = lock(&self.noted);
         let seen = noted.entry(note.kind).or_insert(0);
         *seen += 1;
-        if *seen <= NOTES_SHOWN {
+        if *seen <= shown(note.kind) {
             self.say(&format!("note: {}: {}", escape(&note.path), note.text));
         }
     }
@@ -103,9 +111,9 @@ impl Term {
     pub fn end(&self) {
         self.bar.finish_and_clear();
         for (kind, seen) in std::mem::take(&mut *lock(&self.noted)) {
-            if seen > NOTES_SHOWN {
-                let more = count((seen - NOTES_SHOWN) as u64, "more note");
-                self.say(&format!("note: {more} of the kind \"{}\" (--json has all)", kind.word()));
+            if seen > shown(kind) {
+                let more = count((seen - shown(kind)) as u64, "more note");
+                self.say(&format!("note: {more} like the last one (\"{}\"; --json has all)", kind.word()));
             }
         }
     }

@@ -12,8 +12,9 @@ use crate::flow::engine::{self, Job, Packing};
 use crate::flow::finish::{head_of, list_of, write_index, write_seals};
 use crate::flow::plan::{Planned, Request, Target};
 use crate::flow::report::PackReport;
-use crate::format::head::{Head, Statement, parts_hash};
+use crate::format::head::{Head, parts_hash};
 use crate::format::seal::{Mode, Seal, commitment};
+use crate::format::statement::Statement;
 use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, Writer};
 

@@ -4,50 +4,13 @@
 //! the hashes of the parts table and of the list, so that one signature covers all.
 
 use crate::base::digest::{Digest, tagged};
-use crate::base::text::{base64, hex, spoken, unbase64, unhex};
-use crate::format::part::{BLOCK, Class, HEADER, file_name};
+use crate::base::text::{base64, hex, unbase64, unhex};
+use crate::format::lines::Lines;
+use crate::format::part::{BLOCK, HEADER, file_name};
+use crate::format::statement::Statement;
 use crate::format::{FormatError, limits, number, version};
 
 const WHAT: &str = "the head";
-
-/// What a bundle is. Fields of later features are `None` where they are not used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statement {
-    /// The bundle's random name.
-    pub bundle: [u8; 16],
-    /// Commits to the bundle identity.
-    pub kcommit: Digest,
-    /// `open`; `quiet` is reserved.
-    pub profile: String,
-    /// Data shards of a stripe (parity).
-    pub k: Option<u16>,
-    /// Parity shards of a stripe.
-    pub m: Option<u16>,
-    /// Shards of a stripe on one volume, at most.
-    pub c: Option<u16>,
-    /// Volumes that open the bundle (threshold).
-    pub t: Option<u16>,
-    /// Volumes of the bundle.
-    pub n: u16,
-    /// Size of all parts.
-    pub class: Class,
-    /// Parts, of data and parity.
-    pub parts: u32,
-    /// Bytes of the tar.
-    pub tar: u64,
-    /// `H("parts", ...)` over the lines of the parts table.
-    pub parts_hash: Digest,
-    /// `H("list", ...)` over the text of the list.
-    pub list_hash: Digest,
-    /// When it was packed, if the sender wanted that said.
-    pub date: Option<String>,
-    /// For whom, in the sender's words.
-    pub audience: Option<String>,
-    /// Number in a series.
-    pub seq: Option<u64>,
-    /// Where a receipt goes.
-    pub reply: Option<String>,
-}
 
 /// Data or parity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +89,7 @@ impl Head {
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         FormatError::limit("the size of the head", text.len() as u64, limits::HEAD)?;
         let text = std::str::from_utf8(text).map_err(|_| FormatError::malformed(WHAT, 0, "it is not UTF-8"))?;
-        let mut lines = Lines { lines: text.lines(), at: 0 };
+        let mut lines = Lines::of(WHAT, text);
         version(WHAT, lines.field("pouch-head ")?)?;
         lines.field("STATEMENT ")?;
         let statement = Statement::parse(&mut lines)?;
@@ -198,70 +161,6 @@ fn parts_text(parts: &[Part]) -> String {
     parts.iter().map(Part::encode).collect()
 }
 
-impl Statement {
-    /// The exact bytes a signature covers.
-    pub fn encode(&self) -> String {
-        fn opt<T: ToString>(value: &Option<T>) -> String {
-            value.as_ref().map_or("-".to_string(), T::to_string)
-        }
-        [
-            ("format", "1".to_string()),
-            ("bundle", hex(&self.bundle)),
-            ("kcommit", hex(&self.kcommit.0)),
-            ("profile", self.profile.clone()),
-            ("k", opt(&self.k)),
-            ("m", opt(&self.m)),
-            ("c", opt(&self.c)),
-            ("t", opt(&self.t)),
-            ("n", self.n.to_string()),
-            ("class", self.class.mib().to_string()),
-            ("parts", self.parts.to_string()),
-            ("tar", self.tar.to_string()),
-            ("parts-hash", hex(&self.parts_hash.0)),
-            ("list-hash", hex(&self.list_hash.0)),
-            ("date", opt(&self.date)),
-            ("audience", opt(&self.audience)),
-            ("seq", opt(&self.seq)),
-            ("reply", opt(&self.reply)),
-        ]
-        .iter()
-        .map(|(key, value)| format!("{key} {value}\n"))
-        .collect()
-    }
-
-    /// For reading over a phone: 26 letters of base32 of `H("fingerprint", statement)`.
-    pub fn fingerprint(&self) -> String {
-        spoken(&tagged("fingerprint", self.encode().as_bytes()).0, 26, 5)
-    }
-
-    fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
-        version(WHAT, lines.field("format ")?)?;
-        let digest = |lines: &mut Lines, key| {
-            let text = lines.field(key)?;
-            unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no hash"))
-        };
-        Ok(Statement {
-            bundle: unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no 16 bytes of hex"))?,
-            kcommit: digest(lines, "kcommit ")?,
-            profile: lines.one_of("profile ", &["open", "quiet"])?,
-            k: lines.optional_number("k ")?,
-            m: lines.optional_number("m ")?,
-            c: lines.optional_number("c ")?,
-            t: lines.optional_number("t ")?,
-            n: lines.number("n ", limits::VOLUMES.into())?,
-            class: Class::from_mib(lines.number("class ", 256)?).ok_or_else(|| lines.bad("there is no such class"))?,
-            parts: lines.number("parts ", limits::PARTS.into())?,
-            tar: lines.number("tar ", i64::MAX as u64)?,
-            parts_hash: digest(lines, "parts-hash ")?,
-            list_hash: digest(lines, "list-hash ")?,
-            date: lines.optional("date ")?.map(String::from),
-            audience: lines.optional("audience ")?.map(String::from),
-            seq: lines.optional_number("seq ")?,
-            reply: lines.optional("reply ")?.map(String::from),
-        })
-    }
-}
-
 impl Part {
     /// The name of the part's file on its volume.
     pub fn file_name(&self) -> String {
@@ -310,56 +209,10 @@ impl Part {
     }
 }
 
-struct Lines<'a> {
-    lines: std::str::Lines<'a>,
-    at: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn next(&mut self) -> Result<&'a str, FormatError> {
-        self.at += 1;
-        self.lines.next().ok_or_else(|| self.bad("it ends too early"))
-    }
-
-    fn field(&mut self, key: &str) -> Result<&'a str, FormatError> {
-        self.next()?.strip_prefix(key).ok_or_else(|| self.bad(&format!("\"{key}...\" is expected")))
-    }
-
-    fn number<T: TryFrom<u64>>(&mut self, key: &str, limit: u64) -> Result<T, FormatError> {
-        let value: u64 = number(self.field(key)?).ok_or_else(|| self.bad("it is no number"))?;
-        FormatError::limit("a number in the head", value, limit)?;
-        T::try_from(value).map_err(|_| self.bad("the number is too large"))
-    }
-
-    /// The count of a section's lines.
-    fn count(&mut self, key: &str, limit: u32) -> Result<u32, FormatError> {
-        self.number(key, limit.into())
-    }
-
-    fn optional(&mut self, key: &str) -> Result<Option<&'a str>, FormatError> {
-        Ok(Some(self.field(key)?).filter(|value| *value != "-"))
-    }
-
-    fn optional_number<T: std::str::FromStr + std::fmt::Display>(
-        &mut self,
-        key: &str,
-    ) -> Result<Option<T>, FormatError> {
-        self.optional(key)?.map(|text| number(text).ok_or_else(|| self.bad("it is no number"))).transpose()
-    }
-
-    fn one_of(&mut self, key: &str, words: &[&str]) -> Result<String, FormatError> {
-        let word = self.field(key)?;
-        if words.contains(&word) { Ok(word.into()) } else { Err(self.bad("the word is not known")) }
-    }
-
-    fn bad(&self, why: &str) -> FormatError {
-        FormatError::malformed(WHAT, self.at, why)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::part::Class;
 
     fn part(number: u32, offset: u64, length: u64) -> Part {
         let kind = PartKind::Data { offset, length };

@@ -7,10 +7,12 @@ pub mod bag;
 pub mod frame;
 pub mod head;
 pub mod limits;
+pub(crate) mod lines;
 pub mod list;
 pub mod member;
 pub mod part;
 pub mod seal;
+pub mod statement;
 pub mod sums;
 
 /// Why bytes are refused.

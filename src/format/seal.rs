@@ -3,6 +3,7 @@
 use crate::base::digest::{Digest, Hasher};
 use crate::base::secret::SecretText;
 use crate::base::text::{hex, unhex};
+use crate::format::lines::Lines;
 use crate::format::{FormatError, limits, number, version};
 
 const WHAT: &str = "the seal";
@@ -64,7 +65,7 @@ impl Seal {
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         FormatError::limit("the size of a seal", text.len() as u64, 2048)?;
         let text = std::str::from_utf8(text).map_err(|_| FormatError::malformed(WHAT, 0, "it is not text"))?;
-        let mut lines = Lines { lines: text.lines(), at: 0 };
+        let mut lines = Lines::of(WHAT, text);
         version(WHAT, lines.field("# pouch-seal v")?)?;
         let bundle = unhex(lines.field("# bundle ")?).ok_or_else(|| lines.bad("the bundle is no 16 bytes of hex"))?;
         let mode = parse_mode(lines.field("# mode ")?).ok_or_else(|| lines.bad("the mode is not known"))?;
@@ -91,23 +92,6 @@ fn parse_mode(text: &str) -> Option<Mode> {
     let (need, of) = text.strip_prefix("threshold t=")?.split_once(" n=")?;
     let (need, of) = (number(need)?, number(of)?);
     (need >= 2 && need <= of && of <= limits::VOLUMES).then_some(Mode::Threshold { need, of })
-}
-
-struct Lines<'a> {
-    lines: std::str::Lines<'a>,
-    at: usize,
-}
-
-impl<'a> Lines<'a> {
-    fn field(&mut self, prefix: &str) -> Result<&'a str, FormatError> {
-        self.at += 1;
-        let line = self.lines.next().and_then(|line| line.strip_prefix(prefix));
-        line.ok_or_else(|| self.bad(&format!("\"{prefix}...\" is expected")))
-    }
-
-    fn bad(&self, why: &str) -> FormatError {
-        FormatError::malformed(WHAT, self.at, why)
-    }
 }
 
 #[cfg(test)]

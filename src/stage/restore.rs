@@ -18,7 +18,7 @@ use crate::base::digest::Hasher;
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
-use crate::base::path::{as_bytes, as_path};
+use crate::base::path::as_path;
 
 /// The staging folder: one name, so that a later run finds what an interrupted one left.
 const STAGING: &str = ".pouch-unfinished";
@@ -318,127 +318,10 @@ fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Resu
     Ok(())
 }
 
-/// A path's bytes, for reports of what was delivered.
+/// The names that entries stand under in the target itself.
 pub fn top_names(entries: &[Entry]) -> impl Iterator<Item = &[u8]> {
-    entries.iter().filter(|entry| entry.path.parent().is_none()).map(|entry| as_bytes(entry.path.as_path()))
+    entries.iter().filter(|entry| entry.path.parent().is_none()).map(|entry| entry.path.as_bytes())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::entry::Time;
-    use crate::plan::layout::tests::{dir, entry, file, symlink};
-    use std::os::unix::fs::MetadataExt;
-
-    fn staged(target: &Path, entries: &[Entry]) -> Staging {
-        let staging = Staging::begin(target).unwrap();
-        staging.make_dirs(entries).unwrap();
-        let mut placer = staging.placer();
-        for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.has_content()) {
-            placer.write(at as u32, entry, 0, &vec![b'x'; entry.size as usize], true).unwrap();
-            assert!(placer.complete(entry).unwrap());
-        }
-        staging
-    }
-
-    fn tree() -> Vec<Entry> {
-        let mut entries =
-            vec![dir("d"), file("d/a", 10), file("d/empty", 0), symlink("d/l", "/nowhere"), file("top", 3)];
-        entries[0].mode = 0o555;
-        entries[1].mtime = Time { secs: 1_000_000_000, nanos: 123_456_789 };
-        entries.insert(3, entry("d/h", Kind::Hardlink(entries[1].path.clone()), 0));
-        entries
-    }
-
-    #[test]
-    fn what_is_placed_is_delivered() {
-        let target = tempfile::tempdir().unwrap();
-        let entries = tree();
-        let staging = staged(target.path(), &entries);
-        assert!(!target.path().join("d").exists(), "not before the end");
-        assert!(staging.finish(&entries, |_| true).unwrap().is_empty());
-        assert_eq!(staging.deliver(&entries, false).unwrap(), 0);
-        let at = |path: &str| target.path().join(path);
-        let meta = at("d/a").metadata().unwrap();
-        assert_eq!(
-            (meta.mtime(), meta.mtime_nsec(), meta.nlink(), meta.mode() & 0o7777),
-            (1_000_000_000, 123_456_789, 2, 0o644)
-        );
-        assert_eq!(at("d").metadata().unwrap().mode() & 0o777, 0o555);
-        assert_eq!(at("d/l").read_link().unwrap(), Path::new("/nowhere"));
-        assert_eq!(at("d/empty").metadata().unwrap().len(), 0);
-        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 2, "no staging folder is left");
-    }
-
-    #[test]
-    fn what_is_not_wanted_is_not_delivered() {
-        let target = tempfile::tempdir().unwrap();
-        let entries = tree();
-        let staging = staged(target.path(), &entries);
-        staging.finish(&entries, |at| at != 1 && at != 3).unwrap();
-        staging.deliver(&entries, false).unwrap();
-        assert!(!target.path().join("d/a").exists() && !target.path().join("d/h").exists());
-        assert!(target.path().join("d/empty").exists());
-    }
-
-    #[test]
-    fn existing_files_stay_unless_told() {
-        let target = tempfile::tempdir().unwrap();
-        std::fs::create_dir(target.path().join("d")).unwrap();
-        std::fs::write(target.path().join("d/mine"), b"mine").unwrap();
-        std::fs::write(target.path().join("top"), b"old").unwrap();
-        let entries = tree();
-        let staging = staged(target.path(), &entries);
-        assert_eq!(staging.existing(top_names(&entries)).len(), 2);
-        staging.finish(&entries, |_| true).unwrap();
-        assert!(staging.deliver(&entries, false).is_err());
-        assert_eq!(std::fs::read(target.path().join("top")).unwrap(), b"old");
-        let staging = staged(target.path(), &entries);
-        staging.finish(&entries, |_| true).unwrap();
-        staging.deliver(&entries, true).unwrap();
-        assert_eq!(std::fs::read(target.path().join("top")).unwrap(), b"xxx");
-        assert_eq!(std::fs::read(target.path().join("d/mine")).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn one_run_at_a_time_and_leftovers_are_cleared() {
-        let target = tempfile::tempdir().unwrap();
-        let staging = Staging::begin(target.path()).unwrap();
-        assert!(matches!(Staging::begin(target.path()), Err(TargetError::Busy(_))));
-        staging.root.write("leftover", b"x").unwrap();
-        drop(staging);
-        let again = Staging::begin(target.path()).unwrap();
-        assert!(again.root.symlink_metadata("leftover").is_err());
-        again.discard();
-        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_link_in_the_staging_folder_leads_nowhere() {
-        let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let staging = Staging::begin(target.path()).unwrap();
-        // Somebody who can write there plants a link where a folder is expected.
-        std::os::unix::fs::symlink(outside.path(), target.path().join(STAGING).join("d")).unwrap();
-        assert!(staging.placer().write(0, &file("d/a", 1), 0, b"x", true).is_err());
-        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn holes_stay_holes() {
-        let target = tempfile::tempdir().unwrap();
-        let mut sparse = file("s", 4 << 20);
-        sparse.holes = vec![(0, 1 << 20), (2 << 20, 2 << 20)].into();
-        let staging = Staging::begin(target.path()).unwrap();
-        let mut placer = staging.placer();
-        for at in 0..64u64 {
-            placer.write(0, &sparse, at << 16, &[7; 1 << 16], true).unwrap();
-        }
-        placer.complete(&sparse).unwrap();
-        staging.deliver(&[sparse], false).unwrap();
-        let meta = target.path().join("s").metadata().unwrap();
-        assert_eq!(meta.len(), 4 << 20);
-        assert!(meta.blocks() * 512 <= (1 << 20) + 65536, "{}", meta.blocks());
-        let content = std::fs::read(target.path().join("s")).unwrap();
-        assert!(content[1 << 20..2 << 20].iter().all(|b| *b == 7) && content[..1 << 20].iter().all(|b| *b == 0));
-    }
-}
+mod tests;

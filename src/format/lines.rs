@@ -1,0 +1,56 @@
+//! Plain lines, read in one order: what head, statement and seal have in common.
+
+use crate::format::{FormatError, number};
+
+/// The lines of a text, read one by one against what is expected.
+pub(crate) struct Lines<'a> {
+    what: &'static str,
+    lines: std::str::Lines<'a>,
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    pub(crate) fn of(what: &'static str, text: &'a str) -> Self {
+        Self { what, lines: text.lines(), at: 0 }
+    }
+
+    pub(crate) fn next(&mut self) -> Result<&'a str, FormatError> {
+        self.at += 1;
+        self.lines.next().ok_or_else(|| self.bad("it ends too early"))
+    }
+
+    pub(crate) fn field(&mut self, key: &str) -> Result<&'a str, FormatError> {
+        self.next()?.strip_prefix(key).ok_or_else(|| self.bad(&format!("\"{key}...\" is expected")))
+    }
+
+    pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &str, limit: u64) -> Result<T, FormatError> {
+        let value: u64 = number(self.field(key)?).ok_or_else(|| self.bad("it is no number"))?;
+        FormatError::limit("a number in the head", value, limit)?;
+        T::try_from(value).map_err(|_| self.bad("the number is too large"))
+    }
+
+    /// The count of a section's lines.
+    pub(crate) fn count(&mut self, key: &str, limit: u32) -> Result<u32, FormatError> {
+        self.number(key, limit.into())
+    }
+
+    pub(crate) fn optional(&mut self, key: &str) -> Result<Option<&'a str>, FormatError> {
+        Ok(Some(self.field(key)?).filter(|value| *value != "-"))
+    }
+
+    pub(crate) fn optional_number<T: std::str::FromStr + std::fmt::Display>(
+        &mut self,
+        key: &str,
+    ) -> Result<Option<T>, FormatError> {
+        self.optional(key)?.map(|text| number(text).ok_or_else(|| self.bad("it is no number"))).transpose()
+    }
+
+    pub(crate) fn one_of(&mut self, key: &str, words: &[&str]) -> Result<String, FormatError> {
+        let word = self.field(key)?;
+        if words.contains(&word) { Ok(word.into()) } else { Err(self.bad("the word is not known")) }
+    }
+
+    pub(crate) fn bad(&self, why: &str) -> FormatError {
+        FormatError::malformed(self.what, self.at, why)
+    }
+}

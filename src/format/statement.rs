@@ -1,0 +1,112 @@
+//! The statement: what a bundle is, in eighteen lines. Its exact bytes are what a signature covers
+//! (FORMAT section 7).
+
+use crate::base::digest::{Digest, tagged};
+use crate::base::text::{hex, spoken, unhex};
+use crate::format::lines::Lines;
+use crate::format::part::Class;
+use crate::format::{FormatError, limits, version};
+
+/// What a bundle is. Fields of later features are `None` where they are not used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The bundle's random name.
+    pub bundle: [u8; 16],
+    /// Commits to the bundle identity.
+    pub kcommit: Digest,
+    /// `open`; `quiet` is reserved.
+    pub profile: String,
+    /// Data shards of a stripe (parity).
+    pub k: Option<u16>,
+    /// Parity shards of a stripe.
+    pub m: Option<u16>,
+    /// Shards of a stripe on one volume, at most.
+    pub c: Option<u16>,
+    /// Volumes that open the bundle (threshold).
+    pub t: Option<u16>,
+    /// Volumes of the bundle.
+    pub n: u16,
+    /// Size of all parts.
+    pub class: Class,
+    /// Parts, of data and parity.
+    pub parts: u32,
+    /// Bytes of the tar.
+    pub tar: u64,
+    /// `H("parts", ...)` over the lines of the parts table.
+    pub parts_hash: Digest,
+    /// `H("list", ...)` over the text of the list.
+    pub list_hash: Digest,
+    /// When it was packed, if the sender wanted that said.
+    pub date: Option<String>,
+    /// For whom, in the sender's words.
+    pub audience: Option<String>,
+    /// Number in a series.
+    pub seq: Option<u64>,
+    /// Where a receipt goes.
+    pub reply: Option<String>,
+}
+
+impl Statement {
+    /// The exact bytes a signature covers.
+    pub fn encode(&self) -> String {
+        fn opt<T: ToString>(value: &Option<T>) -> String {
+            value.as_ref().map_or("-".to_string(), T::to_string)
+        }
+        [
+            ("format", "1".to_string()),
+            ("bundle", hex(&self.bundle)),
+            ("kcommit", hex(&self.kcommit.0)),
+            ("profile", self.profile.clone()),
+            ("k", opt(&self.k)),
+            ("m", opt(&self.m)),
+            ("c", opt(&self.c)),
+            ("t", opt(&self.t)),
+            ("n", self.n.to_string()),
+            ("class", self.class.mib().to_string()),
+            ("parts", self.parts.to_string()),
+            ("tar", self.tar.to_string()),
+            ("parts-hash", hex(&self.parts_hash.0)),
+            ("list-hash", hex(&self.list_hash.0)),
+            ("date", opt(&self.date)),
+            ("audience", opt(&self.audience)),
+            ("seq", opt(&self.seq)),
+            ("reply", opt(&self.reply)),
+        ]
+        .iter()
+        .map(|(key, value)| format!("{key} {value}\n"))
+        .collect()
+    }
+
+    /// For reading over a phone: 26 letters of base32 of `H("fingerprint", statement)`.
+    pub fn fingerprint(&self) -> String {
+        spoken(&tagged("fingerprint", self.encode().as_bytes()).0, 26, 5)
+    }
+
+    /// From the lines after `STATEMENT 18`.
+    pub(crate) fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
+        version("the statement", lines.field("format ")?)?;
+        let digest = |lines: &mut Lines, key| {
+            let text = lines.field(key)?;
+            unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no hash"))
+        };
+        Ok(Statement {
+            bundle: unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no 16 bytes of hex"))?,
+            kcommit: digest(lines, "kcommit ")?,
+            profile: lines.one_of("profile ", &["open", "quiet"])?,
+            k: lines.optional_number("k ")?,
+            m: lines.optional_number("m ")?,
+            c: lines.optional_number("c ")?,
+            t: lines.optional_number("t ")?,
+            n: lines.number("n ", limits::VOLUMES.into())?,
+            class: Class::from_mib(lines.number("class ", 256)?).ok_or_else(|| lines.bad("there is no such class"))?,
+            parts: lines.number("parts ", limits::PARTS.into())?,
+            tar: lines.number("tar ", i64::MAX as u64)?,
+            parts_hash: digest(lines, "parts-hash ")?,
+            list_hash: digest(lines, "list-hash ")?,
+            date: lines.optional("date ")?.map(String::from),
+            audience: lines.optional("audience ")?.map(String::from),
+            seq: lines.optional_number("seq ")?,
+            reply: lines.optional("reply ")?.map(String::from),
+        })
+    }
+}
