@@ -56,7 +56,9 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
         true => "yes: every byte delivered is the one that was packed".into(),
-        false => "no: damage was found; every file delivered is whole and verified all the same".into(),
+        false => {
+            "no: files are damaged, they were not delivered; every file delivered is the one that was packed".into()
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod rehearse;
 pub mod report;
 pub mod unpack;
+pub mod verdict;
 
 /// What a run came to; `cli/exit.rs` gives each its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -212,11 +212,24 @@ impl ListReport {
     }
 }
 
+/// What kept a file from being delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A part is not there: another drive would help.
+    Missing,
+    /// What is there is not what was packed.
+    Damaged,
+    /// The target cannot hold such a thing.
+    Target,
+}
+
 /// A file that was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
     /// Its path.
     pub path: Vec<u8>,
+    /// What kept it.
+    pub cause: Cause,
     /// In words.
     pub why: String,
 }
@@ -262,22 +275,23 @@ pub struct UnpackReport {
 }
 
 impl UnpackReport {
-    /// 3 if drives are missing, 4 if what is there is damaged or was packed with flaws.
+    /// 4 if what is there is damaged, was packed with flaws or does not fit the target, 3 if
+    /// drives are missing.
     pub fn outcome(&self) -> Outcome {
         let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
-        let only_missing = !self.bad_parts.is_empty() && self.bad_parts.iter().all(|part| !part.damaged);
-        match self.lost.is_empty() {
-            false if only_missing => Outcome::Incomplete,
-            false => Outcome::Damaged,
-            true if self.notes.iter().any(flawed) => Outcome::Damaged,
-            true => Outcome::Ok,
+        let other = |lost: &Lost| lost.cause != Cause::Missing;
+        if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
+            Outcome::Damaged
+        } else if !self.lost.is_empty() {
+            Outcome::Incomplete
+        } else {
+            Outcome::Ok
         }
     }
 
-    /// Whether all that was read was what had been written.
+    /// Whether no file was kept back because of damage.
     pub fn intact(&self) -> bool {
-        let only_missing = self.bad_parts.iter().all(|part| !part.damaged);
-        only_missing && (self.lost.is_empty() || !self.bad_parts.is_empty())
+        self.lost.iter().all(|lost| lost.cause != Cause::Damaged)
     }
 
     /// For `--json`.

@@ -4,12 +4,11 @@
 //! chunk is authenticated before a byte of it is used; every file is then held against its
 //! SHA-256. What is not whole is not delivered.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::base::entry::{Entry, Flag, Kind};
+use crate::base::entry::{Entry, Kind};
 use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
@@ -19,12 +18,13 @@ use crate::flow::FlowError;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::place::{Site, Worker};
-use crate::flow::report::{BadPart, ListReport, Lost, UnpackReport};
+use crate::flow::report::{BadPart, Cause, ListReport, Lost, UnpackReport};
+use crate::flow::verdict::{Verdict, judge};
 use crate::format::FormatError;
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Lead, PartBuf};
 use crate::plan::select::{NotFound, select};
-use crate::plan::want::{Contents, hurt_by, needed_parts};
+use crate::plan::want::{Contents, needed_parts};
 use crate::stage::compress::{DecodeError, Decompressor};
 use crate::stage::restore::{Staging, top_names};
 use crate::stage::seal::Keyring;
@@ -104,7 +104,7 @@ fn into_target(
     let site = Site::new(entries, contents, &staging);
     let placed =
         staging.make_dirs(entries).map_err(FlowError::from).and_then(|()| place_parts(bundle, &site, parts, monitor));
-    let concluded = placed.and_then(|bad| conclude(request, bundle, &site, bad));
+    let concluded = placed.map(|bad| conclude(request, bundle, &site, bad));
     match concluded {
         Ok((mut report, kept)) => {
             drop(site);
@@ -203,58 +203,10 @@ fn place_part(
     }
 }
 
-/// Decides file by file what is whole. Returns the report and what is to be kept.
-fn conclude(
-    request: &Request,
-    bundle: &Bundle,
-    site: &Site,
-    bad: Vec<BadPart>,
-) -> Result<(UnpackReport, Vec<bool>), FlowError> {
-    let entries = site.entries;
-    let numbers =
-        |damaged| bad.iter().filter(|part| part.damaged == damaged).map(|part| part.number).collect::<BTreeSet<_>>();
-    let missing = hurt_by(&bundle.head, entries, site.contents, &numbers(false));
-    let damaged = hurt_by(&bundle.head, entries, site.contents, &numbers(true));
-    let (mut kept, mut lost, mut notes) = (vec![true; entries.len()], Vec::new(), bundle.notes.clone());
-    let (mut files, mut delivered, mut bytes) = (0, 0, 0);
-    for (at, entry) in entries.iter().enumerate() {
-        let content = match &entry.kind {
-            Kind::File => at,
-            Kind::Hardlink(first) => crate::plan::links::find(entries, first.as_bytes()).unwrap_or(at),
-            _ => continue,
-        };
-        files += 1;
-        let file = &entries[content];
-        let why = if file.flag == Flag::Unreadable {
-            notes.push(Note::new(
-                NoteKind::Unreadable,
-                entry.path.as_bytes(),
-                "could not be read when it was packed; it is not in the bundle",
-            ));
-            None
-        } else if file.size == 0 || site.is_whole(content) {
-            delivered += 1;
-            bytes += entry.size;
-            if file.flag == Flag::Changed {
-                notes.push(Note::new(
-                    NoteKind::Changed,
-                    entry.path.as_bytes(),
-                    "changed while it was packed; it may mix two states",
-                ));
-            }
-            continue;
-        } else if site.is_wrong(content) {
-            Some("its content is not what the list says")
-        } else if damaged.contains(&content) {
-            Some("a part that holds it is damaged")
-        } else if missing.contains(&content) {
-            Some("a part that holds it is missing")
-        } else {
-            Some("it was not found in the parts")
-        };
-        kept[at] = false;
-        lost.extend(why.map(|why| Lost { path: entry.path.as_bytes().to_vec(), why: why.into() }));
-    }
+/// The report on what was placed, and which entries are to be kept.
+fn conclude(request: &Request, bundle: &Bundle, site: &Site, bad: Vec<BadPart>) -> (UnpackReport, Vec<bool>) {
+    let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad);
+    notes.splice(0..0, bundle.notes.iter().cloned());
     if site.has_plain_files() {
         let text = "the target cannot keep modes or times of files; contents are not touched by that";
         notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&request.target), text));
@@ -272,7 +224,7 @@ fn conclude(
         lost,
         notes,
     };
-    Ok((report, kept))
+    (report, kept)
 }
 
 /// Links, then everything out of the staging folder.
@@ -294,7 +246,7 @@ fn deliver(
         let entry = &entries[at];
         let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
         report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
-        report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), why });
+        report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
     }
     let plain = staging.deliver(entries, overwrite)?;
     if plain > 0 {

@@ -201,7 +201,7 @@ impl Walk {
         if let Some(what) = special(&meta) {
             return note(NoteKind::Skipped, format!("a {what}, it is not packed"));
         }
-        if meta.mode() & 0o7000 != 0 && !meta.is_dir() && !meta.is_symlink() {
+        if meta.mode() & 0o7000 != 0 && !meta.is_symlink() {
             note(
                 NoteKind::BitsDropped,
                 format!("its set-id or sticky bits (mode {:o}) are not packed", meta.mode() & 0o7777),

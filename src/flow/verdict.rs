@@ -1,0 +1,92 @@
+//! File by file: what became of it, now that all parts were tried.
+
+use std::collections::BTreeSet;
+
+use crate::base::entry::{Entry, Flag, Kind};
+use crate::base::monitor::{Note, NoteKind};
+use crate::flow::place::Site;
+use crate::flow::report::{BadPart, Cause, Lost};
+use crate::format::head::Head;
+use crate::plan::links::find;
+use crate::plan::want::hurt_by;
+
+/// What is delivered and what is not.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// For each entry: whether it is to be kept.
+    pub kept: Vec<bool>,
+    /// Files that are not delivered.
+    pub lost: Vec<Lost>,
+    /// Flaws from packing.
+    pub notes: Vec<Note>,
+    /// Files asked for, hard links counted each.
+    pub files: u64,
+    /// Files that are delivered.
+    pub delivered: u64,
+    /// Their bytes, hard links counted once.
+    pub bytes: u64,
+}
+
+/// What became of one file's content.
+enum Fate {
+    Whole,
+    Changed,
+    Unreadable,
+    Lost(Cause, &'static str),
+}
+
+/// Judges every file by what was placed of it.
+pub fn judge(head: &Head, site: &Site, bad: &[BadPart]) -> Verdict {
+    let of = |damaged| bad.iter().filter(|part| part.damaged == damaged).map(|part| part.number).collect();
+    let missing = hurt_by(head, site.entries, site.contents, &of(false));
+    let damaged = hurt_by(head, site.entries, site.contents, &of(true));
+    let mut verdict = Verdict { kept: vec![true; site.entries.len()], ..Verdict::default() };
+    for (at, entry) in site.entries.iter().enumerate() {
+        let content = match &entry.kind {
+            Kind::File => at,
+            Kind::Hardlink(first) => find(site.entries, first.as_bytes()).unwrap_or(at),
+            _ => continue,
+        };
+        verdict.add(at, entry, fate(site, content, &missing, &damaged));
+    }
+    verdict
+}
+
+fn fate(site: &Site, content: usize, missing: &BTreeSet<usize>, damaged: &BTreeSet<usize>) -> Fate {
+    let file = &site.entries[content];
+    match file.flag {
+        Flag::Unreadable => Fate::Unreadable,
+        flag if file.size == 0 || site.is_whole(content) => match flag {
+            Flag::Changed => Fate::Changed,
+            _ => Fate::Whole,
+        },
+        _ if site.is_wrong(content) => Fate::Lost(Cause::Damaged, "its content is not what the list says"),
+        _ if damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
+        _ if missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),
+        _ => Fate::Lost(Cause::Damaged, "it was not found in the parts"),
+    }
+}
+
+impl Verdict {
+    fn add(&mut self, at: usize, entry: &Entry, fate: Fate) {
+        let path = entry.path.as_bytes();
+        self.files += 1;
+        self.kept[at] = matches!(fate, Fate::Whole | Fate::Changed);
+        if self.kept[at] {
+            self.delivered += 1;
+            self.bytes += entry.size;
+        }
+        match fate {
+            Fate::Whole => {}
+            Fate::Changed => {
+                let text = "changed while it was packed; it may mix two states";
+                self.notes.push(Note::new(NoteKind::Changed, path, text));
+            }
+            Fate::Unreadable => {
+                let text = "could not be read when it was packed; it is not in the bundle";
+                self.notes.push(Note::new(NoteKind::Unreadable, path, text));
+            }
+            Fate::Lost(cause, why) => self.lost.push(Lost { path: path.to_vec(), cause, why: why.into() }),
+        }
+    }
+}
