@@ -32,7 +32,8 @@ fn shown(kind: NoteKind) -> usize {
 
 /// The terminal, or what stands for it.
 pub struct Term {
-    bar: ProgressBar,
+    /// A new one for each phase.
+    bar: Mutex<ProgressBar>,
     cancelled: Arc<AtomicBool>,
     output_failed: AtomicBool,
     noted: Mutex<BTreeMap<NoteKind, usize>>,
@@ -42,9 +43,8 @@ pub struct Term {
 impl Term {
     /// Progress goes to standard error if that is a terminal.
     pub fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         Self {
-            bar,
+            bar: Mutex::new(ProgressBar::hidden()),
             cancelled: Arc::default(),
             output_failed: AtomicBool::new(false),
             noted: Mutex::default(),
@@ -74,12 +74,12 @@ impl Term {
 
     /// A line for standard output.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| self.out(&format!("{text}\n")));
+        self.bar().suspend(|| self.out(&format!("{text}\n")));
     }
 
     /// A line for standard error.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| drop(writeln!(std::io::stderr(), "{text}")));
+        self.bar().suspend(|| drop(writeln!(std::io::stderr(), "{text}")));
     }
 
     /// What went wrong.
@@ -109,7 +109,7 @@ impl Term {
 
     /// Ends progress, and says what was counted only.
     pub fn end(&self) {
-        self.bar.finish_and_clear();
+        self.bar().finish_and_clear();
         for (kind, seen) in std::mem::take(&mut *lock(&self.noted)) {
             if seen > shown(kind) {
                 let more = count((seen - shown(kind)) as u64, "more note");
@@ -120,18 +120,23 @@ impl Term {
 
     /// Asks for a secret; it is not shown.
     pub fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
-        self.bar.suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
+        self.bar().suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
             let text =
                 format!("a passphrase is needed and there is no terminal to ask at ({error}); use --passphrase-fd");
             FlowError::NoKey(text)
         })
     }
 
+    /// The bar of this phase; bars are handles, a copy draws the same line.
+    fn bar(&self) -> ProgressBar {
+        lock(&self.bar).clone()
+    }
+
     fn show_drives(&self) {
         let drives = lock(&self.on_drives);
         let shown: Vec<String> =
             drives.iter().map(|(number, bytes)| format!("volume-{number} {}", human(*bytes))).collect();
-        self.bar.set_message(shown.join(", "));
+        self.bar().set_message(shown.join(", "));
     }
 }
 
@@ -152,17 +157,16 @@ impl Monitor for Term {
             "{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar.reset();
-        self.bar.set_style(style.progress_chars("=> "));
-        self.bar.set_prefix(word);
-        self.bar.set_length(total);
-        self.bar.set_message("");
-        self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
-        self.bar.enable_steady_tick(Duration::from_millis(250));
+        self.bar().finish_and_clear();
+        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_prefix(word);
+        bar.enable_steady_tick(Duration::from_millis(250));
+        *lock(&self.bar) = bar;
     }
 
     fn advance(&self, units: u64) {
-        self.bar.inc(units);
+        self.bar().inc(units);
     }
 
     fn on_drive(&self, volume: u16, bytes: u64) {

@@ -649,9 +649,9 @@ def members():
         to = b"bag/data/" + link if kind == "hardlink" else link
         raw = member(full, flags[kind], size, mode, mtime, to)
         read_back(raw, full, size, to)
-        vec("member", name, raw, rule=rule, note=note, kind=kind, path=path.hex(), size=size, mode="%04o" % mode, mtime=mtime,
+        vec("member", name, raw, rule=rule, note=note, entry=kind, path=path.hex(), size=size, mode="%04o" % mode, mtime=mtime,
             target=link.hex() or "-")
-    vec("member", "tag-file", block(b"bag/bagit.txt", b"0", 55), rule="W-TAR-1", note="mode 0644, time 0", kind="tag",
+    vec("member", "tag-file", block(b"bag/bagit.txt", b"0", 55), rule="W-TAR-1", note="mode 0644, time 0", entry="tag",
         path=b"bagit.txt".hex(), size=55, mode="0644", mtime=0, target="-")
 
 

@@ -1,0 +1,249 @@
+//! What all tests with the real binary share: a desk with a key and drives, a runner that never
+//! hangs, and `need` for stock tools.
+
+// Every test file is a crate of its own and uses its share of this.
+#![allow(dead_code)]
+
+pub mod tree;
+pub mod volumes;
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// No command takes this long; one that does hangs.
+pub const GUARD: Duration = Duration::from_secs(120);
+/// Plaintext bytes of a part of the smallest class.
+pub const PART_PLAIN: usize = 15 * 65_536;
+/// A part's file of the smallest class.
+pub const PART_FILE: u64 = 184 + 15 * 65_552;
+/// The user that nothing belongs to.
+pub const NOBODY: u32 = 65_534;
+/// A passphrase that is long enough.
+pub const PASSPHRASE: &str = "correct-horse-battery-staple-seven";
+
+/// Whether all `tools` are installed; a test that hears no returns, having said so. With
+/// `POUCH_NEED_ALL=1`, as continuous integration sets it, it fails instead.
+pub fn need(tools: &[&str]) -> bool {
+    let missing = tools.iter().filter(|tool| !has(tool)).copied().collect::<Vec<_>>();
+    missing.is_empty() || ignored(&missing.join(", "))
+}
+
+/// Says that the running test needs `what` and is ignored; always `false`.
+pub fn ignored(what: &str) -> bool {
+    let test = std::thread::current().name().unwrap_or("a test").to_string();
+    let all = std::env::var_os("POUCH_NEED_ALL").is_some_and(|value| value == "1");
+    assert!(!all, "{test} needs {what}, and POUCH_NEED_ALL=1 lets nothing be ignored");
+    eprintln!("ignored: {test} needs {what}");
+    false
+}
+
+fn has(tool: &str) -> bool {
+    if tool == "bagit" {
+        let found = std::process::Command::new("python3").args(["-c", "import bagit"]).output();
+        return found.is_ok_and(|output| output.status.success());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
+}
+
+/// Whether this test runs as root, who may mount and read everything.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// How a command ended and what it said.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Run {
+    /// Fails the test unless the exit code is this; shows what was said.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
+        self.says_no_controls()
+    }
+
+    /// Whatever came from a drive is escaped: only newlines control the terminal.
+    #[track_caller]
+    fn says_no_controls(self) -> Self {
+        for text in [&self.out, &self.err] {
+            let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{202e}').contains(c));
+            assert_eq!(bad, None, "a control character in {text:?}");
+        }
+        self
+    }
+
+    /// Standard output as one JSON document.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {}", self.out))
+    }
+
+    /// Standard output and error in one.
+    pub fn all(&self) -> String {
+        format!("{}{}", self.out, self.err)
+    }
+}
+
+/// Runs a command to its end, with the guard against hanging.
+#[track_caller]
+pub fn run(mut command: Command) -> Run {
+    let output = command.timeout(GUARD).output().expect("the command runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let code = output.status.code().unwrap_or_else(|| panic!("killed or hung: {output:?}"));
+    assert!(code != 101, "panicked: {}", text(&output.stderr));
+    Run { code, out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+/// The program under test.
+pub fn pouch(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pouch"));
+    command.args(args);
+    command
+}
+
+/// The program under test, for those that need pipes and signals.
+pub fn pouch_raw(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pouch"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs a script with bash; `$1`, `$2`, ... are `args`.
+#[track_caller]
+pub fn bash(script: &str, dir: &Path, args: &[&OsStr]) -> Run {
+    let mut command = Command::new("bash");
+    command.current_dir(dir).arg("-c").arg(script).arg("bash").args(args);
+    run(command)
+}
+
+/// A folder with a key, three drives and a place for sources.
+pub struct Desk {
+    pub dir: TempDir,
+    pub recipient: String,
+}
+
+impl Desk {
+    /// Makes the key with the program itself.
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for name in ["drive-1", "drive-2", "drive-3", "source"] {
+            std::fs::create_dir(dir.path().join(name)).expect("a new folder");
+        }
+        let made = run(pouch([OsStr::new("keygen"), OsStr::new("-o"), dir.path().join("key").as_os_str()])).exits(0);
+        Self { recipient: made.out.trim().to_string(), dir }
+    }
+
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    pub fn source(&self) -> PathBuf {
+        self.path("source")
+    }
+
+    pub fn drive(&self, number: u32) -> PathBuf {
+        self.path(&format!("drive-{number}"))
+    }
+
+    pub fn drives(&self) -> Vec<PathBuf> {
+        (1..=3).map(|number| self.drive(number)).collect()
+    }
+
+    /// `pouch pack` of `sources` to the key, with more arguments.
+    pub fn pack_cmd(&self, sources: &[&Path], outputs: &[PathBuf], more: &[&str]) -> Command {
+        let mut command = pouch(["pack", "-r", &self.recipient]);
+        command.args(sources).args(more);
+        outputs.iter().for_each(|output| drop(command.arg("-o").arg(output)));
+        command
+    }
+
+    /// Packs the source onto all three drives.
+    #[track_caller]
+    pub fn pack(&self) -> Run {
+        run(self.pack_cmd(&[&self.source()], &self.drives(), &[])).exits(0)
+    }
+
+    /// `pouch unpack` with the key, into `target`.
+    pub fn unpack_cmd(&self, volumes: &[PathBuf], target: &Path, more: &[&str]) -> Command {
+        let mut command = pouch(["unpack"]);
+        command.args(volumes).arg("-i").arg(self.path("key")).arg("-o").arg(target).args(more);
+        command
+    }
+
+    /// Unpacks all drives into a new folder `name` and returns it.
+    #[track_caller]
+    pub fn unpack(&self, name: &str) -> PathBuf {
+        let target = self.path(name);
+        run(self.unpack_cmd(&self.drives(), &target, &[])).exits(0);
+        target
+    }
+
+    /// `pouch check` of these, as JSON.
+    pub fn check_cmd(&self, volumes: &[PathBuf], more: &[&str]) -> Command {
+        let mut command = pouch(["check"]);
+        command.args(volumes).args(more);
+        command
+    }
+}
+
+/// Bytes that do not compress, always the same for one `seed`.
+pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut out = Vec::with_capacity(len + 8);
+    while out.len() < len {
+        // xorshift64*: no cipher, but nothing that zstd finds a pattern in.
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        out.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    out.truncate(len);
+    out
+}
+
+/// Writes a file and the folders above it.
+pub fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
+    let path = path.as_ref();
+    std::fs::create_dir_all(path.parent().expect("a file stands in a folder")).expect("folders");
+    std::fs::write(path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+pub fn chmod(path: impl AsRef<Path>, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its mode can be set");
+}
+
+/// A small file system of its own in memory, gone when dropped.
+pub struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// `options` as mount takes them, such as `size=8m`; `None`, said, where mounting is not allowed.
+    pub fn mount(at: PathBuf, options: &str) -> Option<Self> {
+        std::fs::create_dir_all(&at).expect("a mount point");
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at);
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        (mounted || ignored("the right to mount a tmpfs")).then_some(Self(at))
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}

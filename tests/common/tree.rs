@@ -1,0 +1,109 @@
+//! Two trees held against each other in everything that a bundle carries, by `stat` and content,
+//! independently of the program's own comparison.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// What there is to know of a name in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    pub kind: &'static str,
+    /// Permission bits; 0 for links, which have none.
+    pub mode: u32,
+    /// Seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    pub size: u64,
+    /// SHA-256 of a file, target of a link.
+    pub content: Vec<u8>,
+    /// For a file with several names: the first of them, so that links are comparable.
+    pub same_as: Option<Vec<u8>>,
+}
+
+pub type Tree = BTreeMap<Vec<u8>, Node>;
+
+/// Everything below `root`, and `root` itself under the name "".
+pub fn look(root: &Path) -> Tree {
+    let (mut tree, mut inodes) = (Tree::new(), BTreeMap::new());
+    for path in walk(root) {
+        let meta = path.symlink_metadata().expect("it was just listed");
+        let name = path.strip_prefix(root).expect("below the root").as_os_str().as_bytes().to_vec();
+        let kind = kind_of(&meta);
+        let content = match kind {
+            "file" => Sha256::digest(std::fs::read(&path).expect("it can be read")).to_vec(),
+            "link" => std::fs::read_link(&path).expect("it can be read").as_os_str().as_bytes().to_vec(),
+            _ => Vec::new(),
+        };
+        let first = inodes.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone());
+        let same_as = (kind == "file" && meta.nlink() > 1).then(|| first.clone());
+        let mode = if kind == "link" { 0 } else { meta.mode() & 0o7777 };
+        let size = if kind == "file" { meta.size() } else { 0 };
+        let mtime = (meta.mtime(), meta.mtime_nsec());
+        tree.insert(name, Node { kind, mode, mtime, size, content, same_as });
+    }
+    tree
+}
+
+fn kind_of(meta: &std::fs::Metadata) -> &'static str {
+    let kind = meta.file_type();
+    match () {
+        () if kind.is_dir() => "dir",
+        () if kind.is_file() => "file",
+        () if kind.is_symlink() => "link",
+        () => "special",
+    }
+}
+
+/// Sorted, folders before what they hold.
+fn walk(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![root.to_owned()];
+    let mut next = 0;
+    while let Some(path) = found.get(next).cloned() {
+        next += 1;
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            let children = std::fs::read_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let mut children: Vec<PathBuf> = children.map(|child| child.expect("a name").path()).collect();
+            children.sort();
+            found.extend(children);
+        }
+    }
+    found
+}
+
+/// What is not the same in both, in words.
+pub fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
+    let names = expected.keys().chain(found.keys().filter(|name| !expected.contains_key(*name)));
+    let shown = |name: &[u8]| name.escape_ascii().to_string();
+    names
+        .filter_map(|name| match (expected.get(name), found.get(name)) {
+            (Some(one), Some(other)) if one == other => None,
+            (Some(one), Some(other)) => Some(format!("{}: {one:?} became {other:?}", shown(name))),
+            (Some(_), None) => Some(format!("{}: is missing", shown(name))),
+            _ => Some(format!("{}: was not there before", shown(name))),
+        })
+        .collect()
+}
+
+/// Fails the test unless both trees are the same in everything.
+#[track_caller]
+pub fn same(expected: &Path, found: &Path) {
+    let differences = differences(&look(expected), &look(found));
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Fails unless every file in `found` is one of `expected`, byte for byte; returns their names.
+#[track_caller]
+pub fn only_true_files(expected: &Path, found: &Path) -> Vec<Vec<u8>> {
+    let (expected, found) = (look(expected), look(found));
+    let files = found.into_iter().filter(|(_, node)| node.kind == "file");
+    files
+        .map(|(name, node)| {
+            let original = expected.get(&name).unwrap_or_else(|| panic!("{}: not packed", name.escape_ascii()));
+            assert!(original.content == node.content, "{}: a wrong byte was delivered", name.escape_ascii());
+            name
+        })
+        .collect()
+}

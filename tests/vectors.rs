@@ -1,0 +1,553 @@
+//! The format held to bytes that were made without it: every file under `tests/vectors/` goes
+//! through the public parsers and encoders, and every rule of `docs/FORMAT.md` that is about
+//! bytes has such a file. `tests/vectors/README.md` says how each was made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use pouch::base::digest::{Digest, sha256, tagged};
+use pouch::base::entry::{Entry, Flag, Kind, Time};
+use pouch::base::path::{BytePath, escape, unescape};
+use pouch::base::secret::{FileKey, SecretText};
+use pouch::base::text::{hex, spoken};
+use pouch::format::head::Head;
+use pouch::format::part::{CHUNK, Class, HEADER, Lead, PartBuf, TAG, Trail};
+use pouch::format::seal::{Mode, Seal, commitment};
+use pouch::format::{FormatError, age, bag, frame, list, member, sums};
+use pouch::stage::compress::{DecodeError, Decompressor};
+use pouch::stage::seal::{Identity, Keyring};
+use pouch::stage::stream::seal_part;
+
+const SPEC: &str = "docs/FORMAT.md";
+const VECTORS: &str = "tests/vectors";
+
+/// One file: fields, a blank line, a body.
+struct Vector {
+    kind: String,
+    name: String,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Vector {
+    fn read(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap();
+        let end = bytes.windows(2).position(|two| two == b"\n\n").expect("a blank line ends the fields");
+        let text = String::from_utf8(bytes[..end].to_vec()).expect("fields are text");
+        let field = |line: &str| line.split_once(": ").map(|(key, value)| (key.to_string(), value.to_string()));
+        let fields: Vec<_> = text.lines().map(|line| field(line).unwrap_or_else(|| panic!("{line:?}"))).collect();
+        let kind = path.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        let name = format!("{kind}/{}", path.file_stem().unwrap().to_string_lossy());
+        let mut vector = Vector { kind, name, fields, body: Vec::new() };
+        vector.body = vector.body_of(&bytes[end + 2..]);
+        vector
+    }
+
+    fn body_of(&self, stored: &[u8]) -> Vec<u8> {
+        let how: Vec<&str> = self.get("body").split(' ').collect();
+        match how[..] {
+            ["text"] => stored.to_vec(),
+            ["hex"] => unhex(std::str::from_utf8(stored).unwrap()),
+            // What is only long need not be kept: a byte, as often as it says, behind a prefix.
+            ["repeat", byte, times] => {
+                let mut body = self.find("prefix").map(unhex).unwrap_or_default();
+                body.resize(body.len() + times.parse::<usize>().unwrap(), unhex(byte)[0]);
+                body
+            }
+            _ => panic!("{}: no such body", self.name),
+        }
+    }
+
+    fn find(&self, key: &str) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    fn get(&self, key: &str) -> &str {
+        self.find(key).unwrap_or_else(|| panic!("{} has no {key}", self.name))
+    }
+
+    fn number<T: std::str::FromStr>(&self, key: &str) -> T {
+        self.get(key).parse().unwrap_or_else(|_| panic!("{}: {key} is no number", self.name))
+    }
+
+    fn bytes(&self, key: &str) -> Vec<u8> {
+        unhex(self.get(key))
+    }
+
+    fn array<const N: usize>(&self, key: &str) -> [u8; N] {
+        self.bytes(key).try_into().unwrap_or_else(|_| panic!("{}: {key} has another length", self.name))
+    }
+
+    fn wants(&self) -> Vec<&str> {
+        self.fields.iter().filter(|(key, _)| key == "want").map(|(_, value)| value.as_str()).collect()
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &str> {
+        self.get("rule").split(", ").filter(|rule| *rule != "-")
+    }
+
+    /// The body is what the encoder writes: shown as text where it is such.
+    fn is_body(&self, made: &[u8]) {
+        let show = |bytes: &[u8]| escape(bytes).chars().take(2000).collect::<String>();
+        assert!(made == self.body, "{}:\n made {}\n want {}", self.name, show(made), show(&self.body));
+    }
+
+    fn is(&self, key: &str, found: impl ToString) {
+        assert_eq!(found.to_string(), self.get(key), "{}: {key}", self.name);
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let byte = |two: &[char]| u8::from_str_radix(&two.iter().collect::<String>(), 16).expect("hex");
+    digits.chunks(2).map(byte).collect()
+}
+
+/// All vectors, by path.
+fn vectors() -> Vec<Vector> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for kind in std::fs::read_dir(VECTORS).unwrap().map(|entry| entry.unwrap().path()) {
+        if kind.is_dir() && !kind.ends_with("bundle-v1") {
+            paths.extend(std::fs::read_dir(kind).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| Vector::read(path)).collect()
+}
+
+type Outcome = Result<(), FormatError>;
+
+fn run(vector: &Vector) -> Outcome {
+    match vector.kind.as_str() {
+        "age-header" => age_header(vector),
+        "bag-name" => bag_name(vector),
+        "bag-sums" => bag_sums(vector),
+        "escape" => escaped(vector),
+        "frame" => stored_frame(vector),
+        "hash" => hash(vector),
+        "head" => head(vector),
+        "lead" => lead(vector),
+        "list" => whole_list(vector),
+        "member" => tar_member(vector),
+        "part" => part(vector),
+        "seal" => seal(vector),
+        "sums" => volume_sums(vector),
+        "trail" => trail(vector),
+        "zstd" => zstd_frames(vector),
+        other => panic!("there is no test of the kind {other}"),
+    }
+}
+
+/// What a vector expects of a parser.
+fn class(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Ok(()) => "ok",
+        Err(FormatError::Malformed { .. }) => "malformed",
+        Err(FormatError::Unsafe { .. }) => "unsafe",
+        Err(FormatError::Limit { .. }) => "limit",
+        Err(FormatError::Newer { .. }) => "newer",
+    }
+}
+
+fn malformed(why: impl ToString) -> FormatError {
+    FormatError::Malformed { what: "a vector", line: 0, why: why.to_string() }
+}
+
+fn age_header(vector: &Vector) -> Outcome {
+    vector.is("length", age::scan(&vector.body)?);
+    Ok(())
+}
+
+fn bag_name(vector: &Vector) -> Outcome {
+    vector.is_body(&bag::encode(&vector.bytes("bytes")));
+    Ok(())
+}
+
+fn bag_sums(vector: &Vector) -> Outcome {
+    let name = vector.bytes("bytes");
+    vector.is_body(&sums::line(&Digest(vector.array("sha256")), &name));
+    assert_eq!(sums::line_len(&name), vector.body.len() as u64, "{}", vector.name);
+    Ok(())
+}
+
+fn escaped(vector: &Vector) -> Outcome {
+    let text = std::str::from_utf8(&vector.body).map_err(malformed)?;
+    let name = unescape(text).ok_or_else(|| malformed("not escaped canonically"))?;
+    vector.is("bytes", hex(&name));
+    vector.is_body(escape(&name).as_bytes());
+    Ok(())
+}
+
+/// Bytes that stand for a tar: 0, 1, ... 250, 0, ...
+fn pattern(len: usize) -> Vec<u8> {
+    (0..=250).cycle().take(len).collect()
+}
+
+fn stored(raw: &[u8]) -> Vec<u8> {
+    let mut made = Vec::new();
+    frame::store(raw, |bytes| made.extend_from_slice(bytes));
+    made
+}
+
+fn stored_frame(vector: &Vector) -> Outcome {
+    let made = stored(&pattern(vector.number("raw")));
+    match vector.find("sha256") {
+        Some(_) => {
+            vector.is("length", made.len());
+            vector.is("sha256", hex(&sha256(&made).0));
+        }
+        None => vector.is_body(&made),
+    }
+    Ok(())
+}
+
+fn hash(vector: &Vector) -> Outcome {
+    if let Some(purpose) = vector.find("purpose") {
+        vector.is("sha256", hex(&tagged(purpose, &vector.body).0));
+    } else if vector.find("key").is_some() {
+        let commits = commitment(&vector.array("bundle"), &vector.array("key"));
+        vector.is("sha256", hex(&commits.0));
+    } else {
+        vector.is("spoken", spoken(&vector.bytes("digest"), 26, 5));
+    }
+    Ok(())
+}
+
+fn head(vector: &Vector) -> Outcome {
+    let head = Head::parse(&vector.body)?;
+    let said = &head.statement;
+    let (bundle, class) = (hex(&said.bundle), said.class.mib());
+    let found = [
+        format!("{bundle} {} {class} {} {}", said.n, head.parts.len(), said.tar),
+        format!("fingerprint {}", said.fingerprint()),
+    ];
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), vector.wants(), "{}", vector.name);
+    vector.is_body(head.encode().as_bytes());
+    Ok(())
+}
+
+fn lead(vector: &Vector) -> Outcome {
+    let lead = Lead::parse(&vector.body)?;
+    let found = format!("{} {} {}", hex(&lead.bundle), lead.number, lead.offset);
+    assert_eq!(vector.wants(), [found], "{}", vector.name);
+    assert!(vector.body.starts_with(&lead.encode()), "{}", vector.name);
+    Ok(())
+}
+
+fn trail(vector: &Vector) -> Outcome {
+    let trail = Trail::parse(&vector.body)?;
+    let first = trail.first_member.map_or("-".into(), |at| at.to_string());
+    let found = format!("{} {first} {}", trail.length, if trail.last { "yes" } else { "no" });
+    assert_eq!(vector.wants(), [found], "{}", vector.name);
+    let start = trail.encode(vector.body.len() - pouch::format::part::TRAIL);
+    assert!(vector.body.starts_with(&start), "{}", vector.name);
+    Ok(())
+}
+
+/// The body, with so many holes in the place of its one: too many to be kept in a file.
+fn with_holes(vector: &Vector) -> Vec<u8> {
+    let Some(holes) = vector.find("holes") else { return vector.body.clone() };
+    let many: Vec<String> = (0..holes.parse::<u64>().unwrap()).map(|n| format!("[{},1]", 2 * n)).collect();
+    String::from_utf8(vector.body.clone()).unwrap().replace("[[0,1]]", &format!("[{}]", many.join(","))).into_bytes()
+}
+
+fn whole_list(vector: &Vector) -> Outcome {
+    let text = with_holes(vector);
+    let mut reader = list::Reader::new(vector.number("tar"));
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        reader.line(line)?;
+    }
+    let entries = reader.finish();
+    if vector.find("holes").is_none() {
+        assert_eq!(entries.iter().map(described).collect::<Vec<_>>(), vector.wants(), "{}", vector.name);
+    }
+    assert!(entries.iter().map(list::encode).collect::<String>().into_bytes() == text, "{}", vector.name);
+    Ok(())
+}
+
+fn described(entry: &Entry) -> String {
+    let holes: Vec<String> = entry.holes.iter().map(|(at, len)| format!("{at}+{len}")).collect();
+    let holes = if holes.is_empty() { "-".into() } else { holes.join(",") };
+    let target = match &entry.kind {
+        Kind::Symlink(target) => hex(target),
+        Kind::Hardlink(first) => hex(first.as_bytes()),
+        Kind::Dir | Kind::File => "-".into(),
+    };
+    let flag = match entry.flag {
+        Flag::Clean => "clean",
+        Flag::Changed => "changed",
+        Flag::Unreadable => "unreadable",
+    };
+    let (kind, path, Time { secs, nanos }) = (entry.kind.word(), hex(entry.path.as_bytes()), entry.mtime);
+    let (size, mode, at) = (entry.size, entry.mode, entry.at);
+    format!("{kind} {path} {size} {mode:04o} {secs} {nanos} {at} {holes} {target} {flag}")
+}
+
+fn tar_member(vector: &Vector) -> Outcome {
+    let path = vector.bytes("path");
+    let target = vector.find("target").filter(|text| *text != "-").map(unhex).unwrap_or_default();
+    let kind = match vector.get("entry") {
+        "tag" => {
+            vector.is_body(&member::of_tag_file(&String::from_utf8(path).unwrap(), vector.number("size")));
+            return Ok(());
+        }
+        "dir" => Kind::Dir,
+        "file" => Kind::File,
+        "symlink" => Kind::Symlink(target.into()),
+        "hardlink" => Kind::Hardlink(BytePath::new(target).unwrap()),
+        other => panic!("{}: {other}", vector.name),
+    };
+    let entry = Entry {
+        path: BytePath::new(path).unwrap(),
+        kind,
+        size: vector.number("size"),
+        mode: u32::from_str_radix(vector.get("mode"), 8).unwrap(),
+        mtime: Time { secs: vector.number("mtime"), nanos: 999_999_999 },
+        at: 0,
+        holes: Box::default(),
+        sha256: None,
+        flag: Flag::Clean,
+    };
+    vector.is_body(&member::of_entry(&entry));
+    assert_eq!(member::len_of_entry(&entry), vector.body.len() as u64, "{}", vector.name);
+    Ok(())
+}
+
+fn part(vector: &Vector) -> Outcome {
+    let header: [u8; HEADER] = vector.array("header");
+    let mut ring = Keyring::new();
+    ring.add(Identity::parse(vector.get("identity")).expect("a valid identity"));
+    let (key, _) = ring.open_header(&header).expect("the header opens to its identity");
+    vector.is("file-key", hex(key.expose()));
+    let tar = pattern(vector.number("tar-length"));
+    let lead =
+        Lead { bundle: vector.array("bundle"), number: vector.number("number"), offset: vector.number("offset") };
+    let mut buf = PartBuf::new(Class::from_mib(1).unwrap());
+    buf.append(&lead.encode());
+    buf.append(&stored(&tar));
+    let trail = Trail { length: tar.len() as u64, first_member: None, last: false };
+    let padding = buf.free() - pouch::format::part::TRAIL;
+    buf.append(&trail.encode(padding));
+    buf.pad();
+    seal_part(&FileKey::new(*key.expose()), &header, &mut buf);
+    let file = buf.file();
+    assert_eq!(file.len(), HEADER + 15 * (CHUNK + TAG));
+    vector.is("chunk-0", hex(&file[HEADER..HEADER + 64]));
+    vector.is("last-tag", hex(&file[file.len() - TAG..]));
+    vector.is("sha256", hex(&sha256(file).0));
+    Ok(())
+}
+
+fn seal(vector: &Vector) -> Outcome {
+    let seal = Seal::parse(&vector.body)?;
+    let mode = match seal.mode {
+        Mode::Normal => "normal".into(),
+        Mode::Threshold { need, of } => format!("threshold-{need}-{of}"),
+    };
+    let cards = seal.cards.map_or("-".into(), |cards| hex(&cards.0));
+    let key = Identity::parse(&seal.identity).expect("a valid identity").secret();
+    let (bundle, kcommit) = (hex(&seal.bundle), hex(&seal.kcommit.0));
+    assert_eq!(vector.wants(), [format!("{bundle} {mode} {kcommit} {cards} {}", hex(key.expose()))], "{}", vector.name);
+    vector.is_body(seal.encode().as_bytes());
+    Ok(())
+}
+
+fn volume_sums(vector: &Vector) -> Outcome {
+    let lines = sums::parse(&vector.body)?;
+    let found: Vec<String> = lines.iter().map(|(sum, name)| format!("{} {name}", hex(&sum.0))).collect();
+    assert_eq!(found, vector.wants(), "{}", vector.name);
+    vector.is_body(&lines.iter().flat_map(|(sum, name)| sums::line(sum, name.as_bytes())).collect::<Vec<_>>());
+    Ok(())
+}
+
+fn zstd_frames(vector: &Vector) -> Outcome {
+    let mut plain = Vec::new();
+    let take = |bytes: &[u8]| -> Result<(), ()> {
+        plain.extend_from_slice(bytes);
+        Ok(())
+    };
+    // In small pieces, so that frames are met in every state.
+    let decoded = Decompressor::new().unwrap().decode(vector.body.chunks(7), take);
+    decoded.map_err(|error| match error {
+        DecodeError::Zstd(error) => malformed(error),
+        DecodeError::Truncated => malformed("cut short"),
+        DecodeError::Sink(()) => unreachable!("the sink takes all"),
+    })?;
+    vector.is("length", plain.len());
+    vector.is("sha256", hex(&sha256(&plain).0));
+    Ok(())
+}
+
+#[test]
+fn every_vector_is_met() {
+    let all = vectors();
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut failed = Vec::new();
+    for vector in &all {
+        *kinds.entry(&vector.kind).or_default() += 1;
+        let outcome = run(vector);
+        if class(&outcome) != vector.get("expect") {
+            failed.push(format!("{}: {} was expected, found {outcome:?}", vector.name, vector.get("expect")));
+        }
+    }
+    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), all.len(), failed.join("\n"));
+    assert!(all.len() > 300 && kinds.len() == 15, "the vectors were found: {kinds:?}");
+}
+
+/// Ids such as `[R-LIST-3]` in the specification.
+fn ids(text: &str, letters: &[&str]) -> BTreeSet<String> {
+    let inside = text.split('[').skip(1).filter_map(|rest| rest.split_once(']').map(|(id, _)| id));
+    inside.filter(|id| letters.iter().any(|letter| id.starts_with(letter))).map(String::from).collect()
+}
+
+#[test]
+fn rules_and_vectors_name_each_other() {
+    let spec = std::fs::read_to_string(SPEC).unwrap();
+    let written = ids(&spec, &["R-", "W-"]);
+    let all = vectors();
+    let tested: BTreeSet<String> = all.iter().flat_map(Vector::rules).map(String::from).collect();
+    assert_eq!(written.difference(&tested).collect::<Vec<_>>(), Vec::<&String>::new(), "rules without a vector");
+    assert_eq!(tested.difference(&written).collect::<Vec<_>>(), Vec::<&String>::new(), "vectors of no rule");
+    // A rule to reject needs a vector that is rejected, not only one at the edge of it.
+    let rejected = all.iter().filter(|vector| vector.get("expect") != "ok");
+    let rejected: BTreeSet<&str> = rejected.flat_map(Vector::rules).collect();
+    let idle: Vec<&String> =
+        written.iter().filter(|id| id.starts_with("R-") && !rejected.contains(id.as_str())).collect();
+    assert!(idle.is_empty(), "rules that nothing breaks: {idle:?}");
+}
+
+#[test]
+fn every_rule_has_one_id() {
+    let spec = std::fs::read_to_string(SPEC).unwrap();
+    let mut seen = BTreeSet::new();
+    for line in spec.lines().filter(|line| line.contains("MUST")) {
+        let found = ids(line, &["R-", "W-", "B-"]);
+        assert_eq!(found.len(), 1, "one rule a line, with its id: {line}");
+        let id = found.first().unwrap().clone();
+        if id.starts_with("R-") {
+            assert!(line.contains("A reader MUST reject "), "{line}");
+        }
+        if id.starts_with("B-") {
+            assert!(line.contains("(Held by "), "a rule of behaviour says which test holds it: {line}");
+        }
+        assert!(seen.insert(id), "an id stands twice: {line}");
+    }
+    assert!(seen.len() > 100);
+}
+
+/// A run of the program: exit code, standard output, standard error.
+fn pouch(args: &[&str], input: &[u8]) -> (i32, String, String) {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pouch"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It may end without reading, which is no failure of the test.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let out = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code().unwrap_or(-1), text(&out.stdout), text(&out.stderr))
+}
+
+const VOLUME: &str = "tests/vectors/bundle-v1/volume-1";
+const KEY: &str = "tests/vectors/bundle-v1/pouch.key";
+const PASSPHRASE: &str = "tests/vectors/bundle-v1/passphrase.txt";
+/// As the packer printed it on the day.
+const FINGERPRINT: &str = "7RDGN-6BMCP-WN2DB-YWPFV-WCWFG-O";
+
+#[test]
+fn version_1_stays_readable_for_ever() {
+    use std::os::unix::fs::MetadataExt;
+    let target = tempfile::tempdir().unwrap();
+    let out = target.path().join("out");
+    let (code, said, err) = pouch(&["unpack", VOLUME, "-i", KEY, "-o", out.to_str().unwrap()], b"");
+    assert_eq!(code, 0, "{said}{err}");
+    assert!(format!("{said}{err}").contains(FINGERPRINT), "{said}{err}");
+    let at = |name: &str| out.join("papers").join(name);
+    let deep = ["a", "b", "c"].map(|letter| letter.repeat(200)).join("/");
+    for (name, content) in [
+        ("hello.txt", &b"A pouch that must open for ever.\n"[..]),
+        ("byte.bin", b"\xff"),
+        ("nothing", b""),
+        ("odd 100%\nname \"\\", b"one\n"),
+        (&format!("deep/{deep}/far"), b"far down\n"),
+    ] {
+        assert_eq!(std::fs::read(at(name)).unwrap(), content, "{name:?}");
+    }
+    assert!(std::fs::read_dir(at("empty")).unwrap().next().is_none());
+    assert_eq!(at("empty").metadata().unwrap().mode() & 0o777, 0o750);
+    assert_eq!(std::fs::read_link(at("link")).unwrap(), Path::new("hello.txt"));
+    assert_eq!(std::fs::read_link(at("astray")).unwrap(), Path::new("/nowhere"));
+    let hello = at("hello.txt").metadata().unwrap();
+    assert_eq!((hello.mtime(), hello.mtime_nsec(), hello.mode() & 0o777), (981_173_106, 123_456_789, 0o640));
+    assert_eq!((hello.nlink(), hello.ino()), (2, at("twin").metadata().unwrap().ino()));
+    let byte = at("byte.bin").metadata().unwrap();
+    assert_eq!((byte.mtime(), byte.mtime_nsec()), (-2, 500_000_000), "before 1970: seconds are rounded down");
+    assert_eq!(std::fs::read_dir(at("")).unwrap().count(), 9);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+}
+
+#[test]
+fn version_1_opens_by_passphrase_and_checks_without_a_key() {
+    let (code, said, err) = pouch(&["check", VOLUME], b"");
+    assert_eq!(code, 0, "{said}{err}");
+    let passphrase = std::fs::read(PASSPHRASE).unwrap();
+    let (code, said, err) = pouch(&["list", VOLUME, "--passphrase-fd", "0"], &passphrase);
+    assert_eq!(code, 0, "{said}{err}");
+    assert!(said.contains("papers/hello.txt") && format!("{said}{err}").contains(FINGERPRINT), "{said}{err}");
+    let (code, _, err) = pouch(&["list", VOLUME, "--passphrase-fd", "0"], b"some other words that are long enough\n");
+    assert_eq!(code, 8, "{err}");
+}
+
+/// A copy of the volume under another seal; how it ends.
+fn under_seal(text: &str) -> (i32, String, String) {
+    let key = std::fs::read_to_string(KEY).unwrap();
+    let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_string();
+    let drive = tempfile::tempdir().unwrap();
+    for name in ["head.age", "list.age", "000001.age"] {
+        std::fs::copy(Path::new(VOLUME).join(name), drive.path().join(name)).unwrap();
+    }
+    let (header, file_key) =
+        pouch::stage::seal::header_for(&[pouch::stage::seal::Recipient::parse(&recipient).unwrap()]);
+    let mut sealer = pouch::stage::stream::Sealer::new(Vec::new(), &header, &file_key).unwrap();
+    std::io::Write::write_all(&mut sealer, text.as_bytes()).unwrap();
+    std::fs::write(drive.path().join("seal.age"), sealer.finish().unwrap()).unwrap();
+    pouch(&["list", drive.path().to_str().unwrap(), "-i", KEY], b"")
+}
+
+/// The text of the bundle's own seal.
+fn own_seal() -> String {
+    let mut ring = Keyring::new();
+    ring.add_file(&std::fs::read_to_string(KEY).unwrap()).unwrap();
+    let sealed = std::fs::read(Path::new(VOLUME).join("seal.age")).unwrap();
+    let text = ring.open_small(&sealed, 2048).unwrap();
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    assert_eq!(*Seal::parse(text.as_bytes()).unwrap().encode(), text);
+    text
+}
+
+#[test]
+fn a_seal_must_hold_the_key_it_commits_to() {
+    let text = own_seal();
+    let (code, said, err) = under_seal(&text);
+    assert_eq!(code, 0, "the same seal again opens: {said}{err}");
+    let other: SecretText = Identity::generate().to_text();
+    let own = text.lines().last().unwrap();
+    let kcommit = text.lines().find(|line| line.starts_with("# kcommit ")).unwrap();
+    let cards = format!("{kcommit}\n# cards {}", "05".repeat(32));
+    for (wrong, expected) in [
+        (text.replace(own, &other), 6),
+        (text.replace(own, &own[..own.len() - 1]), 4),
+        (text.replace("mode normal", "mode threshold t=2 n=3").replace(kcommit, &cards), 2),
+        (text.replace("pouch-seal v1", "pouch-seal v2"), 2),
+        (text.replace("mode normal", "mode special"), 4),
+    ] {
+        let (code, said, err) = under_seal(&wrong);
+        assert_eq!(code, expected, "{said}{err}");
+        assert!(!err.contains(&own[16..]) && !err.contains(&other[16..]), "no key is shown: {err}");
+    }
+}
