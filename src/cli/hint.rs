@@ -28,22 +28,14 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::NoTargetRoom { .. } => {
             "nothing was written; free room there, choose another -o, or unpack less with --only".into()
         }
-        FlowError::Exists(path)
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("volume-")) =>
-        {
-            format!(
-                "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it",
-                show(path)
-            )
-        }
+        FlowError::VolumeExists(path) => format!(
+            "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it",
+            show(path)
+        ),
         FlowError::Exists(_) => "nothing was changed; choose another place, or for unpack say --overwrite".into(),
         FlowError::Mixed(_) => "nothing was written; unpack each bundle by itself".into(),
-        FlowError::NoKey(text) if text.starts_with("no key") => {
-            "give your identity file with -i; only a recipient of the bundle can open it".into()
-        }
-        FlowError::NoKey(text) if text.starts_with("none of") => {
-            "the bundle was sealed to another recipient; ask the sender to whom".into()
-        }
+        FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
+        FlowError::WrongKey => "the bundle was sealed to another recipient; ask the sender to whom".into(),
         FlowError::KeyFile { source: KeyError::NoIdentity { .. }, .. } => {
             "an identity file is what `pouch keygen` writes".into()
         }

@@ -61,7 +61,7 @@ fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
         .at("read the passphrase from", &path)?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(FlowError::NoKey(format!("no passphrase came from file descriptor {fd}")));
+        return Err(FlowError::BadKey(format!("no passphrase came from file descriptor {fd}")));
     }
     Ok(SecretText::new(line.into()))
 }

@@ -123,7 +123,7 @@ impl Term {
         self.bar().suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
             let text =
                 format!("a passphrase is needed and there is no terminal to ask at ({error}); use --passphrase-fd");
-            FlowError::NoKey(text)
+            FlowError::BadKey(text)
         })
     }
 

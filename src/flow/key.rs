@@ -66,7 +66,7 @@ pub fn load(
     let mut lock = Keyring::new();
     lock.add_passphrase(&ask(path)?);
     let opened = lock.open_small(&sealed, limits::KEY_FILE).map_err(|error| match error {
-        KeyError::Wrong => FlowError::NoKey(format!("{}: the passphrase is wrong", crate::base::path::show(path))),
+        KeyError::Wrong => FlowError::BadKey(format!("{}: the passphrase is wrong", crate::base::path::show(path))),
         other => key_file(other),
     })?;
     ring.add_file(text_of(&opened).map_err(key_file)?).map_err(key_file)
@@ -90,7 +90,7 @@ fn read_key_file(path: &Path) -> Result<Vec<u8>, FlowError> {
     let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
     let file = match File::open(path) {
         Err(error) if missing(&error) => {
-            return Err(FlowError::NoKey(format!("the key file {} does not exist", crate::base::path::show(path))));
+            return Err(FlowError::BadKey(format!("the key file {} does not exist", crate::base::path::show(path))));
         }
         other => other.at("read", path)?,
     };

@@ -76,9 +76,15 @@ pub enum FlowError {
         /// Why.
         source: KeyError,
     },
-    /// There is no key to try, or none opens the bundle.
+    /// There is no key to try.
+    #[error("no key was given, and the bundle is sealed")]
+    NoKey,
+    /// None of the keys opens the bundle.
+    #[error("none of the given keys opens the seal of these volumes")]
+    WrongKey,
+    /// A key or passphrase that was announced did not come, or is not the one.
     #[error("{0}")]
-    NoKey(String),
+    BadKey(String),
     /// The drives cannot hold the bundle.
     #[error("the bundle needs about {} and the drives have room for {}: {} are missing", human(*.needed), human(*.room), human(needed.saturating_sub(*.room)))]
     NoRoom {
@@ -105,6 +111,9 @@ pub enum FlowError {
         /// Bytes.
         free: u64,
     },
+    /// A volume's folder that is there already.
+    #[error("{} exists already", show(.0))]
+    VolumeExists(PathBuf),
     /// What is there already and would be replaced or mixed up.
     #[error("{} exists already", show(.0))]
     Exists(PathBuf),
@@ -136,6 +145,7 @@ impl FlowError {
             FlowError::Usage(_)
             | FlowError::Walk(_)
             | FlowError::Exists(_)
+            | FlowError::VolumeExists(_)
             | FlowError::Busy(_)
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
@@ -146,7 +156,7 @@ impl FlowError {
             // What does not follow the format although its seal is sound was made that way.
             FlowError::Format(_) => Outcome::Hostile,
             FlowError::KeyFile { source: KeyError::Format(FormatError::Limit { .. }), .. } => Outcome::Hostile,
-            FlowError::KeyFile { .. } | FlowError::NoKey(_) => Outcome::Key,
+            FlowError::KeyFile { .. } | FlowError::NoKey | FlowError::WrongKey | FlowError::BadKey(_) => Outcome::Key,
             FlowError::Missing(_) => Outcome::Incomplete,
             FlowError::Damaged(_) => Outcome::Damaged,
             FlowError::Defect(_) => Outcome::Failed,

@@ -139,10 +139,10 @@ impl Trouble {
             return FlowError::Format(error);
         }
         if keyring.is_empty() {
-            return FlowError::NoKey("no key was given, and the bundle is sealed".into());
+            return FlowError::NoKey;
         }
         if self.wrong {
-            return FlowError::NoKey("none of the given keys opens the seal of these volumes".into());
+            return FlowError::WrongKey;
         }
         match self.damaged {
             Some(why) => FlowError::Damaged(format!("every seal on these volumes is damaged ({why})")),

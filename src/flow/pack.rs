@@ -145,7 +145,7 @@ impl Volumes {
                 Err(fault) => {
                     volumes.abandon();
                     return Err(match fault.source.kind() {
-                        std::io::ErrorKind::AlreadyExists => FlowError::Exists(fault.path),
+                        std::io::ErrorKind::AlreadyExists => FlowError::VolumeExists(fault.path),
                         _ => FlowError::Io(fault),
                     });
                 }

@@ -157,7 +157,7 @@ fn target_paths(request: &Request) -> Result<Vec<PathBuf>, FlowError> {
         }
         let folder = volume::folder(path, at as u16 + 1);
         if folder.symlink_metadata().is_ok() {
-            return Err(FlowError::Exists(folder));
+            return Err(FlowError::VolumeExists(folder));
         }
     }
     Ok(paths)
