@@ -45,6 +45,10 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
     if report.lost.len() > SHOWN {
         term.line(&format!("not delivered: {} more (--json has all)", report.lost.len() - SHOWN));
     }
+    if let Some(why) = &report.failed {
+        term.error(why);
+        term.hint("what was whole by then is in place; free room, then run it again with --overwrite to get all of it");
+    }
     term.line(&format!("intact    {}", intact(report)));
     term.line(&format!("complete  {}", complete(report)));
     term.line(&format!(

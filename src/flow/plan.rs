@@ -11,7 +11,7 @@ use crate::base::pool::workers;
 use crate::base::secret::SecretText;
 use crate::flow::FlowError;
 use crate::flow::report::{Plan, VolumePlan};
-use crate::format::limits;
+use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
 use crate::plan::layout::{Layout, lay_out};
 use crate::plan::placement::{Drive, Fill, Placement};
@@ -80,6 +80,8 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let mut walk = walk(&request.sources, monitor)?;
     let mut notes = std::mem::take(&mut walk.notes);
     let layout = lay_out(&mut walk.entries, &mut notes);
+    // What no reader would take is refused before it is written.
+    FormatError::limit("the length of the list", geometry::list_at_most(&walk.entries), limits::LIST)?;
     let geometry = geometry::choose(layout.len, paths.len() as u16)?;
     let (targets, drives) = look_at_drives(request, &paths, &walk, geometry)?;
     let placement = Placement::new(&drives, geometry.class, request.fill);

@@ -270,17 +270,21 @@ pub struct UnpackReport {
     pub bad_parts: Vec<BadPart>,
     /// Files not delivered.
     pub lost: Vec<Lost>,
+    /// Why the target took no more, if it did not.
+    pub failed: Option<String>,
     /// Flaws from packing, and properties that the target could not take.
     pub notes: Vec<Note>,
 }
 
 impl UnpackReport {
-    /// 4 if what is there is damaged, was packed with flaws or does not fit the target, 3 if
-    /// drives are missing.
+    /// 7 if the target failed, 4 if what is there is damaged, was packed with flaws or does not
+    /// fit the target, 3 if drives are missing.
     pub fn outcome(&self) -> Outcome {
         let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
         let other = |lost: &Lost| lost.cause != Cause::Missing;
-        if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
+        if self.failed.is_some() {
+            Outcome::Io
+        } else if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
             Outcome::Damaged
         } else if !self.lost.is_empty() {
             Outcome::Incomplete
@@ -308,7 +312,7 @@ impl UnpackReport {
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.lost.is_empty(), "origin": "unknown",
-            "bad_parts": parts.collect::<Value>(), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
+            "failed": self.failed, "bad_parts": parts.collect::<Value>(), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
         })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::entry::{Entry, Kind};
-use crate::base::fault::At;
+use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
 use crate::base::path::{as_path, escape, show};
@@ -104,23 +104,30 @@ fn into_target(
     let site = Site::new(entries, contents, &staging);
     let placed =
         staging.make_dirs(entries).map_err(FlowError::from).and_then(|()| place_parts(bundle, &site, parts, monitor));
-    let concluded = placed.map(|bad| conclude(request, bundle, &site, bad));
+    let concluded = placed.and_then(|placed| conclude(request, bundle, &site, placed));
+    drop(site);
     match concluded {
         Ok((mut report, kept)) => {
-            drop(site);
             deliver(staging, entries, request.overwrite, &mut report, kept)?;
             Ok(report)
         }
         Err(error) => {
-            drop(site);
             staging.discard();
             Err(error)
         }
     }
 }
 
-/// Opens and places all `parts`; returns those that could not be used whole.
-fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monitor) -> Result<Vec<BadPart>, FlowError> {
+/// What came of placing parts.
+struct Placed {
+    /// Parts that could not be used whole.
+    bad: Vec<BadPart>,
+    /// Why the target took no more: what was placed whole by then is delivered all the same.
+    failed: Option<IoFault>,
+}
+
+/// Opens and places all `parts`.
+fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monitor) -> Result<Placed, FlowError> {
     let class = bundle.head.statement.class;
     monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
     let finder = Finder::new(bundle);
@@ -151,10 +158,14 @@ fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monito
             });
         }
     });
-    stop.into_result()?;
+    let failed = match stop.into_result() {
+        Ok(()) => None,
+        Err(FlowError::Io(fault)) => Some(fault),
+        Err(error) => return Err(error),
+    };
     let mut bad = bad.into_inner().unwrap_or_else(|p| p.into_inner());
     bad.sort_by_key(|part: &BadPart| part.number);
-    Ok(bad)
+    Ok(Placed { bad, failed })
 }
 
 /// Decodes the open chunks of a part and places what they hold.
@@ -204,8 +215,21 @@ fn place_part(
 }
 
 /// The report on what was placed, and which entries are to be kept.
-fn conclude(request: &Request, bundle: &Bundle, site: &Site, bad: Vec<BadPart>) -> (UnpackReport, Vec<bool>) {
-    let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad);
+///
+/// # Errors
+/// The target failed before a single file was whole.
+fn conclude(
+    request: &Request,
+    bundle: &Bundle,
+    site: &Site,
+    placed: Placed,
+) -> Result<(UnpackReport, Vec<bool>), FlowError> {
+    let Placed { bad, failed } = placed;
+    let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad, failed.is_some());
+    let failed = match failed {
+        Some(fault) if delivered == 0 => return Err(fault.into()),
+        failed => failed.map(|fault| fault.to_string()),
+    };
     notes.splice(0..0, bundle.notes.iter().cloned());
     if site.has_plain_files() {
         let text = "the target cannot keep modes or times of files; contents are not touched by that";
@@ -222,9 +246,10 @@ fn conclude(request: &Request, bundle: &Bundle, site: &Site, bad: Vec<BadPart>) 
         bytes,
         bad_parts: bad,
         lost,
+        failed,
         notes,
     };
-    (report, kept)
+    Ok((report, kept))
 }
 
 /// Links, then everything out of the staging folder.

@@ -27,6 +27,8 @@ pub struct Verdict {
     pub bytes: u64,
 }
 
+const NOT_FOUND: &str = "it was not found in the parts";
+
 /// What became of one file's content.
 enum Fate {
     Whole,
@@ -35,8 +37,9 @@ enum Fate {
     Lost(Cause, &'static str),
 }
 
-/// Judges every file by what was placed of it.
-pub fn judge(head: &Head, site: &Site, bad: &[BadPart]) -> Verdict {
+/// Judges every file by what was placed of it; `stopped`: the target took no more before all parts
+/// were tried.
+pub fn judge(head: &Head, site: &Site, bad: &[BadPart], stopped: bool) -> Verdict {
     let of = |damaged| bad.iter().filter(|part| part.damaged == damaged).map(|part| part.number).collect();
     let missing = hurt_by(head, site.entries, site.contents, &of(false));
     let damaged = hurt_by(head, site.entries, site.contents, &of(true));
@@ -47,7 +50,11 @@ pub fn judge(head: &Head, site: &Site, bad: &[BadPart]) -> Verdict {
             Kind::Hardlink(first) => find(site.entries, first.as_bytes()).unwrap_or(at),
             _ => continue,
         };
-        verdict.add(at, entry, fate(site, content, &missing, &damaged));
+        let fate = match fate(site, content, &missing, &damaged) {
+            Fate::Lost(_, NOT_FOUND) if stopped => Fate::Lost(Cause::Target, "the target took no more"),
+            fate => fate,
+        };
+        verdict.add(at, entry, fate);
     }
     verdict
 }
@@ -63,7 +70,7 @@ fn fate(site: &Site, content: usize, missing: &BTreeSet<usize>, damaged: &BTreeS
         _ if site.is_wrong(content) => Fate::Lost(Cause::Damaged, "its content is not what the list says"),
         _ if damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
         _ if missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),
-        _ => Fate::Lost(Cause::Damaged, "it was not found in the parts"),
+        _ => Fate::Lost(Cause::Damaged, NOT_FOUND),
     }
 }
 

@@ -71,10 +71,15 @@ pub fn reserve(entries: &[Entry], parts_at_most: u32, cluster: u64) -> u64 {
     let parts = u64::from(parts_at_most);
     let seal = 8 * 1024;
     let head = sealed(4096 + parts * 480);
-    let list = sealed(entries.iter().map(list_line_at_most).sum());
+    let list = sealed(list_at_most(entries));
     let sums = 1024 + parts * 80;
     [seal, seal, seal, seal, head, head, list, sums].map(|len| len.next_multiple_of(cluster)).iter().sum::<u64>()
         + cluster
+}
+
+/// Bytes of the list's text at most.
+pub fn list_at_most(entries: &[Entry]) -> u64 {
+    entries.iter().map(list_line_at_most).sum()
 }
 
 /// Bytes of a sealed head or list whose text, if it does not compress, has that many.
