@@ -49,6 +49,17 @@ pub enum Flag {
     Unreadable,
 }
 
+impl Flag {
+    /// The word for it in lists and reports; none for what is clean.
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Flag::Clean => None,
+            Flag::Changed => Some("changed"),
+            Flag::Unreadable => Some("unreadable"),
+        }
+    }
+}
+
 /// A run of bytes that no disk holds: offset and length within the file.
 pub type Hole = (u64, u64);
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::base::entry::{Entry, Kind, Time};
+use crate::base::entry::{Entry, Flag, Kind, Time};
 use crate::base::json::document;
 use crate::base::path::escape;
 use crate::base::size::{count, grouped, human};
@@ -54,9 +54,14 @@ fn line(entry: &Entry) -> String {
         Kind::Hardlink(first) => format!(" = {first}"),
         _ => String::new(),
     };
+    let flag = match entry.flag {
+        Flag::Clean => "",
+        Flag::Changed => "  (changed while it was packed)",
+        Flag::Unreadable => "  (could not be read when it was packed: not in the bundle)",
+    };
     let bits = (0..9).rev().zip("rwxrwxrwx".chars());
     let mode: String = bits.map(|(bit, letter)| if entry.mode >> bit & 1 == 1 { letter } else { '-' }).collect();
-    format!("{letter}{mode} {:>15} {} {}{target}", grouped(entry.size), moment(entry.mtime), entry.path)
+    format!("{letter}{mode} {:>15} {} {}{target}{flag}", grouped(entry.size), moment(entry.mtime), entry.path)
 }
 
 fn moment(time: Time) -> String {

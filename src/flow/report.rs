@@ -202,7 +202,7 @@ impl ListReport {
             json!({
                 "path": escape(entry.path.as_bytes()), "type": entry.kind.word(), "size": entry.size,
                 "mode": format!("{:04o}", entry.mode), "mtime": format!("{}.{:09}", entry.mtime.secs, entry.mtime.nanos),
-                "sha256": entry.sha256.map(|sum| format!("{sum:?}")),
+                "sha256": entry.sha256.map(|sum| format!("{sum:?}")), "flag": entry.flag.word(),
             })
         });
         json!({

@@ -50,11 +50,6 @@ pub fn encode(entry: &Entry) -> String {
         Kind::Hardlink(first) => Some(escape(first.as_bytes())),
         _ => None,
     };
-    let flag = match entry.flag {
-        Flag::Clean => None,
-        Flag::Changed => Some("changed".into()),
-        Flag::Unreadable => Some("unreadable".into()),
-    };
     let line = Line {
         path: escape(entry.path.as_bytes()),
         kind: entry.kind.word().into(),
@@ -65,7 +60,7 @@ pub fn encode(entry: &Entry) -> String {
         sha256: entry.sha256.map(|sum| hex(&sum.0).into()),
         holes: entry.holes.to_vec(),
         target,
-        flag,
+        flag: entry.flag.word().map(Cow::from),
     };
     json::line(&line) + "\n"
 }
