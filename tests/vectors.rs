@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use pouch::base::digest::{Digest, sha256, tagged};
 use pouch::base::entry::{Entry, Flag, Kind, Time};
 use pouch::base::path::{BytePath, escape, unescape};
-use pouch::base::secret::{FileKey, SecretText};
+use pouch::base::secret::FileKey;
 use pouch::base::text::{hex, spoken};
 use pouch::format::head::Head;
 use pouch::format::part::{CHUNK, Class, HEADER, Lead, PartBuf, TAG, Trail};
@@ -17,6 +17,9 @@ use pouch::format::{FormatError, age, bag, frame, list, member, sums};
 use pouch::stage::compress::{DecodeError, Decompressor};
 use pouch::stage::seal::{Identity, Keyring};
 use pouch::stage::stream::seal_part;
+
+#[path = "vectors/forged.rs"]
+mod forged;
 
 const SPEC: &str = "docs/FORMAT.md";
 const VECTORS: &str = "tests/vectors";
@@ -385,7 +388,11 @@ fn every_vector_is_met() {
     let mut failed = Vec::new();
     for vector in &all {
         *kinds.entry(&vector.kind).or_default() += 1;
-        let outcome = run(vector);
+        // What a vector does not get as far as to compare is a failure of that one, not of the rest.
+        let Ok(outcome) = std::panic::catch_unwind(|| run(vector)) else {
+            failed.push(format!("{}: see above", vector.name));
+            continue;
+        };
         if class(&outcome) != vector.get("expect") {
             failed.push(format!("{}: {} was expected, found {outcome:?}", vector.name, vector.get("expect")));
         }
@@ -501,53 +508,4 @@ fn version_1_opens_by_passphrase_and_checks_without_a_key() {
     assert!(said.contains("papers/hello.txt") && format!("{said}{err}").contains(FINGERPRINT), "{said}{err}");
     let (code, _, err) = pouch(&["list", VOLUME, "--passphrase-fd", "0"], b"some other words that are long enough\n");
     assert_eq!(code, 8, "{err}");
-}
-
-/// A copy of the volume under another seal; how it ends.
-fn under_seal(text: &str) -> (i32, String, String) {
-    let key = std::fs::read_to_string(KEY).unwrap();
-    let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_string();
-    let drive = tempfile::tempdir().unwrap();
-    for name in ["head.age", "list.age", "000001.age"] {
-        std::fs::copy(Path::new(VOLUME).join(name), drive.path().join(name)).unwrap();
-    }
-    let (header, file_key) =
-        pouch::stage::seal::header_for(&[pouch::stage::seal::Recipient::parse(&recipient).unwrap()]);
-    let mut sealer = pouch::stage::stream::Sealer::new(Vec::new(), &header, &file_key).unwrap();
-    std::io::Write::write_all(&mut sealer, text.as_bytes()).unwrap();
-    std::fs::write(drive.path().join("seal.age"), sealer.finish().unwrap()).unwrap();
-    pouch(&["list", drive.path().to_str().unwrap(), "-i", KEY], b"")
-}
-
-/// The text of the bundle's own seal.
-fn own_seal() -> String {
-    let mut ring = Keyring::new();
-    ring.add_file(&std::fs::read_to_string(KEY).unwrap()).unwrap();
-    let sealed = std::fs::read(Path::new(VOLUME).join("seal.age")).unwrap();
-    let text = ring.open_small(&sealed, 2048).unwrap();
-    let text = String::from_utf8(text.to_vec()).unwrap();
-    assert_eq!(*Seal::parse(text.as_bytes()).unwrap().encode(), text);
-    text
-}
-
-#[test]
-fn a_seal_must_hold_the_key_it_commits_to() {
-    let text = own_seal();
-    let (code, said, err) = under_seal(&text);
-    assert_eq!(code, 0, "the same seal again opens: {said}{err}");
-    let other: SecretText = Identity::generate().to_text();
-    let own = text.lines().last().unwrap();
-    let kcommit = text.lines().find(|line| line.starts_with("# kcommit ")).unwrap();
-    let cards = format!("{kcommit}\n# cards {}", "05".repeat(32));
-    for (wrong, expected) in [
-        (text.replace(own, &other), 6),
-        (text.replace(own, &own[..own.len() - 1]), 4),
-        (text.replace("mode normal", "mode threshold t=2 n=3").replace(kcommit, &cards), 2),
-        (text.replace("pouch-seal v1", "pouch-seal v2"), 2),
-        (text.replace("mode normal", "mode special"), 4),
-    ] {
-        let (code, said, err) = under_seal(&wrong);
-        assert_eq!(code, expected, "{said}{err}");
-        assert!(!err.contains(&own[16..]) && !err.contains(&other[16..]), "no key is shown: {err}");
-    }
 }

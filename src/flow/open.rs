@@ -161,12 +161,14 @@ fn open_seal(
     for name in SEALS.into_iter().chain([PASSPHRASE_SEAL]) {
         let Some(read) = volume.read_small(name, limits::SEAL_FILE) else { continue };
         let opened = match read {
-            Ok(bytes) => keyring.open_small(&bytes, 2048).and_then(|text| Ok(Seal::parse(&text)?)),
+            Ok(bytes) => keyring.open_small(&bytes, 2048),
             Err(ScanError::Format(error)) => Err(KeyError::Format(error)),
             Err(ScanError::Io(fault)) => Err(KeyError::Damaged(fault.to_string())),
         };
         match opened {
-            Ok(seal) => {
+            Ok(text) => {
+                // It opened: what breaks the format now was sealed that way, not damaged.
+                let seal = Seal::parse(&text)?;
                 check_seal(&seal)?;
                 return Ok(Some(seal));
             }
@@ -205,6 +207,13 @@ fn open_head(volumes: &[Volume], keyring: &Keyring, seal: &Seal, notes: &mut Vec
         match read.map_err(|error| error.to_string()).and_then(|bytes| head_text(&bytes, keyring)) {
             Ok(text) => {
                 let head = Head::parse(&text)?;
+                if head.statement.profile != "open" {
+                    let text = format!(
+                        "this bundle has the profile {}, which this pouch cannot read yet",
+                        head.statement.profile
+                    );
+                    return Err(FlowError::Usage(text));
+                }
                 if head.statement.bundle == seal.bundle && head.statement.kcommit == seal.kcommit {
                     return Ok(head);
                 }

@@ -97,6 +97,9 @@ impl Head {
         for _ in 0..lines.count("AUTH ", 64)? {
             let (kind, value) =
                 lines.next()?.split_once(' ').ok_or_else(|| lines.bad("a signature has kind and value"))?;
+            if kind.is_empty() || unbase64(value).is_none() {
+                return Err(lines.bad("a signature has a kind and a value in base64"));
+            }
             auth.push(Auth { kind: kind.into(), value: value.into() });
         }
         let mut parts = Vec::new();
@@ -125,6 +128,9 @@ impl Head {
         let statement = &self.statement;
         if statement.parts as usize != self.parts.len() || statement.parts_hash != parts_hash(&self.parts) {
             return Err("its parts table is not the one the statement names".into());
+        }
+        if self.data_parts().next().is_none() {
+            return Err("it names no part that holds data".into());
         }
         let mut end = 0;
         let mut parity = false;
@@ -274,6 +280,7 @@ mod tests {
             (vec![part(1, 0, 1024), part(2, 0, 1024)], 2048),
             (vec![part(1, 0, u64::MAX - 511), part(2, u64::MAX - 511, 1024)], 512),
             (vec![], 512),
+            (vec![], 0),
         ] {
             assert!(Head::parse(head(parts, tar).encode().as_bytes()).is_err());
         }

@@ -45,7 +45,7 @@ fn needs_escape(name: &[u8]) -> bool {
 /// The lines of a volume's SHA256SUMS: hash and name, in the order of the file.
 ///
 /// # Errors
-/// A name that is not a plain file name of ours (a slash, a control, over 255 bytes), a name
+/// A name that is not a plain file name of ours (a slash, a control, over 64 bytes), a name
 /// twice, a line that is none: the file then is damaged or hostile.
 pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
     FormatError::limit("the size of SHA256SUMS", bytes.len() as u64, limits::SUMS_FILE)?;

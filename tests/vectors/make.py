@@ -259,7 +259,8 @@ def heads():
     edit(5, "line-missing", "seq -\n", "")
     edit(5, "line-added", "seq -\n", "seq -\ncolour red\n")
     edit(5, "section-missing", "AUTH 0\n", "")
-    bad(5, "cut", plain[:plain.index("SUMS")], "ends before SUMS")
+    bad(25, "cut", plain[:plain.index("SUMS")], "ends before SUMS")
+    bad(5, "cut-early", plain[:plain.index("seq")], "ends in the statement")
     edit(6, "leading-zero", "class 4", "class 04")
     edit(6, "sign", "n 2", "n +2")
     edit(6, "blank", "tar 1724", "tar  1724")
@@ -277,6 +278,8 @@ def heads():
     edit(12, "list-hash-long", "09" * 32, "09" * 33)
     edit(13, "signatures", "AUTH 0\n", "AUTH 65\n" + "sshsig AAAA\n" * 65, "65 signatures", "limit")
     edit(14, "signature-bare", "AUTH 0\n", "AUTH 1\nsshsig\n", "a kind without a value")
+    edit(14, "signature-kindless", "AUTH 0\n", "AUTH 1\n AAAA\n", "a value without a kind")
+    edit(14, "signature-padded", "AUTH 0\n", "AUTH 1\nsshsig AA==\n", "padded base64")
     line = two[0][0]
     for name, new, note in [
         ("fields-8", line.replace("1 d - - 1", "1 d - -"), "eight fields"),
@@ -317,6 +320,7 @@ def heads():
     table(24, "sum-overflows", [part_line(1, length=(1 << 64) - 512), part_line(2, offset=(1 << 64) - 512, length=1024)],
           "the sum is over 2^64", tar=512)
     table(24, "no-parts", [], "512 bytes of tar in no part", tar=512)
+    table(26, "no-parts-no-tar", [], "no bytes of tar in no part", tar=0)
     edit(25, "statement-count", "STATEMENT 18", "STATEMENT 17")
     edit(25, "sums-count", "SUMS 2", "SUMS 1")
     edit(25, "sums-name", "  000001.age", "  000003.age")
@@ -376,13 +380,13 @@ def lists():
     bad(4, "key-missing", good.replace(b'"mode":"0644",', b""), "no mode")
     bad(4, "two-values", good[:-1] + good, "two objects in a line")
     for name, old, new in [("blank", b":5", b": 5"), ("order", b'"path":"a","type":"file"', b'"type":"file","path":"a"'),
-                           ("unicode-escape", b'"path":"a"', b'"path":"\\u0061"'), ("slash-escape", b'"path":"a"', b'"path":"\\/a"'),
-                           ("null", b',"sha256"', b',"sha256":null,"sha256"'), ("flag-null", b'"}', b'","flag":null}'),
+                           ("unicode-escape", b'"path":"a"', b'"path":"\\u0061"'), ("flag-null", b'"}', b'","flag":null}'),
                            ("holes-empty", b'"}', b'","holes":[]}'), ("number-float", b":5,", b":5.0,"),
                            ("number-exponent", b":5,", b":5e0,"), ("crlf", b"\n", b"\r\n"), ("number-text", b":5,", b':"5",')]:
         assert old in good
-        bad(5 if name not in ("null", "slash-escape") else {"null": 4, "slash-escape": 7}[name], "not-canonical-" + name,
-            good.replace(old, new, 1), f"{new!r} for {old!r}")
+        bad(5, "not-canonical-" + name, good.replace(old, new, 1), f"{new!r} for {old!r}")
+    bad(5, "not-canonical-slash-escape", folder(b"d") + line(b"d/x").replace(b"d/x", b"d\\/x"), "a slash with a backslash before it")
+    bad(4, "values-without-keys", b'["a","dir","0755","1.000000000",null,null,null,[],null,null]\n', "the values as an array")
     bad(6, "path-escape-unneeded", line("\\x61"), "an escape for a plain letter")
     bad(6, "path-escape-missing", line("a\u202eb"), "a direction mark that is not escaped")
     bad(7, "path-absolute", line(b"/etc/passwd"), "begins with a slash")
@@ -415,7 +419,7 @@ def lists():
     bad(16, "hardlink-to-hardlink", line(b"a") + line(b"b", "hardlink", target="a") + line(b"c", "hardlink", target="b"), "not a file")
     bad(16, "hardlink-out", line(b"z", "hardlink", target="../z"), "leads out")
     bad(17, "file-without-size", good.replace(b'"size":5,', b""), "no size")
-    bad(17, "folder-with-size", folder(b"d", size=0), "a folder has none")
+    bad(17, "folder-with-size", folder(b"d").replace(b"}", b',"size":0}'), "a folder has none")
     bad(18, "content-without-at", good.replace(b'"at":512,', b""), "5 bytes that lie nowhere")
     bad(18, "at-without-content", line(size=0).replace(b'"size":0', b'"size":0,"at":512'), "no bytes at 512")
     bad(19, "size-2-63", line(size=1 << 63), "2^63 bytes")
