@@ -198,9 +198,10 @@ pub struct Man {
 
 /// Parses the command line; help and errors are printed here.
 pub fn parse() -> Result<Cli, Exit> {
-    Cli::try_parse().map_err(|error| {
-        let _ = error.print();
-        if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    Cli::try_parse().map_err(|error| match error.print() {
+        _ if error.use_stderr() => Exit::Usage,
+        Ok(()) => Exit::Ok,
+        Err(_) => Exit::Io,
     })
 }
 

@@ -32,7 +32,7 @@ fn hint(error: &FlowError) -> Option<String> {
             "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it",
             show(path)
         ),
-        FlowError::Exists(_) => "nothing was changed; choose another place, or for unpack say --overwrite".into(),
+        FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
         FlowError::Mixed(_) => "nothing was written; unpack each bundle by itself".into(),
         FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
         FlowError::WrongKey => "the bundle was sealed to another recipient; ask the sender to whom".into(),
@@ -48,7 +48,7 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::Io(fault) if fault.is_full() => {
             format!("free room where {} is, and run it again", show(&fault.path))
         }
-        FlowError::Io(_) => "nothing was kept that looks complete; run it again once that is mended".into(),
+        FlowError::Io(_) => "run it again once that is mended".into(),
         error if error.outcome() == Outcome::Interrupted => {
             "nothing was kept; run the same command to begin again".into()
         }

@@ -2,10 +2,9 @@
 //! the environment. The one address of `bip39`, for its word list.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
-use crate::base::fault::At;
 use crate::base::path::show;
 use crate::base::secret::{SecretText, random};
 use crate::cli::args::{Keys, PassphraseFd};
@@ -54,16 +53,16 @@ fn seven_words() -> SecretText {
 }
 
 fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
-    let path = PathBuf::from(format!("/dev/fd/{fd}"));
     let mut text = SecretText::default();
-    File::open(&path)
-        .and_then(|file| file.take(MOST).read_to_string(&mut text))
-        .at("read the passphrase from", &path)?;
+    // One line and no more: whoever holds the other end may keep it open.
+    let read =
+        File::open(format!("/dev/fd/{fd}")).and_then(|file| BufReader::new(file.take(MOST)).read_line(&mut text));
     let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() {
-        return Err(FlowError::BadKey(format!("no passphrase came from file descriptor {fd}")));
+    match read {
+        Err(error) => Err(FlowError::Usage(format!("file descriptor {fd} cannot be read: {error}"))),
+        Ok(_) if line.is_empty() => Err(FlowError::BadKey(format!("no passphrase came from file descriptor {fd}"))),
+        Ok(_) => Ok(SecretText::new(line.into())),
     }
-    Ok(SecretText::new(line.into()))
 }
 
 /// The keys that were given; a passphrase is asked for where volumes take one and no identity was

@@ -95,7 +95,10 @@ fn read_key_file(path: &Path) -> Result<Vec<u8>, FlowError> {
         other => other.at("read", path)?,
     };
     file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).at("read", path)?;
-    crate::format::FormatError::limit("the size of a key file", bytes.len() as u64, limits::KEY_FILE)?;
+    if bytes.len() as u64 > limits::KEY_FILE {
+        let source = KeyError::NoIdentity { line: 1, why: "the file is far too large to be a key" };
+        return Err(FlowError::KeyFile { path: path.to_owned(), source });
+    }
     Ok(bytes)
 }
 

@@ -12,7 +12,7 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
-use crate::base::path::{as_path, escape, show};
+use crate::base::path::{escape, show};
 use crate::base::pool::{Stop, lock, workers};
 use crate::flow::FlowError;
 use crate::flow::find::{Finder, Loaded};
@@ -26,7 +26,7 @@ use crate::format::part::{Lead, PartBuf};
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
 use crate::stage::compress::{DecodeError, Decompressor};
-use crate::stage::restore::{Staging, top_names};
+use crate::stage::restore::{Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
 /// What somebody wants unpacked.
@@ -76,6 +76,10 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             Err(FlowError::Usage(format!("{} is no folder", show(target))))
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(FlowError::Usage(format!(
+            "{} cannot be made, for the folder it would stand in does not exist",
+            show(target)
+        ))),
         Err(error) => Err(error).at("create", target)?,
     }
 }
@@ -93,14 +97,12 @@ fn into_target(
     if needed > room.free {
         return Err(FlowError::NoTargetRoom { target: request.target.clone(), needed, free: room.free });
     }
-    let staging = Staging::begin(&request.target)?;
     if !request.overwrite {
-        if let Some(name) = staging.existing(top_names(entries)).first() {
-            let path = request.target.join(as_path(name));
-            staging.discard();
-            return Err(FlowError::Exists(path));
+        if let Some(entry) = first_conflict(&request.target, entries)? {
+            return Err(FlowError::Exists(request.target.join(entry.path.as_path())));
         }
     }
+    let staging = Staging::begin(&request.target, entries)?;
     let site = Site::new(entries, contents, &staging);
     let placed =
         staging.make_dirs(entries).map_err(FlowError::from).and_then(|()| place_parts(bundle, &site, parts, monitor));

@@ -6,6 +6,8 @@ use crate::format::{FormatError, limits};
 
 const WHAT: &str = "an age header";
 const INTRO: &str = "age-encryption.org/v1\n";
+/// Letters of a full line of a stanza's body.
+const BODY_LINE: usize = 64;
 
 /// One wrapped file key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +31,12 @@ pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
         }
         out.push('\n');
         let body = base64(&stanza.body);
-        for line in body.as_bytes().chunks(64) {
+        for line in body.as_bytes().chunks(BODY_LINE) {
             out.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
             out.push('\n');
         }
         // A body ends with a line that is not full, be it empty.
-        if body.len() % 64 == 0 {
+        if body.len() % BODY_LINE == 0 {
             out.push('\n');
         }
     }
@@ -61,15 +63,22 @@ pub fn scan(bytes: &[u8]) -> Result<usize, FormatError> {
     let window = &bytes[..bytes.len().min(limits::AGE_HEADER)];
     let mut at = INTRO.len();
     let mut stanzas = 0;
+    let (mut in_body, mut broken) = (false, false);
     for line in window[at..].split_inclusive(|b| *b == b'\n') {
         at += line.len();
+        // Told at the end only: what is over a limit besides is over the limit first of all.
+        broken |= in_body && line.starts_with(b"-");
         if line.starts_with(b"--- ") && line.ends_with(b"\n") {
-            return Ok(at);
+            return if broken { Err(bad("a stanza's body has no end")) } else { Ok(at) };
         }
         if line.starts_with(b"-> ") {
             stanzas += 1;
+            in_body = true;
             FormatError::limit("the number of stanzas of an age header", stanzas, limits::AGE_STANZAS as u64)?;
             check_work_factor(line)?;
+        } else {
+            // The age crate forgives a body without the short line that ends it; age does not.
+            in_body = in_body && line.trim_ascii_end().len() >= BODY_LINE;
         }
     }
     FormatError::limit("the length of an age header", bytes.len() as u64, limits::AGE_HEADER as u64)?;
@@ -123,5 +132,7 @@ mod tests {
         }
         assert!(scan(b"age-encryption.org/v1\n-> X25519 abc\n").is_err());
         assert!(scan(b"something else").is_err());
+        let bodiless = b"age-encryption.org/v1\n-> X25519 abc\n--- mac\n";
+        assert!(matches!(scan(bodiless), Err(FormatError::Malformed { .. })));
     }
 }

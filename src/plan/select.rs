@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::base::entry::{Entry, Kind};
-use crate::base::path::BytePath;
+use crate::base::path::{BytePath, unescape};
 
 /// What was asked for and is not in the bundle.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,15 +15,11 @@ pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFo
     if only.is_empty() {
         return Ok(entries);
     }
-    let wanted: Vec<&[u8]> = only.iter().map(|path| tidy(path)).collect();
-    for (path, asked) in wanted.iter().zip(only) {
-        if !entries.iter().any(|entry| entry.path.is_at_or_below(path)) {
-            return Err(NotFound(asked.clone()));
-        }
-    }
+    let wanted = only.iter().map(|asked| find(&entries, asked)).collect::<Result<Vec<Vec<u8>>, NotFound>>()?;
     let is_wanted = |entry: &Entry| wanted.iter().any(|path| entry.path.is_at_or_below(path));
     let leads_there = |entry: &Entry| {
-        let above = |path: &&[u8]| BytePath::new(*path).is_ok_and(|path| path.is_at_or_below(entry.path.as_bytes()));
+        let above =
+            |path: &Vec<u8>| BytePath::new(path.clone()).is_ok_and(|path| path.is_at_or_below(entry.path.as_bytes()));
         entry.kind == Kind::Dir && wanted.iter().any(above)
     };
     let files: HashMap<BytePath, Entry> = linked_files(&entries);
@@ -43,6 +39,14 @@ pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFo
         chosen.push(entry);
     }
     Ok(chosen)
+}
+
+/// A name as it is, or as a list shows it, escaped.
+fn find(entries: &[Entry], asked: &[u8]) -> Result<Vec<u8>, NotFound> {
+    let plain = tidy(asked).to_vec();
+    let shown = std::str::from_utf8(tidy(asked)).ok().and_then(unescape);
+    let is_there = |path: &Vec<u8>| entries.iter().any(|entry| entry.path.is_at_or_below(path));
+    std::iter::once(plain).chain(shown).find(is_there).ok_or_else(|| NotFound(asked.to_vec()))
 }
 
 /// As people type it: `./a/` is `a`.
@@ -103,6 +107,13 @@ mod tests {
         for path in ["a/on", "a/one/x", "", "/a"] {
             assert_eq!(select(tree(), &[path.into()]), Err(NotFound(path.into())), "{path}");
         }
+    }
+
+    #[test]
+    fn names_are_taken_as_they_are_shown() {
+        let odd = vec![file("a\n", 1), file("a\\x0a", 2)];
+        let size = |asked: &str| select(odd.clone(), &[asked.into()]).unwrap()[0].size;
+        assert_eq!((size("a\n"), size("a\\x0a"), size("a\\\\x0a")), (1, 2, 2), "as it is comes first");
     }
 
     #[test]

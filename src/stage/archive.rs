@@ -85,7 +85,12 @@ pub fn fill(
     filled
 }
 
+/// Of a file that was announced as empty. Some are not, such as those of /proc: their size says
+/// nothing.
 fn verdict(file: &File, unchanged: impl Fn(usize, &File) -> bool, index: usize) -> Result<(), (Flag, String)> {
+    if matches!(file.read_at(&mut [0], 0), Ok(1..)) {
+        return Err((Flag::Changed, "has content although its size was 0; it is packed as empty".into()));
+    }
     if unchanged(index, file) { Ok(()) } else { Err((Flag::Changed, "changed while it was packed".into())) }
 }
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 
 use crate::base::digest::Hasher;
 use crate::base::entry::{Entry, Kind};
@@ -20,7 +20,8 @@ use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::path::as_path;
 
-/// The staging folder: one name, so that a later run finds what an interrupted one left.
+/// The staging folder: always the same name, so that a later run finds what an interrupted one
+/// left.
 const STAGING: &str = ".pouch-unfinished";
 
 /// Where files are put together.
@@ -28,6 +29,7 @@ pub struct Staging {
     target: Dir,
     target_path: PathBuf,
     root: Dir,
+    name: String,
     /// Held open: its lock keeps a second run away.
     _lock: File,
 }
@@ -43,36 +45,50 @@ pub enum TargetError {
     Busy(PathBuf),
 }
 
+/// The first entry that would have to replace something in the target, if there is one: a file
+/// or link where something stands, a folder where something else does. Nothing is changed.
+pub fn first_conflict<'a>(target_path: &Path, entries: &'a [Entry]) -> Result<Option<&'a Entry>, IoFault> {
+    let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
+    let mut absent: Option<&Entry> = None;
+    for entry in entries {
+        if absent.is_some_and(|folder| entry.path.is_at_or_below(folder.path.as_bytes())) {
+            continue;
+        }
+        match target.symlink_metadata(entry.path.as_path()) {
+            Ok(there) if entry.kind == Kind::Dir && there.is_dir() => {}
+            Ok(_) => return Ok(Some(entry)),
+            Err(_) => absent = Some(entry),
+        }
+    }
+    Ok(None)
+}
+
 impl Staging {
-    /// Opens the target, which exists, and an empty staging folder in it; what a run that died
-    /// left there is removed.
-    pub fn begin(target_path: &Path) -> Result<Self, TargetError> {
+    /// Opens the target, which exists, and an empty staging folder in it, of a name that no entry
+    /// has; what a run that died left there is removed.
+    pub fn begin(target_path: &Path, entries: &[Entry]) -> Result<Self, TargetError> {
         let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
-        let path = target_path.join(STAGING);
+        let name = free_name(entries);
+        let path = target_path.join(&name);
         loop {
             let mut private = DirBuilder::new();
             private.mode(0o700);
-            let new = match target.create_dir_with(STAGING, &private) {
+            let new = match target.create_dir_with(&name, &private) {
                 Ok(()) => true,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
                 Err(error) => return Err(error).at("create", &path)?,
             };
-            let root = target.open_dir(STAGING).at("open", &path)?;
+            let root = target.open_dir(&name).at("open", &path)?;
             // Opened once more to be read: a `Dir` may be a mere path to the kernel, which has no lock.
-            let lock = target.open(STAGING).at("open", &path)?.into_std();
+            let lock = target.open(&name).at("open", &path)?.into_std();
             if !os::try_lock(&lock).at("lock", &path)? {
                 return Err(TargetError::Busy(target_path.to_owned()));
             }
             if new {
-                return Ok(Self { target, target_path: target_path.to_owned(), root, _lock: lock });
+                return Ok(Self { target, target_path: target_path.to_owned(), root, name, _lock: lock });
             }
-            target.remove_dir_all(STAGING).at("remove", &path)?;
+            target.remove_dir_all(&name).at("remove", &path)?;
         }
-    }
-
-    /// Which of these names exist in the target already.
-    pub fn existing<'a>(&self, tops: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-        tops.filter(|top| self.target.symlink_metadata(as_path(top)).is_ok()).collect()
     }
 
     /// Makes all folders, for now with the owner's rights only.
@@ -131,35 +147,36 @@ impl Staging {
     }
 
     /// Moves everything out of the staging folder into the target, then gives folders their
-    /// modes and times, and removes the staging folder. Returns how many folders could not be
-    /// given theirs.
+    /// modes and times, and removes the staging folder, also after an error. Folders that exist
+    /// are merged. Returns how many folders could not be given their mode and time.
     ///
     /// # Errors
-    /// With `overwrite` off, a name that exists in the target: it is left as it is.
+    /// With `overwrite` off, a file that exists in the target: it is left as it is.
     pub fn deliver(self, entries: &[Entry], overwrite: bool) -> Result<u64, IoFault> {
-        for entry in entries.iter().filter(|entry| entry.path.parent().is_none()) {
-            let name = entry.path.as_path();
-            if self.root.symlink_metadata(name).is_err() {
-                continue;
-            }
-            let shown = self.target_path.join(name);
-            if overwrite {
-                merge(&self.root, &self.target, name, &shown)?;
-            } else {
-                os::rename_new(self.root.as_fd(), name, self.target.as_fd(), name).at("create", &shown)?;
-            }
-        }
+        let result = self.move_out(entries, overwrite);
         let mut failed = 0;
-        for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
-            failed += u64::from(self.dress_dir(entry).is_err());
+        if result.is_ok() {
+            for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
+                failed += u64::from(self.dress_dir(entry).is_err());
+            }
         }
         self.discard();
-        Ok(failed)
+        result.map(|()| failed)
+    }
+
+    fn move_out(&self, entries: &[Entry], overwrite: bool) -> Result<(), IoFault> {
+        for entry in entries.iter().filter(|entry| entry.path.parent().is_none()) {
+            let name = entry.path.as_path();
+            if self.root.symlink_metadata(name).is_ok() {
+                merge(&self.root, &self.target, name, overwrite, &self.target_path.join(name))?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the staging folder and all in it.
     pub fn discard(self) {
-        let _ = self.target.remove_dir_all(STAGING);
+        let _ = self.target.remove_dir_all(&self.name);
     }
 
     fn dress_dir(&self, entry: &Entry) -> io::Result<()> {
@@ -174,23 +191,36 @@ impl Staging {
     }
 }
 
-/// Moves `name` over: folders are merged, everything else replaces what is there.
-fn merge(from: &Dir, to: &Dir, name: &Path, shown: &Path) -> Result<(), IoFault> {
+/// The staging folder's name, made longer until no entry stands under it.
+fn free_name(entries: &[Entry]) -> String {
+    let mut name = STAGING.to_string();
+    while entries.iter().any(|entry| entry.path.as_bytes() == name.as_bytes()) {
+        name.push('-');
+    }
+    name
+}
+
+/// Moves `name` over: folders are merged, everything else replaces what is there if it may.
+fn merge(from: &Dir, to: &Dir, name: &Path, overwrite: bool, shown: &Path) -> Result<(), IoFault> {
     let here = from.symlink_metadata(name).at("look at", shown)?;
     let there = to.symlink_metadata(name).ok();
     if here.is_dir() && there.as_ref().is_some_and(|meta| meta.is_dir()) {
+        // One that we made read-only ourselves, in an earlier run; it is given its mode at the end.
+        if there.is_some_and(|meta| meta.permissions().mode() & 0o700 != 0o700) {
+            let _ = to.set_permissions(name, Permissions::from_mode(0o700));
+        }
         let (from_dir, to_dir) = (from.open_dir(name).at("open", shown)?, to.open_dir(name).at("open", shown)?);
         for child in from_dir.entries().at("look into", shown)? {
             let child = child.at("look into", shown)?.file_name();
-            merge(&from_dir, &to_dir, Path::new(&child), &shown.join(&child))?;
+            merge(&from_dir, &to_dir, Path::new(&child), overwrite, &shown.join(&child))?;
         }
         return from.remove_dir(name).at("remove", shown);
     }
-    if here.is_dir() && there.is_none() {
-        return os::rename_new(from.as_fd(), name, to.as_fd(), name).at("create", shown);
+    if overwrite && there.is_some() {
+        // A folder is never replaced by a file, nor the other way round: the system refuses.
+        return from.rename(name, to, name).at("replace", shown);
     }
-    // A folder is never replaced by a file, nor the other way round: the system refuses.
-    from.rename(name, to, name).at("replace", shown)
+    os::rename_new(from.as_fd(), name, to.as_fd(), name).at("create", shown)
 }
 
 /// Opens folders once for all that stands in them.
@@ -316,11 +346,6 @@ fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Resu
         }
     }
     Ok(())
-}
-
-/// The names that entries stand under in the target itself.
-pub fn top_names(entries: &[Entry]) -> impl Iterator<Item = &[u8]> {
-    entries.iter().filter(|entry| entry.path.parent().is_none()).map(|entry| entry.path.as_bytes())
 }
 
 #[cfg(test)]

@@ -262,13 +262,15 @@ fn key_error(error: DecryptError) -> KeyError {
 
 /// Whether these bytes, or their ASCII armor, are an age file rather than an identity in clear.
 pub fn is_age_file(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"age-encryption.org/") || bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
+    let armored = bytes.trim_ascii_start().starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----");
+    bytes.starts_with(b"age-encryption.org/") || armored
 }
 
 /// An age file without its ASCII armor, if it had one.
 pub fn unarmor(bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
     let mut out = Vec::new();
-    let read = age::armor::ArmoredReader::new(bytes).read_to_end(&mut out);
+    let start = if bytes.starts_with(b"age-encryption.org/") { bytes } else { bytes.trim_ascii_start() };
+    let read = age::armor::ArmoredReader::new(start).read_to_end(&mut out);
     read.map_err(|error| KeyError::Damaged(error.to_string()))?;
     Ok(out)
 }

@@ -163,6 +163,7 @@ impl Walk {
         if let Some(what) = special(&root.metadata().at("look at", &root)?) {
             return Err(WalkError::Special { path, what });
         }
+        self.sources[at].path = root.clone();
         for found in walkdir::WalkDir::new(&root).sort_by_file_name() {
             if monitor.cancelled() {
                 return Err(WalkError::Cancelled);

@@ -4,6 +4,7 @@
 // Every test file is a crate of its own and uses its share of this.
 #![allow(dead_code)]
 
+pub mod recipe;
 pub mod tree;
 pub mod volumes;
 
@@ -165,7 +166,9 @@ impl Desk {
     pub fn pack_cmd(&self, sources: &[&Path], outputs: &[PathBuf], more: &[&str]) -> Command {
         let mut command = pouch(["pack", "-r", &self.recipient]);
         command.args(sources).args(more);
-        outputs.iter().for_each(|output| drop(command.arg("-o").arg(output)));
+        for output in outputs {
+            command.arg("-o").arg(output);
+        }
         command
     }
 
@@ -190,7 +193,27 @@ impl Desk {
         target
     }
 
-    /// `pouch check` of these, as JSON.
+    /// The same command as an ordinary user: root reads and writes whatever the modes say. The
+    /// desk's folders become that user's to use.
+    pub fn as_nobody(&self, command: Command) -> Command {
+        if !is_root() {
+            return command;
+        }
+        let (program, args) = (command.get_program().to_owned(), command.get_args().map(|a| a.to_owned()));
+        let own = self.path("pouch");
+        if !own.exists() && std::fs::hard_link(&program, &own).is_err() {
+            std::fs::copy(&program, &own).expect("a copy of the program");
+        }
+        chmod(self.dir.path(), 0o777);
+        self.drives().iter().for_each(|drive| chmod(drive, 0o777));
+        std::os::unix::fs::chown(self.path("key"), Some(NOBODY), None).expect("root may");
+        let mut command = std::process::Command::new(own);
+        std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
+        command.args(args);
+        Command::from_std(command)
+    }
+
+    /// `pouch check` of these.
     pub fn check_cmd(&self, volumes: &[PathBuf], more: &[&str]) -> Command {
         let mut command = pouch(["check"]);
         command.args(volumes).args(more);
@@ -211,6 +234,16 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     }
     out.truncate(len);
     out
+}
+
+/// Waits until something holds that another process brings about.
+#[track_caller]
+pub fn until(holds: impl Fn() -> bool) {
+    let started = std::time::Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < GUARD, "it never came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Writes a file and the folders above it.

@@ -107,3 +107,12 @@ pub fn only_true_files(expected: &Path, found: &Path) -> Vec<Vec<u8>> {
         })
         .collect()
 }
+
+/// Sets a time to the nanosecond; links themselves, not what they point to.
+#[track_caller]
+pub fn set_mtime(path: &Path, (secs, nanos): (i64, i64)) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access, last_modification: Timespec { tv_sec: secs, tv_nsec: nanos } };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("its time can be set");
+}

@@ -61,5 +61,8 @@ pub fn zero(path: &Path) {
 
 pub fn swap(one: &Path, two: &Path) {
     let between = one.with_extension("swap");
-    fs::rename(one, &between).and_then(|()| fs::rename(two, one)).and_then(|()| fs::rename(&between, two)).expect("swapped");
+    fs::rename(one, &between)
+        .and_then(|()| fs::rename(two, one))
+        .and_then(|()| fs::rename(&between, two))
+        .expect("swapped");
 }

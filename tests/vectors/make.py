@@ -688,6 +688,8 @@ def age_headers():
         (5, "scrypt-none", INTRO + stanza("scrypt", [salt], bytes(32)) + end, "no work factor", "malformed"),
         (5, "scrypt-word", INTRO + stanza("scrypt", [salt, "hard"], bytes(32)) + end, "no number", "malformed"),
         (6, "no-end", INTRO + one, "no line that closes it", "malformed"),
+        (7, "no-body", INTRO + one.split("\n")[0] + "\n" + end, "a stanza without a body", "malformed"),
+        (7, "body-unended", INTRO + one.split("\n")[0] + "\n" + "A" * 64 + "\n" + end, "a full line is not the last one", "malformed"),
         (6, "end-cut", INTRO + one + "--- AAAA", "the closing line is cut", "malformed"),
     ]:
         vec("age-header", name, text.encode(), expect, f"R-AGE-{rule}", note)

@@ -4,7 +4,7 @@ use crate::plan::layout::tests::{dir, entry, file, symlink};
 use std::os::unix::fs::MetadataExt;
 
 fn staged(target: &Path, entries: &[Entry]) -> Staging {
-    let staging = Staging::begin(target).unwrap();
+    let staging = Staging::begin(target, entries).unwrap();
     staging.make_dirs(entries).unwrap();
     let mut placer = staging.placer();
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.has_content()) {
@@ -61,10 +61,13 @@ fn existing_files_stay_unless_told() {
     std::fs::write(target.path().join("top"), b"old").unwrap();
     let entries = tree();
     let staging = staged(target.path(), &entries);
-    assert_eq!(staging.existing(top_names(&entries)).len(), 2);
     staging.finish(&entries, |_| true).unwrap();
     assert!(staging.deliver(&entries, false).is_err());
     assert_eq!(std::fs::read(target.path().join("top")).unwrap(), b"old");
+    assert!(!target.path().join(STAGING).exists(), "no plaintext stays behind");
+    std::fs::remove_dir_all(target.path().join("d")).unwrap();
+    std::fs::create_dir(target.path().join("d")).unwrap();
+    std::fs::write(target.path().join("d/mine"), b"mine").unwrap();
     let staging = staged(target.path(), &entries);
     staging.finish(&entries, |_| true).unwrap();
     staging.deliver(&entries, true).unwrap();
@@ -75,11 +78,11 @@ fn existing_files_stay_unless_told() {
 #[test]
 fn one_run_at_a_time_and_leftovers_are_cleared() {
     let target = tempfile::tempdir().unwrap();
-    let staging = Staging::begin(target.path()).unwrap();
-    assert!(matches!(Staging::begin(target.path()), Err(TargetError::Busy(_))));
+    let staging = Staging::begin(target.path(), &[]).unwrap();
+    assert!(matches!(Staging::begin(target.path(), &[]), Err(TargetError::Busy(_))));
     staging.root.write("leftover", b"x").unwrap();
     drop(staging);
-    let again = Staging::begin(target.path()).unwrap();
+    let again = Staging::begin(target.path(), &[]).unwrap();
     assert!(again.root.symlink_metadata("leftover").is_err());
     again.discard();
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
@@ -88,7 +91,7 @@ fn one_run_at_a_time_and_leftovers_are_cleared() {
 #[test]
 fn a_link_in_the_staging_folder_leads_nowhere() {
     let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let staging = Staging::begin(target.path()).unwrap();
+    let staging = Staging::begin(target.path(), &[]).unwrap();
     // Somebody who can write there plants a link where a folder is expected.
     std::os::unix::fs::symlink(outside.path(), target.path().join(STAGING).join("d")).unwrap();
     assert!(staging.placer().write(0, &file("d/a", 1), 0, b"x", true).is_err());
@@ -100,7 +103,7 @@ fn holes_stay_holes() {
     let target = tempfile::tempdir().unwrap();
     let mut sparse = file("s", 4 << 20);
     sparse.holes = vec![(0, 1 << 20), (2 << 20, 2 << 20)].into();
-    let staging = Staging::begin(target.path()).unwrap();
+    let staging = Staging::begin(target.path(), &[]).unwrap();
     let mut placer = staging.placer();
     for at in 0..64u64 {
         placer.write(0, &sparse, at << 16, &[7; 1 << 16], true).unwrap();
@@ -112,4 +115,30 @@ fn holes_stay_holes() {
     assert!(meta.blocks() * 512 <= (1 << 20) + 65536, "{}", meta.blocks());
     let content = std::fs::read(target.path().join("s")).unwrap();
     assert!(content[1 << 20..2 << 20].iter().all(|b| *b == 7) && content[..1 << 20].iter().all(|b| *b == 0));
+}
+
+#[test]
+fn conflicts_are_found_before_anything_is_done() {
+    let target = tempfile::tempdir().unwrap();
+    let entries = tree();
+    let conflict = || first_conflict(target.path(), &entries).unwrap().map(|entry| entry.path.to_string());
+    assert_eq!(conflict(), None);
+    std::fs::create_dir(target.path().join("d")).unwrap();
+    assert_eq!(conflict(), None, "folders are merged");
+    std::os::unix::fs::symlink("/nowhere", target.path().join("d/h")).unwrap();
+    assert_eq!(conflict().as_deref(), Some("d/h"));
+    std::fs::remove_dir_all(target.path().join("d")).unwrap();
+    std::fs::write(target.path().join("d"), b"a file").unwrap();
+    assert_eq!(conflict().as_deref(), Some("d"));
+}
+
+#[test]
+fn the_staging_folder_yields_to_what_is_packed() {
+    let target = tempfile::tempdir().unwrap();
+    let entries = vec![dir(STAGING), file(&format!("{STAGING}/f"), 1), dir(&format!("{STAGING}-"))];
+    let staging = staged(target.path(), &entries);
+    staging.finish(&entries, |_| true).unwrap();
+    staging.deliver(&entries, false).unwrap();
+    assert_eq!(std::fs::read(target.path().join(STAGING).join("f")).unwrap(), b"x");
+    assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 2);
 }
