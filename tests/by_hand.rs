@@ -50,6 +50,7 @@ fn ordinary_desk() -> Desk {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn every_tar_brings_back_a_whole_and_proven_bag() {
     if !need(&TOOLS) {
         return;
@@ -68,6 +69,7 @@ fn every_tar_brings_back_a_whole_and_proven_bag() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn a_bag_validator_agrees() {
     if !need(&TOOLS) || !need(&["python3", "bagit"]) {
         return;
@@ -81,6 +83,7 @@ fn a_bag_validator_agrees() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn modes_and_times_are_in_the_tar() {
     if !need(&TOOLS) {
         return;
@@ -109,6 +112,7 @@ fn modes_and_times_are_in_the_tar() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn a_missing_middle_part_fails_in_the_manifest() {
     if !need(&TOOLS) {
         return;
@@ -125,6 +129,7 @@ fn a_missing_middle_part_fails_in_the_manifest() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn a_missing_last_part_leaves_no_manifest() {
     if !need(&TOOLS) {
         return;
@@ -139,6 +144,7 @@ fn a_missing_last_part_leaves_no_manifest() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn a_flipped_bit_is_a_bad_line_that_names_the_part() {
     if !need(&TOOLS) {
         return;
@@ -154,6 +160,7 @@ fn a_flipped_bit_is_a_bad_line_that_names_the_part() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn names_that_bagit_writes_with_a_percent_are_proven_by_the_other_list() {
     if !need(&TOOLS) {
         return;
@@ -180,6 +187,7 @@ fn names_that_bagit_writes_with_a_percent_are_proven_by_the_other_list() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn long_names_come_back_with_every_tar() {
     if !need(&TOOLS) {
         return;
@@ -200,6 +208,7 @@ fn long_names_come_back_with_every_tar() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn list_and_head_open_by_hand() {
     if !need(&TOOLS) {
         return;
@@ -223,6 +232,7 @@ fn path_of(line: &str) -> String {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn an_opened_seal_is_an_identity_file() {
     if !need(&TOOLS) {
         return;
@@ -235,6 +245,7 @@ fn an_opened_seal_is_an_identity_file() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn a_file_that_could_not_be_read_fails_by_hand_and_no_other() {
     if !need(&TOOLS) {
         return;

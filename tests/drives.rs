@@ -74,6 +74,7 @@ fn number(part: &Path) -> u32 {
 }
 
 #[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn unequal_drives_are_filled_by_their_room() {
     let desk = desk_of(9_000_000);
     let mounts: Option<Vec<Tmpfs>> = [("a", "size=3m"), ("b", "size=6m"), ("c", "size=12m")]

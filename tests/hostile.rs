@@ -227,6 +227,7 @@ fn a_second_unpack_into_one_target_is_kept_away() {
 }
 
 #[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_target_without_room_is_refused_with_the_bytes_it_lacks() {
     let desk = packed_desk();
     let Some(small) = Tmpfs::mount(desk.path("small"), "size=1m") else { return };
@@ -239,6 +240,7 @@ fn a_target_without_room_is_refused_with_the_bytes_it_lacks() {
 }
 
 #[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_target_that_runs_full_holds_whole_files_only() {
     let desk = Desk::new();
     // Each takes a page of the target and next to nothing of the estimate.
@@ -256,6 +258,7 @@ fn a_target_that_runs_full_holds_whole_files_only() {
 }
 
 #[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_full_drive_leaves_no_volume_on_any() {
     let desk = packed_desk();
     desk.drives().iter().for_each(|drive| fs::remove_dir_all(&volumes::files(drive)[0]).unwrap());
@@ -353,6 +356,7 @@ fn a_full_standard_output_is_an_error_and_no_panic() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn a_closed_standard_output_or_error_does_no_harm() {
     if !need(&["bash"]) {
         return;

@@ -204,6 +204,7 @@ fn blocks_of(folder: &Path, name: &[u8]) -> u64 {
 }
 
 #[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to become somebody else")]
 fn an_ordinary_user_gets_back_what_is_read_only() {
     let desk = Desk::new();
     put(desk.source().join("folder/below/file"), noise(2_000_000, 1));

@@ -107,6 +107,7 @@ fn every_change_while_packing_is_named_and_the_rest_is_whole() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn by_hand_exactly_the_changed_files_fail() {
     if !need(&["age", "zstd", "sha256sum", "tar"]) {
         return;

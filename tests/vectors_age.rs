@@ -140,6 +140,8 @@ fn judge(vector: &Vector, known: &BTreeMap<String, Vec<u8>>) -> Option<String> {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
+#[cfg_attr(not(public_vectors), ignore = "needs POUCH_CCTV, the folder of the public age vectors")]
 fn the_public_vectors_open_or_fail_as_they_say() {
     if !need(&["python3"]) {
         return;
@@ -156,6 +158,8 @@ fn the_public_vectors_open_or_fail_as_they_say() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
+#[cfg_attr(not(public_vectors), ignore = "needs POUCH_CCTV, the folder of the public age vectors")]
 fn small_files_open_or_fail_as_they_say() {
     if !need(&["python3"]) {
         return;
@@ -172,6 +176,7 @@ fn small_files_open_or_fail_as_they_say() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn what_is_sealed_here_opens_with_stock_age() {
     if !need(&["age"]) {
         return;
@@ -192,6 +197,7 @@ fn what_is_sealed_here_opens_with_stock_age() {
 }
 
 #[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
 fn what_stock_age_seals_opens_here() {
     if !need(&["age", "age-keygen"]) {
         return;
