@@ -1,5 +1,7 @@
 //! `pouch unpack`
 
+use std::collections::BTreeSet;
+
 use crate::base::json::document;
 use crate::base::path::{escape, show};
 use crate::base::size::{count, grouped, human};
@@ -69,25 +71,31 @@ fn intact(report: &UnpackReport) -> String {
 fn complete(report: &UnpackReport) -> String {
     let what = if report.selected { "of those asked for" } else { "of the bundle" };
     let where_to = format!("{} in {}", human(report.bytes), show(&report.target));
-    let missing: Vec<u32> = report.bad_parts.iter().filter(|part| !part.damaged).map(|part| part.number).collect();
-    let mut volumes: Vec<u32> = report.bad_parts.iter().map(|part| part.volume.into()).collect();
-    volumes.sort_unstable();
-    volumes.dedup();
+    let bad: Vec<u32> = report.bad_parts.iter().map(|part| part.number).collect();
     if report.delivered == report.files && report.lost.is_empty() {
-        let spare = match report.bad_parts.is_empty() {
+        let spare = match bad.is_empty() {
             true => String::new(),
-            false => format!(
-                "; parts {} are missing or damaged and hold none of their bytes",
-                ranges(report.bad_parts.iter().map(|part| part.number))
-            ),
+            false => format!("; {} missing or damaged, and hold none of their bytes", parts(&bad)),
         };
         return format!("yes: all {} {what}, {where_to}{spare}", count(report.files, "file"));
     }
-    let bring = match missing.is_empty() {
+    let missing = || report.bad_parts.iter().filter(|part| !part.damaged);
+    let numbers: Vec<u32> = missing().map(|part| part.number).collect();
+    let volumes: BTreeSet<u32> = missing().map(|part| part.volume.into()).collect();
+    let bring = match numbers.is_empty() {
         true => String::new(),
-        false => {
-            format!("; parts {} are missing: bring volume {} of {}", ranges(missing), ranges(volumes), report.volumes)
-        }
+        false => format!("; bring volume {} of {} ({} missing)", ranges(volumes), report.volumes, parts(&numbers)),
     };
     format!("no: {} of {} {what}, {where_to}{bring}", grouped(report.delivered), count(report.files, "file"))
+}
+
+/// Parts by number if that is short, else how many.
+fn parts(numbers: &[u32]) -> String {
+    let list = ranges(numbers.iter().copied());
+    let verb = if numbers.len() == 1 { "is" } else { "are" };
+    match (numbers.len(), list.len()) {
+        (1, _) => format!("part {list} {verb}"),
+        (_, ..40) => format!("parts {list} {verb}"),
+        (n, _) => format!("{} {verb}", count(n as u64, "part")),
+    }
 }
