@@ -192,7 +192,7 @@ fn fields(value: &Value, expected: &str) {
 }
 
 const PLAN: &str =
-    "files folders links bytes class_mib expected at_most room recipients passphrase memory fill volumes";
+    "files folders links bytes class_mib expected at_most room recipients passphrase memory fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
     origin bad_parts failed lost notes";
 

@@ -215,12 +215,13 @@ fn links_in_the_target_are_not_followed() {
 fn a_second_unpack_into_one_target_is_kept_away() {
     let desk = packed_desk();
     let staging = desk.path("out").join(STAGING);
-    put(staging.join("left by a run that died"), "old plaintext");
-    let held = fs::File::open(&staging).unwrap();
+    put(staging.join("files/left by a run that died"), "old plaintext");
+    put(staging.join("lock"), "");
+    let held = fs::File::open(staging.join("lock")).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(2);
     assert!(said.err.contains("another pouch"), "{}", said.err);
-    assert!(staging.join("left by a run that died").exists());
+    assert!(staging.join("files/left by a run that died").exists());
     drop(held);
     same(&desk.source(), &desk.unpack("out").join("source"));
     assert!(!staging.exists(), "what the dead run left is gone");

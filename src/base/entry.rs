@@ -45,7 +45,8 @@ pub enum Flag {
     Clean,
     /// The file changed while it was packed: the content may mix two states.
     Changed,
-    /// It could not be read: the content is zeros and is not restored.
+    /// A file that could not be read: its content is zeros and is not restored. A folder of which
+    /// not everything could be read: what is missing has no entry.
     Unreadable,
 }
 

@@ -15,7 +15,7 @@ pub fn document(value: &Value) -> String {
     format!("{value:#}")
 }
 
-/// Reads one JSON value; the error says what and where.
+/// Reads one JSON value; the error says what and where, and may repeat what it read, escaped.
 pub fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    serde_json::from_str(text).map_err(|error| crate::base::path::defuse(&error.to_string()).into_owned())
 }

@@ -31,9 +31,25 @@ pub fn room(path: &Path) -> io::Result<Room> {
 /// Opens a file to be read, if it is a regular one: never follows a link in the last place,
 /// never waits for a FIFO, leaves the access time alone where the system allows.
 pub fn open_regular(path: &Path) -> io::Result<File> {
+    open_as_regular(|flags| rustix::fs::open(path, flags, Mode::empty()))
+}
+
+/// The same for a file below an open folder: no link is followed on the way either, so that a
+/// folder that became a link since it was looked at leads nowhere.
+pub fn open_regular_below(folder: &File, below: &Path) -> io::Result<File> {
+    use rustix::fs::ResolveFlags;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    open_as_regular(|flags| match rustix::fs::openat2(folder, below, flags, Mode::empty(), resolve) {
+        // Kernels before 5.6: the last name at least is not followed.
+        Err(rustix::io::Errno::NOSYS) => rustix::fs::openat(folder, below, flags, Mode::empty()),
+        other => other,
+    })
+}
+
+fn open_as_regular(open: impl Fn(OFlags) -> rustix::io::Result<std::os::fd::OwnedFd>) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(rustix::io::Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
+    let file = match open(flags | OFlags::NOATIME) {
+        Err(rustix::io::Errno::PERM) => open(flags),
         other => other,
     }?;
     let file = File::from(file);
@@ -126,6 +142,18 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes all that was written to a file system durable; an error says that some of it is lost.
+/// `fd` must have been open since before the writing began.
+pub fn sync_file_system(fd: impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::syncfs(fd)?)
+}
+
+/// Whether `path` still leads to what is open as `file`.
+pub fn is_still(path: &Path, file: &File) -> io::Result<bool> {
+    let (there, held) = (rustix::fs::stat(path)?, rustix::fs::fstat(file)?);
+    Ok((there.st_dev, there.st_ino) == (held.st_dev, held.st_ino))
+}
+
 /// No core dump of this process: it would hold keys and plaintext.
 pub fn no_core_dumps() {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
@@ -147,6 +175,18 @@ mod tests {
         let fifo = dir.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
         assert!(open_regular(&fifo).is_err(), "and it did not wait");
+    }
+
+    #[test]
+    fn a_folder_that_became_a_link_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::fs::write(dir.path().join("real/file"), b"x").unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
+        let folder = File::open(dir.path()).unwrap();
+        assert!(open_regular_below(&folder, Path::new("real/file")).is_ok());
+        assert!(open_regular_below(&folder, Path::new("link/file")).is_err());
+        assert!(open_regular_below(&folder, Path::new("real/../real/../../etc/hostname")).is_err());
     }
 
     #[test]

@@ -77,13 +77,18 @@ impl BytePath {
 
     /// Whether this is `folder` itself or something below it.
     pub fn is_at_or_below(&self, folder: &[u8]) -> bool {
-        self.0.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        is_at_or_below(&self.0, folder)
     }
 
     /// For the file system of a Unix: names there are bytes.
     pub fn as_path(&self) -> &std::path::Path {
         as_path(&self.0)
     }
+}
+
+/// Whether `path` is `folder` or something below it.
+pub fn is_at_or_below(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// Bytes as a path of this system.
@@ -167,6 +172,20 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Text with its controls and direction marks escaped, but for newlines and tabs; what is plain,
+/// backslashes too, stays. For text that is a sentence rather than a name.
+pub fn defuse(text: &str) -> Cow<'_, str> {
+    let harmless = |c: char| is_plain(c) || matches!(c, '\\' | '\n' | '\t');
+    if text.chars().all(harmless) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if harmless(c) { out.push(c) } else { push_hex(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes()) }
+    }
+    Cow::Owned(out)
+}
+
 fn push_hex(out: &mut String, bytes: &[u8]) {
     for byte in bytes {
         out.push_str("\\x");
@@ -232,6 +251,12 @@ mod tests {
         assert_eq!(escape(b"a\x1b[31m\n"), "a\\x1b[31m\\x0a");
         assert_eq!(escape("x\u{202e}gpj.exe".as_bytes()), "x\\xe2\\x80\\xaegpj.exe");
         assert_eq!(escape(b"\xff\\"), "\\xff\\\\");
+    }
+
+    #[test]
+    fn sentences_are_defused() {
+        assert_eq!(defuse("two\nlines\t\\x1b"), "two\nlines\t\\x1b");
+        assert_eq!(defuse("a\u{1b}[31m\u{202e}b\r"), "a\\x1b[31m\\xe2\\x80\\xaeb\\x0d");
     }
 
     #[test]

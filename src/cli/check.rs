@@ -1,6 +1,5 @@
 //! `pouch check`
 
-use crate::base::json::document;
 use crate::base::path::{escape, show};
 use crate::base::size::{count, human};
 use crate::cli::args::Check;
@@ -17,7 +16,7 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     let report = crate::flow::check::check(&args.volumes, term)?;
     term.end();
     match args.json.json {
-        true => term.line(&document(&report.to_json())),
+        true => term.json(&report.to_json()),
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())

@@ -18,7 +18,9 @@ pub fn report(term: &Term, error: &FlowError) {
 
 fn hint(error: &FlowError) -> Option<String> {
     let text = match error {
-        FlowError::Walk(WalkError::SameName { .. }) => "rename one, or pack the folder that holds both".into(),
+        FlowError::Walk(WalkError::SameName { .. }) => {
+            "give each once; rename one, or pack the folder that holds both".into()
+        }
         FlowError::Walk(WalkError::NoName(_)) => "name the folders in it one by one".into(),
         FlowError::NoRoom { .. } => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
         FlowError::RanFull { packed, total } => format!(
@@ -32,10 +34,20 @@ fn hint(error: &FlowError) -> Option<String> {
             "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it",
             show(path)
         ),
+        FlowError::KeyExists(_) => "it may be somebody's key, so it is left alone; choose another -o".into(),
+        FlowError::InTheWay(_) => "nothing was changed; move it away, or choose another -o".into(),
+        FlowError::DriveTooSmall { .. } => "nothing was written; free room there, or leave that drive out".into(),
+        FlowError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),
+        FlowError::BadFile { .. } => {
+            "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one".into()
+        }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
         FlowError::Mixed(_) => "nothing was written; unpack each bundle by itself".into(),
         FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
-        FlowError::WrongKey => "the bundle was sealed to another recipient; ask the sender to whom".into(),
+        FlowError::WrongKey { passphrase: true } => "the passphrase is not the one; mind case and hyphens".into(),
+        FlowError::WrongKey { passphrase: false } => {
+            "the bundle was sealed to another recipient; ask the sender to whom".into()
+        }
         FlowError::KeyFile { source: KeyError::NoIdentity { .. }, .. } => {
             "an identity file is what `pouch keygen` writes".into()
         }

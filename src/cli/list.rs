@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::base::entry::{Entry, Flag, Kind, Time};
-use crate::base::json::document;
 use crate::base::path::escape;
 use crate::base::size::{count, grouped, human};
 use crate::cli::args::List;
@@ -21,7 +20,7 @@ pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
         term.print_note(note);
     }
     match args.json.json {
-        true => term.line(&document(&report.to_json())),
+        true => term.json(&report.to_json()),
         false => show(&report, term),
     }
     Ok(Exit::Ok)
@@ -57,6 +56,7 @@ fn line(entry: &Entry) -> String {
     let flag = match entry.flag {
         Flag::Clean => "",
         Flag::Changed => "  (changed while it was packed)",
+        Flag::Unreadable if entry.kind == Kind::Dir => "  (not all of it could be read when it was packed)",
         Flag::Unreadable => "  (could not be read when it was packed: not in the bundle)",
     };
     let bits = (0..9).rev().zip("rwxrwxrwx".chars());

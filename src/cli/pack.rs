@@ -1,6 +1,6 @@
 //! `pouch pack`
 
-use crate::base::json::document;
+use crate::base::fault::At;
 use crate::base::monitor::NoteKind;
 use crate::base::path::show;
 use crate::base::size::{count, human};
@@ -13,6 +13,7 @@ use crate::flow::report::{PackReport, Plan};
 use crate::flow::{FlowError, key};
 use crate::plan::placement::Fill;
 use crate::stage::seal::Recipient;
+use crate::stage::walk::WalkError;
 
 /// Plans, shows the plan, packs.
 pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
@@ -27,14 +28,14 @@ pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
     }
     if args.dry_run {
         if args.json.json {
-            term.line(&document(&planned.plan.to_json()));
+            term.json(&planned.plan.to_json());
         }
         planned.check_room()?;
         return Ok(Exit::Ok);
     }
     let report = carry_out(planned, &request, term)?;
     match args.json.json {
-        true => term.line(&document(&report.to_json())),
+        true => term.json(&report.to_json()),
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())
@@ -61,6 +62,10 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         if !distinct.contains(&recipient) {
             distinct.push(recipient);
         }
+    }
+    // Before anybody is asked for a passphrase.
+    for source in &args.sources {
+        source.symlink_metadata().at("look at", source).map_err(WalkError::Io)?;
     }
     let wanted = args.passphrase || args.fd.passphrase_fd.is_some();
     let passphrase = if wanted && !args.dry_run { Some(new_passphrase(&args.fd, term)?) } else { None };
@@ -97,7 +102,8 @@ pub fn show_plan(plan: &Plan, term: &Term) {
         (0, _) => "the passphrase opens it".to_string(),
         (1, false) => "1 recipient can open it".to_string(),
         (n, false) => format!("any one of {n} recipients can open it"),
-        (n, true) => format!("any one of {}, or the passphrase, opens it", count(n as u64, "recipient")),
+        (1, true) => "1 recipient can open it, and so can the passphrase".to_string(),
+        (n, true) => format!("any one of {n} recipients can open it, and so can the passphrase"),
     };
     term.line(&format!("sealed: {opens}"));
     let parts = format!("in parts of {} MiB", plan.class);
@@ -117,6 +123,9 @@ pub fn show_plan(plan: &Plan, term: &Term) {
             true => "filled one after the other: a missing drive costs the files that lie on it",
             false => "spread over all drives: a missing drive hurts nearly every large file (--fill sequential keeps files together)",
         });
+    }
+    if plan.shared_drive {
+        term.line("several of these volumes are on one drive: whoever loses it loses all of them");
     }
     if plan.class > 16 {
         term.line(&format!("this will take about {} of memory", human(plan.memory)));

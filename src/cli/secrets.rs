@@ -26,7 +26,10 @@ pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, Flow
             let typed = term.ask_secret("Passphrase (press Enter to have seven words chosen): ")?;
             if typed.is_empty() {
                 let words = seven_words();
-                term.say(&format!("The passphrase is\n\n    {}\n\nWrite it down now; it is not shown again and nothing can bring it back.", *words));
+                term.show_secret(&format!("The passphrase is\n\n    {}\n\nWrite it down now; it is not shown again and nothing can bring it back.\n", *words))?;
+                if *words != *term.ask_secret("Type it once, from what you wrote: ")? {
+                    return Err(FlowError::Usage("that is not the passphrase that was shown; nothing was done".into()));
+                }
                 return Ok(words);
             }
             if *typed != *term.ask_secret("The same again: ")? {
@@ -35,7 +38,7 @@ pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, Flow
             typed
         }
     };
-    let length = passphrase.chars().count();
+    let length = passphrase.trim().chars().count();
     if length < LEAST {
         let text = format!(
             "the passphrase has {length} characters, at least {LEAST} are needed: whoever copies a drive can guess at it for years. Seven random words are best"

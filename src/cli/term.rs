@@ -1,10 +1,12 @@
 //! The terminal: all printing, progress and prompts. The one address of `indicatif`, `rpassword`
-//! and `ctrlc`. Text that comes from a drive is escaped before it gets here.
+//! and `ctrlc`. Names from a drive are escaped before they get here, and
+//! no control passes whatever it came from.
 //!
 //! Nothing here panics or stops the work because nobody listens: a closed pipe is remembered and
 //! told by the exit code.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,8 +14,9 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::base::json::{Value, document};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
-use crate::base::path::escape;
+use crate::base::path::{defuse, escape};
 use crate::base::pool::lock;
 use crate::base::secret::SecretText;
 use crate::base::size::{count, human};
@@ -74,12 +77,17 @@ impl Term {
 
     /// A line for standard output.
     pub fn line(&self, text: &str) {
-        self.bar().suspend(|| self.out(&format!("{text}\n")));
+        self.bar().suspend(|| self.out(&format!("{}\n", defuse(text))));
+    }
+
+    /// A JSON document for standard output; its strings are escaped by JSON's own rules.
+    pub fn json(&self, value: &Value) {
+        self.bar().suspend(|| self.out(&format!("{}\n", document(value))));
     }
 
     /// A line for standard error.
     pub fn say(&self, text: &str) {
-        self.bar().suspend(|| drop(writeln!(std::io::stderr(), "{text}")));
+        self.bar().suspend(|| drop(writeln!(std::io::stderr(), "{}", defuse(text))));
     }
 
     /// What went wrong.
@@ -121,6 +129,9 @@ impl Term {
     /// Asks for a secret; it is not shown.
     pub fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
         self.bar().suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
+            if self.cancelled() || error.kind() == std::io::ErrorKind::Interrupted {
+                return FlowError::Cancelled;
+            }
             let text =
                 format!("a passphrase is needed and there is no terminal to ask at ({error}); use --passphrase-fd");
             FlowError::BadKey(text)
@@ -130,6 +141,14 @@ impl Term {
     /// The bar of this phase; bars are handles, a copy draws the same line.
     fn bar(&self) -> ProgressBar {
         lock(&self.bar).clone()
+    }
+
+    /// Shows a secret on the terminal itself, never in what was redirected.
+    pub fn show_secret(&self, text: &str) -> Result<(), FlowError> {
+        let show = || File::options().write(true).open("/dev/tty")?.write_all(text.as_bytes());
+        self.bar().suspend(show).map_err(|error| {
+            FlowError::BadKey(format!("there is no terminal to show the passphrase on ({error}); nothing was done"))
+        })
     }
 
     fn show_drives(&self) {

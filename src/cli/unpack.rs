@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::json::document;
 use crate::base::path::{escape, show};
 use crate::base::size::{count, grouped, human};
 use crate::cli::args::Unpack;
@@ -27,7 +26,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     term.end();
     let report = report?;
     match args.json.json {
-        true => term.line(&document(&report.to_json())),
+        true => term.json(&report.to_json()),
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())
@@ -72,12 +71,18 @@ fn complete(report: &UnpackReport) -> String {
     let what = if report.selected { "of those asked for" } else { "of the bundle" };
     let where_to = format!("{} in {}", human(report.bytes), show(&report.target));
     let bad: Vec<u32> = report.bad_parts.iter().map(|part| part.number).collect();
-    if report.delivered == report.files && report.lost.is_empty() {
+    if report.complete() {
         let spare = match bad.is_empty() {
             true => String::new(),
             false => format!("; {} missing or damaged, and hold none of their bytes", parts(&bad)),
         };
         return format!("yes: all {} {what}, {where_to}{spare}", count(report.files, "file"));
+    }
+    if report.lost.is_empty() {
+        let got = format!("{} of {}", grouped(report.delivered), count(report.files, "file"));
+        return format!(
+            "no: {got} {what}, {where_to}; the rest could not be read when it was packed, it is named above"
+        );
     }
     let missing = || report.bad_parts.iter().filter(|part| !part.damaged);
     let numbers: Vec<u32> = missing().map(|part| part.number).collect();

@@ -1,6 +1,7 @@
 //! Checking volumes without any key: every file that SHA256SUMS names, read once, on all cores.
 //! `sha256sum -c SHA256SUMS` in the volume's folder says the same.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +27,10 @@ pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, Fl
             match volume.file(&name) {
                 None => check.missing.push(name),
                 Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
-                Some(found) => jobs.push(Job { volume: at, name, sum, len: found.len }),
+                Some(found) => match impossible(&name, found.len) {
+                    Some(why) => check.damaged.push((name, why)),
+                    None => jobs.push(Job { volume: at, name, sum, len: found.len }),
+                },
             }
         }
     }
@@ -82,11 +86,18 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
     match parsed {
         Ok(lines) => {
             check.files = lines.len();
-            let named = |name: &str| lines.iter().any(|(_, listed)| listed == name);
-            if !named(volume::LIST) || !volume::HEADS.iter().all(|head| named(head)) {
+            let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
+            let named = |name: &str| names.contains(name);
+            let sealed = named(volume::SEALS[0]) || named(volume::PASSPHRASE_SEAL);
+            if !sealed || !named(volume::LIST) || !volume::HEADS.iter().all(|head| named(head)) {
                 check.state = State::Damaged;
-                check.trouble = Some("SHA256SUMS does not name the list and both heads: it was cut or changed".into());
+                check.trouble =
+                    Some("SHA256SUMS does not name a seal, the list and both heads: it was cut or changed".into());
             }
+            let parts = volume.files.iter().filter(|file| part::number_of(&file.name).is_some());
+            let unlisted: Vec<&str> =
+                parts.map(|file| file.name.as_str()).filter(|name| !names.contains(name)).collect();
+            check.damaged.extend(unlisted.iter().map(|name| (name.to_string(), "is not in SHA256SUMS".to_string())));
             lines
         }
         Err(error) => {
@@ -131,19 +142,26 @@ fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Ve
     if found == job.sum {
         return Ok(());
     }
-    Err(describe(&job.name, len))
+    let cut = if len < job.len { format!(", and ends after {len} bytes") } else { String::new() };
+    Err(format!("has another SHA-256 than when it was written{cut}"))
 }
 
-/// How a file that has another SHA-256 differs, as far as its length tells.
-fn describe(name: &str, len: u64) -> String {
-    let is_part = part::number_of(name).is_some();
-    let classes = part::Class::ALL.map(|class| class.file_len() as u64);
-    if len == 0 {
-        "is empty".into()
-    } else if is_part && !classes.contains(&len) {
-        format!("has another SHA-256 and a wrong length ({len} bytes)")
-    } else {
-        "has another SHA-256 than when it was written".into()
+/// Why a file of that length cannot be what was written, whatever is in it: then it is not read,
+/// for it may have no end.
+fn impossible(name: &str, len: u64) -> Option<String> {
+    let most = match name {
+        volume::LIST => limits::LIST,
+        name if volume::HEADS.contains(&name) => limits::HEAD,
+        _ => limits::SEAL_FILE,
+    };
+    let wrong = match part::number_of(name) {
+        Some(_) => !part::Class::ALL.map(|class| class.file_len() as u64).contains(&len),
+        None => len > most,
+    };
+    match len {
+        0 => Some("is empty".into()),
+        _ if wrong => Some(format!("has a length that no such file has ({len} bytes)")),
+        _ => None,
     }
 }
 

@@ -254,11 +254,11 @@ impl<'a> Shared<'a> {
         buf[..front.len()].copy_from_slice(front);
         let found = layout.entries_in(&(start..start + len as u64));
         let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
-        let open = |index: usize| archive::open(&walk.real_path(index));
         let unchanged = |index: usize, file: &std::fs::File| {
             file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
         };
-        let Filled { whole, pieces, faults } = archive::fill(start, &mut buf[..len], entries, open, unchanged);
+        let Filled { whole, pieces, faults } =
+            archive::fill(start, &mut buf[..len], entries, |index| walk.open(index), unchanged);
         for fault in faults {
             self.note_fault(fault);
         }

@@ -3,7 +3,7 @@
 //! nothing; what opens under the head's header does.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::Read as _;
 use std::sync::OnceLock;
 
 use crate::base::path::show;
@@ -38,6 +38,13 @@ pub struct Finder<'a> {
 /// Volume and file name, by the first bytes of the file.
 type ByHeader = HashMap<[u8; HEADER], Vec<(usize, String)>>;
 
+/// What came of reading a file.
+enum Read {
+    Done,
+    Absent,
+    Refused(String),
+}
+
 impl<'a> Finder<'a> {
     /// Looks nowhere yet.
     pub fn new(bundle: &'a Bundle) -> Self {
@@ -51,13 +58,18 @@ impl<'a> Finder<'a> {
             FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
         })?;
         let name = part.file_name();
-        let mut best: Option<(usize, usize, String)> = None;
+        let (mut best, mut refused): (Option<(usize, usize, String)>, _) = (None, None);
         let named = (0..self.bundle.volumes.len()).map(|volume| (volume, name.clone()));
         // Lazily: what lies under its own name and is whole needs no search.
         let others = std::iter::once(()).flat_map(|()| self.renamed(part).iter().cloned());
         for (volume, name) in named.chain(others) {
-            if !self.read(volume, &name, buf) {
-                continue;
+            match self.read(volume, &name, buf) {
+                Read::Done => {}
+                Read::Absent => continue,
+                Read::Refused(why) => {
+                    refused.get_or_insert(why);
+                    continue;
+                }
             }
             let chunks = open_part(&key, &part.header, buf);
             if chunks == self.bundle.head.statement.class.chunks() {
@@ -67,7 +79,9 @@ impl<'a> Finder<'a> {
                 best = Some((chunks, volume, name));
             }
         }
-        let Some((chunks, volume, name)) = best else { return Ok(Loaded::Missing) };
+        let Some((chunks, volume, name)) = best else {
+            return Ok(refused.map_or(Loaded::Missing, |why| Loaded::Partly { chunks: 0, why }));
+        };
         let why = format!(
             "{} is damaged in chunk {} of {}",
             show(&self.bundle.volumes[volume].dir.join(&name)),
@@ -82,12 +96,16 @@ impl<'a> Finder<'a> {
         Ok(Loaded::Partly { chunks: open_part(&key, &part.header, buf), why })
     }
 
-    /// Reads a file into `buf`, zeros for what is missing or unreadable; `false` if it is not
-    /// there or cannot be opened.
-    fn read(&self, volume: usize, name: &str, buf: &mut PartBuf) -> bool {
+    /// Reads a file into `buf`, zeros for what is missing or unreadable.
+    fn read(&self, volume: usize, name: &str, buf: &mut PartBuf) -> Read {
         let volume = &self.bundle.volumes[volume];
-        let listed = volume.file(name).filter(|found| found.regular);
-        let Some(mut file) = listed.and_then(|_| volume.open(name).ok()) else { return false };
+        if volume.file(name).is_none_or(|found| !found.regular) {
+            return Read::Absent;
+        }
+        let mut file = match volume.open(name) {
+            Ok(file) => file,
+            Err(fault) => return Read::Refused(fault.to_string()),
+        };
         let bytes = buf.file_mut();
         let mut done = 0;
         while done < bytes.len() {
@@ -100,7 +118,7 @@ impl<'a> Finder<'a> {
             }
         }
         bytes[done..].fill(0);
-        true
+        Read::Done
     }
 
     /// Files under other names that begin with the part's header.

@@ -26,11 +26,16 @@ pub fn generate(path: &Path, passphrase: Option<&SecretText>) -> Result<Recipien
     let text = SecretText::new(format!("# public key: {recipient}\n{}\n", *identity.to_text()));
     let mut file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(FlowError::Exists(path.to_owned()));
+            return Err(FlowError::KeyExists(path.to_owned()));
         }
         other => other.at("create", path)?,
     };
-    write_key(&mut file, &text, passphrase).at("write", path)?;
+    let written = write_key(&mut file, &text, passphrase).at("write", path);
+    if written.is_err() {
+        // Half a key is none, and would be in the way of the next try.
+        let _ = std::fs::remove_file(path);
+    }
+    written?;
     // A key that is lost with the power is a bundle that is lost with it.
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         os::sync_dir(folder).at("sync", folder)?;
@@ -75,7 +80,14 @@ pub fn load(
 /// The recipients in a recipients file.
 pub fn recipients(path: &Path) -> Result<Vec<Recipient>, FlowError> {
     let wrong = |source: KeyError| FlowError::Usage(format!("{}: {source}", crate::base::path::show(path)));
-    let bytes = Zeroizing::new(read_key_file(path)?);
+    let bytes = read_key_file(path).map_err(|error| match error {
+        FlowError::BadKey(_) => {
+            FlowError::Usage(format!("the recipients file {} does not exist", crate::base::path::show(path)))
+        }
+        FlowError::KeyFile { source, .. } => wrong(source),
+        other => other,
+    });
+    let bytes = Zeroizing::new(bytes?);
     let found = text_of(&bytes).and_then(Recipient::parse_file).map_err(wrong)?;
     if found.is_empty() {
         return Err(FlowError::Usage(format!("{} holds no recipient", crate::base::path::show(path))));
@@ -94,6 +106,10 @@ fn read_key_file(path: &Path) -> Result<Vec<u8>, FlowError> {
         }
         other => other.at("read", path)?,
     };
+    if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+        let source = KeyError::NoIdentity { line: 1, why: "it is a folder" };
+        return Err(FlowError::KeyFile { path: path.to_owned(), source });
+    }
     file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() as u64 > limits::KEY_FILE {
         let source = KeyError::NoIdentity { line: 1, why: "the file is far too large to be a key" };

@@ -25,6 +25,7 @@ pub mod plan;
 
 pub mod rehearse;
 pub mod report;
+pub mod text;
 pub mod unpack;
 pub mod verdict;
 
@@ -81,7 +82,10 @@ pub enum FlowError {
     NoKey,
     /// None of the keys opens the bundle.
     #[error("none of the given keys opens the seal of these volumes")]
-    WrongKey,
+    WrongKey {
+        /// A passphrase was among them.
+        passphrase: bool,
+    },
     /// A key or passphrase that was announced did not come, or is not the one.
     #[error("{0}")]
     BadKey(String),
@@ -117,6 +121,30 @@ pub enum FlowError {
     /// What is there already and would be replaced or mixed up.
     #[error("{} exists already", show(.0))]
     Exists(PathBuf),
+    /// A folder where a file must stand, or the other way round.
+    #[error("{} is in the way: it is a folder where the bundle has a file, or the other way round", show(.0))]
+    InTheWay(PathBuf),
+    /// A key file that is there already.
+    #[error("{} exists already", show(.0))]
+    KeyExists(PathBuf),
+    /// A drive that cannot hold even what every volume carries.
+    #[error("{} has room for {}, and every volume needs {} for seals, heads, list and sums alone", show(.folder), human(*.room), human(*.needed))]
+    DriveTooSmall {
+        /// The volume's folder.
+        folder: PathBuf,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        room: u64,
+    },
+    /// A file of a volume that is sealed properly and breaks the format.
+    #[error("{}: {source}", show(.path))]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        source: FormatError,
+    },
     /// A second run on one target.
     #[error("{0}")]
     Busy(String),
@@ -146,17 +174,26 @@ impl FlowError {
             | FlowError::Walk(_)
             | FlowError::Exists(_)
             | FlowError::VolumeExists(_)
+            | FlowError::KeyExists(_)
+            | FlowError::InTheWay(_)
             | FlowError::Busy(_)
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
             | FlowError::NoRoom { .. }
             | FlowError::RanFull { .. }
+            | FlowError::DriveTooSmall { .. }
             | FlowError::NoTargetRoom { .. } => Outcome::Io,
-            FlowError::Format(FormatError::Newer { .. }) => Outcome::Usage,
+            FlowError::Format(source) | FlowError::BadFile { source, .. }
+                if matches!(source, FormatError::Newer { .. }) =>
+            {
+                Outcome::Usage
+            }
             // What does not follow the format although its seal is sound was made that way.
-            FlowError::Format(_) => Outcome::Hostile,
+            FlowError::Format(_) | FlowError::BadFile { .. } => Outcome::Hostile,
             FlowError::KeyFile { source: KeyError::Format(FormatError::Limit { .. }), .. } => Outcome::Hostile,
-            FlowError::KeyFile { .. } | FlowError::NoKey | FlowError::WrongKey | FlowError::BadKey(_) => Outcome::Key,
+            FlowError::KeyFile { .. } | FlowError::NoKey | FlowError::WrongKey { .. } | FlowError::BadKey(_) => {
+                Outcome::Key
+            }
             FlowError::Missing(_) => Outcome::Incomplete,
             FlowError::Damaged(_) => Outcome::Damaged,
             FlowError::Defect(_) => Outcome::Failed,
@@ -201,6 +238,7 @@ impl From<TargetError> for FlowError {
     fn from(error: TargetError) -> Self {
         match error {
             TargetError::Io(fault) => FlowError::Io(fault),
+            TargetError::Foreign(path) => FlowError::Exists(path),
             TargetError::Busy(_) => FlowError::Busy(error.to_string()),
         }
     }

@@ -3,23 +3,23 @@
 //! Every volume carries all three; whichever copy is whole will do. What belongs to which bundle
 //! is told by what opens, never by names.
 
-use std::io::Read;
 use std::path::PathBuf;
 
-use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
-use crate::base::fault::At;
+use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
+use crate::flow::text::{TextError, head_text, read_list};
 use crate::format::head::Head;
-use crate::format::part::CHUNK;
 use crate::format::seal::{Mode, Seal, commitment};
-use crate::format::{FormatError, limits, list};
-use crate::stage::compress::{DecodeError, Decompressor};
+use crate::format::{FormatError, limits};
 use crate::stage::seal::{Identity, KeyError, Keyring};
-use crate::stage::stream::Opener;
 use crate::stage::volume::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, ScanError, Volume, scan};
+
+/// Passphrase seals that one run tries. The volumes of a bundle share one; more are somebody's
+/// attempt to keep us busy.
+const MOST_GUESSES: usize = 3;
 
 /// A bundle that was opened.
 pub struct Bundle {
@@ -43,6 +43,7 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
                 show(path)
             )));
         }
+        path.metadata().at("look at", path)?;
         if !path.is_dir() {
             return Err(FlowError::Usage(format!(
                 "{} is no folder; give the drive, or the volume's folder on it",
@@ -121,6 +122,12 @@ struct Trouble {
     wrong: bool,
     damaged: Option<String>,
     limit: Option<FormatError>,
+    /// The first file that opens and breaks the format.
+    broken: Option<FlowError>,
+    /// The first file that the system would not read.
+    io: Option<IoFault>,
+    /// Passphrase seals that were tried: each takes a second or more.
+    guesses: usize,
 }
 
 impl Trouble {
@@ -134,7 +141,15 @@ impl Trouble {
         }
     }
 
+    fn breaks(&mut self, path: PathBuf, source: FormatError, notes: &mut Vec<Note>) {
+        notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {source}")));
+        self.broken.get_or_insert(FlowError::BadFile { path, source });
+    }
+
     fn into_error(self, keyring: &Keyring) -> FlowError {
+        if let Some(error) = self.broken {
+            return error;
+        }
         if let Some(error) = self.limit {
             return FlowError::Format(error);
         }
@@ -142,7 +157,10 @@ impl Trouble {
             return FlowError::NoKey;
         }
         if self.wrong {
-            return FlowError::WrongKey;
+            return FlowError::WrongKey { passphrase: keyring.has_passphrase() };
+        }
+        if let Some(fault) = self.io {
+            return FlowError::Io(fault);
         }
         match self.damaged {
             Some(why) => FlowError::Damaged(format!("every seal on these volumes is damaged ({why})")),
@@ -160,17 +178,30 @@ fn open_seal(
 ) -> Result<Option<Seal>, FlowError> {
     for name in SEALS.into_iter().chain([PASSPHRASE_SEAL]) {
         let Some(read) = volume.read_small(name, limits::SEAL_FILE) else { continue };
+        if name == PASSPHRASE_SEAL && keyring.has_passphrase() {
+            trouble.guesses += 1;
+            if trouble.guesses > MOST_GUESSES {
+                continue;
+            }
+        }
         let opened = match read {
             Ok(bytes) => keyring.open_small(&bytes, 2048),
             Err(ScanError::Format(error)) => Err(KeyError::Format(error)),
+            Err(ScanError::Io(fault)) if fault.source.kind() == std::io::ErrorKind::PermissionDenied => {
+                trouble.io.get_or_insert(fault);
+                continue;
+            }
             Err(ScanError::Io(fault)) => Err(KeyError::Damaged(fault.to_string())),
         };
         match opened {
+            // It opened: what breaks the format now was sealed that way, not damaged. Another copy
+            // may do all the same.
             Ok(text) => {
-                // It opened: what breaks the format now was sealed that way, not damaged.
-                let seal = Seal::parse(&text)?;
-                check_seal(&seal)?;
-                return Ok(Some(seal));
+                match Seal::parse(&text).map_err(FlowError::from).and_then(|seal| check_seal(&seal).map(|()| seal)) {
+                    Ok(seal) => return Ok(Some(seal)),
+                    Err(FlowError::Format(source)) => trouble.breaks(volume.dir.join(name), source, notes),
+                    Err(error) => return Err(error),
+                }
             }
             Err(KeyError::Wrong) => trouble.wrong = true,
             Err(error) => {
@@ -200,194 +231,78 @@ fn check_seal(seal: &Seal) -> Result<(), FlowError> {
 
 /// The head, from whichever copy on whichever volume is whole.
 fn open_head(volumes: &[Volume], keyring: &Keyring, seal: &Seal, notes: &mut Vec<Note>) -> Result<Head, FlowError> {
-    let mut found = false;
+    let (mut found, mut trouble) = (false, Trouble::default());
     for (volume, name) in volumes.iter().flat_map(|volume| HEADS.map(|name| (volume, name))) {
         let Some(read) = volume.read_small(name, limits::HEAD) else { continue };
         found = true;
-        match read.map_err(|error| error.to_string()).and_then(|bytes| head_text(&bytes, keyring)) {
-            Ok(text) => {
-                let head = Head::parse(&text)?;
-                if head.statement.profile != "open" {
-                    let text = format!(
-                        "this bundle has the profile {}, which this pouch cannot read yet",
-                        head.statement.profile
-                    );
-                    return Err(FlowError::Usage(text));
-                }
-                if head.statement.bundle == seal.bundle && head.statement.kcommit == seal.kcommit {
-                    return Ok(head);
-                }
-                let why = "it is sealed for this bundle but names another".into();
-                return Err(FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why }));
-            }
+        let path = volume.dir.join(name);
+        let text = match read.map_err(|error| error.to_string()).and_then(|bytes| head_text(&bytes, keyring)) {
+            Ok(text) => text,
             Err(why) => {
-                let path = volume.dir.join(name);
                 notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {why}")));
+                continue;
             }
+        };
+        match head_of_seal(&text, seal) {
+            Ok(head) if head.statement.profile == "open" => return Ok(head),
+            Ok(head) => {
+                let profile = head.statement.profile;
+                let text = format!("this bundle has the profile {profile}, which this pouch cannot read yet");
+                return Err(FlowError::Usage(text));
+            }
+            Err(source) => trouble.breaks(path, source, notes),
         }
     }
-    Err(match found {
-        true => FlowError::Damaged("every head on these volumes is damaged, or of another bundle".into()),
-        false => FlowError::Missing("there is no head on these volumes: they were never finished, or lost it".into()),
-    })
-}
-
-fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, String> {
-    let (key, len) = keyring.open_header(sealed).map_err(|error| error.to_string())?;
-    let mut text = Vec::new();
-    unseal(&sealed[len..], &key, limits::HEAD, |bytes| {
-        text.extend_from_slice(bytes);
-        Ok(())
-    })
-    .map_err(|error| error.to_string())?;
-    Ok(text)
-}
-
-/// Why a sealed text could not be read.
-#[derive(Debug, thiserror::Error)]
-enum TextError {
-    #[error("{0}")]
-    Damaged(String),
-    #[error(transparent)]
-    Format(#[from] FormatError),
-}
-
-/// Opens and decompresses a text of at most `limit` bytes, piece by piece.
-fn unseal(
-    sealed: impl Read,
-    key: &crate::base::secret::FileKey,
-    limit: u64,
-    mut sink: impl FnMut(&[u8]) -> Result<(), FormatError>,
-) -> Result<(), TextError> {
-    let damaged = |error: std::io::Error| TextError::Damaged(error.to_string());
-    let mut opener = Opener::new(sealed, key).map_err(damaged)?;
-    let mut decompressor = Decompressor::new().map_err(|error| TextError::Damaged(error.to_string()))?;
-    let mut seen = 0;
-    // The decoder takes pieces as they come; an error of the source ends them and is kept.
-    let mut failed = None;
-    let mut pieces = Pieces { opener: &mut opener, failed: &mut failed };
-    let result = decompressor.decode(std::iter::from_fn(|| pieces.next()), |bytes| {
-        seen += bytes.len() as u64;
-        FormatError::limit("the length of a sealed text", seen, limit)?;
-        sink(bytes)
-    });
-    if let Some(error) = failed {
-        return Err(damaged(error));
-    }
-    result.map_err(|error| match error {
-        DecodeError::Sink(error) => TextError::Format(error),
-        DecodeError::Truncated => TextError::Damaged("its compressed text is cut short".into()),
-        DecodeError::Zstd(error) => TextError::Damaged(error.to_string()),
-    })
-}
-
-struct Pieces<'a, R: Read> {
-    opener: &'a mut Opener<R>,
-    failed: &'a mut Option<std::io::Error>,
-}
-
-impl<R: Read> Pieces<'_, R> {
-    fn next(&mut self) -> Option<Vec<u8>> {
-        let mut piece = vec![0; CHUNK];
-        match self.opener.read(&mut piece) {
-            Ok(0) => None,
-            Ok(len) => {
-                piece.truncate(len);
-                Some(piece)
-            }
-            Err(error) => {
-                *self.failed = Some(error);
-                None
-            }
+    Err(match (trouble.broken, found) {
+        (Some(error), _) => error,
+        (None, true) => FlowError::Damaged("every head on these volumes is damaged, or of another bundle".into()),
+        (None, false) => {
+            FlowError::Missing("there is no head on these volumes: they were never finished, or lost it".into())
         }
+    })
+}
+
+fn head_of_seal(text: &[u8], seal: &Seal) -> Result<Head, FormatError> {
+    let head = Head::parse(text)?;
+    if head.statement.bundle == seal.bundle && head.statement.kcommit == seal.kcommit {
+        return Ok(head);
     }
+    Err(FormatError::malformed("the head", 0, "it is sealed for this bundle but names another"))
 }
 
 impl Bundle {
     /// The list, from whichever copy is whole and is the one that the statement names.
     pub fn read_list(&mut self) -> Result<Vec<Entry>, FlowError> {
-        let (mut found, mut last) = (false, String::new());
+        let (mut found, mut last, mut broken) = (false, String::new(), None);
         for volume in &self.volumes {
             if volume.file(LIST).is_none() {
                 continue;
             }
             found = true;
-            match self.list_on(volume) {
+            match read_list(volume, &self.keyring, &self.head) {
                 Ok(entries) => return Ok(entries),
-                Err(ListError::Fatal(error)) => return Err(error),
-                Err(ListError::Damaged(why)) => {
+                Err(TextError::Format(source)) => {
+                    let path = volume.dir.join(LIST);
+                    self.notes.push(Note::new(
+                        NoteKind::Volume,
+                        as_bytes(&path),
+                        format!("could not be used: {source}"),
+                    ));
+                    broken.get_or_insert(FlowError::BadFile { path, source });
+                }
+                Err(TextError::Damaged(why)) => {
                     let path = volume.dir.join(LIST);
                     last = format!(": {why}");
                     self.notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {why}")));
                 }
             }
         }
+        if let Some(error) = broken {
+            return Err(error);
+        }
         Err(match found {
             true => FlowError::Damaged(format!("every list on these volumes is damaged{last}")),
             false => FlowError::Missing("there is no list on these volumes".into()),
         })
-    }
-
-    fn list_on(&self, volume: &Volume) -> Result<Vec<Entry>, ListError> {
-        let damaged = |why: String| ListError::Damaged(why);
-        let path = volume.dir.join(LIST);
-        let mut file = volume.open(LIST).map_err(|fault| damaged(fault.to_string()))?;
-        let mut start = Vec::new();
-        file.by_ref()
-            .take(limits::AGE_HEADER as u64)
-            .read_to_end(&mut start)
-            .at("read", &path)
-            .map_err(|f| damaged(f.to_string()))?;
-        let (key, len) = self.keyring.open_header(&start).map_err(|error| damaged(error.to_string()))?;
-        let sealed = start[len..].chain(file);
-        let mut lines = Lines {
-            reader: list::Reader::new(self.head.statement.tar),
-            hasher: Hasher::tagged("list"),
-            line: Vec::new(),
-        };
-        match unseal(std::io::BufReader::with_capacity(1 << 20, sealed), &key, limits::LIST, |bytes| lines.push(bytes))
-        {
-            Ok(()) => {}
-            Err(TextError::Damaged(why)) => return Err(damaged(why)),
-            Err(TextError::Format(error)) => return Err(ListError::Fatal(error.into())),
-        }
-        lines.finish(self.head.statement.list_hash)
-    }
-}
-
-enum ListError {
-    Damaged(String),
-    Fatal(FlowError),
-}
-
-struct Lines {
-    reader: list::Reader,
-    hasher: Hasher,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn push(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
-        self.hasher.update(bytes);
-        while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
-            let (head, rest) = bytes.split_at(end + 1);
-            if self.line.is_empty() {
-                self.reader.line(head)?;
-            } else {
-                self.line.extend_from_slice(head);
-                self.reader.line(&self.line)?;
-                self.line.clear();
-            }
-            bytes = rest;
-        }
-        self.line.extend_from_slice(bytes);
-        FormatError::limit("the length of a line of the list", self.line.len() as u64, limits::LIST_LINE as u64)
-    }
-
-    fn finish(self, expected: Digest) -> Result<Vec<Entry>, ListError> {
-        if !self.line.is_empty() || self.hasher.finish() != expected {
-            return Err(ListError::Damaged("it is not the list that the head names".into()));
-        }
-        Ok(self.reader.finish())
     }
 }

@@ -22,16 +22,13 @@ use crate::stage::volume::{self, Writer};
 pub fn pack(planned: Planned, request: &Request, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
     planned.check_room()?;
     let mut volumes = Volumes::create(&planned.targets)?;
-    match carry_out(planned, request, &mut volumes, monitor) {
-        Ok(report) => {
-            volumes.finish()?;
-            Ok(report)
-        }
-        Err(error) => {
-            volumes.abandon();
-            Err(error)
-        }
+    let packed = carry_out(planned, request, &mut volumes, monitor);
+    let result = packed.and_then(|report| volumes.finish().map(|()| report));
+    if result.is_err() {
+        // The finished ones too: alone they are no bundle.
+        volumes.abandon();
     }
+    result
 }
 
 fn carry_out(
@@ -155,8 +152,8 @@ impl Volumes {
     }
 
     /// SHA256SUMS on every volume, now that all of them hold all they should.
-    fn finish(self) -> Result<(), FlowError> {
-        for writer in self.drives.into_iter().flatten() {
+    fn finish(&mut self) -> Result<(), FlowError> {
+        for writer in self.drives.iter_mut().flatten() {
             writer.finish()?;
         }
         Ok(())

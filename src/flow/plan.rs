@@ -60,6 +60,8 @@ pub struct Planned {
     pub plan: Plan,
     /// What is worth saying about the sources.
     pub notes: Vec<Note>,
+    /// What each volume keeps for all that is not parts, in bytes.
+    pub reserves: Vec<u64>,
     /// Where each volume goes, in the order of their numbers, with its file system.
     pub targets: Vec<Target>,
 }
@@ -102,12 +104,21 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
         })
         .collect();
-    Ok(Planned { walk, layout, geometry, placement, plan, notes, targets })
+    plan.shared_drive = request.volumes.is_none()
+        && (1..targets.len()).any(|at| targets[..at].iter().any(|t| t.device == targets[at].device));
+    let reserves = drives.iter().map(|drive| drive.reserve).collect();
+    Ok(Planned { walk, layout, geometry, placement, plan, notes, reserves, targets })
 }
 
 impl Planned {
     /// Refuses a plan whose expected size the drives cannot hold.
     pub fn check_room(&self) -> Result<(), FlowError> {
+        for (volume, reserve) in self.plan.volumes.iter().zip(&self.reserves) {
+            let room = volume.cap.map_or(volume.free, |cap| cap.min(volume.free));
+            if room < *reserve {
+                return Err(FlowError::DriveTooSmall { folder: volume.folder.clone(), needed: *reserve, room });
+            }
+        }
         let (needed, room) = (self.plan.expected, self.plan.room);
         if needed > room { Err(FlowError::NoRoom { needed, room }) } else { Ok(()) }
     }
@@ -158,7 +169,7 @@ fn target_paths(request: &Request) -> Result<Vec<PathBuf>, FlowError> {
             return Err(FlowError::Usage(text));
         }
         let folder = volume::folder(path, at as u16 + 1);
-        if folder.symlink_metadata().is_ok() {
+        if !volume::is_free(&folder) {
             return Err(FlowError::VolumeExists(folder));
         }
     }
@@ -198,7 +209,7 @@ fn estimate(walk: &Walk, layout: &Layout, level: i32) -> Result<u64, FlowError> 
         let len = SAMPLE.min(layout.tail_start - start) as usize;
         let found = layout.entries_in(&(start..start + len as u64));
         let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
-        archive::fill(start, &mut buf[..len], entries, |index| archive::open(&walk.real_path(index)), |_, _| true);
+        archive::fill(start, &mut buf[..len], entries, |index| walk.open(index), |_, _| true);
         raw += len as u64;
         packed += compressor.measure(&buf[..len])? as u64;
     }
@@ -227,6 +238,7 @@ fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: 
         // Ranges raw and packed, and parts: what the pools may hold.
         memory: (2 * workers + 2) * 2 * range + (request.outputs.len() as u64 + workers.max(2)) * part,
         sequential: request.fill == Fill::Sequential,
+        shared_drive: false,
         volumes: Vec::new(),
     }
 }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub memory: u64,
     /// Whether drives are filled one after the other.
     pub sequential: bool,
+    /// Whether several of the drives given are one file system.
+    pub shared_drive: bool,
     /// Each volume.
     pub volumes: Vec<VolumePlan>,
 }
@@ -63,6 +65,7 @@ impl Plan {
             "files": self.files, "folders": self.folders, "links": self.links, "bytes": self.bytes,
             "class_mib": self.class, "expected": self.expected, "at_most": self.at_most, "room": self.room,
             "recipients": self.recipients, "passphrase": self.passphrase, "memory": self.memory,
+            "shared_drive": self.shared_drive,
             "fill": if self.sequential { "sequential" } else { "spread" },
             "volumes": volumes.collect::<Value>(),
         })
@@ -293,6 +296,11 @@ impl UnpackReport {
         }
     }
 
+    /// Whether all that was asked for is there, and all that was to be packed was.
+    pub fn complete(&self) -> bool {
+        self.lost.is_empty() && !self.notes.iter().any(|note| note.kind == NoteKind::Unreadable)
+    }
+
     /// Whether no file was kept back because of damage.
     pub fn intact(&self) -> bool {
         self.lost.iter().all(|lost| lost.cause != Cause::Damaged)
@@ -311,7 +319,7 @@ impl UnpackReport {
             "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
-            "intact": self.intact(), "complete": self.lost.is_empty(), "origin": "unknown",
+            "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
             "failed": self.failed, "bad_parts": parts.collect::<Value>(), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
         })
     }

@@ -92,15 +92,25 @@ fn into_target(
     parts: &[u32],
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
+    let target = request.target.canonicalize().at("look at", &request.target)?;
+    if let Some(volume) =
+        bundle.volumes.iter().find(|volume| volume.dir.canonicalize().is_ok_and(|dir| target.starts_with(dir)))
+    {
+        let text = format!(
+            "{} lies in the volume {}: files would lie open beside what is sealed",
+            show(&target),
+            show(&volume.dir)
+        );
+        return Err(FlowError::Usage(text));
+    }
     let needed: u64 = entries.iter().filter(|entry| entry.kind == Kind::File).map(Entry::stored_size).sum();
     let room = os::room(&request.target).at("look at", &request.target)?;
     if needed > room.free {
         return Err(FlowError::NoTargetRoom { target: request.target.clone(), needed, free: room.free });
     }
-    if !request.overwrite {
-        if let Some(entry) = first_conflict(&request.target, entries)? {
-            return Err(FlowError::Exists(request.target.join(entry.path.as_path())));
-        }
+    if let Some(entry) = first_conflict(&request.target, entries, request.overwrite)? {
+        let path = request.target.join(entry.path.as_path());
+        return Err(if request.overwrite { FlowError::InTheWay(path) } else { FlowError::Exists(path) });
     }
     let staging = Staging::begin(&request.target, entries)?;
     let site = Site::new(entries, contents, &staging);

@@ -46,6 +46,12 @@ pub fn judge(head: &Head, site: &Site, bad: &[BadPart], stopped: bool) -> Verdic
     let mut verdict = Verdict { kept: vec![true; site.entries.len()], ..Verdict::default() };
     for (at, entry) in site.entries.iter().enumerate() {
         let content = match &entry.kind {
+            Kind::Dir if entry.flag == Flag::Unreadable => {
+                let text =
+                    "not all of this folder could be read when it was packed; what is missing is not in the bundle";
+                verdict.notes.push(Note::new(NoteKind::Unreadable, entry.path.as_bytes(), text));
+                continue;
+            }
             Kind::File => at,
             Kind::Hardlink(first) => find(site.entries, first.as_bytes()).unwrap_or(at),
             _ => continue,

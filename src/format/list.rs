@@ -162,7 +162,7 @@ fn entry(line: Line) -> Result<Entry, String> {
     let flag = match line.flag.as_deref() {
         None => Flag::Clean,
         Some("changed") if file => Flag::Changed,
-        Some("unreadable") if file => Flag::Unreadable,
+        Some("unreadable") if file || kind == Kind::Dir => Flag::Unreadable,
         Some(_) => return Err("its flag is not known".into()),
     };
     if sha256.is_some() != file {

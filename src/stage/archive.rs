@@ -9,7 +9,6 @@ use std::os::unix::fs::FileExt;
 
 use crate::base::digest::{Digest, sha256};
 use crate::base::entry::{Entry, Flag};
-use crate::base::os;
 use crate::format::member;
 
 /// A file's content within a range that does not hold the whole file.
@@ -168,11 +167,6 @@ fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, (Flag, String
         }
     }
     Ok(false)
-}
-
-/// Opens a source to be read, if it still is a regular file.
-pub fn open(path: &std::path::Path) -> std::io::Result<File> {
-    os::open_regular(path)
 }
 
 #[cfg(test)]

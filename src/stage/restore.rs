@@ -23,6 +23,9 @@ use crate::base::path::as_path;
 /// The staging folder: always the same name, so that a later run finds what an interrupted one
 /// left.
 const STAGING: &str = ".pouch-unfinished";
+/// In it: the mark that it is ours, which also holds the lock, and the folder of files.
+const MARK: &str = "lock";
+const FILES: &str = "files";
 
 /// Where files are put together.
 pub struct Staging {
@@ -30,6 +33,8 @@ pub struct Staging {
     target_path: PathBuf,
     root: Dir,
     name: String,
+    /// The target, open since before anything was written: it hears of every error of the disk.
+    held: File,
     /// Held open: its lock keeps a second run away.
     _lock: File,
 }
@@ -40,14 +45,22 @@ pub enum TargetError {
     /// The system said no.
     #[error(transparent)]
     Io(#[from] IoFault),
+    /// A folder of that name that is not ours.
+    #[error("{} is in the way and was not made by pouch", crate::base::path::show(.0))]
+    Foreign(PathBuf),
     /// Another run works there now.
     #[error("another pouch is unpacking into {} now", crate::base::path::show(.0))]
     Busy(PathBuf),
 }
 
 /// The first entry that would have to replace something in the target, if there is one: a file
-/// or link where something stands, a folder where something else does. Nothing is changed.
-pub fn first_conflict<'a>(target_path: &Path, entries: &'a [Entry]) -> Result<Option<&'a Entry>, IoFault> {
+/// or link where something stands, a folder where something else does. With `overwrite` only what
+/// no file can replace: a folder, or something else where a folder must stand. Nothing is changed.
+pub fn first_conflict<'a>(
+    target_path: &Path,
+    entries: &'a [Entry],
+    overwrite: bool,
+) -> Result<Option<&'a Entry>, IoFault> {
     let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
     let mut absent: Option<&Entry> = None;
     for entry in entries {
@@ -56,6 +69,7 @@ pub fn first_conflict<'a>(target_path: &Path, entries: &'a [Entry]) -> Result<Op
         }
         match target.symlink_metadata(entry.path.as_path()) {
             Ok(there) if entry.kind == Kind::Dir && there.is_dir() => {}
+            Ok(there) if overwrite && entry.kind != Kind::Dir && !there.is_dir() => {}
             Ok(_) => return Ok(Some(entry)),
             Err(_) => absent = Some(entry),
         }
@@ -68,24 +82,25 @@ impl Staging {
     /// has; what a run that died left there is removed.
     pub fn begin(target_path: &Path, entries: &[Entry]) -> Result<Self, TargetError> {
         let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
+        let held = File::open(target_path).at("open", target_path)?;
         let name = free_name(entries);
         let path = target_path.join(&name);
         loop {
-            let mut private = DirBuilder::new();
-            private.mode(0o700);
-            let new = match target.create_dir_with(&name, &private) {
-                Ok(()) => true,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-                Err(error) => return Err(error).at("create", &path)?,
-            };
-            let root = target.open_dir(&name).at("open", &path)?;
-            // Opened once more to be read: a `Dir` may be a mere path to the kernel, which has no lock.
-            let lock = target.open(&name).at("open", &path)?.into_std();
+            let new = make_private(&target, &name).at("create", &path)?;
+            let staging = target.open_dir(&name).at("open", &path)?;
+            let empty = || staging.entries().is_ok_and(|mut entries| entries.next().is_none());
+            if !new && staging.symlink_metadata(MARK).is_err() && !empty() {
+                return Err(TargetError::Foreign(path));
+            }
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).mode(0o600);
+            let lock = staging.open_with(MARK, &options).at("lock", &path)?.into_std();
             if !os::try_lock(&lock).at("lock", &path)? {
                 return Err(TargetError::Busy(target_path.to_owned()));
             }
-            if new {
-                return Ok(Self { target, target_path: target_path.to_owned(), root, name, _lock: lock });
+            if make_private(&staging, FILES).at("create", &path)? {
+                let root = staging.open_dir(FILES).at("open", &path)?;
+                return Ok(Self { target, target_path: target_path.to_owned(), root, name, held, _lock: lock });
             }
             target.remove_dir_all(&name).at("remove", &path)?;
         }
@@ -151,17 +166,26 @@ impl Staging {
     /// are merged. Returns how many folders could not be given their mode and time.
     ///
     /// # Errors
-    /// With `overwrite` off, a file that exists in the target: it is left as it is.
+    /// What the disk did not take (all is synced before it is moved, and again after); a target
+    /// that is gone; with `overwrite` off, a file that exists there: it is left as it is.
     pub fn deliver(self, entries: &[Entry], overwrite: bool) -> Result<u64, IoFault> {
-        let result = self.move_out(entries, overwrite);
-        let mut failed = 0;
-        if result.is_ok() {
-            for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
-                failed += u64::from(self.dress_dir(entry).is_err());
-            }
-        }
+        let result = self.sync().and_then(|()| self.move_out(entries, overwrite));
+        let result = result.map(|()| {
+            let dirs = entries.iter().rev().filter(|entry| entry.kind == Kind::Dir);
+            dirs.filter(|entry| self.dress_dir(entry).is_err()).count() as u64
+        });
+        let synced = result.and_then(|failed| self.sync().map(|()| failed));
         self.discard();
-        result.map(|()| failed)
+        synced
+    }
+
+    fn sync(&self) -> Result<(), IoFault> {
+        os::sync_file_system(&self.held).at("sync", &self.target_path)?;
+        match os::is_still(&self.target_path, &self.held).at("find", &self.target_path)? {
+            true => Ok(()),
+            false => Err(io::Error::other("something else is there now; was the drive unplugged?"))
+                .at("find", &self.target_path),
+        }
     }
 
     fn move_out(&self, entries: &[Entry], overwrite: bool) -> Result<(), IoFault> {
@@ -188,6 +212,17 @@ impl Staging {
     /// The path to name in an error.
     fn shown(&self, entry: &Entry) -> PathBuf {
         self.target_path.join(entry.path.as_path())
+    }
+}
+
+/// Makes a folder for its owner alone; `false` if it is there already.
+fn make_private(dir: &Dir, name: &str) -> io::Result<bool> {
+    let mut private = DirBuilder::new();
+    private.mode(0o700);
+    match dir.create_dir_with(name, &private) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -58,8 +58,10 @@ pub struct Recipient(age::x25519::Recipient);
 impl Recipient {
     /// From `age1...`.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
+        // Copied texts come with blanks and a byte order mark around them.
+        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
         text.parse().map(Recipient).map_err(|_| {
-            let secret = text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-");
+            let secret = is_secret(text);
             let shown = if secret { "AGE-SECRET-KEY-...".into() } else { text.chars().take(80).collect() };
             KeyError::NoRecipient { text: shown, why: why_no_recipient(text) }
         })
@@ -84,8 +86,13 @@ impl PartialEq for Recipient {
     }
 }
 
+/// Whether a secret key is anywhere in it: such a text is never repeated.
+fn is_secret(text: &str) -> bool {
+    text.to_ascii_uppercase().contains("AGE-SECRET-KEY-")
+}
+
 fn why_no_recipient(text: &str) -> &'static str {
-    if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
+    if is_secret(text) {
         "it is a secret key; give the recipient that belongs to it, and consider this key seen"
     } else if text.starts_with("ssh-") {
         "ssh keys are not taken; ask for an age recipient (age1...)"
@@ -144,6 +151,7 @@ impl Identity {
 #[derive(Default)]
 pub struct Keyring {
     keys: Vec<Box<dyn age::Identity + Send + Sync>>,
+    passphrase: bool,
 }
 
 impl Keyring {
@@ -162,13 +170,19 @@ impl Keyring {
         let mut identity = age::scrypt::Identity::new(SecretString::from(passphrase.to_string()));
         identity.set_max_work_factor(limits::WORK_FACTOR);
         self.keys.push(Box::new(identity));
+        self.passphrase = true;
+    }
+
+    /// Whether a passphrase is among them.
+    pub fn has_passphrase(&self) -> bool {
+        self.passphrase
     }
 
     /// Adds the identities in an identity file's text.
     pub fn add_file(&mut self, text: &str) -> Result<(), KeyError> {
         let mut any = false;
         for (at, line) in text.lines().enumerate() {
-            let line = line.trim();
+            let line = line.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
@@ -318,78 +332,4 @@ fn finish(stanzas: &[Stanza], file_key: &FileKey) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ring(identity: Identity) -> Keyring {
-        let mut ring = Keyring::new();
-        ring.add(identity);
-        ring
-    }
-
-    #[test]
-    fn headers_open_to_their_keys_only() {
-        let (one, two, other) = (Identity::generate(), Identity::generate(), Identity::generate());
-        let (header, key) = header_for(&[one.recipient(), two.recipient(), one.recipient()]);
-        assert_eq!(header.windows(10).filter(|w| w == b"-> X25519 ").count(), 4, "padded");
-        for identity in [one, two] {
-            let (opened, len) = ring(identity).open_header(&[&header[..], b"payload"].concat()).unwrap();
-            assert_eq!((opened.expose(), len), (key.expose(), header.len()));
-        }
-        assert!(matches!(ring(other).open_header(&header), Err(KeyError::Wrong)));
-    }
-
-    #[test]
-    fn a_changed_header_does_not_open() {
-        let identity = Identity::generate();
-        let (header, _) = part_header(&identity.recipient());
-        for at in [30, 100, 160] {
-            let mut wrong = header;
-            wrong[at] = if wrong[at] == b'A' { b'B' } else { b'A' };
-            assert!(ring(identity.clone()).open_header(&wrong).is_err(), "byte {at}");
-        }
-    }
-
-    #[test]
-    fn secrets_and_identities_are_the_same() {
-        let secret = Secret::random();
-        let identity = Identity::from_secret(&secret);
-        assert_eq!(identity.secret().expose(), secret.expose());
-        assert_eq!(
-            Identity::parse(&identity.to_text()).unwrap().recipient().to_string(),
-            identity.recipient().to_string()
-        );
-    }
-
-    #[test]
-    fn a_passphrase_opens() {
-        let passphrase = SecretText::new("seven words".into());
-        let (header, key) = header_for_passphrase(&passphrase);
-        let mut ring = Keyring::new();
-        ring.add_passphrase(&passphrase);
-        assert_eq!(ring.open_header(&header).unwrap().0.expose(), key.expose());
-        let mut wrong = Keyring::new();
-        wrong.add_passphrase(&SecretText::new("other words".into()));
-        assert!(matches!(wrong.open_header(&header), Err(KeyError::Wrong)));
-    }
-
-    #[test]
-    fn what_is_no_key_is_explained() {
-        let recipient = Identity::generate().recipient().to_string();
-        assert!(Recipient::parse(&recipient).is_ok());
-        let why = |text: &str| Recipient::parse(text).err().unwrap().to_string();
-        assert!(why(&recipient.replace("age1", "age1q")).contains("copy it again"));
-        assert!(why("ssh-ed25519 AAAA").contains("ssh keys"));
-        assert!(why("bob").contains("age1"));
-        let secret = Identity::generate().to_text();
-        assert!(why(&secret).contains("secret key") && !why(&secret).contains(&secret[16..70]));
-        let file = format!("# friends\n\n{recipient}\n  {recipient}\n");
-        assert_eq!(Recipient::parse_file(&file).unwrap().len(), 2);
-        let mut ring = Keyring::new();
-        assert!(ring.add_file(&format!("# me\n{}\n", &*secret)).is_ok() && !ring.is_empty());
-        for wrong in ["", "# nothing\n", &recipient, "AGE-PLUGIN-YUBIKEY-1X", &secret[..70]] {
-            let error = ring.add_file(wrong).err().unwrap().to_string();
-            assert!(!error.contains(&secret[16..70]), "the file's content is not repeated");
-        }
-    }
-}
+mod tests;

@@ -33,6 +33,14 @@ pub fn folder(path: &Path, number: u16) -> PathBuf {
     path.join(format!("volume-{number}"))
 }
 
+/// Whether a volume can be written there: nothing is there, or an empty folder.
+pub fn is_free(dir: &Path) -> bool {
+    match dir.symlink_metadata() {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(meta) => meta.is_dir() && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none()),
+    }
+}
+
 /// A volume being written.
 pub struct Writer {
     dir: PathBuf,
@@ -42,13 +50,16 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Makes the folder.
+    /// Makes the folder, or takes an empty one.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one: it may hold somebody's bundle.
+    /// `AlreadyExists` where there is one that holds something: it may be somebody's bundle.
     pub fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
         let dir = folder(path, number);
-        fs::create_dir(&dir).at("create", &dir)?;
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_free(&dir) => {}
+            other => other.at("create", &dir)?,
+        }
         os::sync_dir(path).at("sync", path)?;
         Ok(Self { dir, number, sums: Vec::new(), made: Vec::new() })
     }
@@ -94,7 +105,7 @@ impl Writer {
     }
 
     /// Writes SHA256SUMS: from now on the volume is complete.
-    pub fn finish(mut self) -> Result<(), IoFault> {
+    pub fn finish(&mut self) -> Result<(), IoFault> {
         self.sums.sort();
         let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
         self.write(SUMS, |file| file.write_all(&text))
@@ -182,9 +193,6 @@ pub enum ScanError {
 pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
     let files = read_folder(path)?;
     let here = Volume { dir: path.to_owned(), files };
-    if here.is_volume() {
-        return Ok(vec![here]);
-    }
     let mut found = Vec::new();
     for name in here.files.iter().filter(|file| !file.regular).map(|file| &file.name) {
         let dir = path.join(name);
@@ -193,7 +201,8 @@ pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
             // A folder of somebody else's that cannot be read is not ours to complain about.
             match read_folder(&dir) {
                 Ok(files) => found.push(Volume { dir, files }),
-                Err(ScanError::Io(fault)) if fault.source.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(ScanError::Io(fault))
+                    if fault.source.kind() == io::ErrorKind::PermissionDenied && !looks_ours(name) => {}
                 Err(ScanError::Format(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -201,7 +210,16 @@ pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
     }
     found.retain(Volume::is_volume);
     found.sort_by_key(|volume| natural(&volume.dir));
+    // A stray part beside the folders of volumes makes no volume of the drive itself.
+    if here.has_index() || (found.is_empty() && here.is_volume()) {
+        found.insert(0, here);
+    }
     Ok(found)
+}
+
+/// As we name the folders of volumes.
+fn looks_ours(name: &str) -> bool {
+    name.strip_prefix("volume-").is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
 /// volume-10 after volume-9.
@@ -241,9 +259,12 @@ impl Volume {
     }
 
     fn is_volume(&self) -> bool {
-        let small = [SEALS[0], SEALS[1], PASSPHRASE_SEAL, HEADS[0], HEADS[1]];
-        small.iter().any(|name| self.file(name).is_some())
-            || self.files.iter().any(|file| part::number_of(&file.name).is_some())
+        self.has_index() || self.files.iter().any(|file| part::number_of(&file.name).is_some())
+    }
+
+    /// Whether it holds a seal or a head.
+    fn has_index(&self) -> bool {
+        [SEALS[0], SEALS[1], PASSPHRASE_SEAL, HEADS[0], HEADS[1]].iter().any(|name| self.file(name).is_some())
     }
 }
 
@@ -303,6 +324,8 @@ mod tests {
     fn an_existing_folder_is_left_alone() {
         let drive = tempfile::tempdir().unwrap();
         fs::create_dir(drive.path().join("volume-1")).unwrap();
+        Writer::create(drive.path(), 1).unwrap();
+        fs::write(drive.path().join("volume-1/file"), b"").unwrap();
         let error = Writer::create(drive.path(), 1).err().unwrap();
         assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
     }

@@ -3,7 +3,7 @@
 //! one that is named as a source itself.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::base::entry::{Entry, Flag, Hole, Kind, Time};
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
-use crate::base::path::{BytePath, as_bytes, as_path, escape};
+use crate::base::path::{BytePath, as_bytes, as_path, escape, is_at_or_below};
 use crate::format::limits;
 
 /// What the system said of a file when it was walked: if it says otherwise after reading, the
@@ -52,6 +52,8 @@ pub struct Walk {
 struct Source {
     name: Box<[u8]>,
     path: PathBuf,
+    /// Held open if it is a folder: files are opened below it, wherever it is moved.
+    folder: Option<File>,
 }
 
 /// Why sources cannot be packed at all.
@@ -117,7 +119,7 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
             None => path.canonicalize().at("look at", path)?.file_name().map(|name| name.to_owned()),
         };
         let name = name.ok_or_else(|| WalkError::NoName(path.clone()))?;
-        named.push(Source { name: as_bytes(Path::new(&name)).into(), path: path.clone() });
+        named.push(Source { name: as_bytes(Path::new(&name)).into(), path: path.clone(), folder: None });
     }
     named.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in named.windows(2) {
@@ -132,13 +134,23 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
 impl Walk {
     /// Where the entry with that index is on this machine.
     pub fn real_path(&self, index: usize) -> PathBuf {
+        let (source, below) = self.source_of(index);
+        below.map_or_else(|| source.path.clone(), |below| source.path.join(below))
+    }
+
+    /// Opens the file with that index to be read; no link is followed below its source.
+    pub fn open(&self, index: usize) -> std::io::Result<File> {
+        match self.source_of(index) {
+            (Source { folder: Some(folder), .. }, Some(below)) => os::open_regular_below(folder, below),
+            _ => os::open_regular(&self.real_path(index)),
+        }
+    }
+
+    fn source_of(&self, index: usize) -> (&Source, Option<&Path>) {
         let path = &self.entries[index].path;
         let at = self.sources.binary_search_by(|source| (*source.name).cmp(path.top()));
         let source = &self.sources[at.expect("every entry stands in a source")];
-        match path.as_bytes().get(source.name.len() + 1..) {
-            Some(below) => source.path.join(as_path(below)),
-            None => source.path.clone(),
-        }
+        (source, path.as_bytes().get(source.name.len() + 1..).map(as_path))
     }
 
     fn source(
@@ -164,6 +176,7 @@ impl Walk {
             return Err(WalkError::Special { path, what });
         }
         self.sources[at].path = root.clone();
+        self.sources[at].folder = File::open(&root).ok().filter(|_| root.is_dir());
         for found in walkdir::WalkDir::new(&root).sort_by_file_name() {
             if monitor.cancelled() {
                 return Err(WalkError::Cancelled);
@@ -183,37 +196,39 @@ impl Walk {
     fn unreadable(&mut self, name: &[u8], root: &Path, error: &walkdir::Error) {
         let below = error.path().and_then(|path| path.strip_prefix(root).ok()).unwrap_or(Path::new(""));
         let why = error.io_error().map_or_else(|| "a loop".to_string(), |io| io.to_string());
-        let text = format!("could not be looked at, it is not packed: {why}");
-        self.notes.push(Note::new(NoteKind::Unreadable, &joined(name, as_bytes(below)), text));
+        let path = joined(name, as_bytes(below));
+        self.left_out(&path, format!("could not be looked at, it is not packed: {why}"));
+    }
+
+    /// Notes what is not packed, and marks the folder it is missing from, or is, for the receiver.
+    fn left_out(&mut self, path: &[u8], text: String) {
+        self.notes.push(Note::new(NoteKind::Unreadable, path, text));
+        let is_around = |entry: &&mut Entry| entry.kind == Kind::Dir && is_at_or_below(path, entry.path.as_bytes());
+        if let Some(folder) = self.entries.iter_mut().rev().find(is_around) {
+            folder.flag = Flag::Unreadable;
+        }
     }
 
     fn found(&mut self, path: &[u8], found: &walkdir::DirEntry, seen: &mut HashMap<(u64, u64), u32>) {
-        let mut note = |kind, text: String| self.notes.push(Note::new(kind, path, text));
         let name = match BytePath::new(path) {
             Ok(name) => name,
-            Err(fault) => return note(NoteKind::Unreadable, format!("its path {fault}, it is not packed")),
+            Err(fault) => return self.left_out(path, format!("its path {fault}, it is not packed")),
         };
         let meta = match found.metadata() {
             Ok(meta) => meta,
-            Err(error) => {
-                return note(NoteKind::Unreadable, format!("could not be looked at, it is not packed: {error}"));
-            }
+            Err(error) => return self.left_out(path, format!("could not be looked at, it is not packed: {error}")),
         };
+        let mut note = |kind, text: String| self.notes.push(Note::new(kind, path, text));
         if let Some(what) = special(&meta) {
             return note(NoteKind::Skipped, format!("a {what}, it is not packed"));
         }
         if meta.mode() & 0o7000 != 0 && !meta.is_symlink() {
-            note(
-                NoteKind::BitsDropped,
-                format!("its set-id or sticky bits (mode {:o}) are not packed", meta.mode() & 0o7777),
-            );
+            let bits = format!("its set-id or sticky bits (mode {:o}) are not packed", meta.mode() & 0o7777);
+            note(NoteKind::BitsDropped, bits);
         }
         let kind = match self.kind(found.path(), &meta, seen) {
             Ok(kind) => kind,
-            Err(error) => {
-                let text = format!("the link could not be read, it is not packed: {error}");
-                return self.notes.push(Note::new(NoteKind::Unreadable, path, text));
-            }
+            Err(error) => return self.left_out(path, format!("the link could not be read, it is not packed: {error}")),
         };
         let size = if kind == Kind::File { meta.size() } else { 0 };
         let mode = if meta.is_symlink() { 0o777 } else { meta.mode() & 0o777 };

@@ -188,6 +188,16 @@ fn a_head_is_of_its_seal() {
 }
 
 #[test]
+fn a_hostile_list_writes_nothing_to_the_terminal() {
+    let mut forged = Forged::new();
+    forged.list = "{\"path\":\"a\",\"\\u001b]0;owned\\u0007\\u202eEVIL\":1}\n".into();
+    forged.seal_index();
+    let (code, said, _) = forged.unpack();
+    assert!(code == 6 && said.contains("EVIL"), "{code} {said}");
+    assert!(!said.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{said:?}");
+}
+
+#[test]
 fn a_profile_of_later_is_refused() {
     let mut forged = Forged::new();
     forged.head.statement.profile = "quiet".into();

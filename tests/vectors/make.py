@@ -430,7 +430,8 @@ def lists():
     bad(20, "sha256-upper", good.replace(b"ab" * 32, b"AB" * 32), "upper case")
     bad(20, "sha256-short", good.replace(b"ab" * 32, b"ab" * 31), "31 bytes")
     bad(21, "flag-unknown", line(flag="fine"), "a flag of no version")
-    bad(21, "flag-on-folder", folder(b"d", flag="changed"), "only files have one")
+    bad(21, "flag-on-folder", folder(b"d", flag="changed"), "a folder cannot be changed")
+    bad(21, "flag-on-link", line(b"l", "symlink", target="x", flag="unreadable"), "a link has no flag")
     for name, mode in [("set-id", "4755"), ("three-digits", "644"), ("five-digits", "00644"), ("not-octal", "0689"), ("sign", "+644")]:
         bad(22, "mode-" + name, line(mode=mode), mode)
     for name, mtime in [("no-nanos", "1"), ("eight-digits", "1.00000000"), ("ten-digits", "1.0000000000"),

@@ -1,3 +1,5 @@
+//! What is placed, delivered, kept away and left alone.
+
 use super::*;
 use crate::base::entry::Time;
 use crate::plan::layout::tests::{dir, entry, file, symlink};
@@ -93,7 +95,7 @@ fn a_link_in_the_staging_folder_leads_nowhere() {
     let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let staging = Staging::begin(target.path(), &[]).unwrap();
     // Somebody who can write there plants a link where a folder is expected.
-    std::os::unix::fs::symlink(outside.path(), target.path().join(STAGING).join("d")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), target.path().join(STAGING).join(FILES).join("d")).unwrap();
     assert!(staging.placer().write(0, &file("d/a", 1), 0, b"x", true).is_err());
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
 }
@@ -121,7 +123,7 @@ fn holes_stay_holes() {
 fn conflicts_are_found_before_anything_is_done() {
     let target = tempfile::tempdir().unwrap();
     let entries = tree();
-    let conflict = || first_conflict(target.path(), &entries).unwrap().map(|entry| entry.path.to_string());
+    let conflict = || first_conflict(target.path(), &entries, false).unwrap().map(|entry| entry.path.to_string());
     assert_eq!(conflict(), None);
     std::fs::create_dir(target.path().join("d")).unwrap();
     assert_eq!(conflict(), None, "folders are merged");
@@ -141,4 +143,17 @@ fn the_staging_folder_yields_to_what_is_packed() {
     staging.deliver(&entries, false).unwrap();
     assert_eq!(std::fs::read(target.path().join(STAGING).join("f")).unwrap(), b"x");
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_folder_that_is_not_ours_is_left_alone() {
+    let target = tempfile::tempdir().unwrap();
+    let theirs = target.path().join(STAGING);
+    std::fs::create_dir(&theirs).unwrap();
+    drop(Staging::begin(target.path(), &[]).unwrap());
+    std::fs::remove_dir_all(&theirs).unwrap();
+    std::fs::create_dir(&theirs).unwrap();
+    std::fs::write(theirs.join("diary"), b"mine").unwrap();
+    assert!(matches!(Staging::begin(target.path(), &[]), Err(TargetError::Foreign(_))));
+    assert_eq!(std::fs::read(theirs.join("diary")).unwrap(), b"mine");
 }

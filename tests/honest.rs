@@ -1,0 +1,162 @@
+//! What is said is so: nothing is called complete that is not, one bad copy does not hide the
+//! good ones, and no secret or control reaches a screen.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use common::{Desk, Tmpfs, chmod, noise, pouch, put, run, volumes};
+
+fn packed_desk() -> Desk {
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(2_200_000, 1));
+    put(desk.source().join("notes/a.txt"), "notes");
+    desk.pack();
+    desk
+}
+
+fn volume(desk: &Desk, number: u32) -> PathBuf {
+    desk.drive(number).join(format!("volume-{number}"))
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to become somebody else")]
+fn what_the_sender_could_not_read_the_receiver_is_told() {
+    let desk = Desk::new();
+    put(desk.source().join("open/a"), "a");
+    put(desk.source().join("private/diary"), "secret");
+    chmod(desk.source().join("private"), 0o000);
+    let packed = run(desk.as_nobody(desk.pack_cmd(&[&desk.source()], &desk.drives(), &[]))).exits(4);
+    assert!(packed.err.contains("source/private"), "{}", packed.err);
+    let got = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(4);
+    assert!(got.out.contains("complete  no") && got.all().contains("source/private"), "{}", got.out);
+    let report = run(desk.unpack_cmd(&desk.drives(), &desk.path("again"), &["--json"])).exits(4).json();
+    assert_eq!(report["complete"], false);
+    assert!(report["notes"].to_string().contains("source/private"));
+}
+
+#[test]
+fn one_wrong_copy_does_not_hide_the_good_ones() {
+    for (name, from) in [
+        ("head.age", "000001.age"),
+        ("list.age", "head.age"),
+        ("list.age", "000001.age"),
+        ("head.age", "list.age"),
+        ("seal.age", "head.age"),
+        ("seal.age", "seal2.age"),
+    ] {
+        let desk = packed_desk();
+        let first = volume(&desk, 1);
+        fs::copy(first.join(from), first.join(name)).unwrap();
+        let got = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(0);
+        assert!(got.out.contains("complete  yes"), "{from} as {name}: {}", got.all());
+        if from != "seal2.age" {
+            assert!(got.err.contains(name), "{name} is named: {}", got.err);
+        }
+    }
+}
+
+#[test]
+fn a_stray_part_on_a_drive_hides_no_volume() {
+    let desk = packed_desk();
+    fs::copy(volume(&desk, 1).join("000001.age"), desk.drive(1).join("000001.age")).unwrap();
+    let checked = run(desk.check_cmd(&[desk.drive(1)], &[])).exits(0);
+    assert!(checked.out.contains("volume-1: whole"), "{}", checked.out);
+    run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(0);
+}
+
+#[test]
+fn a_cut_list_of_sums_is_not_whole() {
+    let desk = packed_desk();
+    let (dir, sums) = (volume(&desk, 1), volume(&desk, 1).join("SHA256SUMS"));
+    let text = fs::read_to_string(&sums).unwrap();
+    for left_out in ["seal", "head2", "list", "000001"] {
+        let kept: Vec<&str> = text.lines().filter(|line| !line.contains(left_out)).collect();
+        fs::write(&sums, kept.join("\n") + "\n").unwrap();
+        let checked = run(desk.check_cmd(&[desk.drive(1)], &[])).exits(4);
+        assert!(checked.out.contains("damaged"), "without {left_out}: {}", checked.out);
+    }
+    fs::write(&sums, text).unwrap();
+    volumes::resize(&dir.join("head.age"), 1 << 40);
+    let checked = run(desk.check_cmd(&[desk.drive(1)], &[])).exits(4);
+    assert!(checked.out.contains("head.age has a length"), "a file without end is not read: {}", checked.out);
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
+fn a_pack_that_fails_at_any_file_leaves_no_volume() {
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(2_200_000, 1));
+    let mut failed = 0;
+    for inodes in 2..14 {
+        let Some(tight) = Tmpfs::mount(desk.path("tight"), &format!("size=100m,nr_inodes={inodes}")) else { return };
+        let drives = [desk.drive(1), tight.path()];
+        let said = run(desk.pack_cmd(&[&desk.source()], &drives, &[]));
+        if said.code == 0 {
+            drives.iter().for_each(|drive| fs::remove_dir_all(&volumes::files(drive)[0]).unwrap());
+            continue;
+        }
+        failed += 1;
+        assert_eq!(said.code, 7, "{inodes}: {said:?}");
+        assert!(drives.iter().all(|drive| volumes::files(drive).is_empty()), "{inodes}: {said:?}");
+    }
+    assert!(failed > 5, "the drive was too small for many files");
+}
+
+#[test]
+fn secret_keys_are_not_repeated() {
+    let desk = Desk::new();
+    let key = fs::read_to_string(desk.path("key")).unwrap();
+    let secret = key.lines().last().unwrap();
+    put(desk.source().join("a"), "a");
+    put(desk.path("list"), format!("\u{feff}{secret}\n"));
+    for args in [
+        vec!["-r".to_string(), format!(" {secret}")],
+        vec!["-r".to_string(), format!("'{}'", secret.to_lowercase())],
+        vec!["-R".to_string(), desk.path("list").display().to_string()],
+    ] {
+        let mut command = pouch(["pack"]);
+        command.arg(desk.source()).arg("-o").arg(desk.drive(1)).args(&args);
+        let said = run(command).exits(2);
+        assert!(!said.all().to_uppercase().contains(&secret[20..60]), "{}", said.all());
+    }
+}
+
+#[test]
+fn a_source_that_is_a_link_to_a_file_is_the_file() {
+    let desk = Desk::new();
+    put(desk.source().join("real"), "content");
+    symlink(desk.source().join("real"), desk.path("link")).unwrap();
+    run(desk.pack_cmd(&[&desk.path("link")], &desk.drives(), &[])).exits(0);
+    assert_eq!(fs::read_to_string(desk.unpack("out").join("link")).unwrap(), "content");
+}
+
+#[test]
+fn what_stands_in_the_way_is_named_before_anything_changes() {
+    let desk = Desk::new();
+    for name in ["a", "b", "c"] {
+        put(desk.source().join(name).join("1"), "new");
+    }
+    desk.pack();
+    put(desk.path("out/source/a/1"), "old");
+    fs::create_dir_all(desk.path("out/source/b/1")).unwrap();
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--overwrite"])).exits(2);
+    assert!(said.err.contains("source/b/1") && said.err.contains("in the way"), "{}", said.err);
+    assert_eq!(fs::read_to_string(desk.path("out/source/a/1")).unwrap(), "old");
+    assert_eq!(volumes::files(&desk.path("out")).len(), 1, "no staging folder");
+}
+
+#[test]
+fn parts_of_a_tree_come_out_one_after_the_other() {
+    let desk = packed_desk();
+    for only in ["source/notes", "source/clip.mov"] {
+        run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--only", only])).exits(0);
+    }
+    common::tree::same(&desk.source().join("notes"), &desk.path("out/source/notes"));
+    run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--only", "source/notes"])).exits(2);
+    let inside = volume(&desk, 1).join("out");
+    let said = run(desk.unpack_cmd(&desk.drives(), &inside, &[])).exits(2);
+    assert!(said.err.contains("beside what is sealed") && !inside.exists(), "{}", said.err);
+}
