@@ -1,5 +1,5 @@
-//! The terminal: all printing, progress and prompts. The one address of `indicatif`, `rpassword`
-//! and `ctrlc`. Names from a drive are escaped before they get here, and
+//! The terminal: all printing, progress and prompts. The one address of `indicatif`, `rpassword`,
+//! `ctrlc` and `signal-hook`. Names from a drive are escaped before they get here, and
 //! no control passes whatever it came from.
 //!
 //! Nothing here panics or stops the work because nobody listens: a closed pipe is remembered and
@@ -58,6 +58,8 @@ impl Term {
     /// The first Ctrl-C, hang-up or termination stops the work at the next safe place; the
     /// second stops at once.
     pub fn stop_on_signals(&self) {
+        // A limit on the size of files is to be an error of the write, not the end of the process.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         let cancelled = self.cancelled.clone();
         let _ = ctrlc::set_handler(move || {
             if cancelled.swap(true, Ordering::SeqCst) {
