@@ -137,7 +137,8 @@ fn conflicts_are_found_before_anything_is_done() {
 #[test]
 fn the_staging_folder_yields_to_what_is_packed() {
     let target = tempfile::tempdir().unwrap();
-    let entries = vec![dir(STAGING), file(&format!("{STAGING}/f"), 1), dir(&format!("{STAGING}-"))];
+    let mut entries = vec![dir(STAGING), file(&format!("{STAGING}/f"), 1), dir(&format!("{STAGING}-"))];
+    entries[0].mode = 0o755;
     let staging = staged(target.path(), &entries);
     staging.finish(&entries, |_| true).unwrap();
     staging.deliver(&entries, false).unwrap();
