@@ -5,21 +5,8 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
 
 use common::{Desk, Tmpfs, chmod, noise, pouch, put, run, volumes};
-
-fn packed_desk() -> Desk {
-    let desk = Desk::new();
-    put(desk.source().join("clip.mov"), noise(2_200_000, 1));
-    put(desk.source().join("notes/a.txt"), "notes");
-    desk.pack();
-    desk
-}
-
-fn volume(desk: &Desk, number: u32) -> PathBuf {
-    desk.drive(number).join(format!("volume-{number}"))
-}
 
 #[test]
 #[cfg_attr(not(run_as_root), ignore = "needs root, to become somebody else")]
@@ -47,8 +34,8 @@ fn one_wrong_copy_does_not_hide_the_good_ones() {
         ("seal.age", "head.age"),
         ("seal.age", "seal2.age"),
     ] {
-        let desk = packed_desk();
-        let first = volume(&desk, 1);
+        let desk = Desk::packed();
+        let first = desk.volume(1);
         fs::copy(first.join(from), first.join(name)).unwrap();
         let got = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(0);
         assert!(got.out.contains("complete  yes"), "{from} as {name}: {}", got.all());
@@ -60,8 +47,8 @@ fn one_wrong_copy_does_not_hide_the_good_ones() {
 
 #[test]
 fn a_stray_part_on_a_drive_hides_no_volume() {
-    let desk = packed_desk();
-    fs::copy(volume(&desk, 1).join("000001.age"), desk.drive(1).join("000001.age")).unwrap();
+    let desk = Desk::packed();
+    fs::copy(desk.volume(1).join("000001.age"), desk.drive(1).join("000001.age")).unwrap();
     let checked = run(desk.check_cmd(&[desk.drive(1)], &[])).exits(0);
     assert!(checked.out.contains("volume-1: whole"), "{}", checked.out);
     run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(0);
@@ -69,8 +56,8 @@ fn a_stray_part_on_a_drive_hides_no_volume() {
 
 #[test]
 fn a_cut_list_of_sums_is_not_whole() {
-    let desk = packed_desk();
-    let (dir, sums) = (volume(&desk, 1), volume(&desk, 1).join("SHA256SUMS"));
+    let desk = Desk::packed();
+    let (dir, sums) = (desk.volume(1), desk.volume(1).join("SHA256SUMS"));
     let text = fs::read_to_string(&sums).unwrap();
     for left_out in ["seal", "head2", "list", "000001"] {
         let kept: Vec<&str> = text.lines().filter(|line| !line.contains(left_out)).collect();
@@ -150,13 +137,13 @@ fn what_stands_in_the_way_is_named_before_anything_changes() {
 
 #[test]
 fn parts_of_a_tree_come_out_one_after_the_other() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     for only in ["source/notes", "source/clip.mov"] {
         run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--only", only])).exits(0);
     }
     common::tree::same(&desk.source().join("notes"), &desk.path("out/source/notes"));
     run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--only", "source/notes"])).exits(2);
-    let inside = volume(&desk, 1).join("out");
+    let inside = desk.volume(1).join("out");
     let said = run(desk.unpack_cmd(&desk.drives(), &inside, &[])).exits(2);
     assert!(said.err.contains("beside what is sealed") && !inside.exists(), "{}", said.err);
 }

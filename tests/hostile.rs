@@ -5,29 +5,15 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::tree::{look, only_true_files, same};
-use common::{Desk, Tmpfs, need, noise, pouch, pouch_raw, put, run, volumes};
+use common::{Desk, Tmpfs, noise, pouch, put, run, volumes};
 
 /// Far more than a refusal may take, far less than believing the trap would.
 const SOON: Duration = Duration::from_secs(10);
 const STAGING: &str = ".pouch-unfinished";
-
-fn packed_desk() -> Desk {
-    let desk = Desk::new();
-    put(desk.source().join("clip.mov"), noise(2_200_000, 1));
-    put(desk.source().join("notes/a.txt"), "notes");
-    put(desk.source().join("notes/b.txt"), "more notes");
-    desk.pack();
-    desk
-}
-
-fn volume(desk: &Desk, number: u32) -> PathBuf {
-    desk.drive(number).join(format!("volume-{number}"))
-}
 
 fn fifo(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -70,16 +56,16 @@ fn hostile_seals_are_refused_soon_and_nothing_is_written() {
 
 #[test]
 fn one_hostile_seal_does_not_keep_a_good_one_from_opening() {
-    let desk = packed_desk();
-    put(volume(&desk, 1).join("seal.age"), header(&"-> x\n\n".repeat(9_000), "---"));
-    put(volume(&desk, 2).join("head.age"), vec![0; 3_000_000]);
+    let desk = Desk::packed();
+    put(desk.volume(1).join("seal.age"), header(&"-> x\n\n".repeat(9_000), "---"));
+    put(desk.volume(2).join("head.age"), vec![0; 3_000_000]);
     same(&desk.source(), &desk.unpack("out").join("source"));
 }
 
 #[test]
 fn sums_that_lead_out_of_the_volume_are_unsafe() {
-    let desk = packed_desk();
-    let (sums, zeros) = (volume(&desk, 1).join("SHA256SUMS"), "0".repeat(64));
+    let desk = Desk::packed();
+    let (sums, zeros) = (desk.volume(1).join("SHA256SUMS"), "0".repeat(64));
     let good = fs::read_to_string(&sums).unwrap();
     let many: String = (0..1_000_000).map(|n| format!("{zeros}  {n:06}.age\n")).collect();
     let traps = ["../x", "/etc/passwd", "..", "a/b", "\u{1b}[2Jx"].map(|name| format!("{good}{zeros}  {name}\n"));
@@ -101,8 +87,8 @@ fn sums_that_lead_out_of_the_volume_are_unsafe() {
 
 #[test]
 fn fifos_are_not_waited_for() {
-    let desk = packed_desk();
-    for file in volumes::files(&volume(&desk, 2)) {
+    let desk = Desk::packed();
+    for file in volumes::files(&desk.volume(2)) {
         fs::remove_file(&file).unwrap();
         fifo(&file);
     }
@@ -110,14 +96,14 @@ fn fifos_are_not_waited_for() {
     assert!([3, 4].contains(&said.code), "{said:?}");
     run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(3);
     only_true_files(&desk.source(), &desk.path("out/source"));
-    let alone = run(desk.unpack_cmd(&[volume(&desk, 2)], &desk.path("none"), &[]));
+    let alone = run(desk.unpack_cmd(&[desk.volume(2)], &desk.path("none"), &[]));
     assert!([3, 4].contains(&alone.code) && !desk.path("none").exists(), "{alone:?}");
 }
 
 #[test]
 fn links_on_drives_are_not_followed() {
-    let desk = packed_desk();
-    let (elsewhere, real) = (desk.path("elsewhere"), volume(&desk, 2));
+    let desk = Desk::packed();
+    let (elsewhere, real) = (desk.path("elsewhere"), desk.volume(2));
     volumes::copy(&real, &elsewhere);
     for file in volumes::files(&real) {
         fs::remove_file(&file).unwrap();
@@ -167,7 +153,7 @@ fn odd_names_are_shown_escaped_everywhere() {
 
 #[test]
 fn existing_files_are_replaced_only_when_told() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     let target = desk.path("out");
     put(target.join("source/notes/a.txt"), "mine");
     put(target.join("source/notes/unrelated"), "mine too");
@@ -184,7 +170,7 @@ fn existing_files_are_replaced_only_when_told() {
 
 #[test]
 fn overwriting_that_fails_leaves_no_plaintext_lying_about() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     for (number, blocked) in ["source", "source/clip.mov/x", "source/notes"].iter().enumerate() {
         let target = desk.path(&format!("out-{number}"));
         put(target.join(blocked), "in the way");
@@ -197,7 +183,7 @@ fn overwriting_that_fails_leaves_no_plaintext_lying_about() {
 
 #[test]
 fn links_in_the_target_are_not_followed() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     let (target, elsewhere) = (desk.path("out"), desk.path("elsewhere"));
     fs::create_dir_all(&elsewhere).unwrap();
     fs::create_dir_all(target.join("source")).unwrap();
@@ -213,7 +199,7 @@ fn links_in_the_target_are_not_followed() {
 
 #[test]
 fn a_second_unpack_into_one_target_is_kept_away() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     let staging = desk.path("out").join(STAGING);
     put(staging.join("files/left by a run that died"), "old plaintext");
     put(staging.join("lock"), "");
@@ -230,7 +216,7 @@ fn a_second_unpack_into_one_target_is_kept_away() {
 #[test]
 #[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_target_without_room_is_refused_with_the_bytes_it_lacks() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     let Some(small) = Tmpfs::mount(desk.path("small"), "size=1m") else { return };
     let said = run(desk.unpack_cmd(&desk.drives(), &small.path(), &[])).exits(7);
     assert!(said.err.contains("missing") && said.err.contains("MB"), "{}", said.err);
@@ -261,7 +247,7 @@ fn a_target_that_runs_full_holds_whole_files_only() {
 #[test]
 #[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_full_drive_leaves_no_volume_on_any() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     desk.drives().iter().for_each(|drive| fs::remove_dir_all(&volumes::files(drive)[0]).unwrap());
     for options in ["size=600k", "size=100m,nr_inodes=6"] {
         let Some(full) = Tmpfs::mount(desk.path("full"), options) else { return };
@@ -287,22 +273,22 @@ fn what_compresses_worse_than_its_samples_ends_clean() {
 
 #[test]
 fn an_existing_volume_is_left_alone() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     let before = look(&desk.drive(2));
-    fs::remove_dir_all(volume(&desk, 1)).unwrap();
-    fs::remove_dir_all(volume(&desk, 3)).unwrap();
+    fs::remove_dir_all(desk.volume(1)).unwrap();
+    fs::remove_dir_all(desk.volume(3)).unwrap();
     let said = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &[])).exits(2);
     assert!(said.err.contains("volume-2"), "{}", said.err);
     assert_eq!(look(&desk.drive(2)), before);
-    fs::remove_dir_all(volume(&desk, 2)).unwrap();
-    symlink("nowhere", volume(&desk, 2)).unwrap();
+    fs::remove_dir_all(desk.volume(2)).unwrap();
+    symlink("nowhere", desk.volume(2)).unwrap();
     run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &[])).exits(2);
     assert!([1, 3].iter().all(|number| volumes::files(&desk.drive(*number)).is_empty()));
 }
 
 #[test]
 fn a_target_in_or_at_a_source_is_refused() {
-    let desk = packed_desk();
+    let desk = Desk::packed();
     let inside = desk.source().join("notes/stage");
     fs::create_dir(&inside).unwrap();
     symlink(&inside, desk.path("link inside")).unwrap();
@@ -314,88 +300,4 @@ fn a_target_in_or_at_a_source_is_refused() {
     run(desk.pack_cmd(&[&desk.source()], &[desk.path("no such drive")], &[])).exits(2);
     run(desk.pack_cmd(&[&desk.path("no such source")], &[desk.path("stage")], &[])).exits(2);
     assert_eq!(look(&desk.source()), before);
-}
-
-/// Commands that print, each on a fresh target.
-fn printing(desk: &Desk, target: &str) -> Vec<Vec<String>> {
-    let path = |below: &str| desk.path(below).display().to_string();
-    let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<String>>();
-    vec![
-        words(&["--help"]),
-        words(&["completions", "bash"]),
-        words(&["list", &path("drive-1"), "-i", &path("key")]),
-        words(&["list", &path("drive-1"), "-i", &path("key"), "--json"]),
-        words(&["check", &path("drive-1"), &path("drive-2")]),
-        words(&[
-            "unpack",
-            &path("drive-1"),
-            &path("drive-2"),
-            &path("drive-3"),
-            "-i",
-            &path("key"),
-            "-o",
-            &path(target),
-        ]),
-        words(&["pack", &path("source"), "-r", &desk.recipient, "-o", &path("stage"), "-n"]),
-    ]
-}
-
-#[test]
-fn a_full_standard_output_is_an_error_and_no_panic() {
-    let desk = packed_desk();
-    fs::create_dir(desk.path("stage")).unwrap();
-    for command in printing(&desk, "out") {
-        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let output = pouch_raw(&command).stdout(full).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!said.contains("panicked"), "{command:?}: {said}");
-        let is_help = command.len() < 2;
-        let code = output.status.code();
-        assert!(code == Some(7) || (is_help && code == Some(0)), "{command:?}: {code:?} {said}");
-    }
-    same(&desk.source(), &desk.path("out/source"));
-}
-
-#[test]
-#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
-fn a_closed_standard_output_or_error_does_no_harm() {
-    if !need(&["bash"]) {
-        return;
-    }
-    let desk = packed_desk();
-    fs::create_dir(desk.path("stage")).unwrap();
-    for (number, script) in ["\"$@\" | true", "\"$@\" >&-", "\"$@\" 2>&-", "\"$@\" >&- 2>&- <&-"].iter().enumerate() {
-        for command in printing(&desk, &format!("out-{number}")) {
-            let mut words = vec![env!("CARGO_BIN_EXE_pouch").to_string()];
-            words.extend(command.clone());
-            let args: Vec<&std::ffi::OsStr> = words.iter().map(std::ffi::OsStr::new).collect();
-            let script = format!("set -o pipefail; {script}");
-            let said = common::bash(&script, desk.dir.path(), &args);
-            assert!(
-                [0, 7, 141].contains(&said.code) && !said.err.contains("panicked"),
-                "{script} {command:?}: {said:?}"
-            );
-        }
-        same(&desk.source(), &desk.path(&format!("out-{number}/source")));
-    }
-}
-
-#[test]
-fn an_interrupted_pack_leaves_nothing() {
-    let desk = Desk::new();
-    put(desk.source().join("clip"), noise(200_000_000, 1));
-    let mut pack = pouch_raw(["pack", "-r", &desk.recipient]);
-    for drive in desk.drives() {
-        pack.arg("-o").arg(drive);
-    }
-    let child = pack.arg(desk.source()).stdout(Stdio::null()).spawn().unwrap();
-    let first = volume(&desk, 1).join("000001.age");
-    common::until(|| first.exists());
-    let id = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("hint:"), "{said}");
-    assert!(desk.drives().iter().all(|drive| volumes::files(drive).is_empty()));
 }

@@ -3,7 +3,6 @@
 //! bytes has such a file. `tests/vectors/README.md` says how each was made.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use pouch::base::digest::{Digest, sha256, tagged};
 use pouch::base::entry::{Entry, Flag, Kind, Time};
@@ -18,106 +17,18 @@ use pouch::stage::compress::{DecodeError, Decompressor};
 use pouch::stage::seal::{Identity, Keyring};
 use pouch::stage::stream::seal_part;
 
+#[path = "vectors/file.rs"]
+mod file;
 #[path = "vectors/forged.rs"]
 mod forged;
+#[path = "vectors/readable.rs"]
+mod readable;
+
+use file::{Vector, unhex, vectors};
 
 const SPEC: &str = "docs/FORMAT.md";
-const VECTORS: &str = "tests/vectors";
 
-/// One file: fields, a blank line, a body.
-struct Vector {
-    kind: String,
-    name: String,
-    fields: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Vector {
-    fn read(path: &Path) -> Self {
-        let bytes = std::fs::read(path).unwrap();
-        let end = bytes.windows(2).position(|two| two == b"\n\n").expect("a blank line ends the fields");
-        let text = String::from_utf8(bytes[..end].to_vec()).expect("fields are text");
-        let field = |line: &str| line.split_once(": ").map(|(key, value)| (key.to_string(), value.to_string()));
-        let fields: Vec<_> = text.lines().map(|line| field(line).unwrap_or_else(|| panic!("{line:?}"))).collect();
-        let kind = path.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
-        let name = format!("{kind}/{}", path.file_stem().unwrap().to_string_lossy());
-        let mut vector = Vector { kind, name, fields, body: Vec::new() };
-        vector.body = vector.body_of(&bytes[end + 2..]);
-        vector
-    }
-
-    fn body_of(&self, stored: &[u8]) -> Vec<u8> {
-        let how: Vec<&str> = self.get("body").split(' ').collect();
-        match how[..] {
-            ["text"] => stored.to_vec(),
-            ["hex"] => unhex(std::str::from_utf8(stored).unwrap()),
-            // What is only long need not be kept: a byte, as often as it says, behind a prefix.
-            ["repeat", byte, times] => {
-                let mut body = self.find("prefix").map(unhex).unwrap_or_default();
-                body.resize(body.len() + times.parse::<usize>().unwrap(), unhex(byte)[0]);
-                body
-            }
-            _ => panic!("{}: no such body", self.name),
-        }
-    }
-
-    fn find(&self, key: &str) -> Option<&str> {
-        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
-    }
-
-    fn get(&self, key: &str) -> &str {
-        self.find(key).unwrap_or_else(|| panic!("{} has no {key}", self.name))
-    }
-
-    fn number<T: std::str::FromStr>(&self, key: &str) -> T {
-        self.get(key).parse().unwrap_or_else(|_| panic!("{}: {key} is no number", self.name))
-    }
-
-    fn bytes(&self, key: &str) -> Vec<u8> {
-        unhex(self.get(key))
-    }
-
-    fn array<const N: usize>(&self, key: &str) -> [u8; N] {
-        self.bytes(key).try_into().unwrap_or_else(|_| panic!("{}: {key} has another length", self.name))
-    }
-
-    fn wants(&self) -> Vec<&str> {
-        self.fields.iter().filter(|(key, _)| key == "want").map(|(_, value)| value.as_str()).collect()
-    }
-
-    fn rules(&self) -> impl Iterator<Item = &str> {
-        self.get("rule").split(", ").filter(|rule| *rule != "-")
-    }
-
-    /// The body is what the encoder writes: shown as text where it is such.
-    fn is_body(&self, made: &[u8]) {
-        let show = |bytes: &[u8]| escape(bytes).chars().take(2000).collect::<String>();
-        assert!(made == self.body, "{}:\n made {}\n want {}", self.name, show(made), show(&self.body));
-    }
-
-    fn is(&self, key: &str, found: impl ToString) {
-        assert_eq!(found.to_string(), self.get(key), "{}: {key}", self.name);
-    }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
-    let byte = |two: &[char]| u8::from_str_radix(&two.iter().collect::<String>(), 16).expect("hex");
-    digits.chunks(2).map(byte).collect()
-}
-
-/// All vectors, by path.
-fn vectors() -> Vec<Vector> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for kind in std::fs::read_dir(VECTORS).unwrap().map(|entry| entry.unwrap().path()) {
-        if kind.is_dir() && !kind.ends_with("bundle-v1") {
-            paths.extend(std::fs::read_dir(kind).unwrap().map(|entry| entry.unwrap().path()));
-        }
-    }
-    paths.sort();
-    paths.iter().map(|path| Vector::read(path)).collect()
-}
-
+/// What a parser made of a vector.
 type Outcome = Result<(), FormatError>;
 
 fn run(vector: &Vector) -> Outcome {
@@ -440,72 +351,4 @@ fn every_rule_has_one_id() {
         assert!(seen.insert(id), "an id stands twice: {line}");
     }
     assert!(seen.len() > 100);
-}
-
-/// A run of the program: exit code, standard output, standard error.
-fn pouch(args: &[&str], input: &[u8]) -> (i32, String, String) {
-    use std::io::Write;
-    use std::process::{Command, Stdio};
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pouch"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may end without reading, which is no failure of the test.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    let out = child.wait_with_output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (out.status.code().unwrap_or(-1), text(&out.stdout), text(&out.stderr))
-}
-
-const VOLUME: &str = "tests/vectors/bundle-v1/volume-1";
-const KEY: &str = "tests/vectors/bundle-v1/pouch.key";
-const PASSPHRASE: &str = "tests/vectors/bundle-v1/passphrase.txt";
-/// As the packer printed it on the day.
-const FINGERPRINT: &str = "7RDGN-6BMCP-WN2DB-YWPFV-WCWFG-O";
-
-#[test]
-fn version_1_stays_readable_for_ever() {
-    use std::os::unix::fs::MetadataExt;
-    let target = tempfile::tempdir().unwrap();
-    let out = target.path().join("out");
-    let (code, said, err) = pouch(&["unpack", VOLUME, "-i", KEY, "-o", out.to_str().unwrap()], b"");
-    assert_eq!(code, 0, "{said}{err}");
-    assert!(format!("{said}{err}").contains(FINGERPRINT), "{said}{err}");
-    let at = |name: &str| out.join("papers").join(name);
-    let deep = ["a", "b", "c"].map(|letter| letter.repeat(200)).join("/");
-    for (name, content) in [
-        ("hello.txt", &b"A pouch that must open for ever.\n"[..]),
-        ("byte.bin", b"\xff"),
-        ("nothing", b""),
-        ("odd 100%\nname \"\\", b"one\n"),
-        (&format!("deep/{deep}/far"), b"far down\n"),
-    ] {
-        assert_eq!(std::fs::read(at(name)).unwrap(), content, "{name:?}");
-    }
-    assert!(std::fs::read_dir(at("empty")).unwrap().next().is_none());
-    assert_eq!(at("empty").metadata().unwrap().mode() & 0o777, 0o750);
-    assert_eq!(std::fs::read_link(at("link")).unwrap(), Path::new("hello.txt"));
-    assert_eq!(std::fs::read_link(at("astray")).unwrap(), Path::new("/nowhere"));
-    let hello = at("hello.txt").metadata().unwrap();
-    assert_eq!((hello.mtime(), hello.mtime_nsec(), hello.mode() & 0o777), (981_173_106, 123_456_789, 0o640));
-    assert_eq!((hello.nlink(), hello.ino()), (2, at("twin").metadata().unwrap().ino()));
-    let byte = at("byte.bin").metadata().unwrap();
-    assert_eq!((byte.mtime(), byte.mtime_nsec()), (-2, 500_000_000), "before 1970: seconds are rounded down");
-    assert_eq!(std::fs::read_dir(at("")).unwrap().count(), 9);
-    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
-}
-
-#[test]
-fn version_1_opens_by_passphrase_and_checks_without_a_key() {
-    let (code, said, err) = pouch(&["check", VOLUME], b"");
-    assert_eq!(code, 0, "{said}{err}");
-    let passphrase = std::fs::read(PASSPHRASE).unwrap();
-    let (code, said, err) = pouch(&["list", VOLUME, "--passphrase-fd", "0"], &passphrase);
-    assert_eq!(code, 0, "{said}{err}");
-    assert!(said.contains("papers/hello.txt") && format!("{said}{err}").contains(FINGERPRINT), "{said}{err}");
-    let (code, _, err) = pouch(&["list", VOLUME, "--passphrase-fd", "0"], b"some other words that are long enough\n");
-    assert_eq!(code, 8, "{err}");
 }

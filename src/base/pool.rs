@@ -13,6 +13,11 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// What a mutex held, when all threads that shared it are gone; also after one panicked.
+pub fn unlocked<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// At most `limit` things of one kind, made when first needed and used again.
 pub struct Pool<T> {
     state: Mutex<PoolState<T>>,
@@ -173,7 +178,7 @@ impl<E> Stop<E> {
 
     /// The first failure, if any.
     pub fn into_result(self) -> Result<(), E> {
-        match self.first.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        match unlocked(self.first) {
             Some(error) => Err(error),
             None => Ok(()),
         }

@@ -68,25 +68,22 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         source.symlink_metadata().at("look at", source).map_err(WalkError::Io)?;
     }
     let wanted = args.passphrase || args.fd.passphrase_fd.is_some();
-    let passphrase = if wanted && !args.dry_run { Some(new_passphrase(&args.fd, term)?) } else { None };
-    if wanted && args.dry_run && distinct.is_empty() {
-        // A plan asks for no passphrase; anything stands for it.
-        return Ok(request_of(args, distinct, Some("no passphrase is used in a dry run".to_string().into())));
-    }
-    Ok(request_of(args, distinct, passphrase))
-}
-
-fn request_of(args: &Pack, recipients: Vec<Recipient>, passphrase: Option<crate::base::secret::SecretText>) -> Request {
-    Request {
+    let passphrase = match (wanted, args.dry_run) {
+        (false, _) => None,
+        // A plan uses no passphrase and asks for none; anything stands for it.
+        (true, true) => Some("no passphrase is used in a dry run".to_string().into()),
+        (true, false) => Some(new_passphrase(&args.fd, term)?),
+    };
+    Ok(Request {
         sources: args.sources.clone(),
-        recipients,
+        recipients: distinct,
         passphrase,
         outputs: args.outputs.clone(),
         volumes: args.volumes,
         volume_size: args.volume_size,
         fill: if args.fill == FillArg::Spread { Fill::Spread } else { Fill::Sequential },
         level: args.level,
-    }
+    })
 }
 
 /// The plan, before the first byte is written.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::Digest;
 use crate::base::monitor::{Monitor, Phase};
-use crate::base::pool::{lock, workers};
+use crate::base::pool::{lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::open::gather;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
@@ -129,7 +129,7 @@ fn hash_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<V
     if monitor.cancelled() {
         return Err(FlowError::Cancelled);
     }
-    Ok(results.into_iter().map(|result| result.into_inner().unwrap_or_else(|p| p.into_inner())).collect())
+    Ok(results.into_iter().map(unlocked).collect())
 }
 
 fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Verdict {

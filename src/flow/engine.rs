@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use crate::base::digest::{Digest, sha256};
 use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note, NoteKind};
-use crate::base::pool::{Lease, Pool, Queue, Stop, lock, workers};
+use crate::base::pool::{Lease, Pool, Queue, Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::format::frame::Packed;
 use crate::format::head::{Part, PartKind};
@@ -117,10 +117,9 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
     });
     let Shared { stop, files, notes, written, .. } = all;
     stop.into_result()?;
-    let mut parts = written.into_inner().unwrap_or_else(|p| p.into_inner());
+    let mut parts = unlocked(written);
     parts.sort_by_key(|part| part.number);
-    let files = files.into_inner().unwrap_or_else(|p| p.into_inner());
-    Ok(Packing { parts, files, notes: notes.into_inner().unwrap_or_else(|p| p.into_inner()) })
+    Ok(Packing { parts, files: unlocked(files), notes: unlocked(notes) })
 }
 
 /// The way from a volume's number to the thread that writes to its drive.

@@ -103,9 +103,8 @@ impl Known {
     /// Whether one of the volume's heads opens with this bundle's key; spares a passphrase seal.
     fn owns(&self, volume: &Volume) -> bool {
         let Ok(ring) = ring_of(&self.seal) else { return false };
-        let opens =
-            |name| matches!(volume.read_small(name, limits::HEAD), Some(Ok(bytes)) if ring.open_header(&bytes).is_ok());
-        HEADS.into_iter().any(opens)
+        let starts = HEADS.into_iter().filter_map(|name| volume.read_start(name, limits::AGE_HEADER).ok());
+        starts.into_iter().any(|(start, _)| ring.open_header(&start).is_ok())
     }
 }
 

@@ -5,7 +5,6 @@ use std::io::Read;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
-use crate::base::fault::At;
 use crate::format::head::Head;
 use crate::format::part::CHUNK;
 use crate::format::{FormatError, limits, list};
@@ -91,11 +90,7 @@ impl<R: Read> Pieces<'_, R> {
 /// The entries of a volume's list, if it is the one that the head names.
 pub fn read_list(volume: &Volume, keyring: &Keyring, head: &Head) -> Result<Vec<Entry>, TextError> {
     let damaged = |why: String| TextError::Damaged(why);
-    let path = volume.dir.join(LIST);
-    let mut file = volume.open(LIST).map_err(|fault| damaged(fault.to_string()))?;
-    let mut start = Vec::new();
-    let read = file.by_ref().take(limits::AGE_HEADER as u64).read_to_end(&mut start).at("read", &path);
-    read.map_err(|fault| damaged(fault.to_string()))?;
+    let (start, file) = volume.read_start(LIST, limits::AGE_HEADER).map_err(|fault| damaged(fault.to_string()))?;
     let (key, len) = keyring.open_header(&start).map_err(|error| damaged(error.to_string()))?;
     let sealed = std::io::BufReader::with_capacity(1 << 20, start[len..].chain(file));
     let reader = list::Reader::new(head.statement.tar);

@@ -13,7 +13,7 @@ use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
 use crate::base::path::{escape, show};
-use crate::base::pool::{Stop, lock, workers};
+use crate::base::pool::{Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::open::{Bundle, gather, open};
@@ -175,7 +175,7 @@ fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monito
         Err(FlowError::Io(fault)) => Some(fault),
         Err(error) => return Err(error),
     };
-    let mut bad = bad.into_inner().unwrap_or_else(|p| p.into_inner());
+    let mut bad = unlocked(bad);
     bad.sort_by_key(|part: &BadPart| part.number);
     Ok(Placed { bad, failed })
 }

@@ -4,7 +4,7 @@ use crate::base::entry::Entry;
 use crate::base::path::escape;
 use crate::format::frame::stored_capacity;
 use crate::format::part::{BLOCK, CHUNK, Class, SEALED_CHUNK};
-use crate::format::{FormatError, limits, list};
+use crate::format::{FormatError, limits};
 
 /// FAT32 holds 65,534 short names in a folder; a third of that leaves room for other systems.
 pub const FILES_ON_A_VOLUME: u32 = 20_000;
@@ -100,15 +100,11 @@ fn list_line_at_most(entry: &Entry) -> u64 {
     2 * (plain + target as u64) + 300 + 44 * entry.holes.len() as u64
 }
 
-/// Whether the bound of a line holds; for tests of what writes lists.
-pub fn list_line_fits(entry: &Entry) -> bool {
-    list::encode(entry).len() as u64 <= list_line_at_most(entry)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::digest::Digest;
+    use crate::format::list;
     use crate::plan::layout::tests::{file, symlink};
 
     #[test]
@@ -143,7 +139,8 @@ mod tests {
         odd.flag = crate::base::entry::Flag::Unreadable;
         odd.holes = vec![(u64::MAX >> 2, u64::MAX >> 3)].into();
         odd.mtime = crate::base::entry::Time { secs: i64::MIN, nanos: 999_999_999 };
-        assert!(list_line_fits(&odd));
-        assert!(list_line_fits(&symlink("a", "\\\\\\\\\u{1}\u{1}")));
+        let fits = |entry: &Entry| list::encode(entry).len() as u64 <= list_line_at_most(entry);
+        assert!(fits(&odd));
+        assert!(fits(&symlink("a", "\\\\\\\\\u{1}\u{1}")));
     }
 }

@@ -252,6 +252,13 @@ impl Volume {
         Some(read_small(&self.dir.join(&found.name), limit))
     }
 
+    /// The first bytes of a file, at most `len` of them, and the file behind them.
+    pub fn read_start(&self, name: &str, len: usize) -> Result<(Vec<u8>, File), IoFault> {
+        let (mut file, mut start) = (self.open(name)?, Vec::new());
+        (&mut file).take(len as u64).read_to_end(&mut start).at("read", &self.dir.join(name))?;
+        Ok((start, file))
+    }
+
     /// Opens a file of it to be read.
     pub fn open(&self, name: &str) -> Result<File, IoFault> {
         let path = self.dir.join(name);

@@ -146,6 +146,21 @@ impl Desk {
         Self { recipient: made.out.trim().to_string(), dir }
     }
 
+    /// A desk with a clip of several parts and two notes, packed onto its drives.
+    pub fn packed() -> Self {
+        let desk = Self::new();
+        put(desk.source().join("clip.mov"), noise(2_200_000, 1));
+        put(desk.source().join("notes/a.txt"), "notes");
+        put(desk.source().join("notes/b.txt"), "more notes");
+        desk.pack();
+        desk
+    }
+
+    /// The folder of a volume on its drive.
+    pub fn volume(&self, number: u32) -> PathBuf {
+        self.drive(number).join(format!("volume-{number}"))
+    }
+
     pub fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }

@@ -14,7 +14,8 @@ use pouch::stage::compress::Decompressor;
 use pouch::stage::seal::{Identity, Keyring, Recipient, header_for};
 use pouch::stage::stream::{Opener, Sealer, open_part, seal_part};
 
-use crate::{KEY, VOLUME, pouch, stored};
+use crate::readable::{KEY, VOLUME, pouch};
+use crate::stored;
 
 const PART: &str = "000001.age";
 
