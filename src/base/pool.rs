@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Locks, also after another thread panicked: its panic is passed on by the join anyway.
@@ -198,6 +199,34 @@ impl<E> Stop<E> {
     }
 }
 
+/// Does `work` for every job on all cores, and returns what came of them in the order of the jobs.
+/// `tools` makes what one thread uses again and again.
+pub fn side_by_side<J: Sync, T, R: Send>(
+    jobs: &[J],
+    tools: impl Fn() -> T + Sync,
+    work: impl Fn(&mut T, &J) -> R + Sync,
+) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let one_thread = || {
+        let (mut tools, mut done) = (tools(), Vec::new());
+        while let Some((at, job)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, jobs.get(at)?)))
+        {
+            done.push((at, work(&mut tools, job)));
+        }
+        done
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers().min(jobs.len())).map(|_| scope.spawn(&one_thread)).collect();
+        let mut done = one_thread();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
 /// How many threads work at once: all cores.
 pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
@@ -239,6 +268,19 @@ mod tests {
         queue.push_urgent(2);
         queue.close();
         assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(2), Some(1), None));
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_jobs() {
+        let jobs: Vec<u64> = (0..1000).collect();
+        let count = |made: &mut u64, job: &u64| {
+            *made += 1;
+            (*job, *made)
+        };
+        let done = side_by_side(&jobs, || 0, count);
+        assert!(done.iter().map(|(job, _)| *job).eq(0..1000));
+        assert!(done.iter().any(|(_, made)| *made > 1), "tools are used again");
+        assert!(side_by_side(&[], || (), |(), (): &()| ()).is_empty());
     }
 
     #[test]

@@ -90,9 +90,10 @@ pub struct Pack {
     /// Deal parts to all drives at once, or fill one drive after the other
     #[arg(long, value_enum, default_value_t = FillArg::Spread)]
     pub fill: FillArg,
-    /// How hard to compress, 1 to 19; footage is not compressed whatever the level
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
-    pub level: i32,
+    /// How hard to compress, by zstd's levels 1 to 19, instead of quickly and nearly as well as 3; footage is not
+    /// compressed whatever the level
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: Option<i32>,
     /// Show the plan and stop
     #[arg(short = 'n', long)]
     pub dry_run: bool,

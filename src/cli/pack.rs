@@ -12,6 +12,7 @@ use crate::flow::plan::{Planned, Request, plan};
 use crate::flow::report::{PackReport, Plan};
 use crate::flow::{FlowError, key};
 use crate::plan::placement::Fill;
+use crate::stage::compress::Level;
 use crate::stage::seal::Recipient;
 use crate::stage::walk::WalkError;
 
@@ -82,7 +83,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         volumes: args.volumes,
         volume_size: args.volume_size,
         fill: if args.fill == FillArg::Spread { Fill::Spread } else { Fill::Sequential },
-        level: args.level,
+        level: args.level.map_or(Level::Quick, Level::Zstd),
     })
 }
 

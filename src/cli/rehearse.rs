@@ -14,6 +14,7 @@ use crate::flow::rehearse::{differences, flip_bit, make_samples};
 use crate::flow::report::State;
 use crate::flow::{FlowError, Outcome, key};
 use crate::plan::placement::Fill;
+use crate::stage::compress::Level;
 use crate::stage::seal::Keyring;
 
 /// Three folders stand for three drives.
@@ -58,7 +59,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
         volumes: None,
         volume_size: None,
         fill: Fill::Spread,
-        level: 3,
+        level: Level::Quick,
     };
     let planned = plan::plan(&request, term)?;
     pack::show_plan(&planned.plan, term);

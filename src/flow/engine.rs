@@ -24,7 +24,7 @@ use crate::plan::geometry::range_len;
 use crate::plan::layout::{Layout, manifest_digest};
 use crate::plan::placement::Placement;
 use crate::stage::archive::{self, Filled};
-use crate::stage::compress::{COARSE, Compressor, FINE};
+use crate::stage::compress::{Compressor, Level};
 use crate::stage::fill::{Filler, FullPart, Supply};
 use crate::stage::lane::Lane;
 use crate::stage::seal::{Recipient, part_header};
@@ -44,8 +44,8 @@ pub struct Job<'a> {
     pub bundle: [u8; 16],
     /// Whom the parts are sealed to.
     pub recipient: &'a Recipient,
-    /// zstd's.
-    pub level: i32,
+    /// How hard to compress.
+    pub level: Level,
     /// Hears of progress and may stop the work.
     pub monitor: &'a dyn Monitor,
 }
@@ -62,6 +62,9 @@ pub struct Packing {
 
 type Raw = Arc<Lease<Vec<u8>>>;
 
+/// Stretches of a range, one behind the other.
+type Stretches = Vec<(Range<usize>, Packed)>;
+
 enum Task {
     Fill { index: u64, start: u64, len: usize, buf: Lease<Vec<u8>> },
     Tail { index: u64, buf: Lease<Vec<u8>> },
@@ -71,7 +74,7 @@ enum Task {
 struct Done {
     index: u64,
     raw: Raw,
-    packed: Packed,
+    packed: Stretches,
 }
 
 struct Sealed {
@@ -87,6 +90,8 @@ struct Shared<'a> {
     ranges: Arc<Pool<Vec<u8>>>,
     parts: Arc<Pool<PartBuf>>,
     stop: Stop<FlowError>,
+    /// The range that goes into parts next, and what the part in the making still takes.
+    next: Mutex<(u64, usize)>,
     lane: Lane<(Raw, Range<usize>)>,
     files: Mutex<Vec<(Digest, Flag)>>,
     notes: Mutex<Vec<Note>>,
@@ -149,7 +154,8 @@ impl<'a> Shared<'a> {
         };
         let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); job.walk.entries.len()]);
         let (lane, notes, written) = (Lane::default(), Mutex::default(), Mutex::default());
-        Self { job, queue, ranges, parts, stop, lane, files, notes, written }
+        let next = Mutex::new((0, class.room()));
+        Self { job, queue, ranges, parts, stop, next, lane, files, notes, written }
     }
 
     /// Runs a thread's work: an error stops the others, and so does a panic.
@@ -237,12 +243,24 @@ impl<'a> Shared<'a> {
                     continue;
                 }
             };
-            let packed = compressor.pack(&raw, COARSE)?;
+            let packed = self.pack(index, &raw, &mut compressor)?;
             if done.send(Done { index, raw, packed }).is_err() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Compresses a range.
+    fn pack(&self, index: u64, raw: &[u8], compressor: &mut Compressor) -> Result<Stretches, FlowError> {
+        if compressor.guess(raw) >= raw.len() {
+            return Ok(vec![(0..raw.len(), Packed::Stored)]);
+        }
+        let room = || {
+            let (next, room) = *lock(&self.next);
+            (next == index).then_some(room)
+        };
+        Ok(compressor.pack(raw, self.job.class.room(), room)?)
     }
 
     /// Fills one range and hashes what it holds.
@@ -322,12 +340,15 @@ impl<'a> Shared<'a> {
             let Ok(arrived) = done.recv() else { return Ok(()) };
             waiting.insert(arrived.index, arrived);
             while let Some(Done { raw, packed, .. }) = waiting.remove(&next) {
-                match filler.push(&raw, &packed) {
-                    Err(Halt::Stopped) => return Ok(()),
-                    Err(Halt::Error(error)) => return Err(error),
-                    Ok(()) => {}
+                for (stretch, packed) in packed {
+                    match filler.push(&raw[stretch], &packed) {
+                        Err(Halt::Stopped) => return Ok(()),
+                        Err(Halt::Error(error)) => return Err(error),
+                        Ok(()) => {}
+                    }
                 }
                 next += 1;
+                *lock(&self.next) = (next, filler.room_left().unwrap_or(self.job.class.room()));
                 at += raw.len() as u64;
             }
         }
@@ -374,9 +395,9 @@ impl Supply for Parts<'_, '_> {
         self.shared.parts.take().ok_or(Halt::Stopped)
     }
 
-    fn pack(&mut self, raw: &[u8], fine: bool) -> Result<Packed, Halt> {
-        let step = if fine { FINE } else { COARSE };
-        self.compressor.pack(raw, step).map_err(|error| Halt::Error(error.into()))
+    fn pack(&mut self, raw: &[u8]) -> Result<Stretches, Halt> {
+        let whole = self.shared.job.class.room();
+        self.compressor.pack(raw, whole, || Some(whole)).map_err(|error| Halt::Error(error.into()))
     }
 
     fn first_member(&self, offset: u64, length: u64) -> Option<u64> {

@@ -5,44 +5,51 @@ use std::io::Write;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
+use crate::base::pool::{side_by_side, workers};
 use crate::base::secret::{FileKey, SecretText};
 use crate::flow::FlowError;
 use crate::format::head::Head;
 use crate::format::list;
 use crate::format::part::{CHUNK, padding_frame};
 use crate::format::seal::Seal;
-use crate::stage::compress::Compressor;
+use crate::stage::compress::{Compressor, Level};
 use crate::stage::seal::{Recipient, header_for, header_for_passphrase};
 use crate::stage::stream::Sealer;
 use crate::stage::volume::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, Writer};
 
-/// Text that goes into one zstd frame of a list.
-const LIST_FRAME: usize = 4 << 20;
+/// Entries whose lines go into one zstd frame of a list: some 4 MiB.
+const LIST_FRAME: usize = 16 * 1024;
 
 /// A text that is compressed, padded to whole chunks and ready to be sealed again and again.
 pub struct Sealable(Vec<u8>);
 
 /// The list of `entries` and its hash, `H("list", text)`.
 pub fn list_of(entries: &[Entry]) -> Result<(Sealable, Digest), FlowError> {
-    let mut compressor = Compressor::new(3)?;
-    let mut hasher = Hasher::tagged("list");
-    let (mut frames, mut text) = (Vec::new(), String::new());
-    for entry in entries {
-        text.push_str(&list::encode(entry));
-        if text.len() >= LIST_FRAME {
+    let mut stretches: Vec<&[Entry]> = entries.chunks(LIST_FRAME).collect();
+    if stretches.is_empty() {
+        stretches.push(&[]);
+    }
+    let (mut hasher, mut frames) = (Hasher::tagged("list"), Vec::new());
+    // A few at a time: the text is several times as long as the frames.
+    for some in stretches.chunks(2 * workers()) {
+        let tools = || Compressor::new(Level::Quick);
+        let made = side_by_side(some, tools, |compressor, entries| {
+            let text: String = entries.iter().map(list::encode).collect();
+            let compressor = compressor.as_mut().map_err(|error| error.clone())?;
+            compressor.frame(text.as_bytes()).map(|frame| (text, frame))
+        });
+        for stretch in made {
+            let (text, frame) = stretch?;
             hasher.update(text.as_bytes());
-            frames.extend(compressor.frame(text.as_bytes())?);
-            text.clear();
+            frames.extend(frame);
         }
     }
-    hasher.update(text.as_bytes());
-    frames.extend(compressor.frame(text.as_bytes())?);
     Ok((padded(frames), hasher.finish()))
 }
 
 /// The head, ready to be sealed.
 pub fn head_of(head: &Head) -> Result<Sealable, FlowError> {
-    Ok(padded(Compressor::new(3)?.frame(head.encode().as_bytes())?))
+    Ok(padded(Compressor::new(Level::Quick)?.frame(head.encode().as_bytes())?))
 }
 
 /// Whole chunks only: the length of a small file says as little as that of a part.
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn padding_is_no_text() {
-        let frames = padded(Compressor::new(3).unwrap().frame(b"text").unwrap());
+        let frames = padded(Compressor::new(Level::Quick).unwrap().frame(b"text").unwrap());
         let mut out = Vec::new();
         let take = |bytes: &[u8]| {
             out.extend_from_slice(bytes);

@@ -7,7 +7,7 @@ use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::os;
 use crate::base::path::show;
-use crate::base::pool::workers;
+use crate::base::pool::{side_by_side, workers};
 use crate::base::secret::SecretText;
 use crate::flow::FlowError;
 use crate::flow::report::{Plan, VolumePlan};
@@ -16,7 +16,7 @@ use crate::plan::geometry::{self, Geometry};
 use crate::plan::layout::{Layout, lay_out};
 use crate::plan::placement::{Drive, Fill, Placement};
 use crate::stage::archive;
-use crate::stage::compress::Compressor;
+use crate::stage::compress::{Compressor, Level, ZstdError};
 use crate::stage::seal::Recipient;
 use crate::stage::volume;
 use crate::stage::walk::{Walk, source_around, walk};
@@ -42,8 +42,8 @@ pub struct Request {
     pub volume_size: Option<u64>,
     /// In which order volumes are filled.
     pub fill: Fill,
-    /// zstd's level, 1 to 19.
-    pub level: i32,
+    /// How hard to compress.
+    pub level: Level,
 }
 
 /// A plan with all that carrying it out needs.
@@ -83,9 +83,10 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let mut notes = std::mem::take(&mut walk.notes);
     let layout = lay_out(&mut walk.entries, &mut notes);
     // What no reader would take is refused before it is written.
-    FormatError::limit("the length of the list", geometry::list_at_most(&walk.entries), limits::LIST)?;
+    let list = geometry::list_at_most(&walk.entries);
+    FormatError::limit("the length of the list", list, limits::LIST)?;
     let geometry = geometry::choose(layout.len, paths.len() as u16)?;
-    let (targets, drives) = look_at_drives(request, &paths, &walk, geometry)?;
+    let (targets, drives) = look_at_drives(request, &paths, list, geometry)?;
     let placement = Placement::new(&drives, geometry.class, request.fill);
     let packed = estimate(&walk, &layout, request.level)?;
     let parts_expected = geometry::parts_expected(packed, geometry.class).min(geometry.parts_at_most.into());
@@ -179,39 +180,38 @@ fn target_paths(request: &Request) -> Result<Vec<PathBuf>, FlowError> {
 fn look_at_drives(
     request: &Request,
     paths: &[PathBuf],
-    walk: &Walk,
+    list: u64,
     geometry: Geometry,
 ) -> Result<(Vec<Target>, Vec<Drive>), FlowError> {
-    let mut found: Vec<(Target, Drive)> = Vec::new();
-    for path in paths {
+    let look = |path: &PathBuf| {
         let room = os::room(path).at("look at", path)?;
-        // The bound walks the whole list: once per kind of file system is enough.
-        let known = found.iter().find(|(_, drive)| drive.cluster == room.cluster).map(|(_, drive)| drive.reserve);
-        let reserve = known.unwrap_or_else(|| geometry::reserve(&walk.entries, geometry.parts_at_most, room.cluster));
+        let reserve = geometry::reserve(list, geometry.parts_at_most, room.cluster);
         let drive =
             Drive { device: room.device, free: room.free, cluster: room.cluster, cap: request.volume_size, reserve };
-        found.push((Target { path: path.clone(), device: room.device }, drive));
-    }
-    Ok(found.into_iter().unzip())
+        Ok((Target { path: path.clone(), device: room.device }, drive))
+    };
+    paths.iter().map(look).collect()
 }
 
 /// Bytes that the tar compresses to, from samples spread over it; exact for small ones.
-fn estimate(walk: &Walk, layout: &Layout, level: i32) -> Result<u64, FlowError> {
-    let mut compressor = Compressor::new(level)?;
-    let mut buf = vec![0; SAMPLE as usize];
-    let (mut raw, mut packed) = (0u64, 0u64);
+fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError> {
     let stride = (layout.tail_start / SAMPLES).max(SAMPLE) / 512 * 512;
-    for at in 0..SAMPLES {
-        let start = at * stride;
-        if start >= layout.tail_start {
-            break;
-        }
-        let len = SAMPLE.min(layout.tail_start - start) as usize;
-        let found = layout.entries_in(&(start..start + len as u64));
+    let starts: Vec<u64> = (0..SAMPLES).map(|at| at * stride).filter(|start| *start < layout.tail_start).collect();
+    let tools = || (Compressor::new(level), vec![0; SAMPLE as usize]);
+    let measured = side_by_side(&starts, tools, |(compressor, buf), start| {
+        let compressor = compressor.as_mut().map_err(|error| error.clone())?;
+        let buf = &mut buf[..SAMPLE.min(layout.tail_start - start) as usize];
+        let found = layout.entries_in(&(*start..start + buf.len() as u64));
         let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
-        archive::fill(start, &mut buf[..len], entries, |index| walk.open(index), |_, _| true);
-        raw += len as u64;
-        packed += compressor.measure(&buf[..len])? as u64;
+        archive::fill(*start, buf, entries, |index| walk.open(index), |_, _| true);
+        let guess = compressor.guess(buf);
+        let packed = if guess < buf.len() { compressor.frame(buf)?.len() } else { guess };
+        Ok::<(u64, u64), ZstdError>((buf.len() as u64, packed as u64))
+    });
+    let (mut raw, mut packed) = (0, 0);
+    for result in measured {
+        let (sample, came) = result?;
+        (raw, packed) = (raw + sample, packed + came);
     }
     // The manifests are hex: they compress to a little over half.
     let tail = (layout.len - layout.tail_start) * 6 / 10;

@@ -1,11 +1,11 @@
 //! zstd frames as bytes (RFC 8878): stored ones, written without a compressor, and how a
-//! compressed one is cut at a flush. Both are ordinary frames to any zstd.
+//! compressed one is cut behind a block. Both are ordinary frames to any zstd.
 
 /// Most bytes of a block, and of a stored frame's window.
 const BLOCK: usize = 128 * 1024;
 /// Magic, a descriptor without flags, a window of 128 KiB.
 const STORED_HEADER: [u8; 6] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x38];
-/// A last, empty, raw block: closes a frame that was cut behind a flush.
+/// A last, empty, raw block: closes a frame that was cut behind a block.
 pub const CLOSE: [u8; 3] = [0x01, 0x00, 0x00];
 
 /// A place where a frame can be cut: after `raw` bytes of input and `packed` bytes of frame.

@@ -62,16 +62,17 @@ fn least_tar(class: Class) -> u64 {
 /// Tar bytes that a worker fills and compresses at once. Smaller parts are filled from smaller
 /// ranges, so that less has to be compressed again where a part ends.
 pub fn range_len(class: Class) -> u64 {
-    (u64::from(class.mib()) << 20).clamp(1 << 20, 8 << 20)
+    (u64::from(class.mib()) << 21).clamp(1 << 20, 8 << 20)
 }
 
 /// Bytes that each volume keeps free for all that is not parts: two seals of each kind, two
-/// heads, the list, SHA256SUMS. Upper bounds, from the walk alone.
-pub fn reserve(entries: &[Entry], parts_at_most: u32, cluster: u64) -> u64 {
+/// heads, the list (whose text has at most `list` bytes), SHA256SUMS. Upper bounds, from the walk
+/// alone.
+pub fn reserve(list: u64, parts_at_most: u32, cluster: u64) -> u64 {
     let parts = u64::from(parts_at_most);
     let seal = 8 * 1024;
     let head = sealed(4096 + parts * 480);
-    let list = sealed(list_at_most(entries));
+    let list = sealed(list);
     let sums = 1024 + parts * 80;
     [seal, seal, seal, seal, head, head, list, sums].map(|len| len.next_multiple_of(cluster)).iter().sum::<u64>()
         + cluster

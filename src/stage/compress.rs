@@ -1,24 +1,39 @@
 //! Tar ranges to zstd frames and back. The one address of `zstd`.
 //!
-//! What does not compress (a probe of the range says so) is left raw: it is stored in frames
-//! that cost nothing to make and can be cut anywhere. Law: `decode(pack(x)) = x`.
+//! Frames do not span parts: a frame that a part's end falls into is cut, and what it held behind
+//! the cut is compressed again. As soon as somebody knows how much room the part has left, the
+//! frame in the making is ended just there, so that little is done twice. What does not compress
+//! (a few samples of the range say so) is left raw: it is stored in frames that cost nothing to
+//! make and can be cut anywhere. Law: `decode(pack(x)) = x`.
+
+use std::ops::Range;
 
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective as Directive;
 use zstd::zstd_safe::{
-    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, compress_bound, get_error_name,
+    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, Strategy, compress_bound, get_error_name,
 };
 
-use crate::format::frame::{Cut, Packed};
+use crate::format::frame::{CLOSE, Cut, Packed, stored_capacity, stored_len};
 use crate::format::limits;
+use crate::format::part::BLOCK;
 
-/// How often a frame can be cut, in bytes of input.
-pub const COARSE: usize = 512 * 1024;
-/// The same where little room is left in a part.
-pub const FINE: usize = 32 * 1024;
+/// How often a frame can be cut, in bytes of input: zstd's blocks, so that flushing costs nothing.
+const STEP: usize = 128 * 1024;
 /// Range length from which it pays to probe.
 const PROBE_FROM: usize = 256 * 1024;
-const PROBES: usize = 8;
-const PROBE: usize = 16 * 1024;
+const PROBES: usize = 16;
+const PROBE: usize = 8 * 1024;
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// About as small as zstd's level 3 in three quarters of its time: its fast strategy, with a
+    /// table and a window that are as large as these ranges are worth.
+    #[default]
+    Quick,
+    /// One of zstd's, 1 to 19.
+    Zstd(i32),
+}
 
 /// zstd said no.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,78 +52,139 @@ pub struct Compressor {
 }
 
 impl Compressor {
-    /// Levels are zstd's, 1 to 19.
-    pub fn new(level: i32) -> Result<Self, ZstdError> {
+    /// A compressor of that level.
+    pub fn new(level: Level) -> Result<Self, ZstdError> {
         let mut context = CCtx::create();
-        context.set_parameter(CParameter::CompressionLevel(level)).map_err(zstd_error)?;
-        if level > 17 {
-            // Higher levels want windows that readers need not grant (FORMAT section 4).
-            context.set_parameter(CParameter::WindowLog(limits::WINDOW_LOG)).map_err(zstd_error)?;
+        let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(zstd_error);
+        // A frame that is cut holds less than it would have announced.
+        set(CParameter::ContentSizeFlag(false))?;
+        match level {
+            Level::Quick => {
+                set(CParameter::Strategy(Strategy::ZSTD_fast))?;
+                set(CParameter::WindowLog(limits::WINDOW_LOG))?;
+                set(CParameter::HashLog(17))?;
+                set(CParameter::MinMatch(6))?;
+            }
+            Level::Zstd(level) => {
+                set(CParameter::CompressionLevel(level))?;
+                if level > 17 {
+                    // Higher levels want windows that readers need not grant (FORMAT section 4).
+                    set(CParameter::WindowLog(limits::WINDOW_LOG))?;
+                }
+            }
         }
         Ok(Self { context, probe: CCtx::create(), scratch: Vec::new() })
     }
 
-    /// Makes `raw` ready for a part; a frame can be cut every `step` bytes of input.
-    pub fn pack(&mut self, raw: &[u8], step: usize) -> Result<Packed, ZstdError> {
-        if raw.is_empty() || (raw.len() >= PROBE_FROM && !self.compresses(raw)) {
-            return Ok(Packed::Stored);
+    /// About how many bytes `raw` packs to, from samples; not less than `raw` itself if it is not
+    /// worth trying.
+    pub fn guess(&mut self, raw: &[u8]) -> usize {
+        if raw.len() < PROBE_FROM {
+            return raw.len() / 2;
         }
-        self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
-        let steps = raw.len().div_ceil(step);
-        let mut bytes = Vec::with_capacity(compress_bound(raw.len()) + 64 * steps);
-        let mut cuts = Vec::with_capacity(steps);
-        for (at, piece) in raw.chunks(step).enumerate() {
-            let last = at + 1 == steps;
-            let directive = if last { Directive::ZSTD_e_end } else { Directive::ZSTD_e_flush };
-            self.feed(piece, directive, &mut bytes)?;
-            if !last {
-                cuts.push(Cut { raw: (at + 1) * step, packed: bytes.len() });
+        let stride = (raw.len() - PROBE) / (PROBES - 1);
+        let mut packed = 0;
+        self.scratch.clear();
+        self.scratch.reserve(compress_bound(PROBE));
+        for at in 0..PROBES {
+            let sample = &raw[at * stride..][..PROBE];
+            packed += self.probe.compress(&mut self.scratch, sample, 1).unwrap_or(PROBE);
+        }
+        match packed < PROBES * PROBE / 100 * 99 {
+            true => (raw.len() as u64 * packed as u64 / (PROBES * PROBE) as u64) as usize,
+            false => stored_len(raw.len()),
+        }
+    }
+
+    /// Makes `raw` ready for parts that take `whole` bytes of frames. `room` tells, once that is
+    /// known, how many bytes the part that `raw` begins in still takes. Returns stretches of `raw`,
+    /// one behind the other, that are cut where parts end, as far as that was known in time.
+    pub fn pack(
+        &mut self,
+        raw: &[u8],
+        whole: usize,
+        room: impl Fn() -> Option<usize>,
+    ) -> Result<Vec<(Range<usize>, Packed)>, ZstdError> {
+        let (mut stretches, mut at) = (Vec::new(), 0);
+        let mut known = None;
+        while at < raw.len() {
+            let (cuts, full) = self.frame_until(&raw[at..], || {
+                known = known.or_else(&room);
+                known
+            })?;
+            let rest = raw.len() - at;
+            let Some(full) = full else {
+                let packed = match self.scratch.len() < rest {
+                    true => Packed::Frame { bytes: self.scratch.to_vec(), cuts },
+                    false => Packed::Stored,
+                };
+                stretches.push((at..raw.len(), packed));
+                break;
+            };
+            let mut free = full;
+            if let Some(cut) = cuts.into_iter().rfind(|cut| cut.packed + CLOSE.len() <= full) {
+                self.scratch.truncate(cut.packed);
+                self.scratch.extend_from_slice(&CLOSE);
+                free -= self.scratch.len();
+                stretches.push((at..at + cut.raw, Packed::Frame { bytes: self.scratch.to_vec(), cuts: Vec::new() }));
+                at += cut.raw;
             }
+            let stored = stored_capacity(free).min(raw.len() - at) / BLOCK as usize * BLOCK as usize;
+            if stored > 0 {
+                stretches.push((at..at + stored, Packed::Stored));
+                at += stored;
+            }
+            known = Some(whole);
         }
-        if bytes.len() >= raw.len() {
-            return Ok(Packed::Stored);
-        }
-        Ok(Packed::Frame { bytes, cuts })
+        Ok(stretches)
     }
 
-    /// One frame around all of `text`.
-    pub fn frame(&mut self, text: &[u8]) -> Result<Vec<u8>, ZstdError> {
+    /// One frame around all of `raw`.
+    pub fn frame(&mut self, raw: &[u8]) -> Result<Vec<u8>, ZstdError> {
+        self.frame_until(raw, || None)?;
+        Ok(self.scratch.to_vec())
+    }
+
+    /// Compresses into `scratch`, until all is done or `room` is known and exceeded: then it is
+    /// returned. The frame can be cut at the cuts.
+    fn frame_until(
+        &mut self,
+        raw: &[u8],
+        mut room: impl FnMut() -> Option<usize>,
+    ) -> Result<(Vec<Cut>, Option<usize>), ZstdError> {
         self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
-        let mut bytes = Vec::with_capacity(compress_bound(text.len()) + 64);
-        self.feed(text, Directive::ZSTD_e_end, &mut bytes)?;
-        Ok(bytes)
+        self.context.set_pledged_src_size(Some(raw.len() as u64)).map_err(zstd_error)?;
+        self.scratch.clear();
+        self.scratch.reserve(compress_bound(raw.len()) + 64);
+        let mut cuts = Vec::with_capacity(raw.len() / STEP);
+        let mut at = 0;
+        loop {
+            let end = raw.len().min(at + STEP);
+            let last = end == raw.len();
+            self.feed(&raw[at..end], if last { Directive::ZSTD_e_end } else { Directive::ZSTD_e_flush })?;
+            at = end;
+            let len = self.scratch.len() + if last { 0 } else { CLOSE.len() };
+            if let Some(room) = room().filter(|room| len > *room) {
+                return Ok((cuts, Some(room)));
+            }
+            if last {
+                return Ok((cuts, None));
+            }
+            cuts.push(Cut { raw: at, packed: self.scratch.len() });
+        }
     }
 
-    /// Bytes that `sample` compresses to, for an estimate.
-    pub fn measure(&mut self, sample: &[u8]) -> Result<usize, ZstdError> {
-        Ok(self.pack(sample, COARSE)?.len(sample.len()))
-    }
-
-    fn feed(&mut self, piece: &[u8], directive: Directive, out: &mut Vec<u8>) -> Result<(), ZstdError> {
+    fn feed(&mut self, piece: &[u8], directive: Directive) -> Result<(), ZstdError> {
         let mut input = InBuffer::around(piece);
         loop {
-            if out.capacity() - out.len() < 1024 {
-                out.reserve(64 * 1024);
-            }
-            let at = out.len();
-            let mut output = OutBuffer::around_pos(out, at);
+            let at = self.scratch.len();
+            let mut output = OutBuffer::around_pos(&mut self.scratch, at);
             let left = self.context.compress_stream2(&mut output, &mut input, directive).map_err(zstd_error)?;
             if left == 0 && input.pos() == piece.len() {
                 return Ok(());
             }
+            self.scratch.reserve(STEP);
         }
-    }
-
-    /// Whether samples of `raw` shrink by at least a hundredth.
-    fn compresses(&mut self, raw: &[u8]) -> bool {
-        let stride = (raw.len() - PROBE) / (PROBES - 1);
-        let mut packed = 0;
-        self.scratch.resize(compress_bound(PROBE), 0);
-        for at in 0..PROBES {
-            let sample = &raw[at * stride..][..PROBE];
-            packed += self.probe.compress(&mut self.scratch[..], sample, 1).unwrap_or(PROBE);
-        }
-        packed < PROBES * PROBE / 100 * 99
     }
 }
 
@@ -199,15 +275,26 @@ mod tests {
         Ok(out)
     }
 
+    /// What a part holds: the stretches' frames, stored ones made here.
+    fn frames(raw: &[u8], stretches: &[(Range<usize>, Packed)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (stretch, packed) in stretches {
+            match packed {
+                Packed::Stored => store(&raw[stretch.clone()], |bytes| out.extend_from_slice(bytes)),
+                Packed::Frame { bytes, .. } => out.extend_from_slice(bytes),
+            }
+        }
+        out
+    }
+
     #[test]
     fn frames_can_be_cut_where_they_say() {
-        let raw = text(3 * COARSE + 100);
-        for level in [1, 3, 19] {
-            let Packed::Frame { bytes, cuts } = Compressor::new(level).unwrap().pack(&raw, COARSE).unwrap() else {
-                panic!()
-            };
-            assert_eq!(decode(&bytes), Ok(raw.clone()));
-            assert_eq!(cuts.len(), 3);
+        let raw = text(5 * STEP + 100);
+        for level in [Level::Quick, Level::Zstd(1), Level::Zstd(3), Level::Zstd(19)] {
+            let stretches = Compressor::new(level).unwrap().pack(&raw, 1 << 20, || None).unwrap();
+            let [(_, Packed::Frame { bytes, cuts })] = &stretches[..] else { panic!() };
+            assert_eq!(decode(bytes), Ok(raw.clone()));
+            assert_eq!(cuts.len(), 5);
             for cut in cuts {
                 let prefix = [&bytes[..cut.packed], &CLOSE].concat();
                 assert_eq!(decode(&prefix), Ok(raw[..cut.raw].to_vec()));
@@ -216,15 +303,45 @@ mod tests {
     }
 
     #[test]
+    fn a_part_that_is_known_to_end_is_filled_to_its_end() {
+        let raw = [text(9 * STEP + 100), noise(STEP + 50), text(3 * STEP)].concat();
+        let whole = 150_000;
+        for (known_after, room) in [(0, 30_000), (5, 30_000), (0, 300), (0, whole), (3, 5)] {
+            let asked = std::cell::Cell::new(0);
+            let tell = || {
+                asked.set(asked.get() + 1);
+                (asked.get() > known_after).then_some(room)
+            };
+            let stretches = Compressor::new(Level::Quick).unwrap().pack(&raw, whole, tell).unwrap();
+            assert!(stretches.windows(2).all(|two| two[0].0.end == two[1].0.start));
+            assert_eq!(decode(&frames(&raw, &stretches)), Ok(raw.clone()));
+            let (mut left, mut parts) = (room, 1);
+            for (stretch, packed) in &stretches {
+                let len = packed.len(stretch.len());
+                if len > left {
+                    assert!(left < 600, "{left} bytes stay free");
+                    (left, parts) = (whole, parts + 1);
+                }
+                assert!(len <= left && (stretch.end % 512 == 0 || stretch.end == raw.len()));
+                left -= len;
+            }
+            assert!(parts >= 3);
+        }
+    }
+
+    #[test]
     fn noise_is_stored_and_text_is_not() {
-        let mut compressor = Compressor::new(3).unwrap();
-        assert_eq!(compressor.pack(&noise(1 << 20), COARSE), Ok(Packed::Stored));
-        assert_eq!(compressor.pack(&noise(1000), COARSE), Ok(Packed::Stored));
-        assert_eq!(compressor.pack(b"", COARSE), Ok(Packed::Stored));
-        assert!(matches!(compressor.pack(&text(1 << 20), COARSE), Ok(Packed::Frame { .. })));
+        let mut compressor = Compressor::new(Level::Quick).unwrap();
+        for len in [1 << 20, PROBE_FROM] {
+            assert!(compressor.guess(&noise(len)) > len && compressor.guess(&text(len)) < len / 2);
+        }
+        let mut pack = |raw: &[u8]| compressor.pack(raw, 1 << 20, || None).unwrap();
+        assert_eq!(pack(&noise(1 << 20)), [(0..1 << 20, Packed::Stored)]);
+        assert_eq!(pack(&noise(1000)), [(0..1000, Packed::Stored)]);
+        assert_eq!(pack(b""), []);
         let half = [text(600_000), noise(600_000)].concat();
-        let Ok(Packed::Frame { bytes, .. }) = compressor.pack(&half, COARSE) else { panic!() };
-        assert!(bytes.len() < 900_000 && decode(&bytes) == Ok(half));
+        let frames = frames(&half, &pack(&half));
+        assert!(frames.len() < 900_000 && decode(&frames) == Ok(half));
     }
 
     #[test]
@@ -239,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_refused() {
-        let good = Compressor::new(3).unwrap().frame(&text(100_000)).unwrap();
+        let good = Compressor::new(Level::Quick).unwrap().frame(&text(100_000)).unwrap();
         assert_eq!(decode(&good[..good.len() - 1]), Err(DecodeError::Truncated));
         assert!(matches!(decode(b"no zstd at all"), Err(DecodeError::Zstd(_))));
         // A window of 2^31 (window log 31): refused before any memory is taken.
@@ -249,7 +366,7 @@ mod tests {
 
     #[test]
     fn zeros_without_end_are_cut_off_by_the_sink() {
-        let bomb = Compressor::new(3).unwrap().frame(&vec![0; 64 << 20]).unwrap();
+        let bomb = Compressor::new(Level::Quick).unwrap().frame(&vec![0; 64 << 20]).unwrap();
         let mut seen = 0;
         let take = |bytes: &[u8]| {
             seen += bytes.len();

@@ -1,17 +1,13 @@
 //! Packed ranges into parts of one size: frames never span parts, every part starts at a tar
 //! offset that is a multiple of 512 and is filled to within 2 % (FORMAT section 4).
 //!
-//! A range that does not fit is cut where its frame allows; the rest is compressed again for the
-//! next part, and the little that is then left of this one is filled with finer frames and at
-//! last with stored bytes.
+//! A range that does not fit is cut behind a block of its frame, what is then left of the part is
+//! filled with stored bytes, and the rest is compressed again for the next part.
 
-use std::ops::DerefMut;
+use std::ops::{DerefMut, Range};
 
-use crate::format::frame::{CLOSE, Packed, store, stored_capacity};
+use crate::format::frame::{CLOSE, Cut, Packed, store, stored_capacity};
 use crate::format::part::{BLOCK, Lead, PartBuf, TRAIL, Trail};
-
-/// Below this many bytes of room, finer frames gain less than stored bytes.
-const WORTH_A_FRAME: usize = 4 * 1024;
 
 /// A part whose plaintext is complete.
 pub struct FullPart<B> {
@@ -33,8 +29,8 @@ pub trait Supply {
     type Error;
     /// An empty part; waits for one.
     fn part(&mut self) -> Result<Self::Buf, Self::Error>;
-    /// Packs `raw` anew; cuts lie `fine`ly or not.
-    fn pack(&mut self, raw: &[u8], fine: bool) -> Result<Packed, Self::Error>;
+    /// Packs `raw` anew, for an empty part: stretches of it, one behind the other.
+    fn pack(&mut self, raw: &[u8]) -> Result<Vec<(Range<usize>, Packed)>, Self::Error>;
     /// Tar offset of the first member that starts in that stretch.
     fn first_member(&self, offset: u64, length: u64) -> Option<u64>;
     /// Takes a complete part.
@@ -61,30 +57,32 @@ impl<S: Supply> Filler<S> {
 
     /// Takes the next stretch of the tar: its bytes, and the same packed.
     pub fn push(&mut self, raw: &[u8], packed: &Packed) -> Result<(), S::Error> {
-        let mut rest = raw;
-        let mut again: Option<Packed> = None;
-        while !rest.is_empty() {
-            let packed = again.as_ref().unwrap_or(packed);
-            let room = self.room()?;
-            if packed.len(rest.len()) <= room {
-                self.put(rest, packed);
-                break;
+        if packed.len(raw.len()) <= self.room()? {
+            self.put(raw, packed);
+        } else {
+            let mut rest = raw;
+            if let Packed::Frame { bytes, cuts } = packed {
+                rest = &rest[self.cut(bytes, cuts)?..];
             }
-            let stored = *packed == Packed::Stored;
-            let taken = self.cut(rest, packed, room);
-            rest = &rest[taken..];
-            if !stored {
-                rest = self.top_up(rest)?;
-            }
+            rest = &rest[self.store(rest)?..];
             self.flush()?;
-            if !stored && !rest.is_empty() {
-                again = Some(self.supply.pack(rest, false)?);
+            if rest.len() == raw.len() || *packed == Packed::Stored {
+                self.push(rest, packed)?;
+            } else {
+                for (stretch, packed) in self.supply.pack(rest)? {
+                    self.push(&rest[stretch], &packed)?;
+                }
             }
         }
         if self.offset + self.length == self.tar_len {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Bytes of frames that the part in the making still takes; all if there is none.
+    pub fn room_left(&self) -> Option<usize> {
+        self.current.as_ref().map(|part| part.free() - TRAIL)
     }
 
     /// Bytes that frames can still take in the current part.
@@ -112,50 +110,24 @@ impl<S: Supply> Filler<S> {
         self.length += raw.len() as u64;
     }
 
-    /// Appends as much of `raw` as fits, in bytes of input.
-    fn cut(&mut self, raw: &[u8], packed: &Packed, room: usize) -> usize {
-        match packed {
-            Packed::Stored => {
-                let len = stored_capacity(room).min(raw.len()) / BLOCK as usize * BLOCK as usize;
-                if len > 0 {
-                    self.put(&raw[..len], packed);
-                }
-                len
-            }
-            Packed::Frame { bytes, cuts } => {
-                let Some(cut) = cuts.iter().rfind(|cut| cut.packed + CLOSE.len() <= room) else { return 0 };
-                self.part().append(&bytes[..cut.packed]);
-                self.part().append(&CLOSE);
-                self.length += cut.raw as u64;
-                cut.raw
-            }
-        }
+    /// Appends as much of the frame as fits; returns how many bytes of input that holds.
+    fn cut(&mut self, frame: &[u8], cuts: &[Cut]) -> Result<usize, S::Error> {
+        let room = self.room()?;
+        let Some(cut) = cuts.iter().rfind(|cut| cut.packed + CLOSE.len() <= room) else { return Ok(0) };
+        self.part().append(&frame[..cut.packed]);
+        self.part().append(&CLOSE);
+        self.length += cut.raw as u64;
+        Ok(cut.raw)
     }
 
-    /// Fills what is left of the part; returns what is left of `raw`.
-    fn top_up<'a>(&mut self, mut raw: &'a [u8]) -> Result<&'a [u8], S::Error> {
-        let mut room = self.room()?;
-        while room > WORTH_A_FRAME && !raw.is_empty() {
-            // Twice the room: text takes about half of it, and what is too much was cheap.
-            let piece = &raw[..raw.len().min((2 * room).next_multiple_of(BLOCK as usize))];
-            let packed = self.supply.pack(piece, true)?;
-            if packed == Packed::Stored {
-                break;
-            }
-            let taken = if packed.len(piece.len()) <= room {
-                self.put(piece, &packed);
-                piece.len()
-            } else {
-                self.cut(piece, &packed, room)
-            };
-            if taken == 0 {
-                break;
-            }
-            raw = &raw[taken..];
-            room = self.room()?;
+    /// Appends as much of `raw` as fits when it is stored; returns how much that was.
+    fn store(&mut self, raw: &[u8]) -> Result<usize, S::Error> {
+        let room = self.room()?;
+        let len = stored_capacity(room).min(raw.len()) / BLOCK as usize * BLOCK as usize;
+        if len > 0 {
+            self.put(&raw[..len], &Packed::Stored);
         }
-        let taken = self.cut(raw, &Packed::Stored, room);
-        Ok(&raw[taken..])
+        Ok(len)
     }
 
     fn flush(&mut self) -> Result<(), S::Error> {
@@ -178,11 +150,11 @@ impl<S: Supply> Filler<S> {
 mod tests {
     use super::*;
     use crate::base::secret::random;
-    use crate::format::frame::Cut;
     use crate::format::part::{Class, LEAD};
     use crate::plan::geometry::parts_at_most;
 
     const CLASS: Class = Class::ALL[0];
+    const STEP: usize = 128 << 10;
 
     /// Pretends to compress: a frame of a stored frame's bytes for every `1/ratio` of the input.
     struct Pretend {
@@ -196,14 +168,11 @@ mod tests {
         fn part(&mut self) -> Result<Self::Buf, ()> {
             Ok(Box::new(PartBuf::new(CLASS)))
         }
-        fn pack(&mut self, raw: &[u8], fine: bool) -> Result<Packed, ()> {
-            let step = if fine { 32 << 10 } else { 512 << 10 };
-            if self.ratio == 1 {
-                return Ok(Packed::Stored);
-            }
-            let cuts =
-                (1..raw.len().div_ceil(step)).map(|n| Cut { raw: n * step, packed: n * step / self.ratio }).collect();
-            Ok(Packed::Frame { bytes: vec![1; raw.len() / self.ratio], cuts })
+        fn pack(&mut self, raw: &[u8]) -> Result<Vec<(Range<usize>, Packed)>, ()> {
+            let cut = |n| Cut { raw: n * STEP, packed: (n * STEP).div_ceil(self.ratio) };
+            let cuts = (1..raw.len().div_ceil(STEP)).map(cut).collect();
+            let frame = Packed::Frame { bytes: vec![1; raw.len() / self.ratio], cuts };
+            Ok(vec![(0..raw.len(), if self.ratio == 1 { Packed::Stored } else { frame })])
         }
         fn first_member(&self, _: u64, _: u64) -> Option<u64> {
             None
@@ -223,8 +192,9 @@ mod tests {
     fn fill(ratio: usize, tar: &[u8], range: usize) -> Vec<(u64, u64, usize)> {
         let mut filler = Filler::new(random(), tar.len() as u64, Pretend { ratio, parts: vec![] });
         for raw in tar.chunks(range) {
-            let packed = filler.supply.pack(raw, false).unwrap();
-            filler.push(raw, &packed).unwrap();
+            for (stretch, packed) in filler.supply.pack(raw).unwrap() {
+                filler.push(&raw[stretch], &packed).unwrap();
+            }
         }
         filler.supply.parts
     }
