@@ -2,12 +2,15 @@
 
 pub use serde_json::{Value, json};
 
-/// A value as one line of JSON, without a newline.
+/// A value as one line of JSON, with its newline.
 ///
 /// # Panics
 /// Never for the types of this crate: their keys are strings and they hold no floats.
 pub fn line<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).expect("plain data serialises")
+    let mut line = Vec::with_capacity(256);
+    serde_json::to_writer(&mut line, value).expect("plain data serialises");
+    line.push(b'\n');
+    String::from_utf8(line).expect("JSON is UTF-8")
 }
 
 /// A value as an indented document.

@@ -153,8 +153,10 @@ fn is_plain(c: char) -> bool {
 /// Bytes as text without controls, direction marks or broken UTF-8: what cannot stand as it is
 /// becomes `\xHH` byte by byte, a backslash `\\`. [`unescape`] takes it back.
 pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
+    // Most names by far are plain ASCII, which is quickly seen.
+    let ascii = bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
     if let Ok(text) = std::str::from_utf8(bytes) {
-        if text.chars().all(is_plain) {
+        if ascii || text.chars().all(is_plain) {
             return Cow::Borrowed(text);
         }
     }

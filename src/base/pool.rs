@@ -93,21 +93,20 @@ impl<T> Drop for Lease<T> {
     }
 }
 
-/// Jobs for workers, urgent ones first. Not bounded: what bounds it are the pools.
+/// Jobs for workers. Not bounded: what bounds it are the pools.
 pub struct Queue<J> {
     state: Mutex<QueueState<J>>,
     more: Condvar,
 }
 
 struct QueueState<J> {
-    urgent: VecDeque<J>,
-    normal: VecDeque<J>,
+    jobs: VecDeque<J>,
     closed: bool,
 }
 
 impl<J> Default for Queue<J> {
     fn default() -> Self {
-        let state = QueueState { urgent: VecDeque::new(), normal: VecDeque::new(), closed: false };
+        let state = QueueState { jobs: VecDeque::new(), closed: false };
         Self { state: Mutex::new(state), more: Condvar::new() }
     }
 }
@@ -115,21 +114,17 @@ impl<J> Default for Queue<J> {
 impl<J> Queue<J> {
     /// Adds a job at the end.
     pub fn push(&self, job: J) {
-        lock(&self.state).normal.push_back(job);
+        lock(&self.state).jobs.push_back(job);
         self.more.notify_one();
     }
 
-    /// Adds a job that others wait for.
-    pub fn push_urgent(&self, job: J) {
-        lock(&self.state).urgent.push_back(job);
-        self.more.notify_one();
-    }
-
-    /// Waits for a job; `None` once the queue is closed and empty.
-    pub fn pop(&self) -> Option<J> {
+    /// Waits for a job: the first of those with the lowest `rank`. `None` once the queue is closed
+    /// and empty.
+    pub fn pop(&self, rank: impl Fn(&J) -> u8) -> Option<J> {
         let mut state = lock(&self.state);
         loop {
-            let job = state.urgent.pop_front().or_else(|| state.normal.pop_front());
+            let best = state.jobs.iter().enumerate().min_by_key(|(_, job)| rank(job)).map(|(at, _)| at);
+            let job = best.and_then(|at| state.jobs.remove(at));
             if job.is_some() || state.closed {
                 return job;
             }
@@ -147,8 +142,7 @@ impl<J> Queue<J> {
     pub fn abandon(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        state.urgent.clear();
-        state.normal.clear();
+        state.jobs.clear();
         drop(state);
         self.more.notify_all();
     }
@@ -262,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn urgent_jobs_come_first_and_none_is_lost() {
+    fn low_ranks_come_first_and_none_is_lost() {
         let queue = Queue::default();
-        queue.push(1);
-        queue.push_urgent(2);
+        [3, 1, 4, 1].into_iter().enumerate().for_each(|job| queue.push(job));
         queue.close();
-        assert_eq!((queue.pop(), queue.pop(), queue.pop()), (Some(2), Some(1), None));
+        let order: Vec<usize> = std::iter::from_fn(|| queue.pop(|(_, rank)| *rank)).map(|(at, _)| at).collect();
+        assert_eq!(order, [1, 3, 0, 2]);
     }
 
     #[test]
@@ -280,7 +274,7 @@ mod tests {
         let done = side_by_side(&jobs, || 0, count);
         assert!(done.iter().map(|(job, _)| *job).eq(0..1000));
         assert!(done.iter().any(|(_, made)| *made > 1), "tools are used again");
-        assert!(side_by_side(&[], || (), |(), (): &()| ()).is_empty());
+        assert!(side_by_side(&[0; 0], || (), |_, job| *job).is_empty());
     }
 
     #[test]

@@ -17,9 +17,10 @@ use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::pool::{Lease, Pool, Queue, Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
-use crate::format::frame::Packed;
+use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Class, HEADER, PartBuf};
+use crate::plan::forecast::{Forecast, Room};
 use crate::plan::geometry::range_len;
 use crate::plan::layout::{Layout, manifest_digest};
 use crate::plan::placement::Placement;
@@ -67,7 +68,7 @@ type Stretches = Vec<(Range<usize>, Packed)>;
 
 enum Task {
     Fill { index: u64, start: u64, len: usize, buf: Lease<Vec<u8>> },
-    Tail { index: u64, buf: Lease<Vec<u8>> },
+    Pack { index: u64, raw: Raw },
     Seal { part: FullPart<Lease<PartBuf>>, volume: u16 },
 }
 
@@ -90,8 +91,7 @@ struct Shared<'a> {
     ranges: Arc<Pool<Vec<u8>>>,
     parts: Arc<Pool<PartBuf>>,
     stop: Stop<FlowError>,
-    /// The range that goes into parts next, and what the part in the making still takes.
-    next: Mutex<(u64, usize)>,
+    forecast: Mutex<Forecast>,
     lane: Lane<(Raw, Range<usize>)>,
     files: Mutex<Vec<(Digest, Flag)>>,
     notes: Mutex<Vec<Note>>,
@@ -154,8 +154,8 @@ impl<'a> Shared<'a> {
         };
         let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); job.walk.entries.len()]);
         let (lane, notes, written) = (Lane::default(), Mutex::default(), Mutex::default());
-        let next = Mutex::new((0, class.room()));
-        Self { job, queue, ranges, parts, stop, next, lane, files, notes, written }
+        let forecast = Mutex::new(Forecast::new(class.room()));
+        Self { job, queue, ranges, parts, stop, forecast, lane, files, notes, written }
     }
 
     /// Runs a thread's work: an error stops the others, and so does a panic.
@@ -210,7 +210,7 @@ impl<'a> Shared<'a> {
                 buf.extend_from_slice(&bytes[..now]);
                 bytes = &bytes[now..];
                 if buf.len() == step {
-                    self.queue.push(Task::Tail { index, buf });
+                    self.queue.push(Task::Pack { index, raw: Arc::new(buf) });
                     index += 1;
                 } else {
                     open = Some(buf);
@@ -219,46 +219,60 @@ impl<'a> Shared<'a> {
             Ok::<(), ()>(())
         });
         if let (Ok(()), Some(buf)) = (written, open) {
-            self.queue.push(Task::Tail { index, buf });
+            self.queue.push(Task::Pack { index, raw: Arc::new(buf) });
         }
         Ok(())
     }
 
     fn work(&self, done: mpsc::Sender<Done>, filled: mpsc::Sender<()>, routes: Routes) -> Result<(), FlowError> {
         let mut compressor = Compressor::new(self.job.level)?;
-        while let Some(task) = self.queue.pop() {
-            let (index, raw) = match task {
+        while let Some(task) = self.queue.pop(|task| self.rank(task)) {
+            match task {
                 Task::Fill { index, start, len, buf } => {
                     let raw = self.fill(start, len, buf)?;
                     let _ = filled.send(());
-                    (index, raw)
+                    self.queue.push(Task::Pack { index, raw });
                 }
-                Task::Tail { index, buf } => (index, Arc::new(buf)),
+                Task::Pack { index, raw } => {
+                    let packed = self.pack(index, &raw, &mut compressor)?;
+                    if done.send(Done { index, raw, packed }).is_err() {
+                        break;
+                    }
+                }
                 Task::Seal { part, volume } => {
                     let sealed = self.seal(part, volume);
                     if let Some(route) = routes.0.get(&volume) {
                         // A writer that is gone has failed and said so.
                         let _ = route.send(sealed);
                     }
-                    continue;
                 }
-            };
-            let packed = self.pack(index, &raw, &mut compressor)?;
-            if done.send(Done { index, raw, packed }).is_err() {
-                break;
             }
         }
         Ok(())
     }
 
+    /// What is done first: parts that drives wait for; then the range of which it is known where
+    /// its part ends. Rather than guess that for others, ranges are filled ahead.
+    fn rank(&self, task: &Task) -> u8 {
+        match task {
+            Task::Seal { .. } => 0,
+            Task::Pack { index, .. } if lock(&self.forecast).is_next(*index) => 1,
+            Task::Fill { .. } => 2,
+            Task::Pack { .. } => 3,
+        }
+    }
+
     /// Compresses a range.
     fn pack(&self, index: u64, raw: &[u8], compressor: &mut Compressor) -> Result<Stretches, FlowError> {
-        if compressor.guess(raw) >= raw.len() {
-            return Ok(vec![(0..raw.len(), Packed::Stored)]);
+        let len = raw.len();
+        if compressor.sample(raw) >= len {
+            lock(&self.forecast).progress(index, len, len, stored_len(len));
+            return Ok(vec![(0..len, Packed::Stored)]);
         }
-        let room = || {
-            let (next, room) = *lock(&self.next);
-            (next == index).then_some(room)
+        let room = |done, packed| {
+            let mut forecast = lock(&self.forecast);
+            forecast.progress(index, len, done, packed);
+            forecast.room(index)
         };
         Ok(compressor.pack(raw, self.job.class.room(), room)?)
     }
@@ -348,7 +362,8 @@ impl<'a> Shared<'a> {
                     }
                 }
                 next += 1;
-                *lock(&self.next) = (next, filler.room_left().unwrap_or(self.job.class.room()));
+                let room = filler.room_left().unwrap_or(self.job.class.room());
+                lock(&self.forecast).collected(next, room);
                 at += raw.len() as u64;
             }
         }
@@ -397,7 +412,7 @@ impl Supply for Parts<'_, '_> {
 
     fn pack(&mut self, raw: &[u8]) -> Result<Stretches, Halt> {
         let whole = self.shared.job.class.room();
-        self.compressor.pack(raw, whole, || Some(whole)).map_err(|error| Halt::Error(error.into()))
+        self.compressor.pack(raw, whole, |_, _| Some(Room::Exactly(whole))).map_err(|error| Halt::Error(error.into()))
     }
 
     fn first_member(&self, offset: u64, length: u64) -> Option<u64> {
@@ -409,7 +424,7 @@ impl Supply for Parts<'_, '_> {
         let full = || Halt::Error(FlowError::RanFull { packed: self.packed, total });
         let volume = self.placement.deal().ok_or_else(full)?;
         self.packed = part.offset + part.length;
-        self.shared.queue.push_urgent(Task::Seal { part, volume });
+        self.shared.queue.push(Task::Seal { part, volume });
         Ok(())
     }
 }

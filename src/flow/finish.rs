@@ -17,6 +17,8 @@ use crate::stage::seal::{Recipient, header_for, header_for_passphrase};
 use crate::stage::stream::Sealer;
 use crate::stage::volume::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, Writer};
 
+/// Lists are mostly digests: harder work finds more matches of hex digits, and that costs.
+const LIST_LEVEL: Level = Level::Zstd(1);
 /// Entries whose lines go into one zstd frame of a list: some 4 MiB.
 const LIST_FRAME: usize = 16 * 1024;
 
@@ -32,7 +34,7 @@ pub fn list_of(entries: &[Entry]) -> Result<(Sealable, Digest), FlowError> {
     let (mut hasher, mut frames) = (Hasher::tagged("list"), Vec::new());
     // A few at a time: the text is several times as long as the frames.
     for some in stretches.chunks(2 * workers()) {
-        let tools = || Compressor::new(Level::Quick);
+        let tools = || Compressor::new(LIST_LEVEL);
         let made = side_by_side(some, tools, |compressor, entries| {
             let text: String = entries.iter().map(list::encode).collect();
             let compressor = compressor.as_mut().map_err(|error| error.clone())?;

@@ -23,7 +23,7 @@ use crate::stage::walk::{Walk, source_around, walk};
 
 /// Samples for the estimate: so many, each so long. Long ones, because short frames compress
 /// worse than those that will be written.
-const SAMPLES: u64 = 24;
+const SAMPLES: u64 = 16;
 const SAMPLE: u64 = 1 << 20;
 
 /// What somebody wants packed.
@@ -204,8 +204,8 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
         let found = layout.entries_in(&(*start..start + buf.len() as u64));
         let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
         archive::fill(*start, buf, entries, |index| walk.open(index), |_, _| true);
-        let guess = compressor.guess(buf);
-        let packed = if guess < buf.len() { compressor.frame(buf)?.len() } else { guess };
+        let sampled = compressor.sample(buf);
+        let packed = if sampled < buf.len() { compressor.frame(buf)?.len() } else { sampled };
         Ok::<(u64, u64), ZstdError>((buf.len() as u64, packed as u64))
     });
     let (mut raw, mut packed) = (0, 0);

@@ -54,6 +54,9 @@ fn percent(out: &mut Vec<u8>, byte: u8) {
 
 /// Why BagIt validators refuse or misread a name; `None` for the ordinary ones.
 pub fn refused(name: &[u8]) -> Option<&'static str> {
+    if name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'%') {
+        return None;
+    }
     let Ok(text) = std::str::from_utf8(name) else {
         return Some("the name is not UTF-8");
     };

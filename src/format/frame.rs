@@ -9,7 +9,7 @@ const STORED_HEADER: [u8; 6] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x38];
 pub const CLOSE: [u8; 3] = [0x01, 0x00, 0x00];
 
 /// A place where a frame can be cut: after `raw` bytes of input and `packed` bytes of frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cut {
     /// Input bytes before the cut.
     pub raw: usize,

@@ -62,7 +62,7 @@ pub fn encode(entry: &Entry) -> String {
         target,
         flag: entry.flag.word().map(Cow::from),
     };
-    json::line(&line) + "\n"
+    json::line(&line)
 }
 
 /// Reads a list line by line and keeps its entries.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::base::digest::Digest;
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::monitor::{Note, NoteKind};
+use crate::base::pool::side_by_side;
 use crate::format::part::BLOCK;
 use crate::format::{bag, member, sums};
 use crate::plan::links::{Leads, find, follow};
@@ -50,10 +51,13 @@ pub fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
     let info = bag::info(bytes, files);
     let front = [tag_file("bagit.txt", bag::DECLARATION), tag_file("bag-info.txt", &info)].concat();
     let mut at = front.len() as u64;
+    let stretches: Vec<&[Entry]> = entries.chunks(4096).collect();
+    let lens = side_by_side(&stretches, || (), |(), entries| entries.iter().map(member::len_of_entry).collect());
+    let lens: Vec<Vec<u64>> = lens;
     let mut starts = Vec::with_capacity(entries.len());
-    for entry in entries.iter_mut() {
+    for (entry, len) in entries.iter_mut().zip(lens.into_iter().flatten()) {
         starts.push(at);
-        at += member::len_of_entry(entry);
+        at += len;
         entry.at = if entry.has_content() { at } else { 0 };
         at += entry.size + member::padding(entry.size);
     }

@@ -16,12 +16,20 @@ use zstd::zstd_safe::{
 use crate::format::frame::{CLOSE, Cut, Packed, stored_capacity, stored_len};
 use crate::format::limits;
 use crate::format::part::BLOCK;
+use crate::plan::forecast::Room;
 
 /// How often a frame can be cut, in bytes of input: zstd's blocks, so that flushing costs nothing.
 const STEP: usize = 128 * 1024;
+/// The same near the end of a part, so that little of it is left to be stored.
+const FINE: usize = 16 * 1024;
+/// How near, in bytes of frame: what a step is unlikely to exceed.
+const NEAR: usize = 48 * 1024;
+/// How far a frame goes on behind the place where its part is guessed to end, in bytes of frame:
+/// about as much as guesses err.
+const MARGIN: usize = 64 * 1024;
 /// Range length from which it pays to probe.
 const PROBE_FROM: usize = 256 * 1024;
-const PROBES: usize = 16;
+const PROBES: usize = 8;
 const PROBE: usize = 8 * 1024;
 
 /// How hard to compress.
@@ -51,6 +59,16 @@ pub struct Compressor {
     scratch: Vec<u8>,
 }
 
+/// What the compressor's scratch holds.
+struct Frame {
+    /// Bytes of input in it.
+    end: usize,
+    /// Where it can be cut.
+    cuts: Vec<Cut>,
+    /// The room it has outgrown; `None` if it is whole.
+    room: Option<Room>,
+}
+
 impl Compressor {
     /// A compressor of that level.
     pub fn new(level: Level) -> Result<Self, ZstdError> {
@@ -63,7 +81,7 @@ impl Compressor {
                 set(CParameter::Strategy(Strategy::ZSTD_fast))?;
                 set(CParameter::WindowLog(limits::WINDOW_LOG))?;
                 set(CParameter::HashLog(17))?;
-                set(CParameter::MinMatch(6))?;
+                set(CParameter::MinMatch(7))?;
             }
             Level::Zstd(level) => {
                 set(CParameter::CompressionLevel(level))?;
@@ -78,7 +96,7 @@ impl Compressor {
 
     /// About how many bytes `raw` packs to, from samples; not less than `raw` itself if it is not
     /// worth trying.
-    pub fn guess(&mut self, raw: &[u8]) -> usize {
+    pub fn sample(&mut self, raw: &[u8]) -> usize {
         if raw.len() < PROBE_FROM {
             return raw.len() / 2;
         }
@@ -96,81 +114,110 @@ impl Compressor {
         }
     }
 
-    /// Makes `raw` ready for parts that take `whole` bytes of frames. `room` tells, once that is
-    /// known, how many bytes the part that `raw` begins in still takes. Returns stretches of `raw`,
-    /// one behind the other, that are cut where parts end, as far as that was known in time.
+    /// Makes `raw` ready for parts that take `whole` bytes of frames. `room` hears how many bytes
+    /// of `raw` are compressed, to how many, and tells what the part that `raw` begins in still
+    /// takes, as far as it knows. Returns stretches of `raw`, one behind the other, that end where
+    /// parts end or a little behind.
     pub fn pack(
         &mut self,
         raw: &[u8],
         whole: usize,
-        room: impl Fn() -> Option<usize>,
+        mut room: impl FnMut(usize, usize) -> Option<Room>,
     ) -> Result<Vec<(Range<usize>, Packed)>, ZstdError> {
-        let (mut stretches, mut at) = (Vec::new(), 0);
-        let mut known = None;
+        let (mut stretches, mut at, mut before) = (Vec::new(), 0, 0);
+        // Behind the first end of a part that is known, all ends are.
+        let mut later: Option<Room> = None;
         while at < raw.len() {
-            let (cuts, full) = self.frame_until(&raw[at..], || {
-                known = known.or_else(&room);
-                known
-            })?;
-            let rest = raw.len() - at;
-            let Some(full) = full else {
-                let packed = match self.scratch.len() < rest {
-                    true => Packed::Frame { bytes: self.scratch.to_vec(), cuts },
-                    false => Packed::Stored,
-                };
-                stretches.push((at..raw.len(), packed));
-                break;
-            };
-            let mut free = full;
-            if let Some(cut) = cuts.into_iter().rfind(|cut| cut.packed + CLOSE.len() <= full) {
-                self.scratch.truncate(cut.packed);
-                self.scratch.extend_from_slice(&CLOSE);
-                free -= self.scratch.len();
-                stretches.push((at..at + cut.raw, Packed::Frame { bytes: self.scratch.to_vec(), cuts: Vec::new() }));
-                at += cut.raw;
+            let told = |done, packed| later.or(room(at + done, before + packed));
+            let Frame { end, mut cuts, room } = self.frame_until(&raw[at..], told)?;
+            match room {
+                Some(Room::Exactly(room)) => {
+                    let cut = cuts.into_iter().rfind(|cut| cut.packed + CLOSE.len() <= room).unwrap_or_default();
+                    self.close(cut.packed);
+                    if cut.raw > 0 {
+                        stretches.push((at..at + cut.raw, self.frame_of(cut.raw, Vec::new())));
+                        at += cut.raw;
+                    }
+                    // The rest of the part, a fraction of a block.
+                    let free = room - if cut.raw > 0 { self.scratch.len() } else { 0 };
+                    let stored = stored_capacity(free).min(raw.len() - at) / BLOCK as usize * BLOCK as usize;
+                    if stored > 0 {
+                        stretches.push((at..at + stored, Packed::Stored));
+                        at += stored;
+                    }
+                    later = Some(Room::Exactly(whole));
+                }
+                Some(Room::About(_)) => {
+                    self.close(cuts.pop().map_or(0, |cut| cut.packed));
+                    stretches.push((at..at + end, self.frame_of(end, cuts)));
+                    at += end;
+                    later = Some(Room::About(whole));
+                }
+                None => {
+                    stretches.push((at..raw.len(), self.frame_of(raw.len() - at, cuts)));
+                    at = raw.len();
+                }
             }
-            let stored = stored_capacity(free).min(raw.len() - at) / BLOCK as usize * BLOCK as usize;
-            if stored > 0 {
-                stretches.push((at..at + stored, Packed::Stored));
-                at += stored;
-            }
-            known = Some(whole);
+            before += self.scratch.len();
         }
         Ok(stretches)
     }
 
     /// One frame around all of `raw`.
     pub fn frame(&mut self, raw: &[u8]) -> Result<Vec<u8>, ZstdError> {
-        self.frame_until(raw, || None)?;
+        self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
+        self.scratch.clear();
+        self.scratch.reserve(compress_bound(raw.len()));
+        self.context.compress2(&mut self.scratch, raw).map_err(zstd_error)?;
         Ok(self.scratch.to_vec())
     }
 
-    /// Compresses into `scratch`, until all is done or `room` is known and exceeded: then it is
-    /// returned. The frame can be cut at the cuts.
+    /// What is in `scratch`, if it is less than the `raw` bytes it stands for.
+    fn frame_of(&self, raw: usize, cuts: Vec<Cut>) -> Packed {
+        if self.scratch.len() < raw { Packed::Frame { bytes: self.scratch.to_vec(), cuts } } else { Packed::Stored }
+    }
+
+    /// Ends the frame in `scratch` behind its first `packed` bytes.
+    fn close(&mut self, packed: usize) {
+        self.scratch.truncate(packed);
+        self.scratch.extend_from_slice(&CLOSE);
+    }
+
+    /// Compresses into `scratch`, until all is done or the frame takes more than `room` says.
     fn frame_until(
         &mut self,
         raw: &[u8],
-        mut room: impl FnMut() -> Option<usize>,
-    ) -> Result<(Vec<Cut>, Option<usize>), ZstdError> {
+        mut room: impl FnMut(usize, usize) -> Option<Room>,
+    ) -> Result<Frame, ZstdError> {
         self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
         self.context.set_pledged_src_size(Some(raw.len() as u64)).map_err(zstd_error)?;
         self.scratch.clear();
         self.scratch.reserve(compress_bound(raw.len()) + 64);
         let mut cuts = Vec::with_capacity(raw.len() / STEP);
-        let mut at = 0;
+        let (mut end, mut step) = (0, STEP);
         loop {
-            let end = raw.len().min(at + STEP);
-            let last = end == raw.len();
-            self.feed(&raw[at..end], if last { Directive::ZSTD_e_end } else { Directive::ZSTD_e_flush })?;
-            at = end;
-            let len = self.scratch.len() + if last { 0 } else { CLOSE.len() };
-            if let Some(room) = room().filter(|room| len > *room) {
-                return Ok((cuts, Some(room)));
+            let next = raw.len().min(end + step);
+            let last = next == raw.len();
+            self.feed(&raw[end..next], if last { Directive::ZSTD_e_end } else { Directive::ZSTD_e_flush })?;
+            end = next;
+            let len = self.scratch.len();
+            let room = room(end, len);
+            if matches!(room, Some(Room::Exactly(room)) if room < len + NEAR) {
+                step = FINE;
             }
-            if last {
-                return Ok((cuts, None));
+            let room = room.filter(|room| match room {
+                Room::Exactly(room) => len + if last { 0 } else { CLOSE.len() } > *room,
+                Room::About(room) => !last && len > *room + MARGIN,
+            });
+            if last && room.is_none() {
+                return Ok(Frame { end, cuts, room });
             }
-            cuts.push(Cut { raw: at, packed: self.scratch.len() });
+            if !last {
+                cuts.push(Cut { raw: end, packed: len });
+            }
+            if room.is_some() {
+                return Ok(Frame { end, cuts, room });
+            }
         }
     }
 
@@ -291,7 +338,7 @@ mod tests {
     fn frames_can_be_cut_where_they_say() {
         let raw = text(5 * STEP + 100);
         for level in [Level::Quick, Level::Zstd(1), Level::Zstd(3), Level::Zstd(19)] {
-            let stretches = Compressor::new(level).unwrap().pack(&raw, 1 << 20, || None).unwrap();
+            let stretches = Compressor::new(level).unwrap().pack(&raw, 1 << 20, |_, _| None).unwrap();
             let [(_, Packed::Frame { bytes, cuts })] = &stretches[..] else { panic!() };
             assert_eq!(decode(bytes), Ok(raw.clone()));
             assert_eq!(cuts.len(), 5);
@@ -308,9 +355,9 @@ mod tests {
         let whole = 150_000;
         for (known_after, room) in [(0, 30_000), (5, 30_000), (0, 300), (0, whole), (3, 5)] {
             let asked = std::cell::Cell::new(0);
-            let tell = || {
+            let tell = |_, _| {
                 asked.set(asked.get() + 1);
-                (asked.get() > known_after).then_some(room)
+                (asked.get() > known_after).then_some(Room::Exactly(room))
             };
             let stretches = Compressor::new(Level::Quick).unwrap().pack(&raw, whole, tell).unwrap();
             assert!(stretches.windows(2).all(|two| two[0].0.end == two[1].0.start));
@@ -333,9 +380,9 @@ mod tests {
     fn noise_is_stored_and_text_is_not() {
         let mut compressor = Compressor::new(Level::Quick).unwrap();
         for len in [1 << 20, PROBE_FROM] {
-            assert!(compressor.guess(&noise(len)) > len && compressor.guess(&text(len)) < len / 2);
+            assert!(compressor.sample(&noise(len)) > len && compressor.sample(&text(len)) < len / 2);
         }
-        let mut pack = |raw: &[u8]| compressor.pack(raw, 1 << 20, || None).unwrap();
+        let mut pack = |raw: &[u8]| compressor.pack(raw, 1 << 20, |_, _| None).unwrap();
         assert_eq!(pack(&noise(1 << 20)), [(0..1 << 20, Packed::Stored)]);
         assert_eq!(pack(&noise(1000)), [(0..1000, Packed::Stored)]);
         assert_eq!(pack(b""), []);

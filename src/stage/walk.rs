@@ -12,7 +12,12 @@ use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
 use crate::base::path::{BytePath, as_bytes, as_path, escape, is_at_or_below};
+use crate::base::pool::{side_by_side, workers};
 use crate::format::limits;
+
+/// How many names one thread looks at before all share the work: the top is looked at again for
+/// each further depth.
+const TRUNK: usize = 10_000;
 
 /// What the system said of a file when it was walked: if it says otherwise after reading, the
 /// file changed.
@@ -153,12 +158,7 @@ impl Walk {
         (source, path.as_bytes().get(source.name.len() + 1..).map(as_path))
     }
 
-    fn source(
-        &mut self,
-        at: usize,
-        seen: &mut HashMap<(u64, u64), u32>,
-        monitor: &dyn Monitor,
-    ) -> Result<(), WalkError> {
+    fn source(&mut self, at: usize, seen: &mut Seen, monitor: &dyn Monitor) -> Result<(), WalkError> {
         let (name, path) = (self.sources[at].name.clone(), self.sources[at].path.clone());
         let meta = path.symlink_metadata().at("look at", &path)?;
         if meta.is_symlink() {
@@ -177,83 +177,155 @@ impl Walk {
         }
         self.sources[at].path = root.clone();
         self.sources[at].folder = File::open(&root).ok().filter(|_| root.is_dir());
-        for found in walkdir::WalkDir::new(&root).sort_by_file_name() {
-            if monitor.cancelled() {
-                return Err(WalkError::Cancelled);
-            }
-            match found {
-                Ok(found) => {
-                    let below = found.path().strip_prefix(&root).unwrap_or(Path::new(""));
-                    self.found(&joined(&name, as_bytes(below)), &found, seen);
-                }
-                Err(error) => self.unreadable(&name, &root, &error),
-            }
-            monitor.advance(1);
+        let look = Look { name: &name, root: &root, monitor };
+        let (trunk, folders) = look.trunk();
+        let mut branches = side_by_side(&folders, || (), |(), folder| look.branch(folder)).into_iter();
+        if monitor.cancelled() {
+            return Err(WalkError::Cancelled);
+        }
+        for (found, is_fork) in trunk {
+            self.take(found, seen);
+            let branch = is_fork.then(|| branches.next()).flatten();
+            branch.into_iter().flatten().for_each(|found| self.take(found, seen));
         }
         Ok(())
     }
 
-    fn unreadable(&mut self, name: &[u8], root: &Path, error: &walkdir::Error) {
-        let below = error.path().and_then(|path| path.strip_prefix(root).ok()).unwrap_or(Path::new(""));
-        let why = error.io_error().map_or_else(|| "a loop".to_string(), |io| io.to_string());
-        let path = joined(name, as_bytes(below));
-        self.left_out(&path, format!("could not be looked at, it is not packed: {why}"));
-    }
-
-    /// Notes what is not packed, and marks the folder it is missing from, or is, for the receiver.
-    fn left_out(&mut self, path: &[u8], text: String) {
-        self.notes.push(Note::new(NoteKind::Unreadable, path, text));
-        let is_around = |entry: &&mut Entry| entry.kind == Kind::Dir && is_at_or_below(path, entry.path.as_bytes());
-        if let Some(folder) = self.entries.iter_mut().rev().find(is_around) {
-            folder.flag = Flag::Unreadable;
+    fn take(&mut self, found: Found, seen: &mut Seen) {
+        match found {
+            Found::Entry(mut entry, stamp, shared, note) => {
+                self.notes.extend(note);
+                if shared {
+                    let index = self.entries.len() as u32;
+                    let first = *seen.entry((stamp.dev, stamp.ino)).or_insert(index);
+                    if first != index {
+                        entry.kind = Kind::Hardlink(self.entries[first as usize].path.clone());
+                        (entry.size, entry.holes) = (0, Box::default());
+                    }
+                }
+                self.stamps.push(stamp);
+                self.entries.push(entry);
+            }
+            Found::Skipped(note) => self.notes.push(note),
+            Found::LeftOut(note) => {
+                // The folder it is missing from, or is, is marked for the receiver.
+                let is_around =
+                    |entry: &&mut Entry| entry.kind == Kind::Dir && is_at_or_below(&note.path, entry.path.as_bytes());
+                if let Some(folder) = self.entries.iter_mut().rev().find(is_around) {
+                    folder.flag = Flag::Unreadable;
+                }
+                self.notes.push(note);
+            }
         }
     }
+}
 
-    fn found(&mut self, path: &[u8], found: &walkdir::DirEntry, seen: &mut HashMap<(u64, u64), u32>) {
-        let name = match BytePath::new(path) {
-            Ok(name) => name,
-            Err(fault) => return self.left_out(path, format!("its path {fault}, it is not packed")),
+/// The first index of each file that has several names.
+type Seen = HashMap<(u64, u64), u32>;
+
+/// What came of looking at one name.
+enum Found {
+    /// An entry, whether it is a file that may have other names, and what is worth saying of it.
+    Entry(Entry, Stamp, bool, Option<Note>),
+    /// Not packed, and rightly so.
+    Skipped(Note),
+    /// Not packed, though it should be.
+    LeftOut(Note),
+}
+
+/// Looks at one source: its trunk on one thread, then all branches at once.
+struct Look<'a> {
+    name: &'a [u8],
+    root: &'a Path,
+    monitor: &'a dyn Monitor,
+}
+
+impl Look<'_> {
+    /// All down to a depth where there are folders enough for all cores; a mark at each of those,
+    /// whose contents follow it; and their paths.
+    fn trunk(&self) -> (Vec<(Found, bool)>, Vec<PathBuf>) {
+        for depth in 1.. {
+            let walked: Vec<_> = self.walk(self.root).max_depth(depth).into_iter().collect();
+            let forks: Vec<bool> = walked.iter().map(|found| is_folder_at(found, depth)).collect();
+            let folders: Vec<PathBuf> = walked
+                .iter()
+                .zip(&forks)
+                .filter_map(|(found, fork)| Some(found.as_ref().ok().filter(|_| *fork)?.path().to_owned()))
+                .collect();
+            let enough = folders.len() >= 8 * workers() || walked.len() > TRUNK;
+            if folders.is_empty() || enough {
+                let found = walked.into_iter().map(|found| self.look(found));
+                return (found.zip(forks).collect(), folders);
+            }
+        }
+        unreachable!("no folder is infinitely deep")
+    }
+
+    /// All that a folder holds.
+    fn branch(&self, folder: &Path) -> Vec<Found> {
+        let walked = self.walk(folder).min_depth(1).into_iter();
+        walked.take_while(|_| !self.monitor.cancelled()).map(|found| self.look(found)).collect()
+    }
+
+    fn walk(&self, from: &Path) -> walkdir::WalkDir {
+        walkdir::WalkDir::new(from).sort_by_file_name()
+    }
+
+    /// The path in the bundle.
+    fn path_of(&self, path: &Path) -> Vec<u8> {
+        let below = path.strip_prefix(self.root).unwrap_or(Path::new(""));
+        joined(self.name, as_bytes(below))
+    }
+
+    fn look(&self, found: walkdir::Result<walkdir::DirEntry>) -> Found {
+        self.monitor.advance(1);
+        let (path, result) = match &found {
+            Ok(found) => (self.path_of(found.path()), self.entry(found)),
+            Err(error) => {
+                let why = error.io_error().map_or_else(|| "a loop".to_string(), |io| io.to_string());
+                let text = format!("could not be looked at, it is not packed: {why}");
+                (self.path_of(error.path().unwrap_or(self.root)), Err(text))
+            }
         };
-        let meta = match found.metadata() {
-            Ok(meta) => meta,
-            Err(error) => return self.left_out(path, format!("could not be looked at, it is not packed: {error}")),
-        };
-        let mut note = |kind, text: String| self.notes.push(Note::new(kind, path, text));
+        result.unwrap_or_else(|text| Found::LeftOut(Note::new(NoteKind::Unreadable, &path, text)))
+    }
+
+    fn entry(&self, found: &walkdir::DirEntry) -> Result<Found, String> {
+        let path = self.path_of(found.path());
+        let note = |kind, text: String| Note::new(kind, &path, text);
+        let name = BytePath::new(path.clone()).map_err(|fault| format!("its path {fault}, it is not packed"))?;
+        let meta = found.metadata().map_err(|error| format!("could not be looked at, it is not packed: {error}"))?;
         if let Some(what) = special(&meta) {
-            return note(NoteKind::Skipped, format!("a {what}, it is not packed"));
+            return Ok(Found::Skipped(note(NoteKind::Skipped, format!("a {what}, it is not packed"))));
         }
-        if meta.mode() & 0o7000 != 0 && !meta.is_symlink() {
+        let dropped = (meta.mode() & 0o7000 != 0 && !meta.is_symlink()).then(|| {
             let bits = format!("its set-id or sticky bits (mode {:o}) are not packed", meta.mode() & 0o7777);
-            note(NoteKind::BitsDropped, bits);
-        }
-        let kind = match self.kind(found.path(), &meta, seen) {
-            Ok(kind) => kind,
-            Err(error) => return self.left_out(path, format!("the link could not be read, it is not packed: {error}")),
-        };
+            note(NoteKind::BitsDropped, bits)
+        });
+        let kind = kind(found.path(), &meta)
+            .map_err(|error| format!("the link could not be read, it is not packed: {error}"))?;
         let size = if kind == Kind::File { meta.size() } else { 0 };
         let mode = if meta.is_symlink() { 0o777 } else { meta.mode() & 0o777 };
         let mtime = Time { secs: meta.mtime(), nanos: meta.mtime_nsec() as u32 };
         let holes = if kind == Kind::File { holes_of(found.path(), &meta) } else { Box::default() };
-        self.stamps.push(Stamp::of(&meta));
-        self.entries.push(Entry { path: name, kind, size, mode, mtime, at: 0, holes, sha256: None, flag: Flag::Clean });
+        let shared = kind == Kind::File && meta.nlink() > 1;
+        let entry = Entry { path: name, kind, size, mode, mtime, at: 0, holes, sha256: None, flag: Flag::Clean };
+        Ok(Found::Entry(entry, Stamp::of(&meta), shared, dropped))
     }
+}
 
-    fn kind(&self, path: &Path, meta: &Metadata, seen: &mut HashMap<(u64, u64), u32>) -> std::io::Result<Kind> {
-        if meta.is_dir() {
-            return Ok(Kind::Dir);
-        }
-        if meta.is_symlink() {
-            return Ok(Kind::Symlink(as_bytes(&std::fs::read_link(path)?).into()));
-        }
-        if meta.nlink() > 1 {
-            let index = self.entries.len() as u32;
-            let first = *seen.entry((meta.dev(), meta.ino())).or_insert(index);
-            if first != index {
-                return Ok(Kind::Hardlink(self.entries[first as usize].path.clone()));
-            }
-        }
-        Ok(Kind::File)
+fn is_folder_at(found: &walkdir::Result<walkdir::DirEntry>, depth: usize) -> bool {
+    found.as_ref().is_ok_and(|found| found.depth() == depth && found.file_type().is_dir())
+}
+
+fn kind(path: &Path, meta: &Metadata) -> std::io::Result<Kind> {
+    if meta.is_dir() {
+        return Ok(Kind::Dir);
     }
+    if meta.is_symlink() {
+        return Ok(Kind::Symlink(as_bytes(&std::fs::read_link(path)?).into()));
+    }
+    Ok(Kind::File)
 }
 
 fn joined(name: &[u8], below: &[u8]) -> Vec<u8> {
@@ -284,66 +356,4 @@ fn holes_of(path: &Path, meta: &Metadata) -> Box<[Hole]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::monitor::Silent;
-    use std::os::unix::ffi::OsStrExt;
-
-    fn tree() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("src");
-        std::fs::create_dir_all(root.join("a/empty")).unwrap();
-        std::fs::write(root.join("a/x"), b"content").unwrap();
-        std::fs::write(root.join("a.b"), b"").unwrap();
-        std::fs::hard_link(root.join("a/x"), root.join("a/y")).unwrap();
-        std::os::unix::fs::symlink("../nowhere", root.join("link")).unwrap();
-        std::fs::write(root.join(std::ffi::OsStr::from_bytes(b"\xff\n")), b"odd").unwrap();
-        dir
-    }
-
-    #[test]
-    fn what_is_there_is_found_in_the_order_of_the_tar() {
-        let dir = tree();
-        let walk = walk(&[dir.path().join("src")], &Silent).unwrap();
-        let shown: Vec<String> = walk.entries.iter().map(|e| format!("{} {}", e.kind.word(), e.path)).collect();
-        let expected = [
-            "dir src",
-            "dir src/a",
-            "dir src/a/empty",
-            "file src/a/x",
-            "hardlink src/a/y",
-            "file src/a.b",
-            "symlink src/link",
-            "file src/\\xff\\x0a",
-        ];
-        assert_eq!(shown, expected);
-        assert!(walk.entries.is_sorted_by_key(|entry| entry.path.clone()));
-        assert_eq!(walk.real_path(3), dir.path().join("src/a/x"));
-        assert_eq!(walk.real_path(0), dir.path().join("src"));
-    }
-
-    #[test]
-    fn sources_go_under_their_last_names() {
-        let dir = tree();
-        let at = |path: &str| dir.path().join(path);
-        std::os::unix::fs::symlink(at("src/a"), at("linked")).unwrap();
-        let found = walk(&[at("src/a/x"), at("linked"), at("src/a/../a.b")], &Silent).unwrap();
-        let tops: Vec<String> = found.entries.iter().map(|e| e.path.to_string()).collect();
-        assert_eq!(tops, ["a.b", "linked", "linked/empty", "linked/x", "linked/y", "x"]);
-        assert_eq!(found.notes.iter().map(|n| n.kind).collect::<Vec<_>>(), [NoteKind::Followed]);
-        assert!(matches!(walk(&[at("src/a"), at("./src/a")], &Silent), Err(WalkError::SameName { .. })));
-        assert!(matches!(walk(&["/".into()], &Silent), Err(WalkError::NoName(_))));
-        assert!(matches!(walk(&[at("missing")], &Silent), Err(WalkError::Io(_))));
-        assert!(matches!(walk(&["/dev/null".into()], &Silent), Err(WalkError::Special { .. })));
-    }
-
-    #[test]
-    fn a_target_in_a_source_is_noticed() {
-        let dir = tree();
-        let at = |path: &str| dir.path().join(path);
-        let sources = [at("src/a"), at("src/a.b")];
-        assert_eq!(source_around(&sources, &at("src/a/empty")).unwrap(), Some(&sources[0]));
-        assert_eq!(source_around(&sources, &at("src/a")).unwrap(), Some(&sources[0]));
-        assert_eq!(source_around(&sources, &at("src")).unwrap(), None);
-    }
-}
+mod tests;

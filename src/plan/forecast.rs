@@ -1,0 +1,99 @@
+//! Where parts will end, guessed while the ranges before that place are still being compressed.
+//!
+//! Frames do not span parts: what a frame holds behind the end of a part is compressed again. So
+//! a frame should end where its part does. That is known once all ranges before it are in parts;
+//! until then it is extrapolated from how far they have come. A wrong guess costs time, no more.
+
+use std::collections::BTreeMap;
+
+/// Bytes of frames that a part still takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Exactly so many.
+    Exactly(usize),
+    /// Perhaps a few less or more.
+    About(usize),
+}
+
+/// What is known of the ranges whose frames are in the making.
+#[derive(Debug)]
+pub struct Forecast {
+    /// Bytes of frames that an empty part takes.
+    whole: usize,
+    /// The range that goes into parts next, and what the part in the making then takes.
+    next: u64,
+    room: usize,
+    /// What that range and those behind it will have packed to.
+    coming: BTreeMap<u64, usize>,
+}
+
+impl Forecast {
+    /// For parts that take `whole` bytes of frames; all ranges are still to come.
+    pub fn new(whole: usize) -> Self {
+        Self { whole, next: 0, room: whole, coming: BTreeMap::new() }
+    }
+
+    /// Of a range of `len` bytes `done` are compressed, to `packed`.
+    pub fn progress(&mut self, index: u64, len: usize, done: usize, packed: usize) {
+        // Less than a quarter tells too little.
+        if 4 * done >= len {
+            self.coming.insert(index, (packed as u64 * len as u64 / (done as u64).max(1)) as usize);
+        }
+    }
+
+    /// All ranges before `next` are in parts, and the part in the making still takes `room`.
+    pub fn collected(&mut self, next: u64, room: usize) {
+        (self.next, self.room) = (next, room);
+        self.coming = self.coming.split_off(&next);
+    }
+
+    /// Whether all ranges before that one are in parts.
+    pub fn is_next(&self, index: u64) -> bool {
+        index == self.next
+    }
+
+    /// What the part that the range begins in takes from there on; `None` while too little is
+    /// known of the ranges before it.
+    pub fn room(&self, index: u64) -> Option<Room> {
+        if self.is_next(index) {
+            return Some(Room::Exactly(self.room));
+        }
+        let mut before = 0;
+        for index in self.next..index {
+            before += self.coming.get(&index)?;
+        }
+        // Parts that end on the way leave nothing, on the average.
+        let room = if before < self.room { self.room - before } else { self.whole - (before - self.room) % self.whole };
+        Some(Room::About(room))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_range_knows_and_later_ones_guess() {
+        let mut forecast = Forecast::new(1000);
+        assert_eq!((forecast.room(0), forecast.room(1)), (Some(Room::Exactly(1000)), None));
+        forecast.progress(0, 800, 100, 30);
+        assert_eq!(forecast.room(1), None, "an eighth tells too little");
+        forecast.progress(0, 800, 200, 60);
+        assert_eq!((forecast.room(1), forecast.room(2)), (Some(Room::About(760)), None));
+        forecast.progress(1, 800, 800, 800);
+        assert_eq!(forecast.room(2), Some(Room::About(960)), "a part ends in range 1");
+        forecast.collected(1, 700);
+        assert_eq!(forecast.room(1), Some(Room::Exactly(700)));
+        assert_eq!(forecast.room(2), Some(Room::About(900)));
+        forecast.collected(2, 5);
+        assert_eq!(forecast.room(2), Some(Room::Exactly(5)));
+        assert!(forecast.is_next(2) && !forecast.is_next(3));
+    }
+
+    #[test]
+    fn a_part_that_just_ends_leaves_a_whole_one() {
+        let mut forecast = Forecast::new(1000);
+        forecast.progress(0, 10, 10, 1000);
+        assert_eq!(forecast.room(1), Some(Room::About(1000)));
+    }
+}
