@@ -210,7 +210,7 @@ pub fn side_by_side<J: Sync, T, R: Send>(
         done
     };
     let mut done = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..workers().min(jobs.len())).map(|_| scope.spawn(&one_thread)).collect();
+        let others: Vec<_> = (1..workers().min(jobs.len())).map(|_| scope.spawn(one_thread)).collect();
         let mut done = one_thread();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use crate::base::digest::{Digest, sha256};
 use crate::base::entry::Flag;
-use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::monitor::{Monitor, Note};
 use crate::base::pool::{Lease, Pool, Queue, Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
+use crate::flow::reading::{Raw, Reading};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Class, HEADER, PartBuf};
@@ -24,14 +25,12 @@ use crate::plan::forecast::{Forecast, Room};
 use crate::plan::geometry::range_len;
 use crate::plan::layout::{Layout, manifest_digest};
 use crate::plan::placement::Placement;
-use crate::stage::archive::{self, Filled};
 use crate::stage::compress::{Compressor, Level};
 use crate::stage::fill::{Filler, FullPart, Supply};
-use crate::stage::lane::Lane;
 use crate::stage::seal::{Recipient, part_header};
 use crate::stage::stream::seal_part;
 use crate::stage::volume::Writer;
-use crate::stage::walk::{Stamp, Walk};
+use crate::stage::walk::Walk;
 
 /// What is to be packed, and how.
 pub struct Job<'a> {
@@ -61,13 +60,11 @@ pub struct Packing {
     pub notes: Vec<Note>,
 }
 
-type Raw = Arc<Lease<Vec<u8>>>;
-
 /// Stretches of a range, one behind the other.
 type Stretches = Vec<(Range<usize>, Packed)>;
 
 enum Task {
-    Fill { index: u64, start: u64, len: usize, buf: Lease<Vec<u8>> },
+    Fill { index: u64, start: u64, buf: Lease<Vec<u8>> },
     Pack { index: u64, raw: Raw },
     Seal { part: FullPart<Lease<PartBuf>>, volume: u16 },
 }
@@ -92,9 +89,7 @@ struct Shared<'a> {
     parts: Arc<Pool<PartBuf>>,
     stop: Stop<FlowError>,
     forecast: Mutex<Forecast>,
-    lane: Lane<(Raw, Range<usize>)>,
-    files: Mutex<Vec<(Digest, Flag)>>,
-    notes: Mutex<Vec<Note>>,
+    reading: Reading<'a>,
     written: Mutex<Vec<Part>>,
 }
 
@@ -120,11 +115,12 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
         scope.spawn(move || shared.guarded(|| shared.dispatch(filled)));
         shared.guarded(|| shared.collect(done, placement));
     });
-    let Shared { stop, files, notes, written, .. } = all;
+    let Shared { stop, reading, written, .. } = all;
     stop.into_result()?;
     let mut parts = unlocked(written);
     parts.sort_by_key(|part| part.number);
-    Ok(Packing { parts, files: unlocked(files), notes: unlocked(notes) })
+    let (files, notes) = reading.finish();
+    Ok(Packing { parts, files, notes })
 }
 
 /// The way from a volume's number to the thread that writes to its drive.
@@ -152,10 +148,9 @@ impl<'a> Shared<'a> {
                 queue.abandon();
             })
         };
-        let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); job.walk.entries.len()]);
-        let (lane, notes, written) = (Lane::default(), Mutex::default(), Mutex::default());
+        let reading = Reading::new(job.walk, job.layout, job.monitor);
         let forecast = Mutex::new(Forecast::new(class.room()));
-        Self { job, queue, ranges, parts, stop, forecast, lane, files, notes, written }
+        Self { job, queue, ranges, parts, stop, forecast, reading, written: Mutex::default() }
     }
 
     /// Runs a thread's work: an error stops the others, and so does a panic.
@@ -179,7 +174,7 @@ impl<'a> Shared<'a> {
                 return Err(FlowError::Cancelled);
             }
             buf.resize(len as usize, 0);
-            self.queue.push(Task::Fill { index, start, len: len as usize, buf });
+            self.queue.push(Task::Fill { index, start, buf });
             index += 1;
             start += len;
         }
@@ -193,7 +188,7 @@ impl<'a> Shared<'a> {
     }
 
     fn dispatch_tail(&self, mut index: u64, step: usize) -> Result<(), FlowError> {
-        let files = lock(&self.files).clone();
+        let files = self.reading.digests();
         let digest = |at: usize| manifest_digest(files[at].0, files[at].1);
         let mut open: Option<Lease<Vec<u8>>> = None;
         let written = self.job.layout.write_tail(&self.job.walk.entries, digest, |mut bytes: &[u8]| {
@@ -228,8 +223,8 @@ impl<'a> Shared<'a> {
         let mut compressor = Compressor::new(self.job.level)?;
         while let Some(task) = self.queue.pop(|task| self.rank(task)) {
             match task {
-                Task::Fill { index, start, len, buf } => {
-                    let raw = self.fill(start, len, buf)?;
+                Task::Fill { index, start, buf } => {
+                    let raw = self.reading.range(start, buf);
                     let _ = filled.send(());
                     self.queue.push(Task::Pack { index, raw });
                 }
@@ -275,59 +270,6 @@ impl<'a> Shared<'a> {
             forecast.room(index)
         };
         Ok(compressor.pack(raw, self.job.class.room(), room)?)
-    }
-
-    /// Fills one range and hashes what it holds.
-    fn fill(&self, start: u64, len: usize, mut buf: Lease<Vec<u8>>) -> Result<Raw, FlowError> {
-        let (walk, layout) = (self.job.walk, self.job.layout);
-        let front = &layout.front[(start as usize).min(layout.front.len())..];
-        let front = &front[..front.len().min(len)];
-        buf[..front.len()].copy_from_slice(front);
-        let found = layout.entries_in(&(start..start + len as u64));
-        let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
-        let unchanged = |index: usize, file: &std::fs::File| {
-            file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
-        };
-        let Filled { whole, pieces, faults } =
-            archive::fill(start, &mut buf[..len], entries, |index| walk.open(index), unchanged);
-        for fault in faults {
-            self.note_fault(fault);
-        }
-        let raw = Arc::new(buf);
-        for (entry, digest) in whole {
-            lock(&self.files)[entry as usize].0 = digest;
-        }
-        for piece in pieces {
-            let size = walk.entries[piece.entry as usize].size;
-            let (offset, len) = (piece.offset, piece.place.len() as u64);
-            let held = (raw.clone(), piece.place);
-            let hashed = self.lane.offer(piece.entry, size, (offset, len, held), |(raw, place), _, _, hasher| {
-                hasher.update(&raw[place.clone()]);
-                Ok::<(), FlowError>(())
-            })?;
-            if let Some(digest) = hashed {
-                lock(&self.files)[piece.entry as usize].0 = digest;
-            }
-        }
-        Ok(raw)
-    }
-
-    /// Says once of each file what is worst about it.
-    fn note_fault(&self, fault: archive::Fault) {
-        let at = fault.entry as usize;
-        let mut files = lock(&self.files);
-        let known = files[at].1;
-        if known == fault.flag || known == Flag::Unreadable {
-            return;
-        }
-        files[at].1 = fault.flag;
-        drop(files);
-        let kind = if fault.flag == Flag::Changed { NoteKind::Changed } else { NoteKind::Unreadable };
-        let note = Note::new(kind, self.job.walk.entries[at].path.as_bytes(), fault.why);
-        self.job.monitor.note(&note);
-        let mut notes = lock(&self.notes);
-        notes.retain(|old| old.path != note.path);
-        notes.push(note);
     }
 
     fn seal(&self, part: FullPart<Lease<PartBuf>>, volume: u16) -> Sealed {

@@ -169,7 +169,7 @@ mod tests {
             Ok(Box::new(PartBuf::new(CLASS)))
         }
         fn pack(&mut self, raw: &[u8]) -> Result<Vec<(Range<usize>, Packed)>, ()> {
-            let cut = |n| Cut { raw: n * STEP, packed: (n * STEP).div_ceil(self.ratio) };
+            let cut = |n: usize| Cut { raw: n * STEP, packed: (n * STEP).div_ceil(self.ratio) };
             let cuts = (1..raw.len().div_ceil(STEP)).map(cut).collect();
             let frame = Packed::Frame { bytes: vec![1; raw.len() / self.ratio], cuts };
             Ok(vec![(0..raw.len(), if self.ratio == 1 { Packed::Stored } else { frame })])

@@ -1,0 +1,127 @@
+//! What each stage does to a second's worth of bytes, on one thread: the terms of the roofline
+//! (docs/DESIGN.md). `cargo bench` shows a table; `scripts/bench` adds the terms up.
+
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
+
+use pouch::base::digest::sha256;
+use pouch::base::secret::{FileKey, random};
+use pouch::format::frame::store;
+use pouch::format::part::{CHUNK, Class, HEADER, PartBuf};
+use pouch::stage::compress::{Compressor, Decompressor, Level};
+use pouch::stage::stream::{open_part, seal_part};
+
+/// As long as a range.
+const LEN: usize = 8 << 20;
+
+fn main() {
+    divan::main();
+}
+
+/// Nothing compresses it.
+fn footage() -> Vec<u8> {
+    std::iter::repeat_with(random::<4096>).flatten().take(LEN).collect()
+}
+
+/// The file that `POUCH_BENCH_TEXT` names, or source text, this crate's own, over and over but
+/// never twice the same; as ranges.
+fn text() -> Vec<Vec<u8>> {
+    if let Some(path) = std::env::var_os("POUCH_BENCH_TEXT") {
+        return std::fs::read(path).expect("POUCH_BENCH_TEXT").chunks(LEN).map(<[u8]>::to_vec).collect();
+    }
+    let own = [include_str!("../src/flow/engine.rs"), include_str!("../docs/FORMAT.md"), include_str!("../Cargo.lock")];
+    let words: Vec<&str> = own.iter().flat_map(|text| text.split_inclusive(' ')).collect();
+    let mut at = 1usize;
+    let mut next = || {
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        at >> 33
+    };
+    let mut out = Vec::with_capacity(LEN + 4096);
+    while out.len() < LEN {
+        let from = next() % (words.len() - 40);
+        words[from..from + 1 + next() % 40].iter().for_each(|word| out.extend_from_slice(word.as_bytes()));
+    }
+    out.truncate(LEN);
+    vec![out]
+}
+
+fn total(ranges: &[Vec<u8>]) -> BytesCount {
+    BytesCount::new(ranges.iter().map(Vec::len).sum::<usize>())
+}
+
+#[divan::bench]
+fn hash(bencher: Bencher) {
+    let data = footage();
+    bencher.counter(BytesCount::new(LEN)).bench_local(|| sha256(black_box(&data)));
+}
+
+#[divan::bench]
+fn seal(bencher: Bencher) {
+    let (key, header) = (FileKey::random(), [7; HEADER]);
+    let mut part = PartBuf::new(Class::ALL[1]);
+    bencher.counter(BytesCount::new(Class::ALL[1].plain_len())).bench_local(|| seal_part(&key, &header, &mut part));
+}
+
+#[divan::bench]
+fn open(bencher: Bencher) {
+    let (key, header) = (FileKey::random(), [7; HEADER]);
+    let mut sealed = PartBuf::new(Class::ALL[1]);
+    seal_part(&key, &header, &mut sealed);
+    let sealed_bytes = sealed.file().to_vec();
+    let fresh = || {
+        let mut part = PartBuf::new(Class::ALL[1]);
+        part.file_mut().copy_from_slice(&sealed_bytes);
+        part
+    };
+    bencher
+        .with_inputs(fresh)
+        .input_counter(|_| BytesCount::new(Class::ALL[1].plain_len()))
+        .bench_local_refs(|part| assert_eq!(open_part(&key, &header, part), Class::ALL[1].chunks()));
+}
+
+#[divan::bench(args = ["quick", "1", "3", "9"])]
+fn compress_text(bencher: Bencher, level: &str) {
+    let level = level.parse().map_or(Level::Quick, Level::Zstd);
+    let (mut compressor, ranges) = (Compressor::new(level).expect("a level"), text());
+    bencher.counter(total(&ranges)).bench_local(|| {
+        ranges.iter().map(|range| compressor.frame(black_box(range)).expect("compresses").len()).sum::<usize>()
+    });
+}
+
+#[divan::bench]
+fn compress_footage(bencher: Bencher) {
+    let (mut compressor, data) = (Compressor::new(Level::Quick).expect("a level"), footage());
+    bencher.counter(BytesCount::new(LEN)).bench_local(|| compressor.frame(black_box(&data)).expect("compresses"));
+}
+
+/// What footage pays instead.
+#[divan::bench]
+fn sample_footage(bencher: Bencher) {
+    let (mut compressor, data) = (Compressor::new(Level::Quick).expect("a level"), footage());
+    bencher.counter(BytesCount::new(LEN)).bench_local(|| compressor.sample(black_box(&data)));
+}
+
+#[divan::bench]
+fn decompress_text(bencher: Bencher) {
+    let (mut compressor, ranges) = (Compressor::new(Level::Quick).expect("a level"), text());
+    let frames = ranges.iter().flat_map(|range| compressor.frame(range).expect("compresses")).collect();
+    decompress(bencher, frames, total(&ranges));
+}
+
+#[divan::bench]
+fn decompress_stored(bencher: Bencher) {
+    let mut frame = Vec::new();
+    store(&footage(), |bytes| frame.extend_from_slice(bytes));
+    decompress(bencher, frame, BytesCount::new(LEN));
+}
+
+fn decompress(bencher: Bencher, frames: Vec<u8>, raw: BytesCount) {
+    let mut decompressor = Decompressor::new().expect("a decompressor");
+    bencher.counter(raw).bench_local(|| {
+        let take = |bytes: &[u8]| {
+            black_box(bytes);
+            Ok::<(), ()>(())
+        };
+        decompressor.decode(frames.chunks(CHUNK), take).expect("decodes");
+    });
+}

@@ -1,0 +1,99 @@
+//! The sources as ranges of the tar: read, hashed, and what was wrong with them. Any range, on any
+//! thread; the digest of a file that is longer than its range meets in a lane.
+
+use std::convert::Infallible;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use crate::base::digest::Digest;
+use crate::base::entry::Flag;
+use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::pool::{Lease, lock, unlocked};
+use crate::plan::layout::Layout;
+use crate::stage::archive::{self, Filled};
+use crate::stage::lane::Lane;
+use crate::stage::walk::{Stamp, Walk};
+
+/// A filled range; it may be held by the lane for a while.
+pub type Raw = Arc<Lease<Vec<u8>>>;
+
+/// Reads the sources.
+pub struct Reading<'a> {
+    walk: &'a Walk,
+    layout: &'a Layout,
+    monitor: &'a dyn Monitor,
+    lane: Lane<(Raw, Range<usize>)>,
+    files: Mutex<Vec<(Digest, Flag)>>,
+    notes: Mutex<Vec<Note>>,
+}
+
+impl<'a> Reading<'a> {
+    /// Nothing is read yet.
+    pub fn new(walk: &'a Walk, layout: &'a Layout, monitor: &'a dyn Monitor) -> Self {
+        let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); walk.entries.len()]);
+        Self { walk, layout, monitor, lane: Lane::default(), files, notes: Mutex::default() }
+    }
+
+    /// For each entry its digest (files only) and how well it was read, once all ranges are.
+    pub fn digests(&self) -> Vec<(Digest, Flag)> {
+        lock(&self.files).clone()
+    }
+
+    /// The same at the end, and what is worth saying of the sources.
+    pub fn finish(self) -> (Vec<(Digest, Flag)>, Vec<Note>) {
+        (unlocked(self.files), unlocked(self.notes))
+    }
+
+    /// Fills the range that begins at `start` and hashes what it holds.
+    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Raw {
+        let (walk, layout, len) = (self.walk, self.layout, buf.len());
+        let front = &layout.front[(start as usize).min(layout.front.len())..];
+        let front = &front[..front.len().min(len)];
+        buf[..front.len()].copy_from_slice(front);
+        let found = layout.entries_in(&(start..start + len as u64));
+        let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
+        let unchanged = |index: usize, file: &std::fs::File| {
+            file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
+        };
+        let Filled { whole, pieces, faults } =
+            archive::fill(start, &mut buf, entries, |index| walk.open(index), unchanged);
+        for fault in faults {
+            self.note_fault(fault);
+        }
+        let raw = Arc::new(buf);
+        for (entry, digest) in whole {
+            lock(&self.files)[entry as usize].0 = digest;
+        }
+        for piece in pieces {
+            let size = walk.entries[piece.entry as usize].size;
+            let (offset, len) = (piece.offset, piece.place.len() as u64);
+            let held = (raw.clone(), piece.place);
+            let hashed = self.lane.offer(piece.entry, size, (offset, len, held), |(raw, place), _, _, hasher| {
+                hasher.update(&raw[place.clone()]);
+                Ok::<(), Infallible>(())
+            });
+            if let Ok(Some(digest)) = hashed {
+                lock(&self.files)[piece.entry as usize].0 = digest;
+            }
+        }
+        raw
+    }
+
+    /// Says once of each file what is worst about it.
+    fn note_fault(&self, fault: archive::Fault) {
+        let at = fault.entry as usize;
+        let mut files = lock(&self.files);
+        let known = files[at].1;
+        if known == fault.flag || known == Flag::Unreadable {
+            return;
+        }
+        files[at].1 = fault.flag;
+        drop(files);
+        let kind = if fault.flag == Flag::Changed { NoteKind::Changed } else { NoteKind::Unreadable };
+        let note = Note::new(kind, self.walk.entries[at].path.as_bytes(), fault.why);
+        self.monitor.note(&note);
+        let mut notes = lock(&self.notes);
+        notes.retain(|old| old.path != note.path);
+        notes.push(note);
+    }
+}
