@@ -224,9 +224,11 @@ impl<'a> Shared<'a> {
         while let Some(task) = self.queue.pop(|task| self.rank(task)) {
             match task {
                 Task::Fill { index, start, buf } => {
-                    let raw = self.reading.range(start, buf);
+                    let (raw, pieces) = self.reading.range(start, buf);
+                    // Somebody else may be waiting for it, and hashing may take long.
+                    self.queue.push(Task::Pack { index, raw: raw.clone() });
+                    self.reading.hash(&raw, pieces);
                     let _ = filled.send(());
-                    self.queue.push(Task::Pack { index, raw });
                 }
                 Task::Pack { index, raw } => {
                     let packed = self.pack(index, &raw, &mut compressor)?;

@@ -10,7 +10,7 @@ use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::pool::{Lease, lock, unlocked};
 use crate::plan::layout::Layout;
-use crate::stage::archive::{self, Filled};
+use crate::stage::archive::{self, Filled, Piece};
 use crate::stage::lane::Lane;
 use crate::stage::walk::{Stamp, Walk};
 
@@ -45,7 +45,10 @@ impl<'a> Reading<'a> {
     }
 
     /// Fills the range that begins at `start` and hashes what it holds.
-    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Raw {
+    ///
+    /// The pieces it returns are still to be hashed: that may take long, as those of other ranges
+    /// may wait for them.
+    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> (Raw, Vec<Piece>) {
         let (walk, layout, len) = (self.walk, self.layout, buf.len());
         let front = &layout.front[(start as usize).min(layout.front.len())..];
         let front = &front[..front.len().min(len)];
@@ -60,12 +63,16 @@ impl<'a> Reading<'a> {
         for fault in faults {
             self.note_fault(fault);
         }
-        let raw = Arc::new(buf);
         for (entry, digest) in whole {
             lock(&self.files)[entry as usize].0 = digest;
         }
+        (Arc::new(buf), pieces)
+    }
+
+    /// Hashes pieces of long files, and what waits behind them.
+    pub fn hash(&self, raw: &Raw, pieces: Vec<Piece>) {
         for piece in pieces {
-            let size = walk.entries[piece.entry as usize].size;
+            let size = self.walk.entries[piece.entry as usize].size;
             let (offset, len) = (piece.offset, piece.place.len() as u64);
             let held = (raw.clone(), piece.place);
             let hashed = self.lane.offer(piece.entry, size, (offset, len, held), |(raw, place), _, _, hasher| {
@@ -76,7 +83,6 @@ impl<'a> Reading<'a> {
                 lock(&self.files)[piece.entry as usize].0 = digest;
             }
         }
-        raw
     }
 
     /// Says once of each file what is worst about it.
