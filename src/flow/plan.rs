@@ -193,17 +193,20 @@ fn look_at_drives(
     paths.iter().map(look).collect()
 }
 
-/// Bytes that the tar compresses to, from samples spread over it; exact for small ones.
+/// Bytes that the tar compresses to, from samples spread over what is no hole; exact for small ones.
 fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError> {
-    let stride = (layout.tail_start / SAMPLES).max(SAMPLE) / 512 * 512;
-    let starts: Vec<u64> = (0..SAMPLES).map(|at| at * stride).filter(|start| *start < layout.tail_start).collect();
+    let holes: u64 = walk.entries.iter().flat_map(|entry| entry.holes.iter()).map(|(_, len)| len).sum();
+    let data = layout.tail_start - holes;
+    let stride = (data / SAMPLES).max(SAMPLE) / 512 * 512;
+    let starts: Vec<u64> = (0..SAMPLES).map(|at| at * stride).filter(|start| *start < data).collect();
     let tools = || (Compressor::new(level), vec![0; SAMPLE as usize]);
     let measured = side_by_side(&starts, tools, |(compressor, buf), start| {
         let compressor = compressor.as_mut().map_err(|error| error.clone())?;
-        let buf = &mut buf[..SAMPLE.min(layout.tail_start - start) as usize];
-        let found = layout.entries_in(&(*start..start + buf.len() as u64));
+        let (start, follow) = layout.past_holes(&walk.entries, *start);
+        let buf = &mut buf[..SAMPLE.min(follow) as usize];
+        let found = layout.entries_in(&(start..start + buf.len() as u64));
         let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
-        archive::fill(*start, buf, entries, |index| walk.open(index), |_, _| true);
+        archive::fill(start, buf, entries, |index| walk.open(index), |_, _| true);
         let sampled = compressor.sample(buf);
         let packed = if sampled < buf.len() { compressor.frame(buf)?.len() } else { sampled };
         Ok::<(u64, u64), ZstdError>((buf.len() as u64, packed as u64))
@@ -213,10 +216,10 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
         let (sample, came) = result?;
         (raw, packed) = (raw + sample, packed + came);
     }
-    // The manifests are hex: they compress to a little over half.
+    // The manifests are hex: they compress to a little over half. Zeros to nearly nothing.
     let tail = (layout.len - layout.tail_start) * 6 / 10;
     let ratio = packed as f64 / raw.max(1) as f64;
-    Ok((layout.tail_start as f64 * ratio) as u64 + tail)
+    Ok((data as f64 * ratio) as u64 + holes / 4000 + tail)
 }
 
 fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: u64) -> Plan {

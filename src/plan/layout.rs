@@ -82,6 +82,21 @@ impl Layout {
         start.filter(|start| range.contains(start))
     }
 
+    /// Where the tar's byte number `at` lies if holes are not counted, and how many bytes follow
+    /// before the next hole.
+    pub fn past_holes(&self, entries: &[Entry], at: u64) -> (u64, u64) {
+        let mut at = at;
+        for (start, len) in
+            entries.iter().flat_map(|entry| entry.holes.iter().map(|(hole, len)| (entry.at + hole, *len)))
+        {
+            if start > at {
+                return (at, start - at);
+            }
+            at += len;
+        }
+        (at, self.tail_start.saturating_sub(at))
+    }
+
     /// Writes the end of the tar, from `tail_start` on: the manifests, now that all digests are
     /// known, and the zero blocks. `digest` gives the one to list for the file at an index.
     pub fn write_tail<E>(
@@ -316,6 +331,20 @@ pub(crate) mod tests {
         assert_eq!(layout.first_member(&(a + 512..b + 1)), Some(b));
         assert_eq!(layout.first_member(&(c + 512..layout.len)), Some(layout.tail_start));
         assert_eq!(layout.first_member(&(layout.len - 512..layout.len)), None);
+    }
+
+    #[test]
+    fn holes_are_passed_over() {
+        let mut entries = vec![file("a", 10_000), file("b", 5000)];
+        entries[0].holes = vec![(0, 4096), (8192, 1808)].into();
+        let layout = lay_out(&mut entries, &mut Vec::new());
+        let content = entries[0].at;
+        assert_eq!(layout.past_holes(&entries, 0), (0, content));
+        assert_eq!(layout.past_holes(&entries, content), (content + 4096, 4096));
+        assert_eq!(
+            layout.past_holes(&entries, content + 5000),
+            (content + 10_904, layout.tail_start - content - 10_904)
+        );
     }
 
     #[test]
