@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, mpsc};
 
-use crate::base::digest::{Digest, sha256};
+use crate::base::digest::Digest;
 use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::pool::{Lease, Pool, Queue, Stop, lock, unlocked, workers};
@@ -277,9 +277,9 @@ impl<'a> Shared<'a> {
     fn seal(&self, part: FullPart<Lease<PartBuf>>, volume: u16) -> Sealed {
         let FullPart { number, offset, length, mut buf } = part;
         let (header, file_key): ([u8; HEADER], _) = part_header(self.job.recipient);
-        seal_part(&file_key, &header, &mut buf);
+        let sha256 = seal_part(&file_key, &header, &mut buf);
         let kind = PartKind::Data { offset, length };
-        let part = Part { number, kind, stripe: None, volume, sha256: sha256(buf.file()), header: Box::new(header) };
+        let part = Part { number, kind, stripe: None, volume, sha256, header: Box::new(header) };
         Sealed { part, length, buf }
     }
 

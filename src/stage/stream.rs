@@ -6,19 +6,25 @@
 use std::io::{self, Read, Write};
 
 use crate::base::crypto::ChunkKey;
+use crate::base::digest::{Digest, Hasher};
 use crate::base::secret::FileKey;
 use crate::format::part::{CHUNK, HEADER, PartBuf, SEALED_CHUNK, TAG};
 
-/// Seals a full part in place under its header (which ends in the payload's nonce).
-pub fn seal_part(file_key: &FileKey, header: &[u8; HEADER], part: &mut PartBuf) {
+/// Seals a full part in place under its header (which ends in the payload's nonce); returns the
+/// SHA-256 of its file, taken chunk by chunk while the cache has them.
+pub fn seal_part(file_key: &FileKey, header: &[u8; HEADER], part: &mut PartBuf) -> Digest {
     *part.header_mut() = *header;
+    let mut hasher = Hasher::new();
+    hasher.update(header);
     let key = ChunkKey::new(file_key, nonce(header));
     let chunks = part.chunks_mut();
     let last = chunks.len() - 1;
     for (index, chunk) in chunks.enumerate() {
         let (plain, tag) = chunk.split_at_mut(CHUNK);
         tag.copy_from_slice(&key.seal(index as u64, index == last, plain));
+        hasher.update(chunk);
     }
+    hasher.finish()
 }
 
 /// Opens a part in place, front to back; the result is how many chunks are plaintext. Fewer than
@@ -172,7 +178,8 @@ mod tests {
         let (key, header, class) = (FileKey::random(), header(), Class::ALL[0]);
         let mut part = PartBuf::new(class);
         part.append(&vec![5; class.plain_len()]);
-        seal_part(&key, &header, &mut part);
+        let digest = seal_part(&key, &header, &mut part);
+        assert_eq!(digest, crate::base::digest::sha256(part.file()));
         assert_eq!(&part.file()[..HEADER], header);
         part.file_mut()[HEADER + 3 * SEALED_CHUNK + 100] ^= 1;
         assert_eq!(open_part(&key, &header, &mut part), 3);
