@@ -13,7 +13,7 @@ use crate::flow::FlowError;
 use crate::flow::report::{Plan, VolumePlan};
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
-use crate::plan::layout::{Layout, lay_out};
+use crate::plan::layout::{Layout, holes_in, lay_out};
 use crate::plan::placement::{Drive, Fill, Placement};
 use crate::stage::archive;
 use crate::stage::compress::{Compressor, Level, ZstdError};
@@ -195,14 +195,15 @@ fn look_at_drives(
 
 /// Bytes that the tar compresses to, from samples spread over what is no hole; exact for small ones.
 fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError> {
-    let holes: u64 = walk.entries.iter().flat_map(|entry| entry.holes.iter()).map(|(_, len)| len).sum();
-    let data = layout.tail_start - holes;
+    let holes = holes_in(&walk.entries);
+    let nothing: u64 = holes.iter().map(|(_, len)| len).sum();
+    let data = layout.tail_start - nothing;
     let stride = (data / SAMPLES).max(SAMPLE) / 512 * 512;
     let starts: Vec<u64> = (0..SAMPLES).map(|at| at * stride).filter(|start| *start < data).collect();
     let tools = || (Compressor::new(level), vec![0; SAMPLE as usize]);
     let measured = side_by_side(&starts, tools, |(compressor, buf), start| {
         let compressor = compressor.as_mut().map_err(|error| error.clone())?;
-        let (start, follow) = layout.past_holes(&walk.entries, *start);
+        let (start, follow) = layout.past_holes(&holes, *start);
         let buf = &mut buf[..SAMPLE.min(follow) as usize];
         let found = layout.entries_in(&(start..start + buf.len() as u64));
         let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
@@ -219,7 +220,7 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     // The manifests are hex: they compress to a little over half. Zeros to nearly nothing.
     let tail = (layout.len - layout.tail_start) * 6 / 10;
     let ratio = packed as f64 / raw.max(1) as f64;
-    Ok((data as f64 * ratio) as u64 + holes / 4000 + tail)
+    Ok((data as f64 * ratio) as u64 + nothing / 4000 + tail)
 }
 
 fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: u64) -> Plan {

@@ -1,6 +1,8 @@
 //! zstd frames as bytes (RFC 8878): stored ones, written without a compressor, and how a
 //! compressed one is cut behind a block. Both are ordinary frames to any zstd.
 
+/// Parts begin at multiples of this in the tar.
+const TAR_BLOCK: usize = crate::format::part::BLOCK as usize;
 /// Most bytes of a block, and of a stored frame's window.
 const BLOCK: usize = 128 * 1024;
 /// Magic, a descriptor without flags, a window of 128 KiB.
@@ -51,6 +53,16 @@ pub fn stored_capacity(room: usize) -> usize {
     let room = room.saturating_sub(STORED_HEADER.len());
     let whole = room / (BLOCK + 3);
     whole * BLOCK + (room % (BLOCK + 3)).saturating_sub(3)
+}
+
+/// The most of `raw` bytes, in whole tar blocks, whose stored frame fits into `room`.
+pub fn stored_blocks(room: usize, raw: usize) -> usize {
+    stored_capacity(room).min(raw) / TAR_BLOCK * TAR_BLOCK
+}
+
+/// The last of `cuts` at which the frame takes at most `room`, closed.
+pub fn last_cut(cuts: &[Cut], room: usize) -> Option<Cut> {
+    cuts.iter().rfind(|cut| cut.packed + CLOSE.len() <= room).copied()
 }
 
 /// Hands out a stored frame of `raw` piece by piece.

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::base::digest::Digest;
-use crate::base::entry::{Entry, Flag, Kind};
+use crate::base::entry::{Entry, Flag, Hole, Kind};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::pool::side_by_side;
 use crate::format::part::BLOCK;
@@ -82,14 +82,11 @@ impl Layout {
         start.filter(|start| range.contains(start))
     }
 
-    /// Where the tar's byte number `at` lies if holes are not counted, and how many bytes follow
-    /// before the next hole.
-    pub fn past_holes(&self, entries: &[Entry], at: u64) -> (u64, u64) {
-        let mut at = at;
-        for (start, len) in
-            entries.iter().flat_map(|entry| entry.holes.iter().map(|(hole, len)| (entry.at + hole, *len)))
-        {
-            if start > at {
+    /// Where the tar's byte number `at` lies if its `holes` are not counted, and how many bytes
+    /// follow before the next one.
+    pub fn past_holes(&self, holes: &[Hole], mut at: u64) -> (u64, u64) {
+        for (start, len) in holes {
+            if *start > at {
                 return (at, start - at);
             }
             at += len;
@@ -143,6 +140,11 @@ impl Layout {
         let tags = if self.sums_len > 0 { sums + tag_file_len(self.sums_len) } else { sums };
         [manifest, sums, tags].into_iter().find(|start| *start >= from)
     }
+}
+
+/// The holes of all files, as stretches of the tar.
+pub fn holes_in(entries: &[Entry]) -> Vec<Hole> {
+    entries.iter().flat_map(|entry| entry.holes.iter().map(|(start, len)| (entry.at + start, *len))).collect()
 }
 
 /// A line of the manifest: which entry, and whose content.
@@ -338,13 +340,10 @@ pub(crate) mod tests {
         let mut entries = vec![file("a", 10_000), file("b", 5000)];
         entries[0].holes = vec![(0, 4096), (8192, 1808)].into();
         let layout = lay_out(&mut entries, &mut Vec::new());
-        let content = entries[0].at;
-        assert_eq!(layout.past_holes(&entries, 0), (0, content));
-        assert_eq!(layout.past_holes(&entries, content), (content + 4096, 4096));
-        assert_eq!(
-            layout.past_holes(&entries, content + 5000),
-            (content + 10_904, layout.tail_start - content - 10_904)
-        );
+        let (content, holes) = (entries[0].at, holes_in(&entries));
+        assert_eq!(layout.past_holes(&holes, 0), (0, content));
+        assert_eq!(layout.past_holes(&holes, content), (content + 4096, 4096));
+        assert_eq!(layout.past_holes(&holes, content + 5000), (content + 10_904, layout.tail_start - content - 10_904));
     }
 
     #[test]

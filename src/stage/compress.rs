@@ -13,9 +13,8 @@ use zstd::zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, Strategy, compress_bound, get_error_name,
 };
 
-use crate::format::frame::{CLOSE, Cut, Packed, stored_capacity, stored_len};
+use crate::format::frame::{CLOSE, Cut, Packed, last_cut, stored_blocks, stored_len};
 use crate::format::limits;
-use crate::format::part::BLOCK;
 use crate::plan::forecast::Room;
 
 /// How often a frame can be cut, in bytes of input: zstd's blocks, so that flushing costs nothing.
@@ -132,7 +131,7 @@ impl Compressor {
             let Frame { end, mut cuts, room } = self.frame_until(&raw[at..], told)?;
             match room {
                 Some(Room::Exactly(room)) => {
-                    let cut = cuts.into_iter().rfind(|cut| cut.packed + CLOSE.len() <= room).unwrap_or_default();
+                    let cut = last_cut(&cuts, room).unwrap_or_default();
                     self.close(cut.packed);
                     if cut.raw > 0 {
                         stretches.push((at..at + cut.raw, self.frame_of(cut.raw, Vec::new())));
@@ -140,7 +139,7 @@ impl Compressor {
                     }
                     // The rest of the part, a fraction of a block.
                     let free = room - if cut.raw > 0 { self.scratch.len() } else { 0 };
-                    let stored = stored_capacity(free).min(raw.len() - at) / BLOCK as usize * BLOCK as usize;
+                    let stored = stored_blocks(free, raw.len() - at);
                     if stored > 0 {
                         stretches.push((at..at + stored, Packed::Stored));
                         at += stored;

@@ -6,8 +6,8 @@
 
 use std::ops::{DerefMut, Range};
 
-use crate::format::frame::{CLOSE, Cut, Packed, store, stored_capacity};
-use crate::format::part::{BLOCK, Lead, PartBuf, TRAIL, Trail};
+use crate::format::frame::{CLOSE, Cut, Packed, last_cut, store, stored_blocks};
+use crate::format::part::{Lead, PartBuf, TRAIL, Trail};
 
 /// A part whose plaintext is complete.
 pub struct FullPart<B> {
@@ -80,7 +80,7 @@ impl<S: Supply> Filler<S> {
         Ok(())
     }
 
-    /// Bytes of frames that the part in the making still takes; all if there is none.
+    /// Bytes of frames that the part in the making still takes; `None` if there is none.
     pub fn room_left(&self) -> Option<usize> {
         self.current.as_ref().map(|part| part.free() - TRAIL)
     }
@@ -113,7 +113,7 @@ impl<S: Supply> Filler<S> {
     /// Appends as much of the frame as fits; returns how many bytes of input that holds.
     fn cut(&mut self, frame: &[u8], cuts: &[Cut]) -> Result<usize, S::Error> {
         let room = self.room()?;
-        let Some(cut) = cuts.iter().rfind(|cut| cut.packed + CLOSE.len() <= room) else { return Ok(0) };
+        let Some(cut) = last_cut(cuts, room) else { return Ok(0) };
         self.part().append(&frame[..cut.packed]);
         self.part().append(&CLOSE);
         self.length += cut.raw as u64;
@@ -122,8 +122,7 @@ impl<S: Supply> Filler<S> {
 
     /// Appends as much of `raw` as fits when it is stored; returns how much that was.
     fn store(&mut self, raw: &[u8]) -> Result<usize, S::Error> {
-        let room = self.room()?;
-        let len = stored_capacity(room).min(raw.len()) / BLOCK as usize * BLOCK as usize;
+        let len = stored_blocks(self.room()?, raw.len());
         if len > 0 {
             self.put(&raw[..len], &Packed::Stored);
         }
@@ -150,6 +149,7 @@ impl<S: Supply> Filler<S> {
 mod tests {
     use super::*;
     use crate::base::secret::random;
+    use crate::format::frame::stored_capacity;
     use crate::format::part::{Class, LEAD};
     use crate::plan::geometry::parts_at_most;
 

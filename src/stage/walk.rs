@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -220,6 +221,9 @@ impl Walk {
     }
 }
 
+/// A name, or why it could not be looked at.
+type Walked = walkdir::Result<walkdir::DirEntry>;
+
 /// The first index of each file that has several names.
 type Seen = HashMap<(u64, u64), u32>;
 
@@ -245,7 +249,7 @@ impl Look<'_> {
     /// whose contents follow it; and their paths.
     fn trunk(&self) -> (Vec<(Found, bool)>, Vec<PathBuf>) {
         for depth in 1.. {
-            let walked: Vec<_> = self.walk(self.root).max_depth(depth).into_iter().collect();
+            let walked: Vec<_> = self.walk(self.root, 0..=depth).collect();
             let forks: Vec<bool> = walked.iter().map(|found| is_folder_at(found, depth)).collect();
             let folders: Vec<PathBuf> = walked
                 .iter()
@@ -254,7 +258,7 @@ impl Look<'_> {
                 .collect();
             let enough = folders.len() >= 8 * workers() || walked.len() > TRUNK;
             if folders.is_empty() || enough {
-                let found = walked.into_iter().map(|found| self.look(found));
+                let found = self.until_cancelled(walked.into_iter()).map(|found| self.look(found));
                 return (found.zip(forks).collect(), folders);
             }
         }
@@ -263,12 +267,16 @@ impl Look<'_> {
 
     /// All that a folder holds.
     fn branch(&self, folder: &Path) -> Vec<Found> {
-        let walked = self.walk(folder).min_depth(1).into_iter();
-        walked.take_while(|_| !self.monitor.cancelled()).map(|found| self.look(found)).collect()
+        self.walk(folder, 1..=usize::MAX).map(|found| self.look(found)).collect()
     }
 
-    fn walk(&self, from: &Path) -> walkdir::WalkDir {
-        walkdir::WalkDir::new(from).sort_by_file_name()
+    fn walk(&self, from: &Path, depths: RangeInclusive<usize>) -> impl Iterator<Item = Walked> {
+        let walk = walkdir::WalkDir::new(from).min_depth(*depths.start()).max_depth(*depths.end());
+        self.until_cancelled(walk.sort_by_file_name().into_iter())
+    }
+
+    fn until_cancelled(&self, walked: impl Iterator<Item = Walked>) -> impl Iterator<Item = Walked> {
+        walked.take_while(|_| !self.monitor.cancelled())
     }
 
     /// The path in the bundle.
@@ -277,7 +285,7 @@ impl Look<'_> {
         joined(self.name, as_bytes(below))
     }
 
-    fn look(&self, found: walkdir::Result<walkdir::DirEntry>) -> Found {
+    fn look(&self, found: Walked) -> Found {
         self.monitor.advance(1);
         let (path, result) = match &found {
             Ok(found) => (self.path_of(found.path()), self.entry(found)),
@@ -314,7 +322,7 @@ impl Look<'_> {
     }
 }
 
-fn is_folder_at(found: &walkdir::Result<walkdir::DirEntry>, depth: usize) -> bool {
+fn is_folder_at(found: &Walked, depth: usize) -> bool {
     found.as_ref().is_ok_and(|found| found.depth() == depth && found.file_type().is_dir())
 }
 
