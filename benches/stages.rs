@@ -10,7 +10,7 @@ use pouch::base::secret::{FileKey, random};
 use pouch::format::frame::store;
 use pouch::format::part::{CHUNK, Class, HEADER, PartBuf};
 use pouch::stage::compress::{Compressor, Decompressor, Level};
-use pouch::stage::stream::{open_part, seal_part};
+use pouch::stage::stream::{PartSealer, open_part};
 
 /// As long as a range.
 const LEN: usize = 8 << 20;
@@ -56,7 +56,7 @@ fn hash(bencher: Bencher) {
     bencher.counter(BytesCount::new(LEN)).bench_local(|| sha256(black_box(&data)));
 }
 
-/// Without the digest, which [`seal_part`] takes on the way.
+/// Without the digest, which [`PartSealer`] takes on the way.
 #[divan::bench]
 fn seal(bencher: Bencher) {
     let (key, class) = (ChunkKey::new(&FileKey::random(), &[1; 16]), Class::ALL[1]);
@@ -72,7 +72,7 @@ fn seal(bencher: Bencher) {
 fn open(bencher: Bencher) {
     let (key, header) = (FileKey::random(), [7; HEADER]);
     let mut sealed = PartBuf::new(Class::ALL[1]);
-    seal_part(&key, &header, &mut sealed);
+    PartSealer::new(&key, &header, &mut sealed).finish();
     let sealed_bytes = sealed.file().to_vec();
     let fresh = || {
         let mut part = PartBuf::new(Class::ALL[1]);

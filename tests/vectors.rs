@@ -15,7 +15,7 @@ use pouch::format::seal::{Mode, Seal, commitment};
 use pouch::format::{FormatError, age, bag, frame, list, member, sums};
 use pouch::stage::compress::{DecodeError, Decompressor};
 use pouch::stage::seal::{Identity, Keyring};
-use pouch::stage::stream::seal_part;
+use pouch::stage::stream::PartSealer;
 
 #[path = "vectors/file.rs"]
 mod file;
@@ -236,14 +236,15 @@ fn part(vector: &Vector) -> Outcome {
     let tar = pattern(vector.number("tar-length"));
     let lead =
         Lead { bundle: vector.array("bundle"), number: vector.number("number"), offset: vector.number("offset") };
-    let mut buf = PartBuf::new(Class::from_mib(1).unwrap());
-    buf.append(&lead.encode());
-    buf.append(&stored(&tar));
+    let class = Class::from_mib(1).unwrap();
+    let mut buf = PartBuf::new(class);
+    let file_key = FileKey::new(*key.expose());
+    let mut sealer = PartSealer::new(&file_key, &header, &mut buf);
+    sealer.append(&lead.encode());
+    sealer.append(&stored(&tar));
     let trail = Trail { length: tar.len() as u64, first_member: None, last: false };
-    let padding = buf.free() - pouch::format::part::TRAIL;
-    buf.append(&trail.encode(padding));
-    buf.pad();
-    seal_part(&FileKey::new(*key.expose()), &header, &mut buf);
+    sealer.append(&trail.encode(class.room() - stored(&tar).len()));
+    sealer.finish();
     let file = buf.file();
     assert_eq!(file.len(), HEADER + 15 * (CHUNK + TAG));
     vector.is("chunk-0", hex(&file[HEADER..HEADER + 64]));

@@ -78,6 +78,12 @@ impl<T> Deref for Lease<T> {
     }
 }
 
+impl AsRef<[u8]> for Lease<Vec<u8>> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
 impl<T> DerefMut for Lease<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.value.as_mut().expect("held until dropped")

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! dispatcher ──ranges──▶ workers ──packed──▶ collector ──full parts──▶ workers ──sealed──▶ writers
-//!                        read, hash,          fills parts               seal, hash          one a drive
-//!                        compress             in order
+//!                        read, hash,          notes what goes           copy, seal,         one a drive
+//!                        compress             into which part           hash
 //! ```
-//! Nothing waits but for a buffer (two pools: ranges, parts) or for the range that is next; all
+//! Nothing waits but for a buffer (of ranges, or of parts) or for the range that is next; all
 //! memory is in the pools. The tail of the tar (the manifests) starts when all digests are known.
 
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::pool::{Lease, Pool, Queue, Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
+use crate::flow::ranges::Ranges;
 use crate::flow::reading::{Raw, Reading};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartKind};
@@ -28,7 +29,7 @@ use crate::plan::placement::Placement;
 use crate::stage::compress::{Compressor, Level};
 use crate::stage::fill::{Filler, FullPart, Supply};
 use crate::stage::seal::{Recipient, part_header};
-use crate::stage::stream::seal_part;
+use crate::stage::stream::PartSealer;
 use crate::stage::volume::Writer;
 use crate::stage::walk::Walk;
 
@@ -46,6 +47,8 @@ pub struct Job<'a> {
     pub recipient: &'a Recipient,
     /// How hard to compress.
     pub level: Level,
+    /// Bytes that the tar is expected to pack to.
+    pub estimate: u64,
     /// Hears of progress and may stop the work.
     pub monitor: &'a dyn Monitor,
 }
@@ -65,8 +68,8 @@ type Stretches = Vec<(Range<usize>, Packed)>;
 
 enum Task {
     Fill { index: u64, start: u64, buf: Lease<Vec<u8>> },
-    Pack { index: u64, raw: Raw },
-    Seal { part: FullPart<Lease<PartBuf>>, volume: u16 },
+    Pack { index: u64, start: u64, raw: Raw },
+    Seal { part: FullPart<Raw>, volume: u16 },
 }
 
 struct Done {
@@ -85,7 +88,7 @@ struct Sealed {
 struct Shared<'a> {
     job: &'a Job<'a>,
     queue: Arc<Queue<Task>>,
-    ranges: Arc<Pool<Vec<u8>>>,
+    ranges: Ranges,
     parts: Arc<Pool<PartBuf>>,
     stop: Stop<FlowError>,
     forecast: Mutex<Forecast>,
@@ -123,6 +126,21 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
     Ok(Packing { parts, files, notes })
 }
 
+/// Parts in memory at once: one with each worker, one with each drive.
+fn parts_lent(drives: usize, workers: usize) -> usize {
+    drives + workers.max(2)
+}
+
+/// About how many bytes of memory packing takes at most, without the list of files.
+pub fn memory(class: Class, drives: usize, level: Level) -> Result<u64, FlowError> {
+    let (workers, range) = (workers(), range_len(class));
+    // What is in the making is there twice, raw and packed.
+    let ranges = Ranges::memory(class) + (2 * workers + 2) as u64 * range;
+    let parts = (parts_lent(drives, workers) * class.file_len()) as u64;
+    let compressors = (workers + 1) as u64 * (Compressor::memory(level)? + range);
+    Ok(ranges + parts + compressors)
+}
+
 /// The way from a volume's number to the thread that writes to its drive.
 #[derive(Clone, Default)]
 struct Routes(BTreeMap<u16, mpsc::Sender<Sealed>>);
@@ -137,9 +155,9 @@ impl<'a> Shared<'a> {
     fn new(job: &'a Job, drives: usize) -> Self {
         let (class, workers) = (job.class, workers());
         let queue = Arc::new(Queue::default());
-        let ranges = Pool::new(2 * workers + 2, Vec::new);
-        // One in the filler's hands, one with each worker, one with each drive.
-        let parts = Pool::new(drives + workers.max(2), move || PartBuf::new(class));
+        // Manifests compress even if nothing else does.
+        let ranges = Ranges::new(class, job.estimate >= job.layout.tail_start / 100 * 99);
+        let parts = Pool::new(parts_lent(drives, workers), move || PartBuf::new(class));
         let stop = {
             let (queue, ranges, parts) = (queue.clone(), ranges.clone(), parts.clone());
             Stop::new(move || {
@@ -164,16 +182,15 @@ impl<'a> Shared<'a> {
     /// Hands out ranges of the tar as buffers come free.
     fn dispatch(&self, filled: mpsc::Receiver<()>) -> Result<(), FlowError> {
         let layout = self.job.layout;
-        let step = range_len(self.job.class);
         let mut index = 0;
         let mut start = 0;
         while start < layout.tail_start {
-            let len = step.min(layout.tail_start - start);
             let Some(mut buf) = self.ranges.take() else { return Ok(()) };
             if self.job.monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            buf.resize(len as usize, 0);
+            let len = (buf.len() as u64).min(layout.tail_start - start);
+            buf.truncate(len as usize);
             self.queue.push(Task::Fill { index, start, buf });
             index += 1;
             start += len;
@@ -184,12 +201,14 @@ impl<'a> Shared<'a> {
                 return Ok(());
             }
         }
-        self.dispatch_tail(index, step as usize)
+        self.dispatch_tail(index)
     }
 
-    fn dispatch_tail(&self, mut index: u64, step: usize) -> Result<(), FlowError> {
+    fn dispatch_tail(&self, mut index: u64) -> Result<(), FlowError> {
         let files = self.reading.digests();
         let digest = |at: usize| manifest_digest(files[at].0, files[at].1);
+        let (mut start, step) = (self.job.layout.tail_start, range_len(self.job.class) as usize);
+        self.ranges.told(start, false);
         let mut open: Option<Lease<Vec<u8>>> = None;
         let written = self.job.layout.write_tail(&self.job.walk.entries, digest, |mut bytes: &[u8]| {
             while !bytes.is_empty() {
@@ -205,8 +224,8 @@ impl<'a> Shared<'a> {
                 buf.extend_from_slice(&bytes[..now]);
                 bytes = &bytes[now..];
                 if buf.len() == step {
-                    self.queue.push(Task::Pack { index, raw: Arc::new(buf) });
-                    index += 1;
+                    self.queue.push(Task::Pack { index, start, raw: Arc::new(buf) });
+                    (index, start) = (index + 1, start + step as u64);
                 } else {
                     open = Some(buf);
                 }
@@ -214,7 +233,7 @@ impl<'a> Shared<'a> {
             Ok::<(), ()>(())
         });
         if let (Ok(()), Some(buf)) = (written, open) {
-            self.queue.push(Task::Pack { index, raw: Arc::new(buf) });
+            self.queue.push(Task::Pack { index, start, raw: Arc::new(buf) });
         }
         Ok(())
     }
@@ -226,18 +245,19 @@ impl<'a> Shared<'a> {
                 Task::Fill { index, start, buf } => {
                     let (raw, pieces) = self.reading.range(start, buf);
                     // Somebody else may be waiting for it, and hashing may take long.
-                    self.queue.push(Task::Pack { index, raw: raw.clone() });
+                    self.queue.push(Task::Pack { index, start, raw: raw.clone() });
                     self.reading.hash(&raw, pieces);
                     let _ = filled.send(());
                 }
-                Task::Pack { index, raw } => {
-                    let packed = self.pack(index, &raw, &mut compressor)?;
+                Task::Pack { index, start, raw } => {
+                    let packed = self.pack((index, start), &raw, &mut compressor)?;
                     if done.send(Done { index, raw, packed }).is_err() {
                         break;
                     }
                 }
                 Task::Seal { part, volume } => {
-                    let sealed = self.seal(part, volume);
+                    let Some(buf) = self.parts.take() else { break };
+                    let sealed = self.seal(part, volume, buf);
                     if let Some(route) = routes.0.get(&volume) {
                         // A writer that is gone has failed and said so.
                         let _ = route.send(sealed);
@@ -260,9 +280,16 @@ impl<'a> Shared<'a> {
     }
 
     /// Compresses a range.
-    fn pack(&self, index: u64, raw: &[u8], compressor: &mut Compressor) -> Result<Stretches, FlowError> {
+    fn pack(
+        &self,
+        (index, start): (u64, u64),
+        raw: &[u8],
+        compressor: &mut Compressor,
+    ) -> Result<Stretches, FlowError> {
         let len = raw.len();
-        if compressor.sample(raw) >= len {
+        let stored = compressor.sample(raw) >= len;
+        self.ranges.told(start, stored);
+        if stored {
             lock(&self.forecast).progress(index, len, len, stored_len(len));
             return Ok(vec![(0..len, Packed::Stored)]);
         }
@@ -274,10 +301,14 @@ impl<'a> Shared<'a> {
         Ok(compressor.pack(raw, self.job.class.room(), room)?)
     }
 
-    fn seal(&self, part: FullPart<Lease<PartBuf>>, volume: u16) -> Sealed {
-        let FullPart { number, offset, length, mut buf } = part;
+    fn seal(&self, part: FullPart<Raw>, volume: u16, mut buf: Lease<PartBuf>) -> Sealed {
+        let FullPart { number, offset, length, segments } = part;
         let (header, file_key): ([u8; HEADER], _) = part_header(self.job.recipient);
-        let sha256 = seal_part(&file_key, &header, &mut buf);
+        let mut sealer = PartSealer::new(&file_key, &header, &mut buf);
+        for segment in segments {
+            segment.pieces(|bytes| sealer.append(bytes));
+        }
+        let sha256 = sealer.finish();
         let kind = PartKind::Data { offset, length };
         let part = Part { number, kind, stripe: None, volume, sha256, header: Box::new(header) };
         Sealed { part, length, buf }
@@ -287,7 +318,7 @@ impl<'a> Shared<'a> {
     fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
         let compressor = Compressor::new(self.job.level)?;
         let supply = Parts { shared: self, compressor, placement, packed: 0 };
-        let mut filler = Filler::new(self.job.bundle, self.job.layout.len, supply);
+        let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, supply);
         let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
         let (mut next, mut at) = (0, 0);
         while at < self.job.layout.len {
@@ -299,15 +330,10 @@ impl<'a> Shared<'a> {
             waiting.insert(arrived.index, arrived);
             while let Some(Done { raw, packed, .. }) = waiting.remove(&next) {
                 for (stretch, packed) in packed {
-                    match filler.push(&raw[stretch], &packed) {
-                        Err(Halt::Stopped) => return Ok(()),
-                        Err(Halt::Error(error)) => return Err(error),
-                        Ok(()) => {}
-                    }
+                    filler.push(&raw, stretch, packed)?;
                 }
                 next += 1;
-                let room = filler.room_left().unwrap_or(self.job.class.room());
-                lock(&self.forecast).collected(next, room);
+                lock(&self.forecast).collected(next, filler.room());
                 at += raw.len() as u64;
             }
         }
@@ -340,33 +366,22 @@ struct Parts<'a, 'b> {
     packed: u64,
 }
 
-enum Halt {
-    /// Another thread failed.
-    Stopped,
-    Error(FlowError),
-}
-
 impl Supply for Parts<'_, '_> {
-    type Buf = Lease<PartBuf>;
-    type Error = Halt;
+    type Raw = Raw;
+    type Error = FlowError;
 
-    fn part(&mut self) -> Result<Self::Buf, Halt> {
-        self.shared.parts.take().ok_or(Halt::Stopped)
-    }
-
-    fn pack(&mut self, raw: &[u8]) -> Result<Stretches, Halt> {
+    fn pack(&mut self, raw: &[u8]) -> Result<Stretches, FlowError> {
         let whole = self.shared.job.class.room();
-        self.compressor.pack(raw, whole, |_, _| Some(Room::Exactly(whole))).map_err(|error| Halt::Error(error.into()))
+        Ok(self.compressor.pack(raw, whole, |_, _| Some(Room::Exactly(whole)))?)
     }
 
     fn first_member(&self, offset: u64, length: u64) -> Option<u64> {
         self.shared.job.layout.first_member(&(offset..offset + length))
     }
 
-    fn full(&mut self, part: FullPart<Self::Buf>) -> Result<(), Halt> {
+    fn full(&mut self, part: FullPart<Raw>) -> Result<(), FlowError> {
         let total = self.shared.job.layout.len;
-        let full = || Halt::Error(FlowError::RanFull { packed: self.packed, total });
-        let volume = self.placement.deal().ok_or_else(full)?;
+        let volume = self.placement.deal().ok_or(FlowError::RanFull { packed: self.packed, total })?;
         self.packed = part.offset + part.length;
         self.shared.queue.push(Task::Seal { part, volume });
         Ok(())

@@ -22,6 +22,7 @@ pub mod open;
 pub mod pack;
 pub mod place;
 pub mod plan;
+pub mod ranges;
 pub mod reading;
 pub mod rehearse;
 pub mod report;

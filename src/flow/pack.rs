@@ -46,6 +46,7 @@ fn carry_out(
         bundle: bundle.name,
         recipient: &bundle.recipient,
         level: request.level,
+        estimate: planned.estimate,
         monitor,
     };
     let Packing { parts, files, notes } = engine::run(&job, planned.placement.clone(), &mut volumes.drives)?;

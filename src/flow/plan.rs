@@ -7,9 +7,10 @@ use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::os;
 use crate::base::path::show;
-use crate::base::pool::{side_by_side, workers};
+use crate::base::pool::side_by_side;
 use crate::base::secret::SecretText;
 use crate::flow::FlowError;
+use crate::flow::engine;
 use crate::flow::report::{Plan, VolumePlan};
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
@@ -60,6 +61,8 @@ pub struct Planned {
     pub plan: Plan,
     /// What is worth saying about the sources.
     pub notes: Vec<Note>,
+    /// Bytes that the tar is expected to pack to.
+    pub estimate: u64,
     /// What each volume keeps for all that is not parts, in bytes.
     pub reserves: Vec<u64>,
     /// Where each volume goes, in the order of their numbers, with its file system.
@@ -88,9 +91,9 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let geometry = geometry::choose(layout.len, paths.len() as u16)?;
     let (targets, drives) = look_at_drives(request, &paths, list, geometry)?;
     let placement = Placement::new(&drives, geometry.class, request.fill);
-    let packed = estimate(&walk, &layout, request.level)?;
-    let parts_expected = geometry::parts_expected(packed, geometry.class).min(geometry.parts_at_most.into());
-    let mut plan = describe(request, &walk, geometry, parts_expected);
+    let estimate = estimate(&walk, &layout, request.level)?;
+    let parts_expected = geometry::parts_expected(estimate, geometry.class).min(geometry.parts_at_most.into());
+    let mut plan = describe(request, &walk, geometry, parts_expected)?;
     let (shares, _) = placement.simulate(parts_expected);
     plan.room = placement.room(geometry.class);
     plan.volumes = paths
@@ -108,7 +111,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     plan.shared_drive = request.volumes.is_none()
         && (1..targets.len()).any(|at| targets[..at].iter().any(|t| t.device == targets[at].device));
     let reserves = drives.iter().map(|drive| drive.reserve).collect();
-    Ok(Planned { walk, layout, geometry, placement, plan, notes, reserves, targets })
+    Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets })
 }
 
 impl Planned {
@@ -223,12 +226,10 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     Ok((data as f64 * ratio) as u64 + nothing / 4000 + tail)
 }
 
-fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: u64) -> Plan {
+fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: u64) -> Result<Plan, FlowError> {
     let count = |wanted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| wanted(&entry.kind)).count() as u64;
     let part = geometry.class.file_len() as u64;
-    let range = geometry::range_len(geometry.class);
-    let workers = workers() as u64;
-    Plan {
+    Ok(Plan {
         files: count(|kind| matches!(kind, Kind::File | Kind::Hardlink(_))),
         folders: count(|kind| *kind == Kind::Dir),
         links: count(|kind| matches!(kind, Kind::Symlink(_))),
@@ -239,10 +240,9 @@ fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: 
         room: 0,
         recipients: request.recipients.len(),
         passphrase: request.passphrase.is_some(),
-        // Ranges raw and packed, and parts: what the pools may hold.
-        memory: (2 * workers + 2) * 2 * range + (request.outputs.len() as u64 + workers.max(2)) * part,
+        memory: engine::memory(geometry.class, request.outputs.len(), request.level)?,
         sequential: request.fill == Fill::Sequential,
         shared_drive: false,
         volumes: Vec::new(),
-    }
+    })
 }

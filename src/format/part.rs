@@ -166,80 +166,37 @@ impl Trail {
 
 /// A part's file in memory, header and all, with its plaintext where the sealed chunks will be:
 /// sealing and opening happen in place.
-pub struct PartBuf {
-    bytes: Vec<u8>,
-    class: Class,
-    /// Plaintext bytes appended so far.
-    filled: usize,
-}
+pub struct PartBuf(Vec<u8>);
 
 impl PartBuf {
-    /// An empty part.
+    /// A file of zeros.
     pub fn new(class: Class) -> Self {
-        Self { bytes: vec![0; class.file_len()], class, filled: 0 }
-    }
-
-    /// Forgets what it held.
-    pub fn clear(&mut self) {
-        self.filled = 0;
-    }
-
-    /// Plaintext bytes appended so far.
-    pub fn filled(&self) -> usize {
-        self.filled
-    }
-
-    /// Plaintext bytes that can still be appended.
-    pub fn free(&self) -> usize {
-        self.class.plain_len() - self.filled
-    }
-
-    /// Appends plaintext.
-    ///
-    /// # Panics
-    /// When it does not fit: callers ask [`PartBuf::free`] first.
-    pub fn append(&mut self, mut plain: &[u8]) {
-        while !plain.is_empty() {
-            let room = CHUNK - self.filled % CHUNK;
-            let (now, rest) = plain.split_at(room.min(plain.len()));
-            let at = HEADER + self.filled / CHUNK * SEALED_CHUNK + self.filled % CHUNK;
-            self.bytes[at..at + now.len()].copy_from_slice(now);
-            self.filled += now.len();
-            plain = rest;
-        }
-    }
-
-    /// Appends zeros up to the end.
-    pub fn pad(&mut self) {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        while self.free() > 0 {
-            self.append(&ZEROS[..self.free().min(ZEROS.len())]);
-        }
+        Self(vec![0; class.file_len()])
     }
 
     /// The age header and nonce at its start.
     pub fn header_mut(&mut self) -> &mut [u8; HEADER] {
-        self.bytes.first_chunk_mut().expect("a part is longer than its header")
+        self.0.first_chunk_mut().expect("a part is longer than its header")
     }
 
     /// The chunks with room for their tags, in order.
     pub fn chunks_mut(&mut self) -> std::slice::ChunksExactMut<'_, u8> {
-        self.bytes[HEADER..].chunks_exact_mut(SEALED_CHUNK)
+        self.0[HEADER..].chunks_exact_mut(SEALED_CHUNK)
     }
 
     /// The plaintext of chunk `index`, once it is open.
     pub fn plain(&self, index: usize) -> &[u8] {
-        &self.bytes[HEADER + index * SEALED_CHUNK..][..CHUNK]
+        &self.0[HEADER + index * SEALED_CHUNK..][..CHUNK]
     }
 
     /// The whole file.
     pub fn file(&self) -> &[u8] {
-        &self.bytes
+        &self.0
     }
 
     /// The whole file, to be read into.
     pub fn file_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        &mut self.0
     }
 }
 
@@ -273,17 +230,16 @@ mod tests {
     }
 
     #[test]
-    fn plaintext_leaves_room_for_tags() {
+    fn chunks_have_room_for_their_tags() {
         let class = Class::ALL[0];
         let mut part = PartBuf::new(class);
-        part.append(&vec![1; CHUNK + 10]);
-        part.append(&[2; 5]);
-        part.pad();
-        assert_eq!((part.filled(), part.free()), (class.plain_len(), 0));
-        assert!(part.plain(0).iter().all(|b| *b == 1));
-        assert_eq!(part.plain(1)[..16], [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 0]);
-        assert_eq!(part.file()[HEADER + CHUNK..][..TAG], [0; TAG]);
+        for (index, chunk) in part.chunks_mut().enumerate() {
+            chunk[..CHUNK].fill(index as u8 + 1);
+        }
         assert_eq!(part.chunks_mut().len(), class.chunks());
+        assert!((0..class.chunks()).all(|index| part.plain(index).iter().all(|b| *b == index as u8 + 1)));
+        assert_eq!(part.file()[HEADER + CHUNK..][..TAG], [0; TAG]);
+        assert_eq!(part.header_mut(), &[0; HEADER]);
     }
 
     #[test]

@@ -26,8 +26,8 @@ const NEAR: usize = 48 * 1024;
 /// How far a frame goes on behind the place where its part is guessed to end, in bytes of frame:
 /// about as much as guesses err.
 const MARGIN: usize = 64 * 1024;
-/// Range length from which it pays to probe.
-const PROBE_FROM: usize = 256 * 1024;
+/// A sample is tried of each so many bytes, but no more than some of a range; of shorter ones none.
+const PROBE_EVERY: usize = 256 * 1024;
 const PROBES: usize = 8;
 const PROBE: usize = 8 * 1024;
 
@@ -93,22 +93,32 @@ impl Compressor {
         Ok(Self { context, probe: CCtx::create(), scratch: Vec::new() })
     }
 
+    /// Bytes of memory that zstd takes at that level.
+    pub fn memory(level: Level) -> Result<u64, ZstdError> {
+        let mut compressor = Self::new(level)?;
+        compressor.scratch.reserve(STEP);
+        // It takes what it needs at the first byte, if it does not know that no more come.
+        compressor.feed(&[0], Directive::ZSTD_e_flush)?;
+        Ok(compressor.context.sizeof() as u64)
+    }
+
     /// About how many bytes `raw` packs to, from samples; not less than `raw` itself if it is not
     /// worth trying.
     pub fn sample(&mut self, raw: &[u8]) -> usize {
-        if raw.len() < PROBE_FROM {
+        if raw.len() < PROBE_EVERY {
             return raw.len() / 2;
         }
-        let stride = (raw.len() - PROBE) / (PROBES - 1);
+        let probes = (raw.len() / PROBE_EVERY).clamp(2, PROBES);
+        let stride = (raw.len() - PROBE) / (probes - 1);
         let mut packed = 0;
         self.scratch.clear();
         self.scratch.reserve(compress_bound(PROBE));
-        for at in 0..PROBES {
+        for at in 0..probes {
             let sample = &raw[at * stride..][..PROBE];
             packed += self.probe.compress(&mut self.scratch, sample, 1).unwrap_or(PROBE);
         }
-        match packed < PROBES * PROBE / 100 * 99 {
-            true => (raw.len() as u64 * packed as u64 / (PROBES * PROBE) as u64) as usize,
+        match packed < probes * PROBE / 100 * 99 {
+            true => (raw.len() as u64 * packed as u64 / (probes * PROBE) as u64) as usize,
             false => stored_len(raw.len()),
         }
     }

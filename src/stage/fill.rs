@@ -4,143 +4,152 @@
 //! A range that does not fit is cut behind a block of its frame, what is then left of the part is
 //! filled with stored bytes, and the rest is compressed again for the next part.
 
-use std::ops::{DerefMut, Range};
+use std::ops::{Deref, Range};
 
 use crate::format::frame::{CLOSE, Cut, Packed, last_cut, store, stored_blocks};
-use crate::format::part::{Lead, PartBuf, TRAIL, Trail};
+use crate::format::part::{Class, Lead, Trail};
+
+/// Plaintext that is copied only when its part is sealed.
+pub enum Segment<R> {
+    /// As it is.
+    Bytes(Vec<u8>),
+    /// A stored frame around that stretch of a range.
+    Stored(R, Range<usize>),
+}
+
+impl<R: Deref<Target: AsRef<[u8]>>> Segment<R> {
+    /// Hands out its bytes piece by piece.
+    pub fn pieces(&self, mut out: impl FnMut(&[u8])) {
+        match self {
+            Segment::Bytes(bytes) => out(bytes),
+            Segment::Stored(raw, stretch) => store(&raw.as_ref()[stretch.clone()], out),
+        }
+    }
+}
 
 /// A part whose plaintext is complete.
-pub struct FullPart<B> {
+pub struct FullPart<R> {
     /// From 1.
     pub number: u32,
     /// Where it begins in the tar.
     pub offset: u64,
     /// Bytes of tar that it holds.
     pub length: u64,
-    /// Its plaintext.
-    pub buf: B,
+    /// Its plaintext up to the padding, which is zeros.
+    pub segments: Vec<Segment<R>>,
 }
 
 /// How the filler gets what it needs.
 pub trait Supply {
-    /// A part's memory.
-    type Buf: DerefMut<Target = PartBuf>;
+    /// A range of the tar.
+    type Raw: Clone + Deref<Target: AsRef<[u8]>>;
     /// Why it cannot go on.
     type Error;
-    /// An empty part; waits for one.
-    fn part(&mut self) -> Result<Self::Buf, Self::Error>;
     /// Packs `raw` anew, for an empty part: stretches of it, one behind the other.
     fn pack(&mut self, raw: &[u8]) -> Result<Vec<(Range<usize>, Packed)>, Self::Error>;
     /// Tar offset of the first member that starts in that stretch.
     fn first_member(&self, offset: u64, length: u64) -> Option<u64>;
     /// Takes a complete part.
-    fn full(&mut self, part: FullPart<Self::Buf>) -> Result<(), Self::Error>;
+    fn full(&mut self, part: FullPart<Self::Raw>) -> Result<(), Self::Error>;
 }
 
 /// Fills parts one after the other.
 pub struct Filler<S: Supply> {
+    class: Class,
     bundle: [u8; 16],
     tar_len: u64,
     supply: S,
-    current: Option<S::Buf>,
     number: u32,
-    /// Where the current part begins in the tar, and how much it holds.
+    /// Where the current part begins in the tar, and how much of it the part holds.
     offset: u64,
     length: u64,
+    segments: Vec<Segment<S::Raw>>,
+    /// Bytes that frames can still take in the current part.
+    room: usize,
 }
 
 impl<S: Supply> Filler<S> {
-    /// For a tar of `tar_len` bytes.
-    pub fn new(bundle: [u8; 16], tar_len: u64, supply: S) -> Self {
-        Self { bundle, tar_len, supply, current: None, number: 1, offset: 0, length: 0 }
+    /// For a tar of `tar_len` bytes in parts of that class.
+    pub fn new(class: Class, bundle: [u8; 16], tar_len: u64, supply: S) -> Self {
+        let (segments, room) = (Vec::new(), class.room());
+        Self { class, bundle, tar_len, supply, number: 1, offset: 0, length: 0, segments, room }
     }
 
-    /// Takes the next stretch of the tar: its bytes, and the same packed.
-    pub fn push(&mut self, raw: &[u8], packed: &Packed) -> Result<(), S::Error> {
-        if packed.len(raw.len()) <= self.room()? {
-            self.put(raw, packed);
+    /// Takes the next stretch of the tar, which is in that range, raw and packed.
+    pub fn push(&mut self, raw: &S::Raw, stretch: Range<usize>, packed: Packed) -> Result<(), S::Error> {
+        if packed.len(stretch.len()) <= self.room {
+            match packed {
+                Packed::Stored => self.store(raw, stretch),
+                Packed::Frame { bytes, .. } => self.put(bytes, stretch.len()),
+            }
         } else {
-            let mut rest = raw;
-            if let Packed::Frame { bytes, cuts } = packed {
-                rest = &rest[self.cut(bytes, cuts)?..];
-            }
-            rest = &rest[self.store(rest)?..];
-            self.flush()?;
-            if rest.len() == raw.len() || *packed == Packed::Stored {
-                self.push(rest, packed)?;
-            } else {
-                for (stretch, packed) in self.supply.pack(rest)? {
-                    self.push(&rest[stretch], &packed)?;
-                }
-            }
+            self.split(raw, stretch, packed)?;
         }
-        if self.offset + self.length == self.tar_len {
-            self.flush()?;
+        if self.offset + self.length == self.tar_len { self.flush() } else { Ok(()) }
+    }
+
+    /// Bytes of frames that the part in the making still takes.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Puts into the current part what still fits, the rest behind it.
+    fn split(&mut self, raw: &S::Raw, stretch: Range<usize>, mut packed: Packed) -> Result<(), S::Error> {
+        let mut rest = stretch.clone();
+        if let Packed::Frame { bytes, cuts } = &mut packed
+            && let Some(Cut { raw, packed }) = last_cut(cuts, self.room)
+        {
+            bytes.truncate(packed);
+            bytes.extend_from_slice(&CLOSE);
+            self.put(std::mem::take(bytes), raw);
+            rest.start += raw;
+        }
+        let fits = rest.start + stored_blocks(self.room, rest.len());
+        if fits > rest.start {
+            self.store(raw, rest.start..fits);
+            rest.start = fits;
+        }
+        self.flush()?;
+        if rest == stretch || packed == Packed::Stored {
+            return self.push(raw, rest, packed);
+        }
+        let base = rest.start;
+        for (stretch, packed) in self.supply.pack(&raw.as_ref()[rest])? {
+            self.push(raw, base + stretch.start..base + stretch.end, packed)?;
         }
         Ok(())
     }
 
-    /// Bytes of frames that the part in the making still takes; `None` if there is none.
-    pub fn room_left(&self) -> Option<usize> {
-        self.current.as_ref().map(|part| part.free() - TRAIL)
+    /// Takes a frame of `raw` bytes, which fits.
+    fn put(&mut self, frame: Vec<u8>, raw: usize) {
+        self.room -= frame.len();
+        self.length += raw as u64;
+        self.segments.push(Segment::Bytes(frame));
     }
 
-    /// Bytes that frames can still take in the current part.
-    fn room(&mut self) -> Result<usize, S::Error> {
-        if self.current.is_none() {
-            let mut buf = self.supply.part()?;
-            buf.clear();
-            let lead = Lead { bundle: self.bundle, number: self.number, offset: self.offset };
-            buf.append(&lead.encode());
-            self.current = Some(buf);
-        }
-        Ok(self.part().free() - TRAIL)
+    /// Takes a stretch as a stored frame, which fits.
+    fn store(&mut self, raw: &S::Raw, stretch: Range<usize>) {
+        self.room -= Packed::Stored.len(stretch.len());
+        self.length += stretch.len() as u64;
+        self.segments.push(Segment::Stored(raw.clone(), stretch));
     }
 
-    fn part(&mut self) -> &mut PartBuf {
-        self.current.as_mut().expect("room() was asked before")
-    }
-
-    /// Appends all of `raw`.
-    fn put(&mut self, raw: &[u8], packed: &Packed) {
-        match packed {
-            Packed::Stored => store(raw, |bytes| self.part().append(bytes)),
-            Packed::Frame { bytes, .. } => self.part().append(bytes),
-        }
-        self.length += raw.len() as u64;
-    }
-
-    /// Appends as much of the frame as fits; returns how many bytes of input that holds.
-    fn cut(&mut self, frame: &[u8], cuts: &[Cut]) -> Result<usize, S::Error> {
-        let room = self.room()?;
-        let Some(cut) = last_cut(cuts, room) else { return Ok(0) };
-        self.part().append(&frame[..cut.packed]);
-        self.part().append(&CLOSE);
-        self.length += cut.raw as u64;
-        Ok(cut.raw)
-    }
-
-    /// Appends as much of `raw` as fits when it is stored; returns how much that was.
-    fn store(&mut self, raw: &[u8]) -> Result<usize, S::Error> {
-        let len = stored_blocks(self.room()?, raw.len());
-        if len > 0 {
-            self.put(&raw[..len], &Packed::Stored);
-        }
-        Ok(len)
-    }
-
+    /// Hands the current part on, if it holds anything.
     fn flush(&mut self) -> Result<(), S::Error> {
-        let Some(mut buf) = self.current.take() else { return Ok(()) };
-        let (offset, length) = (self.offset, self.length);
+        if self.segments.is_empty() {
+            return Ok(());
+        }
+        let (number, offset, length) = (self.number, self.offset, self.length);
+        let lead = Lead { bundle: self.bundle, number, offset };
         let last = offset + length == self.tar_len;
         let trail = Trail { length, first_member: self.supply.first_member(offset, length), last };
-        let padding = buf.free() - TRAIL;
-        buf.append(&trail.encode(padding));
-        buf.pad();
-        self.supply.full(FullPart { number: self.number, offset, length, buf })?;
+        let mut segments = std::mem::take(&mut self.segments);
+        segments.insert(0, Segment::Bytes(lead.encode().to_vec()));
+        segments.push(Segment::Bytes(trail.encode(self.room).to_vec()));
+        self.supply.full(FullPart { number, offset, length, segments })?;
         self.number += 1;
         self.offset += length;
-        self.length = 0;
+        (self.length, self.room) = (0, self.class.room());
         Ok(())
     }
 }
@@ -148,9 +157,11 @@ impl<S: Supply> Filler<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::rc::Rc;
+
     use crate::base::secret::random;
     use crate::format::frame::stored_capacity;
-    use crate::format::part::{Class, LEAD};
+    use crate::format::part::{LEAD, TRAIL};
     use crate::plan::geometry::parts_at_most;
 
     const CLASS: Class = Class::ALL[0];
@@ -163,11 +174,8 @@ mod tests {
     }
 
     impl Supply for Pretend {
-        type Buf = Box<PartBuf>;
+        type Raw = Rc<Vec<u8>>;
         type Error = ();
-        fn part(&mut self) -> Result<Self::Buf, ()> {
-            Ok(Box::new(PartBuf::new(CLASS)))
-        }
         fn pack(&mut self, raw: &[u8]) -> Result<Vec<(Range<usize>, Packed)>, ()> {
             let cut = |n: usize| Cut { raw: n * STEP, packed: (n * STEP).div_ceil(self.ratio) };
             let cuts = (1..raw.len().div_ceil(STEP)).map(cut).collect();
@@ -177,23 +185,26 @@ mod tests {
         fn first_member(&self, _: u64, _: u64) -> Option<u64> {
             None
         }
-        fn full(&mut self, part: FullPart<Self::Buf>) -> Result<(), ()> {
-            assert_eq!(part.buf.free(), 0);
+        fn full(&mut self, part: FullPart<Self::Raw>) -> Result<(), ()> {
+            let mut plain = Vec::new();
+            part.segments.iter().for_each(|segment| segment.pieces(|bytes| plain.extend_from_slice(bytes)));
             assert_eq!(part.number as usize, self.parts.len() + 1);
-            let lead = Lead::parse(&part.buf.plain(0)[..LEAD]).unwrap();
+            let lead = Lead::parse(&plain[..LEAD]).unwrap();
             assert_eq!((lead.number, lead.offset), (part.number, part.offset));
-            let zeros =
-                (0..CLASS.chunks()).rev().flat_map(|n| part.buf.plain(n).iter().rev()).take_while(|b| **b == 0).count();
-            self.parts.push((part.offset, part.length, zeros));
+            let padding = CLASS.plain_len() - plain.len();
+            let mut trail = plain.split_off(plain.len() - TRAIL);
+            trail.resize(TRAIL + padding, 0);
+            assert_eq!(Trail::parse(&trail).unwrap().length, part.length);
+            self.parts.push((part.offset, part.length, padding));
             Ok(())
         }
     }
 
     fn fill(ratio: usize, tar: &[u8], range: usize) -> Vec<(u64, u64, usize)> {
-        let mut filler = Filler::new(random(), tar.len() as u64, Pretend { ratio, parts: vec![] });
+        let mut filler = Filler::new(CLASS, random(), tar.len() as u64, Pretend { ratio, parts: vec![] });
         for raw in tar.chunks(range) {
             for (stretch, packed) in filler.supply.pack(raw).unwrap() {
-                filler.push(&raw[stretch], &packed).unwrap();
+                filler.push(&Rc::new(raw.to_vec()), stretch, packed).unwrap();
             }
         }
         filler.supply.parts

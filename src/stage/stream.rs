@@ -10,21 +10,63 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::secret::FileKey;
 use crate::format::part::{CHUNK, HEADER, PartBuf, SEALED_CHUNK, TAG};
 
-/// Seals a full part in place under its header (which ends in the payload's nonce); returns the
-/// SHA-256 of its file, taken chunk by chunk while the cache has them.
-pub fn seal_part(file_key: &FileKey, header: &[u8; HEADER], part: &mut PartBuf) -> Digest {
-    *part.header_mut() = *header;
-    let mut hasher = Hasher::new();
-    hasher.update(header);
-    let key = ChunkKey::new(file_key, nonce(header));
-    let chunks = part.chunks_mut();
-    let last = chunks.len() - 1;
-    for (index, chunk) in chunks.enumerate() {
-        let (plain, tag) = chunk.split_at_mut(CHUNK);
-        tag.copy_from_slice(&key.seal(index as u64, index == last, plain));
-        hasher.update(chunk);
+/// Seals a part while its plaintext comes: copied, sealed and hashed chunk by chunk, while the
+/// cache has them.
+pub struct PartSealer<'a> {
+    key: ChunkKey,
+    hasher: Hasher,
+    chunks: std::iter::Enumerate<std::slice::ChunksExactMut<'a, u8>>,
+    /// The chunk in the making, and how much of it is there.
+    current: Option<(usize, &'a mut [u8])>,
+    filled: usize,
+}
+
+impl<'a> PartSealer<'a> {
+    /// Puts the header (which ends in the payload's nonce) at the start of `part`, whatever that
+    /// held before.
+    pub fn new(file_key: &FileKey, header: &[u8; HEADER], part: &'a mut PartBuf) -> Self {
+        *part.header_mut() = *header;
+        let mut hasher = Hasher::new();
+        hasher.update(header);
+        let mut chunks = part.chunks_mut().enumerate();
+        let current = chunks.next();
+        Self { key: ChunkKey::new(file_key, nonce(header)), hasher, chunks, current, filled: 0 }
     }
-    hasher.finish()
+
+    /// Takes the next bytes of the plaintext.
+    ///
+    /// # Panics
+    /// When they are more than the part holds.
+    pub fn append(&mut self, mut plain: &[u8]) {
+        while !plain.is_empty() {
+            let (_, chunk) = self.current.as_mut().expect("whoever fills a part counts what it holds");
+            let (now, rest) = plain.split_at(plain.len().min(CHUNK - self.filled));
+            chunk[self.filled..][..now.len()].copy_from_slice(now);
+            self.filled += now.len();
+            plain = rest;
+            if self.filled == CHUNK {
+                self.seal_chunk();
+            }
+        }
+    }
+
+    /// Fills the part up with zeros; returns the SHA-256 of its file.
+    pub fn finish(mut self) -> Digest {
+        while let Some((_, chunk)) = &mut self.current {
+            chunk[self.filled..CHUNK].fill(0);
+            self.seal_chunk();
+        }
+        self.hasher.finish()
+    }
+
+    fn seal_chunk(&mut self) {
+        if let Some((index, chunk)) = self.current.take() {
+            let (plain, tag) = chunk.split_at_mut(CHUNK);
+            tag.copy_from_slice(&self.key.seal(index as u64, self.chunks.len() == 0, plain));
+            self.hasher.update(chunk);
+        }
+        (self.current, self.filled) = (self.chunks.next(), 0);
+    }
 }
 
 /// Opens a part in place, front to back; the result is how many chunks are plaintext. Fewer than
@@ -174,18 +216,32 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "counts what it holds")]
+    fn a_part_takes_no_more_than_it_holds() {
+        let mut part = PartBuf::new(Class::ALL[0]);
+        let mut sealer = PartSealer::new(&FileKey::random(), &header(), &mut part);
+        sealer.append(&vec![5; Class::ALL[0].plain_len()]);
+        sealer.append(&[5]);
+    }
+
+    #[test]
     fn a_part_opens_up_to_the_first_damage() {
         let (key, header, class) = (FileKey::random(), header(), Class::ALL[0]);
         let mut part = PartBuf::new(class);
-        part.append(&vec![5; class.plain_len()]);
-        let digest = seal_part(&key, &header, &mut part);
+        part.file_mut().fill(1);
+        let mut sealer = PartSealer::new(&key, &header, &mut part);
+        [CHUNK - 1, 1, 3 * CHUNK + 7].iter().for_each(|len| sealer.append(&vec![5; *len]));
+        let digest = sealer.finish();
         assert_eq!(digest, crate::base::digest::sha256(part.file()));
         assert_eq!(&part.file()[..HEADER], header);
         part.file_mut()[HEADER + 3 * SEALED_CHUNK + 100] ^= 1;
         assert_eq!(open_part(&key, &header, &mut part), 3);
         assert!(part.plain(2).iter().all(|b| *b == 5));
-        seal_part(&key, &header, &mut part);
+        PartSealer::new(&key, &header, &mut part).finish();
         assert_eq!(open_part(&FileKey::random(), &header, &mut part), 0);
+        PartSealer::new(&key, &header, &mut part).finish();
+        assert_eq!(open_part(&key, &header, &mut part), class.chunks());
+        assert!((0..class.chunks()).all(|index| part.plain(index).iter().all(|b| *b == 0)));
     }
 
     fn stream(len: usize) -> (FileKey, Vec<u8>) {

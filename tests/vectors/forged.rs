@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use pouch::base::digest::tagged;
 use pouch::base::secret::FileKey;
 use pouch::format::head::{Auth, Head, Part, PartKind, parts_hash};
-use pouch::format::part::{HEADER, Lead, PartBuf, TRAIL, Trail};
+use pouch::format::part::{HEADER, Lead, PartBuf, Trail};
 use pouch::format::seal::Seal;
 use pouch::stage::compress::Decompressor;
 use pouch::stage::seal::{Identity, Keyring, Recipient, header_for};
-use pouch::stage::stream::{Opener, Sealer, open_part, seal_part};
+use pouch::stage::stream::{Opener, PartSealer, Sealer, open_part};
 
 use crate::readable::{KEY, VOLUME, pouch};
 use crate::stored;
@@ -85,12 +85,12 @@ impl Forged {
     fn seal_part(&self, lead: Lead, tar: &[u8]) {
         let (header, key) = self.header();
         let mut buf = PartBuf::new(self.head.statement.class);
-        buf.append(&lead.encode());
-        buf.append(&stored(tar));
-        let padding = buf.free() - TRAIL;
-        buf.append(&Trail { length: tar.len() as u64, first_member: Some(0), last: true }.encode(padding));
-        buf.pad();
-        seal_part(&key, &header, &mut buf);
+        let mut sealer = PartSealer::new(&key, &header, &mut buf);
+        sealer.append(&lead.encode());
+        sealer.append(&stored(tar));
+        let padding = self.head.statement.class.room() - stored(tar).len();
+        sealer.append(&Trail { length: tar.len() as u64, first_member: Some(0), last: true }.encode(padding));
+        sealer.finish();
         fs::write(self.file(PART), buf.file()).unwrap();
     }
 
