@@ -26,8 +26,9 @@ const NEAR: usize = 48 * 1024;
 /// How far a frame goes on behind the place where its part is guessed to end, in bytes of frame:
 /// about as much as guesses err.
 const MARGIN: usize = 64 * 1024;
-/// A sample is tried of each so many bytes, but no more than some of a range; of shorter ones none.
-const PROBE_EVERY: usize = 256 * 1024;
+/// A sample is tried of each so many bytes, at least two and at most eight of a range; of ranges that
+/// are shorter than half of that, none.
+const PROBE_EVERY: usize = 512 * 1024;
 const PROBES: usize = 8;
 const PROBE: usize = 8 * 1024;
 
@@ -105,7 +106,7 @@ impl Compressor {
     /// About how many bytes `raw` packs to, from samples; not less than `raw` itself if it is not
     /// worth trying.
     pub fn sample(&mut self, raw: &[u8]) -> usize {
-        if raw.len() < PROBE_EVERY {
+        if raw.len() < PROBE_EVERY / 2 {
             return raw.len() / 2;
         }
         let probes = (raw.len() / PROBE_EVERY).clamp(2, PROBES);
