@@ -1,5 +1,5 @@
 //! Loss, damage and mixing: whatever happens to volumes, what is whole is delivered, what is not
-//! is named, and never is a wrong byte taken for a right one.
+//! is named, and never is a wrong byte taken for a right one. Without parity; with it: loss.rs.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn desk_with(seed: u64) -> Desk {
     put(desk.source().join("tiny-and-empty/empty"), "");
     put(desk.source().join("tiny-and-empty/tiny"), "t");
     put(desk.source().join("zlarge-2"), noise(1_200_000, seed + 100));
-    desk.pack();
+    desk.pack_bare();
     desk
 }
 

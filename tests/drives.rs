@@ -191,10 +191,9 @@ fn fields(value: &Value, expected: &str) {
     assert_eq!(found, expected.split_whitespace().collect());
 }
 
-const PLAN: &str =
-    "files folders links bytes class_mib expected at_most room recipients passphrase memory fill shared_drive volumes";
+const PLAN: &str = "files folders links bytes class_mib expected at_most room recipients passphrase memory parity fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
-    origin bad_parts failed lost notes";
+    origin bad_parts rebuilt_parts margin failed lost notes";
 
 #[test]
 fn json_holds_one_document_with_the_documented_fields() {
@@ -204,7 +203,7 @@ fn json_holds_one_document_with_the_documented_fields() {
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json"])).exits(0).json();
     fields(&packed, "command fingerprint parts plan volumes notes");
     fields(&packed["plan"], PLAN);
-    assert_eq!(packed["parts"], volumes::parts(&desk.drives()).len());
+    assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();
     fields(&checked, "command volumes not_proved");
     fields(&checked["volumes"][2], "folder state files bytes damaged missing trouble");

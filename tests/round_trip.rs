@@ -380,7 +380,7 @@ fn every_part_has_one_size_and_every_name_is_known() {
         let [volume] = &volumes::files(drive)[..] else { panic!("one volume on a drive") };
         assert_eq!(volumes::name_of(volume), format!("volume-{}", at + 1));
         let (parts, others): (Vec<PathBuf>, Vec<PathBuf>) =
-            volumes::files(volume).into_iter().partition(|file| volumes::is_part(file));
+            volumes::files(volume).into_iter().partition(|file| volumes::is_part(file) || volumes::is_parity(file));
         assert!(!parts.is_empty() && parts.iter().all(|part| part.metadata().unwrap().len() == PART_FILE));
         let names: Vec<String> = others.iter().map(|file| volumes::name_of(file)).collect();
         assert_eq!(names, ["SHA256SUMS", "head.age", "head2.age", "list.age", "seal.age", "seal2.age"]);

@@ -6,6 +6,7 @@ pub mod crypto;
 pub mod digest;
 pub mod entry;
 pub mod fault;
+pub mod gf;
 pub mod json;
 pub mod monitor;
 pub mod os;

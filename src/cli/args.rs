@@ -90,6 +90,12 @@ pub struct Pack {
     /// Deal parts to all drives at once, or fill one drive after the other
     #[arg(long, value_enum, default_value_t = FillArg::Spread)]
     pub fill: FillArg,
+    /// So many drives may be lost: the rest rebuilds what was on them
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub lose: u16,
+    /// Parity against bad sectors, in percent of the data (0: none); without this and --lose about 5 %
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub mend: Option<f64>,
     /// How hard to compress, by zstd's levels 1 to 19, instead of quickly and nearly as well as 3; footage is not
     /// compressed whatever the level
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
@@ -99,6 +105,13 @@ pub struct Pack {
     pub dry_run: bool,
     #[command(flatten)]
     pub json: Json,
+}
+
+/// `10%` or `10`, from 0 to 100.
+fn percent(text: &str) -> Result<f64, String> {
+    let number: f64 =
+        text.strip_suffix('%').unwrap_or(text).trim().parse().map_err(|_| "it is no percentage, such as 10%")?;
+    if (0.0..=100.0).contains(&number) { Ok(number) } else { Err("0 to 100 percent are possible".into()) }
 }
 
 /// How drives are filled.

@@ -11,6 +11,8 @@ use crate::cli::term::Term;
 use crate::flow::plan::{Planned, Request, plan};
 use crate::flow::report::{PackReport, Plan};
 use crate::flow::{FlowError, key};
+use crate::format::stripe::Scheme;
+use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
 use crate::stage::compress::Level;
 use crate::stage::seal::Recipient;
@@ -84,6 +86,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         volume_size: args.volume_size,
         fill: if args.fill == FillArg::Spread { Fill::Spread } else { Fill::Sequential },
         level: args.level.map_or(Level::Quick, Level::Zstd),
+        parity: Wish { lose: args.lose, mend: args.mend },
     })
 }
 
@@ -116,7 +119,8 @@ pub fn show_plan(plan: &Plan, term: &Term) {
             human(room)
         ));
     }
-    if plan.volumes.len() > 1 {
+    show_margin(plan.parity, plan.volumes.len(), term);
+    if plan.volumes.len() > 1 && plan.parity.is_none_or(|scheme| scheme.volumes_spared() == 0) {
         term.line(match plan.sequential {
             true => "filled one after the other: a missing drive costs the files that lie on it",
             false => "spread over all drives: a missing drive hurts nearly every large file (--fill sequential keeps files together)",
@@ -131,6 +135,30 @@ pub fn show_plan(plan: &Plan, term: &Term) {
     if plan.expected <= plan.room && plan.at_most > plan.room {
         let (most, room) = (human(plan.at_most), human(plan.room));
         term.line(&format!("it should fit, but is not sure to: at most {most}, room for {room}. If it runs over it ends with code 7 and keeps nothing"));
+    }
+}
+
+/// What may be lost and damaged; both draw on the same parity.
+fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
+    let Some(scheme) = scheme else {
+        term.line("no parity: what is lost or damaged stays so");
+        return;
+    };
+    let (spared, m, shards) = (scheme.volumes_spared(), scheme.m, scheme.shards());
+    let share = f64::from(m) * 100.0 / shards as f64;
+    if spared > 0 {
+        term.line(&format!("any {spared} of the {volumes} drives may be lost"));
+    }
+    let all = if spared > 0 { "with all drives there, " } else { "" };
+    term.line(&format!(
+        "bad sectors: {all}any {m} of the {shards} chunks of 64 KiB in a row may be bad ({share:.1} %)"
+    ));
+    if m % scheme.c == 0 && spared > 0 {
+        let more = if spared == 1 { "--lose 2" } else { "--mend" };
+        term.line(&format!(
+            "with {} gone nothing is left for bad sectors: a single one is data lost; {more} would leave some",
+            count(spared.into(), "drive")
+        ));
     }
 }
 

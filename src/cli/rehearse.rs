@@ -13,6 +13,7 @@ use crate::flow::plan::{self, Request};
 use crate::flow::rehearse::{differences, flip_bit, make_samples};
 use crate::flow::report::State;
 use crate::flow::{FlowError, Outcome, key};
+use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
 use crate::stage::compress::Level;
 use crate::stage::seal::Keyring;
@@ -60,6 +61,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
         volume_size: None,
         fill: Fill::Spread,
         level: Level::Quick,
+        parity: Wish::default(),
     };
     let planned = plan::plan(&request, term)?;
     pack::show_plan(&planned.plan, term);
@@ -128,7 +130,7 @@ fn courier(drive: &Path, term: &Term) -> Result<(), FlowError> {
 /// The first part on the second drive, or on whichever holds one.
 fn first_part(drives: &[PathBuf]) -> Result<PathBuf, FlowError> {
     let volumes = crate::flow::open::gather(drives)?;
-    let part = |file: &&crate::stage::volume::Found| crate::format::part::number_of(&file.name).is_some();
+    let part = |file: &&crate::stage::volume::Found| crate::format::part::is_part(&file.name);
     let order = volumes.iter().skip(1).chain(&volumes);
     let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.dir.join(&file.name))).next();
     found.ok_or_else(|| FlowError::Defect("the rehearsal wrote no part".into()))

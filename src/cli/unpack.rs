@@ -37,6 +37,7 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
     for note in &report.notes {
         term.print_note(note);
     }
+    show_mended(report, term);
     for part in report.bad_parts.iter().filter(|part| part.damaged).take(SHOWN) {
         term.line(&format!("part {} of volume {} is damaged: {}", part.number, part.volume, part.why));
     }
@@ -56,6 +57,35 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
         "origin    unknown: nothing signed says who packed this; compare the fingerprint with the sender's: {}",
         report.fingerprint
     ));
+}
+
+/// What the parity gave back.
+fn show_mended(report: &UnpackReport, term: &Term) {
+    let damaged = || report.mended.iter().filter(|part| part.damaged);
+    for part in damaged().take(SHOWN) {
+        term.line(&format!("rebuilt: part {} of volume {}, for {}", part.number, part.volume, part.why));
+    }
+    let more = damaged().count().saturating_sub(SHOWN);
+    if more > 0 {
+        term.line(&format!("rebuilt: {} more that were damaged (--json has all)", count(more as u64, "part")));
+    }
+    let missing: Vec<u32> = report.mended.iter().filter(|part| !part.damaged).map(|part| part.volume.into()).collect();
+    if let Some(margin) = report.margin.filter(|_| !report.mended.is_empty()) {
+        term.line(&match (margin.volumes, margin.shards) {
+            (0, 0) => {
+                "left: no margin; the next bad sector is data lost: copy what was unpacked, or bring all drives".into()
+            }
+            (0, shards) => {
+                format!("left: {} of any row may still be bad; no drive may be lost", count(shards.into(), "chunk"))
+            }
+            (drives, _) => format!("left: any {} more may be lost", count(drives.into(), "drive")),
+        });
+    }
+    if !missing.is_empty() {
+        let volumes: BTreeSet<u32> = missing.iter().copied().collect();
+        let parts = count(missing.len() as u64, "part");
+        term.line(&format!("rebuilt: {parts} of volume {}, not found on these drives", ranges(volumes)));
+    }
 }
 
 fn intact(report: &UnpackReport) -> String {

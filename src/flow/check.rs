@@ -94,7 +94,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
                 check.trouble =
                     Some("SHA256SUMS does not name a seal, the list and both heads: it was cut or changed".into());
             }
-            let parts = volume.files.iter().filter(|file| part::number_of(&file.name).is_some());
+            let parts = volume.files.iter().filter(|file| part::is_part(&file.name));
             let unlisted: Vec<&str> =
                 parts.map(|file| file.name.as_str()).filter(|name| !names.contains(name)).collect();
             check.damaged.extend(unlisted.iter().map(|name| (name.to_string(), "is not in SHA256SUMS".to_string())));
@@ -154,9 +154,9 @@ fn impossible(name: &str, len: u64) -> Option<String> {
         name if volume::HEADS.contains(&name) => limits::HEAD,
         _ => limits::SEAL_FILE,
     };
-    let wrong = match part::number_of(name) {
-        Some(_) => !part::Class::ALL.map(|class| class.file_len() as u64).contains(&len),
-        None => len > most,
+    let wrong = match part::is_part(name) {
+        true => !part::Class::ALL.map(|class| class.file_len() as u64).contains(&len),
+        false => len > most,
     };
     match len {
         0 => Some("is empty".into()),

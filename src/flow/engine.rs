@@ -8,28 +8,33 @@
 //! Nothing waits but for a buffer (of ranges, or of parts) or for the range that is next; all
 //! memory is in the pools. The tail of the tar (the manifests) starts when all digests are known.
 
+mod collect;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note};
-use crate::base::pool::{Lease, Pool, Queue, Stop, lock, unlocked, workers};
+use crate::base::pool::{Lease, Queue, Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
+use crate::flow::parity::{Making, Shard};
 use crate::flow::ranges::Ranges;
 use crate::flow::reading::{Raw, Reading};
+use crate::flow::sealing::{Sealed, Sealing};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartKind};
-use crate::format::part::{Class, HEADER, PartBuf};
-use crate::plan::forecast::{Forecast, Room};
-use crate::plan::geometry::range_len;
+use crate::format::part::Class;
+use crate::format::stripe::Scheme;
+use crate::plan::forecast::Forecast;
+use crate::plan::geometry::{Geometry, range_len};
 use crate::plan::layout::{Layout, manifest_digest};
 use crate::plan::placement::Placement;
 use crate::stage::compress::{Compressor, Level};
-use crate::stage::fill::{Filler, FullPart, Supply};
-use crate::stage::seal::{Recipient, part_header};
-use crate::stage::stream::PartSealer;
+use crate::stage::fill::FullPart;
+use crate::stage::seal::Recipient;
 use crate::stage::volume::Writer;
 use crate::stage::walk::Walk;
 
@@ -49,6 +54,8 @@ pub struct Job<'a> {
     pub level: Level,
     /// Bytes that the tar is expected to pack to.
     pub estimate: u64,
+    /// How parts stand in for each other.
+    pub scheme: Option<Scheme>,
     /// Hears of progress and may stop the work.
     pub monitor: &'a dyn Monitor,
 }
@@ -70,6 +77,7 @@ enum Task {
     Fill { index: u64, start: u64, buf: Lease<Vec<u8>> },
     Pack { index: u64, start: u64, raw: Raw },
     Seal { part: FullPart<Raw>, volume: u16 },
+    Parity(Shard),
 }
 
 struct Done {
@@ -78,18 +86,14 @@ struct Done {
     packed: Stretches,
 }
 
-struct Sealed {
-    part: Part,
-    length: u64,
-    buf: Lease<PartBuf>,
-}
-
 /// What all threads share.
 struct Shared<'a> {
     job: &'a Job<'a>,
     queue: Arc<Queue<Task>>,
     ranges: Ranges,
-    parts: Arc<Pool<PartBuf>>,
+    sealing: Sealing<'a>,
+    /// Parts that are still to be sealed, and one as long as more come.
+    unsealed: AtomicUsize,
     stop: Stop<FlowError>,
     forecast: Mutex<Forecast>,
     reading: Reading<'a>,
@@ -121,7 +125,7 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
     let Shared { stop, reading, written, .. } = all;
     stop.into_result()?;
     let mut parts = unlocked(written);
-    parts.sort_by_key(|part| part.number);
+    parts.sort_by_key(|part: &Part| (part.kind == PartKind::Parity, part.number));
     let (files, notes) = reading.finish();
     Ok(Packing { parts, files, notes })
 }
@@ -132,13 +136,15 @@ fn parts_lent(drives: usize, workers: usize) -> usize {
 }
 
 /// About how many bytes of memory packing takes at most, without the list of files.
-pub fn memory(class: Class, drives: usize, level: Level) -> Result<u64, FlowError> {
+pub fn memory(geometry: Geometry, drives: usize, level: Level) -> Result<u64, FlowError> {
+    let class = geometry.class;
     let (workers, range) = (workers(), range_len(class));
     // What is in the making is there twice, raw and packed.
     let ranges = Ranges::memory(class) + (2 * workers + 2) as u64 * range;
     let parts = (parts_lent(drives, workers) * class.file_len()) as u64;
     let compressors = (workers + 1) as u64 * (Compressor::memory(level)? + range);
-    Ok(ranges + parts + compressors)
+    let parity = geometry.scheme.map_or(0, |scheme| Making::memory(scheme, class, workers));
+    Ok(ranges + parts + compressors + parity)
 }
 
 /// The way from a volume's number to the thread that writes to its drive.
@@ -149,6 +155,13 @@ impl Routes {
     fn add(&mut self, drive: &[Writer], to: mpsc::Sender<Sealed>) {
         self.0.extend(drive.iter().map(|writer| (writer.number(), to.clone())));
     }
+
+    fn send(&self, sealed: Sealed) {
+        if let Some(route) = self.0.get(&sealed.part.volume) {
+            // A writer that is gone has failed and said so.
+            let _ = route.send(sealed);
+        }
+    }
 }
 
 impl<'a> Shared<'a> {
@@ -157,9 +170,10 @@ impl<'a> Shared<'a> {
         let queue = Arc::new(Queue::default());
         // Manifests compress even if nothing else does.
         let ranges = Ranges::new(class, job.estimate >= job.layout.tail_start / 100 * 99);
-        let parts = Pool::new(parts_lent(drives, workers), move || PartBuf::new(class));
+        let making = job.scheme.map(|scheme| Making::new(scheme, class));
+        let sealing = Sealing::new(job.recipient, class, parts_lent(drives, workers), making);
         let stop = {
-            let (queue, ranges, parts) = (queue.clone(), ranges.clone(), parts.clone());
+            let (queue, ranges, parts) = (queue.clone(), ranges.clone(), sealing.buffers().clone());
             Stop::new(move || {
                 ranges.close();
                 parts.close();
@@ -168,7 +182,8 @@ impl<'a> Shared<'a> {
         };
         let reading = Reading::new(job.walk, job.layout, job.monitor);
         let forecast = Mutex::new(Forecast::new(class.room()));
-        Self { job, queue, ranges, parts, stop, forecast, reading, written: Mutex::default() }
+        let unsealed = AtomicUsize::new(1);
+        Self { job, queue, ranges, sealing, unsealed, stop, forecast, reading, written: Mutex::default() }
     }
 
     /// Runs a thread's work: an error stops the others, and so does a panic.
@@ -255,14 +270,8 @@ impl<'a> Shared<'a> {
                         break;
                     }
                 }
-                Task::Seal { part, volume } => {
-                    let Some(buf) = self.parts.take() else { break };
-                    let sealed = self.seal(part, volume, buf);
-                    if let Some(route) = routes.0.get(&volume) {
-                        // A writer that is gone has failed and said so.
-                        let _ = route.send(sealed);
-                    }
-                }
+                Task::Seal { part, volume } => self.seal(part, volume, &routes),
+                Task::Parity(shard) => self.seal_parity(shard, &routes),
             }
         }
         Ok(())
@@ -272,7 +281,7 @@ impl<'a> Shared<'a> {
     /// its part ends. Rather than guess that for others, ranges are filled ahead.
     fn rank(&self, task: &Task) -> u8 {
         match task {
-            Task::Seal { .. } => 0,
+            Task::Seal { .. } | Task::Parity(_) => 0,
             Task::Pack { index, .. } if lock(&self.forecast).is_next(*index) => 1,
             Task::Fill { .. } => 2,
             Task::Pack { .. } => 3,
@@ -301,44 +310,33 @@ impl<'a> Shared<'a> {
         Ok(compressor.pack(raw, self.job.class.room(), room)?)
     }
 
-    fn seal(&self, part: FullPart<Raw>, volume: u16, mut buf: Lease<PartBuf>) -> Sealed {
-        let FullPart { number, offset, length, segments } = part;
-        let (header, file_key): ([u8; HEADER], _) = part_header(self.job.recipient);
-        let mut sealer = PartSealer::new(&file_key, &header, &mut buf);
-        for segment in segments {
-            segment.pieces(|bytes| sealer.append(bytes));
-        }
-        let sha256 = sealer.finish();
-        let kind = PartKind::Data { offset, length };
-        let part = Part { number, kind, stripe: None, volume, sha256, header: Box::new(header) };
-        Sealed { part, length, buf }
+    /// A part that is to be sealed.
+    fn to_seal(&self, task: Task) {
+        self.unsealed.fetch_add(1, Ordering::SeqCst);
+        self.queue.push(task);
     }
 
-    /// Puts what the workers packed into parts, in order.
-    fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
-        let compressor = Compressor::new(self.job.level)?;
-        let supply = Parts { shared: self, compressor, placement, packed: 0 };
-        let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, supply);
-        let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
-        let (mut next, mut at) = (0, 0);
-        while at < self.job.layout.len {
-            if self.job.monitor.cancelled() {
-                return Err(FlowError::Cancelled);
-            }
-            // No sender is left only when all workers have stopped, for a reason given elsewhere.
-            let Ok(arrived) = done.recv() else { return Ok(()) };
-            waiting.insert(arrived.index, arrived);
-            while let Some(Done { raw, packed, .. }) = waiting.remove(&next) {
-                for (stretch, packed) in packed {
-                    filler.push(&raw, stretch, packed)?;
-                }
-                next += 1;
-                lock(&self.forecast).collected(next, filler.room());
-                at += raw.len() as u64;
-            }
+    /// One of them was; or no more come. With the last of both the work is done.
+    fn settled(&self) {
+        if self.unsealed.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.queue.close();
         }
-        self.queue.close();
-        Ok(())
+    }
+
+    /// Seals a part, and tells its drive.
+    fn seal(&self, part: FullPart<Raw>, volume: u16, routes: &Routes) {
+        if let Some((sealed, shards)) = self.sealing.data(part, volume) {
+            routes.send(sealed);
+            shards.into_iter().for_each(|shard| self.to_seal(Task::Parity(shard)));
+            self.settled();
+        }
+    }
+
+    fn seal_parity(&self, shard: Shard, routes: &Routes) {
+        if let Some(sealed) = self.sealing.parity(shard) {
+            routes.send(sealed);
+            self.settled();
+        }
     }
 
     /// Writes the parts of one drive.
@@ -354,36 +352,6 @@ impl<'a> Shared<'a> {
             self.job.monitor.advance(length);
             lock(&self.written).push(part);
         }
-        Ok(())
-    }
-}
-
-/// What the filler needs, from the pools and queues.
-struct Parts<'a, 'b> {
-    shared: &'a Shared<'b>,
-    compressor: Compressor,
-    placement: Placement,
-    packed: u64,
-}
-
-impl Supply for Parts<'_, '_> {
-    type Raw = Raw;
-    type Error = FlowError;
-
-    fn pack(&mut self, raw: &[u8]) -> Result<Stretches, FlowError> {
-        let whole = self.shared.job.class.room();
-        Ok(self.compressor.pack(raw, whole, |_, _| Some(Room::Exactly(whole)))?)
-    }
-
-    fn first_member(&self, offset: u64, length: u64) -> Option<u64> {
-        self.shared.job.layout.first_member(&(offset..offset + length))
-    }
-
-    fn full(&mut self, part: FullPart<Raw>) -> Result<(), FlowError> {
-        let total = self.shared.job.layout.len;
-        let volume = self.placement.deal().ok_or(FlowError::RanFull { packed: self.packed, total })?;
-        self.packed = part.offset + part.length;
-        self.shared.queue.push(Task::Seal { part, volume });
         Ok(())
     }
 }

@@ -3,7 +3,9 @@
 //! nothing; what opens under the head's header does.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::sync::OnceLock;
 
 use crate::base::path::show;
@@ -11,22 +13,43 @@ use crate::flow::FlowError;
 use crate::flow::open::Bundle;
 use crate::format::FormatError;
 use crate::format::head::Part;
-use crate::format::part::{HEADER, PartBuf};
-use crate::stage::stream::open_part;
+use crate::format::part::{HEADER, PartBuf, SEALED_CHUNK};
+use crate::stage::stream::PartOpener;
 
-/// What came of looking for a part: how many of its chunks are open in the buffer.
+/// What came of looking for a part: which of its chunks are open in the buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loaded {
     /// All.
     Whole,
-    /// Those before the first damage.
+    /// Not these.
     Partly {
-        /// How many.
-        chunks: usize,
+        /// Their indices.
+        bad: Vec<usize>,
         /// What is wrong, and where.
         why: String,
     },
     /// There is no such file.
     Missing,
+}
+
+/// A part of which single chunks are wanted.
+pub struct Shard {
+    opener: PartOpener,
+    copies: Vec<File>,
+}
+
+impl Shard {
+    /// Reads and opens a chunk, from whichever copy has it whole; its plaintext is what comes
+    /// before the tag.
+    pub fn chunk(&self, index: usize, sealed: &mut [u8]) -> bool {
+        let at = (HEADER + index * SEALED_CHUNK) as u64;
+        self.copies.iter().any(|file| file.read_exact_at(sealed, at).is_ok() && self.opener.open(index, sealed))
+    }
+
+    /// Whether there is any copy of it.
+    pub fn is_there(&self) -> bool {
+        !self.copies.is_empty()
+    }
 }
 
 /// Finds parts on volumes: by name first, then by the header that only that part has.
@@ -53,16 +76,9 @@ impl<'a> Finder<'a> {
 
     /// Reads and opens a part into `buf`, from whichever copy is whole; else the best there is.
     pub fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
-        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
-            let why = format!("the header of part {} does not open: {error}", part.number);
-            FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
-        })?;
-        let name = part.file_name();
-        let (mut best, mut refused): (Option<(usize, usize, String)>, _) = (None, None);
-        let named = (0..self.bundle.volumes.len()).map(|volume| (volume, name.clone()));
-        // Lazily: what lies under its own name and is whole needs no search.
-        let others = std::iter::once(()).flat_map(|()| self.renamed(part).iter().cloned());
-        for (volume, name) in named.chain(others) {
+        let opener = self.opener(part)?;
+        let (mut best, mut refused): (Option<(Vec<usize>, usize, String)>, _) = (None, None);
+        for (volume, name) in self.places(part) {
             match self.read(volume, &name, buf) {
                 Read::Done => {}
                 Read::Absent => continue,
@@ -71,29 +87,66 @@ impl<'a> Finder<'a> {
                     continue;
                 }
             }
-            let chunks = open_part(&key, &part.header, buf);
-            if chunks == self.bundle.head.statement.class.chunks() {
+            let bad = opener.open_all(buf);
+            if bad.is_empty() {
                 return Ok(Loaded::Whole);
             }
-            if best.as_ref().is_none_or(|(most, _, _)| chunks > *most) {
-                best = Some((chunks, volume, name));
+            if best.as_ref().is_none_or(|(least, _, _)| bad.len() < least.len()) {
+                best = Some((bad, volume, name));
             }
         }
-        let Some((chunks, volume, name)) = best else {
-            return Ok(refused.map_or(Loaded::Missing, |why| Loaded::Partly { chunks: 0, why }));
+        let chunks = self.bundle.head.statement.class.chunks();
+        let Some((bad, volume, name)) = best else {
+            return Ok(refused.map_or(Loaded::Missing, |why| Loaded::Partly { bad: (0..chunks).collect(), why }));
         };
         let why = format!(
-            "{} is damaged in chunk {} of {}",
+            "{} is damaged in chunk {} of {chunks}{}",
             show(&self.bundle.volumes[volume].dir.join(&name)),
-            chunks + 1,
-            buf.chunks_mut().len()
+            bad[0] + 1,
+            if bad.len() > 1 { format!(" and {} more", bad.len() - 1) } else { String::new() }
         );
-        if chunks == 0 {
-            return Ok(Loaded::Partly { chunks: 0, why });
-        }
         // Opened in place: what was tried since has overwritten it.
         self.read(volume, &name, buf);
-        Ok(Loaded::Partly { chunks: open_part(&key, &part.header, buf), why })
+        let bad = opener.open_all(buf);
+        // Two damaged copies may make a whole one.
+        let others = self.shard(part)?;
+        let sealed = |index: &usize| !buf.chunks_mut().nth(*index).is_some_and(|chunk| others.chunk(*index, chunk));
+        let bad: Vec<usize> = bad.into_iter().filter(sealed).collect();
+        Ok(if bad.is_empty() { Loaded::Whole } else { Loaded::Partly { bad, why } })
+    }
+
+    /// Whether some copy of a part is there and long enough to be whole.
+    pub fn is_there(&self, part: &Part) -> bool {
+        let whole = self.bundle.head.statement.class.file_len() as u64;
+        let long = |(volume, name): (usize, String)| {
+            self.bundle.volumes[volume].file(&name).is_some_and(|found| found.regular && found.len >= whole)
+        };
+        self.places(part).any(long)
+    }
+
+    /// All copies of a part, for single chunks of it.
+    pub fn shard(&self, part: &Part) -> Result<Shard, FlowError> {
+        let open = |(volume, name): (usize, String)| {
+            let volume = &self.bundle.volumes[volume];
+            volume.file(&name).filter(|found| found.regular).and_then(|_| volume.open(&name).ok())
+        };
+        Ok(Shard { opener: self.opener(part)?, copies: self.places(part).filter_map(open).collect() })
+    }
+
+    fn opener(&self, part: &Part) -> Result<PartOpener, FlowError> {
+        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
+            let why = format!("the header of part {} does not open: {error}", part.number);
+            FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
+        })?;
+        Ok(PartOpener::new(&key, &part.header, self.bundle.head.statement.class.chunks()))
+    }
+
+    /// Volumes and names under which a part may be found.
+    fn places(&self, part: &Part) -> impl Iterator<Item = (usize, String)> {
+        let name = part.file_name();
+        let named = (0..self.bundle.volumes.len()).map(move |volume| (volume, name.clone()));
+        // Lazily: what lies under its own name and is whole needs no search.
+        named.chain(std::iter::once(()).flat_map(|()| self.renamed(part).iter().cloned()))
     }
 
     /// Reads a file into `buf`, zeros for what is missing or unreadable.

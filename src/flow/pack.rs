@@ -47,6 +47,7 @@ fn carry_out(
         recipient: &bundle.recipient,
         level: request.level,
         estimate: planned.estimate,
+        scheme: planned.geometry.scheme,
         monitor,
     };
     let Packing { parts, files, notes } = engine::run(&job, planned.placement.clone(), &mut volumes.drives)?;
@@ -104,9 +105,7 @@ impl Bundle {
             bundle: self.name,
             kcommit: self.kcommit,
             profile: "open".into(),
-            k: None,
-            m: None,
-            c: None,
+            scheme: planned.geometry.scheme,
             t: None,
             n: planned.targets.len() as u16,
             class: planned.geometry.class,

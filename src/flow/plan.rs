@@ -15,6 +15,7 @@ use crate::flow::report::{Plan, VolumePlan};
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
 use crate::plan::layout::{Layout, holes_in, lay_out};
+use crate::plan::parity::{self, Wish};
 use crate::plan::placement::{Drive, Fill, Placement};
 use crate::stage::archive;
 use crate::stage::compress::{Compressor, Level, ZstdError};
@@ -45,6 +46,8 @@ pub struct Request {
     pub fill: Fill,
     /// How hard to compress.
     pub level: Level,
+    /// What may be lost or damaged.
+    pub parity: Wish,
 }
 
 /// A plan with all that carrying it out needs.
@@ -88,14 +91,13 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     // What no reader would take is refused before it is written.
     let list = geometry::list_at_most(&walk.entries);
     FormatError::limit("the length of the list", list, limits::LIST)?;
-    let geometry = geometry::choose(layout.len, paths.len() as u16)?;
-    let (targets, drives) = look_at_drives(request, &paths, list, geometry)?;
-    let placement = Placement::new(&drives, geometry.class, request.fill);
+    let (geometry, targets, drives) = shape(request, &paths, list, layout.len)?;
+    let placement = Placement::new(&drives, geometry.class, request.fill, geometry.scheme);
     let estimate = estimate(&walk, &layout, request.level)?;
-    let parts_expected = geometry::parts_expected(estimate, geometry.class).min(geometry.parts_at_most.into());
-    let mut plan = describe(request, &walk, geometry, parts_expected)?;
-    let (shares, _) = placement.simulate(parts_expected);
-    plan.room = placement.room(geometry.class);
+    let expected = geometry::data_expected(estimate, geometry.class).min(geometry.data_at_most.into());
+    let mut plan = describe(request, &walk, geometry, expected)?;
+    let (shares, _) = placement.simulate(expected);
+    plan.room = geometry.parts(placement.capacity()) * geometry.class.file_len() as u64;
     plan.volumes = paths
         .iter()
         .zip(&drives)
@@ -146,6 +148,11 @@ fn check_request(request: &Request) -> Result<(), FlowError> {
             request.outputs.len()
         ));
     }
+    if request.parity.lose > 0 && request.fill == Fill::Sequential {
+        return usage(
+            "--fill sequential keeps files together on one drive, --lose must not: leave one of them out".into(),
+        );
+    }
     let volumes = request.volumes.map_or(request.outputs.len(), usize::from);
     if volumes == 0 || volumes > usize::from(limits::VOLUMES) {
         return usage(format!("{volumes} volumes are asked for; 1 to {} are possible", limits::VOLUMES));
@@ -180,6 +187,24 @@ fn target_paths(request: &Request) -> Result<Vec<PathBuf>, FlowError> {
     Ok(paths)
 }
 
+/// Size of the parts and shape of the stripes. The one depends on the other, and what drives hold
+/// on both: the shape is found with parts as they would be without parity.
+fn shape(
+    request: &Request,
+    paths: &[PathBuf],
+    list: u64,
+    tar: u64,
+) -> Result<(Geometry, Vec<Target>, Vec<Drive>), FlowError> {
+    let volumes = paths.len() as u16;
+    let plain = geometry::choose(tar, volumes, None)?;
+    let (_, drives) = look_at_drives(request, paths, list, plain)?;
+    let room = Placement::new(&drives, plain.class, request.fill, None);
+    let scheme = parity::choose(request.parity, volumes, |scheme| room.stripes(scheme)).map_err(FlowError::Usage)?;
+    let geometry = geometry::choose(tar, volumes, scheme)?;
+    let (targets, drives) = look_at_drives(request, paths, list, geometry)?;
+    Ok((geometry, targets, drives))
+}
+
 fn look_at_drives(
     request: &Request,
     paths: &[PathBuf],
@@ -188,7 +213,7 @@ fn look_at_drives(
 ) -> Result<(Vec<Target>, Vec<Drive>), FlowError> {
     let look = |path: &PathBuf| {
         let room = os::room(path).at("look at", path)?;
-        let reserve = geometry::reserve(list, geometry.parts_at_most, room.cluster);
+        let reserve = geometry::reserve(list, geometry.parts_at_most(), room.cluster);
         let drive =
             Drive { device: room.device, free: room.free, cluster: room.cluster, cap: request.volume_size, reserve };
         Ok((Target { path: path.clone(), device: room.device }, drive))
@@ -226,7 +251,7 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     Ok((data as f64 * ratio) as u64 + nothing / 4000 + tail)
 }
 
-fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: u64) -> Result<Plan, FlowError> {
+fn describe(request: &Request, walk: &Walk, geometry: Geometry, data_expected: u64) -> Result<Plan, FlowError> {
     let count = |wanted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| wanted(&entry.kind)).count() as u64;
     let part = geometry.class.file_len() as u64;
     Ok(Plan {
@@ -235,12 +260,13 @@ fn describe(request: &Request, walk: &Walk, geometry: Geometry, parts_expected: 
         links: count(|kind| matches!(kind, Kind::Symlink(_))),
         bytes: walk.entries.iter().map(|entry| entry.size).sum(),
         class: geometry.class.mib(),
-        expected: parts_expected * part,
-        at_most: u64::from(geometry.parts_at_most) * part,
+        expected: geometry.parts(data_expected) * part,
+        at_most: u64::from(geometry.parts_at_most()) * part,
+        parity: geometry.scheme,
         room: 0,
         recipients: request.recipients.len(),
         passphrase: request.passphrase.is_some(),
-        memory: engine::memory(geometry.class, request.outputs.len(), request.level)?,
+        memory: engine::memory(geometry, request.outputs.len(), request.level)?,
         sequential: request.fill == Fill::Sequential,
         shared_drive: false,
         volumes: Vec::new(),

@@ -8,6 +8,8 @@ use crate::base::json::{Value, json};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
+use crate::format::stripe::Scheme;
+use crate::plan::repair::Margin;
 
 /// What packing would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub struct Plan {
     pub recipients: usize,
     /// Whether a passphrase can open it.
     pub passphrase: bool,
+    /// How parts stand in for each other.
+    pub parity: Option<Scheme>,
     /// Memory that it may take, in bytes.
     pub memory: u64,
     /// Whether drives are filled one after the other.
@@ -66,6 +70,10 @@ impl Plan {
             "class_mib": self.class, "expected": self.expected, "at_most": self.at_most, "room": self.room,
             "recipients": self.recipients, "passphrase": self.passphrase, "memory": self.memory,
             "shared_drive": self.shared_drive,
+            "parity": self.parity.map(|scheme| json!({
+                "k": scheme.k, "m": scheme.m, "c": scheme.c, "drives_may_be_lost": scheme.volumes_spared(),
+                "bad_chunks_a_row": scheme.m, "chunks_a_row": scheme.shards(),
+            })),
             "fill": if self.sequential { "sequential" } else { "spread" },
             "volumes": volumes.collect::<Value>(),
         })
@@ -250,6 +258,15 @@ pub struct BadPart {
     pub why: String,
 }
 
+impl BadPart {
+    fn to_json(&self) -> Value {
+        json!({
+            "number": self.number, "volume": self.volume, "why": self.why,
+            "state": if self.damaged { "damaged" } else { "missing" },
+        })
+    }
+}
+
 /// What unpacking delivered.
 #[derive(Debug, Clone)]
 pub struct UnpackReport {
@@ -269,8 +286,12 @@ pub struct UnpackReport {
     pub delivered: u64,
     /// Bytes of the delivered files.
     pub bytes: u64,
-    /// Parts missing or damaged.
+    /// Parts missing or damaged, and not to be rebuilt.
     pub bad_parts: Vec<BadPart>,
+    /// Parts missing or damaged, and rebuilt.
+    pub mended: Vec<BadPart>,
+    /// What else may be lost; `None` without parity, and when parts are lost already.
+    pub margin: Option<Margin>,
     /// Files not delivered.
     pub lost: Vec<Lost>,
     /// Why the target took no more, if it did not.
@@ -309,18 +330,14 @@ impl UnpackReport {
     /// For `--json`.
     pub fn to_json(&self) -> Value {
         let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
-        let parts = self.bad_parts.iter().map(|part| {
-            json!({
-                "number": part.number, "volume": part.volume, "why": part.why,
-                "state": if part.damaged { "damaged" } else { "missing" },
-            })
-        });
+        let parts = |parts: &[BadPart]| parts.iter().map(BadPart::to_json).collect::<Value>();
         json!({
             "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
-            "failed": self.failed, "bad_parts": parts.collect::<Value>(), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
+            "failed": self.failed, "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
+            "margin": self.margin.map(|margin| json!({"drives": margin.volumes, "shards": margin.shards})), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
         })
     }
 }

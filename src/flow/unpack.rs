@@ -5,27 +5,20 @@
 //! SHA-256. What is not whole is not delivered.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::entry::{Entry, Kind};
-use crate::base::fault::{At, IoFault};
-use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::fault::At;
+use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::path::{escape, show};
-use crate::base::pool::{Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
-use crate::flow::find::{Finder, Loaded};
 use crate::flow::open::{Bundle, gather, open};
-use crate::flow::place::{Site, Worker};
-use crate::flow::report::{BadPart, Cause, ListReport, Lost, UnpackReport};
+use crate::flow::parts::{Placed, place_parts};
+use crate::flow::place::Site;
+use crate::flow::report::{Cause, ListReport, Lost, UnpackReport};
 use crate::flow::verdict::{Verdict, judge};
-use crate::format::FormatError;
-use crate::format::head::{Part, PartKind};
-use crate::format::part::{Lead, PartBuf};
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
-use crate::stage::compress::{DecodeError, Decompressor};
 use crate::stage::restore::{Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
@@ -130,102 +123,6 @@ fn into_target(
     }
 }
 
-/// What came of placing parts.
-struct Placed {
-    /// Parts that could not be used whole.
-    bad: Vec<BadPart>,
-    /// Why the target took no more: what was placed whole by then is delivered all the same.
-    failed: Option<IoFault>,
-}
-
-/// Opens and places all `parts`.
-fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monitor) -> Result<Placed, FlowError> {
-    let class = bundle.head.statement.class;
-    monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
-    let finder = Finder::new(bundle);
-    let (next, bad) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let stop = Stop::new(|| ());
-    std::thread::scope(|scope| {
-        for _ in 0..workers().min(parts.len()) {
-            scope.spawn(|| {
-                let work = || -> Result<(), FlowError> {
-                    let (mut hands, mut buf) = (site.worker(), PartBuf::new(class));
-                    let mut decompressor = Decompressor::new()?;
-                    loop {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(number) = parts.get(at).filter(|_| !stop.failed()) else { return Ok(()) };
-                        if monitor.cancelled() {
-                            return Err(FlowError::Cancelled);
-                        }
-                        let part = &bundle.head.parts[*number as usize - 1];
-                        let result = finder.load(part, &mut buf)?;
-                        let trouble = place_part(bundle, part, result, &buf, &mut hands, &mut decompressor)?;
-                        lock(&bad).extend(trouble);
-                        monitor.advance(class.file_len() as u64);
-                    }
-                };
-                if let Err(error) = work() {
-                    stop.fail(error);
-                }
-            });
-        }
-    });
-    let failed = match stop.into_result() {
-        Ok(()) => None,
-        Err(FlowError::Io(fault)) => Some(fault),
-        Err(error) => return Err(error),
-    };
-    let mut bad = unlocked(bad);
-    bad.sort_by_key(|part: &BadPart| part.number);
-    Ok(Placed { bad, failed })
-}
-
-/// Decodes the open chunks of a part and places what they hold.
-fn place_part(
-    bundle: &Bundle,
-    part: &Part,
-    loaded: Loaded,
-    buf: &PartBuf,
-    hands: &mut Worker,
-    decompressor: &mut Decompressor,
-) -> Result<Option<BadPart>, FlowError> {
-    let class = bundle.head.statement.class;
-    let bad = |damaged, why| Some(BadPart { number: part.number, volume: part.volume, damaged, why });
-    let (chunks, trouble) = match loaded {
-        Loaded::Missing => return Ok(bad(false, "was not found".into())),
-        Loaded::Whole => (class.chunks(), None),
-        Loaded::Partly { chunks: 0, why } => return Ok(bad(true, why)),
-        Loaded::Partly { chunks, why } => (chunks, bad(true, why)),
-    };
-    let PartKind::Data { offset, length } = part.kind else { return Ok(None) };
-    let lead = Lead::parse(buf.plain(0))?;
-    if lead != (Lead { bundle: bundle.head.statement.bundle, number: part.number, offset }) {
-        let why = format!(
-            "it says that it is part {} at {}, the head that it is part {} at {offset}",
-            lead.number, lead.offset, part.number
-        );
-        return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
-    }
-    hands.begin(offset, offset + length);
-    let mut at = offset;
-    let decoded = decompressor.decode((0..chunks).map(|index| buf.plain(index)), |bytes| {
-        let end = at + bytes.len() as u64;
-        FormatError::limit("the length of a part's tar", end - offset, length)?;
-        hands.take(at, bytes)?;
-        at = end;
-        Ok::<(), FlowError>(())
-    });
-    hands.end()?;
-    match decoded {
-        Err(DecodeError::Sink(error)) => Err(error),
-        _ if trouble.is_some() => Ok(trouble),
-        Ok(()) if at == offset + length => Ok(None),
-        Ok(()) => Ok(bad(true, format!("holds {} bytes of tar, {length} were announced", at - offset))),
-        Err(DecodeError::Truncated) => Ok(bad(true, "its compressed content is cut short".into())),
-        Err(DecodeError::Zstd(error)) => Ok(bad(true, error.to_string())),
-    }
-}
-
 /// The report on what was placed, and which entries are to be kept.
 ///
 /// # Errors
@@ -236,7 +133,7 @@ fn conclude(
     site: &Site,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<bool>), FlowError> {
-    let Placed { bad, failed } = placed;
+    let Placed { bad, mended, margin, failed } = placed;
     let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad, failed.is_some());
     let failed = match failed {
         Some(fault) if delivered == 0 => return Err(fault.into()),
@@ -257,6 +154,8 @@ fn conclude(
         delivered,
         bytes,
         bad_parts: bad,
+        mended,
+        margin,
         lost,
         failed,
         notes,

@@ -6,7 +6,7 @@
 use crate::base::digest::{Digest, tagged};
 use crate::base::text::{base64, hex, unbase64, unhex};
 use crate::format::lines::Lines;
-use crate::format::part::{BLOCK, HEADER, file_name};
+use crate::format::part::{BLOCK, HEADER, file_name, parity_name};
 use crate::format::statement::Statement;
 use crate::format::{FormatError, limits, number, version};
 
@@ -22,14 +22,14 @@ pub enum PartKind {
         /// Its length, in bytes.
         length: u64,
     },
-    /// Parity of its stripe. Reserved: read, not yet used.
+    /// Parity of its stripe.
     Parity,
 }
 
 /// A line of the parts table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// From 1, without gaps; data parts first.
+    /// From 1, without gaps, for data and for parity parts.
     pub number: u32,
     /// What it carries.
     pub kind: PartKind,
@@ -59,7 +59,7 @@ pub struct Head {
     pub statement: Statement,
     /// Who vouches for it.
     pub auth: Vec<Auth>,
-    /// All parts in order.
+    /// All parts in order, data first.
     pub parts: Vec<Part>,
 }
 
@@ -132,24 +132,27 @@ impl Head {
         if self.data_parts().next().is_none() {
             return Err("it names no part that holds data".into());
         }
-        let mut end = 0;
-        let mut parity = false;
-        for (at, part) in self.parts.iter().enumerate() {
-            let numbered = part.number as usize == at + 1 && (1..=statement.n).contains(&part.volume);
-            let striped = part.stripe.is_some() == statement.k.is_some();
-            let fits = match part.kind {
-                PartKind::Parity => statement.k.is_some(),
-                PartKind::Data { offset, length } => !parity && offset == end && offset % BLOCK == 0 && length > 0,
+        let scheme = statement.scheme;
+        let (mut end, mut data, mut parity) = (0u64, 0, 0);
+        for part in &self.parts {
+            let (count, place, fits) = match part.kind {
+                PartKind::Data { offset, length } => {
+                    let fits = parity == 0 && offset == end && offset % BLOCK == 0 && length > 0;
+                    end = end.checked_add(length).ok_or("its lengths are beyond all numbers")?;
+                    (&mut data, scheme.map(|scheme| scheme.of_data(part.number.max(1))), fits)
+                }
+                PartKind::Parity => {
+                    (&mut parity, scheme.map(|scheme| scheme.of_parity(part.number.max(1))), scheme.is_some())
+                }
             };
-            if !numbered || !striped || !fits {
+            *count += 1;
+            let numbered = part.number == *count && (1..=statement.n).contains(&part.volume);
+            if !numbered || part.stripe != place || !fits {
                 return Err(format!("part {} does not follow the one before", part.number));
             }
-            match part.kind {
-                PartKind::Parity => parity = true,
-                PartKind::Data { length, .. } => {
-                    end = end.checked_add(length).ok_or("its lengths are beyond all numbers")?
-                }
-            }
+        }
+        if scheme.is_some_and(|scheme| scheme.parity_parts(data) != parity) {
+            return Err(format!("it has {parity} parity parts for {data} data parts"));
         }
         if end != statement.tar {
             return Err(format!("its parts hold {end} bytes of a tar of {}", statement.tar));
@@ -172,7 +175,7 @@ impl Part {
     pub fn file_name(&self) -> String {
         match self.kind {
             PartKind::Data { .. } => file_name(self.number),
-            PartKind::Parity => format!("{:06}.par", self.number),
+            PartKind::Parity => parity_name(self.number),
         }
     }
 
@@ -216,9 +219,27 @@ impl Part {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::format::part::Class;
+    use crate::format::stripe::Scheme;
+
+    /// So many data parts in stripes of k + m, each shard of a stripe on a volume of its own.
+    pub(crate) fn striped(data: u32, k: u16, m: u16) -> Head {
+        let scheme = Scheme::new(k, m, 1).unwrap();
+        let mut parts: Vec<Part> = (1..=data).map(|number| part(number, u64::from(number - 1) * 512, 512)).collect();
+        for number in 1..=scheme.parity_parts(data) {
+            parts.push(Part { kind: PartKind::Parity, ..part(number, 0, 0) });
+        }
+        for part in &mut parts {
+            let place =
+                if part.kind == PartKind::Parity { scheme.of_parity(part.number) } else { scheme.of_data(part.number) };
+            (part.stripe, part.volume) = (Some(place), place.1 + 1);
+        }
+        let mut head = head(parts, u64::from(data) * 512);
+        (head.statement.scheme, head.statement.n) = (Some(scheme), k + m);
+        head
+    }
 
     fn part(number: u32, offset: u64, length: u64) -> Part {
         let kind = PartKind::Data { offset, length };
@@ -230,9 +251,7 @@ mod tests {
             bundle: [7; 16],
             kcommit: Digest([8; 32]),
             profile: "open".into(),
-            k: None,
-            m: None,
-            c: None,
+            scheme: None,
             t: None,
             n: 2,
             class: Class::from_mib(4).unwrap(),
@@ -258,15 +277,22 @@ mod tests {
 
     #[test]
     fn later_features_have_their_place() {
-        let mut parts = vec![part(1, 0, 1024), part(2, 1024, 512), part(3, 0, 0)];
+        let mut parts = vec![part(1, 0, 1024), part(2, 1024, 512), part(1, 0, 0)];
         parts[2].kind = PartKind::Parity;
         for (at, part) in parts.iter_mut().enumerate() {
             part.stripe = Some((0, at as u16));
             part.volume = 2;
         }
         let mut head = head(parts, 1536);
-        (head.statement.k, head.statement.m, head.statement.c) = (Some(2), Some(1), Some(1));
+        head.statement.scheme = Scheme::new(2, 1, 1);
         (head.statement.t, head.statement.seq, head.statement.date) = (Some(2), Some(3), Some("2026-01-31".into()));
+        assert_eq!(Head::parse(head.encode().as_bytes()), Ok(head));
+    }
+
+    #[test]
+    fn stripes_are_read_as_written() {
+        let head = striped(7, 3, 2);
+        assert_eq!(head.parts.len(), 7 + 3 * 2);
         assert_eq!(Head::parse(head.encode().as_bytes()), Ok(head));
     }
 

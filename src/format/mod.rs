@@ -13,6 +13,7 @@ pub mod member;
 pub mod part;
 pub mod seal;
 pub mod statement;
+pub mod stripe;
 pub mod sums;
 
 /// Why bytes are refused.

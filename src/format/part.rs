@@ -68,13 +68,11 @@ pub fn file_name(number: u32) -> String {
     format!("{number:06}.age")
 }
 
-/// The number in the name of a data part.
-pub fn number_of(name: &str) -> Option<u32> {
-    let digits = name.strip_suffix(".age")?;
-    if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    digits.parse().ok().filter(|n| (1..=limits::PARTS).contains(n))
+/// Whether a file of that name is a part, data or parity.
+pub fn is_part(name: &str) -> bool {
+    let digits = name.strip_suffix(".age").or(name.strip_suffix(".par")).unwrap_or("");
+    let number = digits.parse().ok().filter(|_| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit()));
+    number.is_some_and(|number: u32| (1..=limits::PARTS).contains(&number))
 }
 
 /// What the first frame says.
@@ -200,6 +198,11 @@ impl PartBuf {
     }
 }
 
+/// The name of parity part `number`.
+pub fn parity_name(number: u32) -> String {
+    format!("{number:06}.par")
+}
+
 /// A skippable frame of exactly `len` bytes (at least 8) that says nothing: its first 8 bytes.
 pub fn padding_frame(len: usize) -> [u8; 8] {
     let mut out = [0; 8];
@@ -223,9 +226,10 @@ mod tests {
     #[test]
     fn names_are_fat_safe_and_strict() {
         assert_eq!(file_name(7), "000007.age");
-        assert_eq!(number_of("000007.age"), Some(7));
-        for wrong in ["000000.age", "7.age", "0000007.age", "000007.par", "+00007.age", "100001.age", "seal.age"] {
-            assert_eq!(number_of(wrong), None, "{wrong}");
+        assert_eq!(parity_name(7), "000007.par");
+        assert!(is_part("000007.age") && is_part("100000.par"));
+        for wrong in ["000000.age", "7.age", "0000007.age", "000007.part", "+00007.age", "100001.age", "seal.age"] {
+            assert!(!is_part(wrong), "{wrong}");
         }
     }
 

@@ -5,6 +5,7 @@ use crate::base::digest::{Digest, tagged};
 use crate::base::text::{hex, spoken, unhex};
 use crate::format::lines::Lines;
 use crate::format::part::Class;
+use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits, version};
 
 /// What a bundle is. Fields of later features are `None` where they are not used.
@@ -16,12 +17,8 @@ pub struct Statement {
     pub kcommit: Digest,
     /// `open`; `quiet` is reserved.
     pub profile: String,
-    /// Data shards of a stripe (parity).
-    pub k: Option<u16>,
-    /// Parity shards of a stripe.
-    pub m: Option<u16>,
-    /// Shards of a stripe on one volume, at most.
-    pub c: Option<u16>,
+    /// How parts stand in for each other, where there is parity: k, m, c.
+    pub scheme: Option<Scheme>,
     /// Volumes that open the bundle (threshold).
     pub t: Option<u16>,
     /// Volumes of the bundle.
@@ -57,9 +54,9 @@ impl Statement {
             ("bundle", hex(&self.bundle)),
             ("kcommit", hex(&self.kcommit.0)),
             ("profile", self.profile.clone()),
-            ("k", opt(&self.k)),
-            ("m", opt(&self.m)),
-            ("c", opt(&self.c)),
+            ("k", opt(&self.scheme.map(|scheme| scheme.k))),
+            ("m", opt(&self.scheme.map(|scheme| scheme.m))),
+            ("c", opt(&self.scheme.map(|scheme| scheme.c))),
             ("t", opt(&self.t)),
             ("n", self.n.to_string()),
             ("class", self.class.mib().to_string()),
@@ -93,9 +90,7 @@ impl Statement {
             bundle: unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no 16 bytes of hex"))?,
             kcommit: digest(lines, "kcommit ")?,
             profile: lines.one_of("profile ", &["open", "quiet"])?,
-            k: lines.optional_number("k ")?,
-            m: lines.optional_number("m ")?,
-            c: lines.optional_number("c ")?,
+            scheme: scheme(lines)?,
             t: lines.optional_number("t ")?,
             n: lines.number("n ", limits::VOLUMES.into())?,
             class: Class::from_mib(lines.number("class ", 256)?).ok_or_else(|| lines.bad("there is no such class"))?,
@@ -108,5 +103,18 @@ impl Statement {
             seq: lines.optional_number("seq ")?,
             reply: lines.optional("reply ")?.map(String::from),
         })
+    }
+}
+
+/// k, m and c: all or none.
+fn scheme(lines: &mut Lines) -> Result<Option<Scheme>, FormatError> {
+    let [k, m, c] = [lines.optional_number("k ")?, lines.optional_number("m ")?, lines.optional_number("c ")?];
+    match (k, m, c) {
+        (None, None, None) => Ok(None),
+        (Some(k), Some(m), Some(c)) => match Scheme::new(k, m, c) {
+            Some(scheme) => Ok(Some(scheme)),
+            None => Err(lines.bad("k, m and c make no stripes")),
+        },
+        _ => Err(lines.bad("of k, m and c some are used and some are not")),
     }
 }

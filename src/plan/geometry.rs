@@ -4,6 +4,7 @@ use crate::base::entry::Entry;
 use crate::base::path::escape;
 use crate::format::frame::stored_capacity;
 use crate::format::part::{BLOCK, CHUNK, Class, SEALED_CHUNK};
+use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits};
 
 /// FAT32 holds 65,534 short names in a folder; a third of that leaves room for other systems.
@@ -16,38 +17,56 @@ const PART_MEMORY: u64 = 192;
 pub struct Geometry {
     /// Size of all parts.
     pub class: Class,
-    /// Parts if nothing compresses.
-    pub parts_at_most: u32,
+    /// Data parts if nothing compresses.
+    pub data_at_most: u32,
+    /// How parts stand in for each other.
+    pub scheme: Option<Scheme>,
+}
+
+impl Geometry {
+    /// Data and parity parts for so many data parts.
+    pub fn parts(&self, data: u64) -> u64 {
+        data + self.scheme.map_or(0, |scheme| data.div_ceil(scheme.k.into()) * u64::from(scheme.m))
+    }
+
+    /// All parts if nothing compresses.
+    pub fn parts_at_most(&self) -> u32 {
+        self.parts(self.data_at_most.into()) as u32
+    }
 }
 
 /// Chooses the class for a tar of that many bytes on so many volumes.
 ///
 /// # Errors
 /// A tar that would take more than 100,000 of the largest parts.
-pub fn choose(tar: u64, volumes: u16) -> Result<Geometry, FormatError> {
+pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>) -> Result<Geometry, FormatError> {
+    let parity = scheme.map_or(0, |scheme| u64::from(scheme.m));
     let fits = |class: &Class| {
         let mib = u64::from(class.mib());
-        tar >> 20 >= 128 * mib && mib * (u64::from(volumes) + 2) <= PART_MEMORY
+        tar >> 20 >= 128 * mib && mib * (u64::from(volumes) + parity + 2) <= PART_MEMORY
     };
     let first = Class::ALL.iter().rposition(|class| class.mib() <= 64 && fits(class)).unwrap_or(0);
     let most = u64::from(limits::PARTS).min(u64::from(FILES_ON_A_VOLUME) * u64::from(volumes));
     for class in &Class::ALL[first..] {
-        let parts = parts_at_most(tar, *class);
-        if parts <= most {
-            return Ok(Geometry { class: *class, parts_at_most: parts as u32 });
+        let data = data_at_most(tar, *class);
+        if data <= most {
+            let geometry = Geometry { class: *class, data_at_most: data as u32, scheme };
+            if geometry.parts(data) <= most {
+                return Ok(geometry);
+            }
         }
     }
     let largest = Class::ALL[Class::ALL.len() - 1];
-    Err(FormatError::Limit { what: "the number of parts", value: parts_at_most(tar, largest), limit: most })
+    Err(FormatError::Limit { what: "the number of parts", value: data_at_most(tar, largest), limit: most })
 }
 
-/// Parts of a tar that does not compress at all.
-pub fn parts_at_most(tar: u64, class: Class) -> u64 {
+/// Data parts of a tar that does not compress at all.
+pub fn data_at_most(tar: u64, class: Class) -> u64 {
     tar.div_ceil(least_tar(class)).max(1)
 }
 
-/// Parts of a tar that compresses to `packed` bytes.
-pub fn parts_expected(packed: u64, class: Class) -> u64 {
+/// Data parts of a tar that compresses to `packed` bytes.
+pub fn data_expected(packed: u64, class: Class) -> u64 {
     // Parts are filled to within 2 %; half of that is what it comes to.
     packed.div_ceil(class.room() as u64 / 100 * 99).max(1)
 }
@@ -121,15 +140,15 @@ mod tests {
             (8 << 30, 11, 4),
             (4 << 40, 3, 256),
         ] {
-            assert_eq!(choose(tar, volumes).unwrap().class.mib(), mib, "{tar} on {volumes}");
+            assert_eq!(choose(tar, volumes, None).unwrap().class.mib(), mib, "{tar} on {volumes}");
         }
-        assert!(choose(1 << 60, 3).is_err());
+        assert!(choose(1 << 60, 3, None).is_err());
     }
 
     #[test]
     fn one_drive_gets_no_more_files_than_fat_takes() {
-        let geometry = choose(400 << 30, 1).unwrap();
-        assert!(geometry.parts_at_most <= FILES_ON_A_VOLUME);
+        let geometry = choose(400 << 30, 1, Scheme::new(40, 2, 42)).unwrap();
+        assert!(geometry.parts_at_most() <= FILES_ON_A_VOLUME);
     }
 
     #[test]

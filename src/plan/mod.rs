@@ -4,6 +4,8 @@ pub mod forecast;
 pub mod geometry;
 pub mod layout;
 pub mod links;
+pub mod parity;
 pub mod placement;
+pub mod repair;
 pub mod select;
 pub mod want;

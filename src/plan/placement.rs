@@ -1,6 +1,7 @@
 //! Which part goes to which volume: drives are filled to what they hold (FORMAT section 8).
 
 use crate::format::part::Class;
+use crate::format::stripe::Scheme;
 
 /// In which order volumes are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,13 +28,25 @@ pub struct Drive {
     pub reserve: u64,
 }
 
-/// Deals parts to volumes.
+/// Deals parts to volumes: data as it comes, a stripe's parity when the stripe is closed.
 #[derive(Debug, Clone)]
 pub struct Placement {
     fill: Fill,
+    scheme: Option<Scheme>,
     volumes: Vec<Slots>,
     /// Parts that each file system can still take.
     devices: Vec<u64>,
+    stripe: Stripe,
+}
+
+/// The stripe whose data is being dealt.
+#[derive(Debug, Clone, Default)]
+struct Stripe {
+    number: usize,
+    /// Data parts in it.
+    data: u16,
+    /// Where shards may lie: which volumes its shards go to, taken when it was begun.
+    shards: Vec<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,7 +59,7 @@ struct Slots {
 
 impl Placement {
     /// For volumes 1, 2, ... on those drives.
-    pub fn new(drives: &[Drive], class: Class, fill: Fill) -> Self {
+    pub fn new(drives: &[Drive], class: Class, fill: Fill, scheme: Option<Scheme>) -> Self {
         let mut ids: Vec<u64> = drives.iter().map(|drive| drive.device).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -67,50 +80,138 @@ impl Placement {
                 Slots { device, cost: cost(drive), total: cap.min(devices[device]), used: 0 }
             })
             .collect();
-        Self { fill, volumes, devices }
+        Self { fill, scheme, volumes, devices, stripe: Stripe::default() }
     }
 
-    /// Parts that all volumes together can take.
+    /// Data parts that all volumes together can take.
     pub fn capacity(&self) -> u64 {
+        let Some(scheme) = self.scheme else { return self.free(u64::MAX) };
+        let (k, shards) = (u64::from(scheme.k), scheme.shards() as u64);
+        if self.is_dealt_whole() {
+            return k * self.stripes(scheme);
+        }
+        let free = self.free(u64::MAX);
+        free / shards * k + (free % shards).saturating_sub(scheme.m.into())
+    }
+
+    /// Stripes of that shape that the volumes can take.
+    pub fn stripes(&self, scheme: Scheme) -> u64 {
+        let shards = scheme.shards() as u64;
+        let fits = |stripes: u64| self.free(stripes.saturating_mul(scheme.c.into())) / shards >= stripes;
+        let (mut least, mut most) = (0, self.free(u64::MAX) / shards);
+        while least < most {
+            let middle = least + (most - least).div_ceil(2);
+            if fits(middle) { least = middle } else { most = middle - 1 }
+        }
+        least
+    }
+
+    /// Parts that the volumes can take, none more than `most`.
+    fn free(&self, most: u64) -> u64 {
         let of_device = |at: usize| {
-            let total: u64 = self.volumes.iter().filter(|v| v.device == at).map(|v| v.total - v.used).sum();
+            let volumes = self.volumes.iter().filter(|v| v.device == at);
+            let total: u64 = volumes.map(|v| (v.total - v.used).min(most)).fold(0, u64::saturating_add);
             total.min(self.devices[at])
         };
         (0..self.devices.len()).map(of_device).sum()
     }
 
-    /// Bytes of parts that all volumes together can take.
-    pub fn room(&self, class: Class) -> u64 {
-        self.capacity() * class.file_len() as u64
+    /// Whether a volume may hold only some of a stripe: then its shards are placed together.
+    fn is_dealt_whole(&self) -> bool {
+        self.scheme.is_some_and(|scheme| usize::from(scheme.c) < scheme.shards())
     }
 
-    /// The volume for the next part, from 1; `None` when all are full.
-    pub fn deal(&mut self) -> Option<u16> {
-        let open = |v: &&mut Slots| v.used < v.total && self.devices[v.device] > 0;
-        let chosen = match self.fill {
-            Fill::Sequential => self.volumes.iter_mut().enumerate().find(|(_, v)| open(v)),
-            Fill::Spread => self
-                .volumes
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, v)| open(v))
-                // The one that will be the least full; compared as fractions, without rounding.
-                .min_by(|(_, a), (_, b)| {
-                    let left = u128::from(a.used + 1) * u128::from(b.total);
-                    left.cmp(&(u128::from(b.used + 1) * u128::from(a.total)))
-                }),
+    /// The volume for the next data part, from 1; `None` when all are full.
+    pub fn data(&mut self) -> Option<u16> {
+        if self.stripe.data == 0 && self.is_dealt_whole() {
+            self.stripe.shards = self.begin_stripe()?;
+        }
+        let volume = match self.stripe.shards.get(usize::from(self.stripe.data)) {
+            Some(volume) => *volume,
+            None => self.one()?,
         };
-        let (at, slots) = chosen?;
-        slots.used += 1;
-        self.devices[slots.device] -= 1;
-        Some(at as u16 + 1)
+        self.stripe.data += 1;
+        Some(volume as u16 + 1)
     }
 
-    /// Where `parts` parts would go: parts per volume, and whether all found a place.
-    pub fn simulate(&self, parts: u64) -> (Vec<u64>, bool) {
+    /// Whether the stripe has all its data.
+    pub fn stripe_is_full(&self) -> bool {
+        self.scheme.is_some_and(|scheme| self.stripe.data == scheme.k)
+    }
+
+    /// Ends the stripe: the volumes for its parity parts, from 1; none if it has no data. `None`
+    /// when all are full.
+    pub fn parity(&mut self) -> Option<Vec<u16>> {
+        let Stripe { number, data, shards } = std::mem::take(&mut self.stripe);
+        self.stripe.number = number + 1;
+        let Some(scheme) = self.scheme.filter(|_| data > 0) else { return Some(Vec::new()) };
+        if shards.is_empty() {
+            return (0..scheme.m).map(|_| self.one().map(|volume| volume as u16 + 1)).collect();
+        }
+        // Of a short stripe, what was taken for data it has not.
+        for volume in &shards[usize::from(data)..usize::from(scheme.k)] {
+            self.volumes[*volume].used -= 1;
+            self.devices[self.volumes[*volume].device] += 1;
+        }
+        Some(shards[usize::from(scheme.k)..].iter().map(|volume| *volume as u16 + 1).collect())
+    }
+
+    /// Takes room for all shards of a stripe, from the volumes with the most left.
+    fn begin_stripe(&mut self) -> Option<Vec<usize>> {
+        let scheme = self.scheme?;
+        let (count, turn) = (self.volumes.len(), self.stripe.number);
+        let mut held = vec![0; count];
+        let mut shards = Vec::with_capacity(scheme.shards());
+        while shards.len() < scheme.shards() {
+            let left = |at: usize| {
+                let slots = &self.volumes[at];
+                (slots.total - slots.used).min(self.devices[slots.device])
+            };
+            let open = (0..count).filter(|at| held[*at] < scheme.c && left(*at) > 0);
+            // Of equals another one first each time, so that parity moves around.
+            let chosen = open.max_by_key(|at| (left(*at), std::cmp::Reverse((at + turn) % count)))?;
+            held[chosen] += 1;
+            self.take(chosen);
+            shards.push(chosen);
+        }
+        Some(shards)
+    }
+
+    fn one(&mut self) -> Option<usize> {
+        let open = |at: &usize| {
+            let slots = &self.volumes[*at];
+            slots.used < slots.total && self.devices[slots.device] > 0
+        };
+        let mut found = (0..self.volumes.len()).filter(open);
+        let chosen = match self.fill {
+            Fill::Sequential => found.next(),
+            // The one that will be the least full; compared as fractions, without rounding.
+            Fill::Spread => found.min_by(|a, b| {
+                let (a, b) = (&self.volumes[*a], &self.volumes[*b]);
+                let left = u128::from(a.used + 1) * u128::from(b.total);
+                left.cmp(&(u128::from(b.used + 1) * u128::from(a.total)))
+            }),
+        }?;
+        self.take(chosen);
+        Some(chosen)
+    }
+
+    fn take(&mut self, volume: usize) {
+        self.volumes[volume].used += 1;
+        self.devices[self.volumes[volume].device] -= 1;
+    }
+
+    /// Where so many data parts and their parity would go: parts per volume, and whether all found
+    /// a place.
+    pub fn simulate(&self, data: u64) -> (Vec<u64>, bool) {
         let mut trial = self.clone();
-        let placed = (0..parts).take_while(|_| trial.deal().is_some()).count() as u64;
-        (trial.volumes.iter().map(|v| v.used).collect(), placed == parts)
+        let mut deal = || {
+            let placed = trial.data().is_some();
+            placed && (!trial.stripe_is_full() || trial.parity().is_some())
+        };
+        let placed = (0..data).take_while(|_| deal()).count() as u64;
+        let closed = trial.parity().is_some();
+        (trial.volumes.iter().map(|v| v.used).collect(), placed == data && closed)
     }
 
     /// Bytes that a part takes on that volume.
@@ -139,17 +240,17 @@ mod tests {
 
     #[test]
     fn unequal_drives_are_filled_in_proportion() {
-        let mut placement = Placement::new(&[drive(1, 10, None), drive(2, 30, None)], CLASS, Fill::Spread);
+        let mut placement = Placement::new(&[drive(1, 10, None), drive(2, 30, None)], CLASS, Fill::Spread, None);
         assert_eq!(placement.capacity(), 40);
         assert_eq!(placement.simulate(20), (vec![5, 15], true));
         assert_eq!(placement.simulate(41), (vec![10, 30], false));
-        assert_eq!((0..40).filter_map(|_| placement.deal()).count(), 40);
-        assert_eq!(placement.deal(), None);
+        assert_eq!((0..40).filter_map(|_| placement.data()).count(), 40);
+        assert_eq!(placement.data(), None);
     }
 
     #[test]
     fn sequential_fills_one_after_the_other() {
-        let placement = Placement::new(&[drive(1, 10, None), drive(2, 30, None)], CLASS, Fill::Sequential);
+        let placement = Placement::new(&[drive(1, 10, None), drive(2, 30, None)], CLASS, Fill::Sequential, None);
         assert_eq!(placement.simulate(12), (vec![10, 2], true));
     }
 
@@ -160,17 +261,75 @@ mod tests {
             &[Drive { reserve: 5_000, ..twice[0].clone() }, Drive { reserve: 5_000, ..twice[1].clone() }],
             CLASS,
             Fill::Spread,
+            None,
         );
         assert_eq!(shared.capacity(), 10);
         assert_eq!(shared.simulate(10), (vec![5, 5], true));
-        let capped = Placement::new(&[drive(1, 100, Some(3)), drive(1, 100, Some(4))], CLASS, Fill::Sequential);
+        let capped = Placement::new(&[drive(1, 100, Some(3)), drive(1, 100, Some(4))], CLASS, Fill::Sequential, None);
         assert_eq!((capped.capacity(), capped.simulate(7)), (7, (vec![3, 4], true)));
     }
 
     #[test]
     fn a_full_drive_takes_nothing() {
         let full = Drive { free: 0, ..drive(1, 0, None) };
-        let placement = Placement::new(&[full, drive(2, 2, None)], CLASS, Fill::Spread);
+        let placement = Placement::new(&[full, drive(2, 2, None)], CLASS, Fill::Spread, None);
         assert_eq!(placement.simulate(3), (vec![0, 2], false));
+    }
+
+    fn striped(drives: &[u64], k: u16, m: u16, c: u16) -> Placement {
+        let drives: Vec<Drive> = (1..).zip(drives).map(|(at, parts)| drive(at, *parts, None)).collect();
+        Placement::new(&drives, CLASS, Fill::Spread, Scheme::new(k, m, c))
+    }
+
+    /// Volumes of the shards of each stripe, until no more fits.
+    fn stripes(mut placement: Placement, data: usize) -> Vec<Vec<u16>> {
+        let (mut all, mut open) = (Vec::new(), Vec::new());
+        for _ in 0..data {
+            open.extend(placement.data());
+            if placement.stripe_is_full() {
+                open.extend(placement.parity().unwrap());
+                all.push(std::mem::take(&mut open));
+            }
+        }
+        open.extend(placement.parity().unwrap());
+        all.push(open);
+        all
+    }
+
+    #[test]
+    fn no_volume_holds_more_of_a_stripe_than_it_may() {
+        for (drives, k, m, c) in
+            [(&[20, 20, 20][..], 2, 1, 1), (&[30, 30, 10, 10], 2, 1, 1), (&[20; 5], 12, 8, 4), (&[50, 10], 1, 1, 1)]
+        {
+            let placement = striped(drives, k, m, c);
+            let capacity = placement.capacity() as usize;
+            let all = stripes(placement.clone(), capacity);
+            for stripe in all.iter().filter(|stripe| !stripe.is_empty()) {
+                assert_eq!(stripe.len(), usize::from(k + m));
+                for volume in 1..=drives.len() as u16 {
+                    assert!(stripe.iter().filter(|at| **at == volume).count() <= c.into(), "{stripe:?}");
+                }
+            }
+            assert!(placement.simulate(capacity as u64).1 && !placement.simulate(capacity as u64 + 1).1, "{drives:?}");
+        }
+        assert_eq!(striped(&[100, 100, 50, 50], 3, 1, 1).capacity(), 150);
+        assert_eq!(striped(&[100, 100, 50, 50], 2, 1, 1).capacity(), 200);
+    }
+
+    #[test]
+    fn parity_is_shared_by_all_drives() {
+        let all = stripes(striped(&[30; 3], 2, 1, 1), 60);
+        let mut parity: Vec<u16> = all.iter().filter_map(|stripe| stripe.last().copied()).collect();
+        parity.sort_unstable();
+        assert_eq!(parity, [[1; 10], [2; 10], [3; 10]].concat());
+    }
+
+    #[test]
+    fn a_short_stripe_takes_no_more_than_it_needs() {
+        let placement = striped(&[10; 5], 3, 2, 1);
+        assert_eq!(placement.simulate(4).0.iter().sum::<u64>(), 4 + 2 * 2);
+        let long = striped(&[100, 50], 40, 2, 42);
+        assert_eq!(long.simulate(41).0.iter().sum::<u64>(), 41 + 2 * 2);
+        assert_eq!((long.capacity(), long.simulate(142).1, long.simulate(143).1), (142, true, false));
     }
 }

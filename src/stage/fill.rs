@@ -162,7 +162,7 @@ mod tests {
     use crate::base::secret::random;
     use crate::format::frame::stored_capacity;
     use crate::format::part::{LEAD, TRAIL};
-    use crate::plan::geometry::parts_at_most;
+    use crate::plan::geometry::data_at_most;
 
     const CLASS: Class = Class::ALL[0];
     const STEP: usize = 128 << 10;
@@ -226,7 +226,7 @@ mod tests {
             }
             assert_eq!(at, tar.len() as u64);
             // The bound is for ranges as they are cut in earnest.
-            assert!(range < 1 << 20 || parts.len() as u64 <= parts_at_most(tar.len() as u64, CLASS));
+            assert!(range < 1 << 20 || parts.len() as u64 <= data_at_most(tar.len() as u64, CLASS));
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod compress;
+pub mod erasure;
 pub mod fill;
 pub mod lane;
 pub mod restore;

@@ -12,25 +12,26 @@ use crate::format::part::{CHUNK, HEADER, PartBuf, SEALED_CHUNK, TAG};
 
 /// Seals a part while its plaintext comes: copied, sealed and hashed chunk by chunk, while the
 /// cache has them.
-pub struct PartSealer<'a> {
+pub struct PartSealer<'a, F: FnMut(usize, &[u8])> {
     key: ChunkKey,
     hasher: Hasher,
+    seen: F,
     chunks: std::iter::Enumerate<std::slice::ChunksExactMut<'a, u8>>,
     /// The chunk in the making, and how much of it is there.
     current: Option<(usize, &'a mut [u8])>,
     filled: usize,
 }
 
-impl<'a> PartSealer<'a> {
+impl<'a, F: FnMut(usize, &[u8])> PartSealer<'a, F> {
     /// Puts the header (which ends in the payload's nonce) at the start of `part`, whatever that
-    /// held before.
-    pub fn new(file_key: &FileKey, header: &[u8; HEADER], part: &'a mut PartBuf) -> Self {
+    /// held before. `seen` gets each chunk's plaintext before it is sealed.
+    pub fn new(file_key: &FileKey, header: &[u8; HEADER], part: &'a mut PartBuf, seen: F) -> Self {
         *part.header_mut() = *header;
         let mut hasher = Hasher::new();
         hasher.update(header);
         let mut chunks = part.chunks_mut().enumerate();
         let current = chunks.next();
-        Self { key: ChunkKey::new(file_key, nonce(header)), hasher, chunks, current, filled: 0 }
+        Self { key: ChunkKey::new(file_key, nonce(header)), hasher, seen, chunks, current, filled: 0 }
     }
 
     /// Takes the next bytes of the plaintext.
@@ -62,6 +63,7 @@ impl<'a> PartSealer<'a> {
     fn seal_chunk(&mut self) {
         if let Some((index, chunk)) = self.current.take() {
             let (plain, tag) = chunk.split_at_mut(CHUNK);
+            (self.seen)(index, plain);
             tag.copy_from_slice(&self.key.seal(index as u64, self.chunks.len() == 0, plain));
             self.hasher.update(chunk);
         }
@@ -69,18 +71,28 @@ impl<'a> PartSealer<'a> {
     }
 }
 
-/// Opens a part in place, front to back; the result is how many chunks are plaintext. Fewer than
-/// all: the next one is damaged and its bytes are of no use; nothing behind it was touched.
-pub fn open_part(file_key: &FileKey, header: &[u8; HEADER], part: &mut PartBuf) -> usize {
-    let key = ChunkKey::new(file_key, nonce(header));
-    let chunks = part.chunks_mut();
-    let last = chunks.len() - 1;
-    for (index, chunk) in chunks.enumerate() {
-        if key.open(index as u64, index == last, chunk).is_err() {
-            return index;
-        }
+/// Opens chunks of a part, any of them, in any order.
+pub struct PartOpener {
+    key: ChunkKey,
+    chunks: usize,
+}
+
+impl PartOpener {
+    /// Of a part with that header, of so many chunks.
+    pub fn new(file_key: &FileKey, header: &[u8; HEADER], chunks: usize) -> Self {
+        Self { key: ChunkKey::new(file_key, nonce(header)), chunks }
     }
-    last + 1
+
+    /// Opens a chunk in place; `false`: it is damaged, and its bytes are of no use.
+    pub fn open(&self, index: usize, sealed: &mut [u8]) -> bool {
+        self.key.open(index as u64, index + 1 == self.chunks, sealed).is_ok()
+    }
+
+    /// Opens a whole part in place; returns the chunks that are damaged.
+    pub fn open_all(&self, part: &mut PartBuf) -> Vec<usize> {
+        let opened = part.chunks_mut().enumerate().map(|(index, chunk)| (index, self.open(index, chunk)));
+        opened.filter(|(_, good)| !good).map(|(index, _)| index).collect()
+    }
 }
 
 fn nonce(header: &[u8; HEADER]) -> &[u8; 16] {
@@ -219,28 +231,29 @@ mod tests {
     #[should_panic(expected = "counts what it holds")]
     fn a_part_takes_no_more_than_it_holds() {
         let mut part = PartBuf::new(Class::ALL[0]);
-        let mut sealer = PartSealer::new(&FileKey::random(), &header(), &mut part);
+        let mut sealer = PartSealer::new(&FileKey::random(), &header(), &mut part, |_, _| ());
         sealer.append(&vec![5; Class::ALL[0].plain_len()]);
         sealer.append(&[5]);
     }
 
     #[test]
-    fn a_part_opens_up_to_the_first_damage() {
+    fn a_part_opens_but_for_its_damage() {
         let (key, header, class) = (FileKey::random(), header(), Class::ALL[0]);
         let mut part = PartBuf::new(class);
         part.file_mut().fill(1);
-        let mut sealer = PartSealer::new(&key, &header, &mut part);
+        let mut sealer = PartSealer::new(&key, &header, &mut part, |_, _| ());
         [CHUNK - 1, 1, 3 * CHUNK + 7].iter().for_each(|len| sealer.append(&vec![5; *len]));
         let digest = sealer.finish();
         assert_eq!(digest, crate::base::digest::sha256(part.file()));
         assert_eq!(&part.file()[..HEADER], header);
         part.file_mut()[HEADER + 3 * SEALED_CHUNK + 100] ^= 1;
-        assert_eq!(open_part(&key, &header, &mut part), 3);
+        let open = |key: &FileKey, part: &mut PartBuf| PartOpener::new(key, &header, class.chunks()).open_all(part);
+        assert_eq!(open(&key, &mut part), [3]);
         assert!(part.plain(2).iter().all(|b| *b == 5));
-        PartSealer::new(&key, &header, &mut part).finish();
-        assert_eq!(open_part(&FileKey::random(), &header, &mut part), 0);
-        PartSealer::new(&key, &header, &mut part).finish();
-        assert_eq!(open_part(&key, &header, &mut part), class.chunks());
+        PartSealer::new(&key, &header, &mut part, |_, _| ()).finish();
+        assert_eq!(open(&FileKey::random(), &mut part).len(), class.chunks());
+        PartSealer::new(&key, &header, &mut part, |_, _| ()).finish();
+        assert_eq!(open(&key, &mut part), [0; 0]);
         assert!((0..class.chunks()).all(|index| part.plain(index).iter().all(|b| *b == 0)));
     }
 

@@ -266,7 +266,7 @@ impl Volume {
     }
 
     fn is_volume(&self) -> bool {
-        self.has_index() || self.files.iter().any(|file| part::number_of(&file.name).is_some())
+        self.has_index() || self.files.iter().any(|file| part::is_part(&file.name))
     }
 
     /// Whether it holds a seal or a head.

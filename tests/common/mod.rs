@@ -146,13 +146,14 @@ impl Desk {
         Self { recipient: made.out.trim().to_string(), dir }
     }
 
-    /// A desk with a clip of several parts and two notes, packed onto its drives.
+    /// A desk with a clip of several parts and two notes, packed onto its drives without parity:
+    /// what is taken away is missing.
     pub fn packed() -> Self {
         let desk = Self::new();
         put(desk.source().join("clip.mov"), noise(2_200_000, 1));
         put(desk.source().join("notes/a.txt"), "notes");
         put(desk.source().join("notes/b.txt"), "more notes");
-        desk.pack();
+        desk.pack_bare();
         desk
     }
 
@@ -191,6 +192,12 @@ impl Desk {
     #[track_caller]
     pub fn pack(&self) -> Run {
         run(self.pack_cmd(&[&self.source()], &self.drives(), &[])).exits(0)
+    }
+
+    /// The same without parity.
+    #[track_caller]
+    pub fn pack_bare(&self) -> Run {
+        run(self.pack_cmd(&[&self.source()], &self.drives(), &["--mend", "0"])).exits(0)
     }
 
     /// `pouch unpack` with the key, into `target`.

@@ -40,6 +40,17 @@ pub fn parts(drives: &[PathBuf]) -> Vec<PathBuf> {
     parts
 }
 
+/// All data and parity parts on these drives.
+pub fn sealed_parts(drives: &[PathBuf]) -> Vec<PathBuf> {
+    let all = drives.iter().flat_map(|drive| files(drive)).flat_map(|volume| files(&volume));
+    all.filter(|file| is_part(file) || is_parity(file)).collect()
+}
+
+/// Whether a file is a parity part, by its name.
+pub fn is_parity(file: &Path) -> bool {
+    name_of(file).ends_with(".par")
+}
+
 /// Flips one bit.
 pub fn flip(path: &Path, at: usize, bit: u8) {
     let mut bytes = fs::read(path).expect("it can be read");

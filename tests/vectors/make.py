@@ -234,7 +234,7 @@ def heads():
     plain, statement = head_text(two)
     vec("head", "two-parts", plain.encode(), rule="W-HEAD-1", note="two data parts on two volumes", want=head_want(statement, two))
     later = [part_line(1, stripe=0, position=0, length=1024), part_line(2, stripe=0, position=1, offset=1024, length=512),
-             part_line(3, "p", 0, 2, 2, "-", "-")]
+             part_line(1, "p", 0, 2, 2, "-", "-")]
     text, statement = head_text(later, auth=["sshsig AAAA", "runes c29tZQ"], profile="quiet", k=2, m=1, c=1, t=2, seq=3,
                                 date="2026-01-31", audience="Zoë and others", reply="age1example")
     vec("head", "reserved-fields", text.encode(), rule="W-HEAD-1",
@@ -311,10 +311,29 @@ def heads():
     table(20, "not-at-a-block", [part_line(1, length=1000), part_line(2, offset=1000, length=24)], "begins at 1000")
     table(21, "empty-part", [two[0], part_line(2, offset=1024, length=0)], "a part without tar")
     parity = part_line(1, "p", 0, 1, 1, "-", "-")
-    table(22, "data-after-parity", [parity, part_line(2, stripe=0, position=0)], "data part 2 stands behind parity", k=1, m=1, c=1)
+    data = part_line(1, stripe=0, position=0)
+    both = dict(k=1, m=1, c=1)
+    striped = [part_line(number, stripe=(number - 1) // 2, position=(number - 1) % 2, offset=512 * (number - 1)) for number in (1, 2, 3)]
+    parities = [part_line(number, "p", number - 1, 2, 2, "-", "-") for number in (1, 2)]
+    text, statement = head_text(striped + parities, k=2, m=1, c=2)
+    vec("head", "striped", text.encode(), rule="W-HEAD-1", note="three data parts in two stripes, with a parity part each",
+        want=head_want(statement, striped + parities))
+    table(22, "data-after-parity", [parity, data], "a data part stands behind parity", **both)
+    table(18, "parity-from-2", [data, part_line(2, "p", 0, 1, 1, "-", "-")], "parity counts on from the data", **both)
+    for name, values in dict(k_alone=dict(k=1), k_and_m=dict(k=1, m=1), m_0=dict(k=1, m=0, c=1), k_0=dict(k=0, m=1, c=1),
+                             c_0=dict(k=1, m=1, c=0), c_3=dict(k=1, m=1, c=3), too_many=dict(k=250, m=6, c=1)).items():
+        table(27, "scheme-" + name.replace("_", "-"), [data, parity], f"k, m, c: {values}", **values)
+    table(28, "stripe-1", [part_line(1, stripe=1, position=0), parity], "data part 1 is of stripe 0", **both)
+    table(28, "position-1", [part_line(1, stripe=0, position=1), parity], "data part 1 is at position 0", **both)
+    table(28, "parity-position-0", [data, part_line(1, "p", 0, 0, 1, "-", "-")], "parity stands behind the data", **both)
+    table(28, "stripe-too-early", [striped[0], striped[1], part_line(3, stripe=0, position=2, offset=1024), *parities],
+          "data part 3 is of stripe 1", k=2, m=1, c=2)
+    table(29, "no-parity", [data], "a stripe without its parity", **both)
+    table(29, "parity-of-one-stripe", striped + parities[:1], "the second stripe has none", k=2, m=1, c=2)
+    table(29, "parity-of-three", striped + parities + [part_line(3, "p", 2, 2, 2, "-", "-")], "there are two stripes", k=2, m=1, c=2)
     table(23, "stripe-without-k", [part_line(1, stripe=0, position=0)], "a stripe, and no k")
-    table(23, "k-without-stripe", [part_line(1)], "k, and no stripe", k=1, m=1, c=1)
-    table(23, "parity-without-k", [part_line(1), part_line(2, "p", volume=1, offset="-", length="-")], "parity, and no k")
+    table(23, "k-without-stripe", [part_line(1), parity], "k, and no stripe", k=1, m=1, c=1)
+    table(23, "parity-without-k", [part_line(1), part_line(1, "p", volume=1, offset="-", length="-")], "parity, and no k")
     table(24, "tar-longer", two, "the parts end too early", tar=2048)
     table(24, "tar-shorter", two, "the parts go too far", tar=1024)
     table(24, "sum-overflows", [part_line(1, length=(1 << 64) - 512), part_line(2, offset=(1 << 64) - 512, length=1024)],
@@ -787,7 +806,65 @@ def part():
         chunk_0=chunks[0][:64].hex(), last_tag=chunks[14][-16:].hex(), sha256=hashlib.sha256(whole).hexdigest())
 
 
-for kind in [hashes, seals, heads, lists, sums, frames_of_ours, names, members, age_headers, frames, part]:
+# ---------------------------------------------------------------- parity
+
+def times(a, b):
+    """The product in GF(2^8), 0x11D, by shifting and reducing."""
+    out = 0
+    while b:
+        out ^= a if b & 1 else 0
+        a = a << 1 ^ (0x11D if a & 0x80 else 0)
+        b >>= 1
+    return out
+
+
+def generator(k, m):
+    """G: a Vandermonde matrix times the inverse of its first k rows, found by solving row after row."""
+    def power(base, n):
+        out = 1
+        for _ in range(n):
+            out = times(out, base)
+        return out
+    rows = [[power(row, column) for column in range(k)] for row in range(k + m)]
+    # Column operations that turn the first k rows into the identity, done to all rows.
+    for at in range(k):
+        pivot = next(column for column in range(at, k) if rows[at][column])
+        for row in rows:
+            row[at], row[pivot] = row[pivot], row[at]
+        inverse = next(value for value in range(256) if times(value, rows[at][at]) == 1)
+        for row in rows:
+            row[at] = times(row[at], inverse)
+        for column in range(k):
+            factor = rows[at][column]
+            if column != at and factor:
+                for row in rows:
+                    row[column] ^= times(factor, row[at])
+    assert all(rows[row][column] == (row == column) for row in range(k) for column in range(k))
+    return rows
+
+
+def parity():
+    for k, m in [(1, 1), (2, 1), (3, 2), (4, 2), (10, 3), (40, 2), (5, 5), (200, 55)]:
+        rows = generator(k, m)
+        vec("parity", f"code-{k}-{m}", rule="W-PAR-1", note="the last m rows of G", k=k, m=m,
+            want=[bytes(row).hex() for row in rows[k:]])
+    chunk = 65536
+    for name, k, m, count, chunks in [("rows-3-2", 3, 2, 3, 15), ("short-stripe-4-2", 4, 2, 3, 15), ("rows-20-3", 20, 3, 20, 15)]:
+        # Data shard j holds, in chunk n, the byte 17 j + 31 n + 1 throughout; so do its sums.
+        value = lambda j, n: (17 * j + 31 * n + 1) % 256 if j < count else 0
+        rows, step = generator(k, m), max(1, chunks // (k + m))
+        for which in range(m):
+            plain = bytearray(chunks)
+            for row in range(chunks):
+                out = 0
+                for j in range(k):
+                    out ^= times(rows[k + which][j], value(j, (row + j * step) % chunks))
+                plain[(row + (k + which) * step) % chunks] = out
+            vec("parity", f"{name}-{which}", rule="W-PAR-1", note="one byte for each chunk of the parity part, which holds nothing else; "
+                "chunk n of data shard j holds 17 j + 31 n + 1", k=k, m=m, data=count, chunks=chunks, position=k + which, plain=bytes(plain).hex())
+
+
+for kind in [parity, hashes, seals, heads, lists, sums, frames_of_ours, names, members, age_headers, frames, part]:
     kind()
 stale = [os.path.join(top, name) for top, _, found in os.walk(HERE) for name in found
          if name.endswith(".txt") and "bundle-v1" not in top and os.path.join(top, name) not in WRITTEN]

@@ -1,0 +1,81 @@
+//! Parts in order from what the workers packed in any: the one place of the engine where things
+//! wait for their turn. What goes where is noted here; no byte is copied.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use crate::base::pool::lock;
+use crate::flow::FlowError;
+use crate::flow::engine::{Done, Shared, Stretches, Task};
+use crate::flow::reading::Raw;
+use crate::plan::forecast::Room;
+use crate::plan::placement::Placement;
+use crate::stage::compress::Compressor;
+use crate::stage::fill::{Filler, FullPart, Supply};
+
+impl Shared<'_> {
+    /// Puts what the workers packed into parts, in order.
+    pub(super) fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
+        let compressor = Compressor::new(self.job.level)?;
+        let supply = Parts { shared: self, compressor, placement, packed: 0 };
+        let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, supply);
+        let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
+        let (mut next, mut at) = (0, 0);
+        while at < self.job.layout.len {
+            if self.job.monitor.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            // No sender is left only when all workers have stopped, for a reason given elsewhere.
+            let Ok(arrived) = done.recv() else { return Ok(()) };
+            waiting.insert(arrived.index, arrived);
+            while let Some(Done { raw, packed, .. }) = waiting.remove(&next) {
+                for (stretch, packed) in packed {
+                    filler.push(&raw, stretch, packed)?;
+                }
+                next += 1;
+                lock(&self.forecast).collected(next, filler.room());
+                at += raw.len() as u64;
+            }
+        }
+        self.settled();
+        Ok(())
+    }
+}
+
+/// What the filler needs, from the pools and queues.
+struct Parts<'a, 'b> {
+    shared: &'a Shared<'b>,
+    compressor: Compressor,
+    placement: Placement,
+    packed: u64,
+}
+
+impl Supply for Parts<'_, '_> {
+    type Raw = Raw;
+    type Error = FlowError;
+
+    fn pack(&mut self, raw: &[u8]) -> Result<Stretches, FlowError> {
+        let whole = self.shared.job.class.room();
+        Ok(self.compressor.pack(raw, whole, |_, _| Some(Room::Exactly(whole)))?)
+    }
+
+    fn first_member(&self, offset: u64, length: u64) -> Option<u64> {
+        self.shared.job.layout.first_member(&(offset..offset + length))
+    }
+
+    fn full(&mut self, part: FullPart<Raw>) -> Result<(), FlowError> {
+        let total = self.shared.job.layout.len;
+        let full = FlowError::RanFull { packed: self.packed, total };
+        let Some(volume) = self.placement.data() else { return Err(full) };
+        let (number, end) = (part.number, part.offset + part.length);
+        self.shared.to_seal(Task::Seal { part, volume });
+        if self.placement.stripe_is_full() || end == total {
+            let Some(volumes) = self.placement.parity() else { return Err(full) };
+            for shard in self.shared.sealing.close(number, volumes) {
+                self.shared.to_seal(Task::Parity(shard));
+            }
+        }
+        self.packed = end;
+        Ok(())
+    }
+}

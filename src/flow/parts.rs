@@ -1,0 +1,234 @@
+//! Parts to their places, on all cores: first those that drives have whole, in any order, then
+//! those that can be rebuilt from the others of their stripes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::base::fault::IoFault;
+use crate::base::monitor::{Monitor, Phase};
+use crate::base::pool::{Stop, lock, unlocked, workers};
+use crate::flow::FlowError;
+use crate::flow::find::{Finder, Loaded};
+use crate::flow::mend::{Mender, Wanted};
+use crate::flow::open::Bundle;
+use crate::flow::place::{Site, Worker};
+use crate::flow::report::BadPart;
+use crate::format::FormatError;
+use crate::format::head::{Part, PartKind};
+use crate::format::part::{Lead, PartBuf};
+use crate::plan::repair::{self, Margin};
+use crate::stage::compress::{DecodeError, Decompressor};
+
+/// What came of placing parts.
+#[derive(Default)]
+pub struct Placed {
+    /// Parts that could not be used whole, in order.
+    pub bad: Vec<BadPart>,
+    /// Parts that were rebuilt, in order, and what was wrong with them.
+    pub mended: Vec<BadPart>,
+    /// What else may be lost, as far as anybody looked; `None` without parity.
+    pub margin: Option<Margin>,
+    /// Why the target took no more: what was placed whole by then is delivered all the same.
+    pub failed: Option<IoFault>,
+}
+
+/// Opens and places all `parts`, by their numbers.
+pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monitor) -> Result<Placed, FlowError> {
+    let class = bundle.head.statement.class;
+    monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
+    let finder = Finder::new(bundle);
+    let mender = Mender::new(&bundle.head, &finder);
+    let placing = Placing { bundle, site, finder: &finder, mender: mender.as_ref(), monitor, placed: Mutex::default() };
+    let part = |number: &u32| &bundle.head.parts[*number as usize - 1];
+    let hurt = Mutex::new(BTreeMap::<u32, Vec<&Part>>::new());
+    let mut failed = placing.each(parts, |tools, number| {
+        let (part, buf) = (part(number), tools.buf.get_or_insert_with(|| PartBuf::new(class)));
+        match (finder.load(part, buf)?, part.stripe) {
+            (Loaded::Missing | Loaded::Partly { .. }, Some((stripe, _))) => {
+                lock(&hurt).entry(stripe).or_default().push(part);
+                Ok(())
+            }
+            (loaded, _) => {
+                let hurt = Hurt::of(&loaded, class.chunks());
+                placing.place(part, hurt, buf, &mut tools.hands, &mut tools.decompressor)
+            }
+        }
+    })?;
+    let hurt: Vec<_> = unlocked(hurt).into_iter().collect();
+    if failed.is_none() {
+        failed = placing.each(&hurt, |tools, (stripe, parts)| placing.rebuild(*stripe, parts, tools))?;
+    }
+    let mut placed = unlocked(placing.placed);
+    placed.failed = failed;
+    let bad: BTreeSet<u32> = placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect();
+    let there: Vec<bool> = bundle
+        .head
+        .parts
+        .iter()
+        .map(|part| match part.kind {
+            PartKind::Data { .. } if parts.binary_search(&part.number).is_ok() => !bad.contains(&part.number),
+            _ => finder.is_there(part),
+        })
+        .collect();
+    placed.margin = repair::margin(&bundle.head, &there);
+    placed.bad.sort_by_key(|part| part.number);
+    placed.mended.sort_by_key(|part| part.number);
+    Ok(placed)
+}
+
+struct Placing<'a> {
+    bundle: &'a Bundle,
+    site: &'a Site<'a>,
+    finder: &'a Finder<'a>,
+    mender: Option<&'a Mender<'a>>,
+    monitor: &'a dyn Monitor,
+    placed: Mutex<Placed>,
+}
+
+/// What one thread uses again and again.
+struct Tools<'a> {
+    hands: Worker<'a>,
+    decompressor: Decompressor,
+    buf: Option<PartBuf>,
+}
+
+/// What is wrong with a part.
+struct Hurt {
+    /// Chunks that are not there.
+    bad: Vec<usize>,
+    /// Something was found, and is damaged.
+    damaged: bool,
+    why: String,
+}
+
+impl Hurt {
+    fn of(loaded: &Loaded, chunks: usize) -> Option<Self> {
+        match loaded {
+            Loaded::Whole => None,
+            Loaded::Partly { bad, why } => Some(Hurt { bad: bad.clone(), damaged: true, why: why.clone() }),
+            Loaded::Missing => Some(Hurt { bad: (0..chunks).collect(), damaged: false, why: "was not found".into() }),
+        }
+    }
+}
+
+impl<'a> Placing<'a> {
+    /// Does `work` for every job on all cores, until the target fails.
+    fn each<J: Sync>(
+        &self,
+        jobs: &[J],
+        work: impl Fn(&mut Tools<'a>, &J) -> Result<(), FlowError> + Sync,
+    ) -> Result<Option<IoFault>, FlowError> {
+        let next = AtomicUsize::new(0);
+        let stop = Stop::new(|| ());
+        let one_thread = || -> Result<(), FlowError> {
+            let mut tools = Tools { hands: self.site.worker(), decompressor: Decompressor::new()?, buf: None };
+            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.failed()) {
+                if self.monitor.cancelled() {
+                    return Err(FlowError::Cancelled);
+                }
+                work(&mut tools, job)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..workers().min(jobs.len()) {
+                scope.spawn(|| one_thread().unwrap_or_else(|error| stop.fail(error)));
+            }
+        });
+        match stop.into_result() {
+            Ok(()) => Ok(None),
+            Err(FlowError::Io(fault)) => Ok(Some(fault)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Rebuilds parts of one stripe as far as it goes, and places them.
+    fn rebuild(&self, stripe: u32, parts: &[&Part], tools: &mut Tools) -> Result<(), FlowError> {
+        let class = self.bundle.head.statement.class;
+        let (mut wanted, mut hurts) = (Vec::new(), Vec::new());
+        for part in parts {
+            let mut buf = PartBuf::new(class);
+            let hurt = Hurt::of(&self.finder.load(part, &mut buf)?, class.chunks());
+            // It may be whole this time: some drives need a second try.
+            wanted.push(Wanted { part, bad: hurt.as_ref().map_or(Vec::new(), |hurt| hurt.bad.clone()), buf });
+            hurts.push(hurt);
+        }
+        if let Some(mender) = self.mender {
+            mender.mend(stripe, &mut wanted)?;
+        }
+        for (Wanted { part, bad, buf }, hurt) in wanted.iter().zip(hurts) {
+            if let Some(hurt) = hurt.as_ref().filter(|_| bad.is_empty()) {
+                lock(&self.placed).mended.push(hurt.report(part));
+            }
+            let left = hurt.filter(|_| !bad.is_empty()).map(|hurt| Hurt { bad: bad.clone(), ..hurt });
+            self.place(part, left, buf, &mut tools.hands, &mut tools.decompressor)?;
+        }
+        Ok(())
+    }
+
+    /// Places what a part holds before its first damage, and notes that.
+    fn place(
+        &self,
+        part: &Part,
+        hurt: Option<Hurt>,
+        buf: &PartBuf,
+        hands: &mut Worker,
+        decompressor: &mut Decompressor,
+    ) -> Result<(), FlowError> {
+        let class = self.bundle.head.statement.class;
+        let chunks = hurt.as_ref().and_then(|hurt| hurt.bad.first().copied()).unwrap_or(class.chunks());
+        let wrong = match chunks {
+            0 => None,
+            _ => self.decode(part, buf, chunks, hands, decompressor)?.filter(|_| hurt.is_none()),
+        };
+        let wrong = wrong.map(|why| Hurt { bad: Vec::new(), damaged: true, why });
+        lock(&self.placed).bad.extend(hurt.or(wrong).map(|hurt| hurt.report(part)));
+        self.monitor.advance(class.file_len() as u64);
+        Ok(())
+    }
+
+    /// Decodes the first chunks of a part and places what they hold; says what is wrong with it,
+    /// if they were all.
+    fn decode(
+        &self,
+        part: &Part,
+        buf: &PartBuf,
+        chunks: usize,
+        hands: &mut Worker,
+        decompressor: &mut Decompressor,
+    ) -> Result<Option<String>, FlowError> {
+        let PartKind::Data { offset, length } = part.kind else { return Ok(None) };
+        let lead = Lead::parse(buf.plain(0))?;
+        if lead != (Lead { bundle: self.bundle.head.statement.bundle, number: part.number, offset }) {
+            let why = format!(
+                "it says that it is part {} at {}, the head that it is part {} at {offset}",
+                lead.number, lead.offset, part.number
+            );
+            return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
+        }
+        hands.begin(offset, offset + length);
+        let mut at = offset;
+        let decoded = decompressor.decode((0..chunks).map(|index| buf.plain(index)), |bytes| {
+            let end = at + bytes.len() as u64;
+            FormatError::limit("the length of a part's tar", end - offset, length)?;
+            hands.take(at, bytes)?;
+            at = end;
+            Ok::<(), FlowError>(())
+        });
+        hands.end()?;
+        match decoded {
+            Err(DecodeError::Sink(error)) => Err(error),
+            Ok(()) if at == offset + length => Ok(None),
+            Ok(()) => Ok(Some(format!("holds {} bytes of tar, {length} were announced", at - offset))),
+            Err(DecodeError::Truncated) => Ok(Some("its compressed content is cut short".into())),
+            Err(DecodeError::Zstd(error)) => Ok(Some(error.to_string())),
+        }
+    }
+}
+
+impl Hurt {
+    fn report(&self, part: &Part) -> BadPart {
+        BadPart { number: part.number, volume: part.volume, damaged: self.damaged, why: self.why.clone() }
+    }
+}

@@ -1,0 +1,121 @@
+//! How much parity, in which stripes: what keeps the promise on the drives at hand (FORMAT
+//! section 8). Lost drives and bad sectors draw on the same margin, so both numbers are said.
+
+use crate::format::stripe::Scheme;
+
+/// Stripes without `--lose`: long ones, with two parity parts, cost about 5 %.
+const USUAL: (u16, u16) = (40, 2);
+/// Shards of a stripe on one volume at most: longer stripes spend less on bad sectors, but take
+/// more memory.
+const MOST_ON_A_VOLUME: u16 = 8;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Wish {
+    /// Drives that may be lost.
+    pub lose: u16,
+    /// Parity against bad sectors, in percent of the data; `None`: what is usual.
+    pub mend: Option<f64>,
+}
+
+/// Chooses stripes for so many volumes. `stripes` tells how many of a shape the drives hold.
+/// `None`: no parity is wanted.
+///
+/// # Errors
+/// A sentence why no such promise can be kept with these drives.
+pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Result<Option<Scheme>, String> {
+    let Wish { lose, mend } = wish;
+    if lose == 0 {
+        return Ok(against_bad_sectors(mend));
+    }
+    if lose >= volumes {
+        let drives = if volumes == 1 { "1 is".into() } else { format!("{volumes} are") };
+        return Err(format!("--lose {lose} needs at least {} drives, and {drives} given", lose + 1));
+    }
+    let extra = |k: u16| match mend {
+        Some(percent) if percent > 0.0 => ((f64::from(k) * percent / 100.0).ceil() as u16).max(1),
+        _ => 0,
+    };
+    let shapes = (1..=MOST_ON_A_VOLUME).flat_map(|c| {
+        let most = (u32::from(c) * u32::from(volumes)).min(Scheme::MOST.into()) as u16;
+        (1..most).filter_map(move |k| {
+            let m = c.checked_mul(lose)?.checked_add(extra(k))?;
+            Scheme::new(k, m, c).filter(|_| k + m <= most)
+        })
+    });
+    // The most data; of equals the shortest stripe.
+    let best = shapes.max_by_key(|scheme| {
+        let data = stripes(*scheme) * u64::from(scheme.k);
+        // Drives that hold no single stripe say nothing: what they spend on parity does.
+        (data, u32::from(scheme.k) * 1000 / (scheme.shards() as u32), std::cmp::Reverse(scheme.shards()))
+    });
+    best.map(Some)
+        .ok_or_else(|| format!("--lose {lose} and --mend together leave no room for data on {volumes} drives"))
+}
+
+fn against_bad_sectors(mend: Option<f64>) -> Option<Scheme> {
+    let (k, m) = match mend {
+        None => USUAL,
+        Some(0.0) => return None,
+        // Two parity parts at least: one is used up by the first bad sector.
+        Some(percent) if percent < 5.0 => ((200.0 / percent).min(f64::from(Scheme::MOST - 2)) as u16, 2),
+        Some(percent) => (USUAL.0, (f64::from(USUAL.0) * percent / 100.0).ceil() as u16),
+    };
+    Scheme::new(k, m, k + m)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many stripes as drives of so many parts hold.
+    fn on(drives: &'static [u64]) -> impl Fn(Scheme) -> u64 {
+        move |scheme| {
+            let fits = |stripes: &u64| {
+                let most = |room: &u64| (*room).min(u64::from(scheme.c) * stripes);
+                drives.iter().map(most).sum::<u64>() >= scheme.shards() as u64 * stripes
+            };
+            (0..=1000).rev().find(fits).unwrap_or(0)
+        }
+    }
+
+    fn chosen(lose: u16, mend: Option<f64>, drives: &'static [u64]) -> (u16, u16, u16) {
+        let scheme = choose(Wish { lose, mend }, drives.len() as u16, on(drives)).unwrap().unwrap();
+        (scheme.k, scheme.m, scheme.c)
+    }
+
+    #[test]
+    fn the_promise_is_kept_with_the_least() {
+        assert_eq!(chosen(1, None, &[100, 100]), (1, 1, 1));
+        assert_eq!(chosen(1, None, &[100, 100, 100]), (2, 1, 1));
+        assert_eq!(chosen(2, Some(0.0), &[100; 5]), (3, 2, 1));
+        assert_eq!(chosen(3, None, &[100; 9]), (6, 3, 1));
+        // Of unequal drives the large ones need not be wasted.
+        assert_eq!(chosen(1, None, &[100, 100, 50, 50]), (2, 1, 1));
+    }
+
+    #[test]
+    fn bad_sectors_get_their_share_besides() {
+        let (k, m, c) = chosen(1, Some(5.0), &[100; 5]);
+        assert!(m > c && f64::from(m - c) >= 0.05 * f64::from(k), "{k} {m} {c}");
+        assert!(k * 10 >= (k + m) * 7, "{k} of {}", k + m);
+    }
+
+    #[test]
+    fn without_lose_stripes_are_long() {
+        let of = |mend| choose(Wish { lose: 0, mend }, 3, |_| 0).unwrap().map(|scheme| (scheme.k, scheme.m, scheme.c));
+        assert_eq!(of(None), Some((40, 2, 42)));
+        assert_eq!(of(Some(0.0)), None);
+        assert_eq!(of(Some(10.0)), Some((40, 4, 44)));
+        assert_eq!(of(Some(1.0)), Some((200, 2, 202)));
+        assert_eq!(of(Some(0.1)), Some((253, 2, 255)));
+        assert_eq!(of(Some(100.0)), Some((40, 40, 80)));
+    }
+
+    #[test]
+    fn what_cannot_be_promised_is_refused() {
+        assert!(choose(Wish { lose: 2, mend: None }, 2, |_| 1).unwrap_err().contains("at least 3 drives"));
+        assert!(choose(Wish { lose: 1, mend: None }, 1, |_| 1).unwrap_err().contains("1 is given"));
+        assert!(choose(Wish { lose: 199, mend: Some(100.0) }, 200, |_| 1).is_err());
+    }
+}
