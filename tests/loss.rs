@@ -133,3 +133,70 @@ fn promises_that_cannot_be_kept_are_refused() {
     let said = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--lose", "1", "-n"])).exits(0).out;
     assert!(said.contains("any 1 of the 3 drives may be lost") && said.contains("--lose 2"), "{said}");
 }
+
+/// `pouch repair` of these drives into a new folder.
+fn repair(desk: &Desk, drives: &[PathBuf], more: &[&str]) -> (common::Run, PathBuf) {
+    let target = tempfile::tempdir_in(desk.dir.path()).expect("a folder").keep();
+    let mut command = common::pouch(["repair"]);
+    command.args(drives).arg("-i").arg(desk.path("key")).arg("-o").arg(&target).args(more);
+    (run(command), target)
+}
+
+#[test]
+fn volumes_are_written_anew_as_they_were() {
+    let (desk, drives) = desk_on(5, 2, &[]);
+    let parts_of = |folder: &PathBuf| {
+        let files =
+            volumes::files(folder).into_iter().filter(|file| volumes::is_part(file) || volumes::is_parity(file));
+        files.map(|file| (volumes::name_of(&file), fs::read(&file).unwrap())).collect::<Vec<_>>()
+    };
+    let before: Vec<_> = (1..=5).map(|n| parts_of(&drives[n - 1].join(format!("volume-{n}")))).collect();
+    let (said, _) = repair(&desk, &drives, &[]);
+    assert!(said.exits(0).out.contains("nothing is to be repaired"));
+    // One drive is lost, one has bad sectors and no seals any more.
+    let lost = drives[1].join("volume-2");
+    let kept = desk.path("kept");
+    fs::rename(&lost, &kept).unwrap();
+    let fourth = drives[3].join("volume-4");
+    for name in ["seal.age", "seal2.age", "head.age", "list.age"] {
+        fs::remove_file(fourth.join(name)).unwrap();
+    }
+    volumes::flip(&volumes::parts(&[drives[3].clone()])[0], 200_000, 1);
+    let (said, none) = repair(&desk, &drives, &["--dry-run"]);
+    assert!(said.exits(0).out.contains("volume 2, 4 is to be written anew"));
+    assert!(volumes::files(&none).is_empty());
+    let (said, new) = repair(&desk, &drives, &[]);
+    said.exits(0);
+    assert_eq!(parts_of(&new.join("volume-2")), before[1]);
+    assert_eq!(parts_of(&new.join("volume-4")), before[3]);
+    run(desk.check_cmd(std::slice::from_ref(&new), &[])).exits(0);
+    // The new ones stand in for the old: any two others may be lost now.
+    let all = [drives[0].clone(), new.join("volume-2"), drives[2].clone(), new.join("volume-4"), drives[4].clone()];
+    for left in without(&all, 2) {
+        let (code, report, target) = unpack(&desk, &left);
+        assert_eq!(code, 0, "{report}");
+        same(&desk.source(), &target.join("source"));
+    }
+}
+
+#[test]
+fn what_cannot_be_repaired_is_said_and_nothing_is_written() {
+    let (desk, drives) = desk_on(4, 1, &[]);
+    let (said, target) = repair(&desk, &drives[..2], &[]);
+    let said = said.exits(3);
+    assert!(
+        said.out.contains("cannot be made whole") && (said.out.clone() + &said.err).contains("any one"),
+        "{said:?}"
+    );
+    assert!(volumes::files(&target).is_empty());
+    // Damage that no name shows.
+    let parts = volumes::sealed_parts(&drives);
+    parts.iter().for_each(|part| fs::write(part, vec![7; fs::metadata(part).unwrap().len() as usize]).unwrap());
+    let (said, target) = repair(&desk, &drives, &[]);
+    said.exits(4);
+    assert!(volumes::files(&target).is_empty());
+    let inside = drives[0].join("volume-1");
+    let mut command = common::pouch(["repair"]);
+    command.args(&drives).arg("-i").arg(desk.path("key")).arg("-o").arg(&inside);
+    assert!([2, 4].contains(&run(command).code));
+}

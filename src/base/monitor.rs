@@ -11,6 +11,8 @@ pub enum Phase {
     Checking,
     /// Opening parts and placing files; bytes of part files.
     Unpacking,
+    /// Writing parts anew; bytes of part files.
+    Repairing,
 }
 
 /// Why a note is made.

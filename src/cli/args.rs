@@ -32,6 +32,8 @@ pub enum Command {
     List(List),
     /// Verify and unpack, all or only the named files and folders
     Unpack(Unpack),
+    /// Write volumes that are damaged or lost anew, whole, beside the old ones
+    Repair(Repair),
     /// Practise the whole hand-off with a throw-away key, on samples or on SOURCE
     Rehearse(Rehearse),
     /// Print completions for a shell
@@ -180,6 +182,24 @@ pub struct Unpack {
     /// Replace files that exist in DIR
     #[arg(long)]
     pub overwrite: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// `pouch repair`
+#[derive(Debug, Args)]
+pub struct Repair {
+    /// Drives, or the volumes' folders on them: all that there are
+    #[arg(required = true, value_name = "VOLUME")]
+    pub volumes: Vec<PathBuf>,
+    #[command(flatten)]
+    pub keys: Keys,
+    /// The folder in which the new volumes are made
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Only say which volumes would be written
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
     #[command(flatten)]
     pub json: Json,
 }

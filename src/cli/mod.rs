@@ -11,6 +11,7 @@ mod keygen;
 mod list;
 mod pack;
 mod rehearse;
+mod repair;
 mod secrets;
 mod term;
 mod unpack;
@@ -49,6 +50,7 @@ fn run(cli: &Cli, term: &Term) -> Result<Exit, crate::flow::FlowError> {
         Command::Check(args) => check::run(args, term),
         Command::List(args) => list::run(args, term),
         Command::Unpack(args) => unpack::run(args, term),
+        Command::Repair(args) => repair::run(args, term),
         Command::Rehearse(args) => rehearse::run(args, term),
         Command::Completions(args) => docs::completions(args, term),
         Command::Man(args) => docs::man(args, term),

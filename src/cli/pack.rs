@@ -154,7 +154,7 @@ fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
         "bad sectors: {all}any {m} of the {shards} chunks of 64 KiB in a row may be bad ({share:.1} %)"
     ));
     if m % scheme.c == 0 && spared > 0 {
-        let more = if spared == 1 { "--lose 2" } else { "--mend" };
+        let more = if spared == 1 && volumes > 2 { "--lose 2" } else { "--mend 5%" };
         term.line(&format!(
             "with {} gone nothing is left for bad sectors: a single one is data lost; {more} would leave some",
             count(spared.into(), "drive")

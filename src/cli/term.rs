@@ -171,6 +171,7 @@ impl Monitor for Term {
             Phase::Packing => "packing",
             Phase::Checking => "checking",
             Phase::Unpacking => "unpacking",
+            Phase::Repairing => "repairing",
         };
         let template = if total == 0 {
             "{prefix} {spinner} {pos} files and folders"

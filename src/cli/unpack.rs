@@ -11,6 +11,7 @@ use crate::cli::term::Term;
 use crate::flow::FlowError;
 use crate::flow::report::UnpackReport;
 use crate::flow::unpack::Request;
+use crate::plan::repair::Verdict;
 use crate::plan::want::ranges;
 
 /// Files and parts that are listed one by one.
@@ -70,6 +71,11 @@ fn show_mended(report: &UnpackReport, term: &Term) {
         term.line(&format!("rebuilt: {} more that were damaged (--json has all)", count(more as u64, "part")));
     }
     let missing: Vec<u32> = report.mended.iter().filter(|part| !part.damaged).map(|part| part.volume.into()).collect();
+    if !missing.is_empty() {
+        let volumes: BTreeSet<u32> = missing.iter().copied().collect();
+        let parts = count(missing.len() as u64, "part");
+        term.line(&format!("rebuilt: {parts} of volume {}, not found on these drives", ranges(volumes)));
+    }
     if let Some(margin) = report.margin.filter(|_| !report.mended.is_empty()) {
         term.line(&match (margin.volumes, margin.shards) {
             (0, 0) => {
@@ -80,11 +86,6 @@ fn show_mended(report: &UnpackReport, term: &Term) {
             }
             (drives, _) => format!("left: any {} more may be lost", count(drives.into(), "drive")),
         });
-    }
-    if !missing.is_empty() {
-        let volumes: BTreeSet<u32> = missing.iter().copied().collect();
-        let parts = count(missing.len() as u64, "part");
-        term.line(&format!("rebuilt: {parts} of volume {}, not found on these drives", ranges(volumes)));
     }
 }
 
@@ -117,9 +118,18 @@ fn complete(report: &UnpackReport) -> String {
     let missing = || report.bad_parts.iter().filter(|part| !part.damaged);
     let numbers: Vec<u32> = missing().map(|part| part.number).collect();
     let volumes: BTreeSet<u32> = missing().map(|part| part.volume.into()).collect();
-    let bring = match numbers.is_empty() {
-        true => String::new(),
-        false => format!("; bring volume {} of {} ({} missing)", ranges(volumes), report.volumes, parts(&numbers)),
+    let bring = match (&report.verdict, numbers.is_empty()) {
+        (_, true) => String::new(),
+        (Verdict::Short { any_one, .. }, _) if any_one.len() > 1 => {
+            let volumes = ranges(any_one.iter().map(|volume| u32::from(*volume)));
+            format!("; any one of the volumes {volumes} of {} would complete it", report.volumes)
+        }
+        (Verdict::Short { at_least, any_one, .. }, _)
+            if volumes.len() > usize::from(*at_least) && any_one.is_empty() =>
+        {
+            format!("; at least {at_least} of the volumes {} of {} are needed", ranges(volumes), report.volumes)
+        }
+        _ => format!("; bring volume {} of {} ({} missing)", ranges(volumes), report.volumes, parts(&numbers)),
     };
     format!("no: {} of {} {what}, {where_to}{bring}", grouped(report.delivered), count(report.files, "file"))
 }

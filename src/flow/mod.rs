@@ -28,6 +28,7 @@ pub mod plan;
 pub mod ranges;
 pub mod reading;
 pub mod rehearse;
+pub mod repair;
 pub mod report;
 pub mod sealing;
 pub mod text;

@@ -14,7 +14,7 @@ use crate::flow::text::{TextError, head_text, read_list};
 use crate::format::head::Head;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::{FormatError, limits};
-use crate::stage::seal::{Identity, KeyError, Keyring};
+use crate::stage::seal::{Identity, KeyError, Keyring, Recipient};
 use crate::stage::volume::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, ScanError, Volume, scan};
 
 /// Passphrase seals that one run tries. The volumes of a bundle share one; more are somebody's
@@ -27,6 +27,8 @@ pub struct Bundle {
     pub head: Head,
     /// Opens the parts.
     pub keyring: Keyring,
+    /// Whom they are sealed to.
+    pub recipient: Recipient,
     /// All volumes given, its own and those that nobody could tell.
     pub volumes: Vec<Volume>,
     /// What is wrong with seals and heads that were not needed.
@@ -90,7 +92,9 @@ pub fn open(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Bundle, FlowError
     let Some(known) = opened.pop() else { return Err(trouble.into_error(keyring)) };
     let keyring = ring_of(&known.seal)?;
     let head = open_head(&volumes, &keyring, &known.seal, &mut notes)?;
-    Ok(Bundle { head, keyring, volumes, notes })
+    let recipient = Identity::parse(&known.seal.identity).map(|identity| identity.recipient());
+    let recipient = recipient.map_err(|error| FlowError::Damaged(format!("the seal holds no usable key: {error}")))?;
+    Ok(Bundle { head, keyring, recipient, volumes, notes })
 }
 
 /// A bundle whose seal was opened, and the volumes found to be its own.
@@ -102,10 +106,14 @@ struct Known {
 impl Known {
     /// Whether one of the volume's heads opens with this bundle's key; spares a passphrase seal.
     fn owns(&self, volume: &Volume) -> bool {
-        let Ok(ring) = ring_of(&self.seal) else { return false };
-        let starts = HEADS.into_iter().filter_map(|name| volume.read_start(name, limits::AGE_HEADER).ok());
-        starts.into_iter().any(|(start, _)| ring.open_header(&start).is_ok())
+        ring_of(&self.seal).is_ok_and(|ring| owns(&ring, volume))
     }
+}
+
+/// Whether one of the volume's heads opens with the bundle's key.
+fn owns(ring: &Keyring, volume: &Volume) -> bool {
+    let mut starts = HEADS.into_iter().filter_map(|name| volume.read_start(name, limits::AGE_HEADER).ok());
+    starts.any(|(start, _)| ring.open_header(&start).is_ok())
 }
 
 fn ring_of(seal: &Seal) -> Result<Keyring, FlowError> {
@@ -270,6 +278,11 @@ fn head_of_seal(text: &[u8], seal: &Seal) -> Result<Head, FormatError> {
 }
 
 impl Bundle {
+    /// Whether a volume is of this bundle.
+    pub fn owns(&self, volume: &Volume) -> bool {
+        owns(&self.keyring, volume)
+    }
+
     /// The list, from whichever copy is whole and is the one that the statement names.
     pub fn read_list(&mut self) -> Result<Vec<Entry>, FlowError> {
         let (mut found, mut last, mut broken) = (false, String::new(), None);

@@ -16,8 +16,8 @@ use crate::flow::place::{Site, Worker};
 use crate::flow::report::BadPart;
 use crate::format::FormatError;
 use crate::format::head::{Part, PartKind};
-use crate::format::part::{Lead, PartBuf};
-use crate::plan::repair::{self, Margin};
+use crate::format::part::{Class, Lead, PartBuf};
+use crate::plan::repair::{self, Margin, Verdict};
 use crate::stage::compress::{DecodeError, Decompressor};
 
 /// What came of placing parts.
@@ -27,6 +27,8 @@ pub struct Placed {
     pub bad: Vec<BadPart>,
     /// Parts that were rebuilt, in order, and what was wrong with them.
     pub mended: Vec<BadPart>,
+    /// What can be had with the drives given.
+    pub verdict: Verdict,
     /// What else may be lost, as far as anybody looked; `None` without parity.
     pub margin: Option<Margin>,
     /// Why the target took no more: what was placed whole by then is delivered all the same.
@@ -55,9 +57,11 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
             }
         }
     })?;
-    let hurt: Vec<_> = unlocked(hurt).into_iter().collect();
+    let hurt = unlocked(hurt);
+    let some = at_once(class);
+    let groups: Vec<_> = hurt.iter().flat_map(|(at, parts)| parts.chunks(some).map(|parts| (*at, parts))).collect();
     if failed.is_none() {
-        failed = placing.each(&hurt, |tools, (stripe, parts)| placing.rebuild(*stripe, parts, tools))?;
+        failed = placing.each(&groups, |tools, (stripe, parts)| placing.rebuild(*stripe, parts, tools))?;
     }
     let mut placed = unlocked(placing.placed);
     placed.failed = failed;
@@ -72,9 +76,16 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
         })
         .collect();
     placed.margin = repair::margin(&bundle.head, &there);
+    placed.verdict = repair::judge(&bundle.head, &there);
     placed.bad.sort_by_key(|part| part.number);
     placed.mended.sort_by_key(|part| part.number);
     Ok(placed)
+}
+
+/// How many parts of a stripe are rebuilt at once: together they need one reading of the others,
+/// but all are in memory.
+pub fn at_once(class: Class) -> usize {
+    (64 / usize::from(class.mib())).max(1)
 }
 
 struct Placing<'a> {

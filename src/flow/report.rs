@@ -9,7 +9,7 @@ use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::format::stripe::Scheme;
-use crate::plan::repair::Margin;
+use crate::plan::repair::{Margin, Verdict};
 
 /// What packing would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -258,6 +258,53 @@ pub struct BadPart {
     pub why: String,
 }
 
+/// What repairing did.
+#[derive(Debug, Clone)]
+pub struct RepairReport {
+    /// Volumes that are not whole.
+    pub volumes: Vec<u16>,
+    /// Where the new ones are.
+    pub target: PathBuf,
+    /// What could be had with the drives given, by which parts are there.
+    pub verdict: Verdict,
+    /// Parts that were rebuilt.
+    pub rebuilt: usize,
+    /// Parts that cannot be: then nothing was written.
+    pub lost: Vec<u32>,
+    /// Folders of the new volumes.
+    pub written: Vec<PathBuf>,
+}
+
+impl RepairReport {
+    /// 3 if more drives are needed, 4 if what is there is too damaged.
+    pub fn outcome(&self) -> Outcome {
+        match (&self.verdict, self.lost.is_empty()) {
+            (_, true) => Outcome::Ok,
+            (Verdict::Short { .. }, _) => Outcome::Incomplete,
+            _ => Outcome::Damaged,
+        }
+    }
+
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "command": "repair", "volumes": self.volumes, "target": show(&self.target), "rebuilt": self.rebuilt,
+            "lost": self.lost, "verdict": verdict_json(&self.verdict),
+            "written": self.written.iter().map(|folder| show(folder)).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn verdict_json(verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Complete => json!({"state": "complete"}),
+        Verdict::Repairable { rebuilt } => json!({"state": "repairable", "parts": rebuilt}),
+        Verdict::Short { lost, any_one, at_least } => {
+            json!({"state": "short", "parts": lost, "any_one_of": any_one, "at_least": at_least})
+        }
+    }
+}
+
 impl BadPart {
     fn to_json(&self) -> Value {
         json!({
@@ -290,6 +337,8 @@ pub struct UnpackReport {
     pub bad_parts: Vec<BadPart>,
     /// Parts missing or damaged, and rebuilt.
     pub mended: Vec<BadPart>,
+    /// What could be had with the drives given.
+    pub verdict: Verdict,
     /// What else may be lost; `None` without parity, and when parts are lost already.
     pub margin: Option<Margin>,
     /// Files not delivered.
@@ -337,6 +386,7 @@ impl UnpackReport {
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
             "failed": self.failed, "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
+            "verdict": verdict_json(&self.verdict),
             "margin": self.margin.map(|margin| json!({"drives": margin.volumes, "shards": margin.shards})), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
         })
     }

@@ -133,7 +133,7 @@ fn conclude(
     site: &Site,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<bool>), FlowError> {
-    let Placed { bad, mended, margin, failed } = placed;
+    let Placed { bad, mended, verdict: can, margin, failed } = placed;
     let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad, failed.is_some());
     let failed = match failed {
         Some(fault) if delivered == 0 => return Err(fault.into()),
@@ -155,6 +155,7 @@ fn conclude(
         bytes,
         bad_parts: bad,
         mended,
+        verdict: can,
         margin,
         lost,
         failed,

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::format::head::{Head, PartKind};
 
 /// What can be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Verdict {
-    /// All parts are there.
+    /// All data parts are there.
+    #[default]
     Complete,
     /// Data parts are missing, and the others of their stripes give them back.
     Repairable {
