@@ -200,3 +200,33 @@ fn what_cannot_be_repaired_is_said_and_nothing_is_written() {
     command.args(&drives).arg("-i").arg(desk.path("key")).arg("-o").arg(&inside);
     assert!([2, 4].contains(&run(command).code));
 }
+
+#[test]
+fn with_a_key_check_says_what_else_may_go() {
+    let (desk, drives) = desk_on(4, 2, &[]);
+    let check = |drives: &[PathBuf]| {
+        let mut command = desk.check_cmd(drives, &["--json"]);
+        command.arg("-i").arg(desk.path("key"));
+        let done = run(command);
+        let code = done.code;
+        (code, done.exits(code).json()["bundle"].clone())
+    };
+    let (code, bundle) = check(&drives);
+    assert_eq!((code, bundle["margin"]["drives"].as_u64()), (0, Some(2)), "{bundle}");
+    assert_eq!((&bundle["verdict"]["state"], &bundle["needed"]), (&"complete".into(), &serde_json::json!([])));
+    let (code, bundle) = check(&drives[1..]);
+    assert_eq!((code, bundle["margin"]["drives"].as_u64()), (0, Some(1)), "{bundle}");
+    assert_eq!(bundle["verdict"]["state"], "repairable");
+    let (_, bundle) = check(&drives[2..]);
+    assert_eq!((&bundle["needed"], &bundle["here"]), (&serde_json::json!([3, 4]), &serde_json::json!([3, 4])));
+    let (code, bundle) = check(&drives[3..]);
+    assert_eq!((code, &bundle["verdict"]["any_one_of"]), (3, &serde_json::json!([1, 2, 3])), "{bundle}");
+    // A damaged part counts as gone.
+    volumes::flip(&volumes::sealed_parts(&drives[..1])[0], 5_000, 1);
+    let (code, bundle) = check(&drives);
+    assert_eq!((code, bundle["margin"]["drives"].as_u64()), (4, Some(1)), "{bundle}");
+    let mut command = desk.check_cmd(&drives[1..], &[]);
+    command.arg("-i").arg(desk.path("key"));
+    let said = run(command).exits(0).out;
+    assert!(said.contains("volumes 2-4 of 4 are here") && said.contains("any 1 more of these drives"), "{said}");
+}

@@ -1,5 +1,8 @@
 //! How work that takes time speaks to whoever started it: progress, notes, and the wish to stop.
 
+use crate::base::json::{Value, json};
+use crate::base::path::escape;
+
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -95,4 +98,9 @@ impl Monitor for Silent {
     fn cancelled(&self) -> bool {
         false
     }
+}
+
+/// Notes for `--json`.
+pub fn notes_json(notes: &[Note]) -> Value {
+    notes.iter().map(|note| json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})).collect()
 }

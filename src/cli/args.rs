@@ -56,7 +56,7 @@ pub struct Keygen {
 }
 
 /// Where a passphrase comes from if not from the terminal.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PassphraseFd {
     /// Read the passphrase from this file descriptor (its first line) instead of the terminal
     #[arg(long, value_name = "N")]
@@ -139,6 +139,11 @@ pub struct Check {
     /// Drives, or the volumes' folders on them
     #[arg(required = true, value_name = "VOLUME")]
     pub volumes: Vec<PathBuf>,
+    /// An identity file that opens the bundle: says what else may be lost, too
+    #[arg(short, long = "identity", value_name = "FILE")]
+    pub identities: Vec<PathBuf>,
+    #[command(flatten)]
+    pub fd: PassphraseFd,
     #[command(flatten)]
     pub json: Json,
 }

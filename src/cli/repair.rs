@@ -7,8 +7,8 @@ use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
+use crate::flow::received::RepairReport;
 use crate::flow::repair::{Request, repair};
-use crate::flow::report::RepairReport;
 use crate::plan::repair::Verdict;
 use crate::plan::want::ranges;
 

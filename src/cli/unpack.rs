@@ -9,7 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
-use crate::flow::report::UnpackReport;
+use crate::flow::received::UnpackReport;
 use crate::flow::unpack::Request;
 use crate::plan::repair::Verdict;
 use crate::plan::want::ranges;

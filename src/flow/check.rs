@@ -45,7 +45,7 @@ pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, Fl
     for check in &mut checks {
         conclude(check);
     }
-    Ok(CheckReport { volumes: checks })
+    Ok(CheckReport { volumes: checks, bundle: None })
 }
 
 struct Job {

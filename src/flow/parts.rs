@@ -13,7 +13,7 @@ use crate::flow::find::{Finder, Loaded};
 use crate::flow::mend::{Mender, Wanted};
 use crate::flow::open::Bundle;
 use crate::flow::place::{Site, Worker};
-use crate::flow::report::BadPart;
+use crate::flow::received::BadPart;
 use crate::format::FormatError;
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Class, Lead, PartBuf};

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use crate::base::entry::Entry;
 use crate::base::json::{Value, json};
-use crate::base::monitor::{Note, NoteKind};
+use crate::base::monitor::{Note, NoteKind, notes_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
+use crate::flow::received::BundleCheck;
 use crate::format::stripe::Scheme;
-use crate::plan::repair::{Margin, Verdict};
+use crate::plan::repair::Verdict;
 
 /// What packing would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +162,8 @@ pub struct VolumeCheck {
 pub struct CheckReport {
     /// Each volume.
     pub volumes: Vec<VolumeCheck>,
+    /// What they are to their bundle, if a key was given.
+    pub bundle: Option<BundleCheck>,
 }
 
 /// The sentence that goes with every check: what it did not prove.
@@ -168,14 +171,15 @@ pub const CHECK_DOES_NOT_PROVE: &str = "This shows that nothing on these volumes
 not who wrote it, nor that the bundle's other volumes exist.";
 
 impl CheckReport {
-    /// The worst of all volumes.
+    /// The worst of all volumes; 3 if they do not make the bundle whole.
     pub fn outcome(&self) -> Outcome {
+        let short = self.bundle.as_ref().is_some_and(|bundle| matches!(bundle.verdict, Verdict::Short { .. }));
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
         if any(State::Unsafe) {
             Outcome::Hostile
         } else if any(State::Damaged) {
             Outcome::Damaged
-        } else if any(State::Incomplete) {
+        } else if any(State::Incomplete) || short {
             Outcome::Incomplete
         } else {
             Outcome::Ok
@@ -191,7 +195,10 @@ impl CheckReport {
                 "damaged": damaged.collect::<Value>(), "missing": volume.missing, "trouble": volume.trouble,
             })
         });
-        json!({"command": "check", "volumes": volumes.collect::<Value>(), "not_proved": CHECK_DOES_NOT_PROVE})
+        json!({
+            "command": "check", "volumes": volumes.collect::<Value>(), "not_proved": CHECK_DOES_NOT_PROVE,
+            "bundle": self.bundle.as_ref().map(BundleCheck::to_json),
+        })
     }
 }
 
@@ -221,178 +228,4 @@ impl ListReport {
             "notes": notes_json(&self.notes),
         })
     }
-}
-
-/// What kept a file from being delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// A part is not there: another drive would help.
-    Missing,
-    /// What is there is not what was packed.
-    Damaged,
-    /// The target cannot hold such a thing.
-    Target,
-}
-
-/// A file that was not delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    /// Its path.
-    pub path: Vec<u8>,
-    /// What kept it.
-    pub cause: Cause,
-    /// In words.
-    pub why: String,
-}
-
-/// A part that could not be used whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadPart {
-    /// Its number.
-    pub number: u32,
-    /// The volume it belongs to.
-    pub volume: u16,
-    /// It was found and is damaged; else it was not found at all.
-    pub damaged: bool,
-    /// What was found, in words.
-    pub why: String,
-}
-
-/// What repairing did.
-#[derive(Debug, Clone)]
-pub struct RepairReport {
-    /// Volumes that are not whole.
-    pub volumes: Vec<u16>,
-    /// Where the new ones are.
-    pub target: PathBuf,
-    /// What could be had with the drives given, by which parts are there.
-    pub verdict: Verdict,
-    /// Parts that were rebuilt.
-    pub rebuilt: usize,
-    /// Parts that cannot be: then nothing was written.
-    pub lost: Vec<u32>,
-    /// Folders of the new volumes.
-    pub written: Vec<PathBuf>,
-}
-
-impl RepairReport {
-    /// 3 if more drives are needed, 4 if what is there is too damaged.
-    pub fn outcome(&self) -> Outcome {
-        match (&self.verdict, self.lost.is_empty()) {
-            (_, true) => Outcome::Ok,
-            (Verdict::Short { .. }, _) => Outcome::Incomplete,
-            _ => Outcome::Damaged,
-        }
-    }
-
-    /// For `--json`.
-    pub fn to_json(&self) -> Value {
-        json!({
-            "command": "repair", "volumes": self.volumes, "target": show(&self.target), "rebuilt": self.rebuilt,
-            "lost": self.lost, "verdict": verdict_json(&self.verdict),
-            "written": self.written.iter().map(|folder| show(folder)).collect::<Vec<_>>(),
-        })
-    }
-}
-
-fn verdict_json(verdict: &Verdict) -> Value {
-    match verdict {
-        Verdict::Complete => json!({"state": "complete"}),
-        Verdict::Repairable { rebuilt } => json!({"state": "repairable", "parts": rebuilt}),
-        Verdict::Short { lost, any_one, at_least } => {
-            json!({"state": "short", "parts": lost, "any_one_of": any_one, "at_least": at_least})
-        }
-    }
-}
-
-impl BadPart {
-    fn to_json(&self) -> Value {
-        json!({
-            "number": self.number, "volume": self.volume, "why": self.why,
-            "state": if self.damaged { "damaged" } else { "missing" },
-        })
-    }
-}
-
-/// What unpacking delivered.
-#[derive(Debug, Clone)]
-pub struct UnpackReport {
-    /// The bundle's fingerprint.
-    pub fingerprint: String,
-    /// Where the files are.
-    pub target: PathBuf,
-    /// Volumes of the bundle.
-    pub volumes: u16,
-    /// Volumes that were given.
-    pub volumes_given: usize,
-    /// Whether only some paths were asked for.
-    pub selected: bool,
-    /// Files asked for, hard links counted each.
-    pub files: u64,
-    /// Files delivered and verified.
-    pub delivered: u64,
-    /// Bytes of the delivered files.
-    pub bytes: u64,
-    /// Parts missing or damaged, and not to be rebuilt.
-    pub bad_parts: Vec<BadPart>,
-    /// Parts missing or damaged, and rebuilt.
-    pub mended: Vec<BadPart>,
-    /// What could be had with the drives given.
-    pub verdict: Verdict,
-    /// What else may be lost; `None` without parity, and when parts are lost already.
-    pub margin: Option<Margin>,
-    /// Files not delivered.
-    pub lost: Vec<Lost>,
-    /// Why the target took no more, if it did not.
-    pub failed: Option<String>,
-    /// Flaws from packing, and properties that the target could not take.
-    pub notes: Vec<Note>,
-}
-
-impl UnpackReport {
-    /// 7 if the target failed, 4 if what is there is damaged, was packed with flaws or does not
-    /// fit the target, 3 if drives are missing.
-    pub fn outcome(&self) -> Outcome {
-        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
-        let other = |lost: &Lost| lost.cause != Cause::Missing;
-        if self.failed.is_some() {
-            Outcome::Io
-        } else if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
-            Outcome::Damaged
-        } else if !self.lost.is_empty() {
-            Outcome::Incomplete
-        } else {
-            Outcome::Ok
-        }
-    }
-
-    /// Whether all that was asked for is there, and all that was to be packed was.
-    pub fn complete(&self) -> bool {
-        self.lost.is_empty() && !self.notes.iter().any(|note| note.kind == NoteKind::Unreadable)
-    }
-
-    /// Whether no file was kept back because of damage.
-    pub fn intact(&self) -> bool {
-        self.lost.iter().all(|lost| lost.cause != Cause::Damaged)
-    }
-
-    /// For `--json`.
-    pub fn to_json(&self) -> Value {
-        let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
-        let parts = |parts: &[BadPart]| parts.iter().map(BadPart::to_json).collect::<Value>();
-        json!({
-            "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
-            "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
-            "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
-            "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
-            "failed": self.failed, "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
-            "verdict": verdict_json(&self.verdict),
-            "margin": self.margin.map(|margin| json!({"drives": margin.volumes, "shards": margin.shards})), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
-        })
-    }
-}
-
-/// Notes for `--json`.
-pub fn notes_json(notes: &[Note]) -> Value {
-    notes.iter().map(|note| json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})).collect()
 }

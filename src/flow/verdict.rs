@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::monitor::{Note, NoteKind};
 use crate::flow::place::Site;
-use crate::flow::report::{BadPart, Cause, Lost};
+use crate::flow::received::{BadPart, Cause, Lost};
 use crate::format::head::Head;
 use crate::plan::links::find;
 use crate::plan::want::hurt_by;

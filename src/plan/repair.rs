@@ -78,6 +78,17 @@ pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
     }
 }
 
+/// Volumes without any one of which data would be lost that now is not.
+pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
+    let now = lost(head, there).len();
+    let matters = |volume: &u16| {
+        let left: Vec<bool> =
+            head.parts.iter().zip(there).map(|(part, there)| *there && part.volume != *volume).collect();
+        lost(head, &left).len() > now
+    };
+    volumes_of(head, there, true).into_iter().filter(matters).collect()
+}
+
 /// What is there of a stripe.
 #[derive(Debug, Default)]
 struct Stripe {
@@ -156,5 +167,7 @@ mod tests {
         assert_eq!(margin(&[2]), Some(Margin { shards: 1, volumes: 1 }));
         assert_eq!(margin(&[2, 4]), Some(Margin { shards: 0, volumes: 0 }));
         assert_eq!(margin(&[2, 4, 5]), None);
+        let needed = |volumes: &[u16]| needed(&head, &without(&head, volumes));
+        assert_eq!((needed(&[2]), needed(&[2, 4])), (vec![], vec![1, 3, 5]));
     }
 }
