@@ -27,6 +27,15 @@ impl<R: Deref<Target: AsRef<[u8]>>> Segment<R> {
     }
 }
 
+impl<R: Deref<Target: AsRef<[u8]>>> Segment<R> {
+    /// The same without the range.
+    fn copied(self) -> Self {
+        let mut bytes = Vec::new();
+        self.pieces(|piece| bytes.extend_from_slice(piece));
+        Segment::Bytes(bytes)
+    }
+}
+
 /// A part whose plaintext is complete.
 pub struct FullPart<R> {
     /// From 1.
@@ -77,9 +86,17 @@ impl<S: Supply> Filler<S> {
 
     /// Takes the next stretch of the tar, which is in that range, raw and packed.
     pub fn push(&mut self, raw: &S::Raw, stretch: Range<usize>, packed: Packed) -> Result<(), S::Error> {
+        let hold = stretch.len() == raw.as_ref().len();
+        self.add(raw, stretch, packed, hold)
+    }
+
+    /// `hold`: refer to the range rather than copy what is stored of it. A part then refers to no
+    /// more ranges than fit into it, and to two that its ends cut, whatever else is split: for
+    /// that many there is memory, and no more.
+    fn add(&mut self, raw: &S::Raw, stretch: Range<usize>, packed: Packed, hold: bool) -> Result<(), S::Error> {
         if packed.len(stretch.len()) <= self.room {
             match packed {
-                Packed::Stored => self.store(raw, stretch),
+                Packed::Stored => self.store(raw, stretch, hold),
                 Packed::Frame { bytes, .. } => self.put(bytes, stretch.len()),
             }
         } else {
@@ -106,16 +123,16 @@ impl<S: Supply> Filler<S> {
         }
         let fits = rest.start + stored_blocks(self.room, rest.len());
         if fits > rest.start {
-            self.store(raw, rest.start..fits);
+            self.store(raw, rest.start..fits, true);
             rest.start = fits;
         }
         self.flush()?;
         if rest == stretch || packed == Packed::Stored {
-            return self.push(raw, rest, packed);
+            return self.add(raw, rest, packed, true);
         }
         let base = rest.start;
         for (stretch, packed) in self.supply.pack(&raw.as_ref()[rest])? {
-            self.push(raw, base + stretch.start..base + stretch.end, packed)?;
+            self.add(raw, base + stretch.start..base + stretch.end, packed, false)?;
         }
         Ok(())
     }
@@ -128,10 +145,11 @@ impl<S: Supply> Filler<S> {
     }
 
     /// Takes a stretch as a stored frame, which fits.
-    fn store(&mut self, raw: &S::Raw, stretch: Range<usize>) {
+    fn store(&mut self, raw: &S::Raw, stretch: Range<usize>, hold: bool) {
         self.room -= Packed::Stored.len(stretch.len());
         self.length += stretch.len() as u64;
-        self.segments.push(Segment::Stored(raw.clone(), stretch));
+        let segment = Segment::Stored(raw.clone(), stretch);
+        self.segments.push(if hold { segment } else { segment.copied() });
     }
 
     /// Hands the current part on, if it holds anything.
@@ -228,6 +246,37 @@ mod tests {
             // The bound is for ranges as they are cut in earnest.
             assert!(range < 1 << 20 || parts.len() as u64 <= data_at_most(tar.len() as u64, CLASS));
         }
+    }
+
+    #[test]
+    fn a_part_refers_to_no_more_ranges_than_fit_into_it() {
+        struct Count(usize);
+        impl Supply for Count {
+            type Raw = Rc<Vec<u8>>;
+            type Error = ();
+            fn pack(&mut self, raw: &[u8]) -> Result<Vec<(Range<usize>, Packed)>, ()> {
+                let pieces = (0..raw.len()).step_by(STEP);
+                Ok(pieces.map(|at| (at..raw.len().min(at + STEP), Packed::Stored)).collect())
+            }
+            fn first_member(&self, _: u64, _: u64) -> Option<u64> {
+                None
+            }
+            fn full(&mut self, part: FullPart<Self::Raw>) -> Result<(), ()> {
+                let held = part.segments.iter().filter(|segment| matches!(segment, Segment::Stored(..))).count();
+                self.0 = self.0.max(held);
+                Ok(())
+            }
+        }
+        // Guesses went wrong in every range: most of it is a small frame, the rest is stored.
+        let mut filler = Filler::new(CLASS, random(), 100 * (1 << 20), Count(0));
+        for _ in 0..100 {
+            let raw = Rc::new(vec![1; 1 << 20]);
+            let cut = (1 << 20) - 4096;
+            filler.push(&raw, 0..cut, Packed::Frame { bytes: vec![1; 1000], cuts: vec![] }).unwrap();
+            filler.push(&raw, cut..1 << 20, Packed::Stored).unwrap();
+            assert!(Rc::strong_count(&raw) <= 2);
+        }
+        assert!(filler.supply.0 <= 3, "{}", filler.supply.0);
     }
 
     #[test]
