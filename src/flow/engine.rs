@@ -135,8 +135,12 @@ fn parts_lent(drives: usize, workers: usize) -> usize {
     drives + workers.max(2)
 }
 
-/// About how many bytes of memory packing takes at most, without the list of files.
-pub fn memory(geometry: Geometry, drives: usize, level: Level) -> Result<u64, FlowError> {
+/// The program itself, its threads and what allocators keep; and what is known of each entry.
+const BASE: u64 = 16 << 20;
+const ENTRY: u64 = 450;
+
+/// About how many bytes of memory packing so many entries takes at most.
+pub fn memory(geometry: Geometry, entries: usize, drives: usize, level: Level) -> Result<u64, FlowError> {
     let class = geometry.class;
     let (workers, range) = (workers(), range_len(class));
     // What is in the making is there twice, raw and packed.
@@ -144,7 +148,7 @@ pub fn memory(geometry: Geometry, drives: usize, level: Level) -> Result<u64, Fl
     let parts = (parts_lent(drives, workers) * class.file_len()) as u64;
     let compressors = (workers + 1) as u64 * (Compressor::memory(level)? + range);
     let parity = geometry.scheme.map_or(0, |scheme| Making::memory(scheme, class, workers));
-    Ok(ranges + parts + compressors + parity)
+    Ok(BASE + ENTRY * entries as u64 + ranges + parts + compressors + parity)
 }
 
 /// The way from a volume's number to the thread that writes to its drive.

@@ -266,7 +266,7 @@ fn describe(request: &Request, walk: &Walk, geometry: Geometry, data_expected: u
         room: 0,
         recipients: request.recipients.len(),
         passphrase: request.passphrase.is_some(),
-        memory: engine::memory(geometry, request.outputs.len(), request.level)?,
+        memory: engine::memory(geometry, walk.entries.len(), request.outputs.len(), request.level)?,
         sequential: request.fill == Fill::Sequential,
         shared_drive: false,
         volumes: Vec::new(),
