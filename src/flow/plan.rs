@@ -196,11 +196,15 @@ fn shape(
     tar: u64,
 ) -> Result<(Geometry, Vec<Target>, Vec<Drive>), FlowError> {
     let volumes = paths.len() as u16;
-    let plain = geometry::choose(tar, volumes, None)?;
+    let largest = match request.level {
+        Level::Zstd(13..) => geometry::LARGEST_AT_HIGH_LEVELS,
+        _ => geometry::LARGEST,
+    };
+    let plain = geometry::choose(tar, volumes, None, largest)?;
     let (_, drives) = look_at_drives(request, paths, list, plain)?;
     let room = Placement::new(&drives, plain.class, request.fill, None);
     let scheme = parity::choose(request.parity, volumes, |scheme| room.stripes(scheme)).map_err(FlowError::Usage)?;
-    let geometry = geometry::choose(tar, volumes, scheme)?;
+    let geometry = geometry::choose(tar, volumes, scheme, largest)?;
     let (targets, drives) = look_at_drives(request, paths, list, geometry)?;
     Ok((geometry, targets, drives))
 }

@@ -9,6 +9,10 @@ use crate::format::{FormatError, limits};
 
 /// FAT32 holds 65,534 short names in a folder; a third of that leaves room for other systems.
 pub const FILES_ON_A_VOLUME: u32 = 20_000;
+/// Parts are not larger than so many MiB without need.
+pub const LARGEST: u16 = 64;
+/// Nor than this where zstd works hard and takes the memory itself.
+pub const LARGEST_AT_HIGH_LEVELS: u16 = 4;
 /// Memory for parts in the making, in MiB.
 const PART_MEMORY: u64 = 192;
 
@@ -35,17 +39,18 @@ impl Geometry {
     }
 }
 
-/// Chooses the class for a tar of that many bytes on so many volumes.
+/// Chooses the class for a tar of that many bytes on so many volumes; more than `largest` MiB only
+/// where there would be too many parts else.
 ///
 /// # Errors
 /// A tar that would take more than 100,000 of the largest parts.
-pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>) -> Result<Geometry, FormatError> {
+pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> Result<Geometry, FormatError> {
     let parity = scheme.map_or(0, |scheme| u64::from(scheme.m));
     let fits = |class: &Class| {
         let mib = u64::from(class.mib());
         tar >> 20 >= 128 * mib && mib * (u64::from(volumes) + parity + 2) <= PART_MEMORY
     };
-    let first = Class::ALL.iter().rposition(|class| class.mib() <= 64 && fits(class)).unwrap_or(0);
+    let first = Class::ALL.iter().rposition(|class| class.mib() <= largest && fits(class)).unwrap_or(0);
     let most = u64::from(limits::PARTS).min(u64::from(FILES_ON_A_VOLUME) * u64::from(volumes));
     for class in &Class::ALL[first..] {
         let data = data_at_most(tar, *class);
@@ -140,14 +145,14 @@ mod tests {
             (8 << 30, 11, 4),
             (4 << 40, 3, 256),
         ] {
-            assert_eq!(choose(tar, volumes, None).unwrap().class.mib(), mib, "{tar} on {volumes}");
+            assert_eq!(choose(tar, volumes, None, LARGEST).unwrap().class.mib(), mib, "{tar} on {volumes}");
         }
-        assert!(choose(1 << 60, 3, None).is_err());
+        assert!(choose(1 << 60, 3, None, LARGEST).is_err());
     }
 
     #[test]
     fn one_drive_gets_no_more_files_than_fat_takes() {
-        let geometry = choose(400 << 30, 1, Scheme::new(40, 2, 42)).unwrap();
+        let geometry = choose(400 << 30, 1, Scheme::new(40, 2, 42), 4).unwrap();
         assert!(geometry.parts_at_most() <= FILES_ON_A_VOLUME);
     }
 
