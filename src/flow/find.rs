@@ -32,6 +32,17 @@ pub enum Loaded {
     Missing,
 }
 
+impl Loaded {
+    /// The chunks that are not open, of so many.
+    pub fn bad(&self, chunks: usize) -> Vec<usize> {
+        match self {
+            Loaded::Whole => Vec::new(),
+            Loaded::Partly { bad, .. } => bad.clone(),
+            Loaded::Missing => (0..chunks).collect(),
+        }
+    }
+}
+
 /// A part of which single chunks are wanted.
 pub struct Shard {
     opener: PartOpener,
@@ -44,11 +55,6 @@ impl Shard {
     pub fn chunk(&self, index: usize, sealed: &mut [u8]) -> bool {
         let at = (HEADER + index * SEALED_CHUNK) as u64;
         self.copies.iter().any(|file| file.read_exact_at(sealed, at).is_ok() && self.opener.open(index, sealed))
-    }
-
-    /// Whether there is any copy of it.
-    pub fn is_there(&self) -> bool {
-        !self.copies.is_empty()
     }
 }
 

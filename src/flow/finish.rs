@@ -2,6 +2,7 @@
 //! volume, so that no two drives hold equal bytes.
 
 use std::io::Write;
+use std::path::Path;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
@@ -66,6 +67,14 @@ fn padded(mut frames: Vec<u8>) -> Sealable {
         frames.resize(len, 0);
     }
     Sealable(frames)
+}
+
+/// Begins a volume in that folder, where none may be yet.
+pub fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
+    Writer::create(path, number).map_err(|fault| match fault.source.kind() {
+        std::io::ErrorKind::AlreadyExists => FlowError::VolumeExists(fault.path),
+        _ => FlowError::Io(fault),
+    })
 }
 
 /// Writes the seals: two to the recipients, one to the passphrase, where there are such.

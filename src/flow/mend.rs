@@ -1,13 +1,13 @@
 //! Lost chunks from the others of their row. Only chunks whose tags fit are used; what comes out
 //! is held against the digests of the files, or of the part, by whoever asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::gf::mul_add;
 use crate::flow::FlowError;
 use crate::flow::find::{Finder, Shard};
 use crate::format::head::{Head, Part};
-use crate::format::part::{CHUNK, HEADER, PartBuf, SEALED_CHUNK};
+use crate::format::part::{CHUNK, Class, HEADER, PartBuf, SEALED_CHUNK};
 use crate::format::stripe::Scheme;
 use crate::stage::erasure::Code;
 
@@ -19,6 +19,13 @@ pub struct Wanted<'a> {
     pub bad: Vec<usize>,
     /// The others.
     pub buf: PartBuf,
+}
+
+/// Hurt parts by their stripes, in groups that are rebuilt at once: together they need one reading
+/// of the others, but all are in memory.
+pub fn groups<'a>(hurt: &'a BTreeMap<u32, Vec<&'a Part>>, class: Class) -> Vec<(u32, &'a [&'a Part])> {
+    let some = (64 / usize::from(class.mib())).max(1);
+    hurt.iter().flat_map(|(stripe, parts)| parts.chunks(some).map(|parts| (*stripe, parts))).collect()
 }
 
 impl Wanted<'_> {

@@ -3,7 +3,7 @@
 //! Every volume carries all three; whichever copy is whole will do. What belongs to which bundle
 //! is told by what opens, never by names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
@@ -278,6 +278,11 @@ fn head_of_seal(text: &[u8], seal: &Seal) -> Result<Head, FormatError> {
 }
 
 impl Bundle {
+    /// The volume given that a folder, as its canonical path, lies in.
+    pub fn volume_around(&self, folder: &Path) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.dir.canonicalize().is_ok_and(|dir| folder.starts_with(dir)))
+    }
+
     /// Whether a volume is of this bundle.
     pub fn owns(&self, volume: &Volume) -> bool {
         owns(&self.keyring, volume)

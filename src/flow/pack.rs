@@ -9,7 +9,7 @@ use crate::base::monitor::{Monitor, Phase};
 use crate::base::secret::{Secret, random};
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Job, Packing};
-use crate::flow::finish::{head_of, list_of, write_index, write_seals};
+use crate::flow::finish::{head_of, list_of, new_volume, write_index, write_seals};
 use crate::flow::plan::{Planned, Request, Target};
 use crate::flow::report::PackReport;
 use crate::format::head::{Head, parts_hash};
@@ -131,7 +131,7 @@ impl Volumes {
         let mut volumes = Self { drives: Vec::new() };
         let mut devices: Vec<u64> = Vec::new();
         for (at, target) in targets.iter().enumerate() {
-            match Writer::create(&target.path, at as u16 + 1) {
+            match new_volume(&target.path, at as u16 + 1) {
                 Ok(writer) => match devices.iter().position(|device| *device == target.device) {
                     Some(drive) => volumes.drives[drive].push(writer),
                     None => {
@@ -139,12 +139,9 @@ impl Volumes {
                         volumes.drives.push(vec![writer]);
                     }
                 },
-                Err(fault) => {
+                Err(error) => {
                     volumes.abandon();
-                    return Err(match fault.source.kind() {
-                        std::io::ErrorKind::AlreadyExists => FlowError::VolumeExists(fault.path),
-                        _ => FlowError::Io(fault),
-                    });
+                    return Err(error);
                 }
             }
         }

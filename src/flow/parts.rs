@@ -10,13 +10,13 @@ use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::find::{Finder, Loaded};
-use crate::flow::mend::{Mender, Wanted};
+use crate::flow::mend::{Mender, Wanted, groups};
 use crate::flow::open::Bundle;
 use crate::flow::place::{Site, Worker};
 use crate::flow::received::BadPart;
 use crate::format::FormatError;
 use crate::format::head::{Part, PartKind};
-use crate::format::part::{Class, Lead, PartBuf};
+use crate::format::part::{Lead, PartBuf};
 use crate::plan::repair::{self, Margin, Verdict};
 use crate::stage::compress::{DecodeError, Decompressor};
 
@@ -58,10 +58,9 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
         }
     })?;
     let hurt = unlocked(hurt);
-    let some = at_once(class);
-    let groups: Vec<_> = hurt.iter().flat_map(|(at, parts)| parts.chunks(some).map(|parts| (*at, parts))).collect();
     if failed.is_none() {
-        failed = placing.each(&groups, |tools, (stripe, parts)| placing.rebuild(*stripe, parts, tools))?;
+        failed =
+            placing.each(&groups(&hurt, class), |tools, (stripe, parts)| placing.rebuild(*stripe, parts, tools))?;
     }
     let mut placed = unlocked(placing.placed);
     placed.failed = failed;
@@ -80,12 +79,6 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
     placed.bad.sort_by_key(|part| part.number);
     placed.mended.sort_by_key(|part| part.number);
     Ok(placed)
-}
-
-/// How many parts of a stripe are rebuilt at once: together they need one reading of the others,
-/// but all are in memory.
-pub fn at_once(class: Class) -> usize {
-    (64 / usize::from(class.mib())).max(1)
 }
 
 struct Placing<'a> {
@@ -115,11 +108,12 @@ struct Hurt {
 
 impl Hurt {
     fn of(loaded: &Loaded, chunks: usize) -> Option<Self> {
-        match loaded {
-            Loaded::Whole => None,
-            Loaded::Partly { bad, why } => Some(Hurt { bad: bad.clone(), damaged: true, why: why.clone() }),
-            Loaded::Missing => Some(Hurt { bad: (0..chunks).collect(), damaged: false, why: "was not found".into() }),
-        }
+        let (damaged, why) = match loaded {
+            Loaded::Whole => return None,
+            Loaded::Partly { why, .. } => (true, why.clone()),
+            Loaded::Missing => (false, "was not found".into()),
+        };
+        Some(Hurt { bad: loaded.bad(chunks), damaged, why })
     }
 }
 

@@ -15,19 +15,19 @@ use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
 use crate::flow::check::check;
 use crate::flow::find::{Finder, Loaded};
-use crate::flow::finish::{Sealable, head_of, list_of, write_index};
-use crate::flow::mend::{Mender, Wanted};
+use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
+use crate::flow::margin::whole_files;
+use crate::flow::mend::{Mender, Wanted, groups};
 use crate::flow::open::{Bundle, gather, open};
-use crate::flow::parts::at_once;
 use crate::flow::received::RepairReport;
 use crate::flow::report::{CheckReport, State};
 use crate::format::head::Part;
+use crate::format::limits;
 use crate::format::part::PartBuf;
-use crate::format::{limits, sums};
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
 use crate::stage::stream::PartSealer;
-use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, SUMS, Volume, Writer};
+use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, Volume, Writer};
 
 /// What somebody wants repaired.
 pub struct Request {
@@ -80,7 +80,7 @@ fn to_be_written(bundle: &Bundle, checked: &CheckReport) -> Vec<u16> {
         .volumes
         .iter()
         .filter(|volume| is_whole(volume, checked))
-        .map(|volume| (volume, sums_of(volume)))
+        .map(|volume| (volume, whole_files(volume, checked)))
         .collect();
     let is_there = |number: u16, parts: &[&Part]| {
         sums.iter().any(|(volume, sums)| {
@@ -96,19 +96,13 @@ fn is_whole(volume: &Volume, checked: &CheckReport) -> bool {
     checked.volumes.iter().any(|check| check.folder == volume.dir && check.state == State::Whole)
 }
 
-fn sums_of(volume: &Volume) -> HashMap<String, Digest> {
-    let bytes = volume.read_small(SUMS, limits::SUMS_FILE).and_then(Result::ok).unwrap_or_default();
-    sums::parse(&bytes).unwrap_or_default().into_iter().map(|(sum, name)| (name, sum)).collect()
-}
-
 fn check_target(request: &Request, bundle: &Bundle, volumes: usize) -> Result<(), FlowError> {
     if !request.target.is_dir() {
         let text = format!("{} is no folder; is the drive plugged in and mounted?", show(&request.target));
         return Err(FlowError::Usage(text));
     }
     let target = request.target.canonicalize().at("look at", &request.target)?;
-    let inside = |volume: &&Volume| volume.dir.canonicalize().is_ok_and(|dir| target.starts_with(dir));
-    if let Some(volume) = bundle.volumes.iter().find(inside) {
+    if let Some(volume) = bundle.volume_around(&target) {
         let text =
             format!("{} lies in the volume {}; a volume is never repaired in place", show(&target), show(&volume.dir));
         return Err(FlowError::Usage(text));
@@ -167,11 +161,7 @@ fn write_all(
     monitor: &dyn Monitor,
 ) -> Result<(), FlowError> {
     for number in &report.volumes {
-        let writer = Writer::create(&report.target, *number).map_err(|fault| match fault.source.kind() {
-            std::io::ErrorKind::AlreadyExists => FlowError::VolumeExists(fault.path),
-            _ => FlowError::Io(fault),
-        })?;
-        let writer = writers.entry(*number).or_insert(Mutex::new(writer));
+        let writer = writers.entry(*number).or_insert(Mutex::new(new_volume(&report.target, *number)?));
         for (name, bytes) in seals {
             lock(writer).put(name, bytes, sha256(bytes))?;
         }
@@ -228,8 +218,7 @@ impl Parts<'_> {
             }
         }
         let mender = Mender::new(head, &finder);
-        let some = at_once(class);
-        let groups: Vec<_> = hurt.iter().flat_map(|(at, parts)| parts.chunks(some).map(|parts| (*at, parts))).collect();
+        let groups = groups(&hurt, class);
         let mended =
             side_by_side(&groups, || (), |(), (stripe, parts)| self.rebuild(*stripe, parts, &finder, mender.as_ref()));
         let (mut rebuilt, mut lost) = (0, BTreeSet::new());
@@ -252,11 +241,7 @@ impl Parts<'_> {
         let mut wanted = Vec::new();
         for part in parts {
             let mut buf = PartBuf::new(class);
-            let bad = match finder.load(part, &mut buf)? {
-                Loaded::Whole => Vec::new(),
-                Loaded::Partly { bad, .. } => bad,
-                Loaded::Missing => (0..class.chunks()).collect(),
-            };
+            let bad = finder.load(part, &mut buf)?.bad(class.chunks());
             wanted.push(Wanted { part, bad, buf });
         }
         if let Some(mender) = mender {

@@ -87,9 +87,7 @@ fn into_target(
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
     let target = request.target.canonicalize().at("look at", &request.target)?;
-    if let Some(volume) =
-        bundle.volumes.iter().find(|volume| volume.dir.canonicalize().is_ok_and(|dir| target.starts_with(dir)))
-    {
+    if let Some(volume) = bundle.volume_around(&target) {
         let text = format!(
             "{} lies in the volume {}: files would lie open beside what is sealed",
             show(&target),
