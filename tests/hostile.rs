@@ -237,10 +237,13 @@ fn a_target_that_runs_full_holds_whole_files_only() {
         let Some(full) = Tmpfs::mount(desk.path("full"), options) else { return };
         let said = run(desk.unpack_cmd(&desk.drives(), &full.path(), &[])).exits(7);
         assert!(said.err.contains("No space") && said.err.contains("hint:"), "{options}: {}", said.err);
-        assert!(!full.path().join(STAGING).exists(), "{options}");
         if full.path().join("source").exists() {
             only_true_files(&desk.source(), &full.path().join("source"));
         }
+        full.grow("size=100m,nr_inodes=10000");
+        run(desk.unpack_cmd(&desk.drives(), &full.path(), &[])).exits(0);
+        same(&desk.source(), &full.path().join("source"));
+        assert!(!full.path().join(STAGING).exists(), "{options}");
     }
 }
 

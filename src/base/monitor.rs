@@ -14,6 +14,8 @@ pub enum Phase {
     Checking,
     /// Opening parts and placing files; bytes of part files.
     Unpacking,
+    /// Looking at what an interrupted run left; bytes of files.
+    Resuming,
     /// Writing parts anew; bytes of part files.
     Repairing,
 }

@@ -187,6 +187,9 @@ pub struct Unpack {
     /// Replace files that exist in DIR
     #[arg(long)]
     pub overwrite: bool,
+    /// Ask for the next drive at the terminal until all is there: for fewer ports than drives
+    #[arg(long)]
+    pub wait: bool,
     #[command(flatten)]
     pub json: Json,
 }

@@ -42,6 +42,10 @@ fn hint(error: &FlowError) -> Option<String> {
             "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
+        FlowError::Unfinished(path) => format!(
+            "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",
+            show(path)
+        ),
         FlowError::Mixed(_) => "nothing was written; unpack each bundle by itself".into(),
         FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
         FlowError::WrongKey { passphrase: true } => "the passphrase is not the one; mind case and hyphens".into(),
@@ -61,9 +65,7 @@ fn hint(error: &FlowError) -> Option<String> {
             format!("free room where {} is, and run it again", show(&fault.path))
         }
         FlowError::Io(_) => "run it again once that is mended".into(),
-        error if error.outcome() == Outcome::Interrupted => {
-            "nothing was kept; run the same command to begin again".into()
-        }
+        error if error.outcome() == Outcome::Interrupted => "run the same command again: it goes on from there".into(),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };

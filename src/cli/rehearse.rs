@@ -89,7 +89,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     key::load(&mut ring, &key_file, |_| Err(FlowError::Defect("the rehearsal's key has no passphrase".into())))?;
     let order =
         crate::flow::unpack::Request { volumes: backwards, target: target.clone(), only: vec![], overwrite: false };
-    let report = crate::flow::unpack::unpack(&order, &ring, term)?;
+    let report = crate::flow::unpack::unpack(&order, &ring, None, term)?;
     term.end();
     unpack::show_report(&report, term);
 

@@ -140,6 +140,25 @@ impl Term {
         })
     }
 
+    /// Asks for a line at the terminal; `None` at its end.
+    pub fn ask_line(&self, prompt: &str) -> Result<Option<String>, FlowError> {
+        self.bar().finish_and_clear();
+        let _ = write!(std::io::stderr(), "{}", defuse(prompt));
+        let (tx, rx) = std::sync::mpsc::channel();
+        // Waiting for a line does not hear Ctrl-C; whoever waits for this thread does.
+        std::thread::spawn(move || tx.send(std::io::stdin().lines().next()));
+        loop {
+            if self.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            match rx.recv_timeout(Duration::from_millis(100)) {
+                Ok(line) => return Ok(line.and_then(Result::ok)),
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
     /// The bar of this phase; bars are handles, a copy draws the same line.
     fn bar(&self) -> ProgressBar {
         lock(&self.bar).clone()
@@ -172,6 +191,7 @@ impl Monitor for Term {
             Phase::Checking => "checking",
             Phase::Unpacking => "unpacking",
             Phase::Repairing => "repairing",
+            Phase::Resuming => "looking at what is there",
         };
         let template = if total == 0 {
             "{prefix} {spinner} {pos} files and folders"

@@ -1,15 +1,21 @@
 //! `pouch unpack`
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::base::path::{escape, show};
+use crate::base::pool::lock;
 use crate::base::size::{count, grouped, human};
 use crate::cli::args::Unpack;
 use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
+use crate::flow::open::gather;
 use crate::flow::received::UnpackReport;
+use crate::flow::rounds::{Ask, Changer};
 use crate::flow::unpack::Request;
 use crate::plan::repair::Verdict;
 use crate::plan::want::ranges;
@@ -19,11 +25,16 @@ const SHOWN: usize = 20;
 
 /// Unpacks and says what came of it in three lines.
 pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
-    let ring = keyring(&args.keys, &args.volumes, term)?;
+    let changer = Hands::new(&args.volumes, term);
+    if args.wait {
+        changer.first()?;
+    }
+    let volumes = changer.places();
+    let ring = keyring(&args.keys, &volumes, term)?;
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
-    let request =
-        Request { volumes: args.volumes.clone(), target: args.output.clone(), only, overwrite: args.overwrite };
-    let report = crate::flow::unpack::unpack(&request, &ring, term);
+    let request = Request { volumes, target: args.output.clone(), only, overwrite: args.overwrite };
+    let waiting = args.wait.then_some(&changer as &dyn Changer);
+    let report = crate::flow::unpack::unpack(&request, &ring, waiting, term);
     term.end();
     let report = report?;
     match args.json.json {
@@ -31,6 +42,87 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())
+}
+
+/// Asks whoever sits at the terminal for drives.
+struct Hands<'a> {
+    /// Where drives are looked for.
+    places: Mutex<Vec<PathBuf>>,
+    term: &'a Term,
+}
+
+impl<'a> Hands<'a> {
+    fn new(places: &[PathBuf], term: &'a Term) -> Self {
+        Self { places: Mutex::new(places.to_vec()), term }
+    }
+
+    fn places(&self) -> Vec<PathBuf> {
+        lock(&self.places).clone()
+    }
+
+    /// Waits until there is any volume at all.
+    fn first(&self) -> Result<(), FlowError> {
+        if !std::io::stdin().is_terminal() {
+            let text = "--wait asks for drives at a terminal, and there is none; without it, the same command with the other drives goes on from what is there";
+            return Err(FlowError::Usage(text.into()));
+        }
+        while !self.places().iter().any(|place| has_volumes(place)) {
+            let places: Vec<String> = self.places().iter().map(|place| show(place)).collect();
+            if !self.ask(&format!("There is no volume at {}.", places.join(", ")))? {
+                return Err(FlowError::Cancelled);
+            }
+        }
+        lock(&self.places).retain(|place| place.is_dir());
+        Ok(())
+    }
+
+    /// Whether there is more to look at: somebody pressed Enter, or named another place.
+    fn ask(&self, what: &str) -> Result<bool, FlowError> {
+        self.term.say(what);
+        let prompt = "Plug in the next drive and press Enter, or type where it is; q ends with what there is: ";
+        let Some(line) = self.term.ask_line(prompt)? else { return Ok(false) };
+        match line.trim() {
+            "q" => return Ok(false),
+            "" => {}
+            place => {
+                let (place, mut places) = (PathBuf::from(place), lock(&self.places));
+                if !places.contains(&place) {
+                    places.push(place);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn has_volumes(place: &Path) -> bool {
+    gather(&[place.to_owned()]).is_ok()
+}
+
+impl Changer for Hands<'_> {
+    fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError> {
+        let volumes = ranges(ask.bad.iter().map(|part| u32::from(part.volume)).collect::<BTreeSet<u32>>());
+        let parts = count(ask.bad.len() as u64, "part");
+        let which = match ask.verdict {
+            Verdict::Short { any_one, .. } if any_one.len() > 1 => {
+                format!("any one of the volumes {} of {} completes it", of(any_one), ask.volumes)
+            }
+            _ => format!("wanted: volume {volumes} of {}", ask.volumes),
+        };
+        loop {
+            if !self.ask(&format!("{parts} are not there yet; {which}."))? {
+                return Ok(None);
+            }
+            let there: Vec<PathBuf> = self.places().into_iter().filter(|place| has_volumes(place)).collect();
+            if !there.is_empty() {
+                return Ok(Some(there));
+            }
+        }
+    }
+}
+
+fn of(volumes: &[u16]) -> String {
+    ranges(volumes.iter().map(|volume| u32::from(*volume)))
 }
 
 /// The verdict: what is lost, then intact, complete, origin.
@@ -50,7 +142,14 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
     }
     if let Some(why) = &report.failed {
         term.error(why);
-        term.hint("what was whole by then is in place; free room, then run it again with --overwrite to get all of it");
+        term.hint(
+            "what was whole by then is in place; mend that, then run the same command again: it goes on from there",
+        );
+    } else if let Some(kept) = &report.kept {
+        let kept = show(kept);
+        term.say(&format!(
+            "kept: {kept} has what there is of the others; with other drives the same command goes on from there. Remove it if there are none"
+        ));
     }
     term.line(&format!("intact    {}", intact(report)));
     term.line(&format!("complete  {}", complete(report)));
@@ -121,8 +220,7 @@ fn complete(report: &UnpackReport) -> String {
     let bring = match (&report.verdict, numbers.is_empty()) {
         (_, true) => String::new(),
         (Verdict::Short { any_one, .. }, _) if any_one.len() > 1 => {
-            let volumes = ranges(any_one.iter().map(|volume| u32::from(*volume)));
-            format!("; any one of the volumes {volumes} of {} would complete it", report.volumes)
+            format!("; any one of the volumes {} of {} would complete it", of(any_one), report.volumes)
         }
         (Verdict::Short { at_least, any_one, .. }, _)
             if volumes.len() > usize::from(*at_least) && any_one.is_empty() =>

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::base::path::show;
@@ -123,11 +124,28 @@ impl<'a> Finder<'a> {
 
     /// Whether some copy of a part is there and long enough to be whole.
     pub fn is_there(&self, part: &Part) -> bool {
+        self.places(part).any(|(volume, name)| self.is_long(volume, &name))
+    }
+
+    /// The same without opening a file: renamed ones count only if they had to be looked for.
+    pub fn seems_there(&self, part: &Part) -> bool {
+        let name = part.file_name();
+        let renamed = self.by_header.get().and_then(|index| index.get(&*part.header)).map_or(&[][..], Vec::as_slice);
+        (0..self.bundle.volumes.len()).any(|volume| self.is_long(volume, &name))
+            || renamed.iter().any(|(volume, name)| self.is_long(*volume, name))
+    }
+
+    fn is_long(&self, volume: usize, name: &str) -> bool {
         let whole = self.bundle.head.statement.class.file_len() as u64;
-        let long = |(volume, name): (usize, String)| {
-            self.bundle.volumes[volume].file(&name).is_some_and(|found| found.regular && found.len >= whole)
-        };
-        self.places(part).any(long)
+        self.bundle.volumes[volume].file(name).is_some_and(|found| found.regular && found.len >= whole)
+    }
+
+    /// The file that holds a part, be it damaged: its volume's folder and its name.
+    pub fn file(&self, part: &Part) -> Option<PathBuf> {
+        let mut places = self
+            .places(part)
+            .filter(|(volume, name)| self.bundle.volumes[*volume].file(name).is_some_and(|found| found.regular));
+        places.next().map(|(volume, name)| self.bundle.volumes[volume].dir.join(name))
     }
 
     /// All copies of a part, for single chunks of it.

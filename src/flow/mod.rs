@@ -13,6 +13,7 @@ use crate::stage::seal::KeyError;
 use crate::stage::volume::ScanError;
 use crate::stage::walk::WalkError;
 
+pub mod again;
 pub mod check;
 pub mod engine;
 pub mod find;
@@ -32,6 +33,7 @@ pub mod received;
 pub mod rehearse;
 pub mod repair;
 pub mod report;
+pub mod rounds;
 pub mod sealing;
 pub mod text;
 pub mod unpack;
@@ -153,6 +155,9 @@ pub enum FlowError {
         /// How.
         source: FormatError,
     },
+    /// What another unpacking left in the target.
+    #[error("{} holds what an unpacking of another bundle, or of other files of this one, left unfinished", show(.0))]
+    Unfinished(PathBuf),
     /// A second run on one target.
     #[error("{0}")]
     Busy(String),
@@ -185,6 +190,7 @@ impl FlowError {
             | FlowError::KeyExists(_)
             | FlowError::InTheWay(_)
             | FlowError::Busy(_)
+            | FlowError::Unfinished(_)
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
             | FlowError::NoRoom { .. }
@@ -248,6 +254,7 @@ impl From<TargetError> for FlowError {
             TargetError::Io(fault) => FlowError::Io(fault),
             TargetError::Foreign(path) => FlowError::Exists(path),
             TargetError::Busy(_) => FlowError::Busy(error.to_string()),
+            TargetError::Other(path) => FlowError::Unfinished(path),
         }
     }
 }

@@ -65,15 +65,13 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
     let mut placed = unlocked(placing.placed);
     placed.failed = failed;
     let bad: BTreeSet<u32> = placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect();
-    let there: Vec<bool> = bundle
-        .head
-        .parts
-        .iter()
-        .map(|part| match part.kind {
-            PartKind::Data { .. } if parts.binary_search(&part.number).is_ok() => !bad.contains(&part.number),
-            _ => finder.is_there(part),
-        })
-        .collect();
+    let before = site.staging.placed();
+    let is_there = |part: &Part| match part.kind {
+        PartKind::Data { .. } if parts.binary_search(&part.number).is_ok() => !bad.contains(&part.number),
+        PartKind::Data { .. } if before.contains(&part.number) => true,
+        _ => finder.seems_there(part),
+    };
+    let there: Vec<bool> = bundle.head.parts.iter().map(is_there).collect();
     placed.margin = repair::margin(&bundle.head, &there);
     placed.verdict = repair::judge(&bundle.head, &there);
     placed.bad.sort_by_key(|part| part.number);
@@ -187,8 +185,11 @@ impl<'a> Placing<'a> {
             0 => None,
             _ => self.decode(part, buf, chunks, hands, decompressor)?.filter(|_| hurt.is_none()),
         };
-        let wrong = wrong.map(|why| Hurt { bad: Vec::new(), damaged: true, why });
-        lock(&self.placed).bad.extend(hurt.or(wrong).map(|hurt| hurt.report(part)));
+        let wrong = hurt.or(wrong.map(|why| Hurt { bad: Vec::new(), damaged: true, why }));
+        match wrong {
+            None => self.site.staging.note_placed(part.number)?,
+            Some(hurt) => lock(&self.placed).bad.push(hurt.report(part)),
+        }
         self.monitor.advance(class.file_len() as u64);
         Ok(())
     }
@@ -212,7 +213,7 @@ impl<'a> Placing<'a> {
             );
             return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
         }
-        hands.begin(offset, offset + length);
+        hands.begin(offset, offset + length, chunks == self.bundle.head.statement.class.chunks());
         let mut at = offset;
         let decoded = decompressor.decode((0..chunks).map(|index| buf.plain(index)), |bytes| {
             let end = at + bytes.len() as u64;

@@ -1,11 +1,14 @@
 //! One part's tar bytes to where they belong, by the list alone: any part, in any order. Small
 //! files are hashed as they pass; the pieces of large ones meet in a lane.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag};
 use crate::base::fault::IoFault;
+use crate::base::pool::lock;
 use crate::plan::want::Contents;
 use crate::stage::lane::Lane;
 use crate::stage::restore::{Placer, Staging};
@@ -13,6 +16,8 @@ use crate::stage::restore::{Placer, Staging};
 const PENDING: u8 = 0;
 const WHOLE: u8 = 1;
 const WRONG: u8 = 2;
+/// Whole, and in the target since an earlier run.
+const THERE: u8 = 3;
 
 /// What all workers share.
 pub struct Site<'a> {
@@ -25,18 +30,55 @@ pub struct Site<'a> {
     lane: Lane<()>,
     states: Vec<AtomicU8>,
     plain: AtomicU8,
+    /// Files of which earlier runs placed pieces that nobody has held against anything yet.
+    trusted: Mutex<BTreeSet<usize>>,
 }
 
 impl<'a> Site<'a> {
     /// Nothing is placed yet.
     pub fn new(entries: &'a [Entry], contents: &'a Contents, staging: &'a Staging) -> Self {
         let states = entries.iter().map(|_| AtomicU8::new(PENDING)).collect();
-        Self { entries, contents, staging, lane: Lane::default(), states, plain: AtomicU8::new(0) }
+        Self {
+            entries,
+            contents,
+            staging,
+            lane: Lane::default(),
+            states,
+            plain: AtomicU8::new(0),
+            trusted: Mutex::default(),
+        }
     }
 
     /// Whether the file with that index was placed whole, and is what was packed.
     pub fn is_whole(&self, index: usize) -> bool {
-        self.states[index].load(Ordering::Acquire) == WHOLE
+        matches!(self.states[index].load(Ordering::Acquire), WHOLE | THERE)
+    }
+
+    /// Whether an earlier run delivered it.
+    pub fn is_there(&self, index: usize) -> bool {
+        self.states[index].load(Ordering::Acquire) == THERE
+    }
+
+    /// An earlier run delivered it, and it is what was packed.
+    pub fn set_there(&self, index: usize) {
+        self.states[index].store(THERE, Ordering::Release);
+    }
+
+    /// Whether pieces of it from an earlier run wait for the others.
+    pub fn is_trusted(&self, index: usize) -> bool {
+        lock(&self.trusted).contains(&index)
+    }
+
+    /// Files that came out wrong with pieces from earlier runs: they count as not begun from now
+    /// on, for those pieces may be what is wrong.
+    pub fn take_wrong(&self) -> Vec<usize> {
+        let mut trusted = lock(&self.trusted);
+        let wrong: Vec<usize> = trusted.iter().copied().filter(|index| self.is_wrong(*index)).collect();
+        for index in &wrong {
+            trusted.remove(index);
+            self.states[*index].store(PENDING, Ordering::Release);
+        }
+        wrong
     }
 
     /// Whether it was placed whole, and is not what was packed.
@@ -51,7 +93,7 @@ impl<'a> Site<'a> {
 
     /// A worker's hands.
     pub fn worker(&'a self) -> Worker<'a> {
-        Worker { site: self, placer: self.staging.placer(), current: None, part: (0, 0) }
+        Worker { site: self, placer: self.staging.placer(), current: None, part: (0, 0), whole: true }
     }
 }
 
@@ -60,8 +102,9 @@ pub struct Worker<'a> {
     site: &'a Site<'a>,
     placer: Placer<'a>,
     current: Option<Current>,
-    /// The stretch of tar of the part in work.
+    /// The stretch of tar of the part in work, and whether all of it comes.
     part: (u64, u64),
+    whole: bool,
 }
 
 /// The file whose bytes pass now.
@@ -74,10 +117,11 @@ struct Current {
     to: u64,
 }
 
-impl Worker<'_> {
-    /// The bytes of tar from `offset` to `end` come next.
-    pub fn begin(&mut self, offset: u64, end: u64) {
-        self.part = (offset, end);
+impl<'a> Worker<'a> {
+    /// The bytes of tar from `offset` to `end` come next: a part. If not `whole`, they end early:
+    /// then only files that end before are placed.
+    pub fn begin(&mut self, offset: u64, end: u64, whole: bool) {
+        (self.part, self.whole) = ((offset, end), whole);
     }
 
     /// Takes tar bytes; `at` is where they lie in the tar.
@@ -86,7 +130,8 @@ impl Worker<'_> {
         let (entries, contents) = (self.site.entries, self.site.contents);
         for index in contents.within(entries, at, end) {
             let entry = &entries[index];
-            if entry.flag == Flag::Unreadable {
+            let of_no_use = !self.whole && !self.is_alone(entry);
+            if entry.flag == Flag::Unreadable || of_no_use || self.site.is_whole(index) {
                 continue;
             }
             let (from, to) = (entry.at.max(at), (entry.at + entry.size).min(end));
@@ -131,10 +176,7 @@ impl Worker<'_> {
         if self.is_alone(entry) {
             return match hasher.filter(|_| to == entry.size) {
                 Some(hasher) => self.conclude(index, hasher.finish()),
-                None => {
-                    self.placer.leave();
-                    Ok(())
-                }
+                None => self.placer.remove(entry),
             };
         }
         self.placer.leave();
@@ -148,6 +190,35 @@ impl Worker<'_> {
             Some(digest) => self.conclude(index, digest),
             None => Ok(()),
         }
+    }
+
+    /// Holds pieces of a long file that an earlier run placed, `(offset, length)` in the file,
+    /// against its digest, as soon as the others are there.
+    pub fn offer_again(&mut self, index: usize, (from, len): (u64, u64)) -> Result<(), IoFault> {
+        let entry = &self.site.entries[index];
+        lock(&self.site.trusted).insert(index);
+        let placer = &mut self.placer;
+        let hash = |_: &(), at: u64, len: u64, hasher: &mut Hasher| placer.hash(entry, at, len, hasher);
+        match self.site.lane.offer(index as u32, entry.size, (from, len, ()), hash)? {
+            Some(digest) => self.conclude(index, digest),
+            None => Ok(()),
+        }
+    }
+
+    /// Holds a file that an earlier run placed as a whole against its digest; removes it if it is
+    /// not what was packed.
+    pub fn check_again(&mut self, index: usize) -> Result<(), IoFault> {
+        let (entry, mut hasher) = (&self.site.entries[index], Hasher::new());
+        self.placer.hash(entry, 0, entry.size, &mut hasher)?;
+        match hasher.finish() {
+            digest if entry.sha256 == Some(digest) => self.conclude(index, digest),
+            _ => self.placer.remove(entry),
+        }
+    }
+
+    /// Access to what was placed.
+    pub fn placer(&mut self) -> &mut Placer<'a> {
+        &mut self.placer
     }
 
     fn conclude(&mut self, index: usize, digest: Digest) -> Result<(), IoFault> {

@@ -131,6 +131,8 @@ pub struct UnpackReport {
     pub lost: Vec<Lost>,
     /// Why the target took no more, if it did not.
     pub failed: Option<String>,
+    /// Where what was placed of the others is kept, for the same command to go on from.
+    pub kept: Option<PathBuf>,
     /// Flaws from packing, and properties that the target could not take.
     pub notes: Vec<Note>,
 }
@@ -171,7 +173,7 @@ impl UnpackReport {
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
-            "failed": self.failed, "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
+            "failed": self.failed, "kept": self.kept.as_ref().map(|path| show(path)), "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
             "verdict": verdict_json(&self.verdict),
             "margin": margin_json(self.margin), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
         })

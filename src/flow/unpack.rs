@@ -2,7 +2,8 @@
 //!
 //! A part is opened under the header from the head, never under the drive's copy, and every
 //! chunk is authenticated before a byte of it is used; every file is then held against its
-//! SHA-256. What is not whole is not delivered.
+//! SHA-256. What is not whole is not delivered; it stays beside the output, and the same command
+//! goes on from there, after whatever stopped it.
 
 use std::path::PathBuf;
 
@@ -11,16 +12,18 @@ use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::path::{escape, show};
-use crate::flow::FlowError;
+use crate::flow::again::{take_up, work};
 use crate::flow::open::{Bundle, gather, open};
-use crate::flow::parts::{Placed, place_parts};
+use crate::flow::parts::Placed;
 use crate::flow::place::Site;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::flow::report::ListReport;
+use crate::flow::rounds::{Changer, place_all};
 use crate::flow::verdict::{Verdict, judge};
+use crate::flow::{FlowError, Outcome};
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
-use crate::stage::restore::{Staging, first_conflict};
+use crate::stage::restore::{Fate, Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
 /// What somebody wants unpacked.
@@ -42,8 +45,13 @@ pub fn list(volumes: &[PathBuf], keyring: &Keyring) -> Result<ListReport, FlowEr
     Ok(ListReport { fingerprint: bundle.head.statement.fingerprint(), entries, notes: bundle.notes })
 }
 
-/// Unpacks.
-pub fn unpack(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<UnpackReport, FlowError> {
+/// Unpacks; `changer` brings more drives if those given are not enough.
+pub fn unpack(
+    request: &Request,
+    keyring: &Keyring,
+    changer: Option<&dyn Changer>,
+    monitor: &dyn Monitor,
+) -> Result<UnpackReport, FlowError> {
     let mut bundle = open(gather(&request.volumes)?, keyring)?;
     let entries = bundle.read_list()?;
     let entries = select(entries, &request.only).map_err(|NotFound(path)| {
@@ -55,8 +63,10 @@ pub fn unpack(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Re
         false => needed_parts(&bundle.head, &entries, &contents),
     };
     let made = make_target(&request.target)?;
-    let result = into_target(request, &bundle, &entries, &contents, &parts, monitor);
+    let job = Job { request, entries: &entries, contents: &contents, parts: &parts, changer, monitor };
+    let result = job.carry_out(&mut bundle);
     if result.is_err() && made {
+        // Unless something was placed already.
         let _ = std::fs::remove_dir(&request.target);
     }
     result
@@ -78,51 +88,74 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
     }
 }
 
-fn into_target(
-    request: &Request,
-    bundle: &Bundle,
-    entries: &[Entry],
-    contents: &Contents,
-    parts: &[u32],
-    monitor: &dyn Monitor,
-) -> Result<UnpackReport, FlowError> {
-    let target = request.target.canonicalize().at("look at", &request.target)?;
-    if let Some(volume) = bundle.volume_around(&target) {
-        let text = format!(
-            "{} lies in the volume {}: files would lie open beside what is sealed",
-            show(&target),
-            show(&volume.dir)
-        );
-        return Err(FlowError::Usage(text));
-    }
-    let needed: u64 = entries.iter().filter(|entry| entry.kind == Kind::File).map(Entry::stored_size).sum();
-    let room = os::room(&request.target).at("look at", &request.target)?;
-    if needed > room.free {
-        return Err(FlowError::NoTargetRoom { target: request.target.clone(), needed, free: room.free });
-    }
-    if let Some(entry) = first_conflict(&request.target, entries, request.overwrite)? {
-        let path = request.target.join(entry.path.as_path());
-        return Err(if request.overwrite { FlowError::InTheWay(path) } else { FlowError::Exists(path) });
-    }
-    let staging = Staging::begin(&request.target, entries)?;
-    let site = Site::new(entries, contents, &staging);
-    let placed =
-        staging.make_dirs(entries).map_err(FlowError::from).and_then(|()| place_parts(bundle, &site, parts, monitor));
-    let concluded = placed.and_then(|placed| conclude(request, bundle, &site, placed));
-    drop(site);
-    match concluded {
-        Ok((mut report, kept)) => {
-            deliver(staging, entries, request.overwrite, &mut report, kept)?;
-            Ok(report)
+/// What is to be done, once it is known.
+struct Job<'a> {
+    request: &'a Request,
+    entries: &'a [Entry],
+    contents: &'a Contents,
+    parts: &'a [u32],
+    changer: Option<&'a dyn Changer>,
+    monitor: &'a dyn Monitor,
+}
+
+impl Job<'_> {
+    fn carry_out(&self, bundle: &mut Bundle) -> Result<UnpackReport, FlowError> {
+        let target = &self.request.target;
+        let canonical = target.canonicalize().at("look at", target)?;
+        if let Some(volume) = bundle.volume_around(&canonical) {
+            let text = format!(
+                "{} lies in the volume {}: files would lie open beside what is sealed",
+                show(&canonical),
+                show(&volume.dir)
+            );
+            return Err(FlowError::Usage(text));
         }
-        Err(error) => {
-            staging.discard();
-            Err(error)
+        let staging = Staging::begin(target, self.entries, &work(&bundle.head, self.entries))?;
+        let site = Site::new(self.entries, self.contents, &staging);
+        let placed =
+            self.prepare(bundle, &site).and_then(|()| place_all(bundle, &site, self.parts, self.changer, self.monitor));
+        let concluded = placed.and_then(|placed| conclude(self.request, bundle, &site, placed));
+        let can_go_on = staging.is_resumed() || !staging.placed().is_empty();
+        match concluded {
+            Ok((report, fates)) => self.deliver(staging, report, &fates),
+            Err(error) => {
+                // What is placed stays for the next run, unless it breaks the format.
+                let harmless = !matches!(error.outcome(), Outcome::Hostile | Outcome::Failed);
+                if !(can_go_on && harmless) {
+                    staging.discard();
+                }
+                Err(error)
+            }
         }
+    }
+
+    /// Folders, what an earlier run left, and whether all that is still to come has a place.
+    fn prepare(&self, bundle: &Bundle, site: &Site) -> Result<(), FlowError> {
+        let target = &self.request.target;
+        let staging = site.staging;
+        if staging.is_resumed() {
+            staging.make_dirs(self.entries)?;
+            take_up(site, &bundle.head, self.monitor)?;
+        }
+        let open = |at: &usize| !site.is_whole(*at) && !site.is_trusted(*at);
+        let needed: u64 = (0..self.entries.len()).filter(open).map(|at| self.entries[at].stored_size()).sum();
+        let room = os::room(target).at("look at", target)?;
+        if needed > room.free {
+            return Err(FlowError::NoTargetRoom { target: target.clone(), needed, free: room.free });
+        }
+        let overwrite = self.request.overwrite;
+        if let Some(entry) = first_conflict(target, self.entries, overwrite, |at| site.is_there(at))? {
+            let path = target.join(entry.path.as_path());
+            return Err(if overwrite { FlowError::InTheWay(path) } else { FlowError::Exists(path) });
+        }
+        if !staging.is_resumed() {
+            staging.make_dirs(self.entries)?;
+        }
+        Ok(())
     }
 }
 
-/// The report on what was placed, and which entries are to be kept.
+/// The report on what was placed, and what is to become of each entry.
 ///
 /// # Errors
 /// The target failed before a single file was whole.
@@ -131,7 +164,7 @@ fn conclude(
     bundle: &Bundle,
     site: &Site,
     placed: Placed,
-) -> Result<(UnpackReport, Vec<bool>), FlowError> {
+) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
     let Placed { bad, mended, verdict: can, margin, failed } = placed;
     let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad, failed.is_some());
     let failed = match failed {
@@ -158,36 +191,33 @@ fn conclude(
         margin,
         lost,
         failed,
+        kept: None,
         notes,
     };
-    Ok((report, kept))
+    let fate = |(at, keep): (usize, bool)| match keep {
+        _ if site.is_there(at) => Fate::There,
+        true => Fate::Keep,
+        false => Fate::Aside,
+    };
+    Ok((report, kept.into_iter().enumerate().map(fate).collect()))
 }
 
-/// Links, then everything out of the staging folder.
-fn deliver(
-    staging: Staging,
-    entries: &[Entry],
-    overwrite: bool,
-    report: &mut UnpackReport,
-    kept: Vec<bool>,
-) -> Result<(), FlowError> {
-    let refused = match staging.finish(entries, |at| kept[at]) {
-        Ok(refused) => refused,
-        Err(fault) => {
-            staging.discard();
-            return Err(fault.into());
+impl Job<'_> {
+    /// Links, then everything out of the staging folder.
+    fn deliver(&self, staging: Staging, mut report: UnpackReport, fates: &[Fate]) -> Result<UnpackReport, FlowError> {
+        for (at, error) in staging.finish(self.entries, |at| fates[at])? {
+            let entry = &self.entries[at];
+            let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
+            report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
+            report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
         }
-    };
-    for (at, error) in refused {
-        let entry = &entries[at];
-        let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
-        report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
-        report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
+        let unfinished = report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target);
+        report.kept = unfinished.then(|| staging.path());
+        let plain = staging.deliver(self.entries, self.request.overwrite, unfinished)?;
+        if plain > 0 {
+            let text = format!("{plain} folders could not be given their mode or time");
+            report.notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&report.target), text));
+        }
+        Ok(report)
     }
-    let plain = staging.deliver(entries, overwrite)?;
-    if plain > 0 {
-        let text = format!("{plain} folders could not be given their mode or time");
-        report.notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&report.target), text));
-    }
-    Ok(())
 }

@@ -3,36 +3,53 @@
 //!
 //! All goes into one staging folder inside the target, with links last, so that nothing there
 //! can be followed while files are placed. What is whole is then renamed out of it; there is no
-//! second copy. An existing file is replaced only when told.
+//! second copy. An existing file is replaced only when told. What is not whole stays there for a
+//! later run, with a log of what was placed.
 
+mod placed;
+mod placer;
+
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, Metadata, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
 
-use crate::base::digest::Hasher;
+use crate::base::digest::Digest;
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::path::as_path;
+use placed::{Found, Log};
+use placer::Places;
+pub use placer::{Placer, feed};
 
 /// The staging folder: always the same name, so that a later run finds what an interrupted one
 /// left.
 const STAGING: &str = ".pouch-unfinished";
-/// In it: the mark that it is ours, which also holds the lock, and the folder of files.
+/// In it: the mark that it is ours, which also holds the lock; the log of what was placed; the
+/// folder of files; files that are not whole yet, by their numbers, while others are delivered;
+/// parts that are kept until their stripes are complete.
 const MARK: &str = "lock";
+const LOG: &str = "placed";
 const FILES: &str = "files";
+const ASIDE: &str = "aside";
+const PARTS: &str = "parts";
 
 /// Where files are put together.
 pub struct Staging {
     target: Dir,
     target_path: PathBuf,
     root: Dir,
+    /// The staging folder itself.
+    folder: Dir,
     name: String,
+    log: Log,
+    /// Whether an earlier run left something to go on from.
+    resumed: bool,
     /// The target, open since before anything was written: it hears of every error of the disk.
     held: File,
     /// Held open: its lock keeps a second run away.
@@ -51,25 +68,42 @@ pub enum TargetError {
     /// Another run works there now.
     #[error("another pouch is unpacking into {} now", crate::base::path::show(.0))]
     Busy(PathBuf),
+    /// What an unpacking of something else left.
+    #[error("{} is of other work", crate::base::path::show(.0))]
+    Other(PathBuf),
+}
+
+/// What is to become of an entry at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is delivered.
+    Keep,
+    /// It is not whole; what there is of it is kept for a later run.
+    Aside,
+    /// An earlier run delivered it.
+    There,
 }
 
 /// The first entry that would have to replace something in the target, if there is one: a file
 /// or link where something stands, a folder where something else does. With `overwrite` only what
-/// no file can replace: a folder, or something else where a folder must stand. Nothing is changed.
+/// no file can replace: a folder, or something else where a folder must stand. What `is_there`
+/// already, by that index, is in nobody's way. Nothing is changed.
 pub fn first_conflict<'a>(
     target_path: &Path,
     entries: &'a [Entry],
     overwrite: bool,
+    is_there: impl Fn(usize) -> bool,
 ) -> Result<Option<&'a Entry>, IoFault> {
     let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
     let mut absent: Option<&Entry> = None;
-    for entry in entries {
+    for (at, entry) in entries.iter().enumerate() {
         if absent.is_some_and(|folder| entry.path.is_at_or_below(folder.path.as_bytes())) {
             continue;
         }
         match target.symlink_metadata(entry.path.as_path()) {
             Ok(there) if entry.kind == Kind::Dir && there.is_dir() => {}
             Ok(there) if overwrite && entry.kind != Kind::Dir && !there.is_dir() => {}
+            Ok(_) if is_there(at) => {}
             Ok(_) => return Ok(Some(entry)),
             Err(_) => absent = Some(entry),
         }
@@ -78,32 +112,98 @@ pub fn first_conflict<'a>(
 }
 
 impl Staging {
-    /// Opens the target, which exists, and an empty staging folder in it, of a name that no entry
-    /// has; what a run that died left there is removed.
-    pub fn begin(target_path: &Path, entries: &[Entry]) -> Result<Self, TargetError> {
+    /// Opens the target, which exists, and the staging folder in it, of a name that no entry has.
+    /// `work` names what is unpacked: what a run of the same left there is taken up, what left no
+    /// trace of what it was is removed.
+    pub fn begin(target_path: &Path, entries: &[Entry], work: &Digest) -> Result<Self, TargetError> {
         let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
         let held = File::open(target_path).at("open", target_path)?;
         let name = free_name(entries);
         let path = target_path.join(&name);
         loop {
             let new = make_private(&target, &name).at("create", &path)?;
-            let staging = target.open_dir(&name).at("open", &path)?;
-            let empty = || staging.entries().is_ok_and(|mut entries| entries.next().is_none());
-            if !new && staging.symlink_metadata(MARK).is_err() && !empty() {
+            let folder = target.open_dir(&name).at("open", &path)?;
+            let empty = || folder.entries().is_ok_and(|mut entries| entries.next().is_none());
+            if !new && folder.symlink_metadata(MARK).is_err() && !empty() {
                 return Err(TargetError::Foreign(path));
             }
-            let mut options = OpenOptions::new();
-            options.write(true).create(true).mode(0o600);
-            let lock = staging.open_with(MARK, &options).at("lock", &path)?.into_std();
+            let lock = private_file(&folder, MARK).at("lock", &path)?;
             if !os::try_lock(&lock).at("lock", &path)? {
                 return Err(TargetError::Busy(target_path.to_owned()));
             }
-            if make_private(&staging, FILES).at("create", &path)? {
-                let root = staging.open_dir(FILES).at("open", &path)?;
-                return Ok(Self { target, target_path: target_path.to_owned(), root, name, held, _lock: lock });
-            }
-            target.remove_dir_all(&name).at("remove", &path)?;
+            let file = || private_file(&folder, LOG).at("open", &path);
+            let (log, resumed) = match Log::read(file()?, work).at("read", &path.join(LOG))? {
+                Found::Other => return Err(TargetError::Other(path)),
+                Found::Same(log) => {
+                    make_private(&folder, FILES).at("create", &path)?;
+                    (log, true)
+                }
+                Found::Nothing if make_private(&folder, FILES).at("create", &path)? => {
+                    (Log::create(file()?, work).at("write", &path.join(LOG))?, false)
+                }
+                Found::Nothing => {
+                    target.remove_dir_all(&name).at("remove", &path)?;
+                    continue;
+                }
+            };
+            let root = folder.open_dir(FILES).at("open", &path)?;
+            let target_path = target_path.to_owned();
+            return Ok(Self { target, target_path, root, folder, name, log, resumed, held, _lock: lock });
         }
+    }
+
+    /// Parts that this run and earlier ones placed.
+    pub fn placed(&self) -> BTreeSet<u32> {
+        self.log.placed()
+    }
+
+    /// Whether an earlier run left something to go on from.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Whether it may have delivered files.
+    pub fn has_delivered(&self) -> bool {
+        self.log.delivering
+    }
+
+    /// Remembers that all of a part is in its place.
+    pub fn note_placed(&self, part: u32) -> Result<(), IoFault> {
+        self.log.part(part).at("write", &self.path().join(LOG))
+    }
+
+    /// The staging folder.
+    pub fn path(&self) -> PathBuf {
+        self.target_path.join(&self.name)
+    }
+
+    /// The folder for parts that are kept; it need not be there.
+    pub fn kept_parts(&self) -> PathBuf {
+        self.path().join(PARTS)
+    }
+
+    /// Brings back what the last run could not deliver, and opens folders that it delivered and
+    /// closed.
+    pub fn take_up(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        let mut places = Places::new(self);
+        if let Ok(aside) = self.folder.open_dir(ASIDE) {
+            for name in aside.entries().at("look into", &self.path())?.flatten().map(|entry| entry.file_name()) {
+                let entry = name.to_str().and_then(|name| name.parse().ok()).and_then(|at: usize| entries.get(at));
+                let Some(entry) = entry.filter(|entry| entry.kind == Kind::File) else { continue };
+                let parent = places.parent(entry)?;
+                os::rename_new(aside.as_fd(), Path::new(&name), parent.as_fd(), as_path(entry.path.name()))
+                    .or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+                    .at("create", &self.shown(entry))?;
+            }
+        }
+        for entry in entries.iter().filter(|entry| self.log.delivering && entry.kind == Kind::Dir) {
+            // They are given their modes again at the end.
+            let closed = |meta: Metadata| meta.is_dir() && meta.permissions().mode() & 0o700 != 0o700;
+            if self.target.symlink_metadata(entry.path.as_path()).is_ok_and(closed) {
+                let _ = self.target.set_permissions(entry.path.as_path(), Permissions::from_mode(0o700));
+            }
+        }
+        Ok(())
     }
 
     /// Makes all folders, for now with the owner's rights only.
@@ -113,44 +213,53 @@ impl Staging {
         let mut places = Places::new(self);
         for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
             let parent = places.parent(entry)?;
-            parent.create_dir_with(as_path(entry.path.name()), &private).at("create", &self.shown(entry))?;
+            match parent.create_dir_with(as_path(entry.path.name()), &private) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.resumed => {}
+                made => made.at("create", &self.shown(entry))?,
+            }
         }
         Ok(())
     }
 
     /// A writer for one thread.
     pub fn placer(&self) -> Placer<'_> {
-        Placer { places: Places::new(self), open: None }
+        Placer::new(self)
     }
 
-    /// Empty files, hard links and symlinks, for the entries that `keep` wants; removes what was
-    /// placed of the others. Returns the entries whose links could not be made here (a file
-    /// system without links), with the reason.
-    pub fn finish(&self, entries: &[Entry], keep: impl Fn(usize) -> bool) -> Result<Vec<(usize, io::Error)>, IoFault> {
+    /// Empty files, hard links and symlinks, for the entries that are kept; what was placed of
+    /// others is put aside. Returns the entries whose links could not be made here (a file system
+    /// without links), with the reason.
+    pub fn finish(&self, entries: &[Entry], fate: impl Fn(usize) -> Fate) -> Result<Vec<(usize, io::Error)>, IoFault> {
         let mut places = Places::new(self);
         let mut refused = Vec::new();
+        let aside = make_private(&self.folder, ASIDE).and_then(|_| self.folder.open_dir(ASIDE));
         for (at, entry) in entries.iter().enumerate() {
             let name = as_path(entry.path.name());
-            match &entry.kind {
-                Kind::File if !keep(at) => {
-                    let _ = places.parent(entry)?.remove_file(name);
+            match (&entry.kind, fate(at)) {
+                (Kind::File, Fate::Aside) => {
+                    let parent = places.parent(entry)?;
+                    // Where it cannot be put aside it is not delivered either.
+                    if !aside.as_ref().is_ok_and(|aside| parent.rename(name, aside, at.to_string()).is_ok()) {
+                        let _ = parent.remove_file(name);
+                    }
                 }
-                Kind::File if entry.size == 0 => {
+                (Kind::File, Fate::Keep) if entry.size == 0 => {
                     let mut placer = self.placer();
+                    placer.remove(entry)?;
                     placer.write(at as u32, entry, 0, &[], true)?;
                     placer.complete(entry)?;
                 }
-                Kind::Hardlink(first) if keep(at) => {
-                    let result = self.root.hard_link(first.as_path(), &self.root, entry.path.as_path());
-                    refused.extend(result.err().map(|error| (at, error)));
+                (Kind::Hardlink(first), Fate::Keep) => {
+                    refused.extend(self.link(first.as_path(), entry).err().map(|error| (at, error)));
                 }
                 _ => {}
             }
         }
         for (at, entry) in entries.iter().enumerate() {
-            if let (Kind::Symlink(to), true) = (&entry.kind, keep(at)) {
+            if let (Kind::Symlink(to), Fate::Keep) = (&entry.kind, fate(at)) {
                 let parent = places.parent(entry)?;
                 let name = as_path(entry.path.name());
+                let _ = parent.remove_file(name);
                 match parent.symlink_contents(as_path(to), name) {
                     // A link's time is a nicety that some file systems do not have.
                     Ok(()) => drop(os::set_link_mtime(parent.as_fd(), name, entry.mtime)),
@@ -161,22 +270,36 @@ impl Staging {
         Ok(refused)
     }
 
+    /// A hard link to a file that is staged, or delivered already.
+    fn link(&self, first: &Path, entry: &Entry) -> io::Result<()> {
+        let path = entry.path.as_path();
+        let _ = self.root.remove_file(path);
+        match self.root.hard_link(first, &self.root, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.target.hard_link(first, &self.root, path),
+            other => other,
+        }
+    }
+
     /// Moves everything out of the staging folder into the target, then gives folders their
-    /// modes and times, and removes the staging folder, also after an error. Folders that exist
-    /// are merged. Returns how many folders could not be given their mode and time.
+    /// modes and times. Folders that exist are merged. The staging folder is removed, unless
+    /// `keep`: there is something in it to go on from. Returns how many folders could not be given
+    /// their mode and time.
     ///
     /// # Errors
     /// What the disk did not take (all is synced before it is moved, and again after); a target
-    /// that is gone; with `overwrite` off, a file that exists there: it is left as it is.
-    pub fn deliver(self, entries: &[Entry], overwrite: bool) -> Result<u64, IoFault> {
-        let result = self.sync().and_then(|()| self.move_out(entries, overwrite));
-        let result = result.map(|()| {
-            let dirs = entries.iter().rev().filter(|entry| entry.kind == Kind::Dir);
-            dirs.filter(|entry| self.dress_dir(entry).is_err()).count() as u64
-        });
-        let synced = result.and_then(|failed| self.sync().map(|()| failed));
-        self.discard();
-        synced
+    /// that is gone; with `overwrite` off, a file that exists there: it is left as it is. The
+    /// staging folder is left too.
+    pub fn deliver(self, entries: &[Entry], overwrite: bool, keep: bool) -> Result<u64, IoFault> {
+        self.log.deliver().at("write", &self.path().join(LOG))?;
+        self.sync()?;
+        self.move_out(entries, overwrite)?;
+        let dirs = entries.iter().rev().filter(|entry| entry.kind == Kind::Dir);
+        let failed = dirs.filter(|entry| self.dress_dir(entry).is_err()).count() as u64;
+        self.sync()?;
+        if !keep {
+            self.discard();
+        }
+        Ok(failed)
     }
 
     fn sync(&self) -> Result<(), IoFault> {
@@ -198,8 +321,11 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes the staging folder and all in it.
+    /// Removes the staging folder and all in it; what tells whose it is comes last.
     pub fn discard(self) {
+        for folder in [FILES, ASIDE, PARTS] {
+            let _ = self.folder.remove_dir_all(folder);
+        }
         let _ = self.target.remove_dir_all(&self.name);
     }
 
@@ -213,6 +339,13 @@ impl Staging {
     fn shown(&self, entry: &Entry) -> PathBuf {
         self.target_path.join(entry.path.as_path())
     }
+}
+
+/// Opens a file for its owner alone; made if it is not there, else as it is.
+fn private_file(dir: &Dir, name: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    Ok(dir.open_with(name, &options)?.into_std())
 }
 
 /// Makes a folder for its owner alone; `false` if it is there already.
@@ -256,131 +389,6 @@ fn merge(from: &Dir, to: &Dir, name: &Path, overwrite: bool, shown: &Path) -> Re
         return from.rename(name, to, name).at("replace", shown);
     }
     os::rename_new(from.as_fd(), name, to.as_fd(), name).at("create", shown)
-}
-
-/// Opens folders once for all that stands in them.
-struct Places<'a> {
-    staging: &'a Staging,
-    last: Option<(Vec<u8>, Dir)>,
-}
-
-impl<'a> Places<'a> {
-    fn new(staging: &'a Staging) -> Self {
-        Self { staging, last: None }
-    }
-
-    fn parent(&mut self, entry: &Entry) -> Result<&Dir, IoFault> {
-        let Some(parent) = entry.path.parent() else { return Ok(&self.staging.root) };
-        if self.last.as_ref().is_none_or(|(path, _)| path != parent) {
-            let dir = self
-                .staging
-                .root
-                .open_dir(as_path(parent))
-                .at("open", &self.staging.target_path.join(as_path(parent)))?;
-            self.last = Some((parent.to_vec(), dir));
-        }
-        Ok(&self.last.as_ref().expect("just set").1)
-    }
-}
-
-/// Places bytes of files, from one thread.
-pub struct Placer<'a> {
-    places: Places<'a>,
-    open: Option<(u32, File)>,
-}
-
-impl Placer<'_> {
-    /// Writes bytes of the file with that index at `offset`, holes left out. `new`: nobody else
-    /// writes to it, so it must not be there yet.
-    pub fn write(&mut self, index: u32, entry: &Entry, offset: u64, bytes: &[u8], new: bool) -> Result<(), IoFault> {
-        let shown = self.places.staging.shown(entry);
-        if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).mode(0o600);
-            if new {
-                options.create_new(true)
-            } else {
-                options.create(true)
-            };
-            let file =
-                self.places.parent(entry)?.open_with(as_path(entry.path.name()), &options).at("create", &shown)?;
-            let file = file.into_std();
-            if !new || !entry.holes.is_empty() {
-                file.set_len(entry.size).at("write", &shown)?;
-            }
-            self.open = Some((index, file));
-        }
-        let file = &self.open.as_ref().expect("just opened").1;
-        write_data(file, entry, offset, bytes).at("write", &shown)
-    }
-
-    /// Gives a file whose bytes are all placed its mode and time; `false` where the target
-    /// cannot keep them.
-    pub fn complete(&mut self, entry: &Entry) -> Result<bool, IoFault> {
-        let shown = self.places.staging.shown(entry);
-        let file = match self.open.take() {
-            Some((_, file)) => file,
-            None => self.reopen(entry)?,
-        };
-        let dressed = os::set_mode(&file, entry.mode).and_then(|()| os::set_mtime(&file, entry.mtime));
-        match dressed {
-            Ok(()) => Ok(true),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput
-                ) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error).at("set mode and time of", &shown),
-        }
-    }
-
-    /// Forgets the open file: the next bytes are another's.
-    pub fn leave(&mut self) {
-        self.open = None;
-    }
-
-    /// Feeds bytes that were placed before to a hasher.
-    pub fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<(), IoFault> {
-        let shown = self.places.staging.shown(entry);
-        let file = self.reopen(entry)?;
-        let mut buf = vec![0; 256 * 1024];
-        let mut at = offset;
-        while at < offset + len {
-            let want = (offset + len - at).min(buf.len() as u64) as usize;
-            file.read_exact_at(&mut buf[..want], at).at("read", &shown)?;
-            hasher.update(&buf[..want]);
-            at += want as u64;
-        }
-        Ok(())
-    }
-
-    fn reopen(&mut self, entry: &Entry) -> Result<File, IoFault> {
-        let shown = self.places.staging.shown(entry);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let file = self.places.parent(entry)?.open_with(as_path(entry.path.name()), &options).at("open", &shown)?;
-        Ok(file.into_std())
-    }
-}
-
-fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    let end = offset + bytes.len() as u64;
-    let first = entry.holes.partition_point(|(start, len)| start + len <= offset);
-    let mut at = offset;
-    for (start, len) in entry.holes[first..].iter().copied().chain([(u64::MAX, 0)]) {
-        let data_end = start.min(end);
-        if at < data_end {
-            file.write_all_at(&bytes[(at - offset) as usize..(data_end - offset) as usize], at)?;
-        }
-        at = at.max(start.saturating_add(len));
-        if at >= end {
-            break;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

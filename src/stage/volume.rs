@@ -217,6 +217,11 @@ pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
     Ok(found)
 }
 
+/// A folder as a volume, whatever is in it.
+pub fn read(dir: &Path) -> Result<Volume, ScanError> {
+    Ok(Volume { dir: dir.to_owned(), files: read_folder(dir)? })
+}
+
 /// As we name the folders of volumes.
 fn looks_ours(name: &str) -> bool {
     name.strip_prefix("volume-").is_some_and(|number| number.parse::<u16>().is_ok())

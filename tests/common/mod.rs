@@ -295,6 +295,13 @@ impl Tmpfs {
     pub fn path(&self) -> PathBuf {
         self.0.clone()
     }
+
+    /// Gives it other limits.
+    pub fn grow(&self, options: &str) {
+        let mut command = std::process::Command::new("mount");
+        command.args(["-o", &format!("remount,{options}")]).arg(&self.0);
+        assert!(command.status().is_ok_and(|status| status.success()), "it can be mounted with {options}");
+    }
 }
 
 impl Drop for Tmpfs {

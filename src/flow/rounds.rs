@@ -1,0 +1,149 @@
+//! Placing with fewer ports than drives: round after round with the drives that are there, until
+//! all parts are placed or nobody brings more. What may be needed once a drive is gone is kept
+//! beside the output, sealed as it is.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::entry::Entry;
+use crate::base::fault::{At, IoFault};
+use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::os;
+use crate::base::path::as_bytes;
+use crate::flow::FlowError;
+use crate::flow::again::{parts_of, to_do};
+use crate::flow::find::Finder;
+use crate::flow::open::Bundle;
+use crate::flow::parts::{Placed, place_parts};
+use crate::flow::place::Site;
+use crate::flow::received::BadPart;
+use crate::format::part::SEALED_CHUNK;
+use crate::plan::repair::Verdict;
+use crate::stage::volume::{self, HEADS, Volume};
+
+/// How a file is named while it is copied.
+const UNFINISHED: &str = "unfinished.tmp";
+
+/// What is still wanted.
+pub struct Ask<'a> {
+    /// Volumes of the bundle.
+    pub volumes: u16,
+    /// Parts that are missing or damaged.
+    pub bad: &'a [BadPart],
+    /// What can be had so far.
+    pub verdict: &'a Verdict,
+}
+
+/// Somebody who brings drives.
+pub trait Changer {
+    /// Where the next drives are; `None` to end with what there is.
+    fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError>;
+}
+
+/// Places all `parts`, by their numbers, but for what earlier runs have placed.
+pub fn place_all(
+    bundle: &mut Bundle,
+    site: &Site,
+    parts: &[u32],
+    changer: Option<&dyn Changer>,
+    monitor: &dyn Monitor,
+) -> Result<Placed, FlowError> {
+    let mut mended = Vec::new();
+    site.take_wrong();
+    let mut left = to_do(site, &bundle.head, parts);
+    loop {
+        add_kept(bundle, site)?;
+        let mut placed = place_parts(bundle, site, &left, monitor)?;
+        mended.append(&mut placed.mended);
+        left = placed.bad.iter().map(|part| part.number).collect();
+        let again = parts_of(site, &bundle.head, &site.take_wrong());
+        if !again.is_empty() && placed.failed.is_none() {
+            left = again.into_iter().chain(left).collect::<BTreeSet<u32>>().into_iter().collect();
+            continue;
+        }
+        let changer = changer.filter(|_| !left.is_empty() && placed.failed.is_none());
+        let more = match changer {
+            Some(changer) => {
+                keep_shards(bundle, site, &placed.bad)?;
+                let ask = Ask { volumes: bundle.head.statement.n, bad: &placed.bad, verdict: &placed.verdict };
+                changer.next(&ask)?
+            }
+            None => None,
+        };
+        let Some(paths) = more else { return Ok(Placed { mended, ..placed }) };
+        bundle.volumes = look(&paths, bundle, monitor);
+    }
+}
+
+/// The volumes that are at these places now.
+fn look(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec<Volume> {
+    let mut volumes: Vec<Volume> = paths.iter().filter_map(|path| volume::scan(path).ok()).flatten().collect();
+    volumes.retain(|volume| {
+        let ours = HEADS.iter().all(|name| volume.file(name).is_none()) || bundle.owns(volume);
+        if !ours {
+            let text = "is not of this bundle, or its heads are damaged; it is passed over";
+            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), text));
+        }
+        ours
+    });
+    volumes
+}
+
+/// Parts that were kept count as a volume.
+fn add_kept(bundle: &mut Bundle, site: &Site) -> Result<(), FlowError> {
+    let kept = site.staging.kept_parts();
+    bundle.volumes.retain(|volume| volume.dir != kept);
+    if kept.is_dir() {
+        bundle.volumes.push(volume::read(&kept)?);
+    }
+    Ok(())
+}
+
+/// Copies what is at hand of stripes that are not complete, as far as there is room: the drive
+/// that brings the rest may take the port of this one. Bundles that no drive may be lost of gain
+/// nothing from that, but for stripes in which something is damaged.
+fn keep_shards(bundle: &Bundle, site: &Site, bad: &[BadPart]) -> Result<(), FlowError> {
+    let head = &bundle.head;
+    let Some(scheme) = head.statement.scheme else { return Ok(()) };
+    let of_use = |part: &&BadPart| scheme.volumes_spared() > 0 || part.damaged;
+    let stripes: BTreeSet<u32> = bad.iter().filter(of_use).map(|part| scheme.of_data(part.number).0).collect();
+    let in_work = |stripe: Option<(u32, u16)>| stripe.is_some_and(|(stripe, _)| stripes.contains(&stripe));
+    let dir = site.staging.kept_parts();
+    std::fs::create_dir_all(&dir).at("create", &dir)?;
+    let open = |(index, entry): (usize, &Entry)| if site.is_whole(index) { 0 } else { entry.stored_size() };
+    let wanted: u64 = site.entries.iter().enumerate().map(open).sum();
+    let (finder, len) = (Finder::new(bundle), head.statement.class.file_len() as u64);
+    for part in &head.parts {
+        let copy = dir.join(part.file_name());
+        match (in_work(part.stripe), copy.exists()) {
+            (false, true) => std::fs::remove_file(&copy).at("remove", &copy)?,
+            (true, false) => {
+                let Some(file) = finder.file(part) else { continue };
+                if os::room(&dir).at("look at", &dir)?.free < wanted + len {
+                    return Ok(());
+                }
+                copy_readable(&file, &copy, len)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Copies what can be read of a file; zeros for what cannot.
+fn copy_readable(from: &Path, to: &Path, len: u64) -> Result<(), IoFault> {
+    let Ok(from) = os::open_regular(from) else { return Ok(()) };
+    let temporary = to.with_file_name(UNFINISHED);
+    let file = File::create(&temporary).at("create", &temporary)?;
+    let mut buf = vec![0; SEALED_CHUNK];
+    for at in (0..len).step_by(SEALED_CHUNK) {
+        let piece = &mut buf[..(len - at).min(SEALED_CHUNK as u64) as usize];
+        if from.read_exact_at(piece, at).is_err() {
+            piece.fill(0);
+        }
+        file.write_all_at(piece, at).at("write", to)?;
+    }
+    std::fs::rename(&temporary, to).at("name", to)
+}

@@ -1,0 +1,112 @@
+//! What an unpacking has done so far, as lines beside what it placed, so that a later run goes on
+//! from there. They tell where to look and never that it is right: whoever takes up the work holds
+//! every file against its SHA-256 again.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Mutex;
+
+use crate::base::digest::Digest;
+use crate::base::pool::lock;
+use crate::format::limits;
+
+/// What the first line begins with.
+const MAGIC: &str = "pouch-unfinished 1";
+/// What it ends with: `p` while parts are placed, `d` once files may be in the target. The letter is
+/// written over the other: that works on a disk that is full, too.
+const PLACING: char = 'p';
+const DELIVERING: char = 'd';
+
+/// The lines of a run.
+pub struct Log {
+    file: Mutex<File>,
+    placed: Mutex<BTreeSet<u32>>,
+    /// Whether an earlier run had begun to deliver.
+    pub delivering: bool,
+}
+
+/// What a file of lines turned out to be.
+pub enum Found {
+    /// Of the same work.
+    Same(Log),
+    /// Of other work.
+    Other,
+    /// Nothing that anybody could go on from.
+    Nothing,
+}
+
+impl Log {
+    /// Begins anew in an empty file.
+    pub fn create(mut file: File, work: &Digest) -> io::Result<Self> {
+        file.set_len(0)?;
+        file.write_all(format!("{MAGIC} {work:?} {PLACING}\n").as_bytes())?;
+        Ok(Self { file: Mutex::new(file), placed: Mutex::default(), delivering: false })
+    }
+
+    /// Reads the lines of an earlier run; one that was cut short is cut off.
+    pub fn read(mut file: File, work: &Digest) -> io::Result<Found> {
+        let mut text = Vec::new();
+        (&mut file).take(16 * u64::from(limits::PARTS)).read_to_end(&mut text)?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let text = String::from_utf8_lossy(&text[..whole]).into_owned();
+        let mut lines = text.lines();
+        let delivering = match lines.next() {
+            None => return Ok(Found::Nothing),
+            Some(first) if first == format!("{MAGIC} {work:?} {PLACING}") => false,
+            Some(first) if first == format!("{MAGIC} {work:?} {DELIVERING}") => true,
+            Some(_) => return Ok(Found::Other),
+        };
+        let placed = lines.filter_map(|line| line.parse().ok()).collect();
+        file.set_len(whole as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        Ok(Found::Same(Self { file: Mutex::new(file), placed: Mutex::new(placed), delivering }))
+    }
+
+    /// All of that part is in its place.
+    pub fn part(&self, number: u32) -> io::Result<()> {
+        let mut file = lock(&self.file);
+        file.write_all(format!("{number}\n").as_bytes())?;
+        lock(&self.placed).insert(number);
+        Ok(())
+    }
+
+    /// Parts that this run and earlier ones placed whole.
+    pub fn placed(&self) -> BTreeSet<u32> {
+        lock(&self.placed).clone()
+    }
+
+    /// From now on files may be found in the target.
+    pub fn deliver(&self) -> io::Result<()> {
+        let at = MAGIC.len() + 1 + 64 + 1;
+        lock(&self.file).write_all_at(&[DELIVERING as u8], at as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reread(file: &tempfile::NamedTempFile, work: &Digest) -> Found {
+        Log::read(file.reopen().unwrap(), work).unwrap()
+    }
+
+    #[test]
+    fn lines_come_back_but_for_a_torn_one() {
+        let (mut file, work) = (tempfile::NamedTempFile::new().unwrap(), Digest([7; 32]));
+        assert!(matches!(reread(&file, &work), Found::Nothing));
+        let log = Log::create(file.reopen().unwrap(), &work).unwrap();
+        log.part(3).unwrap();
+        log.part(12).unwrap();
+        log.deliver().unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        file.write_all(b"4").unwrap();
+        let Found::Same(log) = reread(&file, &work) else { panic!("it is the same work") };
+        assert_eq!((log.placed(), log.delivering), (BTreeSet::from([3, 12]), true));
+        log.part(5).unwrap();
+        let Found::Same(log) = reread(&file, &work) else { panic!("it still is") };
+        assert!(log.placed().contains(&5) && !log.placed().contains(&45), "the torn line is gone");
+        assert!(matches!(reread(&file, &Digest([8; 32])), Found::Other));
+    }
+}

@@ -1,0 +1,185 @@
+//! Bytes into files of the staging folder, from many threads, and out of them again to be hashed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt, Staging};
+use crate::base::digest::Hasher;
+use crate::base::entry::Entry;
+use crate::base::fault::{At, IoFault};
+use crate::base::os;
+use crate::base::path::as_path;
+
+/// Opens folders once for all that stands in them.
+pub(super) struct Places<'a> {
+    staging: &'a Staging,
+    last: Option<(Vec<u8>, Dir)>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(staging: &'a Staging) -> Self {
+        Self { staging, last: None }
+    }
+
+    pub(super) fn parent(&mut self, entry: &Entry) -> Result<&Dir, IoFault> {
+        let Some(parent) = entry.path.parent() else { return Ok(&self.staging.root) };
+        if self.last.as_ref().is_none_or(|(path, _)| path != parent) {
+            let dir = self
+                .staging
+                .root
+                .open_dir(as_path(parent))
+                .at("open", &self.staging.target_path.join(as_path(parent)))?;
+            self.last = Some((parent.to_vec(), dir));
+        }
+        Ok(&self.last.as_ref().expect("just set").1)
+    }
+}
+
+/// Places bytes of files, from one thread.
+pub struct Placer<'a> {
+    places: Places<'a>,
+    open: Option<(u32, File)>,
+}
+
+impl<'a> Placer<'a> {
+    pub(super) fn new(staging: &'a Staging) -> Self {
+        Self { places: Places::new(staging), open: None }
+    }
+
+    /// Writes bytes of the file with that index at `offset`, holes left out. `new`: nobody else
+    /// writes to it, so it must not be there yet.
+    pub fn write(&mut self, index: u32, entry: &Entry, offset: u64, bytes: &[u8], new: bool) -> Result<(), IoFault> {
+        let shown = self.places.staging.shown(entry);
+        if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).mode(0o600);
+            if new {
+                options.create_new(true)
+            } else {
+                options.create(true)
+            };
+            let file =
+                self.places.parent(entry)?.open_with(as_path(entry.path.name()), &options).at("create", &shown)?;
+            let file = file.into_std();
+            if !new || !entry.holes.is_empty() {
+                file.set_len(entry.size).at("write", &shown)?;
+            }
+            self.open = Some((index, file));
+        }
+        let file = &self.open.as_ref().expect("just opened").1;
+        write_data(file, entry, offset, bytes).at("write", &shown)
+    }
+
+    /// Gives a file whose bytes are all placed its mode and time; `false` where the target
+    /// cannot keep them.
+    pub fn complete(&mut self, entry: &Entry) -> Result<bool, IoFault> {
+        let shown = self.places.staging.shown(entry);
+        let file = match self.open.take() {
+            Some((_, file)) => file,
+            None => self.reopen(entry)?,
+        };
+        let dressed = os::set_mode(&file, entry.mode).and_then(|()| os::set_mtime(&file, entry.mtime));
+        match dressed {
+            Ok(()) => Ok(true),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error).at("set mode and time of", &shown),
+        }
+    }
+
+    /// Forgets the open file: the next bytes are another's.
+    pub fn leave(&mut self) {
+        self.open = None;
+    }
+
+    /// Feeds bytes that were placed before to a hasher.
+    pub fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<(), IoFault> {
+        let file = self.reopen(entry)?;
+        feed(&file, offset, len, hasher).at("read", &self.places.staging.shown(entry))
+    }
+
+    /// The length of a file that is staged, and of one that is delivered; `None` where there is no
+    /// such file.
+    pub fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
+        let len = |meta: io::Result<super::Metadata>| meta.ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
+        let staged = len(self.places.parent(entry)?.symlink_metadata(as_path(entry.path.name())));
+        Ok((staged, len(self.places.staging.target.symlink_metadata(entry.path.as_path()))))
+    }
+
+    /// Opens a file that was delivered.
+    pub fn delivered(&self, entry: &Entry) -> io::Result<File> {
+        open_to_read(&self.places.staging.target, entry.path.as_path())
+    }
+
+    /// Whether a link with what it should say was delivered.
+    pub fn is_linked(&self, entry: &Entry, to: &[u8]) -> bool {
+        self.places.staging.target.read_link_contents(entry.path.as_path()).is_ok_and(|there| there == as_path(to))
+    }
+
+    /// Removes what there is of a file.
+    pub fn remove(&mut self, entry: &Entry) -> Result<(), IoFault> {
+        self.open = None;
+        match self.places.parent(entry)?.remove_file(as_path(entry.path.name())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).at("remove", &self.places.staging.shown(entry))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn reopen(&mut self, entry: &Entry) -> Result<File, IoFault> {
+        let shown = self.places.staging.shown(entry);
+        open_to_read(self.places.parent(entry)?, as_path(entry.path.name())).at("open", &shown)
+    }
+}
+
+/// Opens a file to be read and dressed; one that was given a mode that forbids it is given another
+/// for now.
+fn open_to_read(dir: &Dir, path: &Path) -> io::Result<File> {
+    let file = match dir.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            dir.set_permissions(path, Permissions::from_mode(0o600))?;
+            dir.open(path)
+        }
+        other => other,
+    }?;
+    Ok(file.into_std())
+}
+
+/// Feeds a stretch of a file to a hasher.
+pub fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<()> {
+    let mut buf = vec![0; 256 * 1024];
+    let mut at = offset;
+    while at < offset + len {
+        let want = (offset + len - at).min(buf.len() as u64) as usize;
+        file.read_exact_at(&mut buf[..want], at)?;
+        hasher.update(&buf[..want]);
+        at += want as u64;
+    }
+    Ok(())
+}
+
+fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let end = offset + bytes.len() as u64;
+    let first = entry.holes.partition_point(|(start, len)| start + len <= offset);
+    let mut at = offset;
+    for (start, len) in entry.holes[first..].iter().copied().chain([(u64::MAX, 0)]) {
+        let data_end = start.min(end);
+        if at < data_end {
+            file.write_all_at(&bytes[(at - offset) as usize..(data_end - offset) as usize], at)?;
+        }
+        at = at.max(start.saturating_add(len));
+        if at >= end {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! An unpacking that was stopped, in whatever way, goes on with the same command: nothing is
+//! trusted that an earlier run left, nothing is lost, nothing is done twice without need.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use common::tree::{only_true_files, same};
+use common::{Desk, PART_FILE, noise, pouch_raw, put, run, volumes};
+
+const STAGING: &str = ".pouch-unfinished";
+
+/// A desk whose bundle has a long file, links, and files of every small kind.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let source = desk.source();
+    put(source.join("clip.mov"), noise(6_000_000, 1));
+    (0..200).for_each(|n| put(source.join(format!("notes/{n}")), noise(n * 101, n as u64)));
+    fs::hard_link(source.join("notes/100"), source.join("again")).unwrap();
+    std::os::unix::fs::symlink("notes/1", source.join("link")).unwrap();
+    fs::create_dir(source.join("empty")).unwrap();
+    common::chmod(source.join("notes/7"), 0o400);
+    common::chmod(source.join("notes"), 0o555);
+    desk.pack_bare();
+    desk
+}
+
+fn unpack(desk: &Desk, volumes: &[PathBuf], code: i32) -> common::Run {
+    run(desk.unpack_cmd(volumes, &desk.path("out"), &[])).exits(code)
+}
+
+#[track_caller]
+fn is_whole(desk: &Desk) {
+    same(&desk.source(), &desk.path("out/source"));
+    assert_eq!(volumes::files(&desk.path("out")).len(), 1, "nothing else is left");
+}
+
+fn start(desk: &Desk, drives: &[PathBuf]) -> Child {
+    let mut command = pouch_raw(["unpack"]);
+    command.args(drives).arg("-i").arg(desk.path("key")).arg("-o").arg(desk.path("out"));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn drives_come_one_by_one() {
+    let desk = desk();
+    for drive in [3, 1] {
+        let said = unpack(&desk, &[desk.drive(drive)], 3);
+        assert!(said.err.contains("kept:"), "{said:?}");
+        only_true_files(&desk.source(), &desk.path("out/source"));
+    }
+    unpack(&desk, &[desk.drive(2)], 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn what_was_placed_is_not_read_again() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1), desk.drive(2)], 3);
+    // These drives are gone; only what they gave is there.
+    volumes::parts(&[desk.drive(1), desk.drive(2)]).iter().for_each(|part| fs::remove_file(part).unwrap());
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn what_was_changed_meanwhile_does_not_count() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1), desk.drive(3)], 3);
+    let aside = volumes::files(&desk.path("out").join(STAGING).join("aside"));
+    let clip = aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("it is not whole");
+    // Every byte of it, so that whatever was placed is wrong now.
+    let wrong: Vec<u8> = fs::read(clip).unwrap().iter().map(|byte| byte ^ 1).collect();
+    fs::write(clip, wrong).unwrap();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn a_delivered_file_that_somebody_changed_is_left_alone() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1)], 3);
+    let file = fs::read_dir(desk.path("out/source/notes")).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.filter(|path| path.metadata().unwrap().len() > 0).max().expect("one was delivered");
+    // As long as it was, but of somebody else now.
+    let mine = vec![b'm'; file.metadata().unwrap().len() as usize];
+    fs::write(&file, &mine).unwrap();
+    let said = unpack(&desk, &desk.drives(), 2);
+    assert!(said.err.contains("exists already"), "{said:?}");
+    assert_eq!(fs::read(&file).unwrap(), mine);
+    run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--overwrite"])).exits(0);
+    is_whole(&desk);
+}
+
+#[test]
+fn other_work_does_not_take_the_place_of_what_is_unfinished() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1)], 3);
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--only", "source/notes"])).exits(2);
+    assert!(said.err.contains(STAGING) && said.err.contains("hint:"), "{said:?}");
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn a_damaged_part_is_made_good_by_a_later_copy() {
+    let desk = desk();
+    let part = volumes::parts(&desk.drives()).swap_remove(2);
+    let good = fs::read(&part).unwrap();
+    volumes::flip(&part, PART_FILE as usize / 2, 3);
+    unpack(&desk, &desk.drives(), 4);
+    fs::write(&part, good).unwrap();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn killed_at_any_instant_the_same_command_goes_on() {
+    let desk = desk();
+    let begun = Instant::now();
+    assert!(start(&desk, &desk.drives()).wait().unwrap().success());
+    let whole = begun.elapsed();
+    is_whole(&desk);
+    for turn in 0..30 {
+        fs::remove_dir_all(desk.path("out")).unwrap();
+        // Instants all over a run, the last ones while files are delivered; twice before it may end.
+        for kill in 0..2 {
+            let mut child = start(&desk, &desk.drives());
+            std::thread::sleep(whole * ((turn * 2 + kill) % 61) / 60);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let finished = desk.path("out/source").exists() && !desk.path("out").join(STAGING).exists();
+        unpack(&desk, &desk.drives(), if finished { 2 } else { 0 });
+        is_whole(&desk);
+    }
+}
+
+#[test]
+fn an_interruption_says_how_to_go_on() {
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(200_000_000, 1));
+    desk.pack_bare();
+    let child = {
+        let mut command = pouch_raw(["unpack"]);
+        command.args(desk.drives()).arg("-i").arg(desk.path("key")).arg("-o").arg(desk.path("out")).spawn().unwrap()
+    };
+    let log = desk.path("out").join(STAGING).join("placed");
+    common::until(|| log.metadata().is_ok_and(|meta| meta.len() > 100));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("hint: run the same command again"), "{said}");
+    let inode = fs::metadata(desk.path("out").join(STAGING).join("files/source/clip")).unwrap().ino();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+    assert_eq!(fs::metadata(desk.path("out/source/clip")).unwrap().ino(), inode, "it went on with the same file");
+}
+
+/// A command at a terminal of its own.
+struct Terminal {
+    child: Child,
+    input: std::process::ChildStdin,
+    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    fn run(words: &[&str]) -> Self {
+        let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let mut child = std::process::Command::new("script")
+            .args(["-qec", &line.join(" "), "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let seen = std::sync::Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let into = seen.clone();
+        std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = output.read(&mut buf) {
+                into.lock().unwrap().extend_from_slice(&buf[..n]);
+            }
+        });
+        Self { child, input, seen }
+    }
+
+    /// Waits until that was said so many times.
+    #[track_caller]
+    fn says(&self, text: &str, times: usize) {
+        let text_seen = || String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned();
+        let begun = Instant::now();
+        while text_seen().matches(text).count() < times {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no {text:?} in {}", text_seen());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        self.input.write_all(line.as_bytes()).unwrap();
+        self.input.flush().unwrap();
+    }
+
+    fn ends(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+/// Puts a drive into the one port there is.
+fn plug(desk: &Desk, number: u32) -> PathBuf {
+    let port = desk.path("port");
+    let _ = fs::remove_dir_all(&port);
+    fs::create_dir(&port).unwrap();
+    volumes::copy(&desk.drive(number), &port);
+    port
+}
+
+fn waiting(desk: &Desk, port: &Path) -> Terminal {
+    let path = |path: PathBuf| path.display().to_string();
+    let (key, out) = (path(desk.path("key")), path(desk.path("out")));
+    let port = port.display().to_string();
+    Terminal::run(&[env!("CARGO_BIN_EXE_pouch"), "unpack", "--wait", &port, "-i", &key, "-o", &out])
+}
+
+const PROMPT: &str = "Plug in the next drive";
+
+#[test]
+fn with_one_port_each_drive_is_asked_for() {
+    if !common::need(&["script"]) {
+        return;
+    }
+    let desk = desk();
+    let mut terminal = waiting(&desk, &desk.path("port"));
+    terminal.says("There is no volume at", 1);
+    for (turn, drive) in [2, 1, 3].into_iter().enumerate() {
+        terminal.says(PROMPT, turn + 1);
+        plug(&desk, drive);
+        terminal.types("\n");
+    }
+    assert_eq!(terminal.ends(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn a_lost_drive_is_made_up_for_by_drives_that_were_there_before() {
+    if !common::need(&["script"]) {
+        return;
+    }
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(9_000_000, 1));
+    run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--lose", "1"])).exits(0);
+    let mut terminal = waiting(&desk, &plug(&desk, 3));
+    terminal.says(PROMPT, 1);
+    terminal.says("any one of the volumes 1-2 of 3 completes it", 1);
+    plug(&desk, 1);
+    terminal.types("\n");
+    assert_eq!(terminal.ends(), 0, "two of three are enough, though never both at once");
+    is_whole(&desk);
+}
+
+#[test]
+fn whoever_has_no_more_drives_says_so() {
+    if !common::need(&["script"]) {
+        return;
+    }
+    let desk = desk();
+    let mut terminal = waiting(&desk, &plug(&desk, 1));
+    terminal.says(PROMPT, 1);
+    terminal.types("\n");
+    terminal.says(PROMPT, 2);
+    terminal.types("q\n");
+    assert_eq!(terminal.ends(), 3);
+    only_true_files(&desk.source(), &desk.path("out/source"));
+    unpack(&desk, &[desk.drive(2), desk.drive(3)], 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked() {
+    let desk = desk();
+    let said = run(desk.unpack_cmd(&[desk.drive(1)], &desk.path("out"), &["--wait"])).exits(2);
+    assert!(said.err.contains("terminal"), "{said:?}");
+    assert!(!desk.path("out").exists());
+}
