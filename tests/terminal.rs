@@ -3,10 +3,9 @@
 mod common;
 
 use std::fs;
-use std::process::Stdio;
 
 use common::tree::same;
-use common::{Desk, need, noise, pouch_raw, put, volumes};
+use common::{Desk, need, pouch_raw};
 
 /// Commands that print, each on a fresh target.
 fn printing(desk: &Desk, target: &str) -> Vec<Vec<String>> {
@@ -70,24 +69,4 @@ fn a_closed_standard_output_or_error_does_no_harm() {
         }
         same(&desk.source(), &desk.path(&format!("out-{number}/source")));
     }
-}
-
-#[test]
-fn an_interrupted_pack_leaves_nothing() {
-    let desk = Desk::new();
-    put(desk.source().join("clip"), noise(200_000_000, 1));
-    let mut pack = pouch_raw(["pack", "-r", &desk.recipient]);
-    for drive in desk.drives() {
-        pack.arg("-o").arg(drive);
-    }
-    let child = pack.arg(desk.source()).stdout(Stdio::null()).spawn().unwrap();
-    let first = desk.volume(1).join("000001.age");
-    common::until(|| first.exists());
-    let id = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("hint:"), "{said}");
-    assert!(desk.drives().iter().all(|drive| volumes::files(drive).is_empty()));
 }

@@ -1,4 +1,4 @@
-//! SHA-256, the only hash of the format: plain for files, domain-separated for everything of ours.
+//! SHA-256, the only hash of the format (and XXH3, the only one of journals): plain for files, domain-separated for everything of ours.
 //!
 //! A hash that somebody may compare with `sha256sum` is [`sha256`]; every other hash starts with
 //! `pouch/v1/<purpose>\0` ([`tagged`]), so that a value made for one purpose never fits another.
@@ -49,6 +49,11 @@ impl Hasher {
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
+}
+
+/// XXH3-128: tells what changed by accident, fast, and proves nothing to anybody. Only for journals.
+pub fn quick(bytes: &[u8]) -> u128 {
+    twox_hash::XxHash3_128::oneshot(bytes)
 }
 
 /// Plain SHA-256, the same value `sha256sum` prints.

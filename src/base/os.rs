@@ -133,6 +133,18 @@ pub fn try_lock(fd: impl AsFd) -> io::Result<bool> {
     }
 }
 
+/// Makes a file, or empties the one that is there, for its owner alone.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    set_mode(&file, 0o600).or_else(|error| match error.raw_os_error() {
+        // FAT has no modes; what was asked for at the mount holds for all of it.
+        Some(1 | 22 | 95) => Ok(()),
+        _ => Err(error),
+    })?;
+    Ok(file)
+}
+
 /// Makes the names in a folder durable.
 pub fn sync_dir(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {

@@ -105,6 +105,9 @@ pub struct Pack {
     /// Show the plan and stop
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Remove what an interrupted run left on these drives and begin anew, instead of going on from it
+    #[arg(long)]
+    pub restart: bool,
     #[command(flatten)]
     pub json: Json,
 }

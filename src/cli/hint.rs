@@ -24,7 +24,7 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::Walk(WalkError::NoName(_)) => "name the folders in it one by one".into(),
         FlowError::NoRoom { .. } => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
         FlowError::RanFull { packed, total } => format!(
-            "the files compressed worse than their samples; nothing was kept. Run it again with one more -o, with room for about {}",
+            "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
             human((total - packed) / 9 * 10)
         ),
         FlowError::NoTargetRoom { .. } => {
@@ -42,6 +42,12 @@ fn hint(error: &FlowError) -> Option<String> {
             "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
+        FlowError::SourceChanged(_) => {
+            "nothing was changed. Bring back what they were, or begin anew with --restart: what that run packed is removed".into()
+        }
+        FlowError::Interrupted(_) => {
+            "nothing was changed. The command of that run goes on with it; --restart removes it and begins anew".into()
+        }
         FlowError::Unfinished(path) => format!(
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",
             show(path)
@@ -62,9 +68,11 @@ fn hint(error: &FlowError) -> Option<String> {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
         FlowError::Io(fault) if fault.is_full() => {
-            format!("free room where {} is, and run it again", show(&fault.path))
+            format!("free room where {} is and run the same command again; pack and unpack go on from where they were", show(&fault.path))
         }
-        FlowError::Io(_) => "run it again once that is mended".into(),
+        FlowError::Io(_) => {
+            "run the same command again once that is mended; pack and unpack go on from where they were".into()
+        }
         error if error.outcome() == Outcome::Interrupted => "run the same command again: it goes on from there".into(),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,

@@ -8,8 +8,9 @@ use crate::cli::args::{FillArg, Pack};
 use crate::cli::exit::Exit;
 use crate::cli::secrets::new_passphrase;
 use crate::cli::term::Term;
-use crate::flow::plan::{Planned, Request, plan};
+use crate::flow::plan::{Planned, plan};
 use crate::flow::report::{PackReport, Plan};
+use crate::flow::request::Request;
 use crate::flow::{FlowError, key};
 use crate::format::stripe::Scheme;
 use crate::plan::parity::Wish;
@@ -87,6 +88,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         fill: if args.fill == FillArg::Spread { Fill::Spread } else { Fill::Sequential },
         level: args.level.map_or(Level::Quick, Level::Zstd),
         parity: Wish { lose: args.lose, mend: args.mend },
+        restart: args.restart,
     })
 }
 
@@ -106,7 +108,12 @@ pub fn show_plan(plan: &Plan, term: &Term) {
         (1, true) => "1 recipient can open it, and so can the passphrase".to_string(),
         (n, true) => format!("any one of {n} recipients can open it, and so can the passphrase"),
     };
-    term.line(&format!("sealed: {opens}"));
+    if plan.packed > 0 {
+        term.line(&format!("goes on from an interrupted run: {} are packed and verified", human(plan.packed)));
+        term.line("sealed: as that run was; who is named now plays no part. Begin anew (--restart) if these drives were in other hands since");
+    } else {
+        term.line(&format!("sealed: {opens}"));
+    }
     let parts = format!("in parts of {} MiB", plan.class);
     term.line(&format!("expected {}, at most {}, {parts}", human(plan.expected), human(plan.at_most)));
     for volume in &plan.volumes {
@@ -134,7 +141,7 @@ pub fn show_plan(plan: &Plan, term: &Term) {
     }
     if plan.expected <= plan.room && plan.at_most > plan.room {
         let (most, room) = (human(plan.at_most), human(plan.room));
-        term.line(&format!("it should fit, but is not sure to: at most {most}, room for {room}. If it runs over it ends with code 7 and keeps nothing"));
+        term.line(&format!("it should fit, but is not sure to: at most {most}, room for {room}. If it runs over it ends with code 7, to go on with one more drive"));
     }
 }
 

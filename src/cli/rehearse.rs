@@ -9,9 +9,10 @@ use crate::cli::args::Rehearse;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::cli::{check, pack, unpack};
-use crate::flow::plan::{self, Request};
+use crate::flow::plan;
 use crate::flow::rehearse::{differences, flip_bit, make_samples};
 use crate::flow::report::State;
+use crate::flow::request::Request;
 use crate::flow::{FlowError, Outcome, key};
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
@@ -62,6 +63,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
         fill: Fill::Spread,
         level: Level::Quick,
         parity: Wish::default(),
+        restart: false,
     };
     let planned = plan::plan(&request, term)?;
     pack::show_plan(&planned.plan, term);

@@ -9,13 +9,14 @@
 //! memory is in the pools. The tail of the tar (the manifests) starts when all digests are known.
 
 mod collect;
+mod dispatch;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, quick};
 use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::pool::{Lease, Queue, Stop, lock, unlocked, workers};
@@ -26,14 +27,16 @@ use crate::flow::reading::{Raw, Reading};
 use crate::flow::sealing::{Sealed, Sealing};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartKind};
+use crate::format::journal::{Read, Written};
 use crate::format::part::Class;
 use crate::format::stripe::Scheme;
 use crate::plan::forecast::Forecast;
 use crate::plan::geometry::{Geometry, range_len};
-use crate::plan::layout::{Layout, manifest_digest};
+use crate::plan::layout::Layout;
 use crate::plan::placement::Placement;
 use crate::stage::compress::{Compressor, Level};
 use crate::stage::fill::FullPart;
+use crate::stage::journal::Log;
 use crate::stage::seal::Recipient;
 use crate::stage::volume::Writer;
 use crate::stage::walk::Walk;
@@ -56,8 +59,27 @@ pub struct Job<'a> {
     pub estimate: u64,
     /// How parts stand in for each other.
     pub scheme: Option<Scheme>,
+    /// What an earlier run packed of it.
+    pub before: &'a Before,
+    /// Where is noted what is done.
+    pub log: &'a Log,
     /// Hears of progress and may stop the work.
     pub monitor: &'a dyn Monitor,
+}
+
+/// What is on the drives already, whole.
+#[derive(Debug, Clone, Default)]
+pub struct Before {
+    /// Its parts.
+    pub parts: Vec<Part>,
+    /// Data parts among them, the bytes of tar that they hold, and whole stripes.
+    pub data: u32,
+    /// See `data`.
+    pub tar: u64,
+    /// See `data`.
+    pub stripes: u32,
+    /// The ranges that this tar was read in, by their beginnings.
+    pub reads: Vec<Read>,
 }
 
 /// What packing learnt.
@@ -74,9 +96,26 @@ pub struct Packing {
 type Stretches = Vec<(Range<usize>, Packed)>;
 
 enum Task {
-    Fill { index: u64, start: u64, buf: Lease<Vec<u8>> },
-    Pack { index: u64, start: u64, raw: Raw },
-    Seal { part: FullPart<Raw>, volume: u16 },
+    Fill {
+        index: u64,
+        start: u64,
+        buf: Lease<Vec<u8>>,
+    },
+    /// To be read once more: `fresh` is what no other such task hashes.
+    Again {
+        read: Read,
+        fresh: Range<u64>,
+        buf: Lease<Vec<u8>>,
+    },
+    Pack {
+        index: u64,
+        start: u64,
+        raw: Raw,
+    },
+    Seal {
+        part: FullPart<Raw>,
+        volume: u16,
+    },
     Parity(Shard),
 }
 
@@ -92,7 +131,7 @@ struct Shared<'a> {
     queue: Arc<Queue<Task>>,
     ranges: Ranges,
     sealing: Sealing<'a>,
-    /// Parts that are still to be sealed, and one as long as more come.
+    /// Parts that are still to be sealed, one as long as more come, one as long as ranges do.
     unsealed: AtomicUsize,
     stop: Stop<FlowError>,
     forecast: Mutex<Forecast>,
@@ -126,7 +165,7 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
     stop.into_result()?;
     let mut parts = unlocked(written);
     parts.sort_by_key(|part: &Part| (part.kind == PartKind::Parity, part.number));
-    let (files, notes) = reading.finish();
+    let (files, notes) = reading.finish()?;
     Ok(Packing { parts, files, notes })
 }
 
@@ -186,8 +225,9 @@ impl<'a> Shared<'a> {
         };
         let reading = Reading::new(job.walk, job.layout, job.monitor);
         let forecast = Mutex::new(Forecast::new(class.room()));
-        let unsealed = AtomicUsize::new(1);
-        Self { job, queue, ranges, sealing, unsealed, stop, forecast, reading, written: Mutex::default() }
+        let unsealed = AtomicUsize::new(2);
+        let written = Mutex::new(job.before.parts.clone());
+        Self { job, queue, ranges, sealing, unsealed, stop, forecast, reading, written }
     }
 
     /// Runs a thread's work: an error stops the others, and so does a panic.
@@ -198,74 +238,21 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// Hands out ranges of the tar as buffers come free.
-    fn dispatch(&self, filled: mpsc::Receiver<()>) -> Result<(), FlowError> {
-        let layout = self.job.layout;
-        let mut index = 0;
-        let mut start = 0;
-        while start < layout.tail_start {
-            let Some(mut buf) = self.ranges.take() else { return Ok(()) };
-            if self.job.monitor.cancelled() {
-                return Err(FlowError::Cancelled);
-            }
-            let len = (buf.len() as u64).min(layout.tail_start - start);
-            buf.truncate(len as usize);
-            self.queue.push(Task::Fill { index, start, buf });
-            index += 1;
-            start += len;
-        }
-        // Once every range is filled, no piece waits in the lane: all digests are known.
-        for _ in 0..index {
-            if filled.recv().is_err() {
-                return Ok(());
-            }
-        }
-        self.dispatch_tail(index)
-    }
-
-    fn dispatch_tail(&self, mut index: u64) -> Result<(), FlowError> {
-        let files = self.reading.digests();
-        let digest = |at: usize| manifest_digest(files[at].0, files[at].1);
-        let (mut start, step) = (self.job.layout.tail_start, range_len(self.job.class) as usize);
-        self.ranges.told(start, false);
-        let mut open: Option<Lease<Vec<u8>>> = None;
-        let written = self.job.layout.write_tail(&self.job.walk.entries, digest, |mut bytes: &[u8]| {
-            while !bytes.is_empty() {
-                let mut buf = match open.take() {
-                    Some(buf) => buf,
-                    None => {
-                        let mut buf = self.ranges.take().ok_or(())?;
-                        buf.clear();
-                        buf
-                    }
-                };
-                let now = bytes.len().min(step - buf.len());
-                buf.extend_from_slice(&bytes[..now]);
-                bytes = &bytes[now..];
-                if buf.len() == step {
-                    self.queue.push(Task::Pack { index, start, raw: Arc::new(buf) });
-                    (index, start) = (index + 1, start + step as u64);
-                } else {
-                    open = Some(buf);
-                }
-            }
-            Ok::<(), ()>(())
-        });
-        if let (Ok(()), Some(buf)) = (written, open) {
-            self.queue.push(Task::Pack { index, start, raw: Arc::new(buf) });
-        }
-        Ok(())
-    }
-
     fn work(&self, done: mpsc::Sender<Done>, filled: mpsc::Sender<()>, routes: Routes) -> Result<(), FlowError> {
         let mut compressor = Compressor::new(self.job.level)?;
         while let Some(task) = self.queue.pop(|task| self.rank(task)) {
             match task {
                 Task::Fill { index, start, buf } => {
                     let (raw, pieces) = self.reading.range(start, buf);
+                    let read = Read { start, len: raw.len() as u64, hash: quick(&raw) };
+                    self.job.log.note(&read.encode());
                     // Somebody else may be waiting for it, and hashing may take long.
                     self.queue.push(Task::Pack { index, start, raw: raw.clone() });
                     self.reading.hash(&raw, pieces);
+                    let _ = filled.send(());
+                }
+                Task::Again { read, fresh, buf } => {
+                    self.again(read, fresh, buf)?;
                     let _ = filled.send(());
                 }
                 Task::Pack { index, start, raw } => {
@@ -287,7 +274,7 @@ impl<'a> Shared<'a> {
         match task {
             Task::Seal { .. } | Task::Parity(_) => 0,
             Task::Pack { index, .. } if lock(&self.forecast).is_next(*index) => 1,
-            Task::Fill { .. } => 2,
+            Task::Fill { .. } | Task::Again { .. } => 2,
             Task::Pack { .. } => 3,
         }
     }
@@ -320,7 +307,7 @@ impl<'a> Shared<'a> {
         self.queue.push(task);
     }
 
-    /// One of them was; or no more come. With the last of both the work is done.
+    /// One of them was; or no more come. With the last of all the work is done.
     fn settled(&self) {
         if self.unsealed.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.queue.close();
@@ -352,6 +339,7 @@ impl<'a> Shared<'a> {
             let writer = drive.iter_mut().find(|writer| writer.number() == part.volume);
             let writer = writer.ok_or_else(|| FlowError::Defect("a part came to the wrong drive".into()))?;
             writer.put(&part.file_name(), buf.file(), part.sha256)?;
+            self.job.log.write(&Written::of(&part).encode())?;
             self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
             self.job.monitor.advance(length);
             lock(&self.written).push(part);

@@ -77,23 +77,27 @@ pub fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
     })
 }
 
-/// Writes the seals: two to the recipients, one to the passphrase, where there are such.
-pub fn write_seals(
-    writer: &mut Writer,
+/// The seals of a volume, by name: two to the recipients, one to the passphrase, where there are such.
+pub fn seals(
     seal: &Seal,
     recipients: &[Recipient],
     passphrase: Option<&SecretText>,
-) -> Result<(), FlowError> {
+) -> Result<Vec<(&'static str, Vec<u8>)>, FlowError> {
     let text = seal.encode();
+    let sealed = |(header, key): (Vec<u8>, FileKey)| -> std::io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut sealer = Sealer::new(&mut out, &header, &key)?;
+        sealer.write_all(text.as_bytes())?;
+        sealer.finish()?;
+        Ok(out)
+    };
+    let mut headers = Vec::new();
     if !recipients.is_empty() {
-        for name in SEALS {
-            put(writer, name, header_for(recipients), text.as_bytes())?;
-        }
+        headers.extend(SEALS.map(|name| (name, header_for(recipients))));
     }
-    if let Some(passphrase) = passphrase {
-        put(writer, PASSPHRASE_SEAL, header_for_passphrase(passphrase), text.as_bytes())?;
-    }
-    Ok(())
+    headers.extend(passphrase.map(|passphrase| (PASSPHRASE_SEAL, header_for_passphrase(passphrase))));
+    let made = headers.into_iter().map(|(name, header)| Ok((name, sealed(header)?)));
+    made.collect::<std::io::Result<_>>().map_err(|error| FlowError::Defect(format!("a seal cannot be made: {error}")))
 }
 
 /// Writes the list and both heads.

@@ -33,6 +33,8 @@ pub mod received;
 pub mod rehearse;
 pub mod repair;
 pub mod report;
+pub mod request;
+pub mod resume;
 pub mod rounds;
 pub mod sealing;
 pub mod text;
@@ -155,6 +157,12 @@ pub enum FlowError {
         /// How.
         source: FormatError,
     },
+    /// Sources that are not what they were when an interrupted run packed them.
+    #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
+    SourceChanged(Vec<PathBuf>),
+    /// What an interrupted packing left, and this one is another.
+    #[error("{0}")]
+    Interrupted(String),
     /// What another unpacking left in the target.
     #[error("{} holds what an unpacking of another bundle, or of other files of this one, left unfinished", show(.0))]
     Unfinished(PathBuf),
@@ -178,6 +186,19 @@ pub enum FlowError {
     Defect(String),
 }
 
+fn changed(files: &[PathBuf]) -> String {
+    format!("{} changed", crate::base::size::count(files.len() as u64, "source"))
+}
+
+/// The first of them.
+fn names(files: &[PathBuf]) -> String {
+    let mut names: Vec<String> = files.iter().take(10).map(|path| show(path)).collect();
+    if files.len() > names.len() {
+        names.push(format!("and {} more", files.len() - names.len()));
+    }
+    names.join(", ")
+}
+
 impl FlowError {
     /// The class of the failure.
     pub fn outcome(&self) -> Outcome {
@@ -191,6 +212,8 @@ impl FlowError {
             | FlowError::InTheWay(_)
             | FlowError::Busy(_)
             | FlowError::Unfinished(_)
+            | FlowError::SourceChanged(_)
+            | FlowError::Interrupted(_)
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
             | FlowError::NoRoom { .. }

@@ -1,43 +1,65 @@
 //! Packing: seals first, then parts, then list and heads, SHA256SUMS last.
 //!
 //! From the moment the seals are written nothing here can open the bundle any more: the key is
-//! wiped, what goes on needs only the recipient that parts are sealed to. A run that fails or is
-//! stopped takes its volumes away again: none is left that looks like a bundle.
+//! wiped, what goes on needs only the recipient that parts are sealed to. A run that is stopped
+//! leaves what it packed, and a journal, for the same command to go on from; no volume of it looks
+//! complete.
 
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, sha256};
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::secret::{Secret, random};
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Job, Packing};
-use crate::flow::finish::{head_of, list_of, new_volume, write_index, write_seals};
-use crate::flow::plan::{Planned, Request, Target};
+use crate::flow::finish::{head_of, list_of, new_volume, seals, write_index};
+use crate::flow::plan::{Planned, Target};
 use crate::flow::report::PackReport;
+use crate::flow::request::Request;
+use crate::flow::resume::{Kept, Left, options};
 use crate::format::head::{Head, parts_hash};
+use crate::format::journal::{Opening, Read, Written};
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::statement::Statement;
+use crate::stage::journal::Log;
 use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, Writer};
 
 /// Carries a plan out.
-pub fn pack(planned: Planned, request: &Request, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
+pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
     planned.check_room()?;
-    let mut volumes = Volumes::create(&planned.targets)?;
-    let packed = carry_out(planned, request, &mut volumes, monitor);
-    let result = packed.and_then(|report| volumes.finish().map(|()| report));
-    if result.is_err() {
-        // The finished ones too: alone they are no bundle.
-        volumes.abandon();
+    let left = match planned.left.take() {
+        Some(left) if planned.before.parts.is_empty() => left.remove().map(|()| None)?,
+        left => left,
+    };
+    let resumed = left.is_some();
+    let mut volumes = Volumes::default();
+    let begun = match left {
+        Some(left) => volumes.take_up(&planned, left),
+        None => volumes.begin(&planned, request),
+    };
+    let (bundle, log) = match begun {
+        Ok(begun) => begun,
+        Err(error) if resumed => return Err(error),
+        Err(error) => return Err(volumes.abandon(None, error)),
+    };
+    let packed = carry_out(planned, request, &bundle, (&mut volumes, &log), monitor);
+    match packed.and_then(|report| volumes.finish().map(|()| report)) {
+        Ok(report) => log.remove().map(|()| report).map_err(FlowError::from),
+        // A defect is no good beginning.
+        Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
+            volumes.leave();
+            Err(error)
+        }
+        Err(error) => Err(volumes.abandon(Some(log), error)),
     }
-    result
 }
 
 fn carry_out(
     mut planned: Planned,
     request: &Request,
-    volumes: &mut Volumes,
+    bundle: &Bundle,
+    (volumes, log): (&mut Volumes, &Log),
     monitor: &dyn Monitor,
 ) -> Result<PackReport, FlowError> {
-    let bundle = Bundle::begin(request, volumes)?;
     monitor.phase(Phase::Packing, planned.layout.len);
     let job = Job {
         walk: &planned.walk,
@@ -48,6 +70,8 @@ fn carry_out(
         level: request.level,
         estimate: planned.estimate,
         scheme: planned.geometry.scheme,
+        before: &planned.before,
+        log,
         monitor,
     };
     let Packing { parts, files, notes } = engine::run(&job, planned.placement.clone(), &mut volumes.drives)?;
@@ -87,19 +111,6 @@ struct Bundle {
 }
 
 impl Bundle {
-    /// Makes the key, writes the seals, wipes the key.
-    fn begin(request: &Request, volumes: &mut Volumes) -> Result<Self, FlowError> {
-        let name: [u8; 16] = random();
-        let secret = Secret::random();
-        let identity = Identity::from_secret(&secret);
-        let kcommit = commitment(&name, secret.expose());
-        let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
-        for writer in volumes.drives.iter_mut().flatten() {
-            write_seals(writer, &seal, &request.recipients, request.passphrase.as_ref())?;
-        }
-        Ok(Self { name, kcommit, recipient: identity.recipient() })
-    }
-
     fn statement(&self, planned: &Planned, parts: u32, parts_hash: Digest, list_hash: Digest) -> Statement {
         Statement {
             bundle: self.name,
@@ -122,41 +133,119 @@ impl Bundle {
 }
 
 /// The volumes being written, grouped by file system.
+#[derive(Default)]
 struct Volumes {
     drives: Vec<Vec<Writer>>,
+    devices: Vec<u64>,
 }
 
 impl Volumes {
-    fn create(targets: &[Target]) -> Result<Self, FlowError> {
-        let mut volumes = Self { drives: Vec::new() };
-        let mut devices: Vec<u64> = Vec::new();
-        for (at, target) in targets.iter().enumerate() {
-            match new_volume(&target.path, at as u16 + 1) {
-                Ok(writer) => match devices.iter().position(|device| *device == target.device) {
-                    Some(drive) => volumes.drives[drive].push(writer),
-                    None => {
-                        devices.push(target.device);
-                        volumes.drives.push(vec![writer]);
-                    }
-                },
-                Err(error) => {
-                    volumes.abandon();
-                    return Err(error);
-                }
+    fn add(&mut self, target: &Target, writer: Writer) {
+        match self.devices.iter().position(|device| *device == target.device) {
+            Some(drive) => self.drives[drive].push(writer),
+            None => {
+                self.devices.push(target.device);
+                self.drives.push(vec![writer]);
             }
         }
-        Ok(volumes)
+    }
+
+    fn writers(&mut self) -> impl Iterator<Item = &mut Writer> {
+        self.drives.iter_mut().flatten()
+    }
+
+    /// Makes the key, writes journal and seals, wipes the key.
+    fn begin(&mut self, planned: &Planned, request: &Request) -> Result<(Bundle, Log), FlowError> {
+        for (at, target) in planned.targets.iter().enumerate() {
+            self.add(target, new_volume(&target.path, at as u16 + 1)?);
+        }
+        let name: [u8; 16] = random();
+        let secret = Secret::random();
+        let identity = Identity::from_secret(&secret);
+        let kcommit = commitment(&name, secret.expose());
+        let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
+        let bundle = Bundle { name, kcommit, recipient: identity.recipient() };
+        let mut made = Vec::new();
+        for volume in 1..=planned.targets.len() as u16 {
+            let seals = seals(&seal, &request.recipients, request.passphrase.as_ref())?;
+            made.extend(seals.into_iter().map(|(name, bytes)| (volume, name, sha256(&bytes), bytes)));
+        }
+        let opening = Opening {
+            bundle: name,
+            recipient: bundle.recipient.to_string(),
+            kcommit,
+            class: planned.geometry.class,
+            scheme: planned.geometry.scheme,
+            options: options(request),
+            volumes: planned.targets.len() as u16,
+            seals: made.iter().map(|(volume, name, sum, _)| (*volume, name.to_string(), *sum)).collect(),
+            stamps: planned.walk.marks(),
+        };
+        let first = volume::folder(&planned.targets[0].path, 1);
+        let log = Log::create(&first, &opening.encode())?;
+        for (volume, name, sum, bytes) in &made {
+            if let Some(writer) = self.writers().find(|writer| writer.number() == *volume) {
+                writer.put(name, bytes, *sum)?;
+            }
+        }
+        Ok((bundle, log))
+    }
+
+    /// Goes on with what an earlier run began: what does not stay is removed, the journal is written
+    /// anew without it.
+    fn take_up(&mut self, planned: &Planned, left: Left) -> Result<(Bundle, Log), FlowError> {
+        let before = &planned.before;
+        let mut opening = left.journal.opening.clone();
+        let recipient = Recipient::parse(&opening.recipient);
+        let recipient = recipient.map_err(|error| FlowError::Damaged(format!("the journal names nobody: {error}")))?;
+        let bundle = Bundle { name: opening.bundle, kcommit: opening.kcommit, recipient };
+        let kept = left.keep(before)?;
+        opening.volumes = planned.targets.len() as u16;
+        opening.seals.clear();
+        for (at, Kept { sums, seals }) in kept.iter().enumerate() {
+            let seals = seals.iter().map(|(name, bytes)| (name, sha256(bytes)));
+            let known = sums.iter().filter(|(name, _)| !crate::format::part::is_part(name));
+            let all = known.map(|(name, sum)| (name, *sum)).chain(seals);
+            opening.seals.extend(all.map(|(name, sum)| (at as u16 + 1, name.clone(), sum)));
+        }
+        let mut text = opening.encode();
+        before.reads.iter().for_each(|read: &Read| text.push_str(&read.encode()));
+        before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
+        let log = Log::create(&volume::folder(&planned.targets[0].path, 1), &text)?;
+        for (at, (target, Kept { sums, seals })) in planned.targets.iter().zip(kept).enumerate() {
+            let number = at as u16 + 1;
+            let mut writer = match volume::is_free(&volume::folder(&target.path, number)) {
+                true => new_volume(&target.path, number)?,
+                false => Writer::take_up(&target.path, number, sums)?,
+            };
+            for (name, bytes) in seals {
+                writer.put(&name, &bytes, sha256(&bytes))?;
+            }
+            self.add(target, writer);
+        }
+        Ok((bundle, log))
     }
 
     /// SHA256SUMS on every volume, now that all of them hold all they should.
     fn finish(&mut self) -> Result<(), FlowError> {
-        for writer in self.drives.iter_mut().flatten() {
+        for writer in self.writers() {
             writer.finish()?;
         }
         Ok(())
     }
 
-    fn abandon(self) {
+    /// Leaves all to a later run.
+    fn leave(self) {
+        self.drives.into_iter().flatten().for_each(Writer::leave);
+    }
+
+    /// Takes everything away again: nothing of it would be of use. Returns why.
+    fn abandon(self, log: Option<Log>, why: FlowError) -> FlowError {
+        let dirs: Vec<_> = self.drives.iter().flatten().map(|writer| writer.dir().to_owned()).collect();
         self.drives.into_iter().flatten().for_each(Writer::abandon);
+        // The journal last: it tells whose the others are.
+        let _ = log.map(Log::remove);
+        dirs.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
+        why
     }
 }

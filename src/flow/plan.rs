@@ -6,49 +6,26 @@ use crate::base::entry::Kind;
 use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::os;
-use crate::base::path::show;
 use crate::base::pool::side_by_side;
-use crate::base::secret::SecretText;
 use crate::flow::FlowError;
-use crate::flow::engine;
+use crate::flow::engine::{self, Before};
 use crate::flow::report::{Plan, VolumePlan};
+use crate::flow::request::Request;
+use crate::flow::resume::{self, Left};
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
 use crate::plan::layout::{Layout, holes_in, lay_out};
-use crate::plan::parity::{self, Wish};
+use crate::plan::parity;
 use crate::plan::placement::{Drive, Fill, Placement};
 use crate::stage::archive;
 use crate::stage::compress::{Compressor, Level, ZstdError};
-use crate::stage::seal::Recipient;
 use crate::stage::volume;
-use crate::stage::walk::{Walk, source_around, walk};
+use crate::stage::walk::{Walk, walk};
 
 /// Samples for the estimate: so many, each so long. Long ones, because short frames compress
 /// worse than those that will be written.
 const SAMPLES: u64 = 16;
 const SAMPLE: u64 = 1 << 20;
-
-/// What somebody wants packed.
-pub struct Request {
-    /// Files and folders.
-    pub sources: Vec<PathBuf>,
-    /// Who can open it.
-    pub recipients: Vec<Recipient>,
-    /// A passphrase that opens it.
-    pub passphrase: Option<SecretText>,
-    /// One per drive, or one folder in which `volumes` are staged.
-    pub outputs: Vec<PathBuf>,
-    /// How many volumes to stage in the one output.
-    pub volumes: Option<u16>,
-    /// The most that a volume may take, in bytes.
-    pub volume_size: Option<u64>,
-    /// In which order volumes are filled.
-    pub fill: Fill,
-    /// How hard to compress.
-    pub level: Level,
-    /// What may be lost or damaged.
-    pub parity: Wish,
-}
 
 /// A plan with all that carrying it out needs.
 pub struct Planned {
@@ -70,6 +47,10 @@ pub struct Planned {
     pub reserves: Vec<u64>,
     /// Where each volume goes, in the order of their numbers, with its file system.
     pub targets: Vec<Target>,
+    /// What an interrupted run left.
+    pub left: Option<Left>,
+    /// And what of it stays.
+    pub before: Before,
 }
 
 /// Where a volume goes.
@@ -83,19 +64,30 @@ pub struct Target {
 
 /// Makes the plan.
 pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowError> {
-    check_request(request)?;
-    let paths = target_paths(request)?;
+    request.check()?;
+    let paths = request.target_paths()?;
+    let left = resume::find(&paths)?;
     let mut walk = walk(&request.sources, monitor)?;
     let mut notes = std::mem::take(&mut walk.notes);
     let layout = lay_out(&mut walk.entries, &mut notes);
     // What no reader would take is refused before it is written.
     let list = geometry::list_at_most(&walk.entries);
     FormatError::limit("the length of the list", list, limits::LIST)?;
-    let (geometry, targets, drives) = shape(request, &paths, list, layout.len)?;
-    let placement = Placement::new(&drives, geometry.class, request.fill, geometry.scheme);
+    let before = match left.as_ref().filter(|_| !request.restart) {
+        Some(left) => left.check(request, &walk).and_then(|()| left.verify(layout.len, layout.tail_start, monitor))?,
+        None => Before::default(),
+    };
+    let shape = Shape { request, paths: &paths, list, tar: layout.len, entries: walk.entries.len() };
+    let (geometry, targets, drives) = match left.as_ref() {
+        Some(left) => shape.after(left, &before)?,
+        None => shape.choose()?,
+    };
+    let placement = Placement::new(&drives, geometry.class, request.fill, geometry.scheme).after(before.stripes);
     let estimate = estimate(&walk, &layout, request.level)?;
-    let expected = geometry::data_expected(estimate, geometry.class).min(geometry.data_at_most.into());
-    let mut plan = describe(request, &walk, geometry, expected)?;
+    let still = (u128::from(estimate) * u128::from(layout.len - before.tar) / u128::from(layout.len.max(1))) as u64;
+    let expected = geometry::data_expected(still, geometry.class).min((geometry.data_at_most - before.data).into());
+    let expected = if before.tar == layout.len { 0 } else { expected };
+    let mut plan = describe(request, &walk, geometry, (&before, expected))?;
     let (shares, _) = placement.simulate(expected);
     plan.room = geometry.parts(placement.capacity()) * geometry.class.file_len() as u64;
     plan.volumes = paths
@@ -113,7 +105,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     plan.shared_drive = request.volumes.is_none()
         && (1..targets.len()).any(|at| targets[..at].iter().any(|t| t.device == targets[at].device));
     let reserves = drives.iter().map(|drive| drive.reserve).collect();
-    Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets })
+    Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets, left, before })
 }
 
 impl Planned {
@@ -130,99 +122,73 @@ impl Planned {
     }
 }
 
-fn check_request(request: &Request) -> Result<(), FlowError> {
-    let usage = |text: String| Err(FlowError::Usage(text));
-    if request.recipients.is_empty() && request.passphrase.is_none() {
-        return usage("nobody could open it: give a recipient (-r age1...) or a passphrase (-p)".into());
-    }
-    if request.recipients.len() > limits::RECIPIENTS {
-        return usage(format!(
-            "{} recipients are given, at most {} fit into a seal",
-            request.recipients.len(),
-            limits::RECIPIENTS
-        ));
-    }
-    if request.volumes.is_some() && request.outputs.len() != 1 {
-        return usage(format!(
-            "--volumes stages volumes in one folder, and {} are given with -o",
-            request.outputs.len()
-        ));
-    }
-    if request.parity.lose > 0 && request.fill == Fill::Sequential {
-        return usage(
-            "--fill sequential keeps files together on one drive, --lose must not: leave one of them out".into(),
-        );
-    }
-    let volumes = request.volumes.map_or(request.outputs.len(), usize::from);
-    if volumes == 0 || volumes > usize::from(limits::VOLUMES) {
-        return usage(format!("{volumes} volumes are asked for; 1 to {} are possible", limits::VOLUMES));
-    }
-    Ok(())
-}
-
-/// The folder each volume's folder is made in; they exist and lie outside the sources.
-fn target_paths(request: &Request) -> Result<Vec<PathBuf>, FlowError> {
-    let paths: Vec<PathBuf> = match request.volumes {
-        Some(volumes) => vec![request.outputs[0].clone(); usize::from(volumes)],
-        None => request.outputs.clone(),
-    };
-    for (at, path) in paths.iter().enumerate() {
-        if !path.is_dir() {
-            let missing = format!("{} is no folder; is the drive plugged in and mounted?", show(path));
-            return Err(FlowError::Usage(missing));
-        }
-        if let Some(source) = source_around(&request.sources, path)? {
-            let text = format!(
-                "{} lies in {}, which is to be packed: the bundle would contain itself",
-                show(path),
-                show(source)
-            );
-            return Err(FlowError::Usage(text));
-        }
-        let folder = volume::folder(path, at as u16 + 1);
-        if !volume::is_free(&folder) {
-            return Err(FlowError::VolumeExists(folder));
-        }
-    }
-    Ok(paths)
-}
-
-/// Size of the parts and shape of the stripes. The one depends on the other, and what drives hold
-/// on both: the shape is found with parts as they would be without parity.
-fn shape(
-    request: &Request,
-    paths: &[PathBuf],
+/// What decides how the bundle is cut.
+struct Shape<'a> {
+    request: &'a Request,
+    paths: &'a [PathBuf],
     list: u64,
     tar: u64,
-) -> Result<(Geometry, Vec<Target>, Vec<Drive>), FlowError> {
-    let volumes = paths.len() as u16;
-    let largest = match request.level {
-        Level::Zstd(13..) => geometry::LARGEST_AT_HIGH_LEVELS,
-        _ => geometry::LARGEST,
-    };
-    let plain = geometry::choose(tar, volumes, None, largest)?;
-    let (_, drives) = look_at_drives(request, paths, list, plain)?;
-    let room = Placement::new(&drives, plain.class, request.fill, None);
-    let scheme = parity::choose(request.parity, volumes, |scheme| room.stripes(scheme)).map_err(FlowError::Usage)?;
-    let geometry = geometry::choose(tar, volumes, scheme, largest)?;
-    let (targets, drives) = look_at_drives(request, paths, list, geometry)?;
-    Ok((geometry, targets, drives))
+    entries: usize,
 }
 
-fn look_at_drives(
-    request: &Request,
-    paths: &[PathBuf],
-    list: u64,
-    geometry: Geometry,
-) -> Result<(Vec<Target>, Vec<Drive>), FlowError> {
-    let look = |path: &PathBuf| {
-        let room = os::room(path).at("look at", path)?;
-        let reserve = geometry::reserve(list, geometry.parts_at_most(), room.cluster);
-        let drive =
-            Drive { device: room.device, free: room.free, cluster: room.cluster, cap: request.volume_size, reserve };
-        Ok((Target { path: path.clone(), device: room.device }, drive))
-    };
-    paths.iter().map(look).collect()
+type Shaped = (Geometry, Vec<Target>, Vec<Drive>);
+
+impl Shape<'_> {
+    /// Size of the parts and shape of the stripes. The one depends on the other, and what drives
+    /// hold on both: the shape is found with parts as they would be without parity.
+    fn choose(&self) -> Result<Shaped, FlowError> {
+        let (request, volumes) = (self.request, self.paths.len() as u16);
+        let largest = match request.level {
+            Level::Zstd(13..) => geometry::LARGEST_AT_HIGH_LEVELS,
+            _ => geometry::LARGEST,
+        };
+        let plain = geometry::choose(self.tar, volumes, None, largest)?;
+        let (_, drives) = self.look_at_drives(plain)?;
+        let room = Placement::new(&drives, plain.class, request.fill, None);
+        let scheme =
+            parity::choose(request.parity, volumes, |scheme| room.stripes(scheme)).map_err(FlowError::Usage)?;
+        let geometry = geometry::choose(self.tar, volumes, scheme, largest)?;
+        let (targets, drives) = self.look_at_drives(geometry)?;
+        Ok((geometry, targets, drives))
+    }
+
+    /// The same where an earlier run has chosen, if something of it stays; what does not makes room.
+    fn after(&self, left: &Left, before: &Before) -> Result<Shaped, FlowError> {
+        let opening = &left.journal.opening;
+        let (geometry, targets, mut drives) = match before.parts.is_empty() {
+            true => self.choose()?,
+            false => {
+                let geometry = geometry::of_class(self.tar, opening.class, opening.scheme);
+                let (targets, drives) = self.look_at_drives(geometry)?;
+                (geometry, targets, drives)
+            }
+        };
+        let surplus = left.surplus(before);
+        let part = geometry.class.file_len() as u64;
+        let of_device = |device: u64| -> u64 {
+            drives.iter().zip(&surplus).filter(|(drive, _)| drive.device == device).map(|(_, more)| more).sum()
+        };
+        let free: Vec<u64> = drives.iter().map(|drive| drive.free + of_device(drive.device)).collect();
+        for (at, (drive, free)) in drives.iter_mut().zip(free).enumerate() {
+            let kept = before.parts.iter().filter(|part| usize::from(part.volume) == at + 1).count() as u64 * part;
+            drive.free = free;
+            drive.cap = drive.cap.map(|cap| cap.saturating_sub(kept));
+        }
+        Ok((geometry, targets, drives))
+    }
+
+    fn look_at_drives(&self, geometry: Geometry) -> Result<(Vec<Target>, Vec<Drive>), FlowError> {
+        let journal = geometry::journal_at_most(self.tar, geometry.parts_at_most(), self.entries);
+        let look = |(at, path): (usize, &PathBuf)| {
+            let room = os::room(path).at("look at", path)?;
+            let reserve = geometry::reserve(self.list, geometry.parts_at_most(), room.cluster)
+                + if at == 0 { journal } else { 0 };
+            let cap = self.request.volume_size;
+            let drive = Drive { device: room.device, free: room.free, cluster: room.cluster, cap, reserve };
+            Ok((Target { path: path.clone(), device: room.device }, drive))
+        };
+        self.paths.iter().enumerate().map(look).collect()
+    }
 }
 
 /// Bytes that the tar compresses to, from samples spread over what is no hole; exact for small ones.
@@ -255,7 +221,12 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     Ok((data as f64 * ratio) as u64 + nothing / 4000 + tail)
 }
 
-fn describe(request: &Request, walk: &Walk, geometry: Geometry, data_expected: u64) -> Result<Plan, FlowError> {
+fn describe(
+    request: &Request,
+    walk: &Walk,
+    geometry: Geometry,
+    (before, data_expected): (&Before, u64),
+) -> Result<Plan, FlowError> {
     let count = |wanted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| wanted(&entry.kind)).count() as u64;
     let part = geometry.class.file_len() as u64;
     Ok(Plan {
@@ -265,7 +236,8 @@ fn describe(request: &Request, walk: &Walk, geometry: Geometry, data_expected: u
         bytes: walk.entries.iter().map(|entry| entry.size).sum(),
         class: geometry.class.mib(),
         expected: geometry.parts(data_expected) * part,
-        at_most: u64::from(geometry.parts_at_most()) * part,
+        at_most: u64::from(geometry.parts_at_most()).saturating_sub(before.parts.len() as u64) * part,
+        packed: before.parts.len() as u64 * part,
         parity: geometry.scheme,
         room: 0,
         recipients: request.recipients.len(),

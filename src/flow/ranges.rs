@@ -42,6 +42,11 @@ impl Ranges {
         Some(buf)
     }
 
+    /// A buffer for a range of whatever length; waits for one. `None` once closed.
+    pub fn take_long(&self) -> Option<Lease<Vec<u8>>> {
+        self.long.1.take()
+    }
+
     /// The range that begins at `start` does not compress, or does.
     pub fn told(&self, start: u64, stored: bool) {
         let mut latest = lock(&self.latest);

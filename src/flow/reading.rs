@@ -2,13 +2,17 @@
 //! thread; the digest of a file that is longer than its range meets in a lane.
 
 use std::convert::Infallible;
+use std::fs::File;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::path::show;
 use crate::base::pool::{Lease, lock, unlocked};
+use crate::flow::FlowError;
 use crate::plan::layout::Layout;
 use crate::stage::archive::{self, Filled, Piece};
 use crate::stage::lane::Lane;
@@ -40,8 +44,19 @@ impl<'a> Reading<'a> {
     }
 
     /// The same at the end, and what is worth saying of the sources.
-    pub fn finish(self) -> (Vec<(Digest, Flag)>, Vec<Note>) {
-        (unlocked(self.files), unlocked(self.notes))
+    ///
+    /// # Errors
+    /// A file without a digest, which is a defect of ours.
+    pub fn finish(self) -> Result<(Vec<(Digest, Flag)>, Vec<Note>), FlowError> {
+        let files = unlocked(self.files);
+        let lacks = |at: &usize| {
+            let (digest, flag) = files[*at];
+            self.walk.entries[*at].has_content() && flag == Flag::Clean && digest == Digest::ZERO
+        };
+        match (0..files.len()).find(lacks) {
+            Some(at) => Err(FlowError::Defect(format!("{} was not hashed", show(&self.walk.real_path(at))))),
+            None => Ok((files, unlocked(self.notes))),
+        }
     }
 
     /// Fills the range that begins at `start` and hashes what it holds.
@@ -49,17 +64,10 @@ impl<'a> Reading<'a> {
     /// The pieces it returns are still to be hashed: that may take long, as those of other ranges
     /// may wait for them.
     pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> (Raw, Vec<Piece>) {
-        let (walk, layout, len) = (self.walk, self.layout, buf.len());
-        let front = &layout.front[(start as usize).min(layout.front.len())..];
-        let front = &front[..front.len().min(len)];
-        buf[..front.len()].copy_from_slice(front);
-        let found = layout.entries_in(&(start..start + len as u64));
-        let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
-        let unchanged = |index: usize, file: &std::fs::File| {
+        let walk = self.walk;
+        let Filled { whole, pieces, faults } = self.fill(start, &mut buf, |index, file| {
             file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
-        };
-        let Filled { whole, pieces, faults } =
-            archive::fill(start, &mut buf, entries, |index| walk.open(index), unchanged);
+        });
         for fault in faults {
             self.note_fault(fault);
         }
@@ -67,6 +75,27 @@ impl<'a> Reading<'a> {
             lock(&self.files)[entry as usize].0 = digest;
         }
         (Arc::new(buf), pieces)
+    }
+
+    /// Fills a range without hashing anything, to see whether it is what it was.
+    pub fn raw(&self, start: u64, buf: &mut [u8]) {
+        self.fill(start, buf, |_, _| true);
+    }
+
+    fn fill(&self, start: u64, buf: &mut [u8], unchanged: impl Fn(usize, &File) -> bool) -> Filled {
+        let (walk, layout) = (self.walk, self.layout);
+        let front = &layout.front[(start as usize).min(layout.front.len())..];
+        let front = &front[..front.len().min(buf.len())];
+        buf[..front.len()].copy_from_slice(front);
+        let found = layout.entries_in(&(start..start + buf.len() as u64));
+        let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
+        archive::fill(start, buf, entries, |index| walk.open(index), unchanged)
+    }
+
+    /// The files that have bytes in a stretch of the tar.
+    pub fn files_in(&self, range: &Range<u64>) -> Vec<PathBuf> {
+        let found = self.layout.entries_in(range);
+        found.filter(|at| self.walk.entries[*at].has_content()).map(|at| self.walk.real_path(at)).collect()
     }
 
     /// Hashes pieces of long files, and what waits behind them.

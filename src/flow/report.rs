@@ -25,7 +25,9 @@ pub struct Plan {
     pub bytes: u64,
     /// Size of the parts, in MiB.
     pub class: u16,
-    /// Bytes of parts, from samples.
+    /// Bytes of parts that an interrupted run packed, whole.
+    pub packed: u64,
+    /// Bytes of parts still to come, from samples.
     pub expected: u64,
     /// Bytes of parts if nothing compresses.
     pub at_most: u64,
@@ -68,7 +70,7 @@ impl Plan {
         });
         json!({
             "files": self.files, "folders": self.folders, "links": self.links, "bytes": self.bytes,
-            "class_mib": self.class, "expected": self.expected, "at_most": self.at_most, "room": self.room,
+            "class_mib": self.class, "packed": self.packed, "expected": self.expected, "at_most": self.at_most, "room": self.room,
             "recipients": self.recipients, "passphrase": self.passphrase, "memory": self.memory,
             "shared_drive": self.shared_drive,
             "parity": self.parity.map(|scheme| json!({

@@ -19,12 +19,10 @@ use crate::flow::open::Bundle;
 use crate::flow::parts::{Placed, place_parts};
 use crate::flow::place::Site;
 use crate::flow::received::BadPart;
+use crate::format::UNFINISHED;
 use crate::format::part::SEALED_CHUNK;
 use crate::plan::repair::Verdict;
 use crate::stage::volume::{self, HEADS, Volume};
-
-/// How a file is named while it is copied.
-const UNFINISHED: &str = "unfinished.tmp";
 
 /// What is still wanted.
 pub struct Ask<'a> {

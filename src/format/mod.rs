@@ -6,6 +6,7 @@ pub mod age;
 pub mod bag;
 pub mod frame;
 pub mod head;
+pub mod journal;
 pub mod limits;
 pub(crate) mod lines;
 pub mod list;
@@ -15,6 +16,9 @@ pub mod seal;
 pub mod statement;
 pub mod stripe;
 pub mod sums;
+
+/// How a file is named while it is written.
+pub const UNFINISHED: &str = "unfinished.tmp";
 
 /// Why bytes are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

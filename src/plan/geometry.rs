@@ -65,6 +65,19 @@ pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> R
     Err(FormatError::Limit { what: "the number of parts", value: data_at_most(tar, largest), limit: most })
 }
 
+/// What was chosen by an earlier run.
+pub fn of_class(tar: u64, class: Class, scheme: Option<Scheme>) -> Geometry {
+    let data_at_most = data_at_most(tar, class).min(limits::PARTS.into()) as u32;
+    Geometry { class, data_at_most, scheme }
+}
+
+/// Bytes of the journal, which is on the first volume as long as packing lasts: a line for each
+/// range and part, a mark of each entry.
+pub fn journal_at_most(tar: u64, parts_at_most: u32, entries: usize) -> u64 {
+    let ranges = tar.div_ceil(1 << 20) + 16;
+    64 * 1024 + 80 * ranges + 140 * u64::from(parts_at_most) + 11 * entries as u64
+}
+
 /// Data parts of a tar that does not compress at all.
 pub fn data_at_most(tar: u64, class: Class) -> u64 {
     tar.div_ceil(least_tar(class)).max(1)

@@ -7,5 +7,6 @@ pub mod links;
 pub mod parity;
 pub mod placement;
 pub mod repair;
+pub mod resume;
 pub mod select;
 pub mod want;

@@ -83,6 +83,12 @@ impl Placement {
         Self { fill, scheme, volumes, devices, stripe: Stripe::default() }
     }
 
+    /// Goes on behind so many stripes that are on the drives already.
+    pub fn after(mut self, stripes: u32) -> Self {
+        self.stripe.number = stripes as usize;
+        self
+    }
+
     /// Data parts that all volumes together can take.
     pub fn capacity(&self) -> u64 {
         let Some(scheme) = self.scheme else { return self.free(u64::MAX) };

@@ -78,10 +78,11 @@ pub struct Filler<S: Supply> {
 }
 
 impl<S: Supply> Filler<S> {
-    /// For a tar of `tar_len` bytes in parts of that class.
-    pub fn new(class: Class, bundle: [u8; 16], tar_len: u64, supply: S) -> Self {
+    /// For a tar of `tar_len` bytes in parts of that class. The first `done` parts are there already
+    /// and hold the tar up to `offset`.
+    pub fn new(class: Class, bundle: [u8; 16], tar_len: u64, (done, offset): (u32, u64), supply: S) -> Self {
         let (segments, room) = (Vec::new(), class.room());
-        Self { class, bundle, tar_len, supply, number: 1, offset: 0, length: 0, segments, room }
+        Self { class, bundle, tar_len, supply, number: done + 1, offset, length: 0, segments, room }
     }
 
     /// Takes the next stretch of the tar, which is in that range, raw and packed.
@@ -219,7 +220,7 @@ mod tests {
     }
 
     fn fill(ratio: usize, tar: &[u8], range: usize) -> Vec<(u64, u64, usize)> {
-        let mut filler = Filler::new(CLASS, random(), tar.len() as u64, Pretend { ratio, parts: vec![] });
+        let mut filler = Filler::new(CLASS, random(), tar.len() as u64, (0, 0), Pretend { ratio, parts: vec![] });
         for raw in tar.chunks(range) {
             for (stretch, packed) in filler.supply.pack(raw).unwrap() {
                 filler.push(&Rc::new(raw.to_vec()), stretch, packed).unwrap();
@@ -268,7 +269,7 @@ mod tests {
             }
         }
         // Guesses went wrong in every range: most of it is a small frame, the rest is stored.
-        let mut filler = Filler::new(CLASS, random(), 100 * (1 << 20), Count(0));
+        let mut filler = Filler::new(CLASS, random(), 100 * (1 << 20), (0, 0), Count(0));
         for _ in 0..100 {
             let raw = Rc::new(vec![1; 1 << 20]);
             let cut = (1 << 20) - 4096;

@@ -1,17 +1,17 @@
-//! Volumes on drives: written so that none looks complete that is not, and found again.
-//!
-//! A file is written under a temporary name, synced, and renamed; SHA256SUMS is the last one.
-//! After an error nothing is tried twice: the caller abandons the volume. What this does not
-//! guarantee: that the drive tells the truth about what it synced.
+//! Volumes on drives: what their files are called, and how they are found again. They are written
+//! so that none looks complete that is not; how is told in `volume/writer.rs`.
+
+mod writer;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
-use crate::format::{FormatError, limits, part, sums};
+use crate::format::{FormatError, UNFINISHED, limits, part};
+pub use writer::{Writer, remove_ours};
 
 /// The list of a volume's own files.
 pub const SUMS: &str = "SHA256SUMS";
@@ -23,138 +23,19 @@ pub const PASSPHRASE_SEAL: &str = "seal-p.age";
 pub const HEADS: [&str; 2] = ["head.age", "head2.age"];
 /// The list of user files.
 pub const LIST: &str = "list.age";
-/// How files are named while they are written.
-const UNFINISHED: &str = "unfinished.tmp";
-/// Dirty data that may wait for the drive: bounded, so that progress is honest.
-const SYNC_EVERY: usize = 8 << 20;
 
 /// The folder of volume `number` on the drive at `path`.
 pub fn folder(path: &Path, number: u16) -> PathBuf {
     path.join(format!("volume-{number}"))
 }
 
-/// Whether a volume can be written there: nothing is there, or an empty folder.
+/// Whether a volume can be written there: nothing is there, or a folder that is empty but for what
+/// a run left that died with its first file.
 pub fn is_free(dir: &Path) -> bool {
+    let temporary = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == UNFINISHED);
     match dir.symlink_metadata() {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(meta) => meta.is_dir() && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none()),
-    }
-}
-
-/// A volume being written.
-pub struct Writer {
-    dir: PathBuf,
-    number: u16,
-    sums: Vec<(String, Digest)>,
-    made: Vec<String>,
-}
-
-impl Writer {
-    /// Makes the folder, or takes an empty one.
-    ///
-    /// # Errors
-    /// `AlreadyExists` where there is one that holds something: it may be somebody's bundle.
-    pub fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
-        let dir = folder(path, number);
-        match fs::create_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_free(&dir) => {}
-            other => other.at("create", &dir)?,
-        }
-        os::sync_dir(path).at("sync", path)?;
-        Ok(Self { dir, number, sums: Vec::new(), made: Vec::new() })
-    }
-
-    /// Its folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Its number.
-    pub fn number(&self) -> u16 {
-        self.number
-    }
-
-    /// Writes a file whose digest is known.
-    pub fn put(&mut self, name: &str, bytes: &[u8], sha256: Digest) -> Result<(), IoFault> {
-        self.write(name, |file| {
-            for piece in bytes.chunks(SYNC_EVERY) {
-                file.write_all(piece)?;
-                if piece.len() == SYNC_EVERY {
-                    file.sync_data()?;
-                }
-            }
-            Ok(())
-        })?;
-        self.sums.push((name.to_string(), sha256));
-        Ok(())
-    }
-
-    /// Writes a file from a stream; returns how long it became.
-    pub fn put_stream(
-        &mut self,
-        name: &str,
-        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<u64, IoFault> {
-        let mut summed = (Hasher::new(), 0);
-        self.write(name, |file| {
-            let mut out = Summed { file, hasher: &mut summed.0, len: &mut summed.1, dirty: 0 };
-            fill(&mut out)
-        })?;
-        self.sums.push((name.to_string(), summed.0.finish()));
-        Ok(summed.1)
-    }
-
-    /// Writes SHA256SUMS: from now on the volume is complete.
-    pub fn finish(&mut self) -> Result<(), IoFault> {
-        self.sums.sort();
-        let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
-        self.write(SUMS, |file| file.write_all(&text))
-    }
-
-    /// Removes what was written. Best effort: the drive may be gone.
-    pub fn abandon(self) {
-        // SHA256SUMS first, so that at no moment a volume looks complete that is not.
-        for name in [SUMS, UNFINISHED].into_iter().chain(self.made.iter().map(String::as_str)) {
-            let _ = fs::remove_file(self.dir.join(name));
-        }
-        let _ = fs::remove_dir(&self.dir);
-    }
-
-    fn write(&mut self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), IoFault> {
-        let (temporary, path) = (self.dir.join(UNFINISHED), self.dir.join(name));
-        let mut file = File::options().write(true).create(true).truncate(true).open(&temporary).at("create", &path)?;
-        fill(&mut file).at("write", &path)?;
-        file.sync_all().at("sync", &path)?;
-        drop(file);
-        fs::rename(&temporary, &path).at("name", &path)?;
-        self.made.push(name.to_string());
-        os::sync_dir(&self.dir).at("sync", &self.dir)
-    }
-}
-
-/// Sums and syncs what passes through.
-struct Summed<'a> {
-    file: &'a mut File,
-    hasher: &'a mut Hasher,
-    len: &'a mut u64,
-    dirty: usize,
-}
-
-impl Write for Summed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let len = self.file.write(bytes)?;
-        self.hasher.update(&bytes[..len]);
-        *self.len += len as u64;
-        self.dirty += len;
-        if self.dirty >= SYNC_EVERY {
-            self.file.sync_data()?;
-            self.dirty = 0;
-        }
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        Ok(meta) => meta.is_dir() && fs::read_dir(dir).is_ok_and(|mut entries| entries.all(temporary)),
     }
 }
 
@@ -310,6 +191,8 @@ pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Resul
 mod tests {
     use super::*;
     use crate::base::digest::sha256;
+    use crate::format::sums;
+    use std::io::Write;
 
     #[test]
     fn a_volume_is_found_as_written() {

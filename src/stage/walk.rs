@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use crate::base::digest::quick;
 use crate::base::entry::{Entry, Flag, Hole, Kind, Time};
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
@@ -41,6 +42,25 @@ impl Stamp {
             mtime: (meta.mtime(), meta.mtime_nsec()),
             ctime: (meta.ctime(), meta.ctime_nsec()),
         }
+    }
+
+    /// 8 bytes of a hash of name, kind, size, mode and times: another mark, another file. Of folders
+    /// and links only what is packed of them counts.
+    fn mark(&self, entry: &Entry) -> u64 {
+        let mut bytes = entry.path.as_bytes().to_vec();
+        bytes.push(0);
+        match &entry.kind {
+            Kind::Symlink(to) => bytes.extend_from_slice(to),
+            Kind::Hardlink(first) => bytes.extend_from_slice(first.as_bytes()),
+            Kind::File => [self.ctime.0, self.ctime.1].iter().for_each(|n| bytes.extend(n.to_be_bytes())),
+            Kind::Dir => {}
+        }
+        bytes.push(0);
+        bytes.extend_from_slice(entry.kind.word().as_bytes());
+        for number in [entry.size as i64, entry.mode.into(), entry.mtime.secs, entry.mtime.nanos.into()] {
+            bytes.extend(number.to_be_bytes());
+        }
+        quick(&bytes) as u64
     }
 }
 
@@ -150,6 +170,11 @@ impl Walk {
             (Source { folder: Some(folder), .. }, Some(below)) => os::open_regular_below(folder, below),
             _ => os::open_regular(&self.real_path(index)),
         }
+    }
+
+    /// A mark of each entry as it is now.
+    pub fn marks(&self) -> Vec<u64> {
+        self.entries.iter().zip(&self.stamps).map(|(entry, stamp)| stamp.mark(entry)).collect()
     }
 
     fn source_of(&self, index: usize) -> (&Source, Option<&Path>) {

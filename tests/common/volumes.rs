@@ -77,3 +77,13 @@ pub fn swap(one: &Path, two: &Path) {
         .and_then(|()| fs::rename(&between, two))
         .expect("swapped");
 }
+
+/// That no volume on these drives looks complete.
+#[track_caller]
+pub fn none_looks_complete(drives: &[PathBuf]) {
+    for drive in drives {
+        for sums in files(drive).into_iter().map(|volume| volume.join("SHA256SUMS")) {
+            assert!(!sums.exists(), "{}", sums.display());
+        }
+    }
+}

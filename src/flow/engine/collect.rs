@@ -17,10 +17,11 @@ impl Shared<'_> {
     /// Puts what the workers packed into parts, in order.
     pub(super) fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
         let compressor = Compressor::new(self.job.level)?;
-        let supply = Parts { shared: self, compressor, placement, packed: 0 };
-        let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, supply);
+        let supply = Parts { shared: self, compressor, placement, packed: self.job.before.tar };
+        let before = (self.job.before.data, self.job.before.tar);
+        let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, before, supply);
         let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
-        let (mut next, mut at) = (0, 0);
+        let (mut next, mut at) = (0, self.job.before.tar);
         while at < self.job.layout.len {
             if self.job.monitor.cancelled() {
                 return Err(FlowError::Cancelled);

@@ -1,0 +1,274 @@
+//! What an interrupted packing left on its drives: found by the journal on the first volume, held
+//! against what was asked for and against the sources as they are now, and verified part by part.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use crate::base::digest::{Digest, Hasher, sha256};
+use crate::base::fault::{At, IoFault};
+use crate::base::monitor::{Monitor, Phase};
+use crate::base::os;
+use crate::base::path::show;
+use crate::base::pool::side_by_side;
+use crate::flow::FlowError;
+use crate::flow::engine::Before;
+use crate::flow::request::Request;
+use crate::format::head::{Part, PartKind};
+use crate::format::journal::{Journal, Read, Written};
+use crate::format::part::{HEADER, file_name, is_part, parity_name};
+use crate::format::{UNFINISHED, limits};
+use crate::plan::resume::{Reached, reached};
+use crate::stage::journal::{self, JOURNAL};
+use crate::stage::volume::{self, SEALS};
+use crate::stage::walk::Walk;
+
+const READ: usize = 1 << 20;
+
+/// What is there, and whose it is.
+pub struct Left {
+    /// What the earlier run noted.
+    pub journal: Journal,
+    /// Folders of its volumes, in the order of their numbers.
+    pub folders: Vec<PathBuf>,
+    /// Held: nobody else goes on with it.
+    found: journal::Found,
+}
+
+/// What was asked for, as far as a later run must ask for the same. Whom it is sealed to is not
+/// told: that would tell whoever finds the drive.
+pub fn options(request: &Request) -> Digest {
+    let mut hasher = Hasher::tagged("options");
+    let Request { volumes, volume_size, fill, parity, .. } = request;
+    hasher.update(format!("{} {volume_size:?} {fill:?} {parity:?}", volumes.is_some()).as_bytes());
+    hasher.finish()
+}
+
+/// Looks for what an earlier run left at these places; `None` if nothing did. Folders that hold
+/// anything else are somebody's.
+pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
+    let folders: Vec<PathBuf> =
+        paths.iter().enumerate().map(|(at, path)| volume::folder(path, at as u16 + 1)).collect();
+    let found = journal::find(&folders[0], 4 * limits::HEAD).map_err(|fault| match fault.source.kind() {
+        std::io::ErrorKind::WouldBlock => {
+            FlowError::Busy(format!("another pouch is packing to {} now", show(&folders[0])))
+        }
+        _ => FlowError::Io(fault),
+    })?;
+    let Some(found) = found else {
+        return match folders.iter().find(|folder| !volume::is_free(folder)) {
+            Some(folder) => Err(FlowError::VolumeExists(folder.clone())),
+            None => Ok(None),
+        };
+    };
+    let path = folders[0].join(JOURNAL);
+    let journal = Journal::parse(&found.text).map_err(|source| FlowError::BadFile { path, source })?;
+    let left = Left { journal, folders, found };
+    for (at, folder) in left.folders.iter().enumerate() {
+        if !left.owns(at as u16 + 1, folder)? {
+            return Err(FlowError::VolumeExists(folder.clone()));
+        }
+    }
+    Ok(Some(left))
+}
+
+impl Left {
+    /// Whether a folder holds nothing, or a volume of this bundle: its seal is the one noted.
+    fn owns(&self, number: u16, folder: &Path) -> Result<bool, IoFault> {
+        if volume::is_free(folder) {
+            return Ok(true);
+        }
+        let sealed = |name: &str, sum: &Digest| {
+            volume::read_small(&folder.join(name), limits::SEAL_FILE).is_ok_and(|bytes| sha256(&bytes) == *sum)
+        };
+        let seals = self.journal.opening.seals.iter().filter(|(volume, _, _)| *volume == number);
+        if seals.into_iter().any(|(_, name, sum)| sealed(name, sum)) {
+            return Ok(true);
+        }
+        // The run died before the first seal was there.
+        let files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
+        Ok(files.map(|file| file.file_name()).all(|name| name == JOURNAL || name == UNFINISHED))
+    }
+
+    /// Removes all of it.
+    pub fn remove(self) -> Result<(), IoFault> {
+        // The journal last: without it nobody would know whose the others are.
+        for folder in self.folders.iter().rev() {
+            volume::remove_ours(folder, |_| false)?;
+        }
+        let path = self.folders[0].join(JOURNAL);
+        std::fs::remove_file(&path).at("remove", &path)?;
+        for folder in &self.folders {
+            // One that holds something of somebody's stays.
+            let _ = std::fs::remove_dir(folder);
+        }
+        drop(self.found);
+        Ok(())
+    }
+
+    /// Bytes that our files take in each volume's folder, but for parts that stay.
+    pub fn surplus(&self, before: &Before) -> Vec<u64> {
+        let keep: HashSet<(u16, String)> = before.parts.iter().map(|part| (part.volume, part.file_name())).collect();
+        let of_folder = |(at, folder): (usize, &PathBuf)| {
+            let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let len = |file: std::fs::DirEntry| {
+                let name = file.file_name().into_string().unwrap_or_default();
+                let goes = is_part(&name) && !keep.contains(&(at as u16 + 1, name));
+                if goes { file.metadata().map_or(0, |meta| meta.len()) } else { 0 }
+            };
+            files.map(len).sum()
+        };
+        self.folders.iter().enumerate().map(of_folder).collect()
+    }
+
+    /// Refuses other options and changed sources, which are named.
+    pub fn check(&self, request: &Request, walk: &Walk) -> Result<(), FlowError> {
+        let opening = &self.journal.opening;
+        let folder = show(&self.folders[0]);
+        if usize::from(opening.volumes) > self.folders.len() || opening.options != options(request) {
+            let text = format!(
+                "{folder} holds what an interrupted run packed with other options, onto {} volumes",
+                opening.volumes
+            );
+            return Err(FlowError::Interrupted(text));
+        }
+        let marks = walk.marks();
+        if marks == opening.stamps {
+            return Ok(());
+        }
+        let known: HashSet<&u64> = opening.stamps.iter().collect();
+        let other: Vec<PathBuf> =
+            (0..marks.len()).filter(|at| !known.contains(&marks[*at])).map(|at| walk.real_path(at)).collect();
+        match other.is_empty() {
+            false => Err(FlowError::SourceChanged(other)),
+            true => {
+                let gone = opening.stamps.len() - marks.len().min(opening.stamps.len());
+                let text = format!("{folder} holds what an interrupted run packed; {gone} of its files are gone since");
+                Err(FlowError::Interrupted(text))
+            }
+        }
+    }
+
+    /// Reads back all parts that were written, and says how far they reach.
+    pub fn verify(&self, tar_len: u64, tail_start: u64, monitor: &dyn Monitor) -> Result<Before, FlowError> {
+        let opening = &self.journal.opening;
+        let noted = reached(&self.journal.parts, opening.scheme, tar_len).parts;
+        monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
+        let checked = side_by_side(&noted, || vec![0; READ], |buf, part| self.read(part, buf, monitor));
+        let mut whole = Vec::new();
+        for part in checked {
+            whole.extend(part?);
+        }
+        let parts: Vec<Written> = whole.iter().map(Written::of).collect();
+        let mut reach = reached(&parts, opening.scheme, tar_len);
+        let reads = covering(&self.journal.reads, reach.tar.min(tail_start));
+        if reads.is_empty() {
+            reach = Reached::default();
+        }
+        let keep: HashSet<(bool, u32)> =
+            reach.parts.iter().map(|part| (part.kind == PartKind::Parity, part.number)).collect();
+        whole.retain(|part| keep.contains(&(part.kind == PartKind::Parity, part.number)));
+        Ok(Before { parts: whole, data: reach.data, tar: reach.tar, stripes: reach.stripes, reads })
+    }
+
+    /// A part as the head will name it, if its file is whole.
+    fn read(&self, part: &Written, buf: &mut [u8], monitor: &dyn Monitor) -> Result<Option<Part>, FlowError> {
+        if monitor.cancelled() {
+            return Err(FlowError::Cancelled);
+        }
+        let Written { number, kind, volume, sha256 } = part.clone();
+        let opening = &self.journal.opening;
+        let Some(folder) = self.folders.get(usize::from(volume) - 1) else { return Ok(None) };
+        let (name, stripe) = match kind {
+            PartKind::Parity => (parity_name(number), opening.scheme.map(|scheme| scheme.of_parity(number))),
+            PartKind::Data { .. } => (file_name(number), opening.scheme.map(|scheme| scheme.of_data(number))),
+        };
+        let mut header = Box::new([0; HEADER]);
+        let whole = os::open_regular(&folder.join(name)).and_then(|file| {
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut header[..], 0)?;
+            let (digest, len) = volume::digest(file, buf, |_| Ok(()))?;
+            Ok(digest == sha256 && len == opening.class.file_len() as u64)
+        });
+        monitor.advance(opening.class.file_len() as u64);
+        // What cannot be read is packed again.
+        Ok(whole.is_ok_and(|whole| whole).then_some(Part { number, kind, stripe, volume, sha256, header }))
+    }
+
+    /// What each volume keeps: name and SHA-256 of seals and parts. A seal that is missing is
+    /// copied from another volume: nobody can make a new one.
+    pub fn keep(&self, before: &Before) -> Result<Vec<Kept>, FlowError> {
+        let opening = &self.journal.opening;
+        let mut kept: Vec<Kept> = self.folders.iter().map(|_| Kept::default()).collect();
+        for part in &before.parts {
+            kept[usize::from(part.volume) - 1].sums.push((part.file_name(), part.sha256));
+        }
+        let mut spare: Vec<(String, Vec<u8>)> = Vec::new();
+        for (volume, name, sum) in &opening.seals {
+            let file = self.folders[usize::from(*volume) - 1].join(name);
+            if let Ok(bytes) = volume::read_small(&file, limits::SEAL_FILE)
+                && sha256(&bytes) == *sum
+            {
+                kept[usize::from(*volume) - 1].sums.push((name.clone(), *sum));
+                if spare.iter().all(|(known, _)| known != name) {
+                    spare.push((name.clone(), bytes));
+                }
+            }
+        }
+        let names: HashSet<&String> = opening.seals.iter().map(|(_, name, _)| name).collect();
+        for name in names {
+            let bytes = spare
+                .iter()
+                .find(|(known, _)| known == name)
+                .or(spare.iter().find(|(known, _)| SEALS.contains(&known.as_str()) && SEALS.contains(&name.as_str())));
+            let lacking = kept.iter_mut().filter(|kept| kept.sums.iter().all(|(known, _)| known != name));
+            for volume in lacking {
+                let Some((_, bytes)) = bytes else {
+                    return Err(FlowError::Damaged(format!(
+                        "no {name} is whole on these volumes, and nobody can make a new one"
+                    )));
+                };
+                volume.seals.push((name.clone(), bytes.clone()));
+            }
+        }
+        Ok(kept)
+    }
+}
+
+/// Of a volume: what stays, and seals that are to be put there.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Name and SHA-256.
+    pub sums: Vec<(String, Digest)>,
+    /// Name and bytes.
+    pub seals: Vec<(String, Vec<u8>)>,
+}
+
+/// Ranges that cover the tar up to `end`, each reaching further than those before it; none if there
+/// is a gap.
+fn covering(reads: &[Read], end: u64) -> Vec<Read> {
+    let mut sorted = reads.to_vec();
+    sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
+    let (mut at, mut chosen) = (0, Vec::new());
+    for read in sorted {
+        if at < end && read.start <= at && read.start + read.len > at {
+            at = read.start + read.len;
+            chosen.push(read);
+        }
+    }
+    if at >= end { chosen } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_cover_or_there_is_a_gap() {
+        let read = |start, len| Read { start, len, hash: 0 };
+        let reads = [read(8, 8), read(0, 8), read(12, 8), read(0, 4), read(30, 4)];
+        let starts = |end| covering(&reads, end).iter().map(|read| read.start).collect::<Vec<_>>();
+        assert_eq!(starts(8), [0]);
+        assert_eq!(starts(9), [0, 8]);
+        assert_eq!(starts(20), [0, 8, 12]);
+        assert!(starts(21).is_empty(), "a gap");
+    }
+}

@@ -1,0 +1,254 @@
+//! The journal of a packing: what a later run needs to go on from where an earlier one was stopped
+//! (FORMAT section 9). It lies on the first volume until all volumes are complete, and holds nothing
+//! that opens the bundle.
+
+use crate::base::digest::Digest;
+use crate::base::text::{base64, hex, unbase64, unhex};
+use crate::format::head::{Part, PartKind};
+use crate::format::lines::Lines;
+use crate::format::part::Class;
+use crate::format::stripe::Scheme;
+use crate::format::{FormatError, limits, number, version};
+
+const WHAT: &str = "the journal";
+
+/// What is fixed when packing begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// The bundle's name.
+    pub bundle: [u8; 16],
+    /// Whom parts are sealed to.
+    pub recipient: String,
+    /// What the seals commit to.
+    pub kcommit: Digest,
+    /// Size of the parts.
+    pub class: Class,
+    /// How parts stand in for each other.
+    pub scheme: Option<Scheme>,
+    /// Of what was asked for: `H("options", ...)`.
+    pub options: Digest,
+    /// Volumes.
+    pub volumes: u16,
+    /// The seals: volume, name, SHA-256.
+    pub seals: Vec<(u16, String, Digest)>,
+    /// For each entry of the walk 8 bytes of a hash of its name, size and times.
+    pub stamps: Vec<u64>,
+}
+
+/// A stretch of the tar as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// Where it begins in the tar.
+    pub start: u64,
+    /// Its length, in bytes.
+    pub len: u64,
+    /// XXH3-128 of it.
+    pub hash: u128,
+}
+
+/// A part that was written and synced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// From 1, for data and for parity parts.
+    pub number: u32,
+    /// What it carries.
+    pub kind: PartKind,
+    /// The volume it is on.
+    pub volume: u16,
+    /// Of its file.
+    pub sha256: Digest,
+}
+
+/// A journal as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Journal {
+    /// What is fixed.
+    pub opening: Opening,
+    /// What was read.
+    pub reads: Vec<Read>,
+    /// What was written; of two with one number the later counts.
+    pub parts: Vec<Written>,
+}
+
+impl Opening {
+    /// The lines a journal begins with.
+    pub fn encode(&self) -> String {
+        let scheme = self.scheme.map_or("-".into(), |scheme| format!("{} {} {}", scheme.k, scheme.m, scheme.c));
+        let mut out = format!(
+            "pouch-journal 1\nbundle {}\nrecipient {}\nkcommit {:?}\nclass {}\nscheme {scheme}\noptions {:?}\nvolumes {}\n",
+            hex(&self.bundle),
+            self.recipient,
+            self.kcommit,
+            self.class.mib(),
+            self.options,
+            self.volumes,
+        );
+        out.push_str(&format!("SEALS {}\n", self.seals.len()));
+        for (volume, name, sum) in &self.seals {
+            out.push_str(&format!("{volume} {name} {sum:?}\n"));
+        }
+        let stamps: Vec<u8> = self.stamps.iter().flat_map(|stamp| stamp.to_be_bytes()).collect();
+        out.push_str(&format!("STAMPS {}\nBEGUN\n", base64(&stamps)));
+        out
+    }
+
+    fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
+        version(WHAT, lines.field("pouch-journal ")?)?;
+        let bundle = unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no bundle's name"))?;
+        let recipient = lines.field("recipient ")?.to_string();
+        let digest = |text: &str| unhex(text).map(Digest);
+        let kcommit = digest(lines.field("kcommit ")?).ok_or_else(|| lines.bad("it is no digest"))?;
+        let class = lines.number::<u16>("class ", 1 << 10)?;
+        let class = Class::ALL.into_iter().find(|known| known.mib() == class);
+        let class = class.ok_or_else(|| lines.bad("there is no such class"))?;
+        let scheme = match lines.optional("scheme ")? {
+            None => None,
+            Some(text) => Some(scheme(text).ok_or_else(|| lines.bad("it is no scheme"))?),
+        };
+        let options = digest(lines.field("options ")?).ok_or_else(|| lines.bad("it is no digest"))?;
+        let volumes = lines.number("volumes ", limits::VOLUMES.into())?;
+        let mut seals = Vec::new();
+        for _ in 0..lines.count("SEALS ", 3 * u32::from(limits::VOLUMES))? {
+            let seal = seal(lines.next()?).ok_or_else(|| lines.bad("it is no line about a seal"))?;
+            seals.push(seal);
+        }
+        let stamps = unbase64(lines.field("STAMPS ")?).ok_or_else(|| lines.bad("it is no base64"))?;
+        let stamps = stamps.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("8 bytes")));
+        let stamps = stamps.collect();
+        lines.field("BEGUN")?;
+        Ok(Self { bundle, recipient, kcommit, class, scheme, options, volumes, seals, stamps })
+    }
+}
+
+fn scheme(text: &str) -> Option<Scheme> {
+    let mut numbers = text.split(' ').map(number::<u16>);
+    let scheme = Scheme::new(numbers.next()??, numbers.next()??, numbers.next()??)?;
+    numbers.next().is_none().then_some(scheme)
+}
+
+fn seal(line: &str) -> Option<(u16, String, Digest)> {
+    let mut words = line.split(' ');
+    let (volume, name, sum) = (number(words.next()?)?, words.next()?, words.next()?);
+    Some((volume, name.to_string(), Digest(unhex(sum)?)))
+}
+
+impl Read {
+    /// Its line.
+    pub fn encode(&self) -> String {
+        format!("r {} {} {:032x}\n", self.start, self.len, self.hash)
+    }
+}
+
+impl Written {
+    /// What is noted of a part.
+    pub fn of(part: &Part) -> Self {
+        Self { number: part.number, kind: part.kind, volume: part.volume, sha256: part.sha256 }
+    }
+
+    /// Its line.
+    pub fn encode(&self) -> String {
+        let Self { number, volume, sha256, .. } = self;
+        match self.kind {
+            PartKind::Data { offset, length } => format!("d {number} {volume} {sha256:?} {offset} {length}\n"),
+            PartKind::Parity => format!("p {number} {volume} {sha256:?}\n"),
+        }
+    }
+}
+
+impl Journal {
+    /// The journal in a text. A last line that was cut short is left out.
+    ///
+    /// # Errors
+    /// Any other line that is not understood.
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let text = std::str::from_utf8(&text[..whole]);
+        let text = text.map_err(|_| FormatError::malformed(WHAT, 0, "it is not UTF-8"))?;
+        let mut lines = Lines::of(WHAT, text);
+        let opening = Opening::parse(&mut lines)?;
+        let (mut reads, mut parts) = (Vec::new(), Vec::new());
+        while let Ok(line) = lines.next() {
+            let mut words = line.split(' ');
+            let known = match words.next() {
+                Some("r") => read(words).map(|read| reads.push(read)),
+                Some("d") => part(words, true).map(|part| parts.push(part)),
+                Some("p") => part(words, false).map(|part| parts.push(part)),
+                _ => None,
+            };
+            known.ok_or_else(|| lines.bad("it is not understood"))?;
+        }
+        Ok(Self { opening, reads, parts })
+    }
+}
+
+fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Read> {
+    let (start, len) = (number(words.next()?)?, number(words.next()?)?);
+    let hash = u128::from_be_bytes(unhex(words.next()?)?);
+    words.next().is_none().then_some(Read { start, len, hash })
+}
+
+fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Written> {
+    let (number_, volume) = (number(words.next()?)?, number(words.next()?)?);
+    let sha256 = Digest(unhex(words.next()?)?);
+    let kind = match data {
+        true => PartKind::Data { offset: number(words.next()?)?, length: number(words.next()?)? },
+        false => PartKind::Parity,
+    };
+    let sane = (1..=limits::PARTS).contains(&number_) && words.next().is_none();
+    sane.then_some(Written { number: number_, kind, volume, sha256 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> Journal {
+        let opening = Opening {
+            bundle: [3; 16],
+            recipient: "age1x".into(),
+            kcommit: Digest([4; 32]),
+            class: Class::ALL[1],
+            scheme: Scheme::new(4, 2, 1),
+            options: Digest([5; 32]),
+            volumes: 2,
+            seals: vec![(1, "seal.age".into(), Digest([6; 32])), (2, "seal.age".into(), Digest([7; 32]))],
+            stamps: vec![1, u64::MAX],
+        };
+        let data = PartKind::Data { offset: 0, length: 512 };
+        let part = |number, kind| Written { number, kind, volume: 2, sha256: Digest([8; 32]) };
+        let parts = vec![part(1, data), part(1, PartKind::Parity)];
+        Journal { opening, reads: vec![Read { start: 0, len: 512, hash: 1 << 127 }], parts }
+    }
+
+    fn encode(journal: &Journal) -> String {
+        let reads: String = journal.reads.iter().map(Read::encode).collect();
+        let parts: String = journal.parts.iter().map(Written::encode).collect();
+        journal.opening.encode() + &reads + &parts
+    }
+
+    #[test]
+    fn a_journal_comes_back() {
+        let mut journal = journal();
+        assert_eq!(Journal::parse(encode(&journal).as_bytes()), Ok(journal.clone()));
+        journal.opening.scheme = None;
+        assert_eq!(Journal::parse(encode(&journal).as_bytes()), Ok(journal));
+    }
+
+    #[test]
+    fn a_torn_line_is_left_out_and_a_strange_one_is_not() {
+        let journal = journal();
+        let text = encode(&journal);
+        let begun = text.find("BEGUN").unwrap() + 6;
+        for cut in 0..text.len() {
+            match Journal::parse(&text.as_bytes()[..cut]) {
+                Ok(cut_short) => {
+                    assert!(cut >= begun && cut_short.opening == journal.opening && cut_short.parts.len() < 2)
+                }
+                Err(_) => assert!(cut < begun),
+            }
+        }
+        for strange in ["x 1 2\n", "r 1\n", "d 0 1 00\n", "\n"] {
+            assert!(Journal::parse(format!("{text}{strange}").as_bytes()).is_err(), "{strange:?}");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! A packing that was stopped, in whatever way, goes on with the same command; no volume looks
+//! complete that is not, and what lies on the drives meanwhile opens nothing.
+
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use common::tree::same;
+use common::{Desk, Run, noise, pouch_raw, put, run, volumes};
+
+/// Options of a bundle in which every part counts at once.
+const BARE: [&str; 2] = ["--mend", "0"];
+
+fn start(desk: &Desk, more: &[&str]) -> Child {
+    let mut pack = pouch_raw(["pack", "-r", &desk.recipient]);
+    pack.args(more).arg(desk.source());
+    desk.drives().iter().for_each(|drive| {
+        pack.arg("-o").arg(drive);
+    });
+    pack.spawn().unwrap()
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+}
+
+/// Packs until some parts are on the drives, then stops it that way.
+fn stopped(desk: &Desk, more: &[&str], how: rustix::process::Signal, parts: usize) -> (Option<i32>, String) {
+    let child = start(desk, more);
+    let journal = desk.volume(1).join("journal");
+    let lines =
+        || fs::read_to_string(&journal).unwrap_or_default().lines().filter(|line| line.starts_with("d ")).count();
+    common::until(|| lines() >= parts);
+    signal(&child, how);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[track_caller]
+fn again(desk: &Desk, more: &[&str], code: i32) -> Run {
+    run(desk.pack_cmd(&[&desk.source()], &desk.drives(), more)).exits(code)
+}
+
+/// Everything is there, verified without a key and with one, and nothing that is only for packing.
+#[track_caller]
+fn is_whole(desk: &Desk, drives: &[PathBuf]) {
+    run(desk.check_cmd(drives, &[])).exits(0);
+    for volume in drives.iter().flat_map(|drive| volumes::files(drive)) {
+        let names: Vec<String> = volumes::files(&volume).iter().map(|file| volumes::name_of(file)).collect();
+        assert!(!names.iter().any(|name| name == "journal" || name.ends_with(".tmp")), "{names:?}");
+        let listed = fs::read_to_string(volume.join("SHA256SUMS")).unwrap().lines().count();
+        assert_eq!(names.len(), listed + 1, "what is there is listed");
+    }
+    let target = tempfile::tempdir_in(desk.dir.path()).unwrap().keep();
+    run(desk.unpack_cmd(drives, &target, &[])).exits(0);
+    same(&desk.source(), &target.join("source"));
+    fs::remove_dir_all(target).unwrap();
+}
+
+fn clip(megabytes: usize) -> Desk {
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(megabytes * 1_000_000, 1));
+    (0..50).for_each(|n| put(desk.source().join(format!("notes/{n}")), noise(n * 317, n as u64)));
+    desk
+}
+
+fn packed_and_verified(said: &Run) -> bool {
+    said.out.contains("goes on from an interrupted run")
+}
+
+#[test]
+fn an_interruption_leaves_what_is_packed_and_the_same_command_goes_on() {
+    let desk = clip(150);
+    let (code, said) = stopped(&desk, &BARE, rustix::process::Signal::INT, 20);
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("hint: run the same command again"), "{said}");
+    volumes::none_looks_complete(&desk.drives());
+    run(desk.check_cmd(&desk.drives(), &[])).exits(3);
+    let first = desk.volume(1).join("000001.age");
+    let first = if first.exists() { first } else { desk.volume(2).join("000001.age") };
+    let written = fs::metadata(&first).map(|meta| meta.modified().unwrap()).ok();
+    let said = again(&desk, &BARE, 0);
+    assert!(packed_and_verified(&said), "{}", said.out);
+    assert_eq!(written, fs::metadata(&first).map(|meta| meta.modified().unwrap()).ok(), "it was not written again");
+    is_whole(&desk, &desk.drives());
+}
+
+#[test]
+fn with_parity_whole_stripes_stay() {
+    let desk = clip(80);
+    stopped(&desk, &["--lose", "1"], rustix::process::Signal::KILL, 30);
+    volumes::none_looks_complete(&desk.drives());
+    let said = again(&desk, &["--lose", "1"], 0);
+    assert!(packed_and_verified(&said), "{}", said.out);
+    is_whole(&desk, &desk.drives());
+    for lost in 0..3 {
+        let mut rest = desk.drives();
+        rest.remove(lost);
+        let target = desk.path(&format!("without-{lost}"));
+        run(desk.unpack_cmd(&rest, &target, &[])).exits(0);
+        same(&desk.source(), &target.join("source"));
+    }
+}
+
+#[test]
+fn what_was_damaged_meanwhile_is_packed_again() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    let parts = volumes::parts(&desk.drives());
+    volumes::flip(&parts[12], 5000, 1);
+    fs::remove_file(&parts[15]).unwrap();
+    fs::write(desk.volume(2).join("seal.age"), "nothing").unwrap();
+    let said = again(&desk, &BARE, 0);
+    assert!(packed_and_verified(&said), "{}", said.out);
+    is_whole(&desk, &desk.drives());
+}
+
+#[test]
+fn a_changed_source_is_named_and_nothing_is_touched() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 10);
+    let before = common::tree::look(&desk.drive(1));
+    put(desk.source().join("notes/7"), "other");
+    let said = again(&desk, &BARE, 2);
+    assert!(said.err.contains("1 source changed") && said.err.contains("notes/7"), "{}", said.err);
+    fs::remove_file(desk.source().join("notes/7")).unwrap();
+    let said = again(&desk, &BARE, 2);
+    assert!(said.err.contains("--restart"), "{}", said.err);
+    assert!(before == common::tree::look(&desk.drive(1)), "the drive is as it was");
+    let said = again(&desk, &["--mend", "0", "--restart"], 0);
+    assert!(!packed_and_verified(&said), "{}", said.out);
+    is_whole(&desk, &desk.drives());
+}
+
+#[test]
+fn a_source_that_changed_behind_its_times_is_named() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 10);
+    // As if the disk had changed it: the journal's marks are made to fit what is there now.
+    let journal = desk.volume(1).join("journal");
+    let clip = desk.source().join("clip");
+    let times = fs::metadata(&clip).unwrap().modified().unwrap();
+    volumes::flip(&clip, 1_000_000, 1);
+    fs::File::options().write(true).open(&clip).unwrap().set_modified(times).unwrap();
+    let text = fs::read_to_string(&journal).unwrap();
+    let marks = marks_of(&desk, &["--mend", "0"]);
+    let forged: Vec<&str> =
+        text.lines().map(|line| if line.starts_with("STAMPS ") { marks.as_str() } else { line }).collect();
+    fs::write(&journal, forged.join("\n") + "\n").unwrap();
+    let said = again(&desk, &BARE, 2);
+    assert!(said.err.contains("source/clip") && said.err.contains("changed"), "{}", said.err);
+    volumes::none_looks_complete(&desk.drives());
+}
+
+/// The line of marks that a packing of the sources as they are now would write.
+fn marks_of(desk: &Desk, more: &[&str]) -> String {
+    let other = Desk::new();
+    let mut pack = pouch_raw(["pack", "-r", &other.recipient]);
+    let mut child = pack.args(more).arg(desk.source()).arg("-o").arg(other.drive(1)).spawn().unwrap();
+    let journal = other.volume(1).join("journal");
+    common::until(|| journal.exists());
+    let text = fs::read_to_string(journal).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    text.lines().find(|line| line.starts_with("STAMPS ")).unwrap().to_string()
+}
+
+#[test]
+fn somebody_elses_volume_is_left_alone() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 10);
+    // The second drive is another one now.
+    fs::remove_dir_all(desk.volume(2)).unwrap();
+    put(desk.volume(2).join("000001.age"), "of another bundle");
+    for more in [vec!["--mend", "0"], vec!["--mend", "0", "--restart"]] {
+        let said = again(&desk, &more, 2);
+        assert!(said.err.contains("exists already"), "{}", said.err);
+    }
+    assert_eq!(fs::read(desk.volume(2).join("000001.age")).unwrap(), b"of another bundle");
+}
+
+#[test]
+fn a_drive_that_was_lost_meanwhile_is_begun_again() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    fs::remove_dir_all(desk.volume(3)).unwrap();
+    again(&desk, &BARE, 0);
+    is_whole(&desk, &desk.drives());
+}
+
+#[test]
+fn one_more_drive_can_be_added() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    fs::create_dir(desk.drive(4)).unwrap();
+    let drives = [desk.drives(), vec![desk.drive(4)]].concat();
+    let said = run(desk.pack_cmd(&[&desk.source()], &drives, &BARE)).exits(0);
+    assert!(packed_and_verified(&said), "{}", said.out);
+    assert!(volumes::parts(&drives[3..]).len() > 1);
+    is_whole(&desk, &drives);
+}
+
+#[test]
+fn the_journal_opens_nothing_and_a_second_run_is_kept_away() {
+    let desk = clip(150);
+    let mut child = start(&desk, &BARE);
+    let journal = desk.volume(1).join("journal");
+    common::until(|| journal.exists());
+    let said = again(&desk, &BARE, 2);
+    assert!(said.err.contains("another pouch is packing"), "{}", said.err);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&journal).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // What the seal holds is nowhere on the drives: neither key nor its secret bytes.
+    if common::need(&["age"]) {
+        let mut age = std::process::Command::new("age");
+        age.args(["-d", "-i"]).arg(desk.path("key")).arg(desk.volume(1).join("seal.age"));
+        let opened = age.output().unwrap();
+        let text = String::from_utf8(opened.stdout).unwrap();
+        let secret = text.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).expect("the bundle's key");
+        let on_drive = fs::read_to_string(&journal).unwrap();
+        assert!(!on_drive.contains(secret) && !on_drive.to_uppercase().contains("SECRET"), "{on_drive}");
+    }
+    again(&desk, &BARE, 0);
+    is_whole(&desk, &desk.drives());
+}
+
+#[test]
+fn killed_at_any_instant_the_same_command_goes_on() {
+    let desk = clip(20);
+    let more = [&[][..], &BARE, &["--lose", "1"]];
+    let begun = Instant::now();
+    assert!(start(&desk, &BARE).wait_with_output().unwrap().status.success());
+    let whole = begun.elapsed() + Duration::from_millis(5);
+    for turn in 0..30 {
+        desk.drives().iter().for_each(|drive| drop(fs::remove_dir_all(volumes::files(drive).pop().unwrap())));
+        let more = more[turn % 3];
+        for kill in 0..2u32 {
+            let mut child = start(&desk, more);
+            std::thread::sleep(whole * ((turn as u32 * 7 + kill * 13) % 31) / 30);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let complete = |number| desk.volume(number).join("SHA256SUMS").exists();
+        let finished = (1..=3).all(complete) && !desk.volume(1).join("journal").exists();
+        again(&desk, more, if finished { 2 } else { 0 });
+        is_whole(&desk, &desk.drives());
+    }
+}
