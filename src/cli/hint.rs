@@ -73,7 +73,9 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::Io(_) => {
             "run the same command again once that is mended; pack and unpack go on from where they were".into()
         }
-        error if error.outcome() == Outcome::Interrupted => "run the same command again: it goes on from there".into(),
+        error if error.outcome() == Outcome::Interrupted => {
+            "run the same command again; pack and unpack go on from where they were".into()
+        },
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };

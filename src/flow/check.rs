@@ -13,6 +13,7 @@ use crate::flow::FlowError;
 use crate::flow::open::gather;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
 use crate::format::{FormatError, limits, part, sums};
+use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, SUMS, ScanError, Volume};
 
 const READ: usize = 1 << 20;
@@ -71,7 +72,10 @@ fn blank(volume: &Volume) -> VolumeCheck {
 fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
     let Some(read) = volume.read_small(SUMS, limits::SUMS_FILE) else {
         check.state = State::Incomplete;
-        check.trouble = Some("there is no SHA256SUMS: the volume was never finished, or lost it".into());
+        check.trouble = Some(match volume.file(JOURNAL) {
+            Some(_) => "packing was interrupted here: the same pack command goes on from there".into(),
+            None => "there is no SHA256SUMS: the volume was never finished, or lost it".into(),
+        });
         return Vec::new();
     };
     let parsed = match read {

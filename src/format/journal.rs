@@ -1,5 +1,5 @@
 //! The journal of a packing: what a later run needs to go on from where an earlier one was stopped
-//! (FORMAT section 9). It lies on the first volume until all volumes are complete, and holds nothing
+//! (FORMAT section 2). It lies on the first volume until all volumes are complete, and holds nothing
 //! that opens the bundle.
 
 use crate::base::digest::Digest;
