@@ -33,6 +33,8 @@ pub mod rehearse;
 pub mod repair;
 pub mod report;
 pub mod sealing;
+pub mod seals;
+pub mod target;
 pub mod text;
 pub mod unpack;
 pub mod verdict;

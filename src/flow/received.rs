@@ -55,28 +55,38 @@ pub struct RepairReport {
     pub verdict: Verdict,
     /// Parts that were rebuilt.
     pub rebuilt: usize,
-    /// Parts that cannot be: then nothing was written.
+    /// Data parts that cannot be: then nothing was written.
     pub lost: Vec<u32>,
+    /// Parity parts that cannot be: the same.
+    pub lost_parity: Vec<u32>,
     /// Folders of the new volumes.
     pub written: Vec<PathBuf>,
+    /// Folders in the target that an earlier repairing finished.
+    pub already: Vec<PathBuf>,
 }
 
 impl RepairReport {
     /// 3 if more drives are needed, 4 if what is there is too damaged.
     pub fn outcome(&self) -> Outcome {
-        match (&self.verdict, self.lost.is_empty()) {
+        match (&self.verdict, self.is_possible()) {
             (_, true) => Outcome::Ok,
             (Verdict::Short { .. }, _) => Outcome::Incomplete,
             _ => Outcome::Damaged,
         }
     }
 
+    /// Whether no part is lost.
+    pub fn is_possible(&self) -> bool {
+        self.lost.is_empty() && self.lost_parity.is_empty()
+    }
+
     /// For `--json`.
     pub fn to_json(&self) -> Value {
+        let folders = |folders: &[PathBuf]| folders.iter().map(|folder| show(folder)).collect::<Value>();
         json!({
             "command": "repair", "volumes": self.volumes, "target": show(&self.target), "rebuilt": self.rebuilt,
-            "lost": self.lost, "verdict": verdict_json(&self.verdict),
-            "written": self.written.iter().map(|folder| show(folder)).collect::<Vec<_>>(),
+            "lost": self.lost, "lost_parity": self.lost_parity, "verdict": verdict_json(&self.verdict),
+            "written": folders(&self.written), "already": folders(&self.already),
         })
     }
 }
