@@ -48,7 +48,6 @@ fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
     if dry_run {
         let is = if one { "is" } else { "are" };
         term.line(&format!("{volumes} {is} to be written anew into {}", show(&report.target)));
-        term.line("This is judged by which files are there and by their length: damage may still be too much.");
         return;
     }
     for folder in &report.written {
@@ -56,7 +55,7 @@ fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
     }
     let rebuilt = count(report.rebuilt as u64, "part");
     term.line(&format!("{rebuilt} rebuilt, the others copied; every part has the SHA-256 it had when it was packed"));
-    term.line("Copy each volume onto a drive of its own. The old ones were left as they are.");
+    term.line("Copy each volume onto a drive of its own. The old ones were left as they are. A new one may bear the seals of another.");
 }
 
 fn show_lost(report: &RepairReport, volumes: &str, term: &Term) {
@@ -76,9 +75,9 @@ fn show_lost(report: &RepairReport, volumes: &str, term: &Term) {
     if let Verdict::Short { any_one, at_least, .. } = &report.verdict {
         let which = ranges(any_one.iter().map(|volume| u32::from(*volume)));
         term.hint(&match any_one[..] {
-            [] => format!("at least {at_least} more volumes are needed"),
-            [_] => format!("bring volume {which}"),
-            _ => format!("any one more of the volumes {which} would do"),
+            [] => format!("at least {at_least} more volumes are needed, whole"),
+            [_] => format!("bring volume {which}, whole"),
+            _ => format!("any one of the volumes {which}, whole, would do"),
         });
     }
     term.line("nothing was written");

@@ -13,21 +13,19 @@ use crate::flow::FlowError;
 use crate::flow::check::check;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
-use crate::flow::margin::whole_files;
+use crate::flow::margin::{Survey, index_is_whole, whole_files};
 use crate::flow::mend::{Mender, Wanted, groups};
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::received::RepairReport;
-use crate::flow::report::{CheckReport, State};
+use crate::flow::report::{CheckReport, State, VolumeCheck};
 use crate::flow::seals::Seals;
 use crate::flow::target::{self, Standing};
-use crate::flow::text::{head_text, read_list};
-use crate::format::head::{Part, PartKind};
-use crate::format::limits;
+use crate::format::head::Part;
 use crate::format::part::PartBuf;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
 use crate::stage::stream::PartSealer;
-use crate::stage::volume::{self, HEADS, SUMS, Volume, Writer};
+use crate::stage::volume::{self, SUMS, Volume, Writer};
 
 /// What somebody wants repaired.
 pub struct Request {
@@ -47,6 +45,7 @@ pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Re
         volumes: to_be_written(&bundle, &bundle.volumes, &checked),
         target: request.target.clone(),
         verdict: Verdict::Complete,
+        short: false,
         rebuilt: 0,
         lost: Vec::new(),
         lost_parity: Vec::new(),
@@ -59,14 +58,8 @@ pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Re
         pass_over_finished(&bundle, &mut report, monitor)?;
         leftovers = leftovers_in(&mut bundle, &report, monitor)?;
     }
-    let finder = Finder::new(&bundle);
-    let there: Vec<bool> = bundle.head.parts.iter().map(|part| finder.is_there(part)).collect();
-    drop(finder);
-    report.verdict = repair::judge(&bundle.head, &there);
-    if let Verdict::Short { lost, .. } = &report.verdict {
-        report.lost.clone_from(lost);
-    }
-    if request.dry_run || report.volumes.is_empty() || !report.lost.is_empty() {
+    look_ahead(&bundle, &checked, &mut report, monitor)?;
+    if request.dry_run || report.volumes.is_empty() || !report.is_possible() {
         return Ok(report);
     }
     let (list, list_hash) = list_of(&bundle.read_list()?)?;
@@ -103,16 +96,28 @@ fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> 
     of.into_iter().filter(|(number, parts)| !is_there(*number, parts)).map(|(number, _)| number).collect()
 }
 
-/// The files of a volume of this bundle that is whole. Anybody can write SHA256SUMS anew: it is
-/// not believed about what the key can tell.
+/// The files of a volume of this bundle that is whole.
 fn whole(volume: &Volume, bundle: &Bundle, head: &str, checked: &CheckReport) -> Option<HashMap<String, Digest>> {
-    checked.volumes.iter().find(|check| check.folder == volume.dir && check.state == State::Whole)?;
-    for name in HEADS {
-        let sealed = volume.read_small(name, limits::HEAD)?.ok()?;
-        head_text(&sealed, &bundle.keyring).ok().filter(|text| text == head.as_bytes())?;
-    }
-    read_list(volume, &bundle.keyring, &bundle.head).ok()?;
-    Some(whole_files(volume, checked))
+    let is_whole = |check: &VolumeCheck| check.folder == volume.dir && check.state == State::Whole;
+    let whole = checked.volumes.iter().any(is_whole) && index_is_whole(volume, bundle, head);
+    whole.then(|| whole_files(volume, checked))
+}
+
+/// What can be had, before anything is written: nothing is begun that cannot be ended.
+fn look_ahead(
+    bundle: &Bundle,
+    checked: &CheckReport,
+    report: &mut RepairReport,
+    monitor: &dyn Monitor,
+) -> Result<(), FlowError> {
+    let (head, finder) = (&bundle.head, Finder::new(bundle));
+    let there: Vec<bool> = head.parts.iter().map(|part| finder.is_there(part)).collect();
+    report.short = matches!(repair::judge(head, &there), Verdict::Short { .. });
+    let survey = Survey::of(bundle, checked, monitor)?;
+    report.verdict = survey.verdict(head);
+    let lost = head.parts.iter().zip(&survey.usable).filter(|(_, usable)| !**usable).map(|(part, _)| part);
+    report.loses(&lost.filter(|part| report.volumes.contains(&part.volume)).collect::<Vec<_>>());
+    Ok(())
 }
 
 /// Takes those volumes off the list that an earlier repairing finished in the target.
@@ -124,7 +129,12 @@ fn pass_over_finished(bundle: &Bundle, report: &mut RepairReport, monitor: &dyn 
     if finished.is_empty() {
         return Ok(());
     }
-    let missing = to_be_written(bundle, &gather(&finished)?, &check(&finished, monitor)?);
+    let volumes = match gather(&finished) {
+        // A SHA256SUMS of something else.
+        Err(FlowError::Missing(_)) => return Ok(()),
+        volumes => volumes?,
+    };
+    let missing = to_be_written(bundle, &volumes, &check(&finished, monitor)?);
     let done = |number: &u16| !missing.contains(number);
     let folders = report.volumes.iter().filter(|number| done(number));
     report.already = folders.map(|number| volume::folder(&report.target, *number)).collect();
@@ -202,9 +212,8 @@ fn write_all(
     let class = bundle.head.statement.class;
     monitor.phase(Phase::Repairing, wanted.len() as u64 * class.file_len() as u64);
     let (rebuilt, lost) = Parts { bundle, writers, monitor }.write(&wanted)?;
-    let (parity, data): (Vec<&Part>, Vec<&Part>) = lost.into_iter().partition(|part| part.kind == PartKind::Parity);
-    let numbers = |parts: Vec<&Part>| parts.into_iter().map(|part| part.number).collect();
-    (report.rebuilt, report.lost, report.lost_parity) = (rebuilt, numbers(data), numbers(parity));
+    report.rebuilt = rebuilt;
+    report.loses(&lost);
     if !report.is_possible() {
         return Ok(());
     }
