@@ -15,9 +15,9 @@ use crate::flow::open::{Bundle, gather, open};
 use crate::flow::received::BundleCheck;
 use crate::flow::report::{CheckReport, State};
 use crate::flow::text::{head_text, read_list};
-use crate::format::head::{Head, Part};
+use crate::format::head::Head;
 use crate::format::limits;
-use crate::format::part::PartBuf;
+use crate::format::part::{Class, PartBuf};
 use crate::format::sums;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
@@ -83,23 +83,22 @@ impl Survey {
         let hurt: Vec<usize> = (0..head.parts.len()).filter(|at| !sums.contains(&head.parts[*at].sha256)).collect();
         let there = hurt.iter().filter(|at| finder.is_there(&head.parts[**at])).count();
         monitor.phase(Phase::Checking, there as u64 * class.file_len() as u64);
-        let loaded = side_by_side(
+        let all_lack = side_by_side(
             &hurt,
             || PartBuf::new(class),
             |buf, at| match monitor.cancelled() {
                 true => Err(FlowError::Cancelled),
-                false => finder.load(&head.parts[*at], buf),
+                false => Ok(Lacks::of(&finder.load(&head.parts[*at], buf)?.bad(class.chunks()), class)),
             },
         );
         let every = head.parts.len();
         let mut survey = Survey { whole: vec![true; every], usable: vec![true; every], found: vec![true; every] };
         let mut bad = BTreeMap::new();
-        for (at, loaded) in hurt.into_iter().zip(loaded) {
-            let loaded = loaded?;
-            let lacks = loaded.bad(class.chunks());
-            survey.whole[at] = lacks.is_empty();
-            survey.found[at] = lacks.len() < class.chunks();
-            if !lacks.is_empty() {
+        for (at, lacks) in hurt.into_iter().zip(all_lack) {
+            let lacks = lacks?;
+            survey.whole[at] = matches!(&lacks, Lacks::Chunks(bad) if bad.is_empty());
+            survey.found[at] = matches!(&lacks, Lacks::Chunks(_));
+            if !survey.whole[at] {
                 bad.insert(at, lacks);
             }
         }
@@ -121,22 +120,45 @@ impl Survey {
     }
 
     /// A row gives back as many chunks as there are parity shards.
-    fn count_rows(&mut self, head: &Head, bad: &BTreeMap<usize, Vec<usize>>) {
+    fn count_rows(&mut self, head: &Head, bad: &BTreeMap<usize, Lacks>) {
         let chunks = head.statement.class.chunks();
         let Some(scheme) = head.statement.scheme else {
             bad.keys().for_each(|at| self.usable[*at] = false);
             return;
         };
-        let place = |part: &Part| part.stripe.unwrap_or_default();
-        let row = |at: &usize, chunk: &usize| scheme.row_of(*chunk, place(&head.parts[*at]).1, chunks);
-        let mut rows: HashMap<u32, Vec<u16>> = HashMap::new();
-        for (at, lacks) in bad {
-            let rows = rows.entry(place(&head.parts[*at]).0).or_insert_with(|| vec![0; chunks]);
-            lacks.iter().for_each(|chunk| rows[row(at, chunk)] += 1);
+        let place = |at: usize| head.parts[at].stripe.unwrap_or_default();
+        let row = |at: usize, chunk: u16| scheme.row_of(chunk.into(), place(at).1, chunks);
+        let mut stripes: BTreeMap<u32, Vec<(usize, &Lacks)>> = BTreeMap::new();
+        bad.iter().for_each(|(at, lacks)| stripes.entry(place(*at).0).or_default().push((*at, lacks)));
+        for parts in stripes.into_values() {
+            let mut rows = vec![0; chunks];
+            for (at, lacks) in &parts {
+                match lacks {
+                    Lacks::All => rows.iter_mut().for_each(|bad| *bad += 1),
+                    Lacks::Chunks(bad) => bad.iter().for_each(|chunk| rows[row(*at, *chunk)] += 1),
+                }
+            }
+            for (at, lacks) in parts {
+                self.usable[at] = match lacks {
+                    Lacks::All => rows.iter().all(|bad| *bad <= scheme.m),
+                    Lacks::Chunks(bad) => bad.iter().all(|chunk| rows[row(at, *chunk)] <= scheme.m),
+                };
+            }
         }
-        for (at, lacks) in bad {
-            let rows = &rows[&place(&head.parts[*at]).0];
-            self.usable[*at] = lacks.iter().all(|chunk| rows[row(at, chunk)] <= scheme.m);
+    }
+}
+
+/// Chunks that a part lacks; most parts that are hurt lack all, and there may be many.
+enum Lacks {
+    All,
+    Chunks(Vec<u16>),
+}
+
+impl Lacks {
+    fn of(bad: &[usize], class: Class) -> Self {
+        match bad.len() == class.chunks() {
+            true => Lacks::All,
+            false => Lacks::Chunks(bad.iter().map(|chunk| *chunk as u16).collect()),
         }
     }
 }
