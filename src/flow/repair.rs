@@ -13,9 +13,9 @@ use crate::flow::FlowError;
 use crate::flow::check::check;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
-use crate::flow::margin::{Survey, index_is_whole, whole_files};
+use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
 use crate::flow::mend::{Mender, Wanted, groups};
-use crate::flow::open::{Bundle, gather, open};
+use crate::flow::open::{Bundle, gather};
 use crate::flow::received::RepairReport;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
 use crate::flow::seals::Seals;
@@ -39,8 +39,9 @@ pub struct Request {
 
 /// Writes every volume anew that is not whole.
 pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
+    // A wrong key is said before hours of reading.
+    let mut bundle = opened(&request.volumes, keyring)?;
     let checked = check(&request.volumes, monitor)?;
-    let mut bundle = open(gather(&request.volumes)?, keyring)?;
     let mut report = RepairReport {
         volumes: to_be_written(&bundle, &bundle.volumes, &checked),
         target: request.target.clone(),
@@ -52,9 +53,9 @@ pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Re
         written: Vec::new(),
         already: Vec::new(),
     };
-    let mut leftovers = BTreeMap::new();
+    let (mut leftovers, mut _lock) = (BTreeMap::new(), None);
     if !report.volumes.is_empty() {
-        target::check(&request.target, &bundle)?;
+        _lock = Some(target::take(&request.target, &bundle)?);
         pass_over_finished(&bundle, &mut report, monitor)?;
         leftovers = leftovers_in(&mut bundle, &report, monitor)?;
     }

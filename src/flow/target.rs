@@ -2,7 +2,7 @@
 //! interrupted repairing left there is told from what is somebody else's, which is left alone.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -32,8 +32,9 @@ pub enum Standing {
     Foreign,
 }
 
-/// Refuses a target that is no folder, or lies in a volume.
-pub fn check(target: &Path, bundle: &Bundle) -> Result<(), FlowError> {
+/// Refuses a target that is no folder, or lies in a volume. As long as the folder that is returned
+/// stays open, no other repairing takes what this one writes for something left behind.
+pub fn take(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
     if !target.is_dir() {
         let text = format!("{} is no folder; is the drive plugged in and mounted?", show(target));
         return Err(FlowError::Usage(text));
@@ -44,7 +45,11 @@ pub fn check(target: &Path, bundle: &Bundle) -> Result<(), FlowError> {
             format!("{} lies in the volume {}; a volume is never repaired in place", show(&folder), show(&volume.dir));
         return Err(FlowError::Usage(text));
     }
-    Ok(())
+    let open = File::open(&folder).at("open", target)?;
+    match os::try_lock(&open).at("lock", target)? {
+        true => Ok(open),
+        false => Err(FlowError::Busy(format!("another pouch is writing into {}", show(target)))),
+    }
 }
 
 /// Refuses a target without room for files of these lengths; `freed` bytes there will be freed.
