@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Desk, Run, noise, pouch_raw, put, run, until, volumes};
+use common::{Desk, Run, Tmpfs, noise, pouch_raw, put, run, until, volumes};
 
 /// The second of three drives is lost.
 struct Loss {
@@ -180,4 +180,34 @@ fn what_another_run_writes_just_now_is_no_leftover() {
     assert!(all_of(&loss.volume()) == before);
     drop(other);
     loss.ends_well("when the other is gone");
+}
+
+#[test]
+fn room_is_asked_for_what_is_written() {
+    // A small drive among large ones: what its volume takes is less than the average.
+    let desk = Desk::new();
+    put(desk.source().join("large"), noise(6_500_000, 7));
+    let Some(small) = Tmpfs::mount(desk.path("small"), "size=3m") else { return };
+    let drives = [small.path(), desk.drive(2)];
+    run(desk.pack_cmd(&[&desk.source()], &drives, &["--fill", "sequential"])).exits(0);
+    let parts = parts_of(&small.path().join("volume-1"));
+    assert!((1..=2).contains(&parts.len()), "{}", parts.len());
+    let kept = desk.path("kept");
+    volumes::copy(&small.path(), &kept);
+    drop(small);
+    let Some(target) = Tmpfs::mount(desk.path("target"), "size=3m") else { return };
+    let repair = |drive: &Path| {
+        let mut command = common::pouch(["repair"]);
+        command.arg(drive).arg("-i").arg(desk.path("key")).arg("-o").arg(target.path());
+        run(command)
+    };
+    repair(&desk.drive(2)).exits(0);
+    assert!(parts_of(&target.path().join("volume-1")) == parts);
+    // The large one has no place there, and that is said before anything is written.
+    fs::remove_dir_all(target.path().join("volume-1")).unwrap();
+    fs::remove_file(desk.volume(2).join("list.age")).unwrap();
+    let mut command = common::pouch(["repair"]);
+    command.args([&desk.drive(2), &kept]).arg("-i").arg(desk.path("key")).arg("-o").arg(target.path());
+    let said = run(command).exits(7);
+    assert!(said.err.contains("missing") && volumes::files(&target.path()).is_empty(), "{said:?}");
 }
