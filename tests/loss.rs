@@ -163,7 +163,7 @@ fn volumes_are_written_anew_as_they_were() {
     }
     volumes::flip(&volumes::parts(&[drives[3].clone()])[0], 200_000, 1);
     let (said, none) = repair(&desk, &drives, &["--dry-run"]);
-    assert!(said.exits(0).out.contains("volume 2, 4 is to be written anew"));
+    assert!(said.exits(0).out.contains("volumes 2, 4 are to be written anew"));
     assert!(volumes::files(&none).is_empty());
     let (said, new) = repair(&desk, &drives, &[]);
     said.exits(0);

@@ -6,10 +6,10 @@ use crate::cli::args::{Check, Keys};
 use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
-use crate::flow::FlowError;
-use crate::flow::margin::margin;
+use crate::flow::margin::{margin, opened};
 use crate::flow::received::BundleCheck;
 use crate::flow::report::{CHECK_DOES_NOT_PROVE, CheckReport, State, VolumeCheck};
+use crate::flow::{FlowError, Outcome};
 use crate::plan::repair::{Margin, Verdict};
 use crate::plan::want::ranges;
 
@@ -20,17 +20,30 @@ const SHOWN: usize = 20;
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
     let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
-    let ring = if with_key { Some(keyring(&keys, &args.volumes, term)?) } else { None };
+    let opened = match with_key {
+        true => Some(opened(&args.volumes, &keyring(&keys, &args.volumes, term)?)),
+        false => None,
+    };
+    // A wrong key is said before hours of reading; volumes without a good seal can still be checked.
+    let opened = match opened {
+        Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
+        opened => opened,
+    };
     let mut report = crate::flow::check::check(&args.volumes, term)?;
+    let failed = match opened {
+        Some(Ok(bundle)) => margin(&bundle, &mut report, term).err(),
+        Some(Err(error)) => Some(error),
+        None => None,
+    };
     term.end();
-    if let Some(ring) = ring {
-        report.bundle = Some(margin(&args.volumes, &report, &ring)?);
-    }
     match args.json.json {
         true => term.json(&report.to_json()),
         false => show_report(&report, term),
     }
-    Ok(report.outcome().into())
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(report.outcome().into()),
+    }
 }
 
 /// Each volume, what is wrong with it, and what was not proved.
@@ -46,8 +59,12 @@ pub fn show_report(report: &CheckReport, term: &Term) {
 
 /// What can be had from these volumes, and what else may go.
 fn show_bundle(bundle: &BundleCheck, term: &Term) {
-    let list = |volumes: &[u16]| ranges(volumes.iter().map(|volume| u32::from(*volume)));
-    let here = format!("volumes {} of {} are here", list(&bundle.here), bundle.volumes);
+    let of = bundle.volumes;
+    let list = |volumes: &[u16]| named(volumes, "", "");
+    let here = match bundle.here[..] {
+        [] => format!("none of its {} is here", count(of.into(), "volume")),
+        _ => named(&bundle.here, &format!(" of {of} is here"), &format!(" of {of} are here")),
+    };
     term.line(&match &bundle.verdict {
         Verdict::Complete => format!("the bundle: {here}: every part of the data is whole"),
         Verdict::Repairable { rebuilt } => {
@@ -56,13 +73,23 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
         }
         Verdict::Short { lost, any_one, at_least } => {
             let parts = count(lost.len() as u64, "part");
-            let bring = match any_one.is_empty() {
-                false => format!("any one of the volumes {} would complete it", list(any_one)),
-                true => format!("at least {} more are needed", count((*at_least).into(), "volume")),
+            let bring = match any_one[..] {
+                [] => format!("at least {} more are needed, whole", count((*at_least).into(), "volume")),
+                [_] => format!("{}, whole, would complete it", list(any_one)),
+                _ => format!("any one of the {}, whole, would complete it", list(any_one)),
             };
             format!("the bundle: {here}: {parts} cannot be rebuilt; {bring}")
         }
     });
+    show_margin(bundle, term);
+    let short = matches!(bundle.verdict, Verdict::Short { .. });
+    if !bundle.needed.is_empty() && !short {
+        let needed = named(&bundle.needed, "; without it", "; without any one of these");
+        term.line(&format!("needed: {needed}, data is lost"));
+    }
+}
+
+fn show_margin(bundle: &BundleCheck, term: &Term) {
     match bundle.margin {
         Some(Margin { volumes: 0, shards: 0 }) => {
             term.line("margin: none; the next bad sector is data lost: `pouch repair` makes new volumes")
@@ -71,10 +98,19 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
             term.line(&format!("margin: {} of any row may be bad; no drive may be lost", count(shards.into(), "chunk")))
         }
         Some(Margin { volumes, .. }) => term.line(&format!("margin: any {volumes} more of these drives may be lost")),
+        None if matches!(bundle.verdict, Verdict::Repairable { .. }) => term.line(
+            "margin: none that can be promised, for too many parts are damaged: `pouch repair` makes new volumes",
+        ),
         None => {}
     }
-    if !bundle.needed.is_empty() && !matches!(bundle.verdict, Verdict::Short { .. }) {
-        term.line(&format!("needed: volume {}; without any one of these, data is lost", list(&bundle.needed)));
+}
+
+/// Volumes by number, and what is said of one or of more.
+fn named(volumes: &[u16], one: &str, more: &str) -> String {
+    let list = ranges(volumes.iter().map(|volume| u32::from(*volume)));
+    match volumes {
+        [_] => format!("volume {list}{one}"),
+        _ => format!("volumes {list}{more}"),
     }
 }
 

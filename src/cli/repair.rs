@@ -25,27 +25,29 @@ pub fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
     Ok(report.outcome().into())
 }
 
+/// Parts that are listed one by one.
+const SHOWN: usize = 20;
+
 fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
+    for folder in &report.already {
+        term.line(&format!("written before, and whole: {}", show(folder)));
+    }
     if report.volumes.is_empty() {
-        term.line("all volumes of the bundle are here and whole: nothing is to be repaired");
+        term.line(match report.already.is_empty() {
+            true => "all volumes of the bundle are here and whole: nothing is to be repaired",
+            false => "nothing else is to be repaired",
+        });
         return;
     }
-    let volumes = ranges(report.volumes.iter().map(|volume| u32::from(*volume)));
-    if !report.lost.is_empty() {
-        let lost = count(report.lost.len() as u64, "part");
-        term.line(&format!("volume {volumes} cannot be made whole with these drives: {lost} cannot be rebuilt"));
-        if let Verdict::Short { any_one, at_least, .. } = &report.verdict {
-            let which = ranges(any_one.iter().map(|volume| u32::from(*volume)));
-            term.hint(&match any_one.is_empty() {
-                false => format!("any one more of the volumes {which} would do"),
-                true => format!("at least {at_least} more volumes are needed"),
-            });
-        }
-        term.hint("`pouch unpack` delivers every file that is whole");
-        return;
+    let one = report.volumes.len() == 1;
+    let which = ranges(report.volumes.iter().map(|volume| u32::from(*volume)));
+    let volumes = format!("{} {which}", if one { "volume" } else { "volumes" });
+    if !report.is_possible() {
+        return show_lost(report, &volumes, term);
     }
     if dry_run {
-        term.line(&format!("volume {volumes} is to be written anew into {}", show(&report.target)));
+        let is = if one { "is" } else { "are" };
+        term.line(&format!("{volumes} {is} to be written anew into {}", show(&report.target)));
         return;
     }
     for folder in &report.written {
@@ -53,5 +55,31 @@ fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
     }
     let rebuilt = count(report.rebuilt as u64, "part");
     term.line(&format!("{rebuilt} rebuilt, the others copied; every part has the SHA-256 it had when it was packed"));
-    term.line("Copy each volume onto a drive of its own. The old ones were left as they are.");
+    term.line("Copy each volume onto a drive of its own. The old ones were left as they are. A new one may bear the seals of another.");
+}
+
+fn show_lost(report: &RepairReport, volumes: &str, term: &Term) {
+    let lost = [(&report.lost, "data part", "age"), (&report.lost_parity, "parity part", "par")];
+    let counts = lost.iter().filter(|(parts, _, _)| !parts.is_empty());
+    let counts: Vec<String> = counts.map(|(parts, what, _)| count(parts.len() as u64, what)).collect();
+    let counts = counts.join(" and ");
+    term.line(&format!("{volumes} cannot be made whole with these drives: {counts} cannot be rebuilt"));
+    let names: Vec<String> =
+        lost.iter().flat_map(|(parts, _, end)| parts.iter().map(move |number| format!("{number:06}.{end}"))).collect();
+    for name in names.iter().take(SHOWN) {
+        term.line(&format!("  {name}"));
+    }
+    if names.len() > SHOWN {
+        term.line(&format!("  and {} more (--json has all)", names.len() - SHOWN));
+    }
+    if let Verdict::Short { any_one, at_least, .. } = &report.verdict {
+        let which = ranges(any_one.iter().map(|volume| u32::from(*volume)));
+        term.hint(&match any_one[..] {
+            [] => format!("at least {at_least} more volumes are needed, whole"),
+            [_] => format!("bring volume {which}, whole"),
+            _ => format!("any one of the volumes {which}, whole, would do"),
+        });
+    }
+    term.line("nothing was written");
+    term.hint("`pouch unpack` delivers every file that is whole");
 }

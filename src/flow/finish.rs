@@ -11,7 +11,7 @@ use crate::base::secret::{FileKey, SecretText};
 use crate::flow::FlowError;
 use crate::format::head::Head;
 use crate::format::list;
-use crate::format::part::{CHUNK, padding_frame};
+use crate::format::part::{CHUNK, HEADER, SEALED_CHUNK, padding_frame};
 use crate::format::seal::Seal;
 use crate::stage::compress::{Compressor, Level};
 use crate::stage::seal::{Recipient, header_for, header_for_passphrase};
@@ -25,6 +25,13 @@ const LIST_FRAME: usize = 16 * 1024;
 
 /// A text that is compressed, padded to whole chunks and ready to be sealed again and again.
 pub struct Sealable(Vec<u8>);
+
+impl Sealable {
+    /// Bytes of its file.
+    pub fn file_len(&self) -> u64 {
+        (HEADER + self.0.len() / CHUNK * SEALED_CHUNK) as u64
+    }
+}
 
 /// The list of `entries` and its hash, `H("list", text)`.
 pub fn list_of(entries: &[Entry]) -> Result<(Sealable, Digest), FlowError> {

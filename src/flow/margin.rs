@@ -1,37 +1,166 @@
 //! What checked volumes are to their bundle: whether all can be had, what else may be lost, which
-//! drives still matter. A part whose file is damaged counts as gone, although its good chunks
-//! would still be of use: what is said here is the least.
+//! drives still matter. Parts that were not found whole under their names are opened with the key:
+//! they may lie elsewhere, or have good chunks that will do. The margin counts whole parts only:
+//! it is the least.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use crate::base::digest::Digest;
+use crate::base::monitor::{Monitor, Phase};
+use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
-use crate::flow::open::{gather, open};
+use crate::flow::find::Finder;
+use crate::flow::open::{Bundle, gather, open};
 use crate::flow::received::BundleCheck;
-use crate::flow::report::CheckReport;
+use crate::flow::report::{CheckReport, State};
+use crate::flow::text::{head_text, read_list};
+use crate::format::head::Head;
 use crate::format::limits;
+use crate::format::part::{Class, PartBuf};
 use crate::format::sums;
-use crate::plan::repair;
+use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
-use crate::stage::volume::{SUMS, Volume};
+use crate::stage::volume::{HEADS, SUMS, Volume};
 
-/// Holds what was checked against the bundle's head.
-pub fn margin(paths: &[PathBuf], checked: &CheckReport, keyring: &Keyring) -> Result<BundleCheck, FlowError> {
-    let bundle = open(gather(paths)?, keyring)?;
-    let found: HashSet<Digest> =
-        bundle.volumes.iter().flat_map(|volume| whole_files(volume, checked).into_values()).collect();
-    let parts = &bundle.head.parts;
-    let there: Vec<bool> = parts.iter().map(|part| found.contains(&part.sha256)).collect();
-    let here: BTreeSet<u16> =
-        parts.iter().zip(&there).filter(|(_, there)| **there).map(|(part, _)| part.volume).collect();
-    Ok(BundleCheck {
+/// Opens the bundle of these volumes: before hours of checking, not behind them.
+pub fn opened(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
+    open(gather(paths)?, keyring)
+}
+
+/// Holds what was checked against the bundle's head, and adds to the report what it comes to.
+pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
+    let text = bundle.head.encode();
+    let owned: Vec<&Volume> = bundle.volumes.iter().filter(|volume| bundle.owns(volume)).collect();
+    let whole = side_by_side(&owned, || (), |(), volume| index_is_whole(volume, bundle, &text));
+    let lying: HashSet<&PathBuf> = owned.iter().zip(whole).filter(|(_, whole)| !whole).map(|(v, _)| &v.dir).collect();
+    for check in report.volumes.iter_mut().filter(|check| check.state == State::Whole && lying.contains(&check.folder))
+    {
+        check.state = State::Damaged;
+        check.trouble = Some("its list or a head is not the bundle's, although its SHA256SUMS names it so".into());
+    }
+    let survey = Survey::of(bundle, report, monitor)?;
+    let parts = bundle.head.parts.iter().zip(&survey.found);
+    let here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
+    report.bundle = Some(BundleCheck {
         volumes: bundle.head.statement.n,
         here: here.into_iter().collect(),
-        verdict: repair::judge(&bundle.head, &there),
-        margin: repair::margin(&bundle.head, &there),
-        needed: repair::needed(&bundle.head, &there),
-    })
+        verdict: survey.verdict(&bundle.head),
+        margin: repair::margin(&bundle.head, &survey.whole),
+        needed: repair::needed(&bundle.head, &survey.whole),
+    });
+    Ok(())
+}
+
+/// Whether list and heads of a volume are those of the bundle. Anybody can write SHA256SUMS anew:
+/// it is not believed about what the key can tell.
+pub fn index_is_whole(volume: &Volume, bundle: &Bundle, head: &str) -> bool {
+    let same = |name: &str| {
+        let sealed = volume.read_small(name, limits::HEAD).and_then(Result::ok);
+        let text = sealed.and_then(|sealed| head_text(&sealed, &bundle.keyring).ok());
+        text.is_some_and(|text| text == head.as_bytes())
+    };
+    HEADS.into_iter().all(same) && read_list(volume, &bundle.keyring, &bundle.head).is_ok()
+}
+
+/// What there is of every part, in the order of the head's table.
+pub struct Survey {
+    /// It is whole.
+    pub whole: Vec<bool>,
+    /// It is whole, or the others of its rows give back what it lacks.
+    pub usable: Vec<bool>,
+    /// Some file was found that is the part, whatever is left of it.
+    pub found: Vec<bool>,
+}
+
+impl Survey {
+    /// Believes the SHA-256 of what was checked, and opens what else there is.
+    pub fn of(bundle: &Bundle, checked: &CheckReport, monitor: &dyn Monitor) -> Result<Self, FlowError> {
+        let (head, finder) = (&bundle.head, Finder::new(bundle));
+        let class = head.statement.class;
+        let sums: HashSet<Digest> =
+            bundle.volumes.iter().flat_map(|volume| whole_files(volume, checked).into_values()).collect();
+        let hurt: Vec<usize> = (0..head.parts.len()).filter(|at| !sums.contains(&head.parts[*at].sha256)).collect();
+        let there = hurt.iter().filter(|at| finder.is_there(&head.parts[**at])).count();
+        monitor.phase(Phase::Checking, there as u64 * class.file_len() as u64);
+        let all_lack = side_by_side(
+            &hurt,
+            || PartBuf::new(class),
+            |buf, at| match monitor.cancelled() {
+                true => Err(FlowError::Cancelled),
+                false => Ok(Lacks::of(&finder.load(&head.parts[*at], buf)?.bad(class.chunks()), class)),
+            },
+        );
+        let every = head.parts.len();
+        let mut survey = Survey { whole: vec![true; every], usable: vec![true; every], found: vec![true; every] };
+        let mut bad = BTreeMap::new();
+        for (at, lacks) in hurt.into_iter().zip(all_lack) {
+            let lacks = lacks?;
+            survey.whole[at] = matches!(&lacks, Lacks::Chunks(bad) if bad.is_empty());
+            survey.found[at] = matches!(&lacks, Lacks::Chunks(_));
+            if !survey.whole[at] {
+                bad.insert(at, lacks);
+            }
+        }
+        survey.count_rows(head, &bad);
+        Ok(survey)
+    }
+
+    /// What can be had.
+    pub fn verdict(&self, head: &Head) -> Verdict {
+        match (repair::judge(head, &self.usable), repair::judge(head, &self.whole)) {
+            // Single chunks do where whole parts would not.
+            (Verdict::Complete | Verdict::Repairable { .. }, Verdict::Short { .. }) => {
+                let data = head.data_parts().zip(&self.whole).filter(|(_, whole)| !**whole);
+                Verdict::Repairable { rebuilt: data.map(|((part, _, _), _)| part.number).collect() }
+            }
+            (short @ Verdict::Short { .. }, _) => short,
+            (_, by_parts) => by_parts,
+        }
+    }
+
+    /// A row gives back as many chunks as there are parity shards.
+    fn count_rows(&mut self, head: &Head, bad: &BTreeMap<usize, Lacks>) {
+        let chunks = head.statement.class.chunks();
+        let Some(scheme) = head.statement.scheme else {
+            bad.keys().for_each(|at| self.usable[*at] = false);
+            return;
+        };
+        let place = |at: usize| head.parts[at].stripe.unwrap_or_default();
+        let row = |at: usize, chunk: u16| scheme.row_of(chunk.into(), place(at).1, chunks);
+        let mut stripes: BTreeMap<u32, Vec<(usize, &Lacks)>> = BTreeMap::new();
+        bad.iter().for_each(|(at, lacks)| stripes.entry(place(*at).0).or_default().push((*at, lacks)));
+        for parts in stripes.into_values() {
+            let mut rows = vec![0; chunks];
+            for (at, lacks) in &parts {
+                match lacks {
+                    Lacks::All => rows.iter_mut().for_each(|bad| *bad += 1),
+                    Lacks::Chunks(bad) => bad.iter().for_each(|chunk| rows[row(*at, *chunk)] += 1),
+                }
+            }
+            for (at, lacks) in parts {
+                self.usable[at] = match lacks {
+                    Lacks::All => rows.iter().all(|bad| *bad <= scheme.m),
+                    Lacks::Chunks(bad) => bad.iter().all(|chunk| rows[row(at, *chunk)] <= scheme.m),
+                };
+            }
+        }
+    }
+}
+
+/// Chunks that a part lacks; most parts that are hurt lack all, and there may be many.
+enum Lacks {
+    All,
+    Chunks(Vec<u16>),
+}
+
+impl Lacks {
+    fn of(bad: &[usize], class: Class) -> Self {
+        match bad.len() == class.chunks() {
+            true => Lacks::All,
+            false => Lacks::Chunks(bad.iter().map(|chunk| *chunk as u16).collect()),
+        }
+    }
 }
 
 /// The files of a volume that were found to have their SHA-256, by name.

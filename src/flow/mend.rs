@@ -23,7 +23,7 @@ pub struct Wanted<'a> {
 
 /// Hurt parts by their stripes, in groups that are rebuilt at once: together they need one reading
 /// of the others, but all are in memory.
-pub fn groups<'a>(hurt: &'a BTreeMap<u32, Vec<&'a Part>>, class: Class) -> Vec<(u32, &'a [&'a Part])> {
+pub fn groups<'h, 'p>(hurt: &'h BTreeMap<u32, Vec<&'p Part>>, class: Class) -> Vec<(u32, &'h [&'p Part])> {
     let some = (64 / usize::from(class.mib())).max(1);
     hurt.iter().flat_map(|(stripe, parts)| parts.chunks(some).map(|parts| (*stripe, parts))).collect()
 }

@@ -37,6 +37,8 @@ pub mod request;
 pub mod resume;
 pub mod rounds;
 pub mod sealing;
+pub mod seals;
+pub mod target;
 pub mod text;
 pub mod unpack;
 pub mod verdict;

@@ -2,32 +2,30 @@
 //! part was is known from the head: it is sealed again under its header, and must then have the
 //! SHA-256 that the head names, so it is the same file, byte for byte.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::base::digest::{Digest, sha256};
-use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Phase};
-use crate::base::os;
-use crate::base::path::show;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
 use crate::flow::check::check;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
-use crate::flow::margin::whole_files;
+use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
 use crate::flow::mend::{Mender, Wanted, groups};
-use crate::flow::open::{Bundle, gather, open};
+use crate::flow::open::{Bundle, gather};
 use crate::flow::received::RepairReport;
-use crate::flow::report::{CheckReport, State};
+use crate::flow::report::{CheckReport, State, VolumeCheck};
+use crate::flow::seals::Seals;
+use crate::flow::target::{self, Standing};
 use crate::format::head::Part;
-use crate::format::limits;
 use crate::format::part::PartBuf;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
 use crate::stage::stream::PartSealer;
-use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, Volume, Writer};
+use crate::stage::volume::{self, SUMS, Volume, Writer};
 
 /// What somebody wants repaired.
 pub struct Request {
@@ -41,112 +39,157 @@ pub struct Request {
 
 /// Writes every volume anew that is not whole.
 pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
+    // A wrong key is said before hours of reading.
+    let mut bundle = opened(&request.volumes, keyring)?;
     let checked = check(&request.volumes, monitor)?;
-    let mut bundle = open(gather(&request.volumes)?, keyring)?;
-    let finder = Finder::new(&bundle);
-    let there: Vec<bool> = bundle.head.parts.iter().map(|part| finder.is_there(part)).collect();
     let mut report = RepairReport {
-        volumes: to_be_written(&bundle, &checked),
+        volumes: to_be_written(&bundle, &bundle.volumes, &checked),
         target: request.target.clone(),
-        verdict: repair::judge(&bundle.head, &there),
+        verdict: Verdict::Complete,
+        short: false,
         rebuilt: 0,
         lost: Vec::new(),
+        lost_parity: Vec::new(),
         written: Vec::new(),
+        already: Vec::new(),
     };
-    drop(finder);
-    if let Verdict::Short { lost, .. } = &report.verdict {
-        report.lost.clone_from(lost);
+    let (mut leftovers, mut _lock) = (BTreeMap::new(), None);
+    if !report.volumes.is_empty() {
+        _lock = Some(target::take(&request.target, &bundle)?);
+        pass_over_finished(&bundle, &mut report, monitor)?;
+        leftovers = leftovers_in(&mut bundle, &report, monitor)?;
     }
-    if request.dry_run || report.volumes.is_empty() || !report.lost.is_empty() {
+    look_ahead(&bundle, &checked, &mut report, monitor)?;
+    if request.dry_run || report.volumes.is_empty() || !report.is_possible() {
         return Ok(report);
     }
-    check_target(request, &bundle, report.volumes.len())?;
     let (list, list_hash) = list_of(&bundle.read_list()?)?;
     if list_hash != bundle.head.statement.list_hash {
         return Err(FlowError::Defect("the list is not written as it was read".into()));
     }
-    let seals = seals_of(&bundle, &checked)?;
-    write(&bundle, &seals, &list, &mut report, monitor)?;
+    let seals = Seals::of(&bundle, &checked, keyring, &report.volumes)?;
+    let new = New { bundle: &bundle, seals, list, head: head_of(&bundle.head)? };
+    let lengths = report.volumes.iter().flat_map(|number| new.lengths(*number));
+    target::check_room(&request.target, lengths, leftovers.values().sum())?;
+    for number in leftovers.keys() {
+        target::clear(&volume::folder(&request.target, *number))?;
+    }
+    write(&new, &mut report, monitor)?;
     Ok(report)
 }
 
-/// Numbers of the volumes that are not whole on any of the drives given.
-fn to_be_written(bundle: &Bundle, checked: &CheckReport) -> Vec<u16> {
+/// Numbers of the volumes that none of these is, whole.
+fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> Vec<u16> {
     let mut of: BTreeMap<u16, Vec<&Part>> = (1..=bundle.head.statement.n).map(|number| (number, Vec::new())).collect();
     for part in &bundle.head.parts {
         of.entry(part.volume).or_default().push(part);
     }
-    let sums: Vec<(&Volume, HashMap<String, Digest>)> = bundle
-        .volumes
-        .iter()
-        .filter(|volume| is_whole(volume, checked))
-        .map(|volume| (volume, whole_files(volume, checked)))
-        .collect();
+    let text = bundle.head.encode();
+    let whole = side_by_side(volumes, || (), |(), volume| whole(volume, bundle, &text, checked));
     let is_there = |number: u16, parts: &[&Part]| {
-        sums.iter().any(|(volume, sums)| {
+        volumes.iter().zip(&whole).any(|(volume, sums)| {
+            let Some(sums) = sums else { return false };
             let named = volume.dir.file_name() == volume::folder(Path::new(""), number).file_name();
             let listed = parts.iter().all(|part| sums.get(&part.file_name()) == Some(&part.sha256));
-            bundle.owns(volume) && listed && (named || !parts.is_empty())
+            listed && (named || !parts.is_empty())
         })
     };
     of.into_iter().filter(|(number, parts)| !is_there(*number, parts)).map(|(number, _)| number).collect()
 }
 
-fn is_whole(volume: &Volume, checked: &CheckReport) -> bool {
-    checked.volumes.iter().any(|check| check.folder == volume.dir && check.state == State::Whole)
+/// The files of a volume of this bundle that is whole.
+fn whole(volume: &Volume, bundle: &Bundle, head: &str, checked: &CheckReport) -> Option<HashMap<String, Digest>> {
+    let is_whole = |check: &VolumeCheck| check.folder == volume.dir && check.state == State::Whole;
+    let whole = checked.volumes.iter().any(is_whole) && index_is_whole(volume, bundle, head);
+    whole.then(|| whole_files(volume, checked))
 }
 
-fn check_target(request: &Request, bundle: &Bundle, volumes: usize) -> Result<(), FlowError> {
-    if !request.target.is_dir() {
-        let text = format!("{} is no folder; is the drive plugged in and mounted?", show(&request.target));
-        return Err(FlowError::Usage(text));
-    }
-    let target = request.target.canonicalize().at("look at", &request.target)?;
-    if let Some(volume) = bundle.volume_around(&target) {
-        let text =
-            format!("{} lies in the volume {}; a volume is never repaired in place", show(&target), show(&volume.dir));
-        return Err(FlowError::Usage(text));
-    }
-    let part = bundle.head.statement.class.file_len() as u64;
-    let most = bundle.head.parts.len().div_ceil(usize::from(bundle.head.statement.n).max(1)) as u64 + 1;
-    let (needed, free) = (part * most * volumes as u64, os::room(&request.target).at("look at", &request.target)?.free);
-    if needed > free { Err(FlowError::NoTargetRoom { target: request.target.clone(), needed, free }) } else { Ok(()) }
-}
-
-/// A whole copy of each kind of seal that the bundle has: who made them is not here, so they are
-/// copied as they are.
-fn seals_of(bundle: &Bundle, checked: &CheckReport) -> Result<Vec<(&'static str, Vec<u8>)>, FlowError> {
-    let good = |volume: &&Volume, name: &str| {
-        let check = checked.volumes.iter().find(|check| check.folder == volume.dir);
-        bundle.owns(volume) && check.is_some_and(|check| !check.damaged.iter().any(|(damaged, _)| damaged == name))
-    };
-    let find = |name: &str| {
-        let volumes = bundle.volumes.iter().filter(|volume| good(volume, name));
-        volumes.filter_map(|volume| volume.read_small(name, limits::SEAL_FILE)?.ok()).next()
-    };
-    let [first, second] = SEALS.map(find);
-    let mut seals = Vec::new();
-    if let Some(bytes) = first.clone().or(second.clone()) {
-        seals.push((SEALS[0], bytes.clone()));
-        seals.push((SEALS[1], second.unwrap_or(bytes)));
-    }
-    seals.extend(find(PASSPHRASE_SEAL).map(|bytes| (PASSPHRASE_SEAL, bytes)));
-    if seals.is_empty() {
-        return Err(FlowError::Damaged("no seal on these volumes is whole: there is none to copy".into()));
-    }
-    Ok(seals)
-}
-
-fn write(
+/// What can be had, before anything is written: nothing is begun that cannot be ended.
+fn look_ahead(
     bundle: &Bundle,
-    seals: &[(&'static str, Vec<u8>)],
-    list: &Sealable,
+    checked: &CheckReport,
     report: &mut RepairReport,
     monitor: &dyn Monitor,
 ) -> Result<(), FlowError> {
+    let (head, finder) = (&bundle.head, Finder::new(bundle));
+    let there: Vec<bool> = head.parts.iter().map(|part| finder.is_there(part)).collect();
+    report.short = matches!(repair::judge(head, &there), Verdict::Short { .. });
+    let survey = Survey::of(bundle, checked, monitor)?;
+    report.verdict = survey.verdict(head);
+    let lost = head.parts.iter().zip(&survey.usable).filter(|(_, usable)| !**usable).map(|(part, _)| part);
+    report.loses(&lost.filter(|part| report.volumes.contains(&part.volume)).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Takes those volumes off the list that an earlier repairing finished in the target.
+fn pass_over_finished(bundle: &Bundle, report: &mut RepairReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
+    let folders = report.volumes.iter().map(|number| volume::folder(&report.target, *number));
+    let given = |folder: &Path| bundle.volumes.iter().any(|volume| target::same(&volume.dir, folder));
+    let finished: Vec<PathBuf> =
+        folders.filter(|folder| folder.join(SUMS).is_file() && !given(folder.as_path())).collect();
+    if finished.is_empty() {
+        return Ok(());
+    }
+    let volumes = match gather(&finished) {
+        // A SHA256SUMS of something else.
+        Err(FlowError::Missing(_)) => return Ok(()),
+        volumes => volumes?,
+    };
+    let missing = to_be_written(bundle, &volumes, &check(&finished, monitor)?);
+    let done = |number: &u16| !missing.contains(number);
+    let folders = report.volumes.iter().filter(|number| done(number));
+    report.already = folders.map(|number| volume::folder(&report.target, *number)).collect();
+    report.volumes.retain(|number| !done(number));
+    Ok(())
+}
+
+/// What an interrupted repairing left of the volumes to be written, in bytes. None of it is read
+/// from, for it goes before they are written.
+fn leftovers_in(
+    bundle: &mut Bundle,
+    report: &RepairReport,
+    monitor: &dyn Monitor,
+) -> Result<BTreeMap<u16, u64>, FlowError> {
+    let mut leftovers = BTreeMap::new();
+    for number in &report.volumes {
+        let folder = volume::folder(&report.target, *number);
+        match target::standing(&folder, *number, bundle, monitor)? {
+            Standing::Free => {}
+            Standing::Leftover(bytes) => drop(leftovers.insert(*number, bytes)),
+            Standing::Foreign => return Err(FlowError::VolumeExists(folder)),
+        }
+    }
+    let left: Vec<PathBuf> = leftovers.keys().map(|number| volume::folder(&report.target, *number)).collect();
+    bundle.volumes.retain(|volume| !left.iter().any(|folder| target::same(&volume.dir, folder)));
+    Ok(leftovers)
+}
+
+/// What volumes are made of.
+struct New<'a> {
+    bundle: &'a Bundle,
+    seals: Seals,
+    list: Sealable,
+    head: Sealable,
+}
+
+impl New<'_> {
+    /// Lengths of all files of a volume.
+    fn lengths(&self, number: u16) -> impl Iterator<Item = u64> {
+        let head = &self.bundle.head;
+        let parts = head.parts.iter().filter(|part| part.volume == number).count();
+        let seals = self.seals.for_volume(number).map(|(_, bytes)| bytes.len() as u64);
+        let index = [self.list.file_len(), self.head.file_len(), self.head.file_len()];
+        // A line of SHA256SUMS takes up to 78 bytes; there are six files beside the parts.
+        let sums = (parts as u64 + 6) * 80;
+        let parts = std::iter::repeat_n(head.statement.class.file_len() as u64, parts);
+        parts.chain(seals).chain(index).chain([sums])
+    }
+}
+
+fn write(new: &New, report: &mut RepairReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
     let mut writers = BTreeMap::new();
-    let result = write_all(bundle, (seals, list), report, &mut writers, monitor);
-    if result.is_err() || !report.lost.is_empty() {
+    let result = write_all(new, report, &mut writers, monitor);
+    if result.is_err() || !report.is_possible() {
         writers.into_values().for_each(|writer| unlocked(writer).abandon());
         report.written.clear();
     }
@@ -154,15 +197,15 @@ fn write(
 }
 
 fn write_all(
-    bundle: &Bundle,
-    (seals, list): (&[(&'static str, Vec<u8>)], &Sealable),
+    new: &New,
     report: &mut RepairReport,
     writers: &mut BTreeMap<u16, Mutex<Writer>>,
     monitor: &dyn Monitor,
 ) -> Result<(), FlowError> {
+    let bundle = new.bundle;
     for number in &report.volumes {
         let writer = writers.entry(*number).or_insert(Mutex::new(new_volume(&report.target, *number)?));
-        for (name, bytes) in seals {
+        for (name, bytes) in new.seals.for_volume(*number) {
             lock(writer).put(name, bytes, sha256(bytes))?;
         }
     }
@@ -170,14 +213,14 @@ fn write_all(
     let class = bundle.head.statement.class;
     monitor.phase(Phase::Repairing, wanted.len() as u64 * class.file_len() as u64);
     let (rebuilt, lost) = Parts { bundle, writers, monitor }.write(&wanted)?;
-    (report.rebuilt, report.lost) = (rebuilt, lost);
-    if !report.lost.is_empty() {
+    report.rebuilt = rebuilt;
+    report.loses(&lost);
+    if !report.is_possible() {
         return Ok(());
     }
-    let head = head_of(&bundle.head)?;
     for writer in writers.values_mut() {
         let writer = writer.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
-        write_index(writer, list, &head, &bundle.recipient)?;
+        write_index(writer, &new.list, &new.head, &bundle.recipient)?;
         report.written.push(writer.dir().to_path_buf());
     }
     for writer in writers.values() {
@@ -194,8 +237,8 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// How many were rebuilt, and which data parts are lost.
-    fn write(&self, wanted: &[&Part]) -> Result<(usize, Vec<u32>), FlowError> {
+    /// How many were rebuilt, and which are lost.
+    fn write<'a>(&self, wanted: &[&'a Part]) -> Result<(usize, Vec<&'a Part>), FlowError> {
         let (head, finder) = (&self.bundle.head, Finder::new(self.bundle));
         let class = head.statement.class;
         let copied = side_by_side(
@@ -211,7 +254,7 @@ impl Parts<'_> {
                 }
             },
         );
-        let mut hurt: BTreeMap<u32, Vec<&Part>> = BTreeMap::new();
+        let mut hurt: BTreeMap<u32, Vec<&'a Part>> = BTreeMap::new();
         for part in copied {
             if let Some(part) = part? {
                 hurt.entry(part.stripe.map_or(part.number, |(stripe, _)| stripe)).or_default().push(part);
@@ -221,25 +264,26 @@ impl Parts<'_> {
         let groups = groups(&hurt, class);
         let mended =
             side_by_side(&groups, || (), |(), (stripe, parts)| self.rebuild(*stripe, parts, &finder, mender.as_ref()));
-        let (mut rebuilt, mut lost) = (0, BTreeSet::new());
+        let (mut rebuilt, mut lost) = (0, Vec::new());
         for group in mended {
             let (done, failed) = group?;
             rebuilt += done;
             lost.extend(failed);
         }
-        Ok((rebuilt, lost.into_iter().collect()))
+        lost.sort_by_key(|part| part.number);
+        Ok((rebuilt, lost))
     }
 
-    fn rebuild(
+    fn rebuild<'a>(
         &self,
         stripe: u32,
-        parts: &[&Part],
+        parts: &[&'a Part],
         finder: &Finder,
         mender: Option<&Mender>,
-    ) -> Result<(usize, Vec<u32>), FlowError> {
+    ) -> Result<(usize, Vec<&'a Part>), FlowError> {
         let class = self.bundle.head.statement.class;
         let mut wanted = Vec::new();
-        for part in parts {
+        for &part in parts {
             let mut buf = PartBuf::new(class);
             let bad = finder.load(part, &mut buf)?.bad(class.chunks());
             wanted.push(Wanted { part, bad, buf });
@@ -252,7 +296,7 @@ impl Parts<'_> {
             if bad.is_empty() && self.put(part, &mut buf)? {
                 rebuilt += 1;
             } else {
-                lost.push(part.number);
+                lost.push(part);
             }
         }
         Ok((rebuilt, lost))

@@ -105,6 +105,15 @@ impl Forged {
     }
 }
 
+/// `pouch repair` and `pouch check` with the key: what they end with, and what was written.
+fn repair_and_check(forged: &Forged) -> (i32, i32, usize) {
+    let out = tempfile::tempdir_in(forged.drive.path()).unwrap();
+    let (volume, to) = (forged.file(""), out.path().to_str().unwrap());
+    let repaired = pouch(&["repair", volume.to_str().unwrap(), "-i", KEY, "-o", to], b"").0;
+    let checked = pouch(&["check", volume.to_str().unwrap(), "-i", KEY], b"").0;
+    (repaired, checked, fs::read_dir(out.path()).unwrap().count())
+}
+
 fn decoded(pieces: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::new();
     let take = |bytes: &[u8]| -> Result<(), ()> {
@@ -225,6 +234,42 @@ fn what_is_reserved_changes_nothing() {
     forged.seal_index();
     let (code, said, _) = forged.unpack();
     assert_eq!(code, 0, "B-HEAD-3: there is no 000001.par: {said}");
+}
+
+#[test]
+fn stripes_that_lie_are_refused() {
+    let none = "k -\nm -\nc -\n";
+    for numbers in [[0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 3], [200, 56, 1], [65_535, 1, 1], [65_536, 1, 1], [2, 1, 1]]
+    {
+        let mut forged = Forged::new();
+        forged.seal_index();
+        let text = forged.head.encode();
+        let [k, m, c] = numbers;
+        let lying = text.replacen(none, &format!("k {k}\nm {m}\nc {c}\n"), 1);
+        assert_ne!(lying, text);
+        forged.seal_text("head.age", &lying);
+        let (code, said, out) = forged.unpack();
+        assert!(code == 6 && !out.exists(), "{numbers:?}: {code} {said}");
+        assert_eq!(repair_and_check(&forged), (6, 6, 0), "{numbers:?}");
+    }
+}
+
+#[test]
+fn parity_that_is_not_what_the_head_says_is_not_written() {
+    // B-PAR-3: it can be made, and is not the file that the head names.
+    let mut forged = Forged::new();
+    forged.head.statement.scheme = Scheme::new(1, 1, 1);
+    let parity = Part { number: 1, kind: PartKind::Parity, stripe: Some((0, 1)), ..forged.head.parts[0].clone() };
+    forged.head.parts[0].stripe = Some((0, 0));
+    forged.head.parts.push(parity);
+    forged.head.parts[1].sha256.0[0] ^= 1;
+    forged.seal_index();
+    let (repaired, _, written) = repair_and_check(&forged);
+    assert_eq!((repaired, written), (4, 0));
+    // Stripes that the numbers do not follow.
+    forged.head.parts[1].stripe = Some((1, 1));
+    forged.seal_index();
+    assert_eq!(repair_and_check(&forged), (6, 6, 0));
 }
 
 #[test]
