@@ -28,7 +28,7 @@ fn hint(error: &FlowError) -> Option<String> {
             human((total - packed) / 9 * 10)
         ),
         FlowError::NoTargetRoom { .. } => {
-            "nothing was written; free room there, choose another -o, or unpack less with --only".into()
+            "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
         }
         FlowError::VolumeExists(path) => format!(
             "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it",
@@ -52,7 +52,7 @@ fn hint(error: &FlowError) -> Option<String> {
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",
             show(path)
         ),
-        FlowError::Mixed(_) => "nothing was written; unpack each bundle by itself".into(),
+        FlowError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
         FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
         FlowError::WrongKey { passphrase: true } => "the passphrase is not the one; mind case and hyphens".into(),
         FlowError::WrongKey { passphrase: false } => {

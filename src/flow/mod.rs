@@ -120,7 +120,7 @@ pub enum FlowError {
         total: u64,
     },
     /// The target of an unpacking cannot hold it.
-    #[error("the files take {} and {} has {} free: {} are missing", human(*.needed), show(.target), human(*.free), human(needed.saturating_sub(*.free)))]
+    #[error("what is to be written takes {} and {} has {} free: {} are missing", human(*.needed), show(.target), human(*.free), human(needed.saturating_sub(*.free)))]
     NoTargetRoom {
         /// Where to.
         target: PathBuf,

@@ -14,11 +14,9 @@ use crate::base::path::show;
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::open::Bundle;
-use crate::format::limits;
+use crate::format::{UNFINISHED, limits};
 use crate::stage::volume::{self, HEADS, LIST, PASSPHRASE_SEAL, SEALS, SUMS};
 
-/// How a volume's files are named while they are written.
-const UNFINISHED: &str = "unfinished.tmp";
 const READ: usize = 1 << 20;
 
 /// What stands where a volume is to be written.
