@@ -21,13 +21,16 @@ use crate::stage::walk::{Stamp, Walk};
 /// A filled range; it may be held by the lane for a while.
 pub type Raw = Arc<Lease<Vec<u8>>>;
 
+/// A file's digest, and how well it was read.
+type Read = (Digest, Flag);
+
 /// Reads the sources.
 pub struct Reading<'a> {
     walk: &'a Walk,
     layout: &'a Layout,
     monitor: &'a dyn Monitor,
     lane: Lane<(Raw, Range<usize>)>,
-    files: Mutex<Vec<(Digest, Flag)>>,
+    files: Mutex<Vec<Read>>,
     notes: Mutex<Vec<Note>>,
 }
 
@@ -39,7 +42,7 @@ impl<'a> Reading<'a> {
     }
 
     /// For each entry its digest (files only) and how well it was read, once all ranges are.
-    pub fn digests(&self) -> Vec<(Digest, Flag)> {
+    pub fn digests(&self) -> Vec<Read> {
         lock(&self.files).clone()
     }
 
@@ -47,7 +50,7 @@ impl<'a> Reading<'a> {
     ///
     /// # Errors
     /// A file without a digest, which is a defect of ours.
-    pub fn finish(self) -> Result<(Vec<(Digest, Flag)>, Vec<Note>), FlowError> {
+    pub fn finish(self) -> Result<(Vec<Read>, Vec<Note>), FlowError> {
         let files = unlocked(self.files);
         let lacks = |at: &usize| {
             let (digest, flag) = files[*at];

@@ -32,11 +32,20 @@ pub fn folder(path: &Path, number: u16) -> PathBuf {
 /// Whether a volume can be written there: nothing is there, or a folder that is empty but for what
 /// a run left that died with its first file.
 pub fn is_free(dir: &Path) -> bool {
-    let temporary = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == UNFINISHED);
+    let ours = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name() == UNFINISHED && is_a_beginning(&entry.path()))
+    };
     match dir.symlink_metadata() {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(meta) => meta.is_dir() && fs::read_dir(dir).is_ok_and(|mut entries| entries.all(temporary)),
+        Ok(meta) => meta.is_dir() && fs::read_dir(dir).is_ok_and(|mut entries| entries.all(ours)),
     }
+}
+
+/// Whether a file begins as a journal or a seal does, as far as it goes.
+fn is_a_beginning(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = os::open_regular(path).and_then(|file| file.take(16).read_to_end(&mut start));
+    read.is_ok() && [&b"pouch-journal 1\n"[..], b"age-encryption.o"].iter().any(|known| known.starts_with(&start))
 }
 
 /// A file in a folder that may be a volume.
@@ -192,7 +201,6 @@ mod tests {
     use super::*;
     use crate::base::digest::sha256;
     use crate::format::sums;
-    use std::io::Write;
 
     #[test]
     fn a_volume_is_found_as_written() {
