@@ -187,6 +187,10 @@ pub struct Unpack {
     /// Replace files that exist in DIR
     #[arg(long)]
     pub overwrite: bool,
+    /// Do without head or list if all of them are lost or damaged: deliver what the parts still hold, and say what
+    /// could not be proven
+    #[arg(long)]
+    pub salvage: bool,
     #[command(flatten)]
     pub json: Json,
 }

@@ -39,7 +39,7 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::DriveTooSmall { .. } => "nothing was written; free room there, or leave that drive out".into(),
         FlowError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),
         FlowError::BadFile { .. } => {
-            "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one".into()
+            "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
         FlowError::Mixed(_) => "nothing was written; unpack each bundle by itself".into(),
@@ -50,6 +50,12 @@ fn hint(error: &FlowError) -> Option<String> {
         }
         FlowError::KeyFile { source: KeyError::NoIdentity { .. }, .. } => {
             "an identity file is what `pouch keygen` writes".into()
+        }
+        FlowError::NoSeal { .. } => {
+            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
+        }
+        FlowError::NoIndex { .. } => {
+            "bring another volume of the bundle: each carries its own copies. If there is none, run it with --salvage: `pouch unpack --salvage` delivers what is whole without them".into()
         }
         FlowError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
         FlowError::Damaged(_) => "bring another volume of the bundle: each carries its own copies".into(),

@@ -12,6 +12,7 @@ mod list;
 mod pack;
 mod rehearse;
 mod repair;
+mod salvage;
 mod secrets;
 mod term;
 mod unpack;

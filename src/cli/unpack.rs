@@ -23,6 +23,9 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
     let request =
         Request { volumes: args.volumes.clone(), target: args.output.clone(), only, overwrite: args.overwrite };
+    if args.salvage {
+        return crate::cli::salvage::run(&request, &ring, args.json.json, term);
+    }
     let report = crate::flow::unpack::unpack(&request, &ring, term);
     term.end();
     let report = report?;
@@ -35,12 +38,24 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
 
 /// The verdict: what is lost, then intact, complete, origin.
 pub fn show_report(report: &UnpackReport, term: &Term) {
+    show_losses(report, true, term);
+    term.line(&format!("intact    {}", intact(report)));
+    term.line(&format!("complete  {}", complete(report)));
+    term.line(&format!(
+        "origin    unknown: nothing signed says who packed this; compare the fingerprint with the sender's: {}",
+        report.fingerprint
+    ));
+}
+
+/// Notes, parts and files that are damaged or lost; `volumes`: it is known where parts belong.
+pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
     for note in &report.notes {
         term.print_note(note);
     }
     show_mended(report, term);
     for part in report.bad_parts.iter().filter(|part| part.damaged).take(SHOWN) {
-        term.line(&format!("part {} of volume {} is damaged: {}", part.number, part.volume, part.why));
+        let of = if volumes { format!(" of volume {}", part.volume) } else { String::new() };
+        term.line(&format!("part {}{of} is damaged: {}", part.number, part.why));
     }
     for lost in report.lost.iter().take(SHOWN) {
         term.line(&format!("not delivered: {}: {}", escape(&lost.path), lost.why));
@@ -52,12 +67,6 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
         term.error(why);
         term.hint("what was whole by then is in place; free room, then run it again with --overwrite to get all of it");
     }
-    term.line(&format!("intact    {}", intact(report)));
-    term.line(&format!("complete  {}", complete(report)));
-    term.line(&format!(
-        "origin    unknown: nothing signed says who packed this; compare the fingerprint with the sender's: {}",
-        report.fingerprint
-    ));
 }
 
 /// What the parity gave back.

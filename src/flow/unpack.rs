@@ -46,16 +46,30 @@ pub fn list(volumes: &[PathBuf], keyring: &Keyring) -> Result<ListReport, FlowEr
 pub fn unpack(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<UnpackReport, FlowError> {
     let mut bundle = open(gather(&request.volumes)?, keyring)?;
     let entries = bundle.read_list()?;
-    let entries = select(entries, &request.only).map_err(|NotFound(path)| {
+    unpack_opened(request, &bundle, &chosen(entries, request)?, monitor)
+}
+
+/// Those entries that were asked for.
+pub fn chosen(entries: Vec<Entry>, request: &Request) -> Result<Vec<Entry>, FlowError> {
+    select(entries, &request.only).map_err(|NotFound(path)| {
         FlowError::Usage(format!("there is no \"{}\" in this bundle; `pouch list` shows what is", escape(&path)))
-    })?;
-    let contents = Contents::new(&entries);
+    })
+}
+
+/// Unpacks these entries of an opened bundle.
+pub fn unpack_opened(
+    request: &Request,
+    bundle: &Bundle,
+    entries: &[Entry],
+    monitor: &dyn Monitor,
+) -> Result<UnpackReport, FlowError> {
+    let contents = Contents::new(entries);
     let parts = match request.only.is_empty() {
         true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
-        false => needed_parts(&bundle.head, &entries, &contents),
+        false => needed_parts(&bundle.head, entries, &contents),
     };
     let made = make_target(&request.target)?;
-    let result = into_target(request, &bundle, &entries, &contents, &parts, monitor);
+    let result = into_target(request, bundle, entries, &contents, &parts, monitor);
     if result.is_err() && made {
         let _ = std::fs::remove_dir(&request.target);
     }

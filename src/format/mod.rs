@@ -9,12 +9,14 @@ pub mod head;
 pub mod limits;
 pub(crate) mod lines;
 pub mod list;
+pub mod manifest;
 pub mod member;
 pub mod part;
 pub mod seal;
 pub mod statement;
 pub mod stripe;
 pub mod sums;
+pub mod ustar;
 
 /// Why bytes are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
