@@ -278,6 +278,14 @@ fn some_of_it_and_nothing_twice() {
     assert_eq!(fs::read(target.join("source/large")).unwrap(), b"mine");
     again(&["--overwrite"]).exits(0);
     same(&desk, &target);
+    // What is asked for and lost is named, however it is asked for.
+    fs::remove_file(&volumes::parts(&desk.drives())[1]).unwrap();
+    let (code, report, target) =
+        salvage(&desk, &desk.drives(), &["--only", "./source/large/", "--only", "source/zlast"]);
+    let lost: Vec<&str> =
+        report["lost"].as_array().unwrap().iter().map(|lost| lost["path"].as_str().unwrap()).collect();
+    assert_eq!((code, &lost[..], &report["complete"]), (4, &["source/large"][..], &false.into()), "{report}");
+    assert!(target.join("source/zlast").exists());
     let none = run(desk.unpack_cmd(&desk.drives(), &desk.path("none"), &["--salvage", "--only", "nothing"])).exits(2);
     assert!(none.err.contains("there is no \"nothing\"") && !desk.path("none").exists(), "{}", none.err);
 }

@@ -2,22 +2,23 @@
 
 use crate::base::path::show;
 use crate::base::size::{count, grouped, human};
+use crate::cli::args::Unpack;
 use crate::cli::exit::Exit;
+use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
-use crate::cli::unpack::{show_losses, show_report};
+use crate::cli::unpack::{request, show_losses, show_report};
 use crate::flow::FlowError;
 use crate::flow::salvage::salvage;
 use crate::flow::salvaged::Salvaged;
-use crate::flow::unpack::Request;
 use crate::plan::want::ranges;
-use crate::stage::seal::Keyring;
 
 /// Unpacks what is whole and says what that rests on.
-pub fn run(request: &Request, keyring: &Keyring, json: bool, term: &Term) -> Result<Exit, FlowError> {
-    let salvaged = salvage(request, keyring, term);
+pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
+    let ring = keyring(&args.keys, &args.volumes, term)?;
+    let salvaged = salvage(&request(args), &ring, term);
     term.end();
     let salvaged = salvaged?;
-    match (json, salvaged.is_ordinary()) {
+    match (args.json.json, salvaged.is_ordinary()) {
         (true, _) => term.json(&salvaged.to_json()),
         (false, true) => show_report(&salvaged.report, term),
         (false, false) => show_salvaged(&salvaged, term),

@@ -20,13 +20,7 @@ const SHOWN: usize = 20;
 /// Unpacks and says what came of it in three lines.
 pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
-    let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
-    let request =
-        Request { volumes: args.volumes.clone(), target: args.output.clone(), only, overwrite: args.overwrite };
-    if args.salvage {
-        return crate::cli::salvage::run(&request, &ring, args.json.json, term);
-    }
-    let report = crate::flow::unpack::unpack(&request, &ring, term);
+    let report = crate::flow::unpack::unpack(&request(args), &ring, term);
     term.end();
     let report = report?;
     match args.json.json {
@@ -34,6 +28,12 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())
+}
+
+/// What was asked for.
+pub fn request(args: &Unpack) -> Request {
+    let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
+    Request { volumes: args.volumes.clone(), target: args.output.clone(), only, overwrite: args.overwrite }
 }
 
 /// The verdict: what is lost, then intact, complete, origin.

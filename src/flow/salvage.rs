@@ -18,6 +18,7 @@ use crate::format::FormatError;
 use crate::format::manifest::Manifest;
 use crate::plan::links::find;
 use crate::plan::recover::{Recovered, recover};
+use crate::plan::select::meant;
 use crate::stage::seal::Keyring;
 
 /// Unpacks, with head and list or without.
@@ -39,7 +40,7 @@ pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> R
         Some(_) if basis.head => Ok(Salvaged::of_whole(unpack(request, keyring, monitor)?)),
         Some(entries) => {
             basis.list = true;
-            let entries = chosen(entries, request)?;
+            let entries = chosen(entries, &request.only)?;
             Ok(Salvaged { report: unpack_opened(request, &bundle, &entries, monitor)?, basis })
         }
         None => by_the_tar(request, &bundle, basis, monitor),
@@ -87,12 +88,9 @@ fn by_the_tar(
         lost.push(Lost { path, cause: Cause::Damaged, why: text });
     }
     let Recovered { entries, made, unvouched, .. } = recovered;
-    let wanted = |path: &[u8]| request.only.is_empty() || request.only.iter().any(|only| is_at_or_below(path, only));
-    lost.retain(|lost| wanted(&lost.path));
-    let entries = match chosen(entries, request) {
-        Err(_) if !lost.is_empty() => Vec::new(),
-        entries => entries?,
-    };
+    let asked = Asked::of(&request.only, &entries, &lost);
+    lost.retain(|lost| asked.includes(&lost.path));
+    let entries = asked.choose(entries, &lost)?;
     let mut report = unpack_opened(request, bundle, &entries, monitor)?;
     let failed: BTreeSet<&[u8]> = report.lost.iter().map(|lost| &*lost.path).collect();
     basis.unproven =
@@ -101,7 +99,7 @@ fn by_the_tar(
     report.lost.iter_mut().for_each(|lost| lost.why = lost.why.replace("the list", "the manifest"));
     report.files += lost.len() as u64;
     report.lost.append(&mut lost);
-    report.notes.extend(flaws(&unvouched, &made, &wanted));
+    report.notes.extend(flaws(&unvouched, &made, &asked));
     report.notes.extend(
         members.broken.iter().map(|(at, error)| {
             Note::new(NoteKind::Volume, b"", format!("the tar cannot be read at byte {at}: {error}"))
@@ -116,6 +114,36 @@ fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
         Kind::File => entry.sha256.is_none(),
         Kind::Hardlink(first) => find(entries, first.as_bytes()).is_none_or(|at| entries[at].sha256.is_none()),
         _ => false,
+    }
+}
+
+/// What was asked for with `--only`, of what is there and what is lost.
+struct Asked {
+    all: bool,
+    paths: Vec<Vec<u8>>,
+}
+
+impl Asked {
+    fn of(only: &[Vec<u8>], entries: &[Entry], lost: &[Lost]) -> Self {
+        let known = || entries.iter().map(|entry| entry.path.as_bytes()).chain(lost.iter().map(|lost| &*lost.path));
+        let is_known = |path: &[u8]| known().any(|known| is_at_or_below(known, path));
+        let paths = only.iter().map(|asked| meant(asked, is_known).unwrap_or_else(|| asked.clone()));
+        Self { all: only.is_empty(), paths: paths.collect() }
+    }
+
+    fn includes(&self, path: &[u8]) -> bool {
+        self.all || self.paths.iter().any(|asked| is_at_or_below(path, asked))
+    }
+
+    /// Those that are there; what is lost is no mistake of whoever asked.
+    fn choose(&self, entries: Vec<Entry>, lost: &[Lost]) -> Result<Vec<Entry>, FlowError> {
+        let is_lost = |path: &[u8]| lost.iter().any(|lost| is_at_or_below(&lost.path, path));
+        let is_there = |path: &[u8]| entries.iter().any(|entry| entry.path.is_at_or_below(path));
+        let only: Vec<Vec<u8>> = self.paths.iter().filter(|path| is_there(path) || !is_lost(path)).cloned().collect();
+        match only.is_empty() && !self.all {
+            true => Ok(Vec::new()),
+            false => chosen(entries, &only),
+        }
     }
 }
 
@@ -163,11 +191,11 @@ impl Why<'_> {
 }
 
 /// What is to be known of what was delivered all the same.
-fn flaws(unvouched: &[BytePath], made: &[BytePath], wanted: &dyn Fn(&[u8]) -> bool) -> Vec<Note> {
+fn flaws(unvouched: &[BytePath], made: &[BytePath], asked: &Asked) -> Vec<Note> {
     let note = |kind, text: &'static str| move |path: &BytePath| Note::new(kind, path.as_bytes(), text);
     let text = "the manifest does not vouch for it: it changed while it was packed, or could not be read and is zeros";
     let unvouched = unvouched.iter().map(note(NoteKind::Changed, text));
     let text = "its own member is lost: its mode and time are not known";
     let made = made.iter().map(note(NoteKind::Property, text));
-    unvouched.chain(made).filter(|note| wanted(&note.path)).collect()
+    unvouched.chain(made).filter(|note| asked.includes(&note.path)).collect()
 }

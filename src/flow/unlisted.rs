@@ -33,16 +33,13 @@ pub fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, Flow
     let (mut untar, mut decompressor, mut out) = (Untar::new(), Decompressor::new()?, Unlisted::default());
     let mut buf = PartBuf::new(class);
     for (part, offset, length) in bundle.head.data_parts() {
-        if monitor.cancelled() {
-            return Err(FlowError::Cancelled);
-        }
         let loaded;
         (loaded, buf) = load(&finder, mender.as_ref(), part, buf)?;
         let bad = loaded.bad(class.chunks());
         let good = bad.first().copied().unwrap_or(class.chunks());
         let mut whole = bad.is_empty();
         if good > 0 {
-            let stretch = Stretch { bundle, number: part.number, offset, length };
+            let stretch = Stretch { bundle, monitor, number: part.number, offset, length };
             whole &= stretch.read(&buf, &bad, good, &mut untar, &mut decompressor)?;
         }
         if !whole && loaded != Loaded::Missing {
@@ -81,6 +78,7 @@ fn load(
 /// The stretch of tar of one part.
 struct Stretch<'a> {
     bundle: &'a Bundle,
+    monitor: &'a dyn Monitor,
     number: u32,
     offset: u64,
     length: u64,
@@ -105,10 +103,13 @@ impl Stretch<'_> {
         let decoded = decompressor.decode((0..good).map(|index| buf.plain(index)), |bytes| {
             seen += bytes.len() as u64;
             FormatError::limit("the length of a part's tar", seen, self.length)?;
-            untar.take(bytes)
+            if self.monitor.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            Ok::<(), FlowError>(untar.take(bytes)?)
         });
         match decoded {
-            Err(DecodeError::Sink(error)) => Err(error.into()),
+            Err(DecodeError::Sink(error)) => Err(error),
             Ok(()) => Ok(seen == self.length || self.is_open()),
             Err(_) => Ok(false),
         }

@@ -46,12 +46,12 @@ pub fn list(volumes: &[PathBuf], keyring: &Keyring) -> Result<ListReport, FlowEr
 pub fn unpack(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<UnpackReport, FlowError> {
     let mut bundle = open(gather(&request.volumes)?, keyring)?;
     let entries = bundle.read_list()?;
-    unpack_opened(request, &bundle, &chosen(entries, request)?, monitor)
+    unpack_opened(request, &bundle, &chosen(entries, &request.only)?, monitor)
 }
 
 /// Those entries that were asked for.
-pub fn chosen(entries: Vec<Entry>, request: &Request) -> Result<Vec<Entry>, FlowError> {
-    select(entries, &request.only).map_err(|NotFound(path)| {
+pub fn chosen(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, FlowError> {
+    select(entries, only).map_err(|NotFound(path)| {
         FlowError::Usage(format!("there is no \"{}\" in this bundle; `pouch list` shows what is", escape(&path)))
     })
 }
