@@ -159,6 +159,26 @@ fn only_what_the_manifest_names_and_proves_is_delivered() {
 }
 
 #[test]
+fn nothing_is_complete_without_proof() {
+    let a = member(b'0', "bag/data/a", "", b"a");
+    let (whole, len) = (tar(&[a.clone()], &[("a", b"a")]), a.len());
+    let trail = |length: usize, first, last| Trail { length: length as u64, first_member: Some(first), last };
+    // A manifest behind a gap, which may have held folders; no manifest; no end.
+    let gap = Forged::new();
+    gap.part(1, 0, &stored(&whole[..len]), trail(len, 0, false));
+    gap.part(3, 4096, &stored(&whole[len..]), trail(whole.len() - len, 4096, true));
+    let no_manifest = Forged::new();
+    no_manifest.tar(&[&a[..], &[0; 1024]].concat());
+    let no_end = Forged::new();
+    no_end.part(1, 0, &stored(&whole[..whole.len() - 1024]), trail(whole.len() - 1024, 0, false));
+    for (what, forged) in [("gap", gap), ("no manifest", no_manifest), ("no end", no_end)] {
+        let report = forged.salvage().exits(4).json();
+        assert_eq!((&report["complete"], &report["lost"]), (&false.into(), &serde_json::json!([])), "{what}: {report}");
+        assert_eq!(names(&forged.target()), ["a"], "{what}: {report}");
+    }
+}
+
+#[test]
 fn leads_that_lie_do_no_harm() {
     let whole = tar(&[member(b'0', "bag/data/a", "", b"a")], &[("a", b"a")]);
     let other = tar(&[member(b'0', "bag/data/b", "", b"b")], &[("b", b"b")]);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::base::digest::{Digest, sha256};
 use crate::base::entry::{Entry, Flag, Kind, Time};
 use crate::base::path::BytePath;
+use crate::format::limits;
 use crate::format::manifest::{Manifest, Said};
 
 /// What can be delivered, and what cannot.
@@ -64,24 +65,22 @@ fn vouch(entry: &mut Entry, manifest: Option<&Manifest>, out: &mut Recovered) ->
 impl Recovered {
     /// Every folder that something stands in.
     fn make_folders(&mut self, entries: &mut BTreeMap<BytePath, Entry>) {
-        let mut missing: BTreeSet<BytePath> = BTreeSet::new();
+        let (mut missing, mut held) = (BTreeSet::<BytePath>::new(), 0);
         for path in entries.keys() {
-            let mut at = path.parent();
-            while let Some(folder) = at.and_then(|bytes| BytePath::new(bytes).ok()) {
-                if entries.contains_key(&folder) || missing.contains(&folder) {
-                    break;
-                }
-                at = path.as_bytes()[..folder.as_bytes().len()]
-                    .iter()
-                    .rposition(|byte| *byte == b'/')
-                    .map(|slash| &path.as_bytes()[..slash]);
-                missing.insert(folder);
+            let unknown = |folder: &BytePath| !entries.contains_key(folder) && !missing.contains(folder);
+            let mut with = held;
+            let fits = |folder: &BytePath| {
+                with += folder.as_bytes().len();
+                with <= limits::MADE_FOLDERS
+            };
+            let chain: Vec<BytePath> = folders_of(path).take_while(unknown).take_while(fits).collect();
+            if with <= limits::MADE_FOLDERS {
+                held = with;
+                missing.extend(chain);
             }
         }
-        for path in missing {
-            entries.insert(path.clone(), folder(path.clone()));
-            self.made.push(path);
-        }
+        entries.extend(missing.iter().map(|path| (path.clone(), folder(path.clone()))));
+        self.made = missing.into_iter().collect();
     }
 
     /// Nothing stands in what is no folder, and hard links are links to files.
@@ -93,7 +92,7 @@ impl Recovered {
                 open.pop();
             }
             if open.last().map(|folder| folder.as_bytes()) != path.parent() {
-                strays.push((path.clone(), "it stands in something that is no folder"));
+                strays.push((path.clone(), "what it stands in is no folder, or is lost"));
                 continue;
             }
             match &entry.kind {
@@ -116,8 +115,16 @@ impl Recovered {
             entries.remove(&path);
             strays.push((path, "the file that it is another name of is not there"));
         }
-        self.refused.extend(strays);
+        let made = |path: &BytePath| self.made.binary_search(path).is_ok();
+        self.refused.extend(strays.into_iter().filter(|(path, _)| !made(path)));
+        self.made.retain(|path| entries.contains_key(path));
     }
+}
+
+/// The folders that a path stands in, innermost first.
+fn folders_of(path: &BytePath) -> impl Iterator<Item = BytePath> {
+    let parent = |of: &BytePath| of.parent().and_then(|bytes| BytePath::new(bytes).ok());
+    std::iter::successors(parent(path), move |folder| parent(folder))
 }
 
 /// A folder of which nothing but its name is known.
@@ -163,10 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_not_made_without_end() {
+        let deep = |letter: &str| file(&[letter; 2_600].join("/"), 1);
+        let out = recovered(["a", "b", "c"].map(deep).into());
+        let held: usize = out.made.iter().map(|path| path.as_bytes().len()).sum();
+        assert!((1..=limits::MADE_FOLDERS).contains(&held) && out.refused.len() == 1, "{held}");
+        let path = ["a"; 80].join("/");
+        assert_eq!(recovered(vec![file(&path, 1)]).entries.len(), 80);
+    }
+
+    #[test]
     fn nothing_stands_in_a_link_or_file() {
         let out = recovered(vec![
             symlink("link", "/etc"),
             file("link/passwd", 1),
+            file("link/made/x", 1),
             hardlink("name", "link/passwd"),
             file("file", 1),
             dir("file/sub"),
@@ -176,7 +194,8 @@ mod tests {
         ]);
         assert_eq!(paths(out.entries.iter().map(|entry| &entry.path)), ["file", "link", "twice"]);
         let refused = paths(out.refused.iter().map(|(path, _)| path));
-        assert_eq!(refused, ["twice", "file/sub", "file/sub/deep", "link/passwd", "name"]);
+        assert_eq!(refused, ["twice", "file/sub", "file/sub/deep", "link/made/x", "link/passwd", "name"]);
+        assert!(out.made.is_empty());
     }
 
     #[test]
