@@ -161,7 +161,7 @@ fn only_what_the_manifest_names_and_proves_is_delivered() {
 #[test]
 fn nothing_is_complete_without_proof() {
     let a = member(b'0', "bag/data/a", "", b"a");
-    let (whole, len) = (tar(&[a.clone()], &[("a", b"a")]), a.len());
+    let (whole, len) = (tar(std::slice::from_ref(&a), &[("a", b"a")]), a.len());
     let trail = |length: usize, first, last| Trail { length: length as u64, first_member: Some(first), last };
     // A manifest behind a gap, which may have held folders; no manifest; no end.
     let gap = Forged::new();
