@@ -193,6 +193,10 @@ pub struct Unpack {
     /// Ask for the next drive at the terminal until all is there: for fewer ports than drives
     #[arg(long)]
     pub wait: bool,
+    /// Do without head or list if all of them are lost or damaged: deliver what the parts still hold, and say what
+    /// could not be proven
+    #[arg(long, conflicts_with = "wait")]
+    pub salvage: bool,
     #[command(flatten)]
     pub json: Json,
 }

@@ -39,19 +39,10 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::DriveTooSmall { .. } => "nothing was written; free room there, or leave that drive out".into(),
         FlowError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),
         FlowError::BadFile { .. } => {
-            "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one".into()
+            "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
-        FlowError::SourceChanged(_) => {
-            "nothing was changed. Bring back what they were, or begin anew with --restart: what that run packed is removed".into()
-        }
-        FlowError::Interrupted(_) => {
-            "nothing was changed. The command of that run goes on with it; --restart removes it and begins anew".into()
-        }
-        FlowError::Unfinished(path) => format!(
-            "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",
-            show(path)
-        ),
+        FlowError::SourceChanged(_) | FlowError::Interrupted(_) | FlowError::Unfinished(_) => unfinished(error)?,
         FlowError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
         FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
         FlowError::WrongKey { passphrase: true } => "the passphrase is not the one; mind case and hyphens".into(),
@@ -60,6 +51,12 @@ fn hint(error: &FlowError) -> Option<String> {
         }
         FlowError::KeyFile { source: KeyError::NoIdentity { .. }, .. } => {
             "an identity file is what `pouch keygen` writes".into()
+        }
+        FlowError::NoSeal { .. } => {
+            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
+        }
+        FlowError::NoIndex { .. } => {
+            "bring another volume of the bundle: each carries its own copies. If there is none, run it with --salvage: `pouch unpack --salvage` delivers what is whole without them".into()
         }
         FlowError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
         FlowError::Damaged(_) => "bring another volume of the bundle: each carries its own copies".into(),
@@ -77,6 +74,24 @@ fn hint(error: &FlowError) -> Option<String> {
             "run the same command again; pack and unpack go on from where they were".into()
         },
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// Where an earlier run left something that this one cannot go on from.
+fn unfinished(error: &FlowError) -> Option<String> {
+    let text = match error {
+        FlowError::SourceChanged(_) => {
+            "nothing was changed. Bring back what they were, or begin anew with --restart: what that run packed is removed".into()
+        }
+        FlowError::Interrupted(_) => {
+            "nothing was changed. The command of that run goes on with it; --restart removes it and begins anew".into()
+        }
+        FlowError::Unfinished(path) => format!(
+            "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",
+            show(path)
+        ),
         _ => return None,
     };
     Some(text)

@@ -12,6 +12,7 @@ mod list;
 mod pack;
 mod rehearse;
 mod repair;
+mod salvage;
 mod secrets;
 mod term;
 mod unpack;
@@ -49,6 +50,7 @@ fn run(cli: &Cli, term: &Term) -> Result<Exit, crate::flow::FlowError> {
         Command::Pack(args) => pack::run(args, term),
         Command::Check(args) => check::run(args, term),
         Command::List(args) => list::run(args, term),
+        Command::Unpack(args) if args.salvage => salvage::run(args, term),
         Command::Unpack(args) => unpack::run(args, term),
         Command::Repair(args) => repair::run(args, term),
         Command::Rehearse(args) => rehearse::run(args, term),

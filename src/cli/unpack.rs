@@ -31,10 +31,8 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     }
     let volumes = changer.places();
     let ring = keyring(&args.keys, &volumes, term)?;
-    let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
-    let request = Request { volumes, target: args.output.clone(), only, overwrite: args.overwrite };
     let waiting = args.wait.then_some(&changer as &dyn Changer);
-    let report = crate::flow::unpack::unpack(&request, &ring, waiting, term);
+    let report = crate::flow::unpack::unpack(&Request { volumes, ..request(args) }, &ring, waiting, term);
     term.end();
     let report = report?;
     match args.json.json {
@@ -125,14 +123,32 @@ fn of(volumes: &[u16]) -> String {
     ranges(volumes.iter().map(|volume| u32::from(*volume)))
 }
 
+/// What was asked for.
+pub fn request(args: &Unpack) -> Request {
+    let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
+    Request { volumes: args.volumes.clone(), target: args.output.clone(), only, overwrite: args.overwrite }
+}
+
 /// The verdict: what is lost, then intact, complete, origin.
 pub fn show_report(report: &UnpackReport, term: &Term) {
+    show_losses(report, true, term);
+    term.line(&format!("intact    {}", intact(report)));
+    term.line(&format!("complete  {}", complete(report)));
+    term.line(&format!(
+        "origin    unknown: nothing signed says who packed this; compare the fingerprint with the sender's: {}",
+        report.fingerprint
+    ));
+}
+
+/// Notes, parts and files that are damaged or lost; `volumes`: it is known where parts belong.
+pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
     for note in &report.notes {
         term.print_note(note);
     }
     show_mended(report, term);
     for part in report.bad_parts.iter().filter(|part| part.damaged).take(SHOWN) {
-        term.line(&format!("part {} of volume {} is damaged: {}", part.number, part.volume, part.why));
+        let of = if volumes { format!(" of volume {}", part.volume) } else { String::new() };
+        term.line(&format!("part {}{of} is damaged: {}", part.number, part.why));
     }
     for lost in report.lost.iter().take(SHOWN) {
         term.line(&format!("not delivered: {}: {}", escape(&lost.path), lost.why));
@@ -151,12 +167,6 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
             "kept: {kept} has what there is of the others; with other drives the same command goes on from there. Remove it if there are none"
         ));
     }
-    term.line(&format!("intact    {}", intact(report)));
-    term.line(&format!("complete  {}", complete(report)));
-    term.line(&format!(
-        "origin    unknown: nothing signed says who packed this; compare the fingerprint with the sender's: {}",
-        report.fingerprint
-    ));
 }
 
 /// What the parity gave back.

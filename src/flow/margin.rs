@@ -60,7 +60,10 @@ pub fn index_is_whole(volume: &Volume, bundle: &Bundle, head: &str) -> bool {
         let text = sealed.and_then(|sealed| head_text(&sealed, &bundle.keyring).ok());
         text.is_some_and(|text| text == head.as_bytes())
     };
-    HEADS.into_iter().all(same) && read_list(volume, &bundle.keyring, &bundle.head).is_ok()
+    HEADS.into_iter().all(same) && {
+        let statement = &bundle.head.statement;
+        read_list(volume, &bundle.keyring, statement.tar, Some(statement.list_hash)).is_ok()
+    }
 }
 
 /// What there is of every part, in the order of the head's table.

@@ -19,6 +19,7 @@ pub mod engine;
 pub mod find;
 pub mod finish;
 pub mod key;
+pub mod leads;
 pub mod margin;
 pub mod mend;
 pub mod open;
@@ -36,10 +37,13 @@ pub mod report;
 pub mod request;
 pub mod resume;
 pub mod rounds;
+pub mod salvage;
+pub mod salvaged;
 pub mod sealing;
 pub mod seals;
 pub mod target;
 pub mod text;
+pub mod unlisted;
 pub mod unpack;
 pub mod verdict;
 
@@ -174,6 +178,22 @@ pub enum FlowError {
     /// Nothing to read, or too little to begin with.
     #[error("{0}")]
     Missing(String),
+    /// No seal that opens.
+    #[error("{why}")]
+    NoSeal {
+        /// There are some, and they are damaged.
+        found: bool,
+        /// In words.
+        why: String,
+    },
+    /// No head, or no list, that can be used.
+    #[error("{why}")]
+    NoIndex {
+        /// There are some, and they are damaged.
+        found: bool,
+        /// In words.
+        why: String,
+    },
     /// What is there is damaged beyond use.
     #[error("{0}")]
     Damaged(String),
@@ -202,6 +222,16 @@ fn names(files: &[PathBuf]) -> String {
 }
 
 impl FlowError {
+    /// No seal that opens; `found`: those that are there are damaged.
+    pub fn no_seal(found: bool, why: impl Into<String>) -> Self {
+        FlowError::NoSeal { found, why: why.into() }
+    }
+
+    /// No head, or no list, that can be used; `found`: those that are there are damaged.
+    pub fn no_index(found: bool, why: impl Into<String>) -> Self {
+        FlowError::NoIndex { found, why: why.into() }
+    }
+
     /// The class of the failure.
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -233,7 +263,8 @@ impl FlowError {
             FlowError::KeyFile { .. } | FlowError::NoKey | FlowError::WrongKey { .. } | FlowError::BadKey(_) => {
                 Outcome::Key
             }
-            FlowError::Missing(_) => Outcome::Incomplete,
+            FlowError::NoSeal { found, .. } | FlowError::NoIndex { found, .. } if *found => Outcome::Damaged,
+            FlowError::Missing(_) | FlowError::NoSeal { .. } | FlowError::NoIndex { .. } => Outcome::Incomplete,
             FlowError::Damaged(_) => Outcome::Damaged,
             FlowError::Defect(_) => Outcome::Failed,
         }

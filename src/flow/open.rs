@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::digest::Digest;
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Note, NoteKind};
@@ -32,6 +33,20 @@ pub struct Bundle {
     /// All volumes given, its own and those that nobody could tell.
     pub volumes: Vec<Volume>,
     /// What is wrong with seals and heads that were not needed.
+    pub notes: Vec<Note>,
+}
+
+/// A bundle of which no more than the key is known.
+pub struct Unsealed {
+    /// As in the seal.
+    pub seal: Seal,
+    /// As in a [`Bundle`].
+    pub keyring: Keyring,
+    /// As in a [`Bundle`].
+    pub recipient: Recipient,
+    /// As in a [`Bundle`].
+    pub volumes: Vec<Volume>,
+    /// What is wrong with seals.
     pub notes: Vec<Note>,
 }
 
@@ -70,6 +85,13 @@ pub fn takes_passphrase(paths: &[PathBuf]) -> Result<bool, FlowError> {
 
 /// Opens the one bundle that these volumes carry.
 pub fn open(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Bundle, FlowError> {
+    let mut unsealed = unseal(volumes, keyring)?;
+    let head = unsealed.head()?;
+    Ok(unsealed.with(head))
+}
+
+/// Opens the seal of the one bundle that these volumes carry.
+pub fn unseal(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Unsealed, FlowError> {
     let mut opened: Vec<Known> = Vec::new();
     let mut trouble = Trouble::default();
     let mut notes = Vec::new();
@@ -91,10 +113,22 @@ pub fn open(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Bundle, FlowError
     }
     let Some(known) = opened.pop() else { return Err(trouble.into_error(keyring)) };
     let keyring = ring_of(&known.seal)?;
-    let head = open_head(&volumes, &keyring, &known.seal, &mut notes)?;
     let recipient = Identity::parse(&known.seal.identity).map(|identity| identity.recipient());
     let recipient = recipient.map_err(|error| FlowError::Damaged(format!("the seal holds no usable key: {error}")))?;
-    Ok(Bundle { head, keyring, recipient, volumes, notes })
+    Ok(Unsealed { seal: known.seal, keyring, recipient, volumes, notes })
+}
+
+impl Unsealed {
+    /// The head, from whichever copy on whichever volume is whole.
+    pub fn head(&mut self) -> Result<Head, FlowError> {
+        open_head(&self.volumes, &self.keyring, &self.seal, &mut self.notes)
+    }
+
+    /// The bundle with that head.
+    pub fn with(self, head: Head) -> Bundle {
+        let Self { keyring, recipient, volumes, notes, .. } = self;
+        Bundle { head, keyring, recipient, volumes, notes }
+    }
 }
 
 /// A bundle whose seal was opened, and the volumes found to be its own.
@@ -170,8 +204,8 @@ impl Trouble {
             return FlowError::Io(fault);
         }
         match self.damaged {
-            Some(why) => FlowError::Damaged(format!("every seal on these volumes is damaged ({why})")),
-            None => FlowError::Missing("there is no seal on these volumes".into()),
+            Some(why) => FlowError::no_seal(true, format!("every seal on these volumes is damaged ({why})")),
+            None => FlowError::no_seal(false, "there is no seal on these volumes"),
         }
     }
 }
@@ -262,9 +296,9 @@ fn open_head(volumes: &[Volume], keyring: &Keyring, seal: &Seal, notes: &mut Vec
     }
     Err(match (trouble.broken, found) {
         (Some(error), _) => error,
-        (None, true) => FlowError::Damaged("every head on these volumes is damaged, or of another bundle".into()),
+        (None, true) => FlowError::no_index(true, "every head on these volumes is damaged, or of another bundle"),
         (None, false) => {
-            FlowError::Missing("there is no head on these volumes: they were never finished, or lost it".into())
+            FlowError::no_index(false, "there is no head on these volumes: they were never finished, or lost it")
         }
     })
 }
@@ -290,13 +324,20 @@ impl Bundle {
 
     /// The list, from whichever copy is whole and is the one that the statement names.
     pub fn read_list(&mut self) -> Result<Vec<Entry>, FlowError> {
+        let (tar, hash) = (self.head.statement.tar, self.head.statement.list_hash);
+        self.read_list_of(tar, Some(hash))
+    }
+
+    /// The list, from whichever copy is whole, for a tar of so many bytes; without a hash nothing
+    /// says that it is the one.
+    pub fn read_list_of(&mut self, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, FlowError> {
         let (mut found, mut last, mut broken) = (false, String::new(), None);
         for volume in &self.volumes {
             if volume.file(LIST).is_none() {
                 continue;
             }
             found = true;
-            match read_list(volume, &self.keyring, &self.head) {
+            match read_list(volume, &self.keyring, tar, hash) {
                 Ok(entries) => return Ok(entries),
                 Err(TextError::Format(source)) => {
                     let path = volume.dir.join(LIST);
@@ -318,8 +359,8 @@ impl Bundle {
             return Err(error);
         }
         Err(match found {
-            true => FlowError::Damaged(format!("every list on these volumes is damaged{last}")),
-            false => FlowError::Missing("there is no list on these volumes".into()),
+            true => FlowError::no_index(true, format!("every list on these volumes is damaged{last}")),
+            false => FlowError::no_index(false, "there is no list on these volumes"),
         })
     }
 }

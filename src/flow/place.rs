@@ -32,6 +32,9 @@ pub struct Site<'a> {
     plain: AtomicU8,
     /// Files of which earlier runs placed pieces that nobody has held against anything yet.
     trusted: Mutex<BTreeSet<usize>>,
+    /// Pieces of long files that are in their places, by file and offset: a part that is read again
+    /// for another file does not touch them.
+    pieces: Mutex<BTreeSet<(usize, u64)>>,
 }
 
 impl<'a> Site<'a> {
@@ -46,6 +49,7 @@ impl<'a> Site<'a> {
             states,
             plain: AtomicU8::new(0),
             trusted: Mutex::default(),
+            pieces: Mutex::default(),
         }
     }
 
@@ -76,6 +80,7 @@ impl<'a> Site<'a> {
         let wrong: Vec<usize> = trusted.iter().copied().filter(|index| self.is_wrong(*index)).collect();
         for index in &wrong {
             trusted.remove(index);
+            lock(&self.pieces).retain(|(file, _)| file != index);
             self.states[*index].store(PENDING, Ordering::Release);
         }
         wrong
@@ -130,7 +135,7 @@ impl<'a> Worker<'a> {
         let (entries, contents) = (self.site.entries, self.site.contents);
         for index in contents.within(entries, at, end) {
             let entry = &entries[index];
-            let of_no_use = !self.whole && !self.is_alone(entry);
+            let of_no_use = !self.is_alone(entry) && (!self.whole || self.is_placed(index, entry));
             if entry.flag == Flag::Unreadable || of_no_use || self.site.is_whole(index) {
                 continue;
             }
@@ -165,6 +170,11 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Whether what this part has of a long file is in its place already.
+    fn is_placed(&self, index: usize, entry: &Entry) -> bool {
+        lock(&self.site.pieces).contains(&(index, entry.at.max(self.part.0) - entry.at))
+    }
+
     /// Whether the file lies in this part as a whole.
     fn is_alone(&self, entry: &Entry) -> bool {
         entry.at >= self.part.0 && entry.at + entry.size <= self.part.1
@@ -180,6 +190,7 @@ impl<'a> Worker<'a> {
             };
         }
         self.placer.leave();
+        lock(&self.site.pieces).insert((index, from));
         let placer = &mut self.placer;
         let hash = |_: &(), at: u64, len: u64, hasher: &mut Hasher| placer.hash(entry, at, len, hasher);
         let digest = match hasher {
@@ -197,6 +208,7 @@ impl<'a> Worker<'a> {
     pub fn offer_again(&mut self, index: usize, (from, len): (u64, u64)) -> Result<(), IoFault> {
         let entry = &self.site.entries[index];
         lock(&self.site.trusted).insert(index);
+        lock(&self.site.pieces).insert((index, from));
         let placer = &mut self.placer;
         let hash = |_: &(), at: u64, len: u64, hasher: &mut Hasher| placer.hash(entry, at, len, hasher);
         match self.site.lane.offer(index as u32, entry.size, (from, len, ()), hash)? {
@@ -227,7 +239,8 @@ impl<'a> Worker<'a> {
         if !dressed {
             self.site.plain.store(1, Ordering::Relaxed);
         }
-        let state = if entry.sha256 == Some(digest) { WHOLE } else { WRONG };
+        // Without a list and a manifest nothing says what it should be.
+        let state = if entry.sha256.is_none_or(|expected| expected == digest) { WHOLE } else { WRONG };
         self.site.states[index].store(state, Ordering::Release);
         Ok(())
     }

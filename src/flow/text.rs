@@ -5,7 +5,6 @@ use std::io::Read;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
-use crate::format::head::Head;
 use crate::format::part::CHUNK;
 use crate::format::{FormatError, limits, list};
 use crate::stage::compress::{DecodeError, Decompressor};
@@ -87,16 +86,17 @@ impl<R: Read> Pieces<'_, R> {
     }
 }
 
-/// The entries of a volume's list, if it is the one that the head names.
-pub fn read_list(volume: &Volume, keyring: &Keyring, head: &Head) -> Result<Vec<Entry>, TextError> {
+/// The entries of a volume's list for a tar of so many bytes, if it is the one with that hash;
+/// `None`: there is no head to say which hash that is.
+pub fn read_list(volume: &Volume, keyring: &Keyring, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, TextError> {
     let damaged = |why: String| TextError::Damaged(why);
     let (start, file) = volume.read_start(LIST, limits::AGE_HEADER).map_err(|fault| damaged(fault.to_string()))?;
     let (key, len) = keyring.open_header(&start).map_err(|error| damaged(error.to_string()))?;
     let sealed = std::io::BufReader::with_capacity(1 << 20, start[len..].chain(file));
-    let reader = list::Reader::new(head.statement.tar);
+    let reader = list::Reader::new(tar);
     let mut lines = Lines { reader, hasher: Hasher::tagged("list"), line: Vec::new() };
     unseal(sealed, &key, limits::LIST, |bytes| lines.push(bytes))?;
-    lines.finish(head.statement.list_hash)
+    lines.finish(hash)
 }
 
 struct Lines {
@@ -123,8 +123,9 @@ impl Lines {
         FormatError::limit("the length of a line of the list", self.line.len() as u64, limits::LIST_LINE as u64)
     }
 
-    fn finish(self, expected: Digest) -> Result<Vec<Entry>, TextError> {
-        if !self.line.is_empty() || self.hasher.finish() != expected {
+    fn finish(self, expected: Option<Digest>) -> Result<Vec<Entry>, TextError> {
+        let found = self.hasher.finish();
+        if !self.line.is_empty() || expected.is_some_and(|expected| expected != found) {
             return Err(TextError::Damaged("it is not the list that the head names".into()));
         }
         Ok(self.reader.finish())

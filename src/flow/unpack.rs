@@ -54,17 +54,41 @@ pub fn unpack(
 ) -> Result<UnpackReport, FlowError> {
     let mut bundle = open(gather(&request.volumes)?, keyring)?;
     let entries = bundle.read_list()?;
-    let entries = select(entries, &request.only).map_err(|NotFound(path)| {
+    unpack_opened(request, &mut bundle, &chosen(entries, &request.only)?, Rounds::These(changer), monitor)
+}
+
+/// Those entries that were asked for.
+pub fn chosen(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, FlowError> {
+    select(entries, only).map_err(|NotFound(path)| {
         FlowError::Usage(format!("there is no \"{}\" in this bundle; `pouch list` shows what is", escape(&path)))
-    })?;
-    let contents = Contents::new(&entries);
+    })
+}
+
+/// Whether there will be another round.
+#[derive(Clone, Copy)]
+pub enum Rounds<'a> {
+    /// What is not whole is kept for one, and perhaps somebody brings drives.
+    These(Option<&'a dyn Changer>),
+    /// What is not whole now will never be.
+    Last,
+}
+
+/// Unpacks these entries of an opened bundle.
+pub fn unpack_opened(
+    request: &Request,
+    bundle: &mut Bundle,
+    entries: &[Entry],
+    rounds: Rounds,
+    monitor: &dyn Monitor,
+) -> Result<UnpackReport, FlowError> {
+    let contents = Contents::new(entries);
     let parts = match request.only.is_empty() {
         true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
-        false => needed_parts(&bundle.head, &entries, &contents),
+        false => needed_parts(&bundle.head, entries, &contents),
     };
     let made = make_target(&request.target)?;
-    let job = Job { request, entries: &entries, contents: &contents, parts: &parts, changer, monitor };
-    let result = job.carry_out(&mut bundle);
+    let job = Job { request, entries, contents: &contents, parts: &parts, rounds, monitor };
+    let result = job.carry_out(bundle);
     if result.is_err() && made {
         // Unless something was placed already.
         let _ = std::fs::remove_dir(&request.target);
@@ -94,7 +118,7 @@ struct Job<'a> {
     entries: &'a [Entry],
     contents: &'a Contents,
     parts: &'a [u32],
-    changer: Option<&'a dyn Changer>,
+    rounds: Rounds<'a>,
     monitor: &'a dyn Monitor,
 }
 
@@ -112,10 +136,11 @@ impl Job<'_> {
         }
         let staging = Staging::begin(target, self.entries, &work(&bundle.head, self.entries))?;
         let site = Site::new(self.entries, self.contents, &staging);
+        let changer = if let Rounds::These(changer) = self.rounds { changer } else { None };
         let placed =
-            self.prepare(bundle, &site).and_then(|()| place_all(bundle, &site, self.parts, self.changer, self.monitor));
+            self.prepare(bundle, &site).and_then(|()| place_all(bundle, &site, self.parts, changer, self.monitor));
         let concluded = placed.and_then(|placed| conclude(self.request, bundle, &site, placed));
-        let can_go_on = staging.is_resumed() || !staging.placed().is_empty();
+        let can_go_on = self.has_more() && (staging.is_resumed() || !staging.placed().is_empty());
         match concluded {
             Ok((report, fates)) => self.deliver(staging, report, &fates),
             Err(error) => {
@@ -127,6 +152,10 @@ impl Job<'_> {
                 Err(error)
             }
         }
+    }
+
+    fn has_more(&self) -> bool {
+        matches!(self.rounds, Rounds::These(_))
     }
 
     /// Folders, what an earlier run left, and whether all that is still to come has a place.
@@ -211,7 +240,8 @@ impl Job<'_> {
             report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
             report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
         }
-        let unfinished = report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target);
+        let unfinished =
+            self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target));
         report.kept = unfinished.then(|| staging.path());
         let plain = staging.deliver(self.entries, self.request.overwrite, unfinished)?;
         if plain > 0 {

@@ -26,6 +26,11 @@ pub const SUMS_FILE: u64 = 16 << 20;
 pub const KEY_FILE: u64 = 1 << 20;
 /// Entries of a folder that is looked at for volumes: more is no drive of ours.
 pub const FOLDER: usize = 250_000;
+/// The pax records of a member: a path and a link's target of 32 KiB each, and some digits.
+pub const RECORDS: u64 = 128 * 1024;
+/// Names of folders that are made because something stands in them: one path can name 16,000, of
+/// 16 KiB each.
+pub const MADE_FOLDERS: usize = 16 << 20;
 /// Recipients of a bundle.
 pub const RECIPIENTS: usize = 16;
 /// The largest window that a part's zstd frames may ask for, as a power of two: 8 MiB.

@@ -47,6 +47,11 @@ pub fn len_of_entry(entry: &Entry) -> u64 {
     of_entry(entry).len() as u64
 }
 
+/// The header blocks of any member, from its values; `kind` is the byte of its type.
+pub fn of_values(kind: u8, name: &[u8], link: &[u8], size: u64, mode: u32, mtime: Time) -> Vec<u8> {
+    encode(&Member { name, link, kind: tar::EntryType::new(kind), size, mode, mtime })
+}
+
 fn payload_name(path: &BytePath) -> Vec<u8> {
     [bag::ROOT, bag::PAYLOAD, path.as_bytes()].concat()
 }

@@ -10,12 +10,14 @@ pub mod journal;
 pub mod limits;
 pub(crate) mod lines;
 pub mod list;
+pub mod manifest;
 pub mod member;
 pub mod part;
 pub mod seal;
 pub mod statement;
 pub mod stripe;
 pub mod sums;
+pub mod ustar;
 
 /// How a file is named while it is written.
 pub const UNFINISHED: &str = "unfinished.tmp";

@@ -147,15 +147,20 @@ impl Trail {
 
     /// From a whole last frame with its padding.
     pub fn parse(frame: &[u8]) -> Result<Self, FormatError> {
+        let cut = || FormatError::malformed("a part's last frame", 0, "it is cut short");
+        Self::of(frame.first_chunk().ok_or_else(cut)?, frame.len())
+    }
+
+    /// From the beginning of a last frame of `len` bytes.
+    fn of(start: &[u8; TRAIL], len: usize) -> Result<Self, FormatError> {
         let bad = |why: &str| FormatError::malformed("a part's last frame", 0, why);
-        let start: &[u8; TRAIL] = frame.first_chunk().ok_or_else(|| bad("it is cut short"))?;
         let first = u64::from_le_bytes(start[16..24].try_into().expect("8 bytes"));
         let trail = Trail {
             length: u64::from_le_bytes(start[8..16].try_into().expect("8 bytes")),
             first_member: (first != NO_MEMBER).then_some(first),
             last: start[24] == 1,
         };
-        if trail.encode(frame.len() - TRAIL) != *start {
+        if trail.encode(len - TRAIL) != *start {
             return Err(bad("its magic, length or last byte is wrong"));
         }
         Ok(trail)
@@ -185,6 +190,24 @@ impl PartBuf {
     /// The plaintext of chunk `index`, once it is open.
     pub fn plain(&self, index: usize) -> &[u8] {
         &self.0[HEADER + index * SEALED_CHUNK..][..CHUNK]
+    }
+
+    /// The trail of an open part, if no chunk that it lies in is `bad` (their indices, ascending).
+    pub fn trail(&self, bad: &[usize]) -> Option<Trail> {
+        let chunks = (self.0.len() - HEADER) / SEALED_CHUNK;
+        let good = |index: &usize| bad.binary_search(index).is_err();
+        // Its length is not 0, and behind its fields there is nothing but zeros.
+        let not_zero = |index: usize| Some(index * CHUNK + self.plain(index).iter().rposition(|byte| *byte != 0)?);
+        let end = (0..chunks).rev().take_while(good).find_map(not_zero)?;
+        let byte = |at: usize| good(&(at / CHUNK)).then(|| self.plain(at / CHUNK)[at % CHUNK]);
+        let starts = end.saturating_sub(TRAIL - 1)..=end.min(chunks * CHUNK - TRAIL);
+        starts.into_iter().find_map(|start| {
+            let mut fields = [0; TRAIL];
+            for (offset, field) in fields.iter_mut().enumerate() {
+                *field = byte(start + offset)?;
+            }
+            Trail::of(&fields, chunks * CHUNK - start).ok()
+        })
     }
 
     /// The whole file.
@@ -273,5 +296,23 @@ mod tests {
             assert!(Trail::parse(&frame).is_err());
         }
         assert!(Trail::parse(&[0; 24]).is_err());
+    }
+
+    #[test]
+    fn a_trail_is_found_from_the_end() {
+        let class = Class::ALL[0];
+        let trail = Trail { length: 512, first_member: Some(0), last: false };
+        for padding in [0, 1, CHUNK - TRAIL, CHUNK - 7, 3 * CHUNK] {
+            let mut part = PartBuf::new(class);
+            part.chunks_mut().for_each(|chunk| chunk[CHUNK..].fill(0xff));
+            let start = class.plain_len() - TRAIL - padding;
+            for (at, byte) in (start..).zip(trail.encode(padding)) {
+                part.file_mut()[HEADER + at / CHUNK * SEALED_CHUNK + at % CHUNK] = byte;
+            }
+            assert_eq!(part.trail(&[]), Some(trail), "{padding}");
+            assert_eq!(part.trail(&[start / CHUNK]), None, "{padding}");
+            assert_eq!(part.trail(&[0]), Some(trail), "{padding}");
+        }
+        assert_eq!(PartBuf::new(class).trail(&[]), None);
     }
 }

@@ -6,6 +6,7 @@ pub mod layout;
 pub mod links;
 pub mod parity;
 pub mod placement;
+pub mod recover;
 pub mod repair;
 pub mod resume;
 pub mod select;

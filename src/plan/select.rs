@@ -41,12 +41,16 @@ pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFo
     Ok(chosen)
 }
 
-/// A name as it is, or as a list shows it, escaped.
 fn find(entries: &[Entry], asked: &[u8]) -> Result<Vec<u8>, NotFound> {
+    let is_there = |path: &[u8]| entries.iter().any(|entry| entry.path.is_at_or_below(path));
+    meant(asked, is_there).ok_or_else(|| NotFound(asked.to_vec()))
+}
+
+/// What is there of a name as it is, or as a list shows it, escaped.
+pub fn meant(asked: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let plain = tidy(asked).to_vec();
     let shown = std::str::from_utf8(tidy(asked)).ok().and_then(unescape);
-    let is_there = |path: &Vec<u8>| entries.iter().any(|entry| entry.path.is_at_or_below(path));
-    std::iter::once(plain).chain(shown).find(is_there).ok_or_else(|| NotFound(asked.to_vec()))
+    std::iter::once(plain).chain(shown).find(|path| is_there(path))
 }
 
 /// As people type it: `./a/` is `a`.

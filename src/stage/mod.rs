@@ -10,5 +10,6 @@ pub mod lane;
 pub mod restore;
 pub mod seal;
 pub mod stream;
+pub mod untar;
 pub mod volume;
 pub mod walk;

@@ -1,0 +1,88 @@
+//! `pouch unpack --salvage`: the same three lines, and what they rest on.
+
+use crate::base::path::show;
+use crate::base::size::{count, grouped, human};
+use crate::cli::args::Unpack;
+use crate::cli::exit::Exit;
+use crate::cli::secrets::keyring;
+use crate::cli::term::Term;
+use crate::cli::unpack::{request, show_losses, show_report};
+use crate::flow::FlowError;
+use crate::flow::salvage::salvage;
+use crate::flow::salvaged::Salvaged;
+use crate::plan::want::ranges;
+
+/// Unpacks what is whole and says what that rests on.
+pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
+    let ring = keyring(&args.keys, &args.volumes, term)?;
+    let salvaged = salvage(&request(args), &ring, term);
+    term.end();
+    let salvaged = salvaged?;
+    match (args.json.json, salvaged.is_ordinary()) {
+        (true, _) => term.json(&salvaged.to_json()),
+        (false, true) => show_report(&salvaged.report, term),
+        (false, false) => show_salvaged(&salvaged, term),
+    }
+    Ok(salvaged.outcome().into())
+}
+
+fn show_salvaged(salvaged: &Salvaged, term: &Term) {
+    let (report, basis) = (&salvaged.report, &salvaged.basis);
+    if basis.idle_parity > 0 {
+        let files = count(basis.idle_parity as u64, "parity file");
+        term.line(&format!("not used: {files}; only a head says what they are parity of"));
+    }
+    if basis.list && !basis.head {
+        term.line("the list opens with the bundle's key; that it is the bundle's only list, a head would prove");
+    }
+    let missing: Vec<u32> = report.bad_parts.iter().filter(|part| !part.damaged).map(|part| part.number).collect();
+    if !missing.is_empty() {
+        term.line(&format!("missing: {} {}", if missing.len() == 1 { "part" } else { "parts" }, ranges(missing)));
+    }
+    show_losses(report, basis.head, term);
+    term.line(&format!("intact    {}", intact(salvaged)));
+    term.line(&format!("complete  {}", complete(salvaged)));
+    term.line(&match basis.head {
+        true => format!(
+            "origin    unknown: nothing signed says who packed this; compare the fingerprint with the sender's: {}",
+            report.fingerprint
+        ),
+        false => "origin    unknown: without a head there is no fingerprint to compare with the sender's".into(),
+    });
+}
+
+fn intact(salvaged: &Salvaged) -> String {
+    let unproven = match (salvaged.basis.unproven, salvaged.basis.manifest) {
+        (0, _) => "",
+        (_, true) => "; some files are known by that alone, no hash vouches for them",
+        (_, false) => "; no hash vouches for the files",
+    };
+    match salvaged.report.intact() {
+        true => format!("yes: each byte delivered was authenticated with the bundle's key{unproven}"),
+        false => format!(
+            "no: files are damaged, they were not delivered; each byte delivered was authenticated with the bundle's key{unproven}"
+        ),
+    }
+}
+
+fn complete(salvaged: &Salvaged) -> String {
+    let (report, basis) = (&salvaged.report, &salvaged.basis);
+    let what = if report.selected { "of those asked for" } else { "of the bundle" };
+    let got = format!("{} in {}", human(report.bytes), show(&report.target));
+    let all = format!("{} of {}", grouped(report.delivered), count(report.files, "file"));
+    let proof = if basis.list { "list" } else { "manifest" };
+    if salvaged.complete() {
+        return format!("yes: all {} {what}, {got}, as the {proof} proves", count(report.files, "file"));
+    }
+    match () {
+        () if !basis.list && !basis.manifest => format!(
+            "no: {all} that were found, {got}; list and manifest are lost, so which others are missing cannot be told"
+        ),
+        () if !report.complete() => format!("no: {all} {what}, {got}; the others are named above"),
+        () if basis.unproven > 0 => format!("no: {all} {what}, {got}; the manifest does not vouch for all of them"),
+        () => format!(
+            "no: all {} that the manifest names, {got}; which folders and links were in what is missing cannot be told",
+            count(report.files, "file")
+        ),
+    }
+}

@@ -1,0 +1,201 @@
+//! Salvaging: when every head or every list is lost or damaged, what is whole is delivered all
+//! the same. Parts say themselves which they are (`leads`), the tar says what files there are
+//! (`unlisted`), its manifests what they should be; what none of them says is not claimed.
+
+use std::collections::BTreeSet;
+
+use crate::base::entry::{Entry, Kind};
+use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::path::{BytePath, as_bytes, is_at_or_below};
+use crate::flow::FlowError;
+use crate::flow::leads::{FAR, from_leads};
+use crate::flow::open::{Bundle, Unsealed, gather, unseal};
+use crate::flow::received::{Cause, Lost};
+use crate::flow::salvaged::{Basis, Salvaged};
+use crate::flow::unlisted::{Unlisted, read_tar};
+use crate::flow::unpack::{Request, Rounds, chosen, unpack, unpack_opened};
+use crate::format::FormatError;
+use crate::format::manifest::Manifest;
+use crate::plan::links::find;
+use crate::plan::recover::{Recovered, recover};
+use crate::plan::select::meant;
+use crate::stage::seal::Keyring;
+
+/// Unpacks, with head and list or without.
+pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
+    let mut unsealed = unseal(gather(&request.volumes)?, keyring)?;
+    let mut basis = Basis::default();
+    let mut bundle = match without(unsealed.head(), request, &mut unsealed.notes)? {
+        Some(head) => {
+            basis.head = true;
+            unsealed.with(head)
+        }
+        None => {
+            basis.idle_parity = parity_files(&unsealed);
+            from_leads(unsealed)?
+        }
+    };
+    let list = if basis.head { bundle.read_list() } else { bundle.read_list_of(FAR, None) };
+    match without(list, request, &mut bundle.notes)? {
+        Some(_) if basis.head => Ok(Salvaged::of_whole(unpack(request, keyring, None, monitor)?)),
+        Some(entries) => {
+            basis.list = true;
+            let entries = chosen(entries, &request.only)?;
+            Ok(Salvaged { report: unpack_opened(request, &mut bundle, &entries, Rounds::Last, monitor)?, basis })
+        }
+        None => by_the_tar(request, &mut bundle, basis, monitor),
+    }
+}
+
+/// What can be used; `None`, noted, if it is lost or damaged and can be done without.
+fn without<T>(opened: Result<T, FlowError>, request: &Request, notes: &mut Vec<Note>) -> Result<Option<T>, FlowError> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error @ FlowError::BadFile { source: FormatError::Newer { .. }, .. }) => Err(error),
+        Err(error @ (FlowError::NoIndex { .. } | FlowError::BadFile { .. })) => {
+            notes.push(note(request, error.to_string()));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// About the volumes as a whole.
+fn note(request: &Request, text: String) -> Note {
+    Note::new(NoteKind::Volume, request.volumes.first().map_or(b"", |path| as_bytes(path)), text)
+}
+
+fn parity_files(unsealed: &Unsealed) -> usize {
+    let files = unsealed.volumes.iter().flat_map(|volume| &volume.files);
+    files.filter(|file| file.name.ends_with(".par")).map(|file| &file.name).collect::<BTreeSet<_>>().len()
+}
+
+/// Without a list.
+fn by_the_tar(
+    request: &Request,
+    bundle: &mut Bundle,
+    mut basis: Basis,
+    monitor: &dyn Monitor,
+) -> Result<Salvaged, FlowError> {
+    let Unlisted { mut members, damaged } = read_tar(bundle, monitor)?;
+    let [manifest, sums] = members.manifests.each_ref().map(Option::as_deref);
+    let manifest = manifest.and_then(|text| Manifest::parse(text, sums).ok());
+    let recovered = recover(std::mem::take(&mut members.entries), manifest.as_ref());
+    (basis.manifest, basis.seamless) = (manifest.is_some(), members.ended && !members.gaps);
+    let why = Why { bundle, damaged: &damaged, seamless: basis.seamless };
+    let mut lost = why.lost(&recovered, manifest.as_ref());
+    for (path, text) in std::mem::take(&mut members.refused) {
+        lost.push(Lost { path, cause: Cause::Damaged, why: text });
+    }
+    let Recovered { entries, made, unvouched, .. } = recovered;
+    let asked = Asked::of(&request.only, &entries, &lost);
+    lost.retain(|lost| asked.includes(&lost.path));
+    let entries = asked.choose(entries, &lost)?;
+    let mut report = unpack_opened(request, bundle, &entries, Rounds::Last, monitor)?;
+    let failed: BTreeSet<&[u8]> = report.lost.iter().map(|lost| &*lost.path).collect();
+    basis.unproven =
+        entries.iter().filter(|entry| is_unproven(&entries, entry) && !failed.contains(entry.path.as_bytes())).count()
+            as u64;
+    report.lost.iter_mut().for_each(|lost| lost.why = lost.why.replace("the list", "the manifest"));
+    report.files += lost.len() as u64;
+    report.lost.append(&mut lost);
+    report.notes.extend(flaws(&unvouched, &made, &asked));
+    report.notes.extend(
+        members.broken.iter().map(|(at, error)| {
+            Note::new(NoteKind::Volume, b"", format!("the tar cannot be read at byte {at}: {error}"))
+        }),
+    );
+    Ok(Salvaged { report, basis })
+}
+
+/// Whether nothing says what its content should be.
+fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
+    match &entry.kind {
+        Kind::File => entry.sha256.is_none(),
+        Kind::Hardlink(first) => find(entries, first.as_bytes()).is_none_or(|at| entries[at].sha256.is_none()),
+        _ => false,
+    }
+}
+
+/// What was asked for with `--only`, of what is there and what is lost.
+struct Asked {
+    all: bool,
+    paths: Vec<Vec<u8>>,
+}
+
+impl Asked {
+    fn of(only: &[Vec<u8>], entries: &[Entry], lost: &[Lost]) -> Self {
+        let known = || entries.iter().map(|entry| entry.path.as_bytes()).chain(lost.iter().map(|lost| &*lost.path));
+        let is_known = |path: &[u8]| known().any(|known| is_at_or_below(known, path));
+        let paths = only.iter().map(|asked| meant(asked, is_known).unwrap_or_else(|| asked.clone()));
+        Self { all: only.is_empty(), paths: paths.collect() }
+    }
+
+    fn includes(&self, path: &[u8]) -> bool {
+        self.all || self.paths.iter().any(|asked| is_at_or_below(path, asked))
+    }
+
+    /// Those that are there; what is lost is no mistake of whoever asked.
+    fn choose(&self, entries: Vec<Entry>, lost: &[Lost]) -> Result<Vec<Entry>, FlowError> {
+        let is_lost = |path: &[u8]| lost.iter().any(|lost| is_at_or_below(&lost.path, path));
+        let is_there = |path: &[u8]| entries.iter().any(|entry| entry.path.is_at_or_below(path));
+        let only: Vec<Vec<u8>> = self.paths.iter().filter(|path| is_there(path) || !is_lost(path)).cloned().collect();
+        match only.is_empty() && !self.all {
+            true => Ok(Vec::new()),
+            false => chosen(entries, &only),
+        }
+    }
+}
+
+/// Why files are lost, as far as the parts tell.
+struct Why<'a> {
+    bundle: &'a Bundle,
+    damaged: &'a BTreeSet<u32>,
+    seamless: bool,
+}
+
+impl Why<'_> {
+    /// What members and manifest name and is not delivered.
+    fn lost(&self, recovered: &Recovered, manifest: Option<&Manifest>) -> Vec<Lost> {
+        let lost = |path: &[u8], (cause, why): (Cause, &str)| Lost { path: path.to_vec(), cause, why: why.into() };
+        let torn = recovered.torn.iter().map(|entry| lost(entry.path.as_bytes(), self.of_content(entry)));
+        let refused = recovered.refused.iter().map(|(path, why)| lost(path.as_bytes(), (Cause::Damaged, *why)));
+        let mut all: Vec<Lost> = torn.chain(refused).collect();
+        if let Some(manifest) = manifest {
+            let delivered = recovered.entries.iter().map(|entry| entry.path.as_bytes());
+            let seen: BTreeSet<Vec<u8>> =
+                delivered.chain(all.iter().map(|lost| &*lost.path)).map(|path| manifest.spelled(path)).collect();
+            let nowhere = manifest.paths().filter(|path| !seen.contains(*path));
+            let found: Vec<Lost> = nowhere.map(|path| lost(path, self.of_nothing())).collect();
+            all.extend(found);
+        }
+        all
+    }
+
+    fn of_content(&self, entry: &Entry) -> (Cause, &'static str) {
+        let end = entry.at.saturating_add(entry.size);
+        let mut parts =
+            self.bundle.head.data_parts().filter(|(_, offset, length)| *offset < end && entry.at < offset + length);
+        match parts.any(|(part, _, _)| self.damaged.contains(&part.number)) {
+            true => (Cause::Damaged, "a part that holds it is damaged"),
+            false => (Cause::Missing, "a part that holds it is missing"),
+        }
+    }
+
+    fn of_nothing(&self) -> (Cause, &'static str) {
+        match self.seamless || !self.damaged.is_empty() {
+            true => (Cause::Damaged, "the manifest names it, and it was not found in what is whole of the parts"),
+            false => (Cause::Missing, "the manifest names it, and the part where it begins is missing"),
+        }
+    }
+}
+
+/// What is to be known of what was delivered all the same.
+fn flaws(unvouched: &[BytePath], made: &[BytePath], asked: &Asked) -> Vec<Note> {
+    let note = |kind, text: &'static str| move |path: &BytePath| Note::new(kind, path.as_bytes(), text);
+    let text = "the manifest does not vouch for it: it changed while it was packed, or could not be read and is zeros";
+    let unvouched = unvouched.iter().map(note(NoteKind::Changed, text));
+    let text = "its own member is lost: its mode and time are not known";
+    let made = made.iter().map(note(NoteKind::Property, text));
+    unvouched.chain(made).filter(|note| asked.includes(&note.path)).collect()
+}
