@@ -257,7 +257,7 @@ fn a_lost_drive_is_made_up_for_by_drives_that_were_there_before() {
     run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--lose", "1"])).exits(0);
     let mut terminal = waiting(&desk, &plug(&desk, 3));
     terminal.says(PROMPT, 1);
-    terminal.says("any one of the volumes 1-2 of 3 completes it", 1);
+    terminal.says("any one of the volumes 1-2 of 3, whole, completes it", 1);
     plug(&desk, 1);
     terminal.types("\n");
     assert_eq!(terminal.ends(), 0, "two of three are enough, though never both at once");

@@ -103,7 +103,7 @@ impl Changer for Hands<'_> {
         let parts = count(ask.bad.len() as u64, "part");
         let which = match ask.verdict {
             Verdict::Short { any_one, .. } if any_one.len() > 1 => {
-                format!("any one of the volumes {} of {} completes it", of(any_one), ask.volumes)
+                format!("any one of the volumes {} of {}, whole, completes it", of(any_one), ask.volumes)
             }
             _ => format!("wanted: volume {volumes} of {}", ask.volumes),
         };
@@ -230,7 +230,7 @@ fn complete(report: &UnpackReport) -> String {
     let bring = match (&report.verdict, numbers.is_empty()) {
         (_, true) => String::new(),
         (Verdict::Short { any_one, .. }, _) if any_one.len() > 1 => {
-            format!("; any one of the volumes {} of {} would complete it", of(any_one), report.volumes)
+            format!("; any one of the volumes {} of {}, whole, would complete it", of(any_one), report.volumes)
         }
         (Verdict::Short { at_least, any_one, .. }, _)
             if volumes.len() > usize::from(*at_least) && any_one.is_empty() =>

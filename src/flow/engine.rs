@@ -23,7 +23,7 @@ use crate::base::pool::{Lease, Queue, Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::parity::{Making, Shard};
 use crate::flow::ranges::Ranges;
-use crate::flow::reading::{Raw, Reading};
+use crate::flow::reading::{Filling, Raw, Reading};
 use crate::flow::sealing::{Sealed, Sealing};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartKind};
@@ -243,9 +243,12 @@ impl<'a> Shared<'a> {
         while let Some(task) = self.queue.pop(|task| self.rank(task)) {
             match task {
                 Task::Fill { index, start, buf } => {
-                    let (raw, pieces) = self.reading.range(start, buf);
-                    let read = Read { start, len: raw.len() as u64, hash: quick(&raw) };
-                    self.job.log.note(&read.encode());
+                    let Filling { raw, pieces, clean } = self.reading.range(start, buf);
+                    if clean {
+                        // What could not be read is tried again by a run that goes on from this one.
+                        let read = Read { start, len: raw.len() as u64, hash: quick(&raw) };
+                        self.job.log.note(&read.encode());
+                    }
                     // Somebody else may be waiting for it, and hashing may take long.
                     self.queue.push(Task::Pack { index, start, raw: raw.clone() });
                     self.reading.hash(&raw, pieces);

@@ -24,6 +24,16 @@ pub type Raw = Arc<Lease<Vec<u8>>>;
 /// A file's digest, and how well it was read.
 type Read = (Digest, Flag);
 
+/// A range that was filled.
+pub struct Filling {
+    /// Its bytes.
+    pub raw: Raw,
+    /// Pieces of long files in it that are still to be hashed.
+    pub pieces: Vec<Piece>,
+    /// Whether all of it could be read, and nothing had changed.
+    pub clean: bool,
+}
+
 /// Reads the sources.
 pub struct Reading<'a> {
     walk: &'a Walk,
@@ -64,20 +74,21 @@ impl<'a> Reading<'a> {
 
     /// Fills the range that begins at `start` and hashes what it holds.
     ///
-    /// The pieces it returns are still to be hashed: that may take long, as those of other ranges
+    /// The pieces in what it returns are still to be hashed: that may take long, as those of other ranges
     /// may wait for them.
-    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> (Raw, Vec<Piece>) {
+    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Filling {
         let walk = self.walk;
         let Filled { whole, pieces, faults } = self.fill(start, &mut buf, |index, file| {
             file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
         });
+        let clean = faults.is_empty();
         for fault in faults {
             self.note_fault(fault);
         }
         for (entry, digest) in whole {
             lock(&self.files)[entry as usize].0 = digest;
         }
-        (Arc::new(buf), pieces)
+        Filling { raw: Arc::new(buf), pieces, clean }
     }
 
     /// Fills a range without hashing anything, to see whether it is what it was.

@@ -17,7 +17,7 @@ use crate::format::head::{Part, PartKind};
 use crate::format::journal::{Journal, Read, Written};
 use crate::format::part::{HEADER, file_name, is_part, parity_name};
 use crate::format::{UNFINISHED, limits};
-use crate::plan::resume::{Reached, reached};
+use crate::plan::resume::reached;
 use crate::stage::journal::{self, JOURNAL};
 use crate::stage::volume::{self, SEALS};
 use crate::stage::walk::Walk;
@@ -158,12 +158,15 @@ impl Left {
         for part in checked {
             whole.extend(part?);
         }
-        let parts: Vec<Written> = whole.iter().map(Written::of).collect();
-        let mut reach = reached(&parts, opening.scheme, tar_len);
-        let reads = covering(&self.journal.reads, reach.tar.min(tail_start));
-        if reads.is_empty() {
-            reach = Reached::default();
-        }
+        // What was not read well is packed again, and all behind it.
+        let (covered, _) = covering(&self.journal.reads, tail_start);
+        let well_read = |part: &&Part| match part.kind {
+            PartKind::Data { offset, length } => covered == tail_start || offset + length <= covered,
+            PartKind::Parity => true,
+        };
+        let parts: Vec<Written> = whole.iter().filter(well_read).map(Written::of).collect();
+        let reach = reached(&parts, opening.scheme, tar_len);
+        let (_, reads) = covering(&self.journal.reads, reach.tar.min(tail_start));
         let keep: HashSet<(bool, u32)> =
             reach.parts.iter().map(|part| (part.kind == PartKind::Parity, part.number)).collect();
         whole.retain(|part| keep.contains(&(part.kind == PartKind::Parity, part.number)));
@@ -203,7 +206,8 @@ impl Left {
         }
         let mut spare: Vec<(String, Vec<u8>)> = Vec::new();
         for (volume, name, sum) in &opening.seals {
-            let file = self.folders[usize::from(*volume) - 1].join(name);
+            let Some(folder) = self.folders.get(usize::from(*volume) - 1) else { continue };
+            let file = folder.join(name);
             if let Ok(bytes) = volume::read_small(&file, limits::SEAL_FILE)
                 && sha256(&bytes) == *sum
             {
@@ -242,19 +246,20 @@ pub struct Kept {
     pub seals: Vec<(String, Vec<u8>)>,
 }
 
-/// Ranges that cover the tar up to `end`, each reaching further than those before it; none if there
-/// is a gap.
-fn covering(reads: &[Read], end: u64) -> Vec<Read> {
+/// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those
+/// before it; and how far that is, `end` at most.
+fn covering(reads: &[Read], end: u64) -> (u64, Vec<Read>) {
     let mut sorted = reads.to_vec();
     sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
     let (mut at, mut chosen) = (0, Vec::new());
     for read in sorted {
-        if at < end && read.start <= at && read.start + read.len > at {
-            at = read.start + read.len;
+        let to = read.start.saturating_add(read.len);
+        if at < end && read.start <= at && to > at {
+            at = to;
             chosen.push(read);
         }
     }
-    if at >= end { chosen } else { Vec::new() }
+    (at.min(end), chosen)
 }
 
 #[cfg(test)]
@@ -265,10 +270,13 @@ mod tests {
     fn ranges_cover_or_there_is_a_gap() {
         let read = |start, len| Read { start, len, hash: 0 };
         let reads = [read(8, 8), read(0, 8), read(12, 8), read(0, 4), read(30, 4)];
-        let starts = |end| covering(&reads, end).iter().map(|read| read.start).collect::<Vec<_>>();
-        assert_eq!(starts(8), [0]);
-        assert_eq!(starts(9), [0, 8]);
-        assert_eq!(starts(20), [0, 8, 12]);
-        assert!(starts(21).is_empty(), "a gap");
+        let starts = |end| {
+            let (to, reads) = covering(&reads, end);
+            (to, reads.iter().map(|read| read.start).collect::<Vec<_>>())
+        };
+        assert_eq!(starts(8), (8, vec![0]));
+        assert_eq!(starts(9), (9, vec![0, 8]));
+        assert_eq!(starts(20), (20, vec![0, 8, 12]));
+        assert_eq!(starts(34), (20, vec![0, 8, 12]), "a gap");
     }
 }

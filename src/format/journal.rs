@@ -11,6 +11,11 @@ use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits, number, version};
 
 const WHAT: &str = "the journal";
+const SEALS: [&str; 3] = ["seal.age", "seal2.age", "seal-p.age"];
+/// No range is longer.
+const LONGEST: u64 = 64 << 20;
+/// No tar is.
+const TAR: u64 = 1 << 60;
 
 /// What is fixed when packing begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +134,9 @@ fn scheme(text: &str) -> Option<Scheme> {
 fn seal(line: &str) -> Option<(u16, String, Digest)> {
     let mut words = line.split(' ');
     let (volume, name, sum) = (number(words.next()?)?, words.next()?, words.next()?);
-    Some((volume, name.to_string(), Digest(unhex(sum)?)))
+    // Files are written under these names.
+    let sane = (1..=limits::VOLUMES).contains(&volume) && SEALS.contains(&name) && words.next().is_none();
+    sane.then_some((volume, name.to_string(), Digest(unhex(sum)?)))
 }
 
 impl Read {
@@ -181,20 +188,34 @@ impl Journal {
     }
 }
 
+impl PartKind {
+    fn is_within(self, most: u64) -> Option<Self> {
+        match self {
+            PartKind::Data { offset, length } if offset > most || length > most => None,
+            other => Some(other),
+        }
+    }
+}
+
 fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Read> {
     let (start, len) = (number(words.next()?)?, number(words.next()?)?);
     let hash = u128::from_be_bytes(unhex(words.next()?)?);
-    words.next().is_none().then_some(Read { start, len, hash })
+    let sane = start <= TAR && (1..=LONGEST).contains(&len) && words.next().is_none();
+    sane.then_some(Read { start, len, hash })
 }
 
 fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Written> {
     let (number_, volume) = (number(words.next()?)?, number(words.next()?)?);
     let sha256 = Digest(unhex(words.next()?)?);
     let kind = match data {
-        true => PartKind::Data { offset: number(words.next()?)?, length: number(words.next()?)? },
+        true => {
+            let (offset, length) = (number(words.next()?)?, number(words.next()?)?);
+            PartKind::Data { offset, length }.is_within(TAR)?
+        }
         false => PartKind::Parity,
     };
-    let sane = (1..=limits::PARTS).contains(&number_) && words.next().is_none();
+    let sane =
+        (1..=limits::PARTS).contains(&number_) && (1..=limits::VOLUMES).contains(&volume) && words.next().is_none();
     sane.then_some(Written { number: number_, kind, volume, sha256 })
 }
 
@@ -247,7 +268,16 @@ mod tests {
                 Err(_) => assert!(cut < begun),
             }
         }
-        for strange in ["x 1 2\n", "r 1\n", "d 0 1 00\n", "\n"] {
+        let zeros = "0".repeat(64);
+        let huge = format!("r 0 {} {}\n", u64::MAX, "0".repeat(32));
+        let far = format!("d 2 1 {zeros} {} 512\n", u64::MAX);
+        let nowhere = format!("p 1 0 {zeros}\n");
+        for name in ["../seal.age", "head.age", ""] {
+            let wrong = text.replacen("1 seal.age", &format!("1 {name}"), 1);
+            assert!(Journal::parse(wrong.as_bytes()).is_err(), "{name:?}");
+        }
+        assert!(Journal::parse(text.replacen("1 seal.age", "0 seal.age", 1).as_bytes()).is_err());
+        for strange in ["x 1 2\n", "r 1\n", "d 0 1 00\n", "\n", &huge, &far, &nowhere] {
             assert!(Journal::parse(format!("{text}{strange}").as_bytes()).is_err(), "{strange:?}");
         }
     }

@@ -8,6 +8,7 @@ use crate::base::digest::quick;
 use crate::base::pool::Lease;
 use crate::flow::FlowError;
 use crate::flow::engine::{Shared, Task};
+use crate::flow::reading::Filling;
 use crate::format::journal::Read;
 use crate::plan::geometry::range_len;
 use crate::plan::layout::manifest_digest;
@@ -77,7 +78,7 @@ impl Shared<'_> {
             buf.truncate((fresh.end - fresh.start) as usize);
         }
         if !fresh.is_empty() {
-            let (raw, pieces) = self.reading.range(fresh.start, buf);
+            let Filling { raw, pieces, .. } = self.reading.range(fresh.start, buf);
             if fresh == all {
                 same(&raw)?;
             }
