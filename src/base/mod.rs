@@ -4,6 +4,7 @@
 
 pub mod crypto;
 pub mod digest;
+pub mod direct;
 pub mod entry;
 pub mod fault;
 pub mod gf;

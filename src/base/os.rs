@@ -59,6 +59,22 @@ fn open_as_regular(open: impl Fn(OFlags) -> rustix::io::Result<std::os::fd::Owne
     Ok(file)
 }
 
+/// Opens a regular file to be read past the cache, so that what comes is what the drive stores;
+/// `false` where the file system only reads through it: then what is cached is dropped first, which
+/// it may ignore for what is not yet written.
+pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
+    let plain = open_regular(path)?;
+    // What is dirty cannot be dropped.
+    plain.sync_data()?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed)?;
+    match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
+        Ok(file) => Ok((File::from(file), true)),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok((plain, false)),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The holes of a file of `size` bytes, at most `limit` of them: beyond that the smallest are
 /// left out and count as data.
 pub fn holes(file: &File, size: u64, limit: usize) -> io::Result<Vec<Hole>> {

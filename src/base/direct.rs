@@ -1,0 +1,98 @@
+//! Reading what a drive stores, not what the system remembers of what it was given.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use crate::base::digest::{Digest, Hasher};
+use crate::base::os;
+
+/// What drives read in one go; and where a buffer must begin for the cache to be passed by.
+const STRETCH: usize = 1 << 20;
+const ALIGNED: usize = 4096;
+
+/// Reads files from drives, one after the other.
+pub struct DriveReader {
+    buf: Vec<u8>,
+    start: usize,
+}
+
+impl Default for DriveReader {
+    fn default() -> Self {
+        let buf = vec![0; STRETCH + ALIGNED];
+        let start = buf.as_ptr().align_offset(ALIGNED);
+        Self { buf, start }
+    }
+}
+
+impl DriveReader {
+    /// Hands out a file from its beginning, stretch by stretch; ends early if `take` says so.
+    pub fn read(&mut self, path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+        let (mut file, mut direct) = os::open_uncached(path)?;
+        let mut done = 0;
+        loop {
+            let len = match self.fill(&mut file) {
+                // Some file systems open files so and then cannot read them.
+                Err(error) if direct && error.raw_os_error() == Some(22) => {
+                    (file, direct) = (os::open_regular(path)?, false);
+                    file.seek(SeekFrom::Start(done))?;
+                    continue;
+                }
+                other => other?,
+            };
+            if len == 0 || !take(&self.buf[self.start..self.start + len]) {
+                return Ok(());
+            }
+            done += len as u64;
+        }
+    }
+
+    /// SHA-256 and length of a file as its drive stores it.
+    pub fn digest(&mut self, path: &Path) -> io::Result<(Digest, u64)> {
+        let (mut hasher, mut len) = (Hasher::new(), 0);
+        self.read(path, |bytes| {
+            hasher.update(bytes);
+            len += bytes.len() as u64;
+            true
+        })?;
+        Ok((hasher.finish(), len))
+    }
+
+    fn fill(&mut self, file: &mut File) -> io::Result<usize> {
+        loop {
+            match file.read(&mut self.buf[self.start..self.start + STRETCH]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::digest::sha256;
+
+    #[test]
+    fn files_of_any_length_are_read_as_they_are() {
+        // Where the project is built, and in memory, where nothing passes the cache by.
+        for folder in [Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), "/dev/shm".into(), std::env::temp_dir()] {
+            let Ok(dir) = tempfile::tempdir_in(folder) else { continue };
+            let mut reader = DriveReader::default();
+            for len in [0, 1, 4095, 4096, 4097, STRETCH - 1, STRETCH, STRETCH + 1, 3 * STRETCH + 512] {
+                let bytes: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
+                let path = dir.path().join("file");
+                std::fs::write(&path, &bytes).unwrap();
+                assert_eq!(reader.digest(&path).unwrap(), (sha256(&bytes), len as u64));
+                let mut pieces = 0;
+                reader
+                    .read(&path, |_| {
+                        pieces += 1;
+                        false
+                    })
+                    .unwrap();
+                assert_eq!(pieces, usize::from(len > 0), "it ends when told");
+            }
+        }
+    }
+}
