@@ -98,6 +98,45 @@ fn a_delivered_file_that_somebody_changed_is_left_alone() {
 }
 
 #[test]
+fn an_ordinary_user_goes_on_with_what_may_not_be_written() {
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(6_000_000, 1));
+    (0..20).for_each(|n| put(desk.source().join(format!("notes/{n}")), noise(999, n)));
+    common::chmod(desk.source().join("clip"), 0o444);
+    (0..20).for_each(|n| common::chmod(desk.source().join(format!("notes/{n}")), 0));
+    desk.pack_bare();
+    let out = desk.path("out");
+    for drives in [vec![desk.drive(1)], vec![desk.drive(2)], desk.drives()] {
+        let code = if drives.len() == 3 { 0 } else { 3 };
+        run(desk.as_nobody(desk.unpack_cmd(&drives, &out, &[]))).exits(code);
+        // The last lines of the log are lost, as if with the power.
+        let log = out.join(STAGING).join("placed");
+        if let Ok(text) = fs::read_to_string(&log) {
+            fs::write(&log, text.lines().take(2).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        }
+    }
+    same(&desk.source(), &out.join("source"));
+}
+
+#[test]
+fn strangers_in_the_staging_folder_are_not_delivered() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1)], 3);
+    let files = desk.path("out").join(STAGING).join("files");
+    put(files.join("source/notes/stranger"), "mine");
+    std::os::unix::fs::symlink("/etc/passwd", files.join("source/evil")).unwrap();
+    let outside = desk.path("outside");
+    put(&outside, noise(6_000_000, 9));
+    let aside = volumes::files(&desk.path("out").join(STAGING).join("aside"));
+    let clip = aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("it is not whole");
+    fs::remove_file(clip).unwrap();
+    fs::hard_link(&outside, clip).unwrap();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+    assert!(fs::read(&outside).unwrap() == noise(6_000_000, 9), "nothing is written through another name");
+}
+
+#[test]
 fn other_work_does_not_take_the_place_of_what_is_unfinished() {
     let desk = desk();
     unpack(&desk, &[desk.drive(1)], 3);

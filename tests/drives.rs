@@ -191,7 +191,7 @@ fn fields(value: &Value, expected: &str) {
     assert_eq!(found, expected.split_whitespace().collect());
 }
 
-const PLAN: &str = "files folders links bytes class_mib packed expected at_most room recipients passphrase memory parity fill shared_drive volumes";
+const PLAN: &str = "files folders links bytes class_mib packed begins_anew expected at_most room recipients passphrase memory parity fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
     origin bad_parts rebuilt_parts verdict margin failed kept lost notes";
 

@@ -146,26 +146,30 @@ fn a_source_that_changed_behind_its_times_is_named() {
     volumes::flip(&clip, 1_000_000, 1);
     fs::File::options().write(true).open(&clip).unwrap().set_modified(times).unwrap();
     let text = fs::read_to_string(&journal).unwrap();
-    let marks = marks_of(&desk, &["--mend", "0"]);
-    let forged: Vec<&str> =
-        text.lines().map(|line| if line.starts_with("STAMPS ") { marks.as_str() } else { line }).collect();
+    let now = journal_of(&desk, &["--mend", "0"]);
+    let as_now = |line: &str| {
+        let key = ["STAMPS ", "whom "].into_iter().find(|key| line.starts_with(key));
+        key.map_or(line.to_string(), |key| now.lines().find(|line| line.starts_with(key)).unwrap().to_string())
+    };
+    let forged: Vec<String> = text.lines().map(as_now).collect();
     fs::write(&journal, forged.join("\n") + "\n").unwrap();
     let said = again(&desk, &BARE, 2);
     assert!(said.err.contains("source/clip") && said.err.contains("changed"), "{}", said.err);
     volumes::none_looks_complete(&desk.drives());
 }
 
-/// The line of marks that a packing of the sources as they are now would write.
-fn marks_of(desk: &Desk, more: &[&str]) -> String {
-    let other = Desk::new();
-    let mut pack = pouch_raw(["pack", "-r", &other.recipient]);
-    let mut child = pack.args(more).arg(desk.source()).arg("-o").arg(other.drive(1)).spawn().unwrap();
-    let journal = other.volume(1).join("journal");
+/// What a packing of the sources as they are now notes.
+fn journal_of(desk: &Desk, more: &[&str]) -> String {
+    let drive = desk.path("other drive");
+    fs::create_dir(&drive).unwrap();
+    let mut pack = pouch_raw(["pack", "-r", &desk.recipient]);
+    let mut child = pack.args(more).arg(desk.source()).arg("-o").arg(&drive).spawn().unwrap();
+    let journal = drive.join("volume-1/journal");
     common::until(|| journal.exists());
     let text = fs::read_to_string(journal).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    text.lines().find(|line| line.starts_with("STAMPS ")).unwrap().to_string()
+    text
 }
 
 #[test]
@@ -183,12 +187,117 @@ fn somebody_elses_volume_is_left_alone() {
 }
 
 #[test]
-fn a_drive_that_was_lost_meanwhile_is_begun_again() {
+fn without_a_drive_that_had_parts_nothing_goes_on() {
     let desk = clip(60);
     stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
-    fs::remove_dir_all(desk.volume(3)).unwrap();
-    again(&desk, &BARE, 0);
+    let (there, gone) = (desk.volume(3), desk.path("in a pocket"));
+    fs::rename(&there, &gone).unwrap();
+    let said = again(&desk, &BARE, 2);
+    assert!(said.err.contains("volume-3 is not there") && said.err.contains("hint:"), "{}", said.err);
+    fs::rename(&gone, &there).unwrap();
+    assert!(packed_and_verified(&again(&desk, &BARE, 0)));
     is_whole(&desk, &desk.drives());
+}
+
+#[test]
+fn drives_in_another_order_are_told_so() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    let turned: Vec<PathBuf> = desk.drives().into_iter().rev().collect();
+    let said = run(desk.pack_cmd(&[&desk.source()], &turned, &BARE)).exits(2);
+    assert!(said.err.contains("not given first"), "{}", said.err);
+    let said = run(desk.pack_cmd(&[&desk.source()], &desk.drives()[..2], &["--mend", "0", "--restart"])).exits(2);
+    assert!(said.err.contains("3 volumes"), "{}", said.err);
+}
+
+#[test]
+fn it_is_sealed_to_whom_it_was_or_not_at_all() {
+    let desk = clip(60);
+    let other = Desk::new();
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    let journal = fs::read_to_string(desk.volume(1).join("journal")).unwrap();
+    assert!(!journal.contains(&desk.recipient), "it names nobody");
+    let said = run(other.pack_cmd(&[&desk.source()], &desk.drives(), &BARE)).exits(2);
+    assert!(said.err.contains("other recipients"), "{}", said.err);
+    let both = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--mend", "0", "-r", &other.recipient])).exits(2);
+    assert!(both.err.contains("other recipients"), "{}", both.err);
+    assert!(packed_and_verified(&again(&desk, &BARE, 0)));
+}
+
+#[test]
+fn a_passphrase_goes_on_with_itself_only() {
+    let desk = clip(60);
+    put(desk.path("words"), common::PASSPHRASE);
+    put(desk.path("others"), "another-battery-horse-staple-correct");
+    let script = |file: &str, more: &str| {
+        let words = [env!("CARGO_BIN_EXE_pouch"), "pack", "source", "--mend", "0", "--passphrase-fd", "9"];
+        let drives: String = desk.drives().iter().map(|drive| format!(" -o '{}'", drive.display())).collect();
+        format!("{}{drives} {more} 9<{file}", words.join(" "))
+    };
+    let child = std::process::Command::new("bash")
+        .args(["-c", &format!("exec {}", script("words", ""))])
+        .current_dir(desk.dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let journal = desk.volume(1).join("journal");
+    common::until(|| {
+        fs::read_to_string(&journal).unwrap_or_default().lines().filter(|l| l.starts_with("d ")).count() > 9
+    });
+    signal(&child, rustix::process::Signal::KILL);
+    child.wait_with_output().unwrap();
+    let bash = |script: String| common::bash(&script, desk.dir.path(), &[]);
+    let said = bash(script("others", "")).exits(2);
+    assert!(said.err.contains("another passphrase"), "{}", said.err);
+    let said = again(&desk, &BARE, 2);
+    assert!(said.err.contains("passphrase"), "{}", said.err);
+    assert!(packed_and_verified(&bash(script("words", "")).exits(0)));
+    let open = format!("'{}' list drive-2 --passphrase-fd 9 9<words", env!("CARGO_BIN_EXE_pouch"));
+    assert!(bash(open).exits(0).out.contains("clip"));
+}
+
+#[test]
+fn a_prepared_drive_leads_nowhere_and_costs_nobody_a_volume() {
+    let desk = clip(3);
+    let precious = desk.path("precious");
+    put(&precious, "precious");
+    fs::create_dir(desk.volume(1)).unwrap();
+    std::os::unix::fs::symlink(&precious, desk.volume(1).join("unfinished.tmp")).unwrap();
+    let said = again(&desk, &BARE, 2);
+    assert!(said.err.contains("exists already"), "{}", said.err);
+    fs::remove_dir_all(desk.volume(1)).unwrap();
+    // A journal that claims the finished volume on the second drive.
+    again(&desk, &BARE, 0);
+    let seal = fs::read(desk.volume(2).join("seal.age")).unwrap();
+    let sum = format!("{:?}", pouch::base::digest::sha256(&seal));
+    let zeros = "0".repeat(64);
+    fs::remove_dir_all(desk.volume(1)).unwrap();
+    let recipient = &desk.recipient;
+    let claims = format!(
+        "pouch-journal 1\nbundle {}\nrecipient {recipient}\nkcommit {zeros}\nclass 1\nscheme -\noptions {zeros}\n\
+         whom {zeros}\nvolumes 3\nSEALS 1\n2 seal.age {sum}\nSTAMPS \nBEGUN\n",
+        "0".repeat(32)
+    );
+    put(desk.volume(1).join("journal"), claims);
+    fs::remove_dir_all(desk.volume(3)).unwrap();
+    let before = common::tree::look(&desk.volume(2));
+    for more in [vec!["--mend", "0"], vec!["--mend", "0", "--restart"]] {
+        again(&desk, &more, 2);
+        assert!(before == common::tree::look(&desk.volume(2)), "{more:?}");
+    }
+    assert_eq!(fs::read(precious).unwrap(), b"precious");
+}
+
+#[test]
+fn a_damaged_journal_is_said_to_be_one() {
+    let desk = clip(3);
+    for bad in ["", "\0\0\0\n", "pouch-journal 2\n"] {
+        put(desk.volume(1).join("journal"), bad);
+        for more in [vec!["--mend", "0"], vec!["--mend", "0", "--restart"]] {
+            let said = again(&desk, &more, 2);
+            assert!(said.err.contains("journal") && said.err.contains("Remove"), "{bad:?}: {}", said.err);
+        }
+    }
 }
 
 #[test]

@@ -149,16 +149,19 @@ pub fn try_lock(fd: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Makes a file, or empties the one that is there, for its owner alone.
+/// Makes a file for its owner alone, instead of whatever stands there: a link leads nowhere.
 pub fn create_private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    set_mode(&file, 0o600).or_else(|error| match error.raw_os_error() {
-        // FAT has no modes; what was asked for at the mount holds for all of it.
-        Some(1 | 22 | 95) => Ok(()),
-        _ => Err(error),
-    })?;
-    Ok(file)
+    create_anew(path, File::options().write(true).mode(0o600))
+}
+
+/// Makes a file instead of whatever stands there under that name: a link leads nowhere.
+pub fn create_anew(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    options.create_new(true).open(path)
 }
 
 /// Makes the names in a folder durable.

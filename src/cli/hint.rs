@@ -42,6 +42,10 @@ fn hint(error: &FlowError) -> Option<String> {
             "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
+        FlowError::BadJournal { path, .. } => format!(
+            "nothing was changed. Remove {} and the other volumes of that run, then pack anew",
+            path.parent().map_or(String::new(), show)
+        ),
         FlowError::SourceChanged(_) | FlowError::Interrupted(_) | FlowError::Unfinished(_) => unfinished(error)?,
         FlowError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
         FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
@@ -83,10 +87,10 @@ fn hint(error: &FlowError) -> Option<String> {
 fn unfinished(error: &FlowError) -> Option<String> {
     let text = match error {
         FlowError::SourceChanged(_) => {
-            "nothing was changed. Bring back what they were, or begin anew with --restart: what that run packed is removed".into()
+            "bring back what they were, or begin anew with --restart: what that run packed is then removed".into()
         }
         FlowError::Interrupted(_) => {
-            "nothing was changed. The command of that run goes on with it; --restart removes it and begins anew".into()
+            "nothing was changed. The same command as then, with the same drives in their order, goes on; with all of them, --restart removes what is there and begins anew".into()
         }
         FlowError::Unfinished(path) => format!(
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",

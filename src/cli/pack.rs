@@ -6,11 +6,12 @@ use crate::base::path::show;
 use crate::base::size::{count, human};
 use crate::cli::args::{FillArg, Pack};
 use crate::cli::exit::Exit;
-use crate::cli::secrets::new_passphrase;
+use crate::cli::secrets::{ask, new_passphrase};
 use crate::cli::term::Term;
 use crate::flow::plan::{Planned, plan};
 use crate::flow::report::{PackReport, Plan};
 use crate::flow::request::Request;
+use crate::flow::resume::takes_passphrase;
 use crate::flow::{FlowError, key};
 use crate::format::stripe::Scheme;
 use crate::plan::parity::Wish;
@@ -76,6 +77,10 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         (false, _) => None,
         // A plan uses no passphrase and asks for none; anything stands for it.
         (true, true) => Some("no passphrase is used in a dry run".to_string().into()),
+        // What is sealed already cannot be sealed to another.
+        (true, false) if !args.restart && takes_passphrase(&args.outputs) => {
+            Some(ask(&args.fd, "Passphrase of the interrupted run: ", term)?)
+        }
         (true, false) => Some(new_passphrase(&args.fd, term)?),
     };
     Ok(Request {
@@ -110,10 +115,14 @@ pub fn show_plan(plan: &Plan, term: &Term) {
     };
     if plan.packed > 0 {
         term.line(&format!("goes on from an interrupted run: {} are packed and verified", human(plan.packed)));
-        term.line("sealed: as that run was; who is named now plays no part. Begin anew (--restart) if these drives were in other hands since");
-    } else {
-        term.line(&format!("sealed: {opens}"));
+        term.line("begin anew (--restart) if these drives were in other hands since");
     }
+    if plan.begins_anew {
+        term.line(
+            "begins anew: nothing of what an interrupted run packed can be gone on from (no stripe was whole); it is removed",
+        );
+    }
+    term.line(&format!("sealed: {opens}"));
     let parts = format!("in parts of {} MiB", plan.class);
     term.line(&format!("expected {}, at most {}, {parts}", human(plan.expected), human(plan.at_most)));
     for volume in &plan.volumes {

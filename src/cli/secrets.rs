@@ -81,7 +81,8 @@ pub fn keyring(keys: &Keys, volumes: &[PathBuf], term: &Term) -> Result<Keyring,
     Ok(ring)
 }
 
-fn ask(fd: &PassphraseFd, prompt: &str, term: &Term) -> Result<SecretText, FlowError> {
+/// Asks for a passphrase that exists.
+pub fn ask(fd: &PassphraseFd, prompt: &str, term: &Term) -> Result<SecretText, FlowError> {
     match fd.passphrase_fd {
         Some(fd) => from_fd(fd),
         None => term.ask_secret(prompt),

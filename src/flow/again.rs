@@ -12,7 +12,6 @@ use crate::flow::FlowError;
 use crate::flow::place::{Site, Worker};
 use crate::format::head::{Head, Part, PartKind};
 use crate::plan::links::find;
-use crate::stage::restore::feed;
 
 /// Entries that one thread looks at before it asks for more.
 const SOME: usize = 64;
@@ -105,19 +104,13 @@ fn look(
         (None, Some(len))
             if site.staging.has_delivered()
                 && len == entry.size
-                && digest(hands, entry).is_ok_and(|digest| entry.sha256 == Some(digest)) =>
+                && hands.placer().digest_delivered(entry).is_ok_and(|digest| entry.sha256 == Some(digest)) =>
         {
             site.set_there(index);
         }
         _ => {}
     }
     Ok(())
-}
-
-fn digest(hands: &mut Worker, entry: &Entry) -> std::io::Result<Digest> {
-    let mut hasher = Hasher::new();
-    feed(&hands.placer().delivered(entry)?, 0, entry.size, &mut hasher)?;
-    Ok(hasher.finish())
 }
 
 /// Empty files and links that were delivered.
@@ -131,7 +124,7 @@ fn small_ones(site: &Site) -> Result<(), IoFault> {
                 let first = find(site.entries, first.as_bytes()).map(|at| &site.entries[at]);
                 let same = |first: &Entry| {
                     let sized = Entry { size: first.size, ..entry.clone() };
-                    digest(&mut hands, &sized).is_ok_and(|digest| first.sha256 == Some(digest))
+                    hands.placer().digest_delivered(&sized).is_ok_and(|digest| first.sha256 == Some(digest))
                 };
                 first.is_some_and(same)
             }

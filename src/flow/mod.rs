@@ -166,6 +166,14 @@ pub enum FlowError {
     /// Sources that are not what they were when an interrupted run packed them.
     #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
     SourceChanged(Vec<PathBuf>),
+    /// A journal that nobody can go on from.
+    #[error("an interrupted run left {}, which cannot be used: {source}", show(.path))]
+    BadJournal {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        source: FormatError,
+    },
     /// What an interrupted packing left, and this one is another.
     #[error("{0}")]
     Interrupted(String),
@@ -246,6 +254,7 @@ impl FlowError {
             | FlowError::Unfinished(_)
             | FlowError::SourceChanged(_)
             | FlowError::Interrupted(_)
+            | FlowError::BadJournal { .. }
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
             | FlowError::NoRoom { .. }

@@ -177,6 +177,7 @@ impl Volumes {
             class: planned.geometry.class,
             scheme: planned.geometry.scheme,
             options: options(request),
+            whom: planned.whom,
             volumes: planned.targets.len() as u16,
             seals: made.iter().map(|(volume, name, sum, _)| (*volume, name.to_string(), *sum)).collect(),
             stamps: planned.walk.marks(),

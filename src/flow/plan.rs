@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::digest::Digest;
 use crate::base::entry::Kind;
 use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note};
@@ -9,6 +10,7 @@ use crate::base::os;
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Before};
+use crate::flow::reading::Reading;
 use crate::flow::report::{Plan, VolumePlan};
 use crate::flow::request::Request;
 use crate::flow::resume::{self, Left};
@@ -51,6 +53,8 @@ pub struct Planned {
     pub left: Option<Left>,
     /// And what of it stays.
     pub before: Before,
+    /// What the journal says of whom it is sealed to.
+    pub whom: Digest,
 }
 
 /// Where a volume goes.
@@ -73,8 +77,14 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     // What no reader would take is refused before it is written.
     let list = geometry::list_at_most(&walk.entries);
     FormatError::limit("the length of the list", list, limits::LIST)?;
+    let mut beginning = vec![0; SAMPLE.min(layout.tail_start) as usize];
+    Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
+    let whom = resume::whom(request, &walk, &beginning);
     let before = match left.as_ref().filter(|_| !request.restart) {
-        Some(left) => left.check(request, &walk).and_then(|()| left.verify(layout.len, layout.tail_start, monitor))?,
+        Some(left) => {
+            left.check(request, &walk, whom)?;
+            left.verify(layout.len, layout.tail_start, monitor)?
+        }
         None => Before::default(),
     };
     let shape = Shape { request, paths: &paths, list, tar: layout.len, entries: walk.entries.len() };
@@ -102,10 +112,11 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
         })
         .collect();
+    plan.begins_anew = left.is_some() && before.parts.is_empty();
     plan.shared_drive = request.volumes.is_none()
         && (1..targets.len()).any(|at| targets[..at].iter().any(|t| t.device == targets[at].device));
     let reserves = drives.iter().map(|drive| drive.reserve).collect();
-    Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets, left, before })
+    Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets, left, before, whom })
 }
 
 impl Planned {
@@ -244,6 +255,7 @@ fn describe(
         passphrase: request.passphrase.is_some(),
         memory: engine::memory(geometry, walk.entries.len(), request.outputs.len(), request.level)?,
         sequential: request.fill == Fill::Sequential,
+        begins_anew: false,
         shared_drive: false,
         volumes: Vec::new(),
     })

@@ -27,6 +27,8 @@ pub struct Plan {
     pub class: u16,
     /// Bytes of parts that an interrupted run packed, whole.
     pub packed: u64,
+    /// Whether an interrupted run left nothing to go on from: it is removed.
+    pub begins_anew: bool,
     /// Bytes of parts still to come, from samples.
     pub expected: u64,
     /// Bytes of parts if nothing compresses.
@@ -70,7 +72,7 @@ impl Plan {
         });
         json!({
             "files": self.files, "folders": self.folders, "links": self.links, "bytes": self.bytes,
-            "class_mib": self.class, "packed": self.packed, "expected": self.expected, "at_most": self.at_most, "room": self.room,
+            "class_mib": self.class, "packed": self.packed, "begins_anew": self.begins_anew, "expected": self.expected, "at_most": self.at_most, "room": self.room,
             "recipients": self.recipients, "passphrase": self.passphrase, "memory": self.memory,
             "shared_drive": self.shared_drive,
             "parity": self.parity.map(|scheme| json!({

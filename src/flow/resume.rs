@@ -10,16 +10,19 @@ use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::base::path::show;
 use crate::base::pool::side_by_side;
+use crate::base::secret::SecretText;
+use crate::base::size::count;
 use crate::flow::FlowError;
 use crate::flow::engine::Before;
 use crate::flow::request::Request;
 use crate::format::head::{Part, PartKind};
 use crate::format::journal::{Journal, Read, Written};
 use crate::format::part::{HEADER, file_name, is_part, parity_name};
-use crate::format::{UNFINISHED, limits};
+use crate::format::{UNFINISHED, limits, sums};
 use crate::plan::resume::reached;
 use crate::stage::journal::{self, JOURNAL};
-use crate::stage::volume::{self, SEALS};
+use crate::stage::seal::{Keyring, Recipient};
+use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, SUMS};
 use crate::stage::walk::Walk;
 
 const READ: usize = 1 << 20;
@@ -43,6 +46,25 @@ pub fn options(request: &Request) -> Digest {
     hasher.finish()
 }
 
+/// Whom it is sealed to, for the journal: a hash that nobody can try recipients against who has not
+/// got the sources, names, times, contents and all. Passphrases are tried at their seal.
+pub fn whom(request: &Request, walk: &Walk, beginning: &[u8]) -> Digest {
+    let mut names: Vec<String> = request.recipients.iter().map(Recipient::to_string).collect();
+    names.sort();
+    let mut hasher = Hasher::tagged("whom");
+    hasher.update(&walk.digest().0);
+    hasher.update(&sha256(beginning).0);
+    hasher.update(names.join(" ").as_bytes());
+    hasher.finish()
+}
+
+/// Whether a passphrase opens what an interrupted run began there.
+pub fn takes_passphrase(outputs: &[PathBuf]) -> bool {
+    let found = outputs.first().and_then(|path| journal::find(&volume::folder(path, 1), 4 * limits::HEAD).ok());
+    let journal = found.flatten().and_then(|found| Journal::parse(&found.text).ok());
+    journal.is_some_and(|journal| journal.opening.takes_passphrase())
+}
+
 /// Looks for what an earlier run left at these places; `None` if nothing did. Folders that hold
 /// anything else are somebody's.
 pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
@@ -55,13 +77,18 @@ pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
         _ => FlowError::Io(fault),
     })?;
     let Some(found) = found else {
+        // Its first drive is the one that tells.
+        if let Some(path) = paths[1..].iter().find(|path| volume::folder(path, 1).join(JOURNAL).exists()) {
+            let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
+            return Err(FlowError::Interrupted(text));
+        }
         return match folders.iter().find(|folder| !volume::is_free(folder)) {
             Some(folder) => Err(FlowError::VolumeExists(folder.clone())),
             None => Ok(None),
         };
     };
     let path = folders[0].join(JOURNAL);
-    let journal = Journal::parse(&found.text).map_err(|source| FlowError::BadFile { path, source })?;
+    let journal = Journal::parse(&found.text).map_err(|source| FlowError::BadJournal { path, source })?;
     let left = Left { journal, folders, found };
     for (at, folder) in left.folders.iter().enumerate() {
         if !left.owns(at as u16 + 1, folder)? {
@@ -80,17 +107,44 @@ impl Left {
         let sealed = |name: &str, sum: &Digest| {
             volume::read_small(&folder.join(name), limits::SEAL_FILE).is_ok_and(|bytes| sha256(&bytes) == *sum)
         };
-        let seals = self.journal.opening.seals.iter().filter(|(volume, _, _)| *volume == number);
-        if seals.into_iter().any(|(_, name, sum)| sealed(name, sum)) {
-            return Ok(true);
+        let mut seals = self.journal.opening.seals.iter().filter(|(volume, _, _)| *volume == number);
+        if seals.any(|(_, name, sum)| sealed(name, sum)) {
+            return Ok(self.could_list(number, folder));
         }
         // The run died before the first seal was there.
         let files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
         Ok(files.map(|file| file.file_name()).all(|name| name == JOURNAL || name == UNFINISHED))
     }
 
-    /// Removes all of it.
-    pub fn remove(self) -> Result<(), IoFault> {
+    /// Whether a volume that looks complete names no part but those that were written to it.
+    fn could_list(&self, number: u16, folder: &Path) -> bool {
+        let Ok(bytes) = volume::read_small(&folder.join(SUMS), limits::SUMS_FILE) else { return true };
+        let written: HashSet<(String, Digest)> = self
+            .journal
+            .parts
+            .iter()
+            .filter(|part| part.volume == number)
+            .map(|part| (name_of(part), part.sha256))
+            .collect();
+        let lines = sums::parse(&bytes).unwrap_or_default();
+        lines.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
+    }
+
+    /// Removes all of it; nothing, if a volume looks complete: somebody may need it.
+    pub fn remove(self) -> Result<(), FlowError> {
+        let opening = &self.journal.opening;
+        if usize::from(opening.volumes) > self.folders.len() {
+            let text = format!(
+                "{} is the first of {} volumes that an interrupted run began, and {} are given",
+                show(&self.folders[0]),
+                opening.volumes,
+                self.folders.len()
+            );
+            return Err(FlowError::Interrupted(text));
+        }
+        if let Some(folder) = self.folders.iter().find(|folder| folder.join(SUMS).exists()) {
+            return Err(FlowError::VolumeExists(folder.clone()));
+        }
         // The journal last: without it nobody would know whose the others are.
         for folder in self.folders.iter().rev() {
             volume::remove_ours(folder, |_| false)?;
@@ -121,7 +175,7 @@ impl Left {
     }
 
     /// Refuses other options and changed sources, which are named.
-    pub fn check(&self, request: &Request, walk: &Walk) -> Result<(), FlowError> {
+    pub fn check(&self, request: &Request, walk: &Walk, whom: Digest) -> Result<(), FlowError> {
         let opening = &self.journal.opening;
         let folder = show(&self.folders[0]);
         if usize::from(opening.volumes) > self.folders.len() || opening.options != options(request) {
@@ -133,7 +187,7 @@ impl Left {
         }
         let marks = walk.marks();
         if marks == opening.stamps {
-            return Ok(());
+            return self.check_whom(request, whom);
         }
         let known: HashSet<&u64> = opening.stamps.iter().collect();
         let other: Vec<PathBuf> =
@@ -148,10 +202,39 @@ impl Left {
         }
     }
 
+    /// Nobody here can seal what is written to others.
+    fn check_whom(&self, request: &Request, whom: Digest) -> Result<(), FlowError> {
+        let (opening, folder) = (&self.journal.opening, show(&self.folders[0]));
+        let others = |what| Err(FlowError::Interrupted(format!("what an interrupted run packed to {folder} {what}")));
+        match (&request.passphrase, opening.takes_passphrase()) {
+            (None, true) => return others("opens with a passphrase too, and none is asked for now"),
+            (Some(_), false) => return others("opens with no passphrase, and one is asked for now"),
+            (Some(passphrase), true) if !self.opens(passphrase) => {
+                return others("opens with another passphrase than the one given now");
+            }
+            _ => {}
+        }
+        if whom != opening.whom {
+            others("is sealed to other recipients than those named now, or its sources are not what they were")
+        } else {
+            Ok(())
+        }
+    }
+
+    fn opens(&self, passphrase: &SecretText) -> bool {
+        let mut ring = Keyring::new();
+        ring.add_passphrase(passphrase);
+        let seals =
+            self.folders.iter().map(|folder| volume::read_small(&folder.join(PASSPHRASE_SEAL), limits::SEAL_FILE));
+        // One try: it takes a second.
+        seals.flatten().next().is_some_and(|bytes| ring.open_small(&bytes, 2048).is_ok())
+    }
+
     /// Reads back all parts that were written, and says how far they reach.
     pub fn verify(&self, tar_len: u64, tail_start: u64, monitor: &dyn Monitor) -> Result<Before, FlowError> {
         let opening = &self.journal.opening;
         let noted = reached(&self.journal.parts, opening.scheme, tar_len).parts;
+        self.check_drives(&noted)?;
         monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
         let checked = side_by_side(&noted, || vec![0; READ], |buf, part| self.read(part, buf, monitor));
         let mut whole = Vec::new();
@@ -173,6 +256,19 @@ impl Left {
         Ok(Before { parts: whole, data: reach.data, tar: reach.tar, stripes: reach.stripes, reads })
     }
 
+    /// Refuses to go on without a drive that had parts: another one may be in its place.
+    fn check_drives(&self, noted: &[Written]) -> Result<(), FlowError> {
+        for (at, folder) in self.folders.iter().enumerate() {
+            let parts = noted.iter().filter(|part| usize::from(part.volume) == at + 1).count();
+            if parts > 0 && volume::is_free(folder) {
+                let parts = count(parts as u64, "part");
+                let text = format!("{} is not there, and an interrupted run wrote {parts} to it", show(folder));
+                return Err(FlowError::Interrupted(text));
+            }
+        }
+        Ok(())
+    }
+
     /// A part as the head will name it, if its file is whole.
     fn read(&self, part: &Written, buf: &mut [u8], monitor: &dyn Monitor) -> Result<Option<Part>, FlowError> {
         if monitor.cancelled() {
@@ -181,10 +277,11 @@ impl Left {
         let Written { number, kind, volume, sha256 } = part.clone();
         let opening = &self.journal.opening;
         let Some(folder) = self.folders.get(usize::from(volume) - 1) else { return Ok(None) };
-        let (name, stripe) = match kind {
-            PartKind::Parity => (parity_name(number), opening.scheme.map(|scheme| scheme.of_parity(number))),
-            PartKind::Data { .. } => (file_name(number), opening.scheme.map(|scheme| scheme.of_data(number))),
-        };
+        let name = name_of(part);
+        let stripe = opening.scheme.map(|scheme| match kind {
+            PartKind::Parity => scheme.of_parity(number),
+            PartKind::Data { .. } => scheme.of_data(number),
+        });
         let mut header = Box::new([0; HEADER]);
         let whole = os::open_regular(&folder.join(name)).and_then(|file| {
             std::os::unix::fs::FileExt::read_exact_at(&file, &mut header[..], 0)?;
@@ -234,6 +331,13 @@ impl Left {
             }
         }
         Ok(kept)
+    }
+}
+
+fn name_of(part: &Written) -> String {
+    match part.kind {
+        PartKind::Parity => parity_name(part.number),
+        PartKind::Data { .. } => file_name(part.number),
     }
 }
 

@@ -3,7 +3,6 @@
 //! beside the output, sealed as it is.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +92,7 @@ fn look(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec<Volume
 fn add_kept(bundle: &mut Bundle, site: &Site) -> Result<(), FlowError> {
     let kept = site.staging.kept_parts();
     bundle.volumes.retain(|volume| volume.dir != kept);
-    if kept.is_dir() {
+    if is_folder(&kept) {
         bundle.volumes.push(volume::read(&kept)?);
     }
     Ok(())
@@ -109,7 +108,12 @@ fn keep_shards(bundle: &Bundle, site: &Site, bad: &[BadPart]) -> Result<(), Flow
     let stripes: BTreeSet<u32> = bad.iter().filter(of_use).map(|part| scheme.of_data(part.number).0).collect();
     let in_work = |stripe: Option<(u32, u16)>| stripe.is_some_and(|(stripe, _)| stripes.contains(&stripe));
     let dir = site.staging.kept_parts();
-    std::fs::create_dir_all(&dir).at("create", &dir)?;
+    match std::fs::create_dir(&dir) {
+        // Whatever else stands there leads somewhere else.
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).at("create", &dir)?,
+        Err(_) if !is_folder(&dir) => return Ok(()),
+        _ => {}
+    }
     let open = |(index, entry): (usize, &Entry)| if site.is_whole(index) { 0 } else { entry.stored_size() };
     let wanted: u64 = site.entries.iter().enumerate().map(open).sum();
     let (finder, len) = (Finder::new(bundle), head.statement.class.file_len() as u64);
@@ -130,11 +134,15 @@ fn keep_shards(bundle: &Bundle, site: &Site, bad: &[BadPart]) -> Result<(), Flow
     Ok(())
 }
 
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
 /// Copies what can be read of a file; zeros for what cannot.
 fn copy_readable(from: &Path, to: &Path, len: u64) -> Result<(), IoFault> {
     let Ok(from) = os::open_regular(from) else { return Ok(()) };
     let temporary = to.with_file_name(UNFINISHED);
-    let file = File::create(&temporary).at("create", &temporary)?;
+    let file = os::create_private(&temporary).at("create", &temporary)?;
     let mut buf = vec![0; SEALED_CHUNK];
     for at in (0..len).step_by(SEALED_CHUNK) {
         let piece = &mut buf[..(len - at).min(SEALED_CHUNK as u64) as usize];

@@ -8,6 +8,7 @@
 
 mod placed;
 mod placer;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -24,8 +25,9 @@ use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::path::as_path;
 use placed::{Found, Log};
+pub use placer::Placer;
 use placer::Places;
-pub use placer::{Placer, feed};
+use tree::{merge, sweep};
 
 /// The staging folder: always the same name, so that a later run finds what an interrupted one
 /// left.
@@ -185,6 +187,8 @@ impl Staging {
     /// Brings back what the last run could not deliver, and opens folders that it delivered and
     /// closed.
     pub fn take_up(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        let known = entries.iter().map(|entry| (entry.path.as_bytes(), entry.kind == Kind::Dir)).collect();
+        sweep(&self.root, b"", &known).at("look into", &self.path())?;
         let mut places = Places::new(self);
         if let Ok(aside) = self.folder.open_dir(ASIDE) {
             for name in aside.entries().at("look into", &self.path())?.flatten().map(|entry| entry.file_name()) {
@@ -326,6 +330,8 @@ impl Staging {
         for folder in [FILES, ASIDE, PARTS] {
             let _ = self.folder.remove_dir_all(folder);
         }
+        let _ = self.folder.remove_file(LOG);
+        let _ = self.folder.remove_file(MARK);
         let _ = self.target.remove_dir_all(&self.name);
     }
 
@@ -343,6 +349,10 @@ impl Staging {
 
 /// Opens a file for its owner alone; made if it is not there, else as it is.
 fn private_file(dir: &Dir, name: &str) -> io::Result<File> {
+    // A FIFO would keep us waiting.
+    if dir.symlink_metadata(name).is_ok_and(|meta| !meta.is_file()) {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);
     Ok(dir.open_with(name, &options)?.into_std())
@@ -366,29 +376,6 @@ fn free_name(entries: &[Entry]) -> String {
         name.push('-');
     }
     name
-}
-
-/// Moves `name` over: folders are merged, everything else replaces what is there if it may.
-fn merge(from: &Dir, to: &Dir, name: &Path, overwrite: bool, shown: &Path) -> Result<(), IoFault> {
-    let here = from.symlink_metadata(name).at("look at", shown)?;
-    let there = to.symlink_metadata(name).ok();
-    if here.is_dir() && there.as_ref().is_some_and(|meta| meta.is_dir()) {
-        // One that we made read-only ourselves, in an earlier run; it is given its mode at the end.
-        if there.is_some_and(|meta| meta.permissions().mode() & 0o700 != 0o700) {
-            let _ = to.set_permissions(name, Permissions::from_mode(0o700));
-        }
-        let (from_dir, to_dir) = (from.open_dir(name).at("open", shown)?, to.open_dir(name).at("open", shown)?);
-        for child in from_dir.entries().at("look into", shown)? {
-            let child = child.at("look into", shown)?.file_name();
-            merge(&from_dir, &to_dir, Path::new(&child), overwrite, &shown.join(&child))?;
-        }
-        return from.remove_dir(name).at("remove", shown);
-    }
-    if overwrite && there.is_some() {
-        // A folder is never replaced by a file, nor the other way round: the system refuses.
-        return from.rename(name, to, name).at("replace", shown);
-    }
-    os::rename_new(from.as_fd(), name, to.as_fd(), name).at("create", shown)
 }
 
 #[cfg(test)]

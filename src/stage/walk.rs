@@ -2,13 +2,15 @@
 //! `walkdir`. Nothing is opened but sparse files, to learn their holes; no link is followed but
 //! one that is named as a source itself.
 
+mod stamp;
+
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::base::digest::quick;
+use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Hole, Kind, Time};
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
@@ -16,53 +18,11 @@ use crate::base::os;
 use crate::base::path::{BytePath, as_bytes, as_path, escape, is_at_or_below};
 use crate::base::pool::{side_by_side, workers};
 use crate::format::limits;
+pub use stamp::Stamp;
 
 /// How many names one thread looks at before all share the work: the top is looked at again for
 /// each further depth.
 const TRUNK: usize = 10_000;
-
-/// What the system said of a file when it was walked: if it says otherwise after reading, the
-/// file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    dev: u64,
-    ino: u64,
-    size: u64,
-    mtime: (i64, i64),
-    ctime: (i64, i64),
-}
-
-impl Stamp {
-    /// Of a file as it is now.
-    pub fn of(meta: &Metadata) -> Self {
-        Self {
-            dev: meta.dev(),
-            ino: meta.ino(),
-            size: meta.size(),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            ctime: (meta.ctime(), meta.ctime_nsec()),
-        }
-    }
-
-    /// 8 bytes of a hash of name, kind, size, mode and times: another mark, another file. Of folders
-    /// and links only what is packed of them counts.
-    fn mark(&self, entry: &Entry) -> u64 {
-        let mut bytes = entry.path.as_bytes().to_vec();
-        bytes.push(0);
-        match &entry.kind {
-            Kind::Symlink(to) => bytes.extend_from_slice(to),
-            Kind::Hardlink(first) => bytes.extend_from_slice(first.as_bytes()),
-            Kind::File => [self.ctime.0, self.ctime.1].iter().for_each(|n| bytes.extend(n.to_be_bytes())),
-            Kind::Dir => {}
-        }
-        bytes.push(0);
-        bytes.extend_from_slice(entry.kind.word().as_bytes());
-        for number in [entry.size as i64, entry.mode.into(), entry.mtime.secs, entry.mtime.nanos.into()] {
-            bytes.extend(number.to_be_bytes());
-        }
-        quick(&bytes) as u64
-    }
-}
 
 /// All that is to be packed.
 pub struct Walk {
@@ -170,6 +130,16 @@ impl Walk {
             (Source { folder: Some(folder), .. }, Some(below)) => os::open_regular_below(folder, below),
             _ => os::open_regular(&self.real_path(index)),
         }
+    }
+
+    /// A digest of names, sizes and times of all files: nobody guesses it who has not got them.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = Hasher::tagged("walk");
+        for (entry, stamp) in self.entries.iter().zip(&self.stamps).filter(|(entry, _)| entry.kind == Kind::File) {
+            hasher.update(entry.path.as_bytes());
+            hasher.update(&stamp.bytes());
+        }
+        hasher.finish()
     }
 
     /// A mark of each entry as it is now.

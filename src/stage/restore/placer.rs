@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt, Staging};
-use crate::base::digest::Hasher;
+use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
@@ -60,9 +60,13 @@ impl<'a> Placer<'a> {
             } else {
                 options.create(true)
             };
-            let file =
-                self.places.parent(entry)?.open_with(as_path(entry.path.name()), &options).at("create", &shown)?;
-            let file = file.into_std();
+            let parent = self.places.parent(entry)?;
+            let name = as_path(entry.path.name());
+            let file = match new {
+                true => parent.open_with(name, &options).map(|file| file.into_std()),
+                false => open_to_write(parent, name, &options),
+            }
+            .at("create", &shown)?;
             if !new || !entry.holes.is_empty() {
                 file.set_len(entry.size).at("write", &shown)?;
             }
@@ -114,9 +118,12 @@ impl<'a> Placer<'a> {
         Ok((staged, len(self.places.staging.target.symlink_metadata(entry.path.as_path()))))
     }
 
-    /// Opens a file that was delivered.
-    pub fn delivered(&self, entry: &Entry) -> io::Result<File> {
-        open_to_read(&self.places.staging.target, entry.path.as_path())
+    /// SHA-256 of a file that was delivered, as long as the entry; its mode is then as it should be.
+    pub fn digest_delivered(&self, entry: &Entry) -> io::Result<Digest> {
+        let (file, mut hasher) = (open_to_read(&self.places.staging.target, entry.path.as_path())?, Hasher::new());
+        let read = feed(&file, 0, entry.size, &mut hasher);
+        let _ = os::set_mode(&file, entry.mode);
+        read.map(|()| hasher.finish())
     }
 
     /// Whether a link with what it should say was delivered.
@@ -141,6 +148,24 @@ impl<'a> Placer<'a> {
     }
 }
 
+/// Opens a file of the staging folder. One that an earlier run dressed may not be written to, and
+/// one with another name elsewhere must not be.
+fn open_to_write(dir: &Dir, path: &Path, options: &OpenOptions) -> io::Result<File> {
+    let file = match dir.open_with(path, options) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            dir.set_permissions(path, Permissions::from_mode(0o600))?;
+            dir.open_with(path, options)
+        }
+        other => other,
+    }?;
+    let file = file.into_std();
+    if std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) <= 1 {
+        return Ok(file);
+    }
+    dir.remove_file(path)?;
+    Ok(dir.open_with(path, options)?.into_std())
+}
+
 /// Opens a file to be read and dressed; one that was given a mode that forbids it is given another
 /// for now.
 fn open_to_read(dir: &Dir, path: &Path) -> io::Result<File> {
@@ -155,7 +180,7 @@ fn open_to_read(dir: &Dir, path: &Path) -> io::Result<File> {
 }
 
 /// Feeds a stretch of a file to a hasher.
-pub fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<()> {
+fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<()> {
     let mut buf = vec![0; 256 * 1024];
     let mut at = offset;
     while at < offset + len {

@@ -112,7 +112,7 @@ impl Writer {
 
     fn write(&mut self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), IoFault> {
         let (temporary, path) = (self.dir.join(UNFINISHED), self.dir.join(name));
-        let mut file = File::options().write(true).create(true).truncate(true).open(&temporary).at("create", &path)?;
+        let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
         fill(&mut file).at("write", &path)?;
         file.sync_all().at("sync", &path)?;
         drop(file);
