@@ -211,6 +211,20 @@ fn drives_in_another_order_are_told_so() {
 }
 
 #[test]
+fn what_was_interrupted_is_not_taken_for_a_second_bundle() {
+    let desk = clip(60);
+    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    let other = [desk.path("other")];
+    fs::create_dir(&other[0]).unwrap();
+    run(desk.pack_cmd(&[&desk.source()], &other, &BARE)).exits(0);
+    let all = [desk.drives(), other.to_vec()].concat();
+    run(desk.unpack_cmd(&all, &desk.path("out"), &[])).exits(0);
+    same(&desk.source(), &desk.path("out/source"));
+    let said = run(desk.check_cmd(&all, &[])).exits(3);
+    assert!(said.out.contains("packing was interrupted"), "{}", said.out);
+}
+
+#[test]
 fn it_is_sealed_to_whom_it_was_or_not_at_all() {
     let desk = clip(60);
     let other = Desk::new();

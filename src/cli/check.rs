@@ -130,6 +130,11 @@ fn show_volume(volume: &VolumeCheck, term: &Term) {
         term.line(&format!("  and {} more (--json has all)", all.len() - SHOWN));
     }
     if volume.state != State::Whole {
-        term.line("  hint: copy the volume again from where it is whole; unpack still delivers what is whole here");
+        let interrupted = volume.trouble.is_some() && volume.files == 0;
+        let also =
+            if interrupted { "if its packing was interrupted, run the same pack command again; else " } else { "" };
+        term.line(&format!(
+            "  hint: {also}copy the volume again from where it is whole; unpack still delivers what is whole here"
+        ));
     }
 }

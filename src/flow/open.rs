@@ -109,6 +109,13 @@ pub fn unseal(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Unsealed, FlowE
         }
     }
     if opened.len() > 1 {
+        // What an interrupted packing left is no bundle yet.
+        let has_head = |known: &Known| volumes.iter().any(|volume| known.owns(volume));
+        if opened.iter().any(has_head) {
+            opened.retain(has_head);
+        }
+    }
+    if opened.len() > 1 {
         return Err(FlowError::Mixed(opened.iter().map(|known| known.volumes.join(", ")).collect()));
     }
     let Some(known) = opened.pop() else { return Err(trouble.into_error(keyring)) };
