@@ -122,8 +122,10 @@ impl Staging {
         let held = File::open(target_path).at("open", target_path)?;
         let name = free_name(entries);
         let path = target_path.join(&name);
+        let mut left = false;
         loop {
             let new = make_private(&target, &name).at("create", &path)?;
+            left |= !new;
             let folder = target.open_dir(&name).at("open", &path)?;
             let empty = || folder.entries().is_ok_and(|mut entries| entries.next().is_none());
             if !new && folder.symlink_metadata(MARK).is_err() && !empty() {
@@ -141,7 +143,9 @@ impl Staging {
                     (log, true)
                 }
                 Found::Nothing if make_private(&folder, FILES).at("create", &path)? => {
-                    (Log::create(file()?, work).at("write", &path.join(LOG))?, false)
+                    // A folder without a word may be what is left of a run that was through: what is in
+                    // the target may be its work.
+                    (Log::create(file()?, work, left).at("write", &path.join(LOG))?, left)
                 }
                 Found::Nothing => {
                     target.remove_dir_all(&name).at("remove", &path)?;
@@ -325,14 +329,17 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes the staging folder and all in it; what tells whose it is comes last.
+    /// Removes the staging folder and all in it; what tells whose it is comes last, and stays if the
+    /// rest cannot be removed.
     pub fn discard(self) {
-        for folder in [FILES, ASIDE, PARTS] {
-            let _ = self.folder.remove_dir_all(folder);
+        let cleared = [FILES, ASIDE, PARTS].into_iter().try_for_each(|folder| {
+            let there = self.folder.symlink_metadata(folder).is_ok();
+            if there { self.folder.remove_dir_all(folder) } else { Ok(()) }
+        });
+        let said = cleared.and_then(|()| self.folder.remove_file(LOG)).and_then(|()| self.folder.remove_file(MARK));
+        if said.is_ok() {
+            let _ = self.target.remove_dir(&self.name);
         }
-        let _ = self.folder.remove_file(LOG);
-        let _ = self.folder.remove_file(MARK);
-        let _ = self.target.remove_dir_all(&self.name);
     }
 
     fn dress_dir(&self, entry: &Entry) -> io::Result<()> {

@@ -39,10 +39,11 @@ pub enum Found {
 
 impl Log {
     /// Begins anew in an empty file.
-    pub fn create(mut file: File, work: &Digest) -> io::Result<Self> {
+    pub fn create(mut file: File, work: &Digest, delivering: bool) -> io::Result<Self> {
         file.set_len(0)?;
-        file.write_all(format!("{MAGIC} {work:?} {PLACING}\n").as_bytes())?;
-        Ok(Self { file: Mutex::new(file), placed: Mutex::default(), delivering: false })
+        let state = if delivering { DELIVERING } else { PLACING };
+        file.write_all(format!("{MAGIC} {work:?} {state}\n").as_bytes())?;
+        Ok(Self { file: Mutex::new(file), placed: Mutex::default(), delivering })
     }
 
     /// Reads the lines of an earlier run; one that was cut short is cut off.
@@ -96,7 +97,7 @@ mod tests {
     fn lines_come_back_but_for_a_torn_one() {
         let (mut file, work) = (tempfile::NamedTempFile::new().unwrap(), Digest([7; 32]));
         assert!(matches!(reread(&file, &work), Found::Nothing));
-        let log = Log::create(file.reopen().unwrap(), &work).unwrap();
+        let log = Log::create(file.reopen().unwrap(), &work, false).unwrap();
         log.part(3).unwrap();
         log.part(12).unwrap();
         log.deliver().unwrap();

@@ -101,7 +101,8 @@ fn one_run_at_a_time_and_the_next_goes_on() {
     drop(again);
     std::fs::remove_file(target.path().join(STAGING).join(LOG)).unwrap();
     let anew = begin(target.path(), &[]).unwrap();
-    assert!(!anew.is_resumed() && !anew.root.exists("placed"), "nobody knows of what it was");
+    assert!(anew.placed().is_empty() && !anew.root.exists("placed"), "nobody knows of what it was");
+    assert!(anew.has_delivered(), "nor whether it was through");
     anew.discard();
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
 }
