@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use crate::base::digest::{Digest, Hasher};
+use crate::base::digest::{Digest, Hasher, quick};
 use crate::base::os;
 
 /// What drives read in one go; and where a buffer must begin for the cache to be passed by.
@@ -15,6 +15,11 @@ const ALIGNED: usize = 4096;
 pub struct DriveReader {
     buf: Vec<u8>,
     start: usize,
+}
+
+/// A mark of each stretch of a file, to be kept while it is on its way.
+pub fn marks(bytes: &[u8]) -> Vec<u64> {
+    bytes.chunks(STRETCH).map(|stretch| quick(stretch) as u64).collect()
 }
 
 impl Default for DriveReader {
@@ -58,13 +63,34 @@ impl DriveReader {
         Ok((hasher.finish(), len))
     }
 
+    /// The first stretch of a file that is not what it was, by the marks made of its stretches while
+    /// it was written: where that begins; `None` if all is as it was.
+    pub fn first_change(&mut self, path: &Path, marks: &[u64]) -> io::Result<Option<u64>> {
+        let (mut at, mut changed) = (0, false);
+        self.read(path, |bytes| {
+            changed = marks.get(at) != Some(&(quick(bytes) as u64));
+            at += usize::from(!changed);
+            !changed
+        })?;
+        Ok((changed || at < marks.len()).then_some((at * STRETCH) as u64))
+    }
+
+    /// A whole stretch, unless the file ends.
     fn fill(&mut self, file: &mut File) -> io::Result<usize> {
-        loop {
-            match file.read(&mut self.buf[self.start..self.start + STRETCH]) {
+        let mut done = 0;
+        while done < STRETCH {
+            match file.read(&mut self.buf[self.start + done..self.start + STRETCH]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                Err(error) => return Err(error),
+                Ok(0) => break,
+                Ok(len) => done += len,
+            }
+            // Past the cache only whole blocks are read, so this is the end.
+            if done % ALIGNED != 0 {
+                break;
             }
         }
+        Ok(done)
     }
 }
 
@@ -84,6 +110,17 @@ mod tests {
                 let path = dir.path().join("file");
                 std::fs::write(&path, &bytes).unwrap();
                 assert_eq!(reader.digest(&path).unwrap(), (sha256(&bytes), len as u64));
+                let was = marks(&bytes);
+                assert_eq!(reader.first_change(&path, &was).unwrap(), None);
+                if len > 0 {
+                    let mut other = bytes.clone();
+                    other[len - 1] ^= 1;
+                    std::fs::write(&path, &other).unwrap();
+                    let last = (len - 1) / STRETCH * STRETCH;
+                    assert_eq!(reader.first_change(&path, &was).unwrap(), Some(last as u64));
+                    std::fs::write(&path, &bytes[..len - 1]).unwrap();
+                    assert_eq!(reader.first_change(&path, &was).unwrap(), Some(last as u64), "cut short");
+                }
                 let mut pieces = 0;
                 reader
                     .read(&path, |_| {

@@ -16,6 +16,8 @@ pub enum Phase {
     Unpacking,
     /// Looking at what an interrupted run left; bytes of files.
     Resuming,
+    /// Reading back what was written; bytes.
+    Verifying,
     /// Writing parts anew; bytes of part files.
     Repairing,
 }

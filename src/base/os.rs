@@ -28,6 +28,15 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room { device: stat.st_dev, free: fs.f_bavail.saturating_mul(unit), cluster: fs.f_bsize.max(unit) })
 }
 
+/// Whether a file system is on a drive that can be pulled out: removable by its own word, or on USB.
+pub fn is_removable(device: u64) -> bool {
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(path) = Path::new("/sys/dev/block").join(number).canonicalize() else { return false };
+    let says = |folder: &Path| std::fs::read_to_string(folder.join("removable")).is_ok_and(|text| text.trim() == "1");
+    // A partition's disk is the folder above it.
+    says(&path) || path.parent().is_some_and(says) || path.to_string_lossy().contains("/usb")
+}
+
 /// Opens a file to be read, if it is a regular one: never follows a link in the last place,
 /// never waits for a FIFO, leaves the access time alone where the system allows.
 pub fn open_regular(path: &Path) -> io::Result<File> {

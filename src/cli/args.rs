@@ -105,6 +105,13 @@ pub struct Pack {
     /// Show the plan and stop
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Read everything back, past the system's cache, before the drives are called safe; done without being told for
+    /// drives that can be pulled out
+    #[arg(long, overrides_with = "no_verify")]
+    pub verify: bool,
+    /// Do not, whatever the drive
+    #[arg(long)]
+    pub no_verify: bool,
     /// Remove what an interrupted run left on these drives and begin anew, instead of going on from it
     #[arg(long)]
     pub restart: bool,

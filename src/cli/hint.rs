@@ -42,6 +42,9 @@ fn hint(error: &FlowError) -> Option<String> {
             "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
+        FlowError::Unfaithful { .. } => {
+            "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
+        }
         FlowError::BadJournal { path, .. } => format!(
             "nothing was changed. Remove {} and the other volumes of that run, then pack anew",
             path.parent().map_or(String::new(), show)

@@ -93,6 +93,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         fill: if args.fill == FillArg::Spread { Fill::Spread } else { Fill::Sequential },
         level: args.level.map_or(Level::Quick, Level::Zstd),
         parity: Wish { lose: args.lose, mend: args.mend },
+        verify: (args.verify || args.no_verify).then_some(args.verify),
         restart: args.restart,
     })
 }
@@ -182,6 +183,10 @@ fn show_report(report: &PackReport, term: &Term) {
     for (folder, bytes) in &report.volumes {
         term.line(&format!("written: {} ({} of parts)", show(folder), human(*bytes)));
     }
+    term.line(match report.read_back {
+        true => "read back from the drives, past the cache: every byte is stored; safe to unplug once unmounted",
+        false => "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored",
+    });
     let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
     let (changed, unreadable) = (flawed(NoteKind::Changed), flawed(NoteKind::Unreadable));
     if changed + unreadable > 0 {

@@ -63,6 +63,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
         fill: Fill::Spread,
         level: Level::Quick,
         parity: Wish::default(),
+        verify: None,
         restart: false,
     };
     let planned = plan::plan(&request, term)?;

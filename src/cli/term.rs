@@ -191,6 +191,7 @@ impl Monitor for Term {
             Phase::Checking => "checking",
             Phase::Unpacking => "unpacking",
             Phase::Repairing => "repairing",
+            Phase::Verifying => "reading back",
             Phase::Resuming => "looking at what is there",
         };
         let template = if total == 0 {

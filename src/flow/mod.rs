@@ -29,6 +29,7 @@ pub mod parts;
 pub mod place;
 pub mod plan;
 pub mod ranges;
+pub mod readback;
 pub mod reading;
 pub mod received;
 pub mod rehearse;
@@ -163,6 +164,14 @@ pub enum FlowError {
         /// How.
         source: FormatError,
     },
+    /// A drive that does not hold what was written to it.
+    #[error("{} is not what was written to it, from byte {offset} on: that drive is not to be trusted", show(.path))]
+    Unfaithful {
+        /// The file.
+        path: PathBuf,
+        /// Where that begins, to the MiB.
+        offset: u64,
+    },
     /// Sources that are not what they were when an interrupted run packed them.
     #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
     SourceChanged(Vec<PathBuf>),
@@ -257,6 +266,7 @@ impl FlowError {
             | FlowError::BadJournal { .. }
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
+            | FlowError::Unfaithful { .. }
             | FlowError::NoRoom { .. }
             | FlowError::RanFull { .. }
             | FlowError::DriveTooSmall { .. }

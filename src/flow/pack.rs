@@ -7,11 +7,13 @@
 
 use crate::base::digest::{Digest, sha256};
 use crate::base::monitor::{Monitor, Phase};
+use crate::base::os;
 use crate::base::secret::{Secret, random};
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Job, Packing};
 use crate::flow::finish::{head_of, list_of, new_volume, seals, write_index};
 use crate::flow::plan::{Planned, Target};
+use crate::flow::readback::read_back;
 use crate::flow::report::PackReport;
 use crate::flow::request::Request;
 use crate::flow::resume::{Kept, Left, options};
@@ -21,7 +23,7 @@ use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::statement::Statement;
 use crate::stage::journal::Log;
 use crate::stage::seal::{Identity, Recipient};
-use crate::stage::volume::{self, Writer};
+use crate::stage::volume::{self, SUMS, Writer};
 
 /// Carries a plan out.
 pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
@@ -33,7 +35,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     let resumed = left.is_some();
     let mut volumes = Volumes::default();
     let begun = match left {
-        Some(left) => volumes.take_up(&planned, left),
+        Some(left) => volumes.take_up(&planned, request, left),
         None => volumes.begin(&planned, request),
     };
     let (bundle, log) = match begun {
@@ -42,7 +44,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
         Err(error) => return Err(volumes.abandon(None, error)),
     };
     let packed = carry_out(planned, request, &bundle, (&mut volumes, &log), monitor);
-    match packed.and_then(|report| volumes.finish().map(|()| report)) {
+    match packed.and_then(|report| volumes.finish(monitor).map(|()| report)) {
         Ok(report) => log.remove().map(|()| report).map_err(FlowError::from),
         // A defect is no good beginning.
         Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
@@ -97,6 +99,7 @@ fn carry_out(
     Ok(PackReport {
         fingerprint: head.statement.fingerprint(),
         parts: head.parts.len(),
+        read_back: volumes.all_read_back,
         volumes: folders.enumerate().map(|(at, folder)| (folder, bytes_on(at))).collect(),
         plan: planned.plan,
         notes: planned.notes,
@@ -137,10 +140,16 @@ impl Bundle {
 struct Volumes {
     drives: Vec<Vec<Writer>>,
     devices: Vec<u64>,
+    all_read_back: bool,
 }
 
 impl Volumes {
-    fn add(&mut self, target: &Target, writer: Writer) {
+    fn add(&mut self, target: &Target, mut writer: Writer, verify: Option<bool>) {
+        let verify = verify.unwrap_or_else(|| os::is_removable(target.device));
+        self.all_read_back = verify && (self.all_read_back || self.drives.is_empty());
+        if verify {
+            writer.remember();
+        }
         match self.devices.iter().position(|device| *device == target.device) {
             Some(drive) => self.drives[drive].push(writer),
             None => {
@@ -157,7 +166,7 @@ impl Volumes {
     /// Makes the key, writes journal and seals, wipes the key.
     fn begin(&mut self, planned: &Planned, request: &Request) -> Result<(Bundle, Log), FlowError> {
         for (at, target) in planned.targets.iter().enumerate() {
-            self.add(target, new_volume(&target.path, at as u16 + 1)?);
+            self.add(target, new_volume(&target.path, at as u16 + 1)?, request.verify);
         }
         let name: [u8; 16] = random();
         let secret = Secret::random();
@@ -194,7 +203,7 @@ impl Volumes {
 
     /// Goes on with what an earlier run began: what does not stay is removed, the journal is written
     /// anew without it.
-    fn take_up(&mut self, planned: &Planned, left: Left) -> Result<(Bundle, Log), FlowError> {
+    fn take_up(&mut self, planned: &Planned, request: &Request, left: Left) -> Result<(Bundle, Log), FlowError> {
         let before = &planned.before;
         let mut opening = left.journal.opening.clone();
         let recipient = Recipient::parse(&opening.recipient);
@@ -222,17 +231,18 @@ impl Volumes {
             for (name, bytes) in seals {
                 writer.put(&name, &bytes, sha256(&bytes))?;
             }
-            self.add(target, writer);
+            self.add(target, writer, request.verify);
         }
         Ok((bundle, log))
     }
 
-    /// SHA256SUMS on every volume, now that all of them hold all they should.
-    fn finish(&mut self) -> Result<(), FlowError> {
+    /// SHA256SUMS on every volume, now that all of them hold all they should, and are known to.
+    fn finish(&mut self, monitor: &dyn Monitor) -> Result<(), FlowError> {
+        read_back(&self.drives, |_| true, monitor)?;
         for writer in self.writers() {
             writer.finish()?;
         }
-        Ok(())
+        read_back(&self.drives, |name| name == SUMS, monitor)
     }
 
     /// Leaves all to a later run.

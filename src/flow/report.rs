@@ -94,6 +94,8 @@ pub struct PackReport {
     pub fingerprint: String,
     /// Number of parts.
     pub parts: usize,
+    /// Whether all drives were read back.
+    pub read_back: bool,
     /// Folders of the volumes, with the bytes of parts on each.
     pub volumes: Vec<(PathBuf, u64)>,
     /// What is worth knowing.
@@ -111,7 +113,7 @@ impl PackReport {
     pub fn to_json(&self) -> Value {
         let volumes = self.volumes.iter().map(|(folder, bytes)| json!({"folder": show(folder), "bytes": bytes}));
         json!({
-            "command": "pack", "fingerprint": self.fingerprint, "parts": self.parts, "plan": self.plan.to_json(),
+            "command": "pack", "fingerprint": self.fingerprint, "parts": self.parts, "read_back": self.read_back, "plan": self.plan.to_json(),
             "volumes": volumes.collect::<Value>(), "notes": notes_json(&self.notes),
         })
     }

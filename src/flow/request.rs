@@ -32,6 +32,8 @@ pub struct Request {
     pub level: Level,
     /// What may be lost or damaged.
     pub parity: Wish,
+    /// Read everything back from the drives; if not said, from those that can be pulled out.
+    pub verify: Option<bool>,
     /// Begin anew where an interrupted run left something.
     pub restart: bool,
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::{Digest, Hasher, sha256};
+use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
@@ -24,8 +25,6 @@ use crate::stage::journal::{self, JOURNAL};
 use crate::stage::seal::{Keyring, Recipient};
 use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, SUMS};
 use crate::stage::walk::Walk;
-
-const READ: usize = 1 << 20;
 
 /// What is there, and whose it is.
 pub struct Left {
@@ -236,7 +235,7 @@ impl Left {
         let noted = reached(&self.journal.parts, opening.scheme, tar_len).parts;
         self.check_drives(&noted)?;
         monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
-        let checked = side_by_side(&noted, || vec![0; READ], |buf, part| self.read(part, buf, monitor));
+        let checked = side_by_side(&noted, DriveReader::default, |reader, part| self.read(part, reader, monitor));
         let mut whole = Vec::new();
         for part in checked {
             whole.extend(part?);
@@ -270,7 +269,7 @@ impl Left {
     }
 
     /// A part as the head will name it, if its file is whole.
-    fn read(&self, part: &Written, buf: &mut [u8], monitor: &dyn Monitor) -> Result<Option<Part>, FlowError> {
+    fn read(&self, part: &Written, reader: &mut DriveReader, monitor: &dyn Monitor) -> Result<Option<Part>, FlowError> {
         if monitor.cancelled() {
             return Err(FlowError::Cancelled);
         }
@@ -283,9 +282,9 @@ impl Left {
             PartKind::Data { .. } => scheme.of_data(number),
         });
         let mut header = Box::new([0; HEADER]);
-        let whole = os::open_regular(&folder.join(name)).and_then(|file| {
-            std::os::unix::fs::FileExt::read_exact_at(&file, &mut header[..], 0)?;
-            let (digest, len) = volume::digest(file, buf, |_| Ok(()))?;
+        let path = folder.join(name);
+        let whole = reader.digest(&path).and_then(|(digest, len)| {
+            std::os::unix::fs::FileExt::read_exact_at(&os::open_regular(&path)?, &mut header[..], 0)?;
             Ok(digest == sha256 && len == opening.class.file_len() as u64)
         });
         monitor.advance(opening.class.file_len() as u64);

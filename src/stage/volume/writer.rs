@@ -2,12 +2,14 @@
 //! last one. After an error nothing is tried twice: the caller leaves the volume to a later run, or
 //! abandons it. What this does not guarantee: that the drive tells the truth about what it synced.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, SUMS, folder, is_free};
 use crate::base::digest::{Digest, Hasher};
+use crate::base::direct::{DriveReader, marks};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::format::{UNFINISHED, part, sums};
@@ -21,6 +23,8 @@ pub struct Writer {
     number: u16,
     sums: Vec<(String, Digest)>,
     made: Vec<String>,
+    /// Of files that are to be read back, by name; `None` if none are.
+    marks: Option<HashMap<String, Vec<u64>>>,
 }
 
 impl Writer {
@@ -35,7 +39,7 @@ impl Writer {
             other => other.at("create", &dir)?,
         }
         os::sync_dir(path).at("sync", path)?;
-        Ok(Self { dir, number, sums: Vec::new(), made: Vec::new() })
+        Ok(Self { dir, number, sums: Vec::new(), made: Vec::new(), marks: None })
     }
 
     /// Goes on with a volume that an earlier run began and of which these files are to stay; what
@@ -44,7 +48,34 @@ impl Writer {
         let dir = folder(path, number);
         let made: Vec<String> = sums.iter().map(|(name, _)| name.clone()).collect();
         remove_ours(&dir, |name| made.iter().any(|made| made == name))?;
-        Ok(Self { dir, number, sums, made })
+        Ok(Self { dir, number, sums, made, marks: None })
+    }
+
+    /// From now on notes what is written, for [`Writer::read_back`].
+    pub fn remember(&mut self) {
+        self.marks = Some(HashMap::new());
+    }
+
+    /// Files that are to be read back.
+    pub fn to_read_back(&self) -> Vec<String> {
+        match self.marks {
+            Some(_) => self.made.clone(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Reads a file back as the drive stores it: where it is not what was written, if anywhere.
+    pub fn read_back(&self, name: &str, reader: &mut DriveReader) -> Result<Option<u64>, IoFault> {
+        let path = self.dir.join(name);
+        let read = match self.marks.as_ref().and_then(|marks| marks.get(name)) {
+            Some(marks) => reader.first_change(&path, marks),
+            // What an earlier run wrote, and small files.
+            None => {
+                let sum = self.sums.iter().find(|(known, _)| known == name).map(|(_, sum)| *sum);
+                reader.digest(&path).map(|(digest, _)| (sum != Some(digest)).then_some(0))
+            }
+        };
+        read.at("read back", &path)
     }
 
     /// Leaves the volume to a later run: it is not complete.
@@ -76,6 +107,9 @@ impl Writer {
             Ok(())
         })?;
         self.sums.push((name.to_string(), sha256));
+        if let Some(known) = &mut self.marks {
+            known.insert(name.to_string(), marks(bytes));
+        }
         Ok(())
     }
 
@@ -98,7 +132,11 @@ impl Writer {
     pub fn finish(&mut self) -> Result<(), IoFault> {
         self.sums.sort();
         let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
-        self.write(SUMS, |file| file.write_all(&text))
+        self.write(SUMS, |file| file.write_all(&text))?;
+        if let Some(known) = &mut self.marks {
+            known.insert(SUMS.to_string(), marks(&text));
+        }
+        Ok(())
     }
 
     /// Removes what was written. Best effort: the drive may be gone.
