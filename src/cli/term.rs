@@ -191,6 +191,7 @@ impl Monitor for Term {
             Phase::Checking => "checking",
             Phase::Unpacking => "unpacking",
             Phase::Repairing => "repairing",
+            Phase::Loading => "loading",
             Phase::Resuming => "looking at what is there",
         };
         let template = if total == 0 {
@@ -214,6 +215,10 @@ impl Monitor for Term {
     fn on_drive(&self, volume: u16, bytes: u64) {
         *lock(&self.on_drives).entry(volume).or_insert(0) += bytes;
         self.show_drives();
+    }
+
+    fn loaded(&self, written: u64, verified: u64) {
+        self.bar().set_message(format!("{} written, {} verified", human(written), human(verified)));
     }
 
     fn note(&self, note: &Note) {
