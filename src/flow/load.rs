@@ -8,18 +8,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::digest::Digest;
 use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
-use crate::flow::check::impossible;
 use crate::flow::loaded::{LoadError, LoadReport};
-use crate::flow::open::gather;
-use crate::format::{UNFINISHED, limits, part, sums};
+use crate::flow::staged::{Listed, Staged, the_one};
+use crate::format::{UNFINISHED, limits, part};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, Copied, Copier, HEADS, LIST, PASSPHRASE_SEAL, SEALS, SUMS, Volume};
+use crate::stage::volume::{self, Copied, Copier, SUMS, Volume};
 
 const READ: usize = 1 << 20;
 
@@ -78,19 +76,6 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     })
 }
 
-/// The volume that is meant.
-fn the_one(staged: &Path) -> Result<Volume, FlowError> {
-    let mut volumes = gather(&[staged.to_path_buf()])?;
-    if volumes.len() > 1 {
-        let names: Vec<String> = volumes.iter().map(|volume| show(&volume.dir)).collect();
-        let text = format!("{} holds several volumes; load one at a time: {}", show(staged), names.join(", "));
-        return Err(FlowError::Usage(text));
-    }
-    let mut volume = volumes.swap_remove(0);
-    volume.dir = volume.dir.canonicalize().at("look at", &volume.dir)?;
-    Ok(volume)
-}
-
 /// Where the copy goes: under the same name, outside of the volume.
 fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
     if !drive.is_dir() {
@@ -116,95 +101,6 @@ fn lock(folder: &Path) -> Result<File, FlowError> {
         true => Ok(open),
         false => Err(FlowError::Busy(format!("another pouch is at work in {}", show(folder)))),
     }
-}
-
-/// A file that SHA256SUMS names.
-struct Listed {
-    name: String,
-    sum: Digest,
-    /// As it is staged; 0 if it is not there.
-    len: u64,
-}
-
-/// A staged volume.
-struct Staged {
-    volume: Volume,
-    text: Vec<u8>,
-    /// Seals first: they tell whose volume it is.
-    files: Vec<Listed>,
-}
-
-impl Staged {
-    fn read(volume: Volume, folder: &Path, remove: bool) -> Result<Self, FlowError> {
-        let mut path = volume.dir.join(SUMS);
-        if volume.file(SUMS).is_none() {
-            // Moving takes away SHA256SUMS first: who is interrupted then has it on the drive.
-            path = folder.join(SUMS);
-            if !remove || !path.is_file() {
-                return Err(LoadError::Unfinished(volume.dir).into());
-            }
-        }
-        let text = volume::read_small(&path, limits::SUMS_FILE)?;
-        let lines = sums::parse(&text).map_err(|source| LoadError::Sums { path, source })?;
-        let len = |name: &str| volume.file(name).map_or(0, |found| found.len);
-        let mut files: Vec<Listed> =
-            lines.into_iter().map(|(sum, name)| Listed { len: len(&name), name, sum }).collect();
-        files.sort_by_key(|file| !is_seal(&file.name));
-        let staged = Self { volume, text, files };
-        staged.is_listed_well()?;
-        Ok(staged)
-    }
-
-    /// That SHA256SUMS names what a volume holds, and that it can be what it should be.
-    fn is_listed_well(&self) -> Result<(), FlowError> {
-        let names: HashSet<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
-        let mut wrong = Vec::new();
-        let sealed = names.contains(SEALS[0]) || names.contains(PASSPHRASE_SEAL);
-        if !sealed || !names.contains(LIST) || !HEADS.iter().all(|head| names.contains(head)) {
-            wrong.push((SUMS.to_string(), "does not name a seal, the list and both heads".to_string()));
-        }
-        for taken in [UNFINISHED, JOURNAL].iter().filter(|name| names.contains(*name)) {
-            wrong.push((taken.to_string(), "is no file of a volume that is finished".to_string()));
-        }
-        for found in &self.volume.files {
-            if part::is_part(&found.name) && !names.contains(found.name.as_str()) {
-                wrong.push((found.name.clone(), "is not in SHA256SUMS".into()));
-            } else if names.contains(found.name.as_str()) {
-                let not_regular = (!found.regular).then(|| "is not a regular file".to_string());
-                wrong.extend(
-                    not_regular.or_else(|| impossible(&found.name, found.len)).map(|why| (found.name.clone(), why)),
-                );
-            }
-        }
-        self.refuse(wrong)
-    }
-
-    /// That every file is staged which is not on the drive.
-    fn all_there(&self, whole: &HashSet<String>) -> Result<(), FlowError> {
-        let has_sums = self.volume.file(SUMS).is_some();
-        let absent = |file: &&Listed| self.volume.file(&file.name).is_none();
-        let missing = self.files.iter().filter(absent).filter(|file| has_sums || !whole.contains(&file.name));
-        self.refuse(missing.map(|file| (file.name.clone(), "is missing".to_string())).collect())
-    }
-
-    fn refuse(&self, files: Vec<(String, String)>) -> Result<(), FlowError> {
-        match files.is_empty() {
-            true => Ok(()),
-            false => Err(LoadError::Source { folder: self.volume.dir.clone(), files }.into()),
-        }
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.files.iter().map(|file| file.name.clone()).collect()
-    }
-
-    fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.len).sum()
-    }
-}
-
-fn is_seal(name: &str) -> bool {
-    SEALS.contains(&name) || name == PASSPHRASE_SEAL
 }
 
 fn stop_if(cancelled: bool) -> io::Result<()> {

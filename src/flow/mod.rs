@@ -43,6 +43,7 @@ pub mod salvage;
 pub mod salvaged;
 pub mod sealing;
 pub mod seals;
+pub mod staged;
 pub mod target;
 pub mod text;
 pub mod unlisted;
