@@ -20,6 +20,8 @@ pub enum Phase {
     Verifying,
     /// Writing parts anew; bytes of part files.
     Repairing,
+    /// Copying a volume and reading it back; bytes of files, those written and those verified.
+    Loading,
 }
 
 /// Why a note is made.
@@ -85,6 +87,8 @@ pub trait Monitor: Send + Sync {
     fn advance(&self, units: u64);
     /// `bytes` more are written and synced on the volume with that number.
     fn on_drive(&self, volume: u16, bytes: u64);
+    /// So many bytes of a copied volume are written by now, and so many verified.
+    fn loaded(&self, _written: u64, _verified: u64) {}
     /// Something worth saying now.
     fn note(&self, note: &Note);
     /// Whether the work should stop at the next safe place.

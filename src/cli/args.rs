@@ -34,6 +34,8 @@ pub enum Command {
     Unpack(Unpack),
     /// Write volumes that are damaged or lost anew, whole, beside the old ones
     Repair(Repair),
+    /// Copy a staged volume to its drive and read it back
+    Load(Load),
     /// Practise the whole hand-off with a throw-away key, on samples or on SOURCE
     Rehearse(Rehearse),
     /// Print completions for a shell
@@ -222,6 +224,22 @@ pub struct Repair {
     /// Only say which volumes would be written
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// `pouch load`
+#[derive(Debug, Args)]
+pub struct Load {
+    /// The folder of a volume that was staged with `pouch pack --volumes`, or a folder with one volume in it
+    #[arg(value_name = "STAGED_VOLUME")]
+    pub staged: PathBuf,
+    /// The drive; the volume becomes DRIVE/volume-K
+    #[arg(value_name = "DRIVE")]
+    pub drive: PathBuf,
+    /// Remove the staged volume once its copy is verified
+    #[arg(long = "move")]
+    pub remove: bool,
     #[command(flatten)]
     pub json: Json,
 }

@@ -3,6 +3,7 @@
 use crate::base::path::show;
 use crate::base::size::human;
 use crate::cli::term::Term;
+use crate::flow::loaded::LoadError;
 use crate::flow::{FlowError, Outcome};
 use crate::format::FormatError;
 use crate::stage::seal::KeyError;
@@ -72,18 +73,39 @@ fn hint(error: &FlowError) -> Option<String> {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
         FlowError::Io(fault) if fault.is_full() => {
-            format!("free room where {} is and run the same command again; pack and unpack go on from where they were", show(&fault.path))
+            format!("free room where {} is and run the same command again; pack, unpack and load go on from where they were", show(&fault.path))
         }
         FlowError::Io(_) => {
-            "run the same command again once that is mended; pack and unpack go on from where they were".into()
+            "run the same command again once that is mended; pack, unpack and load go on from where they were".into()
         }
         error if error.outcome() == Outcome::Interrupted => {
-            "run the same command again; pack and unpack go on from where they were".into()
+            "run the same command again; pack, unpack and load go on from where they were".into()
         },
+        FlowError::Load(error) => loading(error),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };
     Some(text)
+}
+
+/// What to do about a volume that did not come to its drive.
+fn loading(error: &LoadError) -> String {
+    match error {
+        LoadError::Unfinished(_) => "nothing was written; finish packing first: the same pack command goes on".into(),
+        LoadError::Source { .. } | LoadError::Sums { .. } => {
+            "nothing on the drive looks complete. `pouch repair` with the bundle's other volumes makes the volume anew; load that one".into()
+        }
+        LoadError::Room { .. } => {
+            "nothing was written; free room there, or take a larger drive: a volume is never divided among two".into()
+        }
+        LoadError::Another { folder, .. } => format!(
+            "nothing was changed. Take another drive, or, if nobody needs it, remove {}",
+            show(folder)
+        ),
+        LoadError::Changed { .. } => {
+            "the copy was left without SHA256SUMS and does not look complete; load the volume onto another drive".into()
+        }
+    }
 }
 
 /// Where an earlier run left something that this one cannot go on from.

@@ -9,6 +9,7 @@ mod exit;
 mod hint;
 mod keygen;
 mod list;
+mod load;
 mod pack;
 mod rehearse;
 mod repair;
@@ -53,6 +54,7 @@ fn run(cli: &Cli, term: &Term) -> Result<Exit, crate::flow::FlowError> {
         Command::Unpack(args) if args.salvage => salvage::run(args, term),
         Command::Unpack(args) => unpack::run(args, term),
         Command::Repair(args) => repair::run(args, term),
+        Command::Load(args) => load::run(args, term),
         Command::Rehearse(args) => rehearse::run(args, term),
         Command::Completions(args) => docs::completions(args, term),
         Command::Man(args) => docs::man(args, term),

@@ -192,6 +192,7 @@ impl Monitor for Term {
             Phase::Unpacking => "unpacking",
             Phase::Repairing => "repairing",
             Phase::Verifying => "reading back",
+            Phase::Loading => "loading",
             Phase::Resuming => "looking at what is there",
         };
         let template = if total == 0 {
@@ -215,6 +216,10 @@ impl Monitor for Term {
     fn on_drive(&self, volume: u16, bytes: u64) {
         *lock(&self.on_drives).entry(volume).or_insert(0) += bytes;
         self.show_drives();
+    }
+
+    fn loaded(&self, written: u64, verified: u64) {
+        self.bar().set_message(format!("{} written, {} verified", human(written), human(verified)));
     }
 
     fn note(&self, note: &Note) {

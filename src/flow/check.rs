@@ -152,7 +152,7 @@ fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Ve
 
 /// Why a file of that length cannot be what was written, whatever is in it: then it is not read,
 /// for it may have no end.
-fn impossible(name: &str, len: u64) -> Option<String> {
+pub fn impossible(name: &str, len: u64) -> Option<String> {
     let most = match name {
         volume::LIST => limits::LIST,
         name if volume::HEADS.contains(&name) => limits::HEAD,

@@ -20,6 +20,8 @@ pub mod find;
 pub mod finish;
 pub mod key;
 pub mod leads;
+pub mod load;
+pub mod loaded;
 pub mod margin;
 pub mod mend;
 pub mod open;
@@ -42,6 +44,7 @@ pub mod salvage;
 pub mod salvaged;
 pub mod sealing;
 pub mod seals;
+pub mod staged;
 pub mod target;
 pub mod text;
 pub mod unlisted;
@@ -217,6 +220,9 @@ pub enum FlowError {
     /// Volumes of several bundles at once.
     #[error("these volumes belong to {} different bundles: {}", .0.len(), .0.join("; "))]
     Mixed(Vec<String>),
+    /// A volume that was not copied to its drive.
+    #[error(transparent)]
+    Load(loaded::LoadError),
     /// Asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -285,6 +291,7 @@ impl FlowError {
             FlowError::NoSeal { found, .. } | FlowError::NoIndex { found, .. } if *found => Outcome::Damaged,
             FlowError::Missing(_) | FlowError::NoSeal { .. } | FlowError::NoIndex { .. } => Outcome::Incomplete,
             FlowError::Damaged(_) => Outcome::Damaged,
+            FlowError::Load(error) => error.outcome(),
             FlowError::Defect(_) => Outcome::Failed,
         }
     }
@@ -293,6 +300,12 @@ impl FlowError {
 impl From<IoFault> for FlowError {
     fn from(fault: IoFault) -> Self {
         FlowError::Io(fault)
+    }
+}
+
+impl From<loaded::LoadError> for FlowError {
+    fn from(error: loaded::LoadError) -> Self {
+        FlowError::Load(error)
     }
 }
 

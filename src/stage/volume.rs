@@ -1,6 +1,8 @@
 //! Volumes on drives: what their files are called, and how they are found again. They are written
-//! so that none looks complete that is not; how is told in `volume/writer.rs`.
+//! so that none looks complete that is not; how is told in `volume/writer.rs` and, for
+//! copies of whole volumes, `volume/copier.rs`.
 
+mod copier;
 mod writer;
 
 use std::fs::{self, File};
@@ -11,6 +13,7 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::format::{FormatError, UNFINISHED, limits, part};
+pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
 pub use writer::{Writer, remove_ours};
 
 /// The list of a volume's own files.
@@ -113,7 +116,7 @@ pub fn read(dir: &Path) -> Result<Volume, ScanError> {
 }
 
 /// As we name the folders of volumes.
-fn looks_ours(name: &str) -> bool {
+pub fn looks_ours(name: &str) -> bool {
     name.strip_prefix("volume-").is_some_and(|number| number.parse::<u16>().is_ok())
 }
 

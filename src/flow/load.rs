@@ -1,0 +1,299 @@
+//! Loading: a staged volume is copied to its drive, every file is read back as the drive stores it,
+//! and only then gets its SHA256SUMS. Whatever stops it, the next run holds what it finds on the
+//! drive against SHA256SUMS and goes on, also inside a file.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::fault::At;
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::os;
+use crate::base::path::{as_bytes, show};
+use crate::flow::FlowError;
+use crate::flow::loaded::{LoadError, LoadReport};
+use crate::flow::staged::{Listed, Staged, the_one};
+use crate::format::{UNFINISHED, limits, part};
+use crate::stage::journal::JOURNAL;
+use crate::stage::volume::{self, Copied, Copier, SUMS, Volume};
+
+const READ: usize = 1 << 20;
+
+/// What somebody wants loaded.
+pub struct Request {
+    /// The staged volume, or a folder with one in it.
+    pub staged: PathBuf,
+    /// The drive.
+    pub drive: PathBuf,
+    /// Remove the staged volume once its copy is verified.
+    pub remove: bool,
+}
+
+/// Copies a staged volume to a drive and reads it back.
+pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, FlowError> {
+    let volume = the_one(&request.staged)?;
+    let folder = target_of(&volume, &request.drive)?;
+    let _lock = lock(&request.drive)?;
+    let _staged_lock = if request.remove { Some(lock(&volume.dir)?) } else { None };
+    let staged = Staged::read(volume, &folder, request.remove)?;
+    let mut run = Run::new(&staged, &request.drive, &folder, monitor);
+    let standing = run.look()?;
+    staged.all_there(&standing.whole)?;
+    run.is_rest_of_it()?;
+    run.check_room(&standing)?;
+    run.make_folder()?;
+    if !standing.again.is_empty() {
+        // It may look complete, and is not.
+        volume::no_longer_whole(&folder)?;
+    }
+    let missing = staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
+    let missing: Vec<&Listed> = missing.collect();
+    run.write(&missing)?;
+    // What was read before the last byte was written may have been hit by it.
+    if !missing.is_empty() {
+        run.read_back()?;
+    }
+    if !standing.complete || !standing.again.is_empty() {
+        run.finish()?;
+    }
+    let gone = request.remove && volume::remove_whole(&staged.volume.dir, &staged.names())?;
+    Ok(LoadReport {
+        source: staged.volume.dir.clone(),
+        files: staged.files.len(),
+        bytes: staged
+            .files
+            .iter()
+            .filter_map(|file| fs::metadata(folder.join(&file.name)).ok())
+            .map(|meta| meta.len())
+            .sum(),
+        kept: standing.whole.len(),
+        again: standing.again,
+        removed: request.remove,
+        folder_stays: request.remove && !gone,
+        folder,
+    })
+}
+
+/// Where the copy goes: under the same name, outside of the volume.
+fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
+    if !drive.is_dir() {
+        let text = format!("{} is no folder; is the drive plugged in and mounted?", show(drive));
+        return Err(FlowError::Usage(text));
+    }
+    let Some(name) = volume.dir.file_name().filter(|name| name.to_str().is_some_and(volume::looks_ours)) else {
+        let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
+        return Err(FlowError::Usage(text));
+    };
+    let (real, folder) = (drive.canonicalize().at("look at", drive)?, drive.join(name));
+    if real.starts_with(&volume.dir) || folder.canonicalize().is_ok_and(|folder| folder.starts_with(&volume.dir)) {
+        let text = format!("{} is in the staged volume, or around it; give another drive", show(drive));
+        return Err(FlowError::Usage(text));
+    }
+    Ok(folder)
+}
+
+/// As long as it stays open, no other run loads there.
+fn lock(folder: &Path) -> Result<File, FlowError> {
+    let open = File::open(folder).at("open", folder)?;
+    match os::try_lock(&open).at("lock", folder)? {
+        true => Ok(open),
+        false => Err(FlowError::Busy(format!("another pouch is at work in {}", show(folder)))),
+    }
+}
+
+fn stop_if(cancelled: bool) -> io::Result<()> {
+    if cancelled { Err(io::Error::other("interrupted")) } else { Ok(()) }
+}
+
+/// What stands on the drive.
+#[derive(Default)]
+struct Standing {
+    /// Files that are there, verified.
+    whole: HashSet<String>,
+    /// Files that are there and are not what they should be.
+    again: Vec<String>,
+    /// There is SHA256SUMS.
+    complete: bool,
+    /// Bytes of an unfinished file.
+    unfinished: u64,
+}
+
+/// A volume on its way.
+struct Run<'a> {
+    staged: &'a Staged,
+    drive: &'a Path,
+    folder: &'a Path,
+    copier: Copier,
+    monitor: &'a dyn Monitor,
+    written: AtomicU64,
+    verified: AtomicU64,
+}
+
+impl<'a> Run<'a> {
+    fn new(staged: &'a Staged, drive: &'a Path, folder: &'a Path, monitor: &'a dyn Monitor) -> Self {
+        let copier = Copier::new(&staged.volume.dir, folder);
+        Self { staged, drive, folder, copier, monitor, written: AtomicU64::new(0), verified: AtomicU64::new(0) }
+    }
+
+    /// Holds what is on the drive against SHA256SUMS; refuses what is not this volume.
+    fn look(&mut self) -> Result<Standing, FlowError> {
+        let mut standing = Standing::default();
+        let there = match self.folder.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(standing),
+            Err(error) => return Err(error).at("look at", self.folder)?,
+            Ok(meta) if !meta.is_dir() => return self.another("it is no folder"),
+            Ok(_) => volume::read(self.folder)?,
+        };
+        standing.unfinished = there.file(UNFINISHED).map_or(0, |found| found.len);
+        if let Some(text) = there.read_small(SUMS, limits::SUMS_FILE) {
+            standing.complete = true;
+            if text.ok().as_ref() != Some(&self.staged.text) {
+                return self.another("its SHA256SUMS says other things");
+            }
+        }
+        let names: HashSet<&str> = self.staged.files.iter().map(|file| file.name.as_str()).collect();
+        if there.file(JOURNAL).is_some() {
+            return self.another("it is being packed, or that was interrupted");
+        }
+        let stranger = |name: &str| part::is_part(name) && !names.contains(name);
+        if let Some(found) = there.files.iter().find(|found| stranger(&found.name)) {
+            return self.another(&format!("it holds {}", found.name));
+        }
+        let ours: Vec<&Listed> = self.staged.files.iter().filter(|file| there.file(&file.name).is_some()).collect();
+        let (copier, monitor) = (&mut self.copier, self.monitor);
+        monitor.phase(Phase::Resuming, ours.iter().map(|file| file.len).sum());
+        let tick = |bytes| {
+            monitor.advance(bytes);
+            !monitor.cancelled()
+        };
+        for file in ours {
+            // What cannot be read is written anew.
+            match copier.holds(&file.name, file.sum, &tick) {
+                Ok(None) => return Err(FlowError::Cancelled),
+                Ok(Some(true)) => drop(standing.whole.insert(file.name.clone())),
+                Ok(Some(false)) | Err(_) => standing.again.push(file.name.clone()),
+            }
+        }
+        if standing.whole.is_empty() && !standing.complete && !volume::is_free(self.folder) {
+            return self.another("none of its files is one of this volume");
+        }
+        for name in &standing.again {
+            let text = "is not what it was when it was written, so it is copied again";
+            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&self.folder.join(name)), text));
+        }
+        Ok(standing)
+    }
+
+    /// That a staged volume without SHA256SUMS is what a moving left that was interrupted.
+    fn is_rest_of_it(&self) -> Result<(), FlowError> {
+        let volume = &self.staged.volume;
+        let (tick, mut buf) = (|_| stop_if(self.monitor.cancelled()), vec![0; READ]);
+        let left = self.staged.files.iter().filter(|file| volume.file(&file.name).is_some());
+        for file in left.filter(|_| volume.file(SUMS).is_none()) {
+            let digest = volume::digest(volume.open(&file.name)?, &mut buf, tick);
+            if self.monitor.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            if digest.at("read", &volume.dir.join(&file.name))?.0 != file.sum || volume.file(JOURNAL).is_some() {
+                return Err(LoadError::Unfinished(volume.dir.clone()).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn another<T>(&self, why: &str) -> Result<T, FlowError> {
+        Err(LoadError::Another { folder: self.folder.to_path_buf(), why: why.into() }.into())
+    }
+
+    /// Refuses a drive without room for what is missing.
+    fn check_room(&self, standing: &Standing) -> Result<(), FlowError> {
+        let room = os::room(self.drive).at("look at", self.drive)?;
+        let clusters = |len: u64| len.next_multiple_of(room.cluster.max(1));
+        let is_again = |file: &&Listed| standing.again.contains(&file.name);
+        let missing = self.staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
+        // One that is written again needs its room only until it takes the place of the old one.
+        let (again, new): (Vec<&Listed>, Vec<&Listed>) = missing.partition(is_again);
+        if again.is_empty() && new.is_empty() && standing.complete {
+            return Ok(());
+        }
+        let again = again.iter().map(|file| clusters(file.len)).max().unwrap_or(0);
+        let names = clusters(self.staged.files.len() as u64 * 128);
+        let needed = new.iter().map(|file| clusters(file.len)).sum::<u64>() + again + names;
+        let needed = needed + clusters(self.staged.text.len() as u64);
+        let free = room.free.saturating_add(clusters(standing.unfinished));
+        match needed > free {
+            true => Err(LoadError::Room { drive: self.drive.to_path_buf(), needed, free }.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn make_folder(&self) -> Result<(), FlowError> {
+        match fs::create_dir(self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.at("create", self.folder)?,
+        }
+        // Also of a run that died before it came to this.
+        Ok(os::sync_dir(self.drive).at("sync", self.drive)?)
+    }
+
+    /// Copies what is missing; a source that is not what it should be is found out on the way.
+    fn write(&mut self, missing: &[&Listed]) -> Result<(), FlowError> {
+        let bytes: u64 = missing.iter().map(|file| file.len).sum();
+        if bytes > 0 {
+            self.monitor.phase(Phase::Loading, bytes + self.staged.bytes());
+        }
+        let (monitor, written) = (self.monitor, &self.written);
+        let tick = |bytes| {
+            monitor.advance(bytes);
+            monitor.loaded(written.fetch_add(bytes, Ordering::Relaxed) + bytes, 0);
+            !monitor.cancelled()
+        };
+        let mut wrong = Vec::new();
+        for file in missing {
+            match self.copier.copy(&file.name, file.sum, &tick)? {
+                Copied::Whole => {}
+                Copied::Wrong => wrong.push((file.name.clone(), "has another SHA-256 than when it was written".into())),
+                Copied::Stopped => return Err(FlowError::Cancelled),
+            }
+        }
+        self.staged.refuse(wrong)
+    }
+
+    /// Reads every file as the drive stores it.
+    fn read_back(&mut self) -> Result<(), FlowError> {
+        let (monitor, verified) = (self.monitor, &self.verified);
+        let written = self.written.load(Ordering::Relaxed);
+        let tick = |bytes| {
+            monitor.advance(bytes);
+            monitor.loaded(written, verified.fetch_add(bytes, Ordering::Relaxed) + bytes);
+            !monitor.cancelled()
+        };
+        for file in &self.staged.files {
+            let path = self.folder.join(&file.name);
+            match self.copier.holds(&file.name, file.sum, &tick).at("read back", &path)? {
+                Some(true) => {}
+                Some(false) => {
+                    let at = self.copier.first_difference(&file.name).at("read back", &path)?;
+                    return Err(self.changed(&file.name, at));
+                }
+                None => return Err(FlowError::Cancelled),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes SHA256SUMS.
+    fn finish(&mut self) -> Result<(), FlowError> {
+        match self.copier.finish(&self.staged.text)? {
+            true => Ok(()),
+            false => Err(self.changed(SUMS, None)),
+        }
+    }
+
+    fn changed(&self, name: &str, at: Option<u64>) -> FlowError {
+        let below = self.folder.strip_prefix(self.drive).unwrap_or(self.folder).join(name);
+        LoadError::Changed { drive: self.drive.to_path_buf(), file: show(&below), at }.into()
+    }
+}

@@ -1,0 +1,127 @@
+//! What loading a staged volume came to, or why it did not.
+
+use std::path::PathBuf;
+
+use crate::base::json::{Value, json};
+use crate::base::path::show;
+use crate::base::size::{count, grouped, human};
+use crate::flow::Outcome;
+use crate::format::FormatError;
+
+/// Files that are named one by one in an error.
+const SHOWN: usize = 10;
+
+/// What was loaded.
+#[derive(Debug, Clone)]
+pub struct LoadReport {
+    /// The staged volume.
+    pub source: PathBuf,
+    /// Its copy on the drive.
+    pub folder: PathBuf,
+    /// Files, without SHA256SUMS.
+    pub files: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that an earlier run brought there, found whole.
+    pub kept: usize,
+    /// Files that an earlier run brought there, and that were not as they were: copied again.
+    pub again: Vec<String>,
+    /// Whether the staged volume was removed.
+    pub removed: bool,
+    /// Its folder stayed, for there are other files in it.
+    pub folder_stays: bool,
+}
+
+impl LoadReport {
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "command": "load", "source": show(&self.source), "folder": show(&self.folder), "files": self.files,
+            "bytes": self.bytes, "kept": self.kept, "copied_again": self.again, "verified": true,
+            "safe_to_unplug": true, "removed": self.removed, "folder_stays": self.folder_stays,
+        })
+    }
+}
+
+/// Why a volume is not on its drive.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The staged volume has no SHA256SUMS.
+    #[error("{} has no SHA256SUMS: it was never finished, or lost it", show(.0))]
+    Unfinished(PathBuf),
+    /// Its SHA256SUMS cannot be used.
+    #[error("{}: {source}", show(.path))]
+    Sums {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: FormatError,
+    },
+    /// It is not as its SHA256SUMS says.
+    #[error("{} is not whole: {}", show(.folder), named(.files))]
+    Source {
+        /// The staged volume.
+        folder: PathBuf,
+        /// Which files, and what is wrong with them.
+        files: Vec<(String, String)>,
+    },
+    /// The drive cannot take it.
+    #[error("{} has {} bytes free and {} bytes are needed: {} are missing", show(.drive), grouped(*.free), grouped(*.needed), human(needed.saturating_sub(*.free)))]
+    Room {
+        /// The drive.
+        drive: PathBuf,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        free: u64,
+    },
+    /// Something else stands where the copy would.
+    #[error("{} exists already and is not this volume: {why}", show(.folder))]
+    Another {
+        /// On the drive.
+        folder: PathBuf,
+        /// How that is known.
+        why: String,
+    },
+    /// The drive does not store what it was given.
+    #[error("the drive at {} did not keep what was written: {file} {}; do not trust this drive", show(.drive), differs(*.at))]
+    Changed {
+        /// The drive.
+        drive: PathBuf,
+        /// The file, below the drive.
+        file: String,
+        /// The first byte that is not the source's; `None` if it was right when it was read again.
+        at: Option<u64>,
+    },
+}
+
+impl LoadError {
+    /// The class of the failure. A drive that changes what is written counts as I/O: nothing is
+    /// lost, for the staged volume is whole, and another drive will do.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            LoadError::Unfinished(_) => Outcome::Incomplete,
+            LoadError::Source { .. } | LoadError::Sums { source: FormatError::Malformed { .. }, .. } => {
+                Outcome::Damaged
+            }
+            LoadError::Sums { .. } => Outcome::Hostile,
+            LoadError::Room { .. } | LoadError::Changed { .. } => Outcome::Io,
+            LoadError::Another { .. } => Outcome::Usage,
+        }
+    }
+}
+
+fn differs(at: Option<u64>) -> String {
+    match at {
+        Some(at) => format!("differs from its source from byte {} on", grouped(at)),
+        None => "was read back wrong once and right once".into(),
+    }
+}
+
+fn named(files: &[(String, String)]) -> String {
+    let mut all: Vec<String> = files.iter().take(SHOWN).map(|(name, why)| format!("{name} {why}")).collect();
+    if files.len() > SHOWN {
+        all.push(format!("and {}", count((files.len() - SHOWN) as u64, "more file")));
+    }
+    all.join(", ")
+}
