@@ -35,6 +35,7 @@ fn hint(error: &FlowError) -> Option<String> {
             show(path)
         ),
         FlowError::KeyExists(_) => "it may be somebody's key, so it is left alone; choose another -o".into(),
+        FlowError::Names { .. } => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
         FlowError::InTheWay(_) => "nothing was changed; move it away, or choose another -o".into(),
         FlowError::DriveTooSmall { .. } => "nothing was written; free room there, or leave that drive out".into(),
         FlowError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),

@@ -6,6 +6,7 @@
 //! second copy. An existing file is replaced only when told. What is not whole stays there for a
 //! later run, with a log of what was placed.
 
+mod links;
 mod placed;
 mod placer;
 
@@ -50,6 +51,8 @@ pub struct Staging {
     log: Log,
     /// Whether an earlier run left something to go on from.
     resumed: bool,
+    /// Hard links become copies.
+    copies: bool,
     /// The target, open since before anything was written: it hears of every error of the disk.
     held: File,
     /// Held open: its lock keeps a second run away.
@@ -148,7 +151,18 @@ impl Staging {
             };
             let root = folder.open_dir(FILES).at("open", &path)?;
             let target_path = target_path.to_owned();
-            return Ok(Self { target, target_path, root, folder, name, log, resumed, held, _lock: lock });
+            return Ok(Self {
+                target,
+                target_path,
+                root,
+                folder,
+                name,
+                log,
+                resumed,
+                copies: false,
+                held,
+                _lock: lock,
+            });
         }
     }
 
@@ -268,16 +282,6 @@ impl Staging {
             }
         }
         Ok(refused)
-    }
-
-    /// A hard link to a file that is staged, or delivered already.
-    fn link(&self, first: &Path, entry: &Entry) -> io::Result<()> {
-        let path = entry.path.as_path();
-        let _ = self.root.remove_file(path);
-        match self.root.hard_link(first, &self.root, path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.target.hard_link(first, &self.root, path),
-            other => other,
-        }
     }
 
     /// Moves everything out of the staging folder into the target, then gives folders their
