@@ -86,6 +86,7 @@ fn renamed_all_is_there_and_the_file_leads_back() {
     drive.unmount();
     assert!(drive.again());
     let mut there = files(&target);
+    assert!(!target.join(".pouch-unfinished").exists(), "nothing else is left");
     assert_eq!(there.remove("pouch-renamed.txt").unwrap(), b"mine", "nothing is replaced");
     let record = String::from_utf8(there.remove("pouch-renamed-2.txt").unwrap()).unwrap();
     // Folders first: what they hold is looked for where they are.

@@ -325,14 +325,6 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes the staging folder and all in it; what tells whose it is comes last.
-    pub fn discard(self) {
-        for folder in [FILES, ASIDE, PARTS] {
-            let _ = self.folder.remove_dir_all(folder);
-        }
-        let _ = self.target.remove_dir_all(&self.name);
-    }
-
     fn dress_dir(&self, entry: &Entry) -> io::Result<()> {
         let dir = self.target.open(entry.path.as_path())?;
         os::set_mtime(&dir, entry.mtime)?;

@@ -8,6 +8,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
+use super::{ASIDE, FILES, PARTS, Staging};
 use crate::base::digest::Digest;
 use crate::base::pool::lock;
 use crate::format::limits;
@@ -81,6 +82,19 @@ impl Log {
     pub fn deliver(&self) -> io::Result<()> {
         let at = MAGIC.len() + 1 + 64 + 1;
         lock(&self.file).write_all_at(&[DELIVERING as u8], at as u64)
+    }
+}
+
+impl Staging {
+    /// Removes the staging folder and all in it; what tells whose it is comes last.
+    pub fn discard(self) {
+        for folder in [FILES, ASIDE, PARTS] {
+            let _ = self.folder.remove_dir_all(folder);
+        }
+        let _ = self.target.remove_dir_all(&self.name);
+        // FUSE keeps open files under another name until they are closed; the folder is empty then.
+        drop((self.root, self.folder, self.log, self._lock));
+        let _ = self.target.remove_dir(&self.name);
     }
 }
 
