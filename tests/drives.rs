@@ -201,7 +201,7 @@ fn json_holds_one_document_with_the_documented_fields() {
     let plan = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json", "-n"])).exits(0).json();
     fields(&plan, PLAN);
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json"])).exits(0).json();
-    fields(&packed, "command fingerprint parts plan volumes notes");
+    fields(&packed, "command fingerprint parts read_back plan volumes notes");
     fields(&packed["plan"], PLAN);
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();

@@ -110,6 +110,14 @@ mod tests {
                 let path = dir.path().join("file");
                 std::fs::write(&path, &bytes).unwrap();
                 assert_eq!(reader.digest(&path).unwrap(), (sha256(&bytes), len as u64));
+                let mut pieces = 0;
+                reader
+                    .read(&path, |_| {
+                        pieces += 1;
+                        false
+                    })
+                    .unwrap();
+                assert_eq!(pieces, usize::from(len > 0), "it ends when told");
                 let was = marks(&bytes);
                 assert_eq!(reader.first_change(&path, &was).unwrap(), None);
                 if len > 0 {
@@ -121,14 +129,6 @@ mod tests {
                     std::fs::write(&path, &bytes[..len - 1]).unwrap();
                     assert_eq!(reader.first_change(&path, &was).unwrap(), Some(last as u64), "cut short");
                 }
-                let mut pieces = 0;
-                reader
-                    .read(&path, |_| {
-                        pieces += 1;
-                        false
-                    })
-                    .unwrap();
-                assert_eq!(pieces, usize::from(len > 0), "it ends when told");
             }
         }
     }

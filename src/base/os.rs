@@ -37,6 +37,13 @@ pub fn is_removable(device: u64) -> bool {
     says(&path) || path.parent().is_some_and(says) || path.to_string_lossy().contains("/usb")
 }
 
+/// Whether the file system is a FAT, which holds no file of 4 GiB: the one thing about a target that
+/// cannot be tried without writing as much.
+pub fn is_fat(path: &Path) -> io::Result<bool> {
+    const MSDOS: u64 = 0x4d44;
+    Ok(rustix::fs::statfs(path)?.f_type as u64 == MSDOS)
+}
+
 /// Opens a file to be read, if it is a regular one: never follows a link in the last place,
 /// never waits for a FIFO, leaves the access time alone where the system allows.
 pub fn open_regular(path: &Path) -> io::Result<File> {

@@ -199,6 +199,10 @@ pub struct Unpack {
     /// Replace files that exist in DIR
     #[arg(long)]
     pub overwrite: bool,
+    /// Give other names to what DIR cannot hold as it was packed (and leave out what it cannot hold at all); a file in
+    /// DIR says which
+    #[arg(long)]
+    pub rename: bool,
     /// Ask for the next drive at the terminal until all is there: for fewer ports than drives
     #[arg(long)]
     pub wait: bool,

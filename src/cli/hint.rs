@@ -36,6 +36,7 @@ fn hint(error: &FlowError) -> Option<String> {
             show(path)
         ),
         FlowError::KeyExists(_) => "it may be somebody's key, so it is left alone; choose another -o".into(),
+        FlowError::Names { .. } => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
         FlowError::InTheWay(_) => "nothing was changed; move it away, or choose another -o".into(),
         FlowError::DriveTooSmall { .. } => "nothing was written; free room there, or leave that drive out".into(),
         FlowError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),
@@ -46,11 +47,10 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::Unfaithful { .. } => {
             "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
         }
-        FlowError::BadJournal { path, .. } => format!(
-            "nothing was changed. Remove {} and the other volumes of that run, then pack anew",
-            path.parent().map_or(String::new(), show)
-        ),
-        FlowError::SourceChanged(_) | FlowError::Interrupted(_) | FlowError::Unfinished(_) => unfinished(error)?,
+        FlowError::SourceChanged(_)
+        | FlowError::Interrupted(_)
+        | FlowError::Unfinished(_)
+        | FlowError::BadJournal { .. } => unfinished(error)?,
         FlowError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
         FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
         FlowError::WrongKey { passphrase: true } => "the passphrase is not the one; mind case and hyphens".into(),
@@ -111,6 +111,10 @@ fn loading(error: &LoadError) -> String {
 /// Where an earlier run left something that this one cannot go on from.
 fn unfinished(error: &FlowError) -> Option<String> {
     let text = match error {
+        FlowError::BadJournal { path, .. } => format!(
+            "nothing was changed. Remove {} and the other volumes of that run, then pack anew",
+            path.parent().map_or(String::new(), show)
+        ),
         FlowError::SourceChanged(_) => {
             "bring back what they were, or begin anew with --restart: what that run packed is then removed".into()
         }

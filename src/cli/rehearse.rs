@@ -90,8 +90,13 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     term.line(&format!("   $ pouch unpack {} -i {} -o {}", shown.join(" "), show(&key_file), show(&target)));
     let mut ring = Keyring::new();
     key::load(&mut ring, &key_file, |_| Err(FlowError::Defect("the rehearsal's key has no passphrase".into())))?;
-    let order =
-        crate::flow::unpack::Request { volumes: backwards, target: target.clone(), only: vec![], overwrite: false };
+    let order = crate::flow::unpack::Request {
+        volumes: backwards,
+        target: target.clone(),
+        only: vec![],
+        overwrite: false,
+        rename: false,
+    };
     let report = crate::flow::unpack::unpack(&order, &ring, None, term)?;
     term.end();
     unpack::show_report(&report, term);

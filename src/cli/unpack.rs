@@ -126,7 +126,13 @@ fn of(volumes: &[u16]) -> String {
 /// What was asked for.
 pub fn request(args: &Unpack) -> Request {
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
-    Request { volumes: args.volumes.clone(), target: args.output.clone(), only, overwrite: args.overwrite }
+    Request {
+        volumes: args.volumes.clone(),
+        target: args.output.clone(),
+        only,
+        overwrite: args.overwrite,
+        rename: args.rename,
+    }
 }
 
 /// The verdict: what is lost, then intact, complete, origin.
@@ -155,6 +161,13 @@ pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
     }
     if report.lost.len() > SHOWN {
         term.line(&format!("not delivered: {} more (--json has all)", report.lost.len() - SHOWN));
+    }
+    if let Some(path) = &report.renamed_in {
+        let changed = count(report.changes.len() as u64, "path");
+        term.line(&format!(
+            "renamed: the target could not hold {changed} as packed; {} says what became of each",
+            show(path)
+        ));
     }
     if let Some(why) = &report.failed {
         term.error(why);

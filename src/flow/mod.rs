@@ -7,6 +7,7 @@ use crate::base::fault::IoFault;
 use crate::base::path::show;
 use crate::base::size::human;
 use crate::format::FormatError;
+use crate::plan::names::Change;
 use crate::stage::compress::ZstdError;
 use crate::stage::restore::TargetError;
 use crate::stage::seal::KeyError;
@@ -18,6 +19,7 @@ pub mod check;
 pub mod engine;
 pub mod find;
 pub mod finish;
+pub mod fit;
 pub mod key;
 pub mod leads;
 pub mod load;
@@ -146,6 +148,14 @@ pub enum FlowError {
     /// A folder where a file must stand, or the other way round.
     #[error("{} is in the way: it is a folder where the bundle has a file, or the other way round", show(.0))]
     InTheWay(PathBuf),
+    /// Names and links that the target of an unpacking cannot hold.
+    #[error("{} cannot hold {} as packed:{}", show(.target), crate::base::size::count(.changes.len() as u64, "path"), fit::listed(.changes))]
+    Names {
+        /// Where to.
+        target: PathBuf,
+        /// Each, and why.
+        changes: Vec<Change>,
+    },
     /// A key file that is there already.
     #[error("{} exists already", show(.0))]
     KeyExists(PathBuf),
@@ -265,6 +275,7 @@ impl FlowError {
             | FlowError::VolumeExists(_)
             | FlowError::KeyExists(_)
             | FlowError::InTheWay(_)
+            | FlowError::Names { .. }
             | FlowError::Busy(_)
             | FlowError::Unfinished(_)
             | FlowError::SourceChanged(_)

@@ -8,6 +8,7 @@ use crate::base::monitor::{Note, NoteKind, notes_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::format::head::{Part, PartKind};
+use crate::plan::names::Change;
 use crate::plan::repair::{Margin, Verdict};
 
 /// What kept a file from being delivered.
@@ -153,6 +154,10 @@ pub struct UnpackReport {
     pub failed: Option<String>,
     /// Where what was placed of the others is kept, for the same command to go on from.
     pub kept: Option<PathBuf>,
+    /// What the target could not hold as it was packed.
+    pub changes: Vec<Change>,
+    /// The file beside the result that says so.
+    pub renamed_in: Option<PathBuf>,
     /// Flaws from packing, and properties that the target could not take.
     pub notes: Vec<Note>,
 }
@@ -195,7 +200,9 @@ impl UnpackReport {
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
             "failed": self.failed, "kept": self.kept.as_ref().map(|path| show(path)), "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
             "verdict": verdict_json(&self.verdict),
-            "margin": margin_json(self.margin), "lost": lost.collect::<Value>(), "notes": notes_json(&self.notes),
+            "margin": margin_json(self.margin), "lost": lost.collect::<Value>(),
+            "changes": self.changes.iter().map(Change::to_json).collect::<Value>(),
+            "renamed_in": self.renamed_in.as_ref().map(|path| show(path)), "notes": notes_json(&self.notes),
         })
     }
 }

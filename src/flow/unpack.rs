@@ -13,6 +13,7 @@ use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::path::{escape, show};
 use crate::flow::again::{take_up, work};
+use crate::flow::fit::{copied_bytes, copies, fit_to, tell};
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::parts::Placed;
 use crate::flow::place::Site;
@@ -21,6 +22,7 @@ use crate::flow::report::ListReport;
 use crate::flow::rounds::{Changer, place_all};
 use crate::flow::verdict::{Verdict, judge};
 use crate::flow::{FlowError, Outcome};
+use crate::plan::names::Fitted;
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
 use crate::stage::restore::{Fate, Staging, first_conflict};
@@ -36,6 +38,8 @@ pub struct Request {
     pub only: Vec<Vec<u8>>,
     /// Replace files that exist.
     pub overwrite: bool,
+    /// Give other names to what the target cannot hold as it was packed.
+    pub rename: bool,
 }
 
 /// What a bundle holds.
@@ -81,19 +85,42 @@ pub fn unpack_opened(
     rounds: Rounds,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
-    let contents = Contents::new(entries);
-    let parts = match request.only.is_empty() {
-        true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
-        false => needed_parts(&bundle.head, entries, &contents),
-    };
     let made = make_target(&request.target)?;
-    let job = Job { request, entries, contents: &contents, parts: &parts, rounds, monitor };
-    let result = job.carry_out(bundle);
+    let result = fit_and_unpack(request, bundle, entries, rounds, monitor);
     if result.is_err() && made {
         // Unless something was placed already.
         let _ = std::fs::remove_dir(&request.target);
     }
     result
+}
+
+fn fit_and_unpack(
+    request: &Request,
+    bundle: &mut Bundle,
+    entries: &[Entry],
+    rounds: Rounds,
+    monitor: &dyn Monitor,
+) -> Result<UnpackReport, FlowError> {
+    outside(&request.target, bundle)?;
+    let fitted = &fit_to(&request.target, entries, request.rename)?;
+    let contents = &Contents::new(&fitted.entries);
+    let parts: Vec<u32> = match request.only.is_empty() {
+        true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
+        false => needed_parts(&bundle.head, &fitted.entries, contents),
+    };
+    Job { request, fitted, entries: &fitted.entries, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
+}
+
+/// The target must not lie in a volume.
+fn outside(target: &std::path::Path, bundle: &Bundle) -> Result<(), FlowError> {
+    let canonical = target.canonicalize().at("look at", target)?;
+    let Some(volume) = bundle.volume_around(&canonical) else { return Ok(()) };
+    let text = format!(
+        "{} lies in the volume {}: files would lie open beside what is sealed",
+        show(&canonical),
+        show(&volume.dir)
+    );
+    Err(FlowError::Usage(text))
 }
 
 /// Makes the target's folder if it is not there; whether it was made.
@@ -115,6 +142,7 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
 /// What is to be done, once it is known.
 struct Job<'a> {
     request: &'a Request,
+    fitted: &'a Fitted,
     entries: &'a [Entry],
     contents: &'a Contents,
     parts: &'a [u32],
@@ -125,16 +153,10 @@ struct Job<'a> {
 impl Job<'_> {
     fn carry_out(&self, bundle: &mut Bundle) -> Result<UnpackReport, FlowError> {
         let target = &self.request.target;
-        let canonical = target.canonicalize().at("look at", target)?;
-        if let Some(volume) = bundle.volume_around(&canonical) {
-            let text = format!(
-                "{} lies in the volume {}: files would lie open beside what is sealed",
-                show(&canonical),
-                show(&volume.dir)
-            );
-            return Err(FlowError::Usage(text));
+        let mut staging = Staging::begin(target, self.entries, &work(&bundle.head, self.entries))?;
+        if copies(self.fitted) {
+            staging.copy_links();
         }
-        let staging = Staging::begin(target, self.entries, &work(&bundle.head, self.entries))?;
         let site = Site::new(self.entries, self.contents, &staging);
         let changer = if let Rounds::These(changer) = self.rounds { changer } else { None };
         let placed =
@@ -167,7 +189,10 @@ impl Job<'_> {
             take_up(site, &bundle.head, self.monitor)?;
         }
         let open = |at: &usize| !site.is_whole(*at) && !site.is_trusted(*at);
-        let needed: u64 = (0..self.entries.len()).filter(open).map(|at| self.entries[at].stored_size()).sum();
+        let mut needed: u64 = (0..self.entries.len()).filter(open).map(|at| self.entries[at].stored_size()).sum();
+        if copies(self.fitted) {
+            needed += copied_bytes(self.entries, |at| site.is_there(at));
+        }
         let room = os::room(target).at("look at", target)?;
         if needed > room.free {
             return Err(FlowError::NoTargetRoom { target: target.clone(), needed, free: room.free });
@@ -221,6 +246,8 @@ fn conclude(
         lost,
         failed,
         kept: None,
+        changes: vec![],
+        renamed_in: None,
         notes,
     };
     let fate = |(at, keep): (usize, bool)| match keep {
@@ -240,6 +267,7 @@ impl Job<'_> {
             report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
             report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
         }
+        tell(self.fitted, &mut report)?;
         let unfinished =
             self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target));
         report.kept = unfinished.then(|| staging.path());

@@ -7,6 +7,7 @@ pub mod erasure;
 pub mod fill;
 pub mod journal;
 pub mod lane;
+pub mod probe;
 pub mod restore;
 pub mod seal;
 pub mod stream;

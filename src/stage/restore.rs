@@ -6,6 +6,7 @@
 //! second copy. An existing file is replaced only when told. What is not whole stays there for a
 //! later run, with a log of what was placed.
 
+mod links;
 mod placed;
 mod placer;
 mod tree;
@@ -52,6 +53,8 @@ pub struct Staging {
     log: Log,
     /// Whether an earlier run left something to go on from.
     resumed: bool,
+    /// Hard links become copies.
+    copies: bool,
     /// The target, open since before anything was written: it hears of every error of the disk.
     held: File,
     /// Held open: its lock keeps a second run away.
@@ -154,7 +157,18 @@ impl Staging {
             };
             let root = folder.open_dir(FILES).at("open", &path)?;
             let target_path = target_path.to_owned();
-            return Ok(Self { target, target_path, root, folder, name, log, resumed, held, _lock: lock });
+            return Ok(Self {
+                target,
+                target_path,
+                root,
+                folder,
+                name,
+                log,
+                resumed,
+                copies: false,
+                held,
+                _lock: lock,
+            });
         }
     }
 
@@ -278,16 +292,6 @@ impl Staging {
         Ok(refused)
     }
 
-    /// A hard link to a file that is staged, or delivered already.
-    fn link(&self, first: &Path, entry: &Entry) -> io::Result<()> {
-        let path = entry.path.as_path();
-        let _ = self.root.remove_file(path);
-        match self.root.hard_link(first, &self.root, path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.target.hard_link(first, &self.root, path),
-            other => other,
-        }
-    }
-
     /// Moves everything out of the staging folder into the target, then gives folders their
     /// modes and times. Folders that exist are merged. The staging folder is removed, unless
     /// `keep`: there is something in it to go on from. Returns how many folders could not be given
@@ -327,19 +331,6 @@ impl Staging {
             }
         }
         Ok(())
-    }
-
-    /// Removes the staging folder and all in it; what tells whose it is comes last, and stays if the
-    /// rest cannot be removed.
-    pub fn discard(self) {
-        let cleared = [FILES, ASIDE, PARTS].into_iter().try_for_each(|folder| {
-            let there = self.folder.symlink_metadata(folder).is_ok();
-            if there { self.folder.remove_dir_all(folder) } else { Ok(()) }
-        });
-        let said = cleared.and_then(|()| self.folder.remove_file(LOG)).and_then(|()| self.folder.remove_file(MARK));
-        if said.is_ok() {
-            let _ = self.target.remove_dir(&self.name);
-        }
     }
 
     fn dress_dir(&self, entry: &Entry) -> io::Result<()> {

@@ -309,3 +309,50 @@ impl Drop for Tmpfs {
         let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
+
+/// An exFAT of its own on a loop device, through FUSE; gone when dropped.
+pub struct Exfat {
+    at: PathBuf,
+    device: String,
+}
+
+impl Exfat {
+    /// `None`, said, where it cannot be mounted.
+    pub fn mount(at: PathBuf, mib: u32) -> Option<Self> {
+        if !need(&["mkfs.exfat", "mount.exfat-fuse", "losetup"]) {
+            return None;
+        }
+        std::fs::create_dir_all(&at).expect("a mount point");
+        let image = at.with_extension("img");
+        let script = r#"truncate -s "$1"M "$2" && mkfs.exfat "$2" >&2 && losetup -f --show "$2""#;
+        let made =
+            std::process::Command::new("bash").args(["-c", script, "bash", &mib.to_string()]).arg(&image).output();
+        let device = made.ok().filter(|made| made.status.success()).map(|made| made.stdout).unwrap_or_default();
+        let made = Self { at, device: String::from_utf8_lossy(&device).trim().to_string() };
+        (!made.device.is_empty() && made.again() || ignored("the right to mount exFAT on a loop device"))
+            .then_some(made)
+    }
+
+    /// Mounts it, as one plugs a drive in.
+    pub fn again(&self) -> bool {
+        let mut command = std::process::Command::new("mount.exfat-fuse");
+        command.arg(&self.device).arg(&self.at).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// Unmounts it: what was only remembered is gone.
+    pub fn unmount(&self) {
+        let _ = std::process::Command::new("umount").arg(&self.at).status();
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.at.clone()
+    }
+}
+
+impl Drop for Exfat {
+    fn drop(&mut self) {
+        self.unmount();
+        let _ = std::process::Command::new("losetup").arg("-d").arg(&self.device).status();
+    }
+}

@@ -1,0 +1,147 @@
+//! Whether the target holds everything under its name, tried before the first byte; with `--rename`
+//! under which other, and the file beside the result that says so.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::base::entry::{Entry, Kind};
+use crate::base::fault::{At, IoFault};
+use crate::base::json::{Value, json};
+use crate::base::monitor::{Note, NoteKind};
+use crate::base::path::{BytePath, as_bytes, escape};
+use crate::base::size::count;
+use crate::flow::FlowError;
+use crate::flow::received::{Cause, Lost, UnpackReport};
+use crate::plan::fold::key;
+use crate::plan::links::find;
+use crate::plan::names::{Becomes, Change, Fitted, fit};
+use crate::stage::probe::Probe;
+
+/// What the first line of the record says.
+const HEADING: &str = "# Names that this folder could not hold as they were packed. Each line: what was done, the path in\n\
+# the bundle, the path here (for a symlink: what it points to), parted by tabs. What a renamed\n\
+# folder holds moved with it. Backslash, controls and bytes that are no UTF-8 are \\xHH; in a new\n\
+# name %XX is a byte, and %~N tells names apart.\n";
+
+/// Entries as the target holds them.
+///
+/// # Errors
+/// Without `rename`, when any is to be changed: nothing was written.
+pub fn fit_to(target: &Path, entries: &[Entry], rename: bool) -> Result<Fitted, FlowError> {
+    let probe = Probe::begin(target)?;
+    let fitted = fit(entries, &probe, &probe.limits(entries)?)?;
+    match fitted.changes.is_empty() || rename {
+        true => Ok(fitted),
+        false => Err(FlowError::Names { target: target.to_owned(), changes: fitted.changes }),
+    }
+}
+
+/// The changes as lines for people.
+pub fn listed(changes: &[Change]) -> String {
+    changes.iter().map(|change| format!("\n  {}: {}", change.path, change.why)).collect()
+}
+
+impl Change {
+    /// What is done, in a word, and where to.
+    fn told(&self) -> (&'static str, String) {
+        match &self.becomes {
+            Becomes::Renamed(path) => ("renamed", path.to_string()),
+            Becomes::Copy => ("copied", self.path.to_string()),
+            Becomes::LeftOut(Some(to)) => ("symlink left out", escape(to).into_owned()),
+            Becomes::LeftOut(None) => ("left out", String::new()),
+        }
+    }
+
+    /// For `--json`.
+    pub fn to_json(&self) -> Value {
+        let (what, to) = self.told();
+        json!({"path": self.path.to_string(), "what": what, "to": to, "why": self.why})
+    }
+}
+
+/// Whether hard links become copies there.
+pub fn copies(fitted: &Fitted) -> bool {
+    fitted.changes.iter().any(|change| change.becomes == Becomes::Copy)
+}
+
+/// Bytes that hard links take as copies, those that `is_there` left out.
+pub fn copied_bytes(entries: &[Entry], is_there: impl Fn(usize) -> bool) -> u64 {
+    let size = |at: usize| match &entries[at].kind {
+        Kind::Hardlink(first) if !is_there(at) => find(entries, first.as_bytes()).map_or(0, |at| entries[at].size),
+        _ => 0,
+    };
+    (0..entries.len()).map(size).sum()
+}
+
+/// Tells what was changed: in the report, under the paths of the bundle, and in a file beside what
+/// is delivered.
+pub fn tell(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
+    let paths = report.lost.iter_mut().map(|lost| &mut lost.path);
+    for path in paths.chain(report.notes.iter_mut().map(|note| &mut note.path)) {
+        let old = BytePath::new(path.clone()).ok().and_then(|path| fitted.former.get(&path));
+        old.into_iter().for_each(|old| *path = old.as_bytes().to_vec());
+    }
+    for change in &fitted.changes {
+        if let Becomes::LeftOut(to) = &change.becomes {
+            report.files += u64::from(to.is_none());
+            report.lost.push(Lost {
+                path: change.path.as_bytes().to_vec(),
+                cause: Cause::Target,
+                why: change.why.clone(),
+            });
+        }
+    }
+    if fitted.clamped > 0 {
+        let text = format!(
+            "{} have times that the target cannot keep; they got the nearest that it can",
+            count(fitted.clamped, "item")
+        );
+        report.notes.push(Note::new(NoteKind::Property, as_bytes(&report.target), text));
+    }
+    if !fitted.changes.is_empty() {
+        report.renamed_in = Some(record(&report.target, fitted)?);
+        report.changes = fitted.changes.clone();
+    }
+    Ok(())
+}
+
+/// Writes the file, under the first name that is free; one that an earlier run of the same wrote,
+/// or began to write, is taken.
+fn record(target: &Path, fitted: &Fitted) -> Result<PathBuf, IoFault> {
+    let line = |change: &Change| {
+        let (what, to) = change.told();
+        format!("{what}\t{}\t{to}\n", change.path)
+    };
+    let text = HEADING.to_string() + &fitted.changes.iter().map(line).collect::<String>();
+    let tops: BTreeSet<Vec<u8>> = fitted.entries.iter().map(|entry| key(entry.path.top())).collect();
+    for number in 1.. {
+        let name = if number == 1 { "pouch-renamed.txt".into() } else { format!("pouch-renamed-{number}.txt") };
+        let path = target.join(&name);
+        if tops.contains(&key(name.as_bytes())) {
+            continue;
+        }
+        let mut file = match File::create_new(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                if !path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= text.len() as u64) {
+                    continue;
+                }
+                let begun = std::fs::read(&path).at("read", &path)?;
+                if begun.len() < HEADING.len() || !text.as_bytes().starts_with(&begun) {
+                    continue;
+                }
+                if begun.len() == text.len() {
+                    return Ok(path);
+                }
+                std::fs::remove_file(&path).at("replace", &path)?;
+                File::create_new(&path)
+            }
+            made => made,
+        }
+        .at("create", &path)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).at("write", &path)?;
+        return Ok(path);
+    }
+    unreachable!("there is always a next number")
+}

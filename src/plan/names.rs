@@ -1,0 +1,340 @@
+//! What of a bundle a file system cannot hold as it is, and under which names it can. What the
+//! file system takes is tried by whoever gives the [`Ground`]; nothing is known of it here.
+//!
+//! The same entries on the same ground are always renamed the same way, so that a later run finds
+//! what an earlier one placed.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::base::entry::{Entry, Kind, Time};
+use crate::base::fault::IoFault;
+use crate::base::path::{BytePath, MAX_COMPONENT, escape};
+use crate::base::size::human;
+use crate::plan::fold::{cut, is_device, key, percent, pieces};
+
+/// A file system where names can be tried, in an empty folder.
+pub trait Ground {
+    /// Whether a file can be made under this name and is then found under it.
+    fn keeps(&self, name: &[u8]) -> Result<bool, IoFault>;
+    /// For names that are kept, made one after the other in one folder: whether each is another than
+    /// all before it.
+    fn apart(&self, names: &[&[u8]]) -> Result<Vec<bool>, IoFault>;
+}
+
+/// What a file system holds apart from names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Symbolic links.
+    pub symlinks: bool,
+    /// Hard links.
+    pub hardlinks: bool,
+    /// The largest file, in bytes.
+    pub largest: Option<u64>,
+    /// The first and the last second that it keeps, where what is packed has others.
+    pub times: (Option<i64>, Option<i64>),
+}
+
+/// What becomes of something that cannot be held as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Becomes {
+    /// It stands under this path; what it holds moves with it.
+    Renamed(BytePath),
+    /// A hard link that becomes a file of its own, under the name it has.
+    Copy,
+    /// It is left out; where a symlink points to.
+    LeftOut(Option<Box<[u8]>>),
+}
+
+/// Something that cannot be held as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its path in the bundle.
+    pub path: BytePath,
+    /// Why.
+    pub why: String,
+    /// What can be done.
+    pub becomes: Becomes,
+}
+
+/// Entries as they can be held.
+#[derive(Debug)]
+pub struct Fitted {
+    /// Sorted; hard links stand behind their file.
+    pub entries: Vec<Entry>,
+    /// For each of them its path in the bundle, where it is another.
+    pub former: HashMap<BytePath, BytePath>,
+    /// What had to be changed, by the path in the bundle.
+    pub changes: Vec<Change>,
+    /// How many had a time that cannot be kept.
+    pub clamped: u64,
+}
+
+/// Fits entries to a file system.
+pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<Fitted, IoFault> {
+    let mut changes = Vec::new();
+    let left_out = leave_out(entries, limits, &mut changes);
+    let names = Names::of(entries, &left_out, ground)?.choose()?;
+    let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), 0);
+    let mut renamed: HashMap<&[u8], BytePath> = HashMap::new();
+    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
+        let folder = entry.path.parent().map(|parent| renamed.get(parent).map_or(parent, |path| path.as_bytes()));
+        let (name, why) = names.get(&at).map_or((entry.path.name(), None), |(name, why)| (name, Some(why)));
+        let path = folder.map_or(name.to_vec(), |folder| [folder, b"/", name].concat());
+        // Only a path that escaping made longer than any may be is not one.
+        let Ok(path) = BytePath::new(path) else {
+            let why = "its path would become too long".to_string();
+            changes.push(Change { path: entry.path.clone(), why, becomes: Becomes::LeftOut(None) });
+            continue;
+        };
+        if let Some(why) = why {
+            let becomes = Becomes::Renamed(path.clone());
+            changes.push(Change { path: entry.path.clone(), why: why.clone(), becomes });
+        }
+        if path != entry.path {
+            renamed.insert(entry.path.as_bytes(), path.clone());
+            former.insert(path.clone(), entry.path.clone());
+        }
+        let mtime = within(entry.mtime, limits.times);
+        clamped += u64::from(mtime != entry.mtime);
+        fitted.push(Entry { path, mtime, ..entry.clone() });
+    }
+    let moved =
+        |first: &mut BytePath| renamed.get(first.as_bytes()).cloned().into_iter().for_each(|path| *first = path);
+    for entry in &mut fitted {
+        if let Kind::Hardlink(first) = &mut entry.kind {
+            moved(first);
+        }
+    }
+    fitted.sort_by(|a, b| a.path.cmp(&b.path));
+    files_first(&mut fitted);
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Fitted { entries: fitted, former, changes, clamped })
+}
+
+fn within(time: Time, (first, last): (Option<i64>, Option<i64>)) -> Time {
+    match time.secs {
+        secs if first.is_some_and(|first| secs < first) => Time { secs: first.unwrap_or(secs), nanos: 0 },
+        secs if last.is_some_and(|last| secs > last) => Time { secs: last.unwrap_or(secs), nanos: 0 },
+        _ => time,
+    }
+}
+
+/// Links and files that cannot be held at all; hard links that become copies are only named.
+fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Change>) -> BTreeSet<usize> {
+    let mut out = BTreeSet::new();
+    let mut gone: HashSet<&[u8]> = HashSet::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let (why, becomes) = match &entry.kind {
+            Kind::Symlink(to) if !limits.symlinks => {
+                ("the target cannot hold this symlink".to_string(), Becomes::LeftOut(Some(to.clone())))
+            }
+            Kind::File if limits.largest.is_some_and(|largest| entry.size > largest) => {
+                gone.insert(entry.path.as_bytes());
+                let (size, most) = (human(entry.size), human(limits.largest.unwrap_or(0)));
+                (format!("it has {size}, and the target holds files of at most {most}"), Becomes::LeftOut(None))
+            }
+            Kind::Hardlink(first) if gone.contains(first.as_bytes()) => {
+                (format!("it is a hard link to {first}, which is too large for the target"), Becomes::LeftOut(None))
+            }
+            Kind::Hardlink(first) if !limits.hardlinks => {
+                (format!("the target cannot hold this hard link to {first}"), Becomes::Copy)
+            }
+            _ => continue,
+        };
+        if matches!(becomes, Becomes::LeftOut(_)) {
+            out.insert(at);
+        }
+        changes.push(Change { path: entry.path.clone(), why, becomes });
+    }
+    out
+}
+
+/// The name of a file that comes first has its content; with other names another may come first.
+fn files_first(entries: &mut [Entry]) {
+    let mut first: HashMap<BytePath, usize> = HashMap::new();
+    let mut early: Vec<(usize, BytePath)> = Vec::new();
+    for (at, entry) in entries.iter().enumerate() {
+        match &entry.kind {
+            Kind::Hardlink(file) if !first.contains_key(file) => early.push((at, file.clone())),
+            Kind::File => drop(first.insert(entry.path.clone(), at)),
+            _ => {}
+        }
+    }
+    let mut now: HashMap<BytePath, BytePath> = HashMap::new();
+    for (at, file) in early {
+        if let Some(new) = now.get(&file) {
+            entries[at].kind = Kind::Hardlink(new.clone());
+            continue;
+        }
+        let Some(content) = first.get(&file).copied() else { continue };
+        let (link, path) = (entries[at].clone(), entries[at].path.clone());
+        entries[at] = Entry { path: path.clone(), ..entries[content].clone() };
+        entries[content] = Entry { path: file.clone(), kind: Kind::Hardlink(path.clone()), ..link };
+        now.insert(file, path);
+    }
+    for entry in entries {
+        if let Kind::Hardlink(file) = &mut entry.kind {
+            now.get(file).cloned().into_iter().for_each(|new| *file = new);
+        }
+    }
+}
+
+/// Names that are longer are tried one by one.
+const SHORT: usize = 140;
+/// Odd characters that are tried in one name.
+const SOME: usize = 40;
+
+/// The names of entries, and what of them the ground refuses.
+struct Names<'a, G> {
+    entries: &'a [Entry],
+    ground: &'a G,
+    folders: BTreeMap<&'a [u8], Vec<usize>>,
+    refused: HashSet<&'a [u8]>,
+    tried: RefCell<HashMap<Vec<u8>, bool>>,
+}
+
+impl<'a, G: Ground> Names<'a, G> {
+    /// Tries every character that is not plain.
+    fn of(entries: &'a [Entry], but: &BTreeSet<usize>, ground: &'a G) -> Result<Self, IoFault> {
+        let mut folders: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        let mut odd: BTreeSet<&[u8]> = BTreeSet::new();
+        for (at, entry) in entries.iter().enumerate().filter(|(at, _)| !but.contains(at)) {
+            folders.entry(entry.path.parent().unwrap_or_default()).or_default().push(at);
+            if !entry.path.name().iter().all(is_plain) {
+                odd.extend(pieces(entry.path.name()).filter(|piece| !piece.iter().all(is_plain)));
+            }
+        }
+        let mut refused = HashSet::new();
+        let keeps = |some: &[&[u8]]| ground.keeps(&[b"x", &*some.join(&b'x'), b"x"].concat());
+        for some in odd.into_iter().collect::<Vec<_>>().chunks(SOME) {
+            if !keeps(some)? {
+                for one in some {
+                    if !keeps(&[one])? {
+                        refused.insert(*one);
+                    }
+                }
+            }
+        }
+        Ok(Self { entries, ground, folders, refused, tried: RefCell::default() })
+    }
+
+    /// New names for those that need them, with the reason.
+    fn choose(&self) -> Result<HashMap<usize, (Vec<u8>, String)>, IoFault> {
+        let mut chosen = HashMap::new();
+        for members in self.folders.values() {
+            for at in members {
+                let name = self.entries[*at].path.name();
+                if let Some(why) = self.flaw(name)? {
+                    chosen.insert(*at, (self.spell(name)?, why));
+                }
+            }
+            self.part(members, &mut chosen)?;
+        }
+        Ok(chosen)
+    }
+
+    /// Why the name is not kept as it is.
+    fn flaw(&self, name: &[u8]) -> Result<Option<String>, IoFault> {
+        if let Some(piece) = pieces(name).find(|piece| self.refused.contains(piece)) {
+            return Ok(Some(match std::str::from_utf8(piece) {
+                Ok(_) => format!("the target refuses names with {}", escape(piece)),
+                Err(_) => "the target refuses names that are no UTF-8".into(),
+            }));
+        }
+        let ends = matches!(name.last(), Some(b'.' | b' ')) || name.first() == Some(&b' ');
+        let why = match () {
+            () if ends => "the target does not keep dots and spaces at the ends of names",
+            () if is_device(name) => "the target refuses this name, which DOS reserved",
+            () if name.len() > SHORT => "the target does not keep so long a name",
+            () => return Ok(None),
+        };
+        Ok((!self.keeps(name)?).then(|| why.into()))
+    }
+
+    fn keeps(&self, name: &[u8]) -> Result<bool, IoFault> {
+        if let Some(known) = self.tried.borrow().get(name) {
+            return Ok(*known);
+        }
+        let keeps = self.ground.keeps(name)?;
+        self.tried.borrow_mut().insert(name.to_vec(), keeps);
+        Ok(keeps)
+    }
+
+    /// The name in a spelling that is kept.
+    fn spell(&self, name: &[u8]) -> Result<Vec<u8>, IoFault> {
+        let last = pieces(name).count() - 1;
+        let ends = |at: usize, piece: &[u8]| {
+            (at == last && matches!(piece, b"." | b" ")) || (at == 0 && (piece == b" " || is_device(name)))
+        };
+        let sparing = percent(name, |at, piece| self.refused.contains(piece) || ends(at, piece));
+        let thorough = percent(name, |at, piece| !piece.iter().all(is_plain) || ends(at, piece));
+        for spelled in [sparing, thorough] {
+            for most in [MAX_COMPONENT, 200, 143, 100, 60] {
+                let short = cut(&spelled, most.min(MAX_COMPONENT - 3));
+                let whole = short.len() == spelled.len();
+                let tried = if whole { spelled.clone() } else { [short, b"%~"].concat() };
+                if tried.len() <= MAX_COMPONENT && self.keeps(&tried)? {
+                    return Ok(tried);
+                }
+            }
+        }
+        Ok(percent(&name[..name.len().min(10)], |_, _| true))
+    }
+
+    /// Gives numbers to those of one folder that the ground takes for another.
+    fn part(&self, members: &[usize], chosen: &mut HashMap<usize, (Vec<u8>, String)>) -> Result<(), IoFault> {
+        let mut groups: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+        for at in members {
+            let name = chosen.get(at).map_or(self.entries[*at].path.name(), |(name, _)| name);
+            groups.entry(key(name)).or_default().push(*at);
+        }
+        let mut taken: HashSet<Vec<u8>> = groups.keys().cloned().collect();
+        for group in groups.into_values().filter(|group| group.len() > 1) {
+            let mut group = group;
+            // Whoever keeps its name comes first.
+            group.sort_by_key(|at| (chosen.contains_key(at), *at));
+            let names: Vec<Vec<u8>> = group
+                .iter()
+                .map(|at| chosen.get(at).map_or(self.entries[*at].path.name(), |(name, _)| name).to_vec())
+                .collect();
+            let apart = self.ground.apart(&names.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+            let mut number = 2;
+            for (at, name) in group.iter().zip(&names).zip(&apart).filter(|(_, apart)| !**apart).map(|(one, _)| one) {
+                let former = chosen.remove(at).map(|(_, why)| why);
+                let base = if former.is_some() { name.clone() } else { percent(name, |_, _| false) };
+                let other = &self.entries[group[0]].path;
+                let why = former.unwrap_or_else(|| format!("the target takes it and {other} for one"));
+                chosen.insert(*at, (self.numbered(&base, &mut number, &mut taken)?, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// The name with the first number that makes it another than all.
+    fn numbered(&self, base: &[u8], number: &mut u32, taken: &mut HashSet<Vec<u8>>) -> Result<Vec<u8>, IoFault> {
+        loop {
+            let suffix = format!("%~{number}");
+            *number += 1;
+            let mut most = MAX_COMPONENT - suffix.len();
+            let name = loop {
+                let name = [cut(base, most), suffix.as_bytes()].concat();
+                if name.len() <= SHORT || most < 60 || self.keeps(&name)? {
+                    break name;
+                }
+                most -= 20;
+            };
+            if taken.insert(key(&name)) {
+                return Ok(name);
+            }
+        }
+    }
+}
+
+/// What every file system takes, between others.
+fn is_plain(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
+}
+
+#[cfg(test)]
+mod tests;
