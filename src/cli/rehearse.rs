@@ -17,7 +17,7 @@ use crate::flow::{FlowError, Outcome, key};
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
 use crate::stage::compress::Level;
-use crate::stage::seal::Keyring;
+use crate::stage::seal::{Keyring, Recipient};
 
 /// Three folders stand for three drives.
 const DRIVES: u16 = 3;
@@ -53,19 +53,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     let drives = drives(folder)?;
     let outputs: Vec<String> = drives.iter().map(|drive| format!("-o {}", show(drive))).collect();
     term.line(&format!("   $ pouch pack {} -r {recipient} {}", show(source), outputs.join(" ")));
-    let request = Request {
-        sources: vec![source.to_owned()],
-        recipients: vec![recipient],
-        passphrase: None,
-        outputs: drives.clone(),
-        volumes: None,
-        volume_size: None,
-        fill: Fill::Spread,
-        level: Level::Quick,
-        parity: Wish::default(),
-        verify: None,
-        restart: false,
-    };
+    let request = request(source, recipient, &drives);
     let planned = plan::plan(&request, term)?;
     pack::show_plan(&planned.plan, term);
     let packed = pack::carry_out(planned, &request, term)?;
@@ -112,6 +100,23 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
         false => "not all of it is the same: see above.",
     });
     Ok(if good { Exit::Ok } else { Exit::Damaged })
+}
+
+/// What a sender asks for who says nothing but what, to whom and where.
+fn request(source: &Path, recipient: Recipient, drives: &[PathBuf]) -> Request {
+    Request {
+        sources: vec![source.to_owned()],
+        recipients: vec![recipient],
+        passphrase: None,
+        outputs: drives.to_vec(),
+        volumes: None,
+        volume_size: None,
+        fill: Fill::Spread,
+        level: Level::Quick,
+        parity: Wish::default(),
+        verify: None,
+        restart: false,
+    }
 }
 
 fn drives(folder: &Path) -> Result<Vec<PathBuf>, FlowError> {
