@@ -69,7 +69,8 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
         Verdict::Complete => format!("the bundle: {here}: every part of the data is whole"),
         Verdict::Repairable { rebuilt } => {
             let parts = count(rebuilt.len() as u64, "part");
-            format!("the bundle: {here}: {parts} missing or damaged, to be rebuilt from the others")
+            let (reads, from) = (count(bundle.sources.0 as u64, "part"), list(&bundle.sources.1));
+            format!("the bundle: {here}: {parts} missing or damaged, to be rebuilt by reading {reads} of {from}")
         }
         Verdict::Short { lost, any_one, at_least } => {
             let parts = count(lost.len() as u64, "part");

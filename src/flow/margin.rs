@@ -48,6 +48,7 @@ pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) 
         verdict: survey.verdict(&bundle.head),
         margin: repair::margin(&bundle.head, &survey.whole),
         needed: repair::needed(&bundle.head, &survey.whole),
+        sources: repair::sources(&bundle.head, &survey.whole),
     });
     Ok(())
 }

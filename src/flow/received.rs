@@ -220,6 +220,8 @@ pub struct BundleCheck {
     pub margin: Option<Margin>,
     /// Volumes here, any one of which must not be lost.
     pub needed: Vec<u16>,
+    /// Parts that rebuilding reads, and the volumes here that have them.
+    pub sources: (usize, Vec<u16>),
 }
 
 impl BundleCheck {
@@ -228,6 +230,7 @@ impl BundleCheck {
         json!({
             "volumes": self.volumes, "here": self.here, "verdict": verdict_json(&self.verdict),
             "margin": margin_json(self.margin), "needed": self.needed,
+            "rebuilding_reads": {"parts": self.sources.0, "volumes": self.sources.1},
         })
     }
 }

@@ -81,6 +81,18 @@ pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
     needed.into_iter().collect()
 }
 
+/// How many parts are read to rebuild what is missing, and the volumes that have them: of each stripe
+/// that lacks data as many shards as it has data, from wherever any are.
+pub fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
+    let is_data = |part: &Part| matches!(part.kind, PartKind::Data { .. });
+    let parts = || head.parts.iter().zip(there).filter_map(|(part, there)| Some((part, *there, part.stripe?.0)));
+    let hurt: BTreeSet<u32> =
+        parts().filter(|(part, there, _)| !there && is_data(part)).map(|(_, _, stripe)| stripe).collect();
+    let of_hurt = || parts().filter(|(_, _, stripe)| hurt.contains(stripe));
+    let volumes: BTreeSet<u16> = of_hurt().filter(|(_, there, _)| *there).map(|(part, _, _)| part.volume).collect();
+    (of_hurt().filter(|(part, _, _)| is_data(part)).count(), volumes.into_iter().collect())
+}
+
 /// What a volume has of a stripe: all answers come from these, in one pass over the parts.
 #[derive(Debug, Clone, Copy)]
 struct Share {
@@ -199,6 +211,8 @@ mod tests {
         assert_eq!(judge(&head, &without(&head, &[])), Verdict::Complete);
         assert_eq!(judge(&head, &without(&head, &[1, 5])), Verdict::Repairable { rebuilt: vec![1, 4] });
         assert_eq!(judge(&head, &without(&head, &[4, 5])), Verdict::Complete);
+        assert_eq!(sources(&head, &without(&head, &[1, 5])), (6, vec![2, 3, 4]), "three of each stripe");
+        assert_eq!(sources(&head, &without(&head, &[4, 5])), (0, vec![]), "parity alone is not missed");
         let short = Verdict::Short { lost: vec![1, 2, 4, 5], any_one: vec![1, 2, 5], at_least: 1 };
         assert_eq!(judge(&head, &without(&head, &[1, 2, 5])), short);
         let shorter = Verdict::Short { lost: vec![1, 2, 3, 4, 5, 6], any_one: vec![], at_least: 2 };
