@@ -52,15 +52,17 @@ impl DriveReader {
         }
     }
 
-    /// SHA-256 and length of a file as its drive stores it.
-    pub fn digest(&mut self, path: &Path) -> io::Result<(Digest, u64)> {
-        let (mut hasher, mut len) = (Hasher::new(), 0);
+    /// SHA-256 and length of a file as its drive stores it; `tick` hears of every stretch that was
+    /// read, and `None` comes if it says to stop.
+    pub fn digest(&mut self, path: &Path, tick: impl Fn(u64) -> bool) -> io::Result<Option<(Digest, u64)>> {
+        let (mut hasher, mut len, mut stopped) = (Hasher::new(), 0, false);
         self.read(path, |bytes| {
             hasher.update(bytes);
             len += bytes.len() as u64;
-            true
+            stopped = !tick(bytes.len() as u64);
+            !stopped
         })?;
-        Ok((hasher.finish(), len))
+        Ok((!stopped).then(|| (hasher.finish(), len)))
     }
 
     /// The first stretch of a file that is not what it was, by the marks made of its stretches while
@@ -109,7 +111,7 @@ mod tests {
                 let bytes: Vec<u8> = (0..len).map(|at| (at * 7) as u8).collect();
                 let path = dir.path().join("file");
                 std::fs::write(&path, &bytes).unwrap();
-                assert_eq!(reader.digest(&path).unwrap(), (sha256(&bytes), len as u64));
+                assert_eq!(reader.digest(&path, |_| true).unwrap(), Some((sha256(&bytes), len as u64)));
                 let mut pieces = 0;
                 reader
                     .read(&path, |_| {

@@ -95,6 +95,11 @@ pub trait Monitor: Send + Sync {
     fn cancelled(&self) -> bool;
 }
 
+/// An error once the work should stop, for what reads on until there is one.
+pub fn go_on(monitor: &dyn Monitor) -> std::io::Result<()> {
+    if monitor.cancelled() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
+}
+
 /// Hears nothing and never stops.
 pub struct Silent;
 

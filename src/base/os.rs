@@ -173,11 +173,16 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 
 /// Makes a file instead of whatever stands there under that name: a link leads nowhere.
 pub fn create_anew(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_there(path)?;
     options.create_new(true).open(path)
+}
+
+/// Removes a file, or a link in its place.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Makes the names in a folder durable.

@@ -112,7 +112,7 @@ pub struct Pack {
     #[arg(long, overrides_with = "no_verify")]
     pub verify: bool,
     /// Do not, whatever the drive
-    #[arg(long)]
+    #[arg(long, overrides_with = "verify")]
     pub no_verify: bool,
     /// Remove what an interrupted run left on these drives and begin anew, instead of going on from it
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::Digest;
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::pool::{lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::open::gather;
@@ -91,9 +91,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
         Ok(lines) => {
             check.files = lines.len();
             let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
-            let named = |name: &str| names.contains(name);
-            let sealed = named(volume::SEALS[0]) || named(volume::PASSPHRASE_SEAL);
-            if !sealed || !named(volume::LIST) || !volume::HEADS.iter().all(|head| named(head)) {
+            if !volume::has_all_small(|name| names.contains(name)) {
                 check.state = State::Damaged;
                 check.trouble =
                     Some("SHA256SUMS does not name a seal, the list and both heads: it was cut or changed".into());
@@ -140,7 +138,7 @@ fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Ve
     let file = volume.open(&job.name).map_err(|fault| fault.to_string())?;
     let tick = |bytes| {
         monitor.advance(bytes);
-        if monitor.cancelled() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
+        go_on(monitor)
     };
     let (found, len) = volume::digest(file, buf, tick).map_err(|error| format!("could not be read: {error}"))?;
     if found == job.sum {

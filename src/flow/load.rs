@@ -3,18 +3,18 @@
 //! drive against SHA256SUMS and goes on, also inside a file.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::fault::At;
-use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
-use crate::flow::FlowError;
 use crate::flow::loaded::{LoadError, LoadReport};
 use crate::flow::staged::{Listed, Staged, the_one};
+use crate::flow::{FlowError, check_is_folder, lock_folder};
 use crate::format::{UNFINISHED, limits, part};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, Copied, Copier, SUMS, Volume};
@@ -35,8 +35,8 @@ pub struct Request {
 pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, FlowError> {
     let volume = the_one(&request.staged)?;
     let folder = target_of(&volume, &request.drive)?;
-    let _lock = lock(&request.drive)?;
-    let _staged_lock = if request.remove { Some(lock(&volume.dir)?) } else { None };
+    let _lock = lock_folder(&request.drive)?;
+    let _staged_lock = if request.remove { Some(lock_folder(&volume.dir)?) } else { None };
     let staged = Staged::read(volume, &folder, request.remove)?;
     let mut run = Run::new(&staged, &request.drive, &folder, monitor);
     let standing = run.look()?;
@@ -78,10 +78,7 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
 
 /// Where the copy goes: under the same name, outside of the volume.
 fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
-    if !drive.is_dir() {
-        let text = format!("{} is no folder; is the drive plugged in and mounted?", show(drive));
-        return Err(FlowError::Usage(text));
-    }
+    check_is_folder(drive)?;
     let Some(name) = volume.dir.file_name().filter(|name| name.to_str().is_some_and(volume::looks_ours)) else {
         let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
         return Err(FlowError::Usage(text));
@@ -92,19 +89,6 @@ fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
         return Err(FlowError::Usage(text));
     }
     Ok(folder)
-}
-
-/// As long as it stays open, no other run loads there.
-fn lock(folder: &Path) -> Result<File, FlowError> {
-    let open = File::open(folder).at("open", folder)?;
-    match os::try_lock(&open).at("lock", folder)? {
-        true => Ok(open),
-        false => Err(FlowError::Busy(format!("another pouch is at work in {}", show(folder)))),
-    }
-}
-
-fn stop_if(cancelled: bool) -> io::Result<()> {
-    if cancelled { Err(io::Error::other("interrupted")) } else { Ok(()) }
 }
 
 /// What stands on the drive.
@@ -189,7 +173,7 @@ impl<'a> Run<'a> {
     /// That a staged volume without SHA256SUMS is what a moving left that was interrupted.
     fn is_rest_of_it(&self) -> Result<(), FlowError> {
         let volume = &self.staged.volume;
-        let (tick, mut buf) = (|_| stop_if(self.monitor.cancelled()), vec![0; READ]);
+        let (tick, mut buf) = (|_| go_on(self.monitor), vec![0; READ]);
         let left = self.staged.files.iter().filter(|file| volume.file(&file.name).is_some());
         for file in left.filter(|_| volume.file(SUMS).is_none()) {
             let digest = volume::digest(volume.open(&file.name)?, &mut buf, tick);

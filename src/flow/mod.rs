@@ -1,9 +1,11 @@
 //! Floor 4: the story. Each file wires plans and stages into one thing a person asks for; none
 //! prints anything.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use crate::base::fault::IoFault;
+use crate::base::fault::{At, IoFault};
+use crate::base::os;
 use crate::base::path::show;
 use crate::base::size::human;
 use crate::format::FormatError;
@@ -239,6 +241,23 @@ pub enum FlowError {
     /// A defect of ours.
     #[error("{0}")]
     Defect(String),
+}
+
+/// Refuses what is no folder to write to.
+pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
+    match path.is_dir() {
+        true => Ok(()),
+        false => Err(FlowError::Usage(format!("{} is no folder; is the drive plugged in and mounted?", show(path)))),
+    }
+}
+
+/// Locks a folder: as long as it stays open, no other run works there.
+pub fn lock_folder(folder: &Path) -> Result<File, FlowError> {
+    let open = File::open(folder).at("open", folder)?;
+    match os::try_lock(&open).at("lock", folder)? {
+        true => Ok(open),
+        false => Err(FlowError::Busy(format!("another pouch is at work in {}", show(folder)))),
+    }
 }
 
 fn changed(files: &[PathBuf]) -> String {

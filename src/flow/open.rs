@@ -16,7 +16,7 @@ use crate::format::head::Head;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::{FormatError, limits};
 use crate::stage::seal::{Identity, KeyError, Keyring, Recipient};
-use crate::stage::volume::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, ScanError, Volume, scan};
+use crate::stage::volume::{ALL_SEALS, HEADS, LIST, PASSPHRASE_SEAL, ScanError, Volume, scan};
 
 /// Passphrase seals that one run tries. The volumes of a bundle share one; more are somebody's
 /// attempt to keep us busy.
@@ -224,7 +224,7 @@ fn open_seal(
     trouble: &mut Trouble,
     notes: &mut Vec<Note>,
 ) -> Result<Option<Seal>, FlowError> {
-    for name in SEALS.into_iter().chain([PASSPHRASE_SEAL]) {
+    for name in ALL_SEALS {
         let Some(read) = volume.read_small(name, limits::SEAL_FILE) else { continue };
         if name == PASSPHRASE_SEAL && keyring.has_passphrase() {
             trouble.guesses += 1;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::path::show;
 use crate::base::secret::SecretText;
-use crate::flow::FlowError;
+use crate::flow::{FlowError, check_is_folder};
 use crate::format::limits;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
@@ -77,10 +77,7 @@ impl Request {
             None => self.outputs.clone(),
         };
         for path in &paths {
-            if !path.is_dir() {
-                let missing = format!("{} is no folder; is the drive plugged in and mounted?", show(path));
-                return Err(FlowError::Usage(missing));
-            }
+            check_is_folder(path)?;
             if let Some(source) = source_around(&self.sources, path)? {
                 let text = format!(
                     "{} lies in {}, which is to be packed: the bundle would contain itself",

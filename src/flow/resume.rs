@@ -283,9 +283,9 @@ impl Left {
         });
         let mut header = Box::new([0; HEADER]);
         let path = folder.join(name);
-        let whole = reader.digest(&path).and_then(|(digest, len)| {
+        let whole = reader.digest(&path, |_| true).and_then(|stored| {
             std::os::unix::fs::FileExt::read_exact_at(&os::open_regular(&path)?, &mut header[..], 0)?;
-            Ok(digest == sha256 && len == opening.class.file_len() as u64)
+            Ok(stored == Some((sha256, opening.class.file_len() as u64)))
         });
         monitor.advance(opening.class.file_len() as u64);
         // What cannot be read is packed again.

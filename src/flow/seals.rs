@@ -13,7 +13,7 @@ use crate::flow::report::CheckReport;
 use crate::format::limits;
 use crate::format::seal::Seal;
 use crate::stage::seal::Keyring;
-use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, Volume};
+use crate::stage::volume::{self, ALL_SEALS, PASSPHRASE_SEAL, Volume};
 
 /// Good seals of the bundle's volumes.
 pub struct Seals(Vec<Copy>);
@@ -37,7 +37,7 @@ impl Seals {
         for volume in &bundle.volumes {
             let of = number_of(volume, bundle.head.statement.n);
             let listed = if bundle.owns(volume) { whole_files(volume, checked) } else { Default::default() };
-            for name in SEALS.into_iter().chain([PASSPHRASE_SEAL]) {
+            for name in ALL_SEALS {
                 // Trying a passphrase takes a second, and one good seal of each name will do.
                 let enough = all.iter().any(|copy| copy.name == name && copy.opens);
                 if enough && of.is_none_or(|of| !numbers.contains(&of)) {
@@ -58,7 +58,7 @@ impl Seals {
 
     /// Names and bytes of the seals for a volume: one of each kind that the bundle has.
     pub fn for_volume(&self, number: u16) -> impl Iterator<Item = (&'static str, &[u8])> {
-        let names = SEALS.into_iter().chain([PASSPHRASE_SEAL]);
+        let names = ALL_SEALS.into_iter();
         names.filter_map(move |name| {
             // The two seals to recipients may stand in for each other.
             let fits = |copy: &Copy| (copy.name == PASSPHRASE_SEAL) == (name == PASSPHRASE_SEAL);

@@ -12,7 +12,7 @@ use crate::flow::loaded::LoadError;
 use crate::flow::open::gather;
 use crate::format::{UNFINISHED, limits, part, sums};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, HEADS, LIST, PASSPHRASE_SEAL, SEALS, SUMS, Volume};
+use crate::stage::volume::{self, ALL_SEALS, SUMS, Volume};
 
 /// The volume that is meant.
 pub fn the_one(staged: &Path) -> Result<Volume, FlowError> {
@@ -63,7 +63,7 @@ impl Staged {
         let len = |name: &str| volume.file(name).map_or(0, |found| found.len);
         let mut files: Vec<Listed> =
             lines.into_iter().map(|(sum, name)| Listed { len: len(&name), name, sum }).collect();
-        files.sort_by_key(|file| !is_seal(&file.name));
+        files.sort_by_key(|file| !ALL_SEALS.contains(&file.name.as_str()));
         let staged = Self { volume, text, files };
         staged.is_listed_well()?;
         Ok(staged)
@@ -73,8 +73,7 @@ impl Staged {
     fn is_listed_well(&self) -> Result<(), FlowError> {
         let names: HashSet<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
         let mut wrong = Vec::new();
-        let sealed = names.contains(SEALS[0]) || names.contains(PASSPHRASE_SEAL);
-        if !sealed || !names.contains(LIST) || !HEADS.iter().all(|head| names.contains(head)) {
+        if !volume::has_all_small(|name| names.contains(name)) {
             wrong.push((SUMS.to_string(), "does not name a seal, the list and both heads".to_string()));
         }
         for taken in [UNFINISHED, JOURNAL].iter().filter(|name| names.contains(*name)) {
@@ -118,8 +117,4 @@ impl Staged {
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.len).sum()
     }
-}
-
-fn is_seal(name: &str) -> bool {
-    SEALS.contains(&name) || name == PASSPHRASE_SEAL
 }

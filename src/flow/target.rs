@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::fault::At;
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::path::show;
 use crate::base::pool::side_by_side;
-use crate::flow::FlowError;
 use crate::flow::open::Bundle;
+use crate::flow::{FlowError, check_is_folder, lock_folder};
 use crate::format::{UNFINISHED, limits};
-use crate::stage::volume::{self, HEADS, LIST, PASSPHRASE_SEAL, SEALS, SUMS};
+use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS};
 
 const READ: usize = 1 << 20;
 
@@ -33,21 +33,14 @@ pub enum Standing {
 /// Refuses a target that is no folder, or lies in a volume. As long as the folder that is returned
 /// stays open, no other repairing takes what this one writes for something left behind.
 pub fn take(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
-    if !target.is_dir() {
-        let text = format!("{} is no folder; is the drive plugged in and mounted?", show(target));
-        return Err(FlowError::Usage(text));
-    }
+    check_is_folder(target)?;
     let folder = target.canonicalize().at("look at", target)?;
     if let Some(volume) = bundle.volume_around(&folder) {
         let text =
             format!("{} lies in the volume {}; a volume is never repaired in place", show(&folder), show(&volume.dir));
         return Err(FlowError::Usage(text));
     }
-    let open = File::open(&folder).at("open", target)?;
-    match os::try_lock(&open).at("lock", target)? {
-        true => Ok(open),
-        false => Err(FlowError::Busy(format!("another pouch is writing into {}", show(target)))),
-    }
+    lock_folder(target)
 }
 
 /// Refuses a target without room for files of these lengths; `freed` bytes there will be freed.
@@ -78,7 +71,7 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
         .collect();
     let all: u64 = files.values().sum();
     monitor.phase(Phase::Checking, all);
-    let sealed = files.keys().any(|name| is_seal(name));
+    let sealed = files.keys().any(|name| ALL_SEALS.contains(&name.as_str()));
     let names: Vec<&String> = files.keys().collect();
     let ours = side_by_side(
         &names,
@@ -90,7 +83,7 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
             }
             let small = || volume::read_small(&path, limits::SEAL_FILE).unwrap_or_default();
             match name.as_str() {
-                name if is_seal(name) => seals.contains(&small()),
+                name if ALL_SEALS.contains(&name) => seals.contains(&small()),
                 name if name == LIST || HEADS.contains(&name) => opens(&path, bundle),
                 // Whatever was being written, beside a seal; else it can only be the first seal itself.
                 UNFINISHED => sealed || seals.iter().any(|seal| seal.starts_with(&small())),
@@ -108,21 +101,17 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
 /// Takes away what was left, seals last: they tell whose it is, should this be interrupted too.
 pub fn clear(dir: &Path) -> Result<(), FlowError> {
     let mut names: Vec<String> = files_of(dir).unwrap_or_default().into_keys().collect();
-    names.sort_by_key(|name| is_seal(name));
+    names.sort_by_key(|name| ALL_SEALS.contains(&name.as_str()));
     for path in names.iter().map(|name| dir.join(name)) {
         fs::remove_file(&path).at("remove", &path)?;
     }
     Ok(os::sync_dir(dir).at("sync", dir)?)
 }
 
-fn is_seal(name: &str) -> bool {
-    SEALS.contains(&name) || name == PASSPHRASE_SEAL
-}
-
 fn is_part(path: &Path, sum: Digest, buf: &mut [u8], monitor: &dyn Monitor) -> bool {
     let tick = |bytes| {
         monitor.advance(bytes);
-        if monitor.cancelled() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
+        go_on(monitor)
     };
     let digest = os::open_regular(path).and_then(|file| volume::digest(file, buf, tick));
     digest.is_ok_and(|(found, _)| found == sum)
@@ -154,8 +143,7 @@ fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
 
 /// Every seal on the bundle's volumes: one of them was copied.
 fn seals_of(bundle: &Bundle) -> HashSet<Vec<u8>> {
-    let names = || SEALS.into_iter().chain([PASSPHRASE_SEAL]);
-    let all = bundle.volumes.iter().flat_map(|volume| names().map(move |name| (volume, name)));
+    let all = bundle.volumes.iter().flat_map(|volume| ALL_SEALS.map(|name| (volume, name)));
     all.filter_map(|(volume, name)| volume.read_small(name, limits::SEAL_FILE)?.ok()).collect()
 }
 

@@ -108,7 +108,7 @@ fn fit_and_unpack(
         true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
         false => needed_parts(&bundle.head, &fitted.entries, contents),
     };
-    Job { request, fitted, entries: &fitted.entries, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
+    Job { request, fitted, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
 }
 
 /// The target must not lie in a volume.
@@ -143,7 +143,6 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
 struct Job<'a> {
     request: &'a Request,
     fitted: &'a Fitted,
-    entries: &'a [Entry],
     contents: &'a Contents,
     parts: &'a [u32],
     rounds: Rounds<'a>,
@@ -153,11 +152,11 @@ struct Job<'a> {
 impl Job<'_> {
     fn carry_out(&self, bundle: &mut Bundle) -> Result<UnpackReport, FlowError> {
         let target = &self.request.target;
-        let mut staging = Staging::begin(target, self.entries, &work(&bundle.head, self.entries))?;
+        let mut staging = Staging::begin(target, &self.fitted.entries, &work(&bundle.head, &self.fitted.entries))?;
         if copies(self.fitted) {
             staging.copy_links();
         }
-        let site = Site::new(self.entries, self.contents, &staging);
+        let site = Site::new(&self.fitted.entries, self.contents, &staging);
         let changer = if let Rounds::These(changer) = self.rounds { changer } else { None };
         let placed =
             self.prepare(bundle, &site).and_then(|()| place_all(bundle, &site, self.parts, changer, self.monitor));
@@ -182,28 +181,28 @@ impl Job<'_> {
 
     /// Folders, what an earlier run left, and whether all that is still to come has a place.
     fn prepare(&self, bundle: &Bundle, site: &Site) -> Result<(), FlowError> {
-        let target = &self.request.target;
+        let (target, entries) = (&self.request.target, &self.fitted.entries);
         let staging = site.staging;
         if staging.is_resumed() {
-            staging.make_dirs(self.entries)?;
+            staging.make_dirs(entries)?;
             take_up(site, &bundle.head, self.monitor)?;
         }
         let open = |at: &usize| !site.is_whole(*at) && !site.is_trusted(*at);
-        let mut needed: u64 = (0..self.entries.len()).filter(open).map(|at| self.entries[at].stored_size()).sum();
+        let mut needed: u64 = (0..entries.len()).filter(open).map(|at| entries[at].stored_size()).sum();
         if copies(self.fitted) {
-            needed += copied_bytes(self.entries, |at| site.is_there(at));
+            needed += copied_bytes(entries, |at| site.is_there(at));
         }
         let room = os::room(target).at("look at", target)?;
         if needed > room.free {
             return Err(FlowError::NoTargetRoom { target: target.clone(), needed, free: room.free });
         }
         let overwrite = self.request.overwrite;
-        if let Some(entry) = first_conflict(target, self.entries, overwrite, |at| site.is_there(at))? {
+        if let Some(entry) = first_conflict(target, entries, overwrite, |at| site.is_there(at))? {
             let path = target.join(entry.path.as_path());
             return Err(if overwrite { FlowError::InTheWay(path) } else { FlowError::Exists(path) });
         }
         if !staging.is_resumed() {
-            staging.make_dirs(self.entries)?;
+            staging.make_dirs(entries)?;
         }
         Ok(())
     }
@@ -261,8 +260,8 @@ fn conclude(
 impl Job<'_> {
     /// Links, then everything out of the staging folder.
     fn deliver(&self, staging: Staging, mut report: UnpackReport, fates: &[Fate]) -> Result<UnpackReport, FlowError> {
-        for (at, error) in staging.finish(self.entries, |at| fates[at])? {
-            let entry = &self.entries[at];
+        for (at, error) in staging.finish(&self.fitted.entries, |at| fates[at])? {
+            let entry = &self.fitted.entries[at];
             let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
             report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
             report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
@@ -271,7 +270,7 @@ impl Job<'_> {
         let unfinished =
             self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target));
         report.kept = unfinished.then(|| staging.path());
-        let plain = staging.deliver(self.entries, self.request.overwrite, unfinished)?;
+        let plain = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
         if plain > 0 {
             let text = format!("{plain} folders could not be given their mode or time");
             report.notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&report.target), text));

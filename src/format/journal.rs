@@ -7,11 +7,11 @@ use crate::base::text::{base64, hex, unbase64, unhex};
 use crate::format::head::{Part, PartKind};
 use crate::format::lines::Lines;
 use crate::format::part::Class;
+use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL};
 use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits, number, version};
 
 const WHAT: &str = "the journal";
-const SEALS: [&str; 3] = ["seal.age", "seal2.age", "seal-p.age"];
 /// No range is longer.
 const LONGEST: u64 = 64 << 20;
 /// No tar is.
@@ -80,7 +80,7 @@ pub struct Journal {
 impl Opening {
     /// Whether a passphrase opens the bundle.
     pub fn takes_passphrase(&self) -> bool {
-        self.seals.iter().any(|(_, name, _)| name == SEALS[2])
+        self.seals.iter().any(|(_, name, _)| name == PASSPHRASE_SEAL)
     }
 
     /// The lines a journal begins with.
@@ -144,7 +144,7 @@ fn seal(line: &str) -> Option<(u16, String, Digest)> {
     let mut words = line.split(' ');
     let (volume, name, sum) = (number(words.next()?)?, words.next()?, words.next()?);
     // Files are written under these names.
-    let sane = (1..=limits::VOLUMES).contains(&volume) && SEALS.contains(&name) && words.next().is_none();
+    let sane = (1..=limits::VOLUMES).contains(&volume) && ALL_SEALS.contains(&name) && words.next().is_none();
     sane.then_some((volume, name.to_string(), Digest(unhex(sum)?)))
 }
 

@@ -7,6 +7,12 @@ use crate::format::lines::Lines;
 use crate::format::{FormatError, limits, number, version};
 
 const WHAT: &str = "the seal";
+/// Both copies of the seal to recipients.
+pub const SEALS: [&str; 2] = ["seal.age", "seal2.age"];
+/// The seal to a passphrase.
+pub const PASSPHRASE_SEAL: &str = "seal-p.age";
+/// Every file that is a seal.
+pub const ALL_SEALS: [&str; 3] = [SEALS[0], SEALS[1], PASSPHRASE_SEAL];
 
 /// How the bundle's key comes about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

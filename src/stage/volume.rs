@@ -12,16 +12,13 @@ use std::path::{Path, PathBuf};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
+pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
 use crate::format::{FormatError, UNFINISHED, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
 pub use writer::{Writer, remove_ours};
 
 /// The list of a volume's own files.
 pub const SUMS: &str = "SHA256SUMS";
-/// Both copies of the seal to recipients.
-pub const SEALS: [&str; 2] = ["seal.age", "seal2.age"];
-/// The seal to a passphrase.
-pub const PASSPHRASE_SEAL: &str = "seal-p.age";
 /// Both copies of the head.
 pub const HEADS: [&str; 2] = ["head.age", "head2.age"];
 /// The list of user files.
@@ -49,6 +46,12 @@ fn is_a_beginning(path: &Path) -> bool {
     let mut start = Vec::new();
     let read = os::open_regular(path).and_then(|file| file.take(16).read_to_end(&mut start));
     read.is_ok() && [&b"pouch-journal 1\n"[..], b"age-encryption.o"].iter().any(|known| known.starts_with(&start))
+}
+
+/// Whether files of these names are all that a volume holds beside its parts: a seal, the list and
+/// both heads.
+pub fn has_all_small(named: impl Fn(&str) -> bool) -> bool {
+    (named(SEALS[0]) || named(PASSPHRASE_SEAL)) && named(LIST) && HEADS.iter().all(|head| named(head))
 }
 
 /// A file in a folder that may be a volume.
@@ -169,7 +172,7 @@ impl Volume {
 
     /// Whether it holds a seal or a head.
     fn has_index(&self) -> bool {
-        [SEALS[0], SEALS[1], PASSPHRASE_SEAL, HEADS[0], HEADS[1]].iter().any(|name| self.file(name).is_some())
+        ALL_SEALS.iter().chain(&HEADS).any(|name| self.file(name).is_some())
     }
 }
 
@@ -245,6 +248,19 @@ mod tests {
         assert!(failed.is_err());
         writer.abandon();
         assert_eq!(fs::read_dir(drive.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_tells_whose_a_volume_is_goes_last() {
+        let drive = tempfile::tempdir().unwrap();
+        // What cannot be removed, as if the run had died there.
+        fs::create_dir(drive.path().join("000001.age")).unwrap();
+        for name in [SUMS, "seal.age", "seal2.age", "head.age", "000002.age"] {
+            fs::write(drive.path().join(name), b"").unwrap();
+        }
+        assert!(remove_ours(drive.path(), |_| false).is_err());
+        let left = |name| drive.path().join(name).exists();
+        assert!(!left(SUMS) && left("seal.age") && left("seal2.age"));
     }
 
     #[test]

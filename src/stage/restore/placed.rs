@@ -8,7 +8,6 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Mutex;
 
-use super::{ASIDE, FILES, LOG, MARK, PARTS, Staging};
 use crate::base::digest::Digest;
 use crate::base::pool::lock;
 use crate::format::limits;
@@ -83,23 +82,6 @@ impl Log {
     pub fn deliver(&self) -> io::Result<()> {
         let at = MAGIC.len() + 1 + 64 + 1;
         lock(&self.file).write_all_at(&[DELIVERING as u8], at as u64)
-    }
-}
-
-impl Staging {
-    /// Removes the staging folder and all in it; what tells whose it is comes last, and stays if the
-    /// rest cannot be removed.
-    pub fn discard(self) {
-        let cleared = [FILES, ASIDE, PARTS].into_iter().try_for_each(|folder| {
-            let there = self.folder.symlink_metadata(folder).is_ok();
-            if there { self.folder.remove_dir_all(folder) } else { Ok(()) }
-        });
-        let said = cleared.and_then(|()| self.folder.remove_file(LOG)).and_then(|()| self.folder.remove_file(MARK));
-        if said.is_ok() {
-            // FUSE keeps open files under another name until they are closed; the folder is empty then.
-            drop((self.root, self.folder, self.log, self._lock));
-            let _ = self.target.remove_dir(&self.name);
-        }
     }
 }
 

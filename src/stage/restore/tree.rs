@@ -1,4 +1,5 @@
-//! Whole folders of the staging folder: cleared of what is none of ours, and moved into the target.
+//! Whole folders of the staging folder: cleared of what is none of ours, moved into the target, and
+//! removed at the end.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{Dir, Permissions, PermissionsExt};
+use super::{ASIDE, Dir, FILES, LOG, MARK, PARTS, Permissions, PermissionsExt, Staging};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 
@@ -48,4 +49,21 @@ pub(super) fn merge(from: &Dir, to: &Dir, name: &Path, overwrite: bool, shown: &
         return from.rename(name, to, name).at("replace", shown);
     }
     os::rename_new(from.as_fd(), name, to.as_fd(), name).at("create", shown)
+}
+
+impl Staging {
+    /// Removes the staging folder and all in it; what tells whose it is comes last, and stays if the
+    /// rest cannot be removed.
+    pub fn discard(self) {
+        let cleared = [FILES, ASIDE, PARTS].into_iter().try_for_each(|folder| {
+            let there = self.folder.symlink_metadata(folder).is_ok();
+            if there { self.folder.remove_dir_all(folder) } else { Ok(()) }
+        });
+        let said = cleared.and_then(|()| self.folder.remove_file(LOG)).and_then(|()| self.folder.remove_file(MARK));
+        if said.is_ok() {
+            // FUSE keeps open files under another name until they are closed; the folder is empty then.
+            drop((self.root, self.folder, self.log, self._lock));
+            let _ = self.target.remove_dir(&self.name);
+        }
+    }
 }

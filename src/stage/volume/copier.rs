@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::SUMS;
+use super::writer::{SYNC_EVERY, name_durably};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
@@ -15,8 +16,6 @@ use crate::format::UNFINISHED;
 
 /// What is read in one go: at least what the drive's reader hands out.
 const STRETCH: usize = 1 << 20;
-/// Dirty data that may wait for the drive: bounded, so that progress is honest.
-const SYNC_EVERY: usize = 8 << 20;
 
 /// Hears of bytes that were dealt with; `false` stops the work.
 pub type Tick<'a> = &'a dyn Fn(u64) -> bool;
@@ -49,13 +48,7 @@ impl Copier {
 
     /// Whether the drive stores a file with that digest under that name; `None` if told to stop.
     pub fn holds(&mut self, name: &str, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
-        let (mut hasher, mut stopped) = (Hasher::new(), false);
-        self.reader.read(&self.to.join(name), |bytes| {
-            hasher.update(bytes);
-            stopped = !tick(bytes.len() as u64);
-            !stopped
-        })?;
-        Ok((!stopped).then(|| hasher.finish() == sum))
+        Ok(self.reader.digest(&self.to.join(name), tick)?.map(|(stored, _)| stored == sum))
     }
 
     /// Copies a file, going on from an unfinished one as far as that is the same.
@@ -66,7 +59,7 @@ impl Copier {
         let at = match self.agreed(&mut source, &temporary, &mut hasher, tick).at("read", &origin)? {
             Some(at) => at,
             None => {
-                clear(&temporary).at("remove", &temporary)?;
+                os::remove_if_there(&temporary).at("remove", &temporary)?;
                 hasher = Hasher::new();
                 0
             }
@@ -96,11 +89,11 @@ impl Copier {
             }
         }
         if hasher.finish() != sum {
-            clear(&temporary).at("remove", &temporary)?;
+            os::remove_if_there(&temporary).at("remove", &temporary)?;
             return Ok(Copied::Wrong);
         }
         file.sync_all().at("sync", &path)?;
-        self.name(&path)?;
+        name_durably(&self.to, &path)?;
         Ok(Copied::Whole)
     }
 
@@ -139,7 +132,7 @@ impl Copier {
     /// it as it is; then it is not there.
     pub fn finish(&mut self, text: &[u8]) -> Result<bool, IoFault> {
         let (temporary, path) = (self.to.join(UNFINISHED), self.to.join(SUMS));
-        clear(&temporary).at("remove", &temporary)?;
+        os::remove_if_there(&temporary).at("remove", &temporary)?;
         let mut file = File::create_new(&temporary).at("create", &path)?;
         file.write_all(text).at("write", &path)?;
         file.sync_all().at("sync", &path)?;
@@ -152,24 +145,17 @@ impl Copier {
         if stored != text {
             return Ok(false);
         }
-        self.name(&path)?;
+        name_durably(&self.to, &path)?;
         Ok(true)
-    }
-
-    /// The unfinished file gets its name, durably.
-    fn name(&self, path: &Path) -> Result<(), IoFault> {
-        fs::rename(self.to.join(UNFINISHED), path).at("name", path)?;
-        os::sync_dir(&self.to).at("sync", &self.to)
     }
 }
 
 /// Removes these files of a folder and then the folder, if nothing else is in it; whether it went.
 /// SHA256SUMS goes first, durably, so that at no moment a volume looks complete that is not.
 pub fn remove_whole(dir: &Path, names: &[String]) -> Result<bool, IoFault> {
-    clear(&dir.join(SUMS)).at("remove", &dir.join(SUMS))?;
-    os::sync_dir(dir).at("sync", dir)?;
+    no_longer_whole(dir)?;
     for path in names.iter().map(|name| dir.join(name)) {
-        clear(&path).at("remove", &path)?;
+        os::remove_if_there(&path).at("remove", &path)?;
     }
     os::sync_dir(dir).at("sync", dir)?;
     let gone = fs::remove_dir(dir).is_ok();
@@ -181,16 +167,8 @@ pub fn remove_whole(dir: &Path, names: &[String]) -> Result<bool, IoFault> {
 
 /// Removes SHA256SUMS of a volume that turned out not to be whole.
 pub fn no_longer_whole(dir: &Path) -> Result<(), IoFault> {
-    clear(&dir.join(SUMS)).at("remove", &dir.join(SUMS))?;
+    os::remove_if_there(&dir.join(SUMS)).at("remove", &dir.join(SUMS))?;
     os::sync_dir(dir).at("sync", dir)
-}
-
-/// Removes a file, or a link in its place, if it is there.
-fn clear(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 /// Fills the buffer as far as the file goes.

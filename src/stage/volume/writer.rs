@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, SUMS, folder, is_free};
+use super::{ALL_SEALS, HEADS, LIST, SUMS, folder, is_free};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::{DriveReader, marks};
 use crate::base::fault::{At, IoFault};
@@ -15,7 +15,7 @@ use crate::base::os;
 use crate::format::{UNFINISHED, part, sums};
 
 /// Dirty data that may wait for the drive: bounded, so that progress is honest.
-const SYNC_EVERY: usize = 8 << 20;
+pub(super) const SYNC_EVERY: usize = 8 << 20;
 
 /// A volume being written.
 pub struct Writer {
@@ -72,7 +72,8 @@ impl Writer {
             // What an earlier run wrote, and small files.
             None => {
                 let sum = self.sums.iter().find(|(known, _)| known == name).map(|(_, sum)| *sum);
-                reader.digest(&path).map(|(digest, _)| (sum != Some(digest)).then_some(0))
+                let stored = reader.digest(&path, |_| true);
+                stored.map(|stored| (sum != stored.map(|(stored, _)| stored)).then_some(0))
             }
         };
         read.at("read back", &path)
@@ -154,23 +155,31 @@ impl Writer {
         fill(&mut file).at("write", &path)?;
         file.sync_all().at("sync", &path)?;
         drop(file);
-        fs::rename(&temporary, &path).at("name", &path)?;
+        // Before it has the name: whoever abandons the volume removes it in either case.
         self.made.push(name.to_string());
-        os::sync_dir(&self.dir).at("sync", &self.dir)
+        name_durably(&self.dir, &path)
     }
+}
+
+/// What was written in a volume's folder gets its name.
+pub(super) fn name_durably(dir: &Path, path: &Path) -> Result<(), IoFault> {
+    fs::rename(dir.join(UNFINISHED), path).at("name", path)?;
+    os::sync_dir(dir).at("sync", dir)
 }
 
 /// Removes the files of a volume's folder that we write, but for those to `keep`.
 pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFault> {
-    let small = [SUMS, SEALS[0], SEALS[1], PASSPHRASE_SEAL, HEADS[0], HEADS[1], LIST, UNFINISHED];
+    let small =
+        |name: &str| ALL_SEALS.contains(&name) || HEADS.contains(&name) || [SUMS, LIST, UNFINISHED].contains(&name);
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.at("look into", dir)?,
     };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut ours: Vec<String> = names.filter(|name| small.contains(&name.as_str()) || part::is_part(name)).collect();
-    // SHA256SUMS first, so that at no moment a volume looks complete that is not.
-    ours.sort_by_key(|name| name != SUMS);
+    let mut ours: Vec<String> = names.filter(|name| small(name) || part::is_part(name)).collect();
+    // SHA256SUMS first, so that at no moment a volume looks complete that is not; the seals last: they
+    // tell a run that goes on from here whose the rest is.
+    ours.sort_by_key(|name| (name != SUMS, ALL_SEALS.contains(&name.as_str())));
     for name in ours.iter().filter(|name| !keep(name)) {
         let path = dir.join(name);
         fs::remove_file(&path).at("remove", &path)?;
