@@ -1,4 +1,4 @@
-//! The one address of `rustix`: what the standard library does not offer of a Unix.
+//! The one address of `rustix` and `nix`: what the standard library does not offer of a Unix.
 
 use std::fs::File;
 use std::io;
@@ -183,6 +183,24 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Closes a file, and says so if that fails: whoever drops it would not hear.
+pub fn close(file: File) -> io::Result<()> {
+    match nix::unistd::close(file) {
+        // It is closed all the same.
+        Err(nix::errno::Errno::EINTR) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Whether a failed write says something about one place of a drive rather than about all of it: the
+/// same bytes may find another place.
+pub fn is_of_one_place(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    // The names under which the kernel's block layer reports a medium.
+    let known = [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::REMOTEIO, Errno::TIMEDOUT, Errno::BADMSG];
+    error.raw_os_error().is_some_and(|code| known.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 /// Makes the names in a folder durable.

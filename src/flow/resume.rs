@@ -19,7 +19,7 @@ use crate::flow::request::Request;
 use crate::format::head::{Part, PartKind};
 use crate::format::journal::{Journal, Read, Written};
 use crate::format::part::{HEADER, file_name, is_part, parity_name};
-use crate::format::{UNFINISHED, limits, sums};
+use crate::format::{is_unfinished, limits, sums};
 use crate::plan::resume::reached;
 use crate::stage::journal::{self, JOURNAL};
 use crate::stage::seal::{Keyring, Recipient};
@@ -112,7 +112,8 @@ impl Left {
         }
         // The run died before the first seal was there.
         let files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
-        Ok(files.map(|file| file.file_name()).all(|name| name == JOURNAL || name == UNFINISHED))
+        let ours = |name: &str| name == JOURNAL || is_unfinished(name);
+        Ok(files.map(|file| file.file_name()).all(|name| name.to_str().is_some_and(ours)))
     }
 
     /// Whether a volume that looks complete names no part but those that were written to it.

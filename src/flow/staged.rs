@@ -10,7 +10,7 @@ use crate::flow::FlowError;
 use crate::flow::check::impossible;
 use crate::flow::loaded::LoadError;
 use crate::flow::open::gather;
-use crate::format::{UNFINISHED, limits, part, sums};
+use crate::format::{is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, SUMS, Volume};
 
@@ -76,7 +76,7 @@ impl Staged {
         if !volume::has_all_small(|name| names.contains(name)) {
             wrong.push((SUMS.to_string(), "does not name a seal, the list and both heads".to_string()));
         }
-        for taken in [UNFINISHED, JOURNAL].iter().filter(|name| names.contains(*name)) {
+        for taken in names.iter().filter(|name| is_unfinished(name) || **name == JOURNAL) {
             wrong.push((taken.to_string(), "is no file of a volume that is finished".to_string()));
         }
         for found in &self.volume.files {

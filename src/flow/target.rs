@@ -14,7 +14,7 @@ use crate::base::path::show;
 use crate::base::pool::side_by_side;
 use crate::flow::open::Bundle;
 use crate::flow::{FlowError, check_is_folder, lock_folder};
-use crate::format::{UNFINISHED, limits};
+use crate::format::{is_unfinished, limits};
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS};
 
 const READ: usize = 1 << 20;
@@ -86,7 +86,7 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
                 name if ALL_SEALS.contains(&name) => seals.contains(&small()),
                 name if name == LIST || HEADS.contains(&name) => opens(&path, bundle),
                 // Whatever was being written, beside a seal; else it can only be the first seal itself.
-                UNFINISHED => sealed || seals.iter().any(|seal| seal.starts_with(&small())),
+                name if is_unfinished(name) => sealed || seals.iter().any(|seal| seal.starts_with(&small())),
                 _ => false,
             }
         },
@@ -94,7 +94,7 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
     if monitor.cancelled() {
         return Err(FlowError::Cancelled);
     }
-    let first = files.len() == 1 && files.contains_key(UNFINISHED);
+    let first = files.len() == 1 && files.keys().all(|name| is_unfinished(name));
     Ok(if ours.into_iter().all(|ours| ours) && (sealed || first) { Standing::Leftover(all) } else { Standing::Foreign })
 }
 

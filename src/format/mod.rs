@@ -22,6 +22,18 @@ pub mod ustar;
 /// How a file is named while it is written.
 pub const UNFINISHED: &str = "unfinished.tmp";
 
+/// The same once the drive has failed under so many before it: those keep their names, and with them
+/// the places on the drive that cannot be written to.
+pub fn unfinished(failed: u32) -> String {
+    if failed == 0 { UNFINISHED.into() } else { format!("unfinished-{}.tmp", failed + 1) }
+}
+
+/// Whether a file is named as those are that are being written.
+pub fn is_unfinished(name: &str) -> bool {
+    let numbered = || name.strip_prefix("unfinished-")?.strip_suffix(".tmp").and_then(number::<u32>);
+    name == UNFINISHED || numbered().is_some()
+}
+
 /// Why bytes are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {

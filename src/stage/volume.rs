@@ -13,7 +13,7 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
-use crate::format::{FormatError, UNFINISHED, limits, part};
+use crate::format::{FormatError, is_unfinished, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
 pub use writer::{Writer, remove_ours};
 
@@ -33,7 +33,7 @@ pub fn folder(path: &Path, number: u16) -> PathBuf {
 /// a run left that died with its first file.
 pub fn is_free(dir: &Path) -> bool {
     let ours = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name() == UNFINISHED && is_a_beginning(&entry.path()))
+        entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_unfinished) && is_a_beginning(&entry.path()))
     };
     match dir.symlink_metadata() {
         Err(error) => error.kind() == io::ErrorKind::NotFound,

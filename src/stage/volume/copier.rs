@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::SUMS;
-use super::writer::{SYNC_EVERY, name_durably};
+use super::writer::{SYNC_EVERY, close_durably};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
@@ -92,8 +92,7 @@ impl Copier {
             os::remove_if_there(&temporary).at("remove", &temporary)?;
             return Ok(Copied::Wrong);
         }
-        file.sync_all().at("sync", &path)?;
-        name_durably(&self.to, &path)?;
+        close_durably(file, &temporary, &path)?;
         Ok(Copied::Whole)
     }
 
@@ -145,7 +144,7 @@ impl Copier {
         if stored != text {
             return Ok(false);
         }
-        name_durably(&self.to, &path)?;
+        close_durably(file, &temporary, &path)?;
         Ok(true)
     }
 }

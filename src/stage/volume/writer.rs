@@ -1,8 +1,10 @@
-//! How a volume is written: a file gets a temporary name, is synced, and renamed; SHA256SUMS is the
-//! last one. After an error nothing is tried twice: the caller leaves the volume to a later run, or
-//! abandons it. What this does not guarantee: that the drive tells the truth about what it synced.
+//! How a volume is written: a file gets a temporary name, is synced, closed and renamed; then the file
+//! system is synced, and SHA256SUMS is the last one. After an error a file is dead: no sync is tried
+//! twice, for the system forgets what it could not write. The same bytes are written anew under another
+//! name while the dead file keeps its place; a drive that fails again and again, or as a whole, is left
+//! to the caller. What this does not guarantee: that the drive tells the truth about what it synced.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,14 +14,21 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::{DriveReader, marks};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
-use crate::format::{UNFINISHED, part, sums};
+use crate::format::{is_unfinished, part, sums, unfinished};
 
 /// Dirty data that may wait for the drive: bounded, so that progress is honest.
 pub(super) const SYNC_EVERY: usize = 8 << 20;
 
+/// Files of a volume that may fail before its drive counts as failing.
+const FAILURES: u32 = 3;
+
 /// A volume being written.
 pub struct Writer {
     dir: PathBuf,
+    /// Its folder, open since before the first byte: for errors that only the file system knows of.
+    folder: File,
+    /// Files that died, under their temporary names.
+    failed: u32,
     number: u16,
     sums: Vec<(String, Digest)>,
     made: Vec<String>,
@@ -39,16 +48,22 @@ impl Writer {
             other => other.at("create", &dir)?,
         }
         os::sync_dir(path).at("sync", path)?;
-        Ok(Self { dir, number, sums: Vec::new(), made: Vec::new(), marks: None })
+        Self::of(dir, number, Vec::new())
     }
 
     /// Goes on with a volume that an earlier run began and of which these files are to stay; what
     /// else is ours there is removed, SHA256SUMS first.
     pub fn take_up(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let dir = folder(path, number);
-        let made: Vec<String> = sums.iter().map(|(name, _)| name.clone()).collect();
-        remove_ours(&dir, |name| made.iter().any(|made| made == name))?;
-        Ok(Self { dir, number, sums, made, marks: None })
+        let keep: HashSet<&str> = sums.iter().map(|(name, _)| name.as_str()).collect();
+        remove_ours(&dir, |name| keep.contains(name))?;
+        Self::of(dir, number, sums)
+    }
+
+    fn of(dir: PathBuf, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
+        let folder = File::open(&dir).at("open", &dir)?;
+        let made = sums.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Self { dir, folder, failed: 0, number, sums, made, marks: None })
     }
 
     /// From now on notes what is written, for [`Writer::read_back`].
@@ -81,9 +96,13 @@ impl Writer {
 
     /// Leaves the volume to a later run: it is not complete.
     pub fn leave(self) {
-        for name in [SUMS, UNFINISHED] {
-            let _ = fs::remove_file(self.dir.join(name));
-        }
+        let _ = fs::remove_file(self.dir.join(SUMS));
+        self.remove_failed();
+    }
+
+    /// Removes what was never finished. Best effort: the drive may be gone.
+    fn remove_failed(&self) {
+        (0..=self.failed).for_each(|failed| drop(fs::remove_file(self.dir.join(unfinished(failed)))));
     }
 
     /// Its folder.
@@ -115,62 +134,77 @@ impl Writer {
     }
 
     /// Writes a file from a stream; returns how long it became.
-    pub fn put_stream(
-        &mut self,
-        name: &str,
-        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<u64, IoFault> {
-        let mut summed = (Hasher::new(), 0);
-        self.write(name, |file| {
-            let mut out = Summed { file, hasher: &mut summed.0, len: &mut summed.1, dirty: 0 };
-            fill(&mut out)
+    pub fn put_stream(&mut self, name: &str, fill: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<u64, IoFault> {
+        let (sum, len) = self.write(name, |file| {
+            let mut out = Summed { file, hasher: Hasher::new(), len: 0, dirty: 0 };
+            fill(&mut out)?;
+            Ok((out.hasher.finish(), out.len))
         })?;
-        self.sums.push((name.to_string(), summed.0.finish()));
-        Ok(summed.1)
+        self.sums.push((name.to_string(), sum));
+        Ok(len)
     }
 
-    /// Writes SHA256SUMS: from now on the volume is complete.
+    /// Writes SHA256SUMS, once all else is known to be on the drive: from now on the volume is complete.
     pub fn finish(&mut self) -> Result<(), IoFault> {
+        os::sync_file_system(&self.folder).at("sync", &self.dir)?;
         self.sums.sort();
         let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
         self.write(SUMS, |file| file.write_all(&text))?;
         if let Some(known) = &mut self.marks {
             known.insert(SUMS.to_string(), marks(&text));
         }
+        self.remove_failed();
         Ok(())
     }
 
     /// Removes what was written. Best effort: the drive may be gone.
     pub fn abandon(self) {
         // SHA256SUMS first, so that at no moment a volume looks complete that is not.
-        for name in [SUMS, UNFINISHED].into_iter().chain(self.made.iter().map(String::as_str)) {
+        for name in [SUMS].into_iter().chain(self.made.iter().map(String::as_str)) {
             let _ = fs::remove_file(self.dir.join(name));
         }
+        self.remove_failed();
         let _ = fs::remove_dir(&self.dir);
     }
 
-    fn write(&mut self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), IoFault> {
-        let (temporary, path) = (self.dir.join(UNFINISHED), self.dir.join(name));
-        let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
-        fill(&mut file).at("write", &path)?;
-        file.sync_all().at("sync", &path)?;
-        drop(file);
+    fn write<T>(&mut self, name: &str, fill: impl Fn(&mut File) -> io::Result<T>) -> Result<T, IoFault> {
         // Before it has the name: whoever abandons the volume removes it in either case.
         self.made.push(name.to_string());
-        name_durably(&self.dir, &path)
+        loop {
+            match self.write_once(name, &fill) {
+                Err(fault) if self.failed < FAILURES && os::is_of_one_place(&fault.source) => {
+                    self.failed += 1;
+                    // Heard here: what else the file system holds of it is of no interest at the end.
+                    let _ = os::sync_file_system(&self.folder);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn write_once<T>(&self, name: &str, fill: impl Fn(&mut File) -> io::Result<T>) -> Result<T, IoFault> {
+        let (temporary, path) = (self.dir.join(unfinished(self.failed)), self.dir.join(name));
+        let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
+        let filled = fill(&mut file).at("write", &path)?;
+        close_durably(file, &temporary, &path)?;
+        Ok(filled)
     }
 }
 
-/// What was written in a volume's folder gets its name.
-pub(super) fn name_durably(dir: &Path, path: &Path) -> Result<(), IoFault> {
-    fs::rename(dir.join(UNFINISHED), path).at("name", path)?;
+/// A file that was written in a volume's folder is made durable, and gets its name.
+pub(super) fn close_durably(file: File, temporary: &Path, path: &Path) -> Result<(), IoFault> {
+    file.sync_all().at("sync", path)?;
+    os::close(file).at("close", path)?;
+    fs::rename(temporary, path).at("name", path)?;
+    let dir = path.parent().unwrap_or(path);
     os::sync_dir(dir).at("sync", dir)
 }
 
 /// Removes the files of a volume's folder that we write, but for those to `keep`.
 pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFault> {
-    let small =
-        |name: &str| ALL_SEALS.contains(&name) || HEADS.contains(&name) || [SUMS, LIST, UNFINISHED].contains(&name);
+    let small = |name: &str| {
+        ALL_SEALS.contains(&name) || HEADS.contains(&name) || [SUMS, LIST].contains(&name) || is_unfinished(name)
+    };
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.at("look into", dir)?,
@@ -190,8 +224,8 @@ pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFaul
 /// Sums and syncs what passes through.
 struct Summed<'a> {
     file: &'a mut File,
-    hasher: &'a mut Hasher,
-    len: &'a mut u64,
+    hasher: Hasher,
+    len: u64,
     dirty: usize,
 }
 
@@ -199,7 +233,7 @@ impl Write for Summed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let len = self.file.write(bytes)?;
         self.hasher.update(&bytes[..len]);
-        *self.len += len as u64;
+        self.len += len as u64;
         self.dirty += len;
         if self.dirty >= SYNC_EVERY {
             self.file.sync_data()?;
