@@ -191,7 +191,7 @@ fn fields(value: &Value, expected: &str) {
     assert_eq!(found, expected.split_whitespace().collect());
 }
 
-const PLAN: &str = "files folders links bytes class_mib packed begins_anew expected at_most room recipients passphrase memory parity fill shared_drive volumes";
+const PLAN: &str = "files folders links bytes class_mib packed packed_again begins_anew expected at_most room recipients passphrase memory parity fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
     origin bad_parts rebuilt_parts verdict margin failed kept changes renamed_in lost notes";
 
@@ -201,7 +201,7 @@ fn json_holds_one_document_with_the_documented_fields() {
     let plan = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json", "-n"])).exits(0).json();
     fields(&plan, PLAN);
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json"])).exits(0).json();
-    fields(&packed, "command fingerprint parts read_back plan volumes notes");
+    fields(&packed, "command fingerprint parts read_back plan volumes notes given_up not_trusted parts_left_to_parity");
     fields(&packed["plan"], PLAN);
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();

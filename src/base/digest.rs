@@ -1,4 +1,5 @@
-//! SHA-256, the only hash of the format (and XXH3, the only one of journals): plain for files, domain-separated for everything of ours.
+//! SHA-256, the only hash of the format (and XXH3, the only one of journals): plain for files,
+//! domain-separated for everything of ours.
 //!
 //! A hash that somebody may compare with `sha256sum` is [`sha256`]; every other hash starts with
 //! `pouch/v1/<purpose>\0` ([`tagged`]), so that a value made for one purpose never fits another.
@@ -56,6 +57,27 @@ pub fn quick(bytes: &[u8]) -> u128 {
     twox_hash::XxHash3_128::oneshot(bytes)
 }
 
+/// The same of bytes that come piece by piece.
+pub struct Quick(Box<twox_hash::XxHash3_128>);
+
+impl Default for Quick {
+    fn default() -> Self {
+        Self(Box::new(twox_hash::XxHash3_128::new()))
+    }
+}
+
+impl Quick {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// The hash of all bytes so far.
+    pub fn finish(self) -> u128 {
+        self.0.finish_128()
+    }
+}
+
 /// Plain SHA-256, the same value `sha256sum` prints.
 pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
@@ -76,6 +98,14 @@ mod tests {
     fn the_plain_hash_is_the_one_sha256sum_prints() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(format!("{:?}", sha256(b"")), empty);
+    }
+
+    #[test]
+    fn pieces_make_no_difference() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|n| (n * 31) as u8).collect();
+        let mut hash = Quick::default();
+        bytes.chunks(777).for_each(|piece| hash.update(piece));
+        assert_eq!(hash.finish(), quick(&bytes));
     }
 
     #[test]

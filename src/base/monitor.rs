@@ -20,6 +20,8 @@ pub enum Phase {
     Verifying,
     /// Writing parts anew; bytes of part files.
     Repairing,
+    /// Making parts again that lost their places; bytes of the tar.
+    Moving,
     /// Copying a volume and reading it back; bytes of files, those written and those verified.
     Loading,
 }
@@ -41,6 +43,8 @@ pub enum NoteKind {
     BagName,
     /// Something about a volume that does not stop the work.
     Volume,
+    /// A drive that failed, or does not keep what it is given.
+    Drive,
     /// A property that the target could not take, such as an owner's mode or time.
     Property,
 }
@@ -56,6 +60,7 @@ impl NoteKind {
             NoteKind::BitsDropped => "bits-dropped",
             NoteKind::BagName => "bag-name",
             NoteKind::Volume => "volume",
+            NoteKind::Drive => "drive",
             NoteKind::Property => "property",
         }
     }
@@ -87,6 +92,8 @@ pub trait Monitor: Send + Sync {
     fn advance(&self, units: u64);
     /// `bytes` more are written and synced on the volume with that number.
     fn on_drive(&self, volume: u16, bytes: u64);
+    /// `bytes` more of the volume with that number were read back and are as they were written.
+    fn verified(&self, _volume: u16, _bytes: u64) {}
     /// So many bytes of a copied volume are written by now, and so many verified.
     fn loaded(&self, _written: u64, _verified: u64) {}
     /// Something worth saying now.

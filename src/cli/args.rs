@@ -117,6 +117,10 @@ pub struct Pack {
     /// Remove what an interrupted run left on these drives and begin anew, instead of going on from it
     #[arg(long)]
     pub restart: bool,
+    /// Go on although a drive is gone that had a share already: pack that again, onto the drive in its place and the
+    /// others
+    #[arg(long)]
+    pub replaced: bool,
     #[command(flatten)]
     pub json: Json,
 }

@@ -94,6 +94,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         level: args.level.map_or(Level::Quick, Level::Zstd),
         parity: Wish { lose: args.lose, mend: args.mend },
         verify: (args.verify || args.no_verify).then_some(args.verify),
+        replaced: args.replaced,
         restart: args.restart,
     })
 }

@@ -115,6 +115,7 @@ fn request(source: &Path, recipient: Recipient, drives: &[PathBuf]) -> Request {
         level: Level::Quick,
         parity: Wish::default(),
         verify: None,
+        replaced: false,
         restart: false,
     }
 }

@@ -26,7 +26,7 @@ use crate::flow::FlowError;
 /// every file, what is only worth knowing a few times.
 fn shown(kind: NoteKind) -> usize {
     match kind {
-        NoteKind::Unreadable | NoteKind::Changed => 1000,
+        NoteKind::Unreadable | NoteKind::Changed | NoteKind::Drive => 1000,
         NoteKind::Volume | NoteKind::Followed | NoteKind::Property => 20,
         NoteKind::Skipped | NoteKind::BitsDropped => 5,
         NoteKind::BagName => 2,
@@ -192,6 +192,7 @@ impl Monitor for Term {
             Phase::Unpacking => "unpacking",
             Phase::Repairing => "repairing",
             Phase::Verifying => "reading back",
+            Phase::Moving => "packing again",
             Phase::Loading => "loading",
             Phase::Resuming => "looking at what is there",
         };

@@ -10,6 +10,7 @@
 
 mod collect;
 mod dispatch;
+mod drives;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -24,11 +25,12 @@ use crate::flow::FlowError;
 use crate::flow::parity::{Making, Shard};
 use crate::flow::ranges::Ranges;
 use crate::flow::reading::{Filling, Raw, Reading};
-use crate::flow::sealing::{Sealed, Sealing};
+use crate::flow::sealing::{Made, Sealing};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartKind};
-use crate::format::journal::{Read, Written};
+use crate::format::journal::{self, Read};
 use crate::format::part::Class;
+use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
 use crate::plan::forecast::Forecast;
 use crate::plan::geometry::{Geometry, range_len};
@@ -40,6 +42,8 @@ use crate::stage::journal::Log;
 use crate::stage::seal::Recipient;
 use crate::stage::volume::Writer;
 use crate::stage::walk::Walk;
+pub use drives::Failed;
+use drives::Routes;
 
 /// What is to be packed, and how.
 pub struct Job<'a> {
@@ -80,12 +84,28 @@ pub struct Before {
     pub stripes: u32,
     /// The ranges that this tar was read in, by their beginnings.
     pub reads: Vec<Read>,
+    /// How its data parts were made, also of those that are on no drive any more.
+    pub recipes: BTreeMap<u32, Recipe>,
+}
+
+impl Before {
+    /// Parts that are on no drive any more.
+    pub fn lost(&self, scheme: Option<Scheme>) -> u64 {
+        let parity = scheme.map_or(0, |scheme| scheme.parity_parts(self.data));
+        u64::from(self.data + parity) - self.parts.len() as u64
+    }
 }
 
 /// What packing learnt.
 pub struct Packing {
-    /// All parts, in order.
+    /// Parts that are on drives, in order.
     pub parts: Vec<Part>,
+    /// Parts that their drives did not take.
+    pub unwritten: Vec<Part>,
+    /// How the data parts were made, all of them.
+    pub recipes: BTreeMap<u32, Recipe>,
+    /// Drives that failed.
+    pub failed: Vec<Failed>,
     /// For each entry: its digest (files only) and how well it was read.
     pub files: Vec<(Digest, Flag)>,
     /// Files that changed or could not be read.
@@ -137,21 +157,29 @@ struct Shared<'a> {
     forecast: Mutex<Forecast>,
     reading: Reading<'a>,
     written: Mutex<Vec<Part>>,
+    unwritten: Mutex<Vec<Part>>,
+    recipes: Mutex<BTreeMap<u32, Recipe>>,
+    /// The volumes of each drive.
+    drives: Vec<Vec<u16>>,
+    failed: Mutex<Vec<Failed>>,
 }
 
 /// Packs everything. `drives` are the volumes being written, grouped by file system; they come
-/// back with their parts on them, also after an error.
+/// back with their parts on them, also after an error. A drive that fails does not stop the others.
+///
+/// # Errors
+/// The last drive failed too, or something else did.
 pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Result<Packing, FlowError> {
-    let all = Shared::new(job, drives.len());
+    let all = Shared::new(job, drives);
     std::thread::scope(|scope| {
         let shared = &all;
         let (done_tx, done) = mpsc::channel();
         let (filled_tx, filled) = mpsc::channel();
         let mut routes = Routes::default();
-        for drive in drives.iter_mut() {
+        for (at, drive) in drives.iter_mut().enumerate() {
             let (tx, rx) = mpsc::channel();
             routes.add(drive, tx);
-            scope.spawn(move || shared.guarded(|| shared.write(drive, rx)));
+            scope.spawn(move || shared.guarded(|| shared.write(at, drive, rx)));
         }
         for _ in 0..workers() {
             let (done, filled, routes) = (done_tx.clone(), filled_tx.clone(), routes.clone());
@@ -161,12 +189,13 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
         scope.spawn(move || shared.guarded(|| shared.dispatch(filled)));
         shared.guarded(|| shared.collect(done, placement));
     });
-    let Shared { stop, reading, written, .. } = all;
+    let Shared { stop, reading, written, unwritten, recipes, failed, .. } = all;
     stop.into_result()?;
     let mut parts = unlocked(written);
     parts.sort_by_key(|part: &Part| (part.kind == PartKind::Parity, part.number));
     let (files, notes) = reading.finish()?;
-    Ok(Packing { parts, files, notes })
+    let (unwritten, recipes, failed) = (unlocked(unwritten), unlocked(recipes), unlocked(failed));
+    Ok(Packing { parts, unwritten, recipes, failed, files, notes })
 }
 
 /// Parts in memory at once: one with each worker, one with each drive.
@@ -190,31 +219,15 @@ pub fn memory(geometry: Geometry, entries: usize, drives: usize, level: Level) -
     Ok(BASE + ENTRY * entries as u64 + ranges + parts + compressors + parity)
 }
 
-/// The way from a volume's number to the thread that writes to its drive.
-#[derive(Clone, Default)]
-struct Routes(BTreeMap<u16, mpsc::Sender<Sealed>>);
-
-impl Routes {
-    fn add(&mut self, drive: &[Writer], to: mpsc::Sender<Sealed>) {
-        self.0.extend(drive.iter().map(|writer| (writer.number(), to.clone())));
-    }
-
-    fn send(&self, sealed: Sealed) {
-        if let Some(route) = self.0.get(&sealed.part.volume) {
-            // A writer that is gone has failed and said so.
-            let _ = route.send(sealed);
-        }
-    }
-}
-
 impl<'a> Shared<'a> {
-    fn new(job: &'a Job, drives: usize) -> Self {
+    fn new(job: &'a Job, drives: &[Vec<Writer>]) -> Self {
         let (class, workers) = (job.class, workers());
+        let volumes = |drive: &Vec<Writer>| drive.iter().map(Writer::number).collect();
         let queue = Arc::new(Queue::default());
         // Manifests compress even if nothing else does.
         let ranges = Ranges::new(class, job.estimate >= job.layout.tail_start / 100 * 99);
         let making = job.scheme.map(|scheme| Making::new(scheme, class));
-        let sealing = Sealing::new(job.recipient, class, parts_lent(drives, workers), making);
+        let sealing = Sealing::new(job.recipient, class, parts_lent(drives.len(), workers), making);
         let stop = {
             let (queue, ranges, parts) = (queue.clone(), ranges.clone(), sealing.buffers().clone());
             Stop::new(move || {
@@ -227,7 +240,23 @@ impl<'a> Shared<'a> {
         let forecast = Mutex::new(Forecast::new(class.room()));
         let unsealed = AtomicUsize::new(2);
         let written = Mutex::new(job.before.parts.clone());
-        Self { job, queue, ranges, sealing, unsealed, stop, forecast, reading, written }
+        let recipes = Mutex::new(job.before.recipes.clone());
+        let (drives, failed, unwritten) = (drives.iter().map(volumes).collect(), Mutex::default(), Mutex::default());
+        Self {
+            job,
+            queue,
+            ranges,
+            sealing,
+            unsealed,
+            stop,
+            forecast,
+            reading,
+            written,
+            unwritten,
+            recipes,
+            drives,
+            failed,
+        }
     }
 
     /// Runs a thread's work: an error stops the others, and so does a panic.
@@ -319,7 +348,10 @@ impl<'a> Shared<'a> {
 
     /// Seals a part, and tells its drive.
     fn seal(&self, part: FullPart<Raw>, volume: u16, routes: &Routes) {
-        if let Some((sealed, shards)) = self.sealing.data(part, volume) {
+        if let Some(Made { sealed, shards, recipe }) = self.sealing.data(part, volume) {
+            let number = sealed.part.number;
+            self.job.log.note(&journal::recipe(number, &recipe));
+            lock(&self.recipes).insert(number, recipe);
             routes.send(sealed);
             shards.into_iter().for_each(|shard| self.to_seal(Task::Parity(shard)));
             self.settled();
@@ -331,22 +363,5 @@ impl<'a> Shared<'a> {
             routes.send(sealed);
             self.settled();
         }
-    }
-
-    /// Writes the parts of one drive.
-    fn write(&self, drive: &mut [Writer], sealed: mpsc::Receiver<Sealed>) -> Result<(), FlowError> {
-        for Sealed { part, length, buf } in sealed {
-            if self.stop.failed() {
-                break;
-            }
-            let writer = drive.iter_mut().find(|writer| writer.number() == part.volume);
-            let writer = writer.ok_or_else(|| FlowError::Defect("a part came to the wrong drive".into()))?;
-            writer.put(&part.file_name(), buf.file(), part.sha256)?;
-            self.job.log.write(&Written::of(&part).encode())?;
-            self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
-            self.job.monitor.advance(length);
-            lock(&self.written).push(part);
-        }
-        Ok(())
     }
 }

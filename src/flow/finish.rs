@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
+use crate::base::fault::IoFault;
 use crate::base::pool::{side_by_side, workers};
 use crate::base::secret::{FileKey, SecretText};
 use crate::flow::FlowError;
@@ -113,7 +114,7 @@ pub fn write_index(
     list: &Sealable,
     head: &Sealable,
     recipient: &Recipient,
-) -> Result<(), FlowError> {
+) -> Result<(), IoFault> {
     let to = std::slice::from_ref(recipient);
     put(writer, LIST, header_for(to), &list.0)?;
     for name in HEADS {
@@ -122,7 +123,7 @@ pub fn write_index(
     Ok(())
 }
 
-fn put(writer: &mut Writer, name: &str, (header, key): (Vec<u8>, FileKey), plain: &[u8]) -> Result<(), FlowError> {
+fn put(writer: &mut Writer, name: &str, (header, key): (Vec<u8>, FileKey), plain: &[u8]) -> Result<(), IoFault> {
     writer.put_stream(name, |out| {
         let mut sealer = Sealer::new(out, &header, &key)?;
         sealer.write_all(plain)?;

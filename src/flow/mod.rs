@@ -39,6 +39,7 @@ pub mod readback;
 pub mod reading;
 pub mod received;
 pub mod rehearse;
+pub mod remake;
 pub mod repair;
 pub mod report;
 pub mod request;
@@ -48,12 +49,14 @@ pub mod salvage;
 pub mod salvaged;
 pub mod sealing;
 pub mod seals;
+pub mod settle;
 pub mod staged;
 pub mod target;
 pub mod text;
 pub mod unlisted;
 pub mod unpack;
 pub mod verdict;
+pub mod volumes;
 
 /// What a run came to; `cli/exit.rs` gives each its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,6 +190,19 @@ pub enum FlowError {
         /// Where that begins, to the MiB.
         offset: u64,
     },
+    /// Parts that no drive has room for.
+    #[error("{} ({}) need a home: {}", crate::base::size::count(*.parts as u64, "part"), human(*.bytes), if .why.is_empty() { "the drives are full".into() } else { .why.join("; ") })]
+    NoHome {
+        /// How many.
+        parts: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// Drives that were given up, and why.
+        why: Vec<String>,
+    },
+    /// Parts that are to be packed again, of sources that are not what they were.
+    #[error("{} since they were packed, so what a drive did not keep cannot be made again: {}", changed(.0), names(.0))]
+    CannotRemake(Vec<PathBuf>),
     /// Sources that are not what they were when an interrupted run packed them.
     #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
     SourceChanged(Vec<PathBuf>),
@@ -303,6 +319,8 @@ impl FlowError {
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
             | FlowError::Unfaithful { .. }
+            | FlowError::NoHome { .. }
+            | FlowError::CannotRemake(_)
             | FlowError::NoRoom { .. }
             | FlowError::RanFull { .. }
             | FlowError::DriveTooSmall { .. }

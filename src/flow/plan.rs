@@ -83,7 +83,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let before = match left.as_ref().filter(|_| !request.restart) {
         Some(left) => {
             left.check(request, &walk, whom)?;
-            left.verify(layout.len, layout.tail_start, monitor)?
+            left.verify((layout.len, layout.tail_start), request.replaced, monitor)?
         }
         None => Before::default(),
     };
@@ -112,7 +112,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
         })
         .collect();
-    plan.begins_anew = left.is_some() && before.parts.is_empty();
+    plan.begins_anew = left.is_some() && before.recipes.is_empty();
     plan.shared_drive = request.volumes.is_none()
         && (1..targets.len()).any(|at| targets[..at].iter().any(|t| t.device == targets[at].device));
     let reserves = drives.iter().map(|drive| drive.reserve).collect();
@@ -166,7 +166,7 @@ impl Shape<'_> {
     /// The same where an earlier run has chosen, if something of it stays; what does not makes room.
     fn after(&self, left: &Left, before: &Before) -> Result<Shaped, FlowError> {
         let opening = &left.journal.opening;
-        let (geometry, targets, mut drives) = match before.parts.is_empty() {
+        let (geometry, targets, mut drives) = match before.recipes.is_empty() {
             true => self.choose()?,
             false => {
                 let geometry = geometry::of_class(self.tar, opening.class, opening.scheme);
@@ -240,15 +240,17 @@ fn describe(
 ) -> Result<Plan, FlowError> {
     let count = |wanted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| wanted(&entry.kind)).count() as u64;
     let part = geometry.class.file_len() as u64;
+    let again = before.lost(geometry.scheme);
     Ok(Plan {
         files: count(|kind| matches!(kind, Kind::File | Kind::Hardlink(_))),
         folders: count(|kind| *kind == Kind::Dir),
         links: count(|kind| matches!(kind, Kind::Symlink(_))),
         bytes: walk.entries.iter().map(|entry| entry.size).sum(),
         class: geometry.class.mib(),
-        expected: geometry.parts(data_expected) * part,
+        expected: (geometry.parts(data_expected) + again) * part,
         at_most: u64::from(geometry.parts_at_most()).saturating_sub(before.parts.len() as u64) * part,
         packed: before.parts.len() as u64 * part,
+        again: again * part,
         parity: geometry.scheme,
         room: 0,
         recipients: request.recipients.len(),

@@ -2,66 +2,76 @@
 //! are called safe. Only once all is written: a drive that is smaller than it says overwrites what it
 //! took before, and would pass if each file were looked at as it comes.
 
-use std::path::PathBuf;
-
 use crate::base::direct::DriveReader;
-use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
-use crate::base::path::as_bytes;
+use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{lock, unlocked};
 use crate::flow::FlowError;
 use crate::stage::volume::Writer;
 
+/// A file that a drive did not keep.
+#[derive(Debug)]
+pub struct Finding {
+    /// Which of the drives.
+    pub drive: usize,
+    /// The volume on it.
+    pub volume: u16,
+    /// The file; `None` if the drive cannot be read.
+    pub name: Option<String>,
+    /// What is wrong.
+    pub error: FlowError,
+}
+
 /// Reads back those files of all volumes that `wanted` names, every drive on a thread of its own.
 ///
 /// # Errors
-/// The first file that is not what was written; all of them are noted.
+/// The work was to stop.
 pub fn read_back(
     drives: &[Vec<Writer>],
     wanted: impl Fn(&str) -> bool + Sync,
     monitor: &dyn Monitor,
-) -> Result<(), FlowError> {
+) -> Result<Vec<Finding>, FlowError> {
     let files = |writer: &Writer| writer.to_read_back().into_iter().filter(|name| wanted(name)).collect::<Vec<_>>();
     let len = |writer: &Writer, name: &String| writer.dir().join(name).metadata().map_or(0, |meta| meta.len());
     let writers = || drives.iter().flatten();
     let total = writers().flat_map(|writer| files(writer).into_iter().map(move |name| len(writer, &name))).sum();
-    if total == 0 {
-        return Ok(());
+    if writers().all(|writer| files(writer).is_empty()) {
+        return Ok(Vec::new());
     }
     monitor.phase(Phase::Verifying, total);
-    let (wrong, failed) = (std::sync::Mutex::new(Vec::new()), std::sync::Mutex::new(None));
-    let one_drive = |drive: &[Writer]| -> Result<(), FlowError> {
+    let found = std::sync::Mutex::new(Vec::new());
+    let one_drive = |drive: usize, writers: &[Writer]| {
         let mut reader = DriveReader::default();
-        for writer in drive {
+        for writer in writers {
             for name in files(writer) {
                 if monitor.cancelled() {
-                    return Err(FlowError::Cancelled);
+                    return;
                 }
-                if let Some(offset) = writer.read_back(&name, &mut reader)? {
-                    lock(&wrong).push((writer.dir().join(&name), offset));
+                let finding = |name, error| Finding { drive, volume: writer.number(), name, error };
+                let path = writer.dir().join(&name);
+                match writer.read_back(&name, &mut reader) {
+                    Ok(None) => {}
+                    Ok(Some(offset)) => {
+                        lock(&found).push(finding(Some(name.clone()), FlowError::Unfaithful { path, offset }));
+                    }
+                    Err(fault) if crate::base::os::is_of_one_place(&fault.source) => {
+                        lock(&found).push(finding(Some(name.clone()), fault.into()));
+                    }
+                    Err(fault) => {
+                        lock(&found).push(finding(None, fault.into()));
+                        return;
+                    }
                 }
-                monitor.advance(len(writer, &name));
+                let len = len(writer, &name);
+                monitor.verified(writer.number(), len);
+                monitor.advance(len);
             }
         }
-        Ok(())
     };
     std::thread::scope(|scope| {
-        for drive in drives {
-            scope.spawn(|| {
-                if let Err(error) = one_drive(drive) {
-                    lock(&failed).get_or_insert(error);
-                }
-            });
+        for (at, drive) in drives.iter().enumerate() {
+            let one_drive = &one_drive;
+            scope.spawn(move || one_drive(at, drive));
         }
     });
-    let mut wrong: Vec<(PathBuf, u64)> = unlocked(wrong);
-    wrong.sort();
-    for (path, offset) in &wrong {
-        let text = format!("is not what was written to it, from byte {offset} on");
-        monitor.note(&Note::new(NoteKind::Volume, as_bytes(path), text));
-    }
-    match (wrong.into_iter().next(), unlocked(failed)) {
-        (Some((path, offset)), _) => Err(FlowError::Unfaithful { path, offset }),
-        (None, Some(error)) => Err(error),
-        (None, None) => Ok(()),
-    }
+    if monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok(unlocked(found)) }
 }

@@ -27,6 +27,8 @@ pub struct Plan {
     pub class: u16,
     /// Bytes of parts that an interrupted run packed, whole.
     pub packed: u64,
+    /// Bytes of parts that it packed, and that are to be packed again.
+    pub again: u64,
     /// Whether an interrupted run left nothing to go on from: it is removed.
     pub begins_anew: bool,
     /// Bytes of parts still to come, from samples.
@@ -72,7 +74,7 @@ impl Plan {
         });
         json!({
             "files": self.files, "folders": self.folders, "links": self.links, "bytes": self.bytes,
-            "class_mib": self.class, "packed": self.packed, "begins_anew": self.begins_anew, "expected": self.expected, "at_most": self.at_most, "room": self.room,
+            "class_mib": self.class, "packed": self.packed, "packed_again": self.again, "begins_anew": self.begins_anew, "expected": self.expected, "at_most": self.at_most, "room": self.room,
             "recipients": self.recipients, "passphrase": self.passphrase, "memory": self.memory,
             "shared_drive": self.shared_drive,
             "parity": self.parity.map(|scheme| json!({
@@ -98,15 +100,28 @@ pub struct PackReport {
     pub read_back: bool,
     /// Folders of the volumes, with the bytes of parts on each.
     pub volumes: Vec<(PathBuf, u64)>,
+    /// Drives that were given up, and why: nothing on them counts.
+    pub given_up: Vec<(PathBuf, String)>,
+    /// Drives that hold their share whole, and did not at first: not to be trusted.
+    pub distrusted: Vec<PathBuf>,
+    /// Parts that are on no drive, and that parity stands for.
+    pub spared: usize,
     /// What is worth knowing.
     pub notes: Vec<Note>,
 }
 
 impl PackReport {
-    /// 4 if files changed or could not be read.
+    /// 7 if a drive is not to be trusted, or parity stands for one; 4 if files changed or could not be
+    /// read.
     pub fn outcome(&self) -> Outcome {
         let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
-        if self.notes.iter().any(flawed) { Outcome::Damaged } else { Outcome::Ok }
+        if self.spared > 0 || !self.distrusted.is_empty() {
+            Outcome::Io
+        } else if self.notes.iter().any(flawed) {
+            Outcome::Damaged
+        } else {
+            Outcome::Ok
+        }
     }
 
     /// For `--json`.
@@ -115,6 +130,9 @@ impl PackReport {
         json!({
             "command": "pack", "fingerprint": self.fingerprint, "parts": self.parts, "read_back": self.read_back, "plan": self.plan.to_json(),
             "volumes": volumes.collect::<Value>(), "notes": notes_json(&self.notes),
+            "given_up": self.given_up.iter().map(|(place, why)| json!({"drive": show(place), "why": why})).collect::<Value>(),
+            "not_trusted": self.distrusted.iter().map(|place| show(place)).collect::<Vec<_>>(),
+            "parts_left_to_parity": self.spared,
         })
     }
 }

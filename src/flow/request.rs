@@ -34,6 +34,8 @@ pub struct Request {
     pub parity: Wish,
     /// Read everything back from the drives; if not said, from those that can be pulled out.
     pub verify: Option<bool>,
+    /// A drive that had parts of an interrupted run is gone, and another is in its place.
+    pub replaced: bool,
     /// Begin anew where an interrupted run left something.
     pub restart: bool,
 }

@@ -40,8 +40,8 @@ pub struct Left {
 /// told: that would tell whoever finds the drive.
 pub fn options(request: &Request) -> Digest {
     let mut hasher = Hasher::tagged("options");
-    let Request { volumes, volume_size, fill, parity, .. } = request;
-    hasher.update(format!("{} {volume_size:?} {fill:?} {parity:?}", volumes.is_some()).as_bytes());
+    let Request { volumes, volume_size, fill, parity, level, .. } = request;
+    hasher.update(format!("{} {volume_size:?} {fill:?} {parity:?} {level:?}", volumes.is_some()).as_bytes());
     hasher.finish()
 }
 
@@ -231,10 +231,17 @@ impl Left {
     }
 
     /// Reads back all parts that were written, and says how far they reach.
-    pub fn verify(&self, tar_len: u64, tail_start: u64, monitor: &dyn Monitor) -> Result<Before, FlowError> {
-        let opening = &self.journal.opening;
-        let noted = reached(&self.journal.parts, opening.scheme, tar_len).parts;
-        self.check_drives(&noted)?;
+    pub fn verify(
+        &self,
+        (tar_len, tail_start): (u64, u64),
+        replaced: bool,
+        monitor: &dyn Monitor,
+    ) -> Result<Before, FlowError> {
+        let (opening, recipes) = (&self.journal.opening, &self.journal.recipes);
+        let noted = reached(&self.journal.parts, recipes, opening.scheme, tar_len).parts;
+        if !replaced {
+            self.check_drives(&noted)?;
+        }
         monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
         let checked = side_by_side(&noted, DriveReader::default, |reader, part| self.read(part, reader, monitor));
         let mut whole = Vec::new();
@@ -243,20 +250,20 @@ impl Left {
         }
         // What was not read well is packed again, and all behind it.
         let (covered, _) = covering(&self.journal.reads, tail_start);
-        let well_read = |part: &&Part| match part.kind {
-            PartKind::Data { offset, length } => covered == tail_start || offset + length <= covered,
-            PartKind::Parity => true,
-        };
-        let parts: Vec<Written> = whole.iter().filter(well_read).map(Written::of).collect();
-        let reach = reached(&parts, opening.scheme, tar_len);
+        let mut recipes = recipes.clone();
+        recipes.retain(|_, recipe| covered == tail_start || recipe.offset + recipe.length() <= covered);
+        let parts: Vec<Written> = whole.iter().map(Written::of).collect();
+        let reach = reached(&parts, &recipes, opening.scheme, tar_len);
+        recipes.retain(|number, _| *number <= reach.data);
         let (_, reads) = covering(&self.journal.reads, reach.tar.min(tail_start));
         let keep: HashSet<(bool, u32)> =
             reach.parts.iter().map(|part| (part.kind == PartKind::Parity, part.number)).collect();
         whole.retain(|part| keep.contains(&(part.kind == PartKind::Parity, part.number)));
-        Ok(Before { parts: whole, data: reach.data, tar: reach.tar, stripes: reach.stripes, reads })
+        Ok(Before { parts: whole, data: reach.data, tar: reach.tar, stripes: reach.stripes, reads, recipes })
     }
 
-    /// Refuses to go on without a drive that had parts: another one may be in its place.
+    /// Refuses to go on without a drive that had parts, unless told so: it may be the wrong one, or not
+    /// plugged in.
     fn check_drives(&self, noted: &[Written]) -> Result<(), FlowError> {
         for (at, folder) in self.folders.iter().enumerate() {
             let parts = noted.iter().filter(|part| usize::from(part.volume) == at + 1).count();

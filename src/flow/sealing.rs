@@ -1,13 +1,15 @@
 //! Parts sealed: data parts, whose chunks pass into the parity of their stripe on the way, and
 //! parity parts.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::base::digest::Quick;
 use crate::base::pool::{Lease, Pool};
 use crate::flow::parity::{Making, Shard};
-use crate::flow::reading::Raw;
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Class, PartBuf};
+use crate::format::recipe::Recipe;
 use crate::stage::fill::FullPart;
 use crate::stage::seal::{Recipient, part_header};
 use crate::stage::stream::PartSealer;
@@ -17,6 +19,16 @@ pub struct Sealing<'a> {
     recipient: &'a Recipient,
     buffers: Arc<Pool<PartBuf>>,
     making: Option<Making>,
+}
+
+/// A data part that was sealed.
+pub struct Made {
+    /// It goes to its drive.
+    pub sealed: Sealed,
+    /// With the last of its stripe, the parity parts that are to be sealed next.
+    pub shards: Vec<Shard>,
+    /// How the same plaintext can be made again.
+    pub recipe: Recipe,
 }
 
 /// A part as it goes to its drive.
@@ -40,11 +52,11 @@ impl<'a> Sealing<'a> {
         &self.buffers
     }
 
-    /// Seals a data part; waits for memory. With the last of its stripe come the parity parts that
-    /// are to be sealed next. `None` once nothing is lent any more.
-    pub fn data(&self, part: FullPart<Raw>, volume: u16) -> Option<(Sealed, Vec<Shard>)> {
+    /// Seals a data part; waits for memory. `None` once nothing is lent any more.
+    pub fn data<R: Deref<Target: AsRef<[u8]>>>(&self, part: FullPart<R>, volume: u16) -> Option<Made> {
         let mut buf = self.buffers.take()?;
-        let FullPart { number, offset, length, segments } = part;
+        let FullPart { number, offset, length, segments, frames } = part;
+        let mut hash = Quick::default();
         let (header, file_key) = part_header(self.recipient);
         let making = self.making.as_ref().map(|making| (making, making.begin(number)));
         let mut sealer = PartSealer::new(&file_key, &header, &mut buf, |chunk, plain| {
@@ -53,14 +65,18 @@ impl<'a> Sealing<'a> {
             }
         });
         for segment in segments {
-            segment.pieces(|bytes| sealer.append(bytes));
+            segment.pieces(|bytes| {
+                hash.update(bytes);
+                sealer.append(bytes);
+            });
         }
+        let recipe = Recipe { offset, hash: hash.finish(), frames };
         let sha256 = sealer.finish();
         let stripe = self.making.as_ref().map(|making| making.place(number));
         let kind = PartKind::Data { offset, length };
         let part = Part { number, kind, stripe, volume, sha256, header: Box::new(header) };
         let shards = making.map_or(Vec::new(), |(making, adding)| making.end(adding));
-        Some((Sealed { part, length, buf }, shards))
+        Some(Made { sealed: Sealed { part, length, buf }, shards, recipe })
     }
 
     /// The stripe of data part `last` ends with it: the parity parts to be sealed, if its data is.

@@ -1,6 +1,8 @@
 //! zstd frames as bytes (RFC 8878): stored ones, written without a compressor, and how a
 //! compressed one is cut behind a block. Both are ordinary frames to any zstd.
 
+use crate::format::recipe::Made;
+
 /// Parts begin at multiples of this in the tar.
 const TAR_BLOCK: usize = crate::format::part::BLOCK as usize;
 /// Most bytes of a block, and of a stored frame's window.
@@ -28,8 +30,10 @@ pub enum Packed {
     Frame {
         /// The frame.
         bytes: Vec<u8>,
-        /// Ascending, all before the end.
+        /// Where it was flushed: ascending, all before the end.
         cuts: Vec<Cut>,
+        /// Bytes that the compressor was told to expect.
+        told: usize,
     },
 }
 
@@ -39,6 +43,16 @@ impl Packed {
         match self {
             Packed::Stored => stored_len(raw),
             Packed::Frame { bytes, .. } => bytes.len(),
+        }
+    }
+
+    /// How it was made of `raw` bytes.
+    pub fn made(&self, raw: usize) -> Made {
+        match self {
+            Packed::Stored => Made::Stored(raw as u64),
+            Packed::Frame { cuts, told, .. } => {
+                Made::frame(*told, cuts.iter().map(|cut| cut.raw).take_while(|at| *at < raw), raw)
+            }
         }
     }
 }

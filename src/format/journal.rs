@@ -2,11 +2,14 @@
 //! (FORMAT section 2). It lies on the first volume until all volumes are complete, and holds nothing
 //! that opens the bundle.
 
+use std::collections::BTreeMap;
+
 use crate::base::digest::Digest;
 use crate::base::text::{base64, hex, unbase64, unhex};
 use crate::format::head::{Part, PartKind};
 use crate::format::lines::Lines;
 use crate::format::part::Class;
+use crate::format::recipe::Recipe;
 use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL};
 use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits, number, version};
@@ -75,6 +78,8 @@ pub struct Journal {
     pub reads: Vec<Read>,
     /// What was written; of two with one number the later counts.
     pub parts: Vec<Written>,
+    /// How data parts were made, by their numbers.
+    pub recipes: BTreeMap<u32, Recipe>,
 }
 
 impl Opening {
@@ -155,6 +160,11 @@ impl Read {
     }
 }
 
+/// The line about how a data part was made.
+pub fn recipe(number: u32, recipe: &Recipe) -> String {
+    format!("m {number} {}\n", recipe.encode())
+}
+
 impl Written {
     /// What is noted of a part.
     pub fn of(part: &Part) -> Self {
@@ -182,20 +192,21 @@ impl Journal {
         let text = String::from_utf8_lossy(&text[..whole]);
         let mut lines = Lines::of(WHAT, &text);
         let opening = Opening::parse(&mut lines)?;
-        let (mut reads, mut parts) = (Vec::new(), Vec::new());
+        let (mut reads, mut parts, mut recipes) = (Vec::new(), Vec::new(), BTreeMap::new());
         while let Ok(line) = lines.next() {
             let mut words = line.split(' ');
             let known = match words.next() {
                 Some("r") => read(words).map(|read| reads.push(read)),
                 Some("d") => part(words, true).map(|part| parts.push(part)),
                 Some("p") => part(words, false).map(|part| parts.push(part)),
+                Some("m") => made(words).map(|(number, recipe)| drop(recipes.insert(number, recipe))),
                 _ => None,
             };
             if known.is_none() {
                 break;
             }
         }
-        Ok(Self { opening, reads, parts })
+        Ok(Self { opening, reads, parts, recipes })
     }
 }
 
@@ -230,9 +241,17 @@ fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Writ
     sane.then_some(Written { number: number_, kind, volume, sha256 })
 }
 
+fn made<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(u32, Recipe)> {
+    let number = number(words.next()?).filter(|number| (1..=limits::PARTS).contains(number))?;
+    let recipe = Recipe::parse(words.next()?, words.next()?, words.next()?).ok()?;
+    let sane = recipe.offset <= TAR && recipe.length() <= TAR && words.next().is_none();
+    sane.then_some((number, recipe))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::recipe::Made;
 
     fn journal() -> Journal {
         let opening = Opening {
@@ -250,13 +269,16 @@ mod tests {
         let data = PartKind::Data { offset: 0, length: 512 };
         let part = |number, kind| Written { number, kind, volume: 2, sha256: Digest([8; 32]) };
         let parts = vec![part(1, data), part(1, PartKind::Parity)];
-        Journal { opening, reads: vec![Read { start: 0, len: 512, hash: 1 << 127 }], parts }
+        let frames = vec![Made::Stored(512)];
+        let recipes = BTreeMap::from([(1, Recipe { offset: 0, hash: 5, frames })]);
+        Journal { opening, reads: vec![Read { start: 0, len: 512, hash: 1 << 127 }], parts, recipes }
     }
 
     fn encode(journal: &Journal) -> String {
         let reads: String = journal.reads.iter().map(Read::encode).collect();
         let parts: String = journal.parts.iter().map(Written::encode).collect();
-        journal.opening.encode() + &reads + &parts
+        let recipes: String = journal.recipes.iter().map(|(number, made)| recipe(*number, made)).collect();
+        journal.opening.encode() + &reads + &recipes + &parts
     }
 
     #[test]
@@ -289,7 +311,7 @@ mod tests {
             assert!(Journal::parse(wrong.as_bytes()).is_err(), "{name:?}");
         }
         assert!(Journal::parse(text.replacen("1 seal.age", "0 seal.age", 1).as_bytes()).is_err());
-        for strange in ["x 1 2\n", "r 1\n", "d 0 1 00\n", "\n", &huge, &far, &nowhere] {
+        for strange in ["x 1 2\n", "r 1\n", "d 0 1 00\n", "\n", "m 0 0 00 s1\n", &huge, &far, &nowhere] {
             let more = format!("{text}{strange}{}", journal.parts[0].encode());
             assert_eq!(Journal::parse(more.as_bytes()), Ok(journal.clone()), "it ends before {strange:?}");
         }

@@ -13,6 +13,7 @@ pub mod list;
 pub mod manifest;
 pub mod member;
 pub mod part;
+pub mod recipe;
 pub mod seal;
 pub mod statement;
 pub mod stripe;

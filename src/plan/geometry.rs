@@ -71,11 +71,11 @@ pub fn of_class(tar: u64, class: Class, scheme: Option<Scheme>) -> Geometry {
     Geometry { class, data_at_most, scheme }
 }
 
-/// Bytes of the journal, which is on the first volume as long as packing lasts: a line for each
+/// Bytes of the journal, which is on the first volume as long as packing lasts: lines for each
 /// range and part, a mark of each entry.
 pub fn journal_at_most(tar: u64, parts_at_most: u32, entries: usize) -> u64 {
     let ranges = tar.div_ceil(1 << 20) + 16;
-    64 * 1024 + 80 * ranges + 140 * u64::from(parts_at_most) + 11 * entries as u64
+    64 * 1024 + 160 * ranges + 300 * u64::from(parts_at_most) + 11 * entries as u64
 }
 
 /// Data parts of a tar that does not compress at all.

@@ -112,6 +112,27 @@ impl Placement {
         least
     }
 
+    /// Nothing more goes to that volume, but for what has its place there already.
+    pub fn close(&mut self, volume: u16) {
+        let slots = &mut self.volumes[usize::from(volume) - 1];
+        slots.total = slots.used;
+    }
+
+    /// Parts that a volume still takes.
+    pub fn left(&self, volume: u16) -> u64 {
+        let slots = &self.volumes[usize::from(volume) - 1];
+        (slots.total - slots.used).min(self.devices[slots.device])
+    }
+
+    /// One part goes to that volume, wherever it comes from; `false` if it takes none.
+    pub fn put(&mut self, volume: u16) -> bool {
+        let room = self.left(volume) > 0;
+        if room {
+            self.take(usize::from(volume) - 1);
+        }
+        room
+    }
+
     /// Parts that the volumes can take, none more than `most`.
     fn free(&self, most: u64) -> u64 {
         let of_device = |at: usize| {
@@ -123,7 +144,7 @@ impl Placement {
     }
 
     /// Whether a volume may hold only some of a stripe: then its shards are placed together.
-    fn is_dealt_whole(&self) -> bool {
+    pub fn is_dealt_whole(&self) -> bool {
         self.scheme.is_some_and(|scheme| usize::from(scheme.c) < scheme.shards())
     }
 
@@ -169,10 +190,7 @@ impl Placement {
         let mut held = vec![0; count];
         let mut shards = Vec::with_capacity(scheme.shards());
         while shards.len() < scheme.shards() {
-            let left = |at: usize| {
-                let slots = &self.volumes[at];
-                (slots.total - slots.used).min(self.devices[slots.device])
-            };
+            let left = |at: usize| self.left(at as u16 + 1);
             let open = (0..count).filter(|at| held[*at] < scheme.c && left(*at) > 0);
             // Of equals another one first each time, so that parity moves around.
             let chosen = open.max_by_key(|at| (left(*at), std::cmp::Reverse((at + turn) % count)))?;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::format::head::PartKind;
 use crate::format::journal::Written;
+use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
 
 /// What is packed already.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reached {
-    /// Parts that stay.
+    /// Parts that stay where they are.
     pub parts: Vec<Written>,
-    /// Data parts among them: the first so many.
+    /// The first so many data parts are packed, those that are to be made again among them.
     pub data: u32,
     /// Bytes of tar that they hold.
     pub tar: u64,
@@ -19,36 +20,42 @@ pub struct Reached {
     pub stripes: u32,
 }
 
-/// Of the parts that are on the drives, whole, those that make the beginning of the bundle. With
-/// parity it ends with a whole stripe: of an open one the sums are lost, and nobody here can read the
-/// parts again. `parts` are in the order they were written in: of two with one number the later
-/// counts.
-pub fn reached(parts: &[Written], scheme: Option<Scheme>, tar_len: u64) -> Reached {
+/// How far the bundle is packed: as far as it is known how its parts were made, and up to the last one
+/// that is on a drive, whole. What is missing before that can be made again. With parity it ends with
+/// a whole stripe: sums of an open one are lost. `parts` are those that are on the drives, in the order
+/// they were written in: of two with one number the later counts.
+pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Option<Scheme>, tar_len: u64) -> Reached {
     let (mut data, mut parity) = (BTreeMap::new(), BTreeMap::new());
     for part in parts {
         let table = if part.kind == PartKind::Parity { &mut parity } else { &mut data };
         table.insert(part.number, part);
     }
     let mut ends = vec![0];
-    while let Some(Written { kind: PartKind::Data { offset, length }, .. }) = data.get(&(ends.len() as u32)) {
-        if *offset != ends[ends.len() - 1] || *length == 0 {
+    while let Some(recipe) = recipes.get(&(ends.len() as u32)) {
+        let (offset, length) = (recipe.offset, recipe.length());
+        if offset != ends[ends.len() - 1] || length == 0 || offset + length > tar_len {
             break;
+        }
+        // A part that says otherwise is another one.
+        let same = |part: &&Written| part.kind == PartKind::Data { offset, length };
+        if !data.get(&(ends.len() as u32)).is_some_and(same) {
+            data.remove(&(ends.len() as u32));
         }
         ends.push(offset + length);
     }
-    let (mut count, mut stripes) = (ends.len() as u32 - 1, 0);
+    let known = ends.len() as u32 - 1;
+    data.retain(|number, _| *number <= known);
+    let mut count = data.keys().last().copied().unwrap_or(0);
+    let mut stripes = 0;
     if let Some(scheme) = scheme {
-        let (k, m) = (u32::from(scheme.k), u32::from(scheme.m));
-        let all = |stripe: u32| (stripe * m + 1..=(stripe + 1) * m).all(|number| parity.contains_key(&number));
+        let k = u32::from(scheme.k);
         // The last stripe may have less data than the others.
-        let last = if ends[count as usize] == tar_len { count.div_ceil(k) } else { count / k };
-        while stripes < last && all(stripes) {
-            stripes += 1;
-        }
-        count = count.min(stripes * k);
-        parity.retain(|number, _| *number <= stripes * m);
+        let whole = if ends[known as usize] == tar_len { known.div_ceil(k) } else { known / k };
+        stripes = count.div_ceil(k).min(whole);
+        count = (stripes * k).min(known);
+        parity.retain(|number, _| *number <= stripes * u32::from(scheme.m));
+        data.retain(|number, _| *number <= count);
     }
-    data.retain(|number, _| *number <= count);
     let parts = data.into_values().chain(parity.into_values()).cloned().collect();
     Reached { parts, data: count, tar: ends[count as usize], stripes }
 }
@@ -57,6 +64,7 @@ pub fn reached(parts: &[Written], scheme: Option<Scheme>, tar_len: u64) -> Reach
 mod tests {
     use super::*;
     use crate::base::digest::Digest;
+    use crate::format::recipe::Made;
 
     fn data(number: u32) -> Written {
         let kind = PartKind::Data { offset: u64::from(number - 1) * 512, length: 512 };
@@ -67,28 +75,46 @@ mod tests {
         Written { number, kind: PartKind::Parity, volume: 2, sha256: Digest::ZERO }
     }
 
-    fn after(parts: &[Written], scheme: Option<Scheme>) -> (u32, u64, u32, usize) {
-        let reached = reached(parts, scheme, 5 * 512);
+    fn recipes(numbers: impl Iterator<Item = u32>) -> BTreeMap<u32, Recipe> {
+        let recipe =
+            |number: u32| Recipe { offset: u64::from(number - 1) * 512, hash: 0, frames: vec![Made::Stored(512)] };
+        numbers.map(|number| (number, recipe(number))).collect()
+    }
+
+    fn after(parts: &[Written], made: &BTreeMap<u32, Recipe>, scheme: Option<Scheme>) -> (u32, u64, u32, usize) {
+        let reached = reached(parts, made, scheme, 5 * 512);
         (reached.data, reached.tar, reached.stripes, reached.parts.len())
     }
 
     #[test]
-    fn without_parity_a_gap_ends_it() {
-        assert_eq!(after(&[], None), (0, 0, 0, 0));
-        assert_eq!(after(&[data(2), data(1), data(4)], None), (2, 1024, 0, 2));
+    fn it_ends_with_the_last_part_that_is_there() {
+        assert_eq!(after(&[], &recipes(1..6), None), (0, 0, 0, 0));
+        assert_eq!(
+            after(&[data(2), data(1), data(4)], &recipes(1..6), None),
+            (4, 2048, 0, 3),
+            "the third is made again"
+        );
+        assert_eq!(after(&[data(2), data(1), data(4)], &recipes([1, 2, 4].into_iter()), None), (2, 1024, 0, 2));
         let mut elsewhere = data(2);
         elsewhere.kind = PartKind::Data { offset: 4096, length: 512 };
-        assert_eq!(after(&[data(1), data(2), elsewhere], None), (1, 512, 0, 1), "the later line counts");
+        assert_eq!(
+            after(&[data(1), data(2), elsewhere], &recipes(1..6), None),
+            (1, 512, 0, 1),
+            "the later line counts"
+        );
+        let mut long = recipes(1..6);
+        long.get_mut(&5).unwrap().frames = vec![Made::Stored(1024)];
+        assert_eq!(after(&[data(5)], &long, None), (0, 0, 0, 0), "no part goes beyond the tar");
     }
 
     #[test]
     fn with_parity_it_ends_with_a_whole_stripe() {
         let scheme = Scheme::new(2, 1, 1);
         let all: Vec<Written> = (1..=5).map(data).chain((1..=3).map(parity)).collect();
-        assert_eq!(after(&all, scheme), (5, 2560, 3, 8), "the last is short and whole");
-        assert_eq!(after(&all[..7], scheme), (4, 2048, 2, 6), "its parity is not there");
-        assert_eq!(after(&all[1..], scheme), (0, 0, 0, 0));
-        let without: Vec<Written> = all.iter().filter(|part| **part != parity(1)).cloned().collect();
-        assert_eq!(after(&without, scheme), (0, 0, 0, 0), "sums of the first are lost");
+        assert_eq!(after(&all, &recipes(1..6), scheme), (5, 2560, 3, 8), "the last is short and whole");
+        assert_eq!(after(&all[..5], &recipes(1..6), scheme), (5, 2560, 3, 5), "parity is made again");
+        assert_eq!(after(&all[..4], &recipes(1..4), scheme), (2, 1024, 1, 2), "the second stripe is open");
+        assert_eq!(after(&all[3..4], &recipes(1..6), scheme), (4, 2048, 2, 1));
+        assert_eq!(after(&all[5..], &recipes(1..6), scheme), (0, 0, 0, 0), "no data is there");
     }
 }

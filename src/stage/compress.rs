@@ -138,14 +138,16 @@ impl Compressor {
         // Behind the first end of a part that is known, all ends are.
         let mut later: Option<Room> = None;
         while at < raw.len() {
-            let told = |done, packed| later.or(room(at + done, before + packed));
-            let Frame { end, mut cuts, room } = self.frame_until(&raw[at..], told)?;
+            let known = |done, packed| later.or(room(at + done, before + packed));
+            let Frame { end, mut cuts, room } = self.frame_until(&raw[at..], known)?;
+            let told = raw.len() - at;
             match room {
                 Some(Room::Exactly(room)) => {
                     let cut = last_cut(&cuts, room).unwrap_or_default();
                     self.close(cut.packed);
                     if cut.raw > 0 {
-                        stretches.push((at..at + cut.raw, self.frame_of(cut.raw, Vec::new())));
+                        cuts.retain(|before| before.raw < cut.raw);
+                        stretches.push((at..at + cut.raw, self.frame_of(cut.raw, cuts, told)));
                         at += cut.raw;
                     }
                     // The rest of the part, a fraction of a block.
@@ -159,12 +161,12 @@ impl Compressor {
                 }
                 Some(Room::About(_)) => {
                     self.close(cuts.pop().map_or(0, |cut| cut.packed));
-                    stretches.push((at..at + end, self.frame_of(end, cuts)));
+                    stretches.push((at..at + end, self.frame_of(end, cuts, told)));
                     at += end;
                     later = Some(Room::About(whole));
                 }
                 None => {
-                    stretches.push((at..raw.len(), self.frame_of(raw.len() - at, cuts)));
+                    stretches.push((at..raw.len(), self.frame_of(told, cuts, told)));
                     at = raw.len();
                 }
             }
@@ -182,9 +184,33 @@ impl Compressor {
         Ok(self.scratch.to_vec())
     }
 
+    /// Makes a frame once more that was made so of these very bytes; at most `room` bytes of it.
+    pub fn again(&mut self, raw: &[u8], told: u64, pieces: &[(u32, u64)], room: usize) -> Result<Vec<u8>, ZstdError> {
+        self.begin(told as usize)?;
+        let pieces = pieces.iter().flat_map(|(times, len)| std::iter::repeat_n(*len as usize, *times as usize));
+        let mut at = 0;
+        for len in pieces {
+            let end = (at + len).min(raw.len());
+            let last = end as u64 == told;
+            self.feed(&raw[at..end], if last { Directive::ZSTD_e_end } else { Directive::ZSTD_e_flush })?;
+            at = end;
+            if self.scratch.len() > room {
+                return Err(ZstdError("a frame became longer than its part".into()));
+            }
+        }
+        if (at as u64) < told {
+            self.scratch.extend_from_slice(&CLOSE);
+        }
+        Ok(self.scratch.to_vec())
+    }
+
     /// What is in `scratch`, if it is less than the `raw` bytes it stands for.
-    fn frame_of(&self, raw: usize, cuts: Vec<Cut>) -> Packed {
-        if self.scratch.len() < raw { Packed::Frame { bytes: self.scratch.to_vec(), cuts } } else { Packed::Stored }
+    fn frame_of(&self, raw: usize, cuts: Vec<Cut>, told: usize) -> Packed {
+        if self.scratch.len() < raw {
+            Packed::Frame { bytes: self.scratch.to_vec(), cuts, told }
+        } else {
+            Packed::Stored
+        }
     }
 
     /// Ends the frame in `scratch` behind its first `packed` bytes.
@@ -199,10 +225,7 @@ impl Compressor {
         raw: &[u8],
         mut room: impl FnMut(usize, usize) -> Option<Room>,
     ) -> Result<Frame, ZstdError> {
-        self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
-        self.context.set_pledged_src_size(Some(raw.len() as u64)).map_err(zstd_error)?;
-        self.scratch.clear();
-        self.scratch.reserve(compress_bound(raw.len()) + 64);
+        self.begin(raw.len())?;
         let mut cuts = Vec::with_capacity(raw.len() / STEP);
         let (mut end, mut step) = (0, STEP);
         loop {
@@ -229,6 +252,15 @@ impl Compressor {
                 return Ok(Frame { end, cuts, room });
             }
         }
+    }
+
+    /// A new frame, of so many bytes as far as is known.
+    fn begin(&mut self, told: usize) -> Result<(), ZstdError> {
+        self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
+        self.context.set_pledged_src_size(Some(told as u64)).map_err(zstd_error)?;
+        self.scratch.clear();
+        self.scratch.reserve(compress_bound(told) + 64);
+        Ok(())
     }
 
     fn feed(&mut self, piece: &[u8], directive: Directive) -> Result<(), ZstdError> {

@@ -8,6 +8,7 @@ use std::ops::{Deref, Range};
 
 use crate::format::frame::{CLOSE, Cut, Packed, last_cut, store, stored_blocks};
 use crate::format::part::{Class, Lead, Trail};
+use crate::format::recipe::Made;
 
 /// Plaintext that is copied only when its part is sealed.
 pub enum Segment<R> {
@@ -46,6 +47,8 @@ pub struct FullPart<R> {
     pub length: u64,
     /// Its plaintext up to the padding, which is zeros.
     pub segments: Vec<Segment<R>>,
+    /// How its frames were made.
+    pub frames: Vec<Made>,
 }
 
 /// How the filler gets what it needs.
@@ -73,6 +76,7 @@ pub struct Filler<S: Supply> {
     offset: u64,
     length: u64,
     segments: Vec<Segment<S::Raw>>,
+    frames: Vec<Made>,
     /// Bytes that frames can still take in the current part.
     room: usize,
 }
@@ -81,8 +85,8 @@ impl<S: Supply> Filler<S> {
     /// For a tar of `tar_len` bytes in parts of that class. The first `done` parts are there already
     /// and hold the tar up to `offset`.
     pub fn new(class: Class, bundle: [u8; 16], tar_len: u64, (done, offset): (u32, u64), supply: S) -> Self {
-        let (segments, room) = (Vec::new(), class.room());
-        Self { class, bundle, tar_len, supply, number: done + 1, offset, length: 0, segments, room }
+        let (segments, frames, room) = (Vec::new(), Vec::new(), class.room());
+        Self { class, bundle, tar_len, supply, number: done + 1, offset, length: 0, segments, frames, room }
     }
 
     /// Takes the next stretch of the tar, which is in that range, raw and packed.
@@ -96,9 +100,10 @@ impl<S: Supply> Filler<S> {
     /// that many there is memory, and no more.
     fn add(&mut self, raw: &S::Raw, stretch: Range<usize>, packed: Packed, hold: bool) -> Result<(), S::Error> {
         if packed.len(stretch.len()) <= self.room {
+            let made = packed.made(stretch.len());
             match packed {
                 Packed::Stored => self.store(raw, stretch, hold),
-                Packed::Frame { bytes, .. } => self.put(bytes, stretch.len()),
+                Packed::Frame { bytes, .. } => self.put(bytes, made),
             }
         } else {
             self.split(raw, stretch, packed)?;
@@ -114,12 +119,14 @@ impl<S: Supply> Filler<S> {
     /// Puts into the current part what still fits, the rest behind it.
     fn split(&mut self, raw: &S::Raw, stretch: Range<usize>, mut packed: Packed) -> Result<(), S::Error> {
         let mut rest = stretch.clone();
-        if let Packed::Frame { bytes, cuts } = &mut packed
-            && let Some(Cut { raw, packed }) = last_cut(cuts, self.room)
-        {
-            bytes.truncate(packed);
-            bytes.extend_from_slice(&CLOSE);
-            self.put(std::mem::take(bytes), raw);
+        let cut = if let Packed::Frame { cuts, .. } = &packed { last_cut(cuts, self.room) } else { None };
+        if let Some(Cut { raw, packed: len }) = cut {
+            let made = packed.made(raw);
+            if let Packed::Frame { bytes, .. } = &mut packed {
+                bytes.truncate(len);
+                bytes.extend_from_slice(&CLOSE);
+                self.put(std::mem::take(bytes), made);
+            }
             rest.start += raw;
         }
         let fits = rest.start + stored_blocks(self.room, rest.len());
@@ -138,10 +145,11 @@ impl<S: Supply> Filler<S> {
         Ok(())
     }
 
-    /// Takes a frame of `raw` bytes, which fits.
-    fn put(&mut self, frame: Vec<u8>, raw: usize) {
+    /// Takes a frame, which fits.
+    fn put(&mut self, frame: Vec<u8>, made: Made) {
         self.room -= frame.len();
-        self.length += raw as u64;
+        self.length += made.length();
+        self.frames.push(made);
         self.segments.push(Segment::Bytes(frame));
     }
 
@@ -149,6 +157,7 @@ impl<S: Supply> Filler<S> {
     fn store(&mut self, raw: &S::Raw, stretch: Range<usize>, hold: bool) {
         self.room -= Packed::Stored.len(stretch.len());
         self.length += stretch.len() as u64;
+        self.frames.push(Made::Stored(stretch.len() as u64));
         let segment = Segment::Stored(raw.clone(), stretch);
         self.segments.push(if hold { segment } else { segment.copied() });
     }
@@ -165,7 +174,8 @@ impl<S: Supply> Filler<S> {
         let mut segments = std::mem::take(&mut self.segments);
         segments.insert(0, Segment::Bytes(lead.encode().to_vec()));
         segments.push(Segment::Bytes(trail.encode(self.room).to_vec()));
-        self.supply.full(FullPart { number, offset, length, segments })?;
+        let frames = std::mem::take(&mut self.frames);
+        self.supply.full(FullPart { number, offset, length, segments, frames })?;
         self.number += 1;
         self.offset += length;
         (self.length, self.room) = (0, self.class.room());
@@ -198,7 +208,7 @@ mod tests {
         fn pack(&mut self, raw: &[u8]) -> Result<Vec<(Range<usize>, Packed)>, ()> {
             let cut = |n: usize| Cut { raw: n * STEP, packed: (n * STEP).div_ceil(self.ratio) };
             let cuts = (1..raw.len().div_ceil(STEP)).map(cut).collect();
-            let frame = Packed::Frame { bytes: vec![1; raw.len() / self.ratio], cuts };
+            let frame = Packed::Frame { bytes: vec![1; raw.len() / self.ratio], cuts, told: raw.len() };
             Ok(vec![(0..raw.len(), if self.ratio == 1 { Packed::Stored } else { frame })])
         }
         fn first_member(&self, _: u64, _: u64) -> Option<u64> {
@@ -273,7 +283,7 @@ mod tests {
         for _ in 0..100 {
             let raw = Rc::new(vec![1; 1 << 20]);
             let cut = (1 << 20) - 4096;
-            filler.push(&raw, 0..cut, Packed::Frame { bytes: vec![1; 1000], cuts: vec![] }).unwrap();
+            filler.push(&raw, 0..cut, Packed::Frame { bytes: vec![1; 1000], cuts: vec![], told: 1 << 20 }).unwrap();
             filler.push(&raw, cut..1 << 20, Packed::Stored).unwrap();
             assert!(Rc::strong_count(&raw) <= 2);
         }

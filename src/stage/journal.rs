@@ -1,5 +1,6 @@
 //! The journal of a packing as a file on the first volume: begun at once, added to, removed when
-//! all is done. Its lock keeps a second run away.
+//! all is done. Its lock keeps a second run away. A journal that cannot be added to stops nobody: it
+//! only is no longer there to go on from.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -30,6 +31,7 @@ struct State {
     waiting: String,
     synced: Instant,
     parts: usize,
+    failed: bool,
 }
 
 impl Log {
@@ -43,7 +45,7 @@ impl Log {
         file.sync_all().at("sync", &path)?;
         fs::rename(&temporary, &path).at("name", &path)?;
         os::sync_dir(folder).at("sync", folder)?;
-        let state = State { file, waiting: String::new(), synced: Instant::now(), parts: 0 };
+        let state = State { file, waiting: String::new(), synced: Instant::now(), parts: 0, failed: false };
         Ok(Self { path, state: Mutex::new(state) })
     }
 
@@ -53,21 +55,25 @@ impl Log {
     }
 
     /// Writes a line about a part, and what waited for it.
-    pub fn write(&self, line: &str) -> Result<(), IoFault> {
+    pub fn write(&self, line: &str) {
         let mut state = lock(&self.state);
         let text = std::mem::take(&mut state.waiting) + line;
-        state.file.write_all(text.as_bytes()).at("write", &self.path)?;
         state.parts += 1;
+        if state.failed {
+            return;
+        }
+        let mut written = state.file.write_all(text.as_bytes());
         if state.synced.elapsed() > SYNC_EVERY {
-            state.file.sync_data().at("sync", &self.path)?;
+            written = written.and_then(|()| state.file.sync_data());
             state.synced = Instant::now();
         }
-        Ok(())
+        state.failed = written.is_err();
     }
 
-    /// Parts that were noted.
+    /// Parts that were noted, for a later run to go on from; none if the journal failed.
     pub fn parts(&self) -> usize {
-        lock(&self.state).parts
+        let state = lock(&self.state);
+        if state.failed { 0 } else { state.parts }
     }
 
     /// Removes it: nothing is left to go on with.
@@ -116,7 +122,7 @@ mod tests {
         let log = Log::create(dir.path(), "begun\n").unwrap();
         assert_eq!(find(dir.path(), 100).err().unwrap().source.kind(), io::ErrorKind::WouldBlock);
         log.note("read\n");
-        log.write("part\n").unwrap();
+        log.write("part\n");
         log.note("never written\n");
         assert_eq!(log.parts(), 1);
         drop(log);

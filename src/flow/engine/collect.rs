@@ -6,9 +6,10 @@ use std::sync::mpsc;
 
 use crate::base::pool::lock;
 use crate::flow::FlowError;
-use crate::flow::engine::{Done, Shared, Stretches, Task};
+use crate::flow::engine::{Done, Failed, Shared, Stretches, Task};
 use crate::flow::reading::Raw;
 use crate::plan::forecast::Room;
+use crate::plan::geometry::data_at_most;
 use crate::plan::placement::Placement;
 use crate::stage::compress::Compressor;
 use crate::stage::fill::{Filler, FullPart, Supply};
@@ -17,7 +18,7 @@ impl Shared<'_> {
     /// Puts what the workers packed into parts, in order.
     pub(super) fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
         let compressor = Compressor::new(self.job.level)?;
-        let supply = Parts { shared: self, compressor, placement, packed: self.job.before.tar };
+        let supply = Parts { shared: self, compressor, placement, packed: self.job.before.tar, closed: 0 };
         let before = (self.job.before.data, self.job.before.tar);
         let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, before, supply);
         let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
@@ -49,6 +50,25 @@ struct Parts<'a, 'b> {
     compressor: Compressor,
     placement: Placement,
     packed: u64,
+    /// Drives that failed so far and get nothing more.
+    closed: usize,
+}
+
+impl Parts<'_, '_> {
+    /// Deals no more to drives that failed meanwhile. Where the others cannot hold all shards of a
+    /// stripe as they must, the failed one is dealt its share all the same: parity stands for it.
+    fn close_failed(&mut self) {
+        let job = self.shared.job;
+        for Failed { drive, .. } in &lock(&self.shared.failed)[self.closed..] {
+            let mut others = self.placement.clone();
+            self.shared.drives[*drive].iter().for_each(|volume| others.close(*volume));
+            let rest = data_at_most(job.layout.len - self.packed, job.class);
+            if !others.is_dealt_whole() || others.capacity() >= rest {
+                self.placement = others;
+            }
+            self.closed += 1;
+        }
+    }
 }
 
 impl Supply for Parts<'_, '_> {
@@ -66,6 +86,7 @@ impl Supply for Parts<'_, '_> {
 
     fn full(&mut self, part: FullPart<Raw>) -> Result<(), FlowError> {
         let total = self.shared.job.layout.len;
+        self.close_failed();
         let full = FlowError::RanFull { packed: self.packed, total };
         let Some(volume) = self.placement.data() else { return Err(full) };
         let (number, end) = (part.number, part.offset + part.length);

@@ -4,6 +4,7 @@ use super::*;
 use crate::base::secret::random;
 use crate::format::frame::{CLOSE, store};
 use crate::format::part::padding_frame;
+use crate::format::recipe::Made;
 
 fn text(len: usize) -> Vec<u8> {
     (0..)
@@ -43,12 +44,35 @@ fn frames_can_be_cut_where_they_say() {
     let raw = text(5 * STEP + 100);
     for level in [Level::Quick, Level::Zstd(1), Level::Zstd(3), Level::Zstd(19)] {
         let stretches = Compressor::new(level).unwrap().pack(&raw, 1 << 20, |_, _| None).unwrap();
-        let [(_, Packed::Frame { bytes, cuts })] = &stretches[..] else { panic!() };
+        let [(_, Packed::Frame { bytes, cuts, .. })] = &stretches[..] else { panic!() };
         assert_eq!(decode(bytes), Ok(raw.clone()));
         assert_eq!(cuts.len(), 5);
         for cut in cuts {
             let prefix = [&bytes[..cut.packed], &CLOSE].concat();
             assert_eq!(decode(&prefix), Ok(raw[..cut.raw].to_vec()));
+        }
+    }
+}
+
+#[test]
+fn what_was_made_can_be_made_again() {
+    let raw = [text(9 * STEP + 100), noise(STEP + 50), text(3 * STEP)].concat();
+    for level in [Level::Quick, Level::Zstd(1), Level::Zstd(6), Level::Zstd(19)] {
+        for room in [None, Some(Room::Exactly(30_000)), Some(Room::About(20_000)), Some(Room::Exactly(300))] {
+            let mut used = Compressor::new(level).unwrap();
+            let stretches = used.pack(&raw, 100_000, |_, _| room).unwrap();
+            let mut again = Compressor::new(level).unwrap();
+            again.frame(&noise(5000)).unwrap();
+            for (stretch, packed) in &stretches {
+                let raw = &raw[stretch.clone()];
+                match (packed.made(raw.len()), packed) {
+                    (Made::Frame { told, pieces }, Packed::Frame { bytes, .. }) => {
+                        assert!(again.again(raw, told, &pieces, 1 << 20).unwrap() == *bytes, "{level:?} {room:?}");
+                        assert!(again.again(raw, told, &pieces, 100).is_err());
+                    }
+                    (made, _) => assert_eq!(made, Made::Stored(raw.len() as u64)),
+                }
+            }
         }
     }
 }
@@ -86,7 +110,7 @@ fn a_guessed_end_makes_two_frames_that_can_be_cut() {
     let mut compressor = Compressor::new(Level::Quick).unwrap();
     let tell = |_, _| Some(Room::About(10_000));
     let stretches = compressor.pack(&raw, 1 << 20, tell).unwrap();
-    let [(first, Packed::Frame { bytes, cuts }), (second, _)] = &stretches[..] else { panic!("{stretches:?}") };
+    let [(first, Packed::Frame { bytes, cuts, .. }), (second, _)] = &stretches[..] else { panic!("{stretches:?}") };
     assert_eq!((first.start, first.end, second.end), (0, second.start, raw.len()));
     assert!(bytes.len() > 10_000 + MARGIN && cuts.iter().any(|cut| cut.packed > 10_000));
     assert_eq!(decode(&frames(&raw, &stretches)), Ok(raw));

@@ -27,8 +27,10 @@ pub struct Writer {
     dir: PathBuf,
     /// Its folder, open since before the first byte: for errors that only the file system knows of.
     folder: File,
-    /// Files that died, under their temporary names.
+    /// Files that died, or are not kept as they were written, under temporary names.
     failed: u32,
+    /// Of these, files that died.
+    died: u32,
     number: u16,
     sums: Vec<(String, Digest)>,
     made: Vec<String>,
@@ -63,7 +65,7 @@ impl Writer {
     fn of(dir: PathBuf, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let folder = File::open(&dir).at("open", &dir)?;
         let made = sums.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Self { dir, folder, failed: 0, number, sums, made, marks: None })
+        Ok(Self { dir, folder, failed: 0, died: 0, number, sums, made, marks: None })
     }
 
     /// From now on notes what is written, for [`Writer::read_back`].
@@ -105,6 +107,23 @@ impl Writer {
         (0..=self.failed).for_each(|failed| drop(fs::remove_file(self.dir.join(unfinished(failed)))));
     }
 
+    /// Takes its name from a file that the drive did not keep: it goes on to hold its cells, and is
+    /// removed in the end. Best effort: the name can be written over.
+    pub fn set_aside(&mut self, name: &str) {
+        if fs::rename(self.dir.join(name), self.dir.join(unfinished(self.failed))).is_ok() {
+            self.failed += 1;
+        }
+        self.forget(name);
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.sums.retain(|(known, _)| known != name);
+        self.made.retain(|known| known != name);
+        if let Some(marks) = &mut self.marks {
+            marks.remove(name);
+        }
+    }
+
     /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -135,6 +154,7 @@ impl Writer {
 
     /// Writes a file from a stream; returns how long it became.
     pub fn put_stream(&mut self, name: &str, fill: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<u64, IoFault> {
+        self.forget(name);
         let (sum, len) = self.write(name, |file| {
             let mut out = Summed { file, hasher: Hasher::new(), len: 0, dirty: 0 };
             fill(&mut out)?;
@@ -172,12 +192,18 @@ impl Writer {
         self.made.push(name.to_string());
         loop {
             match self.write_once(name, &fill) {
-                Err(fault) if self.failed < FAILURES && os::is_of_one_place(&fault.source) => {
-                    self.failed += 1;
+                Err(fault) if self.died < FAILURES && os::is_of_one_place(&fault.source) => {
+                    (self.failed, self.died) = (self.failed + 1, self.died + 1);
                     // Heard here: what else the file system holds of it is of no interest at the end.
                     let _ = os::sync_file_system(&self.folder);
                 }
-                other => return other,
+                other => {
+                    // What is full may still take something smaller.
+                    if other.is_err() {
+                        let _ = fs::remove_file(self.dir.join(unfinished(self.failed)));
+                    }
+                    return other;
+                }
             }
         }
     }

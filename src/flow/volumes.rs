@@ -1,0 +1,223 @@
+//! The volumes of a bundle while it is packed: begun, gone on with, given up, finished.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::base::digest::{Digest, sha256};
+use crate::base::fault::IoFault;
+use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::os;
+use crate::base::path::as_bytes;
+use crate::base::secret::{Secret, random};
+use crate::flow::FlowError;
+use crate::flow::finish::{Sealable, new_volume, seals, write_index};
+use crate::flow::plan::{Planned, Target};
+use crate::flow::readback::{Finding, read_back};
+use crate::flow::request::Request;
+use crate::flow::resume::{Kept, Left, options};
+use crate::format::journal::{self, Opening, Read, Written};
+use crate::format::part::is_part;
+use crate::format::seal::{Mode, Seal, commitment};
+use crate::stage::journal::Log;
+use crate::stage::seal::{Identity, Recipient};
+use crate::stage::volume::{self, SUMS, Writer};
+
+/// What is known of the bundle once its seals are written: no key.
+pub struct Bundle {
+    /// Its name.
+    pub name: [u8; 16],
+    /// What the seals commit to.
+    pub kcommit: Digest,
+    /// Whom everything else is sealed to.
+    pub recipient: Recipient,
+}
+
+/// The volumes being written, grouped by file system.
+#[derive(Default)]
+pub struct Volumes {
+    /// Those of each drive; none once it is given up.
+    pub drives: Vec<Vec<Writer>>,
+    devices: Vec<u64>,
+    /// Where each drive is, for people.
+    places: Vec<PathBuf>,
+    /// Drives that did not keep what they were given, and are still written to.
+    pub distrusted: BTreeSet<usize>,
+    /// Drives that were given up, and why.
+    pub given_up: Vec<(PathBuf, String)>,
+    /// Whether all are read back.
+    pub all_read_back: bool,
+}
+
+impl Volumes {
+    fn add(&mut self, target: &Target, mut writer: Writer, verify: Option<bool>) {
+        let verify = verify.unwrap_or_else(|| os::is_removable(target.device));
+        self.all_read_back = verify && (self.all_read_back || self.drives.is_empty());
+        if verify {
+            writer.remember();
+        }
+        match self.devices.iter().position(|device| *device == target.device) {
+            Some(drive) => self.drives[drive].push(writer),
+            None => {
+                self.devices.push(target.device);
+                self.places.push(target.path.clone());
+                self.drives.push(vec![writer]);
+            }
+        }
+    }
+
+    /// All volumes that are still written.
+    pub fn writers(&mut self) -> impl Iterator<Item = &mut Writer> {
+        self.drives.iter_mut().flatten()
+    }
+
+    /// Makes the key, writes journal and seals, wipes the key.
+    pub fn begin(&mut self, planned: &Planned, request: &Request) -> Result<(Bundle, Log), FlowError> {
+        for (at, target) in planned.targets.iter().enumerate() {
+            self.add(target, new_volume(&target.path, at as u16 + 1)?, request.verify);
+        }
+        let name: [u8; 16] = random();
+        let secret = Secret::random();
+        let identity = Identity::from_secret(&secret);
+        let kcommit = commitment(&name, secret.expose());
+        let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
+        let bundle = Bundle { name, kcommit, recipient: identity.recipient() };
+        let mut made = Vec::new();
+        for volume in 1..=planned.targets.len() as u16 {
+            let seals = seals(&seal, &request.recipients, request.passphrase.as_ref())?;
+            made.extend(seals.into_iter().map(|(name, bytes)| (volume, name, sha256(&bytes), bytes)));
+        }
+        let opening = Opening {
+            bundle: name,
+            recipient: bundle.recipient.to_string(),
+            kcommit,
+            class: planned.geometry.class,
+            scheme: planned.geometry.scheme,
+            options: options(request),
+            whom: planned.whom,
+            volumes: planned.targets.len() as u16,
+            seals: made.iter().map(|(volume, name, sum, _)| (*volume, name.to_string(), *sum)).collect(),
+            stamps: planned.walk.marks(),
+        };
+        let first = volume::folder(&planned.targets[0].path, 1);
+        let log = Log::create(&first, &opening.encode())?;
+        for (volume, name, sum, bytes) in &made {
+            if let Some(writer) = self.writers().find(|writer| writer.number() == *volume) {
+                writer.put(name, bytes, *sum)?;
+            }
+        }
+        Ok((bundle, log))
+    }
+
+    /// Goes on with what an earlier run began: what does not stay is removed, the journal is written
+    /// anew without it.
+    pub fn take_up(&mut self, planned: &Planned, request: &Request, left: Left) -> Result<(Bundle, Log), FlowError> {
+        let before = &planned.before;
+        let mut opening = left.journal.opening.clone();
+        let recipient = Recipient::parse(&opening.recipient);
+        let recipient = recipient.map_err(|error| FlowError::Damaged(format!("the journal names nobody: {error}")))?;
+        let bundle = Bundle { name: opening.bundle, kcommit: opening.kcommit, recipient };
+        let kept = left.keep(before)?;
+        opening.volumes = planned.targets.len() as u16;
+        opening.seals.clear();
+        for (at, Kept { sums, seals }) in kept.iter().enumerate() {
+            let seals = seals.iter().map(|(name, bytes)| (name, sha256(bytes)));
+            let known = sums.iter().filter(|(name, _)| !is_part(name));
+            let all = known.map(|(name, sum)| (name, *sum)).chain(seals);
+            opening.seals.extend(all.map(|(name, sum)| (at as u16 + 1, name.clone(), sum)));
+        }
+        let mut text = opening.encode();
+        before.reads.iter().for_each(|read: &Read| text.push_str(&read.encode()));
+        before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
+        before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
+        let log = Log::create(&volume::folder(&planned.targets[0].path, 1), &text)?;
+        for (at, (target, Kept { sums, seals })) in planned.targets.iter().zip(kept).enumerate() {
+            let number = at as u16 + 1;
+            let mut writer = match volume::is_free(&volume::folder(&target.path, number)) {
+                true => new_volume(&target.path, number)?,
+                false => Writer::take_up(&target.path, number, sums)?,
+            };
+            for (name, bytes) in seals {
+                writer.put(&name, &bytes, sha256(&bytes))?;
+            }
+            self.add(target, writer, request.verify);
+        }
+        Ok((bundle, log))
+    }
+
+    /// Numbers of a drive's volumes.
+    pub fn numbers(&self, drive: usize) -> Vec<u16> {
+        self.drives[drive].iter().map(Writer::number).collect()
+    }
+
+    /// Gives up a drive: its volumes are left as they are, incomplete.
+    ///
+    /// # Errors
+    /// It was the last one.
+    pub fn give_up(&mut self, drive: usize, why: FlowError, monitor: &dyn Monitor) -> Result<(), FlowError> {
+        if self.drives.iter().filter(|writers| !writers.is_empty()).count() < 2 {
+            return Err(why);
+        }
+        let place = &self.places[drive];
+        let text = format!("is given up, and must not be handed on as a part of this bundle ({why})");
+        monitor.note(&Note::new(NoteKind::Drive, as_bytes(place), text));
+        self.given_up.push((place.clone(), why.to_string()));
+        self.distrusted.remove(&drive);
+        std::mem::take(&mut self.drives[drive]).into_iter().for_each(Writer::leave);
+        Ok(())
+    }
+
+    /// Where a drive is, for people.
+    pub fn place(&self, drive: usize) -> &Path {
+        &self.places[drive]
+    }
+
+    /// Where drives are that did not keep what they were given, and are a part of the bundle.
+    pub fn distrusted(&self) -> Vec<PathBuf> {
+        self.distrusted.iter().map(|drive| self.places[*drive].clone()).collect()
+    }
+
+    /// Writes list and heads on every volume; the drives that failed at that.
+    pub fn write_index(
+        &mut self,
+        list: &Sealable,
+        head: &Sealable,
+        recipient: &Recipient,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<(usize, IoFault)>, FlowError> {
+        let mut failed = Vec::new();
+        for (at, drive) in self.drives.iter_mut().enumerate() {
+            if monitor.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            let written = drive.iter_mut().try_for_each(|writer| write_index(writer, list, head, recipient));
+            failed.extend(written.err().map(|fault| (at, fault)));
+        }
+        Ok(failed)
+    }
+
+    /// SHA256SUMS on every volume, now that all of them hold all they should, and are known to.
+    pub fn finish(&mut self, monitor: &dyn Monitor) -> Result<(), FlowError> {
+        for writer in self.writers() {
+            writer.finish()?;
+        }
+        match read_back(&self.drives, |name| name == SUMS, monitor)?.into_iter().next() {
+            Some(Finding { error, .. }) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Leaves all to a later run.
+    pub fn leave(self) {
+        self.drives.into_iter().flatten().for_each(Writer::leave);
+    }
+
+    /// Takes everything away again: nothing of it would be of use. Returns why.
+    pub fn abandon(self, log: Option<Log>, why: FlowError) -> FlowError {
+        let dirs: Vec<_> = self.drives.iter().flatten().map(|writer| writer.dir().to_owned()).collect();
+        self.drives.into_iter().flatten().for_each(Writer::abandon);
+        // The journal last: it tells whose the others are.
+        let _ = log.map(Log::remove);
+        dirs.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
+        why
+    }
+}
