@@ -70,11 +70,11 @@ impl Bench {
     }
 
     /// Another drive of the same size instead of the first one.
-    pub fn new_drive(&mut self) {
+    pub fn new_drive(&mut self, cache: Cache) {
         let old = self.drives.remove(0);
         let (at, claimed) = (old.path(), old.claimed());
         drop(old);
-        self.drives.insert(0, Drive::plug(at, claimed, Cache::WriteBack).expect("it was mounted before"));
+        self.drives.insert(0, Drive::plug(at, claimed, cache).expect("it was mounted before"));
     }
 
     /// What a courier hears of the drives.
@@ -82,6 +82,23 @@ impl Bench {
     pub fn check(&self, code: i32) -> Run {
         let drives: Vec<_> = self.drives.iter().map(Drive::path).collect();
         run(self.desk.check_cmd(&drives, &[])).exits(code)
+    }
+
+    /// No drive has a fault any more, and all were pulled out and plugged in again.
+    pub fn mend(&mut self) {
+        self.drives.iter().for_each(|drive| drive.set(&[]));
+        self.drives.iter_mut().for_each(Drive::replug);
+    }
+
+    /// Every volume that looks complete is, and together they give back everything.
+    #[track_caller]
+    pub fn gives_back_all(&mut self) {
+        self.nothing_false();
+        let drives: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        let volumes = drives.iter().flat_map(|drive| volumes::files(drive));
+        let complete: Vec<_> = volumes.filter(|volume| volume.join("SHA256SUMS").exists()).collect();
+        run(self.desk.check_cmd(&complete, &[])).exits(0);
+        self.delivers(&complete);
     }
 
     /// Everything is on the drives, whoever plugs them in anew.
@@ -94,7 +111,7 @@ impl Bench {
     }
 
     #[track_caller]
-    fn delivers(&self, drives: &[std::path::PathBuf]) {
+    pub fn delivers(&self, drives: &[std::path::PathBuf]) {
         let out = tempfile::tempdir_in(self.desk.dir.path()).expect("a folder").keep();
         run(self.desk.unpack_cmd(drives, &out, &[])).exits(0);
         same(&self.desk.source(), &out.join("source"));
@@ -123,10 +140,12 @@ impl Bench {
 pub fn whole_if_it_looks_so(volume: &Path) {
     let Ok(sums) = fs::read_to_string(volume.join("SHA256SUMS")) else { return };
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let lines: BTreeMap<&str, &str> = sums.lines().filter_map(|line| line.split_once("  ")).map(|(s, n)| (n, s)).collect();
+    let lines: BTreeMap<&str, &str> =
+        sums.lines().filter_map(|line| line.split_once("  ")).map(|(s, n)| (n, s)).collect();
     assert!(lines.len() > 4, "{}: {sums}", volume.display());
     for (name, sum) in lines {
-        let stored = fs::read(volume.join(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", volume.display()));
+        let stored =
+            fs::read(volume.join(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", volume.display()));
         assert_eq!(hex(&Sha256::digest(stored)), sum, "{}: {name} is not what it should be", volume.display());
     }
 }

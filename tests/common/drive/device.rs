@@ -22,8 +22,9 @@ pub enum Fault {
     FailAfter { bytes: u64, errno: Errno },
     /// Everything fails, once so many bytes were written and read: it was pulled out.
     Gone { bytes: u64, errno: Errno },
-    /// The next sync of a file fails with EIO, and what was written to that file since its last one is lost.
-    SyncFails,
+    /// Once so many bytes were written, one sync of a file fails with EIO, and what was written to that
+    /// file since its last sync is lost.
+    SyncFails { bytes: u64 },
     /// Writes are acknowledged, synced, and never stored, once so many bytes were written.
     Forget { bytes: u64 },
     /// The first read of these blocks is right, every later one has a bit flipped.
@@ -116,7 +117,8 @@ impl Device {
 
     /// Whether this sync is the one that fails.
     pub fn sync_fails(&mut self) -> bool {
-        let at = self.faults.iter().position(|fault| matches!(fault, Fault::SyncFails));
+        let is_due = |fault: &Fault| matches!(fault, Fault::SyncFails { bytes } if self.written > *bytes);
+        let at = self.faults.iter().position(is_due);
         at.map(|at| self.faults.remove(at)).is_some()
     }
 
