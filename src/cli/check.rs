@@ -130,12 +130,18 @@ fn show_volume(volume: &VolumeCheck, term: &Term) {
     if all.len() > SHOWN {
         term.line(&format!("  and {} more (--json has all)", all.len() - SHOWN));
     }
-    if volume.state != State::Whole {
-        let interrupted = volume.trouble.is_some() && volume.files == 0;
-        let also =
-            if interrupted { "if its packing was interrupted, run the same pack command again; else " } else { "" };
-        term.line(&format!(
-            "  hint: {also}copy the volume again from where it is whole; unpack still delivers what is whole here"
-        ));
+    match volume.state {
+        State::Whole => {}
+        State::Gone => {
+            term.line("  hint: plug it in again and check it anew; of what could not be read nothing is known")
+        }
+        _ => {
+            let interrupted = volume.trouble.is_some() && volume.files == 0;
+            let also =
+                if interrupted { "if its packing was interrupted, run the same pack command again; else " } else { "" };
+            term.line(&format!(
+                "  hint: {also}copy the volume again from where it is whole; unpack still delivers what is whole here"
+            ));
+        }
     }
 }

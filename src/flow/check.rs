@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::Digest;
+use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::pool::{lock, unlocked, workers};
 use crate::flow::FlowError;
@@ -167,11 +168,19 @@ pub fn impossible(name: &str, len: u64) -> Option<String> {
     }
 }
 
+/// Whether SHA256SUMS, which could be read, cannot be any more.
+fn is_gone(check: &VolumeCheck) -> bool {
+    DriveReader::default().read(&check.folder.join(SUMS), |_| true).is_err()
+}
+
 fn conclude(check: &mut VolumeCheck) {
     if check.state == State::Unsafe {
         return;
     }
-    if !check.damaged.is_empty() {
+    if !check.damaged.is_empty() && check.files > 0 && is_gone(check) {
+        check.state = State::Gone;
+        check.trouble = Some("the drive stopped answering while it was read".into());
+    } else if !check.damaged.is_empty() {
         check.state = State::Damaged;
     } else if !check.missing.is_empty() && check.state == State::Whole {
         check.state = State::Incomplete;

@@ -1,5 +1,5 @@
 //! Loading: a staged volume is copied to its drive, every file is read back as the drive stores it,
-//! and only then gets its SHA256SUMS. Whatever stops it, the next run holds what it finds on the
+//! and only then SHA256SUMS gets its name. Whatever stops it, the next run holds what it finds on the
 //! drive against SHA256SUMS and goes on, also inside a file.
 
 use std::collections::HashSet;
@@ -44,19 +44,10 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     run.is_rest_of_it()?;
     run.check_room(&standing)?;
     run.make_folder()?;
-    if !standing.again.is_empty() {
-        // It may look complete, and is not.
-        volume::no_longer_whole(&folder)?;
-    }
     let missing = staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
     let missing: Vec<&Listed> = missing.collect();
-    run.write(&missing)?;
-    // What was read before the last byte was written may have been hit by it.
-    if !missing.is_empty() {
-        run.read_back()?;
-    }
-    if !standing.complete || !standing.again.is_empty() {
-        run.finish()?;
+    if !(standing.complete && missing.is_empty()) {
+        run.complete(&missing)?;
     }
     let gone = request.remove && volume::remove_whole(&staged.volume.dir, &staged.names())?;
     Ok(LoadReport {
@@ -222,12 +213,25 @@ impl<'a> Run<'a> {
         Ok(os::sync_dir(self.drive).at("sync", self.drive)?)
     }
 
+    /// Copies what is missing, reads all back, and only then lets it look complete.
+    fn complete(&mut self, missing: &[&Listed]) -> Result<(), FlowError> {
+        // It may look complete, and is not.
+        volume::no_longer_whole(self.folder)?;
+        self.write(missing)?;
+        // What was read before the last byte was written may have been hit by it: SHA256SUMS is there by
+        // then and lacks only its name.
+        self.copier.write_sums(&self.staged.text)?;
+        self.read_back()?;
+        match self.copier.name_sums(&self.staged.text)? {
+            None => Ok(()),
+            differs => Err(self.changed(SUMS, differs)),
+        }
+    }
+
     /// Copies what is missing; a source that is not what it should be is found out on the way.
     fn write(&mut self, missing: &[&Listed]) -> Result<(), FlowError> {
         let bytes: u64 = missing.iter().map(|file| file.len).sum();
-        if bytes > 0 {
-            self.monitor.phase(Phase::Loading, bytes + self.staged.bytes());
-        }
+        self.monitor.phase(Phase::Loading, bytes + self.staged.bytes());
         let (monitor, written) = (self.monitor, &self.written);
         let tick = |bytes| {
             monitor.advance(bytes);
@@ -266,14 +270,6 @@ impl<'a> Run<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Writes SHA256SUMS.
-    fn finish(&mut self) -> Result<(), FlowError> {
-        match self.copier.finish(&self.staged.text)? {
-            true => Ok(()),
-            false => Err(self.changed(SUMS, None)),
-        }
     }
 
     fn changed(&self, name: &str, at: Option<u64>) -> FlowError {

@@ -146,6 +146,8 @@ pub enum State {
     Incomplete,
     /// Files are not what they were.
     Damaged,
+    /// Its drive stopped answering: of what could not be read nothing is known.
+    Gone,
     /// Its SHA256SUMS points out of the volume.
     Unsafe,
 }
@@ -157,6 +159,7 @@ impl State {
             State::Whole => "whole",
             State::Incomplete => "incomplete",
             State::Damaged => "damaged",
+            State::Gone => "gone",
             State::Unsafe => "unsafe",
         }
     }
@@ -201,6 +204,8 @@ impl CheckReport {
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
         if any(State::Unsafe) {
             Outcome::Hostile
+        } else if any(State::Gone) {
+            Outcome::Io
         } else if any(State::Damaged) {
             Outcome::Damaged
         } else if any(State::Incomplete) || short {

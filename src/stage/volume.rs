@@ -29,6 +29,9 @@ pub fn folder(path: &Path, number: u16) -> PathBuf {
     path.join(format!("volume-{number}"))
 }
 
+/// Bytes of an unfinished file that are looked at, to tell whose it is: more than a seal has.
+const LOOKED_AT: u64 = 64 << 10;
+
 /// Whether a volume can be written there: nothing is there, or a folder that is empty but for what
 /// a run left that died with its first file.
 pub fn is_free(dir: &Path) -> bool {
@@ -41,11 +44,15 @@ pub fn is_free(dir: &Path) -> bool {
     }
 }
 
-/// Whether a file begins as a journal or a seal does, as far as it goes.
+/// Whether a file begins as a journal or a seal does, as far as it goes. Of one that was not synced
+/// when the drive went, there may be the length and nothing else.
 fn is_a_beginning(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = os::open_regular(path).and_then(|file| file.take(16).read_to_end(&mut start));
-    read.is_ok() && [&b"pouch-journal 1\n"[..], b"age-encryption.o"].iter().any(|known| known.starts_with(&start))
+    let read = os::open_regular(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
+    let known = [&b"pouch-journal 1\n"[..], b"age-encryption.o"];
+    let begun = known.iter().any(|known| known.starts_with(&start[..start.len().min(known.len())]));
+    let lost = [0, 0xff].iter().any(|blank| start.iter().all(|byte| byte == blank));
+    read.is_ok() && (begun || lost)
 }
 
 /// Whether files of these names are all that a volume holds beside its parts: a seal, the list and
@@ -227,6 +234,27 @@ mod tests {
         let lines = sums::parse(&text).unwrap();
         assert_eq!(lines, [(sha256(b"part"), "000001.age".into()), (sha256(b"head"), "head.age".into())]);
         assert_eq!(scan(&found[0].dir).unwrap().len(), 1, "given itself");
+    }
+
+    #[test]
+    fn a_folder_is_free_but_for_what_a_run_left_that_died_with_its_first_file() {
+        let drive = tempfile::tempdir().unwrap();
+        let dir = drive.path().join("volume-1");
+        assert!(is_free(&dir));
+        fs::create_dir(&dir).unwrap();
+        let seal = [&b"age-encryption.org/v1\n"[..], &[7; 3000]].concat();
+        for ours in [&b""[..], b"age-enc", &seal, b"pouch-journal 1\nbundle", &[0; 3000], &[0xff; 16]] {
+            fs::write(dir.join(UNFINISHED), ours).unwrap();
+            assert!(is_free(&dir), "{}", ours.escape_ascii());
+        }
+        let late = [&[0; 3000][..], b"text"].concat();
+        for foreign in [&b"mine"[..], &late, &[0, 0xff], b"age-encryption?"] {
+            fs::write(dir.join(UNFINISHED), foreign).unwrap();
+            assert!(!is_free(&dir), "{}", foreign.escape_ascii());
+        }
+        fs::write(dir.join(UNFINISHED), b"").unwrap();
+        fs::write(dir.join("notes"), b"").unwrap();
+        assert!(!is_free(&dir));
     }
 
     #[test]

@@ -127,14 +127,19 @@ impl Copier {
         Ok(at.filter(|at| *at < len || stored > len))
     }
 
-    /// Writes SHA256SUMS: from now on the volume is complete. `false` if the drive does not store
-    /// it as it is; then it is not there.
-    pub fn finish(&mut self, text: &[u8]) -> Result<bool, IoFault> {
+    /// Writes SHA256SUMS under another name: the last that is written to the drive.
+    pub fn write_sums(&self, text: &[u8]) -> Result<(), IoFault> {
         let (temporary, path) = (self.to.join(UNFINISHED), self.to.join(SUMS));
         os::remove_if_there(&temporary).at("remove", &temporary)?;
         let mut file = File::create_new(&temporary).at("create", &path)?;
         file.write_all(text).at("write", &path)?;
-        file.sync_all().at("sync", &path)?;
+        file.sync_all().at("sync", &path)
+    }
+
+    /// Gives SHA256SUMS its name: from now on the volume is complete. If the drive does not store it as
+    /// it is, it stays without, and this is the first byte that differs.
+    pub fn name_sums(&mut self, text: &[u8]) -> Result<Option<u64>, IoFault> {
+        let (temporary, path) = (self.to.join(UNFINISHED), self.to.join(SUMS));
         let mut stored = Vec::new();
         let read = self.reader.read(&temporary, |bytes| {
             stored.extend_from_slice(bytes);
@@ -142,10 +147,10 @@ impl Copier {
         });
         read.at("read", &temporary)?;
         if stored != text {
-            return Ok(false);
+            return Ok(Some(common(&stored, text) as u64));
         }
         close_durably(file, &temporary, &path)?;
-        Ok(true)
+        Ok(None)
     }
 }
 

@@ -1,0 +1,192 @@
+//! Drives that fail: full, read-only, torn out, with bad sectors, slow. What was not finished does not
+//! look so, is named, and the same command goes on once the drive is mended.
+
+use std::fs;
+
+use fuser::Errno;
+
+use crate::bench::{Bench, MIB};
+use crate::common::drive::{Cache, Drive, Fault};
+use crate::common::tree::{only_true_files, same};
+use crate::common::{Run, run, volumes};
+
+const ERRORS: [Errno; 4] = [Errno::EIO, Errno::ENOSPC, Errno::EROFS, Errno::ENODEV];
+const CACHES: [Cache; 2] = [Cache::WriteThrough, Cache::WriteBack];
+
+/// Each error, after each of so many bytes, as a failing write or with the drive gone altogether.
+fn failures(after: &[u64]) -> impl Iterator<Item = (Cache, Fault)> {
+    let mut cases = Vec::new();
+    for (at, &bytes) in after.iter().enumerate() {
+        for (number, errno) in ERRORS.into_iter().enumerate() {
+            cases.push((CACHES[(at + number) % 2], Fault::FailAfter { bytes, errno }));
+        }
+        // With its first byte, not before: there is no drive then; or once a part of it is in the journal.
+        let errno = [Errno::EIO, Errno::ENODEV][at % 2];
+        cases.push((CACHES[at % 2], Fault::Gone { bytes: if bytes < MIB { 1 } else { bytes }, errno }));
+    }
+    cases.into_iter()
+}
+
+/// It ended with 0 and all is there, wherever; or with 7, named the drive, and nothing looks complete.
+/// Whether it ended with 0.
+#[track_caller]
+fn failed_well(run: &Run, bench: &mut Bench, drive: usize, what: &dyn std::fmt::Debug) -> bool {
+    if run.code == 0 {
+        bench.gives_back_all();
+        return true;
+    }
+    assert_eq!(run.code, 7, "{what:?}: {run:?}");
+    let path = bench.drives[drive].path().display().to_string();
+    let named = run.err.lines().any(|line| line.starts_with("pouch: ") && line.contains(&path));
+    assert!(named, "{what:?}: {}", run.err);
+    assert!(run.err.contains("hint: "), "{what:?}: {}", run.err);
+    assert!(!run.out.contains("safe to unplug"), "{what:?}: {}", run.out);
+    let drives: Vec<_> = bench.drives.iter().map(Drive::path).collect();
+    volumes::none_looks_complete(&drives);
+    false
+}
+
+#[test]
+fn a_packing_onto_a_drive_that_fails_is_gone_on_with() {
+    for (turn, (cache, fault)) in failures(&[0, 200_000, 2 * MIB, 5 * MIB]).enumerate() {
+        let Some(mut bench) = Bench::with(2, 32 * MIB, cache) else { return };
+        let drive = turn % 2;
+        bench.source(12 * MIB, 1);
+        bench.drives[drive].set(std::slice::from_ref(&fault));
+        let first = bench.pack(&["--verify"]);
+        bench.mend();
+        if !failed_well(&first, &mut bench, drive, &fault) {
+            bench.pack(&["--verify"]).exits(0);
+            bench.is_whole();
+        }
+    }
+}
+
+#[test]
+fn a_loading_onto_a_drive_that_fails_is_gone_on_with() {
+    let Some(mut bench) = Bench::staged(12 * MIB, 32 * MIB) else { return };
+    for (cache, fault) in failures(&[0, 200_000, 2 * MIB, 5 * MIB, 7 * MIB]) {
+        bench.new_drive(cache);
+        bench.drives[0].set(std::slice::from_ref(&fault));
+        let first = bench.load();
+        bench.mend();
+        if first.code != 0 {
+            failed_well(&first, &mut bench, 0, &fault);
+            bench.load().exits(0);
+        }
+        bench.is_loaded();
+    }
+}
+
+#[test]
+fn a_sync_that_fails_once_is_never_taken_for_done() {
+    for (at, bytes) in [0, 100_000, 1_500_000, 4 * MIB, 6 * MIB].into_iter().enumerate() {
+        for drive in 0..2 {
+            let Some(mut bench) = Bench::with(2, 32 * MIB, CACHES[(at + drive) % 2]) else { return };
+            bench.source(12 * MIB, 1);
+            bench.drives[drive].set(&[Fault::SyncFails { bytes }]);
+            let first = bench.pack(&["--verify"]);
+            // The kernel's cache still holds what was lost: the next run must not believe it.
+            if !failed_well(&first, &mut bench, drive, &bytes) {
+                bench.pack(&["--verify"]).exits(0);
+                bench.is_whole();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_fails_once_while_loading_is_never_taken_for_done() {
+    let Some(mut bench) = Bench::staged(12 * MIB, 32 * MIB) else { return };
+    for (at, bytes) in [0, 100_000, 1_500_000, 4 * MIB, 6 * MIB].into_iter().enumerate() {
+        bench.new_drive(CACHES[at % 2]);
+        bench.drives[0].set(&[Fault::SyncFails { bytes }]);
+        let first = bench.load();
+        if first.code != 0 {
+            failed_well(&first, &mut bench, 0, &bytes);
+            bench.load().exits(0);
+        }
+        bench.is_loaded();
+    }
+}
+
+/// Two drives that were packed, and plugged in anew.
+fn packed() -> Option<Bench> {
+    let mut bench = Bench::of(2, 32 * MIB)?;
+    bench.source(12 * MIB, 1);
+    bench.pack(&["--verify"]).exits(0);
+    bench.mend();
+    Some(bench)
+}
+
+#[test]
+fn a_drive_that_is_pulled_out_while_it_is_checked_is_not_called_whole() {
+    let Some(mut bench) = packed() else { return };
+    for bytes in [0, 100_000, 3 * MIB] {
+        for errno in [Errno::EIO, Errno::ENODEV] {
+            bench.drives[1].set(&[Fault::Gone { bytes, errno }]);
+            let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+            let said = run(bench.desk.check_cmd(&drives, &[])).exits(7);
+            let path = drives[1].display().to_string();
+            let named =
+                |line: &str| line.contains(&path) && (line.contains(": gone") || line.contains("cannot look at"));
+            assert!(said.all().lines().any(named), "{said:?}");
+            assert!(said.all().contains("hint: "), "{said:?}");
+            let other = format!("{}/volume-1: whole", drives[0].display());
+            assert!(bytes == 0 || said.out.contains(&other), "{said:?}");
+            bench.mend();
+            bench.check(0);
+            bench.mend();
+        }
+    }
+}
+
+#[test]
+fn a_drive_that_is_pulled_out_while_unpacking_costs_nothing_but_another_run() {
+    let Some(mut bench) = packed() else { return };
+    for (turn, bytes) in [0, 100_000, 3 * MIB, 5 * MIB].into_iter().enumerate() {
+        for errno in [Errno::EIO, Errno::ENODEV] {
+            let out = bench.desk.path(&format!("out-{turn}-{errno:?}"));
+            bench.drives[1].set(&[Fault::Gone { bytes, errno }]);
+            let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+            let unpack = || run(bench.desk.unpack_cmd(&drives, &out, &[]));
+            let said = unpack();
+            assert!([3, 4, 7].contains(&said.code), "{said:?}");
+            assert!(said.all().contains(&drives[1].display().to_string()), "{said:?}");
+            assert!(!said.out.contains("complete  yes"), "{said:?}");
+            if out.join("source").exists() {
+                only_true_files(&bench.desk.source(), &out.join("source"));
+            }
+            bench.mend();
+            run(bench.desk.unpack_cmd(&drives, &out, &[])).exits(0);
+            same(&bench.desk.source(), &out.join("source"));
+            fs::remove_dir_all(&out).unwrap();
+            bench.mend();
+        }
+    }
+}
+
+#[test]
+fn bad_sectors_are_named_and_made_up_for() {
+    let Some(mut bench) = packed() else { return };
+    bench.drives[1].set(&[Fault::BadBlocks(300..303)]);
+    let said = bench.check(4);
+    assert!(said.out.contains("could not be read"), "{}", said.out);
+    let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+    bench.delivers(&drives);
+    bench.mend();
+    bench.check(0);
+}
+
+#[test]
+fn one_drive_that_is_slower_than_the_others_is_waited_for() {
+    let Some(mut bench) = Bench::of(3, 32 * MIB) else { return };
+    bench.source(18 * MIB, 1);
+    for (drive, rate) in bench.drives.iter().zip([60, 6, 60]) {
+        drive.set(&[Fault::Slow { write: rate * MIB, read: rate * MIB }]);
+    }
+    let run = bench.pack(&["--verify"]).exits(0);
+    assert!(run.out.contains("safe to unplug"), "{}", run.out);
+    bench.mend();
+    bench.is_whole();
+}
