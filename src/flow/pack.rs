@@ -41,7 +41,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     };
     let run = Run { request, bundle: &bundle, log: &log, monitor };
     let packed = run.carry_out(planned, &mut volumes);
-    match packed.and_then(|report| volumes.finish(monitor).map(|()| report)) {
+    match packed.and_then(|report| volumes.finish().map(|()| report)) {
         Ok(report) => log.remove().map(|()| report).map_err(FlowError::from),
         // A defect is no good beginning.
         Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
                 table.give_up(volumes, drive, fault.into())?;
             }
             if standing {
-                let findings = read_back(&volumes.drives, |_| true, self.monitor)?;
+                let findings = read_back(&volumes.drives, self.monitor)?;
                 if !table.take_findings(volumes, findings)? {
                     break (head, spared);
                 }

@@ -21,16 +21,12 @@ pub struct Finding {
     pub error: FlowError,
 }
 
-/// Reads back those files of all volumes that `wanted` names, every drive on a thread of its own.
+/// Reads back all files of all volumes that are to be, every drive on a thread of its own.
 ///
 /// # Errors
 /// The work was to stop.
-pub fn read_back(
-    drives: &[Vec<Writer>],
-    wanted: impl Fn(&str) -> bool + Sync,
-    monitor: &dyn Monitor,
-) -> Result<Vec<Finding>, FlowError> {
-    let files = |writer: &Writer| writer.to_read_back().into_iter().filter(|name| wanted(name)).collect::<Vec<_>>();
+pub fn read_back(drives: &[Vec<Writer>], monitor: &dyn Monitor) -> Result<Vec<Finding>, FlowError> {
+    let files = Writer::to_read_back;
     let len = |writer: &Writer, name: &String| writer.dir().join(name).metadata().map_or(0, |meta| meta.len());
     let writers = || drives.iter().flatten();
     let total = writers().flat_map(|writer| files(writer).into_iter().map(move |name| len(writer, &name))).sum();

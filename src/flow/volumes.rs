@@ -12,7 +12,6 @@ use crate::base::secret::{Secret, random};
 use crate::flow::FlowError;
 use crate::flow::finish::{Sealable, new_volume, seals, write_index};
 use crate::flow::plan::{Planned, Target};
-use crate::flow::readback::{Finding, read_back};
 use crate::flow::request::Request;
 use crate::flow::resume::{Kept, Left, options};
 use crate::format::journal::{self, Opening, Read, Written};
@@ -20,7 +19,7 @@ use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::stage::journal::Log;
 use crate::stage::seal::{Identity, Recipient};
-use crate::stage::volume::{self, SUMS, Writer};
+use crate::stage::volume::{self, Writer};
 
 /// What is known of the bundle once its seals are written: no key.
 pub struct Bundle {
@@ -176,7 +175,7 @@ impl Volumes {
         self.distrusted.iter().map(|drive| self.places[*drive].clone()).collect()
     }
 
-    /// Writes list and heads on every volume; the drives that failed at that.
+    /// Writes list, heads and SHA256SUMS without its name on every volume; the drives that failed at that.
     pub fn write_index(
         &mut self,
         list: &Sealable,
@@ -189,21 +188,18 @@ impl Volumes {
             if monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            let written = drive.iter_mut().try_for_each(|writer| write_index(writer, list, head, recipient));
+            let written = drive.iter_mut().try_for_each(|writer| {
+                write_index(writer, list, head, recipient)?;
+                writer.write_sums()
+            });
             failed.extend(written.err().map(|fault| (at, fault)));
         }
         Ok(failed)
     }
 
-    /// SHA256SUMS on every volume, now that all of them hold all they should, and are known to.
-    pub fn finish(&mut self, monitor: &dyn Monitor) -> Result<(), FlowError> {
-        for writer in self.writers() {
-            writer.finish()?;
-        }
-        match read_back(&self.drives, |name| name == SUMS, monitor)?.into_iter().next() {
-            Some(Finding { error, .. }) => Err(error),
-            None => Ok(()),
-        }
+    /// Lets every volume look complete, now that all of them hold all they should, and are known to.
+    pub fn finish(&mut self) -> Result<(), FlowError> {
+        Ok(self.writers().try_for_each(Writer::finish)?)
     }
 
     /// Leaves all to a later run.

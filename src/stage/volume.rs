@@ -213,7 +213,7 @@ pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Resul
 mod tests {
     use super::*;
     use crate::base::digest::sha256;
-    use crate::format::sums;
+    use crate::format::{UNFINISHED, sums};
 
     #[test]
     fn a_volume_is_found_as_written() {
@@ -223,6 +223,8 @@ mod tests {
         let len = writer.put_stream("head.age", |out| out.write_all(b"head")).unwrap();
         assert_eq!(len, 4);
         assert!(!drive.path().join("volume-2/SHA256SUMS").exists(), "the last file");
+        writer.write_sums().unwrap();
+        assert!(!drive.path().join("volume-2/SHA256SUMS").exists(), "it lacks its name");
         writer.finish().unwrap();
         fs::write(drive.path().join("volume-2/.DS_Store"), b"foreign").unwrap();
         fs::create_dir(drive.path().join("System Volume Information")).unwrap();

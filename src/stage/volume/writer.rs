@@ -19,6 +19,8 @@ use crate::format::{is_unfinished, part, sums, unfinished};
 /// Dirty data that may wait for the drive: bounded, so that progress is honest.
 pub(super) const SYNC_EVERY: usize = 8 << 20;
 
+/// SHA256SUMS until it has its name.
+const SUMS_READY: &str = "unfinished-0.tmp";
 /// Files of a volume that may fail before its drive counts as failing.
 const FAILURES: u32 = 3;
 
@@ -99,6 +101,7 @@ impl Writer {
     /// Leaves the volume to a later run: it is not complete.
     pub fn leave(self) {
         let _ = fs::remove_file(self.dir.join(SUMS));
+        let _ = fs::remove_file(self.dir.join(SUMS_READY));
         self.remove_failed();
     }
 
@@ -164,15 +167,22 @@ impl Writer {
         Ok(len)
     }
 
-    /// Writes SHA256SUMS, once all else is known to be on the drive: from now on the volume is complete.
-    pub fn finish(&mut self) -> Result<(), IoFault> {
-        os::sync_file_system(&self.folder).at("sync", &self.dir)?;
+    /// Writes SHA256SUMS, but for its name, and syncs the file system: the last that is written before all
+    /// is read back. What came later could land on what was read.
+    pub fn write_sums(&mut self) -> Result<(), IoFault> {
+        self.forget(SUMS_READY);
         self.sums.sort();
         let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
-        self.write(SUMS, |file| file.write_all(&text))?;
+        self.write(SUMS_READY, |file| file.write_all(&text))?;
         if let Some(known) = &mut self.marks {
-            known.insert(SUMS.to_string(), marks(&text));
+            known.insert(SUMS_READY.to_string(), marks(&text));
         }
+        os::sync_file_system(&self.folder).at("sync", &self.dir)
+    }
+
+    /// Names SHA256SUMS: from now on the volume is complete.
+    pub fn finish(&mut self) -> Result<(), IoFault> {
+        name_durably(&self.dir.join(SUMS_READY), &self.dir.join(SUMS))?;
         self.remove_failed();
         Ok(())
     }
@@ -221,6 +231,11 @@ impl Writer {
 pub(super) fn close_durably(file: File, temporary: &Path, path: &Path) -> Result<(), IoFault> {
     file.sync_all().at("sync", path)?;
     os::close(file).at("close", path)?;
+    name_durably(temporary, path)
+}
+
+/// A file gets its name.
+pub(super) fn name_durably(temporary: &Path, path: &Path) -> Result<(), IoFault> {
     fs::rename(temporary, path).at("name", path)?;
     let dir = path.parent().unwrap_or(path);
     os::sync_dir(dir).at("sync", dir)
