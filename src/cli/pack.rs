@@ -12,7 +12,7 @@ use crate::flow::plan::{Planned, plan};
 use crate::flow::report::{PackReport, Plan};
 use crate::flow::request::Request;
 use crate::flow::resume::takes_passphrase;
-use crate::flow::{FlowError, key};
+use crate::flow::{FlowError, Outcome, key};
 use crate::format::stripe::Scheme;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
@@ -180,14 +180,33 @@ fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
     }
 }
 
+/// Drives that failed, although the bundle is complete.
+fn show_trouble(report: &PackReport, term: &Term) {
+    for (drive, why) in &report.given_up {
+        term.error(&format!("{} was given up: {why}", show(drive)));
+        term.hint("the bundle is complete without it: hand on the volumes named above, and nothing on that drive");
+    }
+    for drive in &report.distrusted {
+        term.error(&format!("{} did not keep all that was written to it the first time", show(drive)));
+        term.hint("its volume is whole now; copy it to a good drive with `pouch load`, and do not trust this one");
+    }
+    if report.spared > 0 {
+        let parts = count(report.spared as u64, "part");
+        term.error(&format!("{parts} found no place on the other drives; parity stands for them"));
+        term.hint("the bundle opens whole, but less may be lost or damaged now than was asked for; to have that back, pack anew with another drive, or let a recipient run `pouch repair`");
+    }
+}
+
 fn show_report(report: &PackReport, term: &Term) {
     for (folder, bytes) in &report.volumes {
         term.line(&format!("written: {} ({} of parts)", show(folder), human(*bytes)));
     }
-    term.line(match report.read_back {
-        true => "read back from the drives, past the cache: every byte is stored; safe to unplug once unmounted",
-        false => "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored",
+    term.line(match (report.read_back, report.outcome()) {
+        (true, Outcome::Io) => "read back from these drives, past the cache: every byte is stored",
+        (true, _) => "read back from the drives, past the cache: every byte is stored; safe to unplug once unmounted",
+        (false, _) => "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored",
     });
+    show_trouble(report, term);
     let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
     let (changed, unreadable) = (flawed(NoteKind::Changed), flawed(NoteKind::Unreadable));
     if changed + unreadable > 0 {

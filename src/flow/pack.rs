@@ -42,7 +42,11 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     let run = Run { request, bundle: &bundle, log: &log, monitor };
     let packed = run.carry_out(planned, &mut volumes);
     match packed.and_then(|report| volumes.finish().map(|()| report)) {
-        Ok(report) => log.remove().map(|()| report).map_err(FlowError::from),
+        Ok(report) => match log.remove() {
+            // It may lie on a drive that was given up.
+            Err(fault) if report.given_up.is_empty() => Err(fault.into()),
+            _ => Ok(report),
+        },
         // A defect is no good beginning.
         Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
             volumes.leave();

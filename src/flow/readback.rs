@@ -21,6 +21,24 @@ pub struct Finding {
     pub error: FlowError,
 }
 
+/// Files that are named one by one.
+const SHOWN: usize = 10;
+
+/// What is wrong with one drive, in words.
+pub fn in_words(found: &[Finding]) -> String {
+    let one = |Finding { volume, name, error, .. }: &Finding| match (name, error) {
+        (Some(name), FlowError::Unfaithful { offset, .. }) => format!("volume-{volume}/{name} (from byte {offset} on)"),
+        (Some(name), error) => format!("volume-{volume}/{name} ({error})"),
+        (None, error) => error.to_string(),
+    };
+    let mut named: Vec<String> = found.iter().take(SHOWN).map(one).collect();
+    if found.len() > SHOWN {
+        named.push(format!("and {} more", found.len() - SHOWN));
+    }
+    let files = crate::base::size::count(found.len() as u64, "file");
+    format!("did not keep {files} as written: {}; do not trust this drive", named.join(", "))
+}
+
 /// Reads back all files of all volumes that are to be, every drive on a thread of its own.
 ///
 /// # Errors

@@ -111,11 +111,11 @@ pub struct PackReport {
 }
 
 impl PackReport {
-    /// 7 if a drive is not to be trusted, or parity stands for one; 4 if files changed or could not be
-    /// read.
+    /// 7 if a drive failed or is not to be trusted, although the bundle is complete; 4 if files changed or
+    /// could not be read.
     pub fn outcome(&self) -> Outcome {
         let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
-        if self.spared > 0 || !self.distrusted.is_empty() {
+        if self.spared > 0 || !self.distrusted.is_empty() || !self.given_up.is_empty() {
             Outcome::Io
         } else if self.notes.iter().any(flawed) {
             Outcome::Damaged

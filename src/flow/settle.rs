@@ -11,7 +11,7 @@ use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
 use crate::flow::engine::{Failed, Job};
-use crate::flow::readback::Finding;
+use crate::flow::readback::{Finding, in_words};
 use crate::flow::reading::Reading;
 use crate::flow::remake::Remaker;
 use crate::flow::volumes::Volumes;
@@ -159,10 +159,8 @@ impl<'a> Table<'a> {
         findings.into_iter().for_each(|found| by_drive.entry(found.drive).or_default().push(found));
         for (drive, mut found) in by_drive {
             found.sort_by(|a, b| (a.volume, &a.name).cmp(&(b.volume, &b.name)));
-            for Finding { error, .. } in &found {
-                let place = volumes.place(drive);
-                self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(place), error.to_string()));
-            }
+            let place = volumes.place(drive);
+            self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(place), in_words(&found)));
             let hopeless = |found: &Finding| found.name.as_ref().is_none_or(|name| ALL_SEALS.contains(&name.as_str()));
             if volumes.distrusted.contains(&drive) || found.iter().any(hopeless) {
                 let why = found.swap_remove(0).error;

@@ -182,8 +182,11 @@ impl Disk {
     fn forget(&mut self, number: u64) -> Answer<()> {
         let node = self.node(number)?;
         if !node.named && node.opened == 0 {
-            if let Some(Node { body: Body::File(content), .. }) = self.nodes.remove(&number) {
-                content.blocks.into_iter().flatten().for_each(|block| self.device.give_back(block));
+            // The kernel may still speak of it: of times that it had not yet said, for one.
+            if let Body::File(content) = &mut node.body {
+                let blocks = std::mem::take(&mut content.blocks);
+                content.len = 0;
+                blocks.into_iter().flatten().for_each(|block| self.device.give_back(block));
             }
         }
         Ok(())
