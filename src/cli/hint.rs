@@ -119,7 +119,7 @@ fn unfinished(error: &FlowError) -> Option<String> {
             "bring back what they were, or begin anew with --restart: what that run packed is then removed".into()
         }
         FlowError::Interrupted(_) => {
-            "nothing was changed. The same command as then, with the same drives in their order, goes on; with all of them, --restart removes what is there and begins anew".into()
+            "nothing was changed. The same command as then, with the same drives in their order, goes on; one that is lost for good may be another one with --replaced. With all of them, --restart removes what is there and begins anew".into()
         }
         FlowError::Unfinished(path) => format!(
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",

@@ -116,7 +116,8 @@ pub fn show_plan(plan: &Plan, term: &Term) {
         (n, true) => format!("any one of {n} recipients can open it, and so can the passphrase"),
     };
     if plan.packed > 0 {
-        term.line(&format!("goes on from an interrupted run: {} are packed and verified", human(plan.packed)));
+        let again = if plan.again > 0 { format!(", {} are packed again", human(plan.again)) } else { String::new() };
+        term.line(&format!("goes on from an interrupted run: {} are packed and verified{again}", human(plan.packed)));
         term.line("begin anew (--restart) if these drives were in other hands since");
     }
     if plan.begins_anew {

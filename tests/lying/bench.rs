@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::{Child, Stdio};
 
 use sha2::{Digest, Sha256};
 
 use crate::common::drive::{Cache, Drive};
 use crate::common::tree::{Tree, look, same};
-use crate::common::{Desk, Run, noise, pouch, put, run, volumes};
+use crate::common::{Desk, Run, noise, pouch, pouch_raw, put, run, volumes};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -71,10 +72,25 @@ impl Bench {
 
     /// Another drive of the same size instead of the first one.
     pub fn new_drive(&mut self, cache: Cache) {
-        let old = self.drives.remove(0);
-        let (at, claimed) = (old.path(), old.claimed());
-        drop(old);
-        self.drives.insert(0, Drive::plug(at, claimed, cache).expect("it was mounted before"));
+        self.another_drive(0, self.drives[0].claimed(), cache);
+    }
+
+    /// Another drive instead of that one.
+    pub fn another_drive(&mut self, number: usize, claimed: u64, cache: Cache) {
+        let at = self.drives.remove(number).path();
+        self.drives.insert(number, Drive::plug(at, claimed, cache).expect("it was mounted before"));
+    }
+
+    /// The sources are what they are now.
+    pub fn remember(&mut self) {
+        self.sources = look(&self.desk.source());
+    }
+
+    pub fn start_pack(&self, more: &[&str]) -> Child {
+        let mut pack = pouch_raw(["pack", "-r", &self.desk.recipient]);
+        pack.arg(self.desk.source()).args(more);
+        self.drives.iter().for_each(|drive| drop(pack.arg("-o").arg(drive.path())));
+        pack.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
     }
 
     /// What a courier hears of the drives.
