@@ -104,6 +104,24 @@ fn nearly(reach: u64, lie: usize) -> impl Iterator<Item = (u64, Fault)> {
 }
 
 #[test]
+#[ignore = "SHA256SUMS, and what of the journal was not synced, are written after the reading back and may land on what was read"]
+fn the_last_block_of_a_packing_hits_nothing_that_was_read_back_before() {
+    let packed = |faults: &[Fault]| {
+        let mut bench = Bench::of(1, 32 * MIB)?;
+        bench.source(3 * MIB, 1);
+        bench.drives[0].set(faults);
+        let run = bench.pack(&["--verify", "--mend", "0"]);
+        Some((bench, run))
+    };
+    let Some((sound, _)) = packed(&[]) else { return };
+    for (missing, lie) in nearly(sound.drives[0].reach(), 0).chain(nearly(sound.drives[0].reach(), 2)) {
+        let (mut bench, run) = packed(&[lie]).expect("it was mounted before");
+        let safe = never_falsely_safe(run, &mut bench, Bench::is_whole);
+        assert_eq!(safe, missing == 0, "{missing} blocks are missing");
+    }
+}
+
+#[test]
 fn the_last_block_of_a_loading_hits_nothing_that_was_read_back_before() {
     let Some(mut bench) = Bench::staged(6 * MIB, 32 * MIB) else { return };
     bench.load().exits(0);
