@@ -28,6 +28,10 @@ fn hint(error: &FlowError) -> Option<String> {
             "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
             human((total - packed) / 9 * 10)
         ),
+        FlowError::NoHome { .. } => {
+            "nothing is lost: free that much on the drives, or plug in again the one that failed, and run the same command; with one more -o, or with another drive in its place and --replaced, it goes on too".into()
+        }
+        FlowError::CannotRemake(_) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
         FlowError::NoTargetRoom { .. } => {
             "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
         }

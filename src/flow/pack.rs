@@ -84,6 +84,7 @@ impl<'a> Run<'a> {
         }
         let (head, spared) = loop {
             let spared = table.settle(volumes)?;
+            self.log.settle();
             let head = self.head(&planned, table.parts(), list_hash);
             let failed = volumes.write_index(&list, &head_of(&head)?, &self.bundle.recipient, self.monitor)?;
             let standing = failed.is_empty();

@@ -190,7 +190,9 @@ fn write(new: &New, report: &mut RepairReport, monitor: &dyn Monitor) -> Result<
     let mut writers = BTreeMap::new();
     let result = write_all(new, report, &mut writers, monitor);
     if result.is_err() || !report.is_possible() {
-        writers.into_values().for_each(|writer| unlocked(writer).abandon());
+        writers.into_values().for_each(|writer| {
+            unlocked(writer).abandon();
+        });
         report.written.clear();
     }
     result

@@ -207,12 +207,15 @@ impl Volumes {
         self.drives.into_iter().flatten().for_each(Writer::leave);
     }
 
-    /// Takes everything away again: nothing of it would be of use. Returns why.
+    /// Takes everything away again, as far as drives are there: nothing of it would be of use. Returns
+    /// why.
     pub fn abandon(self, log: Option<Log>, why: FlowError) -> FlowError {
         let dirs: Vec<_> = self.drives.iter().flatten().map(|writer| writer.dir().to_owned()).collect();
-        self.drives.into_iter().flatten().for_each(Writer::abandon);
-        // The journal last: it tells whose the others are.
-        let _ = log.map(Log::remove);
+        let kept = self.drives.into_iter().flatten().filter_map(|writer| (!writer.abandon()).then_some(())).count();
+        // The journal last, and only if nothing is left: it tells whose the others are.
+        if kept == 0 {
+            let _ = log.map(Log::remove);
+        }
         dirs.iter().for_each(|dir| drop(std::fs::remove_dir(dir)));
         why
     }

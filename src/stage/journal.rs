@@ -70,6 +70,13 @@ impl Log {
         state.failed = written.is_err();
     }
 
+    /// Nothing of it waits to be written any more: what came later could land on what was read back.
+    pub fn settle(&self) {
+        let mut state = lock(&self.state);
+        let synced = state.file.sync_data();
+        state.failed |= synced.is_err();
+    }
+
     /// Parts that were noted, for a later run to go on from; none if the journal failed.
     pub fn parts(&self) -> usize {
         let state = lock(&self.state);

@@ -89,7 +89,9 @@ impl Bench {
     pub fn start_pack(&self, more: &[&str]) -> Child {
         let mut pack = pouch_raw(["pack", "-r", &self.desk.recipient]);
         pack.arg(self.desk.source()).args(more);
-        self.drives.iter().for_each(|drive| drop(pack.arg("-o").arg(drive.path())));
+        self.drives.iter().for_each(|drive| {
+            pack.arg("-o").arg(drive.path());
+        });
         pack.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
     }
 

@@ -11,9 +11,9 @@ use fuser::Errno;
 /// Text, noise, a hole and many small files: every kind of frame, and a long end of the tar.
 fn mixed(desk: &Desk) {
     let line = |n: u32| format!("{n} of a text {}\n", n.wrapping_mul(2_654_435_761) % 977);
-    put(desk.source().join("text"), (0..400_000).map(line).collect::<String>());
-    put(desk.source().join("clip"), noise(9_000_000, 5));
-    for at in 0..4000 {
+    put(desk.source().join("text"), (0..200_000).map(line).collect::<String>());
+    put(desk.source().join("clip"), noise(6_000_000, 5));
+    for at in 0..500 {
         put(desk.source().join(format!("small/{at}")), format!("{at}"));
     }
     let hole = fs::File::create(desk.source().join("hole")).unwrap();
@@ -45,7 +45,7 @@ fn is_complete_without(bench: &mut Bench, drive: usize) {
 #[test]
 fn the_share_of_a_drive_that_dies_goes_to_the_others() {
     for (turn, more) in [&["--mend", "0"][..], &[], &["--mend", "20%"], &["--level", "6"]].into_iter().enumerate() {
-        for bytes in [300_000, 2 * MIB, 5 * MIB] {
+        for bytes in [300_000, 2 * MIB] {
             let Some(mut bench) = bench(3, 32 * MIB) else { return };
             let drive = (turn + bytes as usize) % 3;
             bench.drives[drive].set(&gone(bytes));
@@ -60,7 +60,7 @@ fn the_share_of_a_drive_that_dies_goes_to_the_others() {
 
 #[test]
 fn parity_stands_for_a_drive_that_dies_where_there_is_no_other_place() {
-    for bytes in [300_000, 4 * MIB] {
+    for bytes in [300_000, 2 * MIB] {
         let Some(mut bench) = bench(3, 64 * MIB) else { return };
         bench.drives[2].set(&gone(bytes));
         let run = bench.pack(&["--lose", "1"]).exits(7);
@@ -79,13 +79,13 @@ fn parity_stands_for_a_drive_that_dies_where_there_is_no_other_place() {
 
 #[test]
 fn without_a_place_the_run_ends_and_another_drive_is_gone_on_with() {
-    let Some(mut bench) = bench(3, 8 * MIB) else { return };
-    bench.drives[1].set(&gone(3 * MIB));
+    let Some(mut bench) = bench(3, 4 * MIB) else { return };
+    bench.drives[1].set(&gone(2 * MIB));
     let run = bench.pack(&["--mend", "0"]).exits(7);
     assert!(run.err.contains("drive-2"), "{run:?}");
-    volumes::none_looks_complete(&bench.drives.iter().map(Drive::path).collect::<Vec<_>>());
     // Another one in its place, which nobody said.
     bench.another_drive(1, 24 * MIB, Cache::WriteBack);
+    volumes::none_looks_complete(&bench.drives.iter().map(Drive::path).collect::<Vec<_>>());
     let refused = bench.pack(&["--mend", "0"]).exits(2);
     assert!(refused.err.contains("--replaced"), "{refused:?}");
     let run = bench.pack(&["--mend", "0", "--replaced"]).exits(0);
@@ -95,8 +95,8 @@ fn without_a_place_the_run_ends_and_another_drive_is_gone_on_with() {
 
 #[test]
 fn the_same_drive_plugged_in_again_is_gone_on_with() {
-    let Some(mut bench) = bench(3, 8 * MIB) else { return };
-    bench.drives[1].set(&gone(3 * MIB));
+    let Some(mut bench) = bench(3, 4 * MIB) else { return };
+    bench.drives[1].set(&gone(2 * MIB));
     bench.pack(&["--mend", "0"]).exits(7);
     bench.mend();
     let run = bench.pack(&["--mend", "0"]);
@@ -129,7 +129,7 @@ fn a_source_that_changed_meanwhile_is_named() {
     let part = bench.desk.volume(1).join("000001.age");
     crate::common::until(|| part.exists());
     crate::common::until(|| bench.desk.volume(1).join("list.age").exists());
-    put(bench.desk.source().join("clip"), noise(9_000_000, 6));
+    put(bench.desk.source().join("clip"), noise(6_000_000, 6));
     put(bench.desk.source().join("text"), "other");
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

@@ -187,14 +187,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes what was written. Best effort: the drive may be gone.
-    pub fn abandon(self) {
-        // SHA256SUMS first, so that at no moment a volume looks complete that is not.
-        for name in [SUMS].into_iter().chain(self.made.iter().map(String::as_str)) {
-            let _ = fs::remove_file(self.dir.join(name));
-        }
-        self.remove_failed();
+    /// Removes what was written; `false` where that cannot be done: the drive may be gone.
+    pub fn abandon(self) -> bool {
+        let removed = remove_ours(&self.dir, |_| false);
         let _ = fs::remove_dir(&self.dir);
+        removed.is_ok()
     }
 
     fn write<T>(&mut self, name: &str, fill: impl Fn(&mut File) -> io::Result<T>) -> Result<T, IoFault> {
