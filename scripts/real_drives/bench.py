@@ -262,6 +262,7 @@ class Lab:
             found = re.search(r"hint: .*[Rr]emove (\S+?/volume-\d+)|hint: .*says that it was never finished, remove it", done.said)
             if done.code == 2 and found:
                 folder = Path(found.group(1) or re.search(r"pouch: (\S+) exists already", done.said).group(1))
+                self.run("check", folder).ends(3, 4)
                 done_by_hand.append(f"removing {folder} by hand")
                 if self.verbose:
                     print(indented(subprocess.run(["ls", "-la", folder], text=True, stdout=subprocess.PIPE).stdout), end="")
