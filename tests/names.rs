@@ -48,6 +48,12 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// How many folders there are, this one too.
+fn folders(root: &Path) -> usize {
+    let children = std::fs::read_dir(root).unwrap().map(|child| child.unwrap().path());
+    1 + children.filter(|child| child.is_dir()).map(|child| folders(&child)).sum::<usize>()
+}
+
 #[test]
 fn what_cannot_be_kept_is_named_before_anything_is_written() {
     let desk = desk();
@@ -85,6 +91,9 @@ fn renamed_all_is_there_and_the_file_leads_back() {
     assert_eq!(report["renamed_in"], record.to_str().unwrap());
     let lost: Vec<&str> = report["lost"].as_array().unwrap().iter().filter_map(|lost| lost["path"].as_str()).collect();
     assert_eq!((lost, report["delivered"] == report["files"]), (vec!["source/odd/link"], true));
+    // Nothing has the mode it had, copies of hard links neither.
+    let items = files(&target.join("source")).len() + folders(&target.join("source"));
+    assert_eq!(report["otherwise"]["modes"], items);
     drive.unmount();
     assert!(drive.again());
     let mut there = files(&target);

@@ -203,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn a_failing_drive_refuses_no_name() {
+        let target = tempfile::tempdir().unwrap();
+        let probe = Probe::begin(target.path()).unwrap();
+        let takes = |code: i32| probe.takes::<()>(Err(io::Error::from_raw_os_error(code)), target.path());
+        for fault in [5, 19, 28, 30] {
+            assert!(takes(fault).is_err(), "{fault}");
+        }
+        for refusal in [1, 22, 36, 84, 95] {
+            assert!(!takes(refusal).unwrap(), "{refusal}");
+        }
+    }
+
+    #[test]
     fn what_others_have_there_stays() {
         let target = tempfile::tempdir().unwrap();
         std::fs::create_dir(target.path().join(NAME)).unwrap();
