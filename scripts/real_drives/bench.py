@@ -162,8 +162,8 @@ class Drive:
 class Lab:
     """The drives, sources and keys of one row."""
 
-    def __init__(self, pouch, verbose):
-        self.pouch, self.verbose, self.drives, self.samples = pouch, verbose, [], []
+    def __init__(self, pouch, verbose, strict):
+        self.pouch, self.verbose, self.strict, self.drives = pouch, verbose, strict, []
         shutil.rmtree(LAB, ignore_errors=True)
         self.source = LAB / "source"
         self.source.mkdir(parents=True)
@@ -255,6 +255,8 @@ class Lab:
         done_by_hand, more = [], []
         for _ in range(5):
             done = self.pack(drives, *more)
+            if self.strict:
+                done.ends(0)
             if done.code == 0:
                 done.says(SAFE)
                 self.is_whole(drives)

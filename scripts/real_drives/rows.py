@@ -25,7 +25,7 @@ def all_of(args):
             continue
         at, lab = time.time(), None
         try:
-            lab = Lab(args.pouch, args.verbose)
+            lab = Lab(args.pouch, args.verbose, args.strict)
             said = function(lab) or "held"
         except Wrong as wrong:
             said = f"DID NOT HOLD: {wrong}"
@@ -384,7 +384,7 @@ def too_small(lab):
         raise Wrong("a volume was begun")
 
 
-@row("a drive fills up while packing", short=True)
+@row("a drive fills up while packing")
 def fills_up(lab):
     drives = lab.two("vfat")
     lab.fill(12)
