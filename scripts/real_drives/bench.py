@@ -215,7 +215,7 @@ class Lab:
         if self.verbose:
             print(f"    {done.code}: {done}", end="", flush=True)
         if not met:
-            raise Wrong(f"was through before the fault: {done}")
+            raise Wrong(f"was through before the fault, ended with {done.code}: {done}")
         if done.code not in (0, 2, 3, 4, 5, 6, 7, 8) or "panicked" in done.said:
             raise Wrong(f"ended with {done.code}: {done}")
         if done.code not in (0, 3, 4) and "pouch: " not in done.err:
