@@ -3,7 +3,9 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use common::{Desk, Exfat, noise, put, run};
 
@@ -46,6 +48,12 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// How many folders there are, this one too.
+fn folders(root: &Path) -> usize {
+    let children = std::fs::read_dir(root).unwrap().map(|child| child.unwrap().path());
+    1 + children.filter(|child| child.is_dir()).map(|child| folders(&child)).sum::<usize>()
+}
+
 #[test]
 fn what_cannot_be_kept_is_named_before_anything_is_written() {
     let desk = desk();
@@ -83,6 +91,9 @@ fn renamed_all_is_there_and_the_file_leads_back() {
     assert_eq!(report["renamed_in"], record.to_str().unwrap());
     let lost: Vec<&str> = report["lost"].as_array().unwrap().iter().filter_map(|lost| lost["path"].as_str()).collect();
     assert_eq!((lost, report["delivered"] == report["files"]), (vec!["source/odd/link"], true));
+    // Nothing has the mode it had, copies of hard links neither.
+    let items = files(&target.join("source")).len() + folders(&target.join("source"));
+    assert_eq!(report["otherwise"]["modes"], items);
     drive.unmount();
     assert!(drive.again());
     let mut there = files(&target);
@@ -121,6 +132,45 @@ fn renamed_all_is_there_and_the_file_leads_back() {
     }
     assert!(record.contains("\nsymlink left out\tsource/odd/link\tz\n"), "{record}");
     assert!(record.contains("\ncopied\tsource/odd/z\tsource/odd/z\n"), "{record}");
+}
+
+/// How many of what is at and below two places has another mode, and how many another time.
+fn otherwise(a: &Path, b: &Path) -> (u64, u64) {
+    let (old, new) = (a.metadata().unwrap(), b.metadata().unwrap());
+    let mode = old.mode() & 0o777 != new.mode() & 0o777;
+    let time = (old.mtime(), old.mtime_nsec()) != (new.mtime(), new.mtime_nsec());
+    let children = old.is_dir().then(|| std::fs::read_dir(a).unwrap()).into_iter().flatten();
+    let names = children.map(|child| child.unwrap().file_name());
+    names.fold((mode.into(), time.into()), |(modes, times), name| {
+        let below = otherwise(&a.join(&name), &b.join(&name));
+        (modes + below.0, times + below.1)
+    })
+}
+
+#[test]
+fn what_becomes_of_modes_and_times_is_counted() {
+    let desk = Desk::new();
+    for (name, nanos) in [("whole", 0), ("half", 500_000_000), ("fine", 7)] {
+        put(desk.source().join(name), name);
+        let file = std::fs::File::options().write(true).open(desk.source().join(name)).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::new(1_000_000_000, nanos)).unwrap();
+    }
+    std::fs::set_permissions(desk.source().join("fine"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    desk.pack_bare();
+    let told = |target: &Path| {
+        let report = run(desk.unpack_cmd(&desk.drives(), target, &["--json"])).exits(0).json();
+        let (there, said) = (report["otherwise"].clone(), report["notes"].to_string());
+        let number = |what: &str| there[what].as_u64().unwrap();
+        assert_eq!((number("modes"), number("times")), otherwise(&desk.source(), &target.join("source")), "{report}");
+        assert_eq!(number("clamped"), 0);
+        assert_eq!(said.contains(" have another mode there"), number("modes") > 0, "{said}");
+        assert_eq!(said.contains("cannot keep: they are off by up to 1 second"), number("times") > 0, "{said}");
+        (number("modes"), number("times"), number("off_by_ns"))
+    };
+    assert_eq!(told(&desk.path("home")), (0, 0, 0), "where all is kept, nothing is told");
+    let Some(drive) = Exfat::mount(desk.path("exfat"), 64) else { return };
+    let (modes, times, off) = told(&drive.path().join("out"));
+    assert!(modes > 0 && times >= 2 && (500_000_000..1_000_000_000).contains(&off), "{modes} {times} {off}");
 }
 
 #[test]

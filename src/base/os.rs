@@ -218,6 +218,14 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Gives a file that was synced another name, durably. FAT enters a renamed file as an empty one, and
+/// corrects that when the file itself is synced next.
+pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    File::open(to)?.sync_all()?;
+    to.parent().map_or(Ok(()), sync_dir)
+}
+
 /// Makes all that was written to a file system durable; an error says that some of it is lost.
 /// `fd` must have been open since before the writing began.
 pub fn sync_file_system(fd: impl AsFd) -> io::Result<()> {

@@ -237,6 +237,10 @@ fn complete(report: &UnpackReport) -> String {
             "no: {got} {what}, {where_to}; the rest could not be read when it was packed, it is named above"
         );
     }
+    if report.delivered == report.files {
+        let links = count(report.lost.len() as u64, "link");
+        return format!("no: all {} {what}, {where_to}; {links} not, named above", count(report.files, "file"));
+    }
     let missing = || report.bad_parts.iter().filter(|part| !part.damaged);
     let numbers: Vec<u32> = missing().map(|part| part.number).collect();
     let volumes: BTreeSet<u32> = missing().map(|part| part.volume.into()).collect();

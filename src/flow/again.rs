@@ -104,13 +104,24 @@ fn look(
         (None, Some(len))
             if site.staging.has_delivered()
                 && len == entry.size
-                && hands.placer().digest_delivered(entry).is_ok_and(|digest| entry.sha256 == Some(digest)) =>
+                && is_delivered(site, hands, entry, entry.sha256, true) =>
         {
             site.set_there(index);
         }
         _ => {}
     }
     Ok(())
+}
+
+/// Whether a file that was delivered is what was packed; if so, and if it `counts`, how it stands there
+/// is noted.
+fn is_delivered(site: &Site, hands: &mut Worker, entry: &Entry, expected: Option<Digest>, counts: bool) -> bool {
+    let Ok((digest, dressed)) = hands.placer().digest_delivered(entry) else { return false };
+    let same = expected == Some(digest);
+    if same && counts {
+        site.staging.count(dressed);
+    }
+    same
 }
 
 /// Empty files and links that were delivered.
@@ -124,7 +135,7 @@ fn small_ones(site: &Site) -> Result<(), IoFault> {
                 let first = find(site.entries, first.as_bytes()).map(|at| &site.entries[at]);
                 let same = |first: &Entry| {
                     let sized = Entry { size: first.size, ..entry.clone() };
-                    hands.placer().digest_delivered(&sized).is_ok_and(|digest| first.sha256 == Some(digest))
+                    is_delivered(site, &mut hands, &sized, first.sha256, site.staging.has_copies())
                 };
                 first.is_some_and(same)
             }

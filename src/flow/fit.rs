@@ -11,7 +11,7 @@ use crate::base::fault::{At, IoFault};
 use crate::base::json::{Value, json};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, escape};
-use crate::base::size::count;
+use crate::base::size::{count, grouped};
 use crate::flow::FlowError;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::plan::fold::key;
@@ -22,8 +22,8 @@ use crate::stage::probe::Probe;
 /// What the first line of the record says.
 const HEADING: &str = "# Names that this folder could not hold as they were packed. Each line: what was done, the path in\n\
 # the bundle, the path here (for a symlink: what it points to), parted by tabs. What a renamed\n\
-# folder holds moved with it. Backslash, controls and bytes that are no UTF-8 are \\xHH; in a new\n\
-# name %XX is a byte, and %~N tells names apart.\n";
+# folder holds moved with it. Controls and bytes that are no UTF-8 are \\xHH, a backslash is \\\\; in\n\
+# a new name %XX is a byte, and %~N tells names apart.\n";
 
 /// Entries as the target holds them.
 ///
@@ -93,18 +93,37 @@ pub fn tell(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
             });
         }
     }
-    if fitted.clamped > 0 {
-        let text = format!(
-            "{} have times that the target cannot keep; they got the nearest that it can",
-            count(fitted.clamped, "item")
-        );
-        report.notes.push(Note::new(NoteKind::Property, as_bytes(&report.target), text));
-    }
     if !fitted.changes.is_empty() {
         report.renamed_in = Some(record(&report.target, fitted)?);
         report.changes = fitted.changes.clone();
     }
     Ok(())
+}
+
+/// How many of what is delivered, by its index, had a time that the target does not count to.
+pub fn clamped(fitted: &Fitted, is_delivered: impl Fn(usize) -> bool) -> u64 {
+    let clamped = |(at, entry): (usize, &Entry)| is_delivered(at) && fitted.clamped.contains(&entry.path);
+    fitted.entries.iter().enumerate().filter(|one| clamped(*one)).count() as u64
+}
+
+/// Tells which modes and times are others than were packed.
+pub fn tell_otherwise(report: &mut UnpackReport) {
+    let (there, clamped) = (report.otherwise, report.clamped);
+    let mut note = |text: String| report.notes.push(Note::new(NoteKind::Property, as_bytes(&report.target), text));
+    if there.modes > 0 {
+        note(format!("{} have another mode there; contents are not touched by that", count(there.modes, "item")));
+    }
+    let far = format!("off by up to {}", count(there.off.div_ceil(1_000_000_000), "second"));
+    let which = match (clamped, there.times) {
+        (0, 0) => return,
+        (0, _) => format!("they are {far}"),
+        (_, 0) => "they lie outside of what it counts and got the nearest that it can".into(),
+        (clamped, times) => {
+            let (clamped, times) = (grouped(clamped), grouped(times));
+            format!("{clamped} outside of what it counts, which got the nearest that it can, and {times} {far}")
+        }
+    };
+    note(format!("{} have times that the target cannot keep: {which}", count(there.times + clamped, "item")));
 }
 
 /// Writes the file, under the first name that is free; one that an earlier run of the same wrote,

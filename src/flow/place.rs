@@ -29,7 +29,6 @@ pub struct Site<'a> {
     pub staging: &'a Staging,
     lane: Lane<()>,
     states: Vec<AtomicU8>,
-    plain: AtomicU8,
     /// Files of which earlier runs placed pieces that nobody has held against anything yet.
     trusted: Mutex<BTreeSet<usize>>,
     /// Pieces of long files that are in their places, by file and offset: a part that is read again
@@ -47,7 +46,6 @@ impl<'a> Site<'a> {
             staging,
             lane: Lane::default(),
             states,
-            plain: AtomicU8::new(0),
             trusted: Mutex::default(),
             pieces: Mutex::default(),
         }
@@ -89,11 +87,6 @@ impl<'a> Site<'a> {
     /// Whether it was placed whole, and is not what was packed.
     pub fn is_wrong(&self, index: usize) -> bool {
         self.states[index].load(Ordering::Acquire) == WRONG
-    }
-
-    /// Whether some file could not be given its mode or time.
-    pub fn has_plain_files(&self) -> bool {
-        self.plain.load(Ordering::Relaxed) > 0
     }
 
     /// A worker's hands.
@@ -236,11 +229,11 @@ impl<'a> Worker<'a> {
     fn conclude(&mut self, index: usize, digest: Digest) -> Result<(), IoFault> {
         let entry = &self.site.entries[index];
         let dressed = self.placer.complete(entry)?;
-        if !dressed {
-            self.site.plain.store(1, Ordering::Relaxed);
-        }
         // Without a list and a manifest nothing says what it should be.
         let state = if entry.sha256.is_none_or(|expected| expected == digest) { WHOLE } else { WRONG };
+        if state == WHOLE {
+            self.site.staging.count(dressed);
+        }
         self.site.states[index].store(state, Ordering::Release);
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::flow::Outcome;
 use crate::format::head::{Part, PartKind};
 use crate::plan::names::Change;
 use crate::plan::repair::{Margin, Verdict};
+use crate::stage::restore::Otherwise;
 
 /// What kept a file from being delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +159,10 @@ pub struct UnpackReport {
     pub changes: Vec<Change>,
     /// The file beside the result that says so.
     pub renamed_in: Option<PathBuf>,
+    /// What has another mode or time than it was packed with.
+    pub otherwise: Otherwise,
+    /// How many had a time outside of what the target counts, and got the nearest.
+    pub clamped: u64,
     /// Flaws from packing, and properties that the target could not take.
     pub notes: Vec<Note>,
 }
@@ -202,6 +207,10 @@ impl UnpackReport {
             "verdict": verdict_json(&self.verdict),
             "margin": margin_json(self.margin), "lost": lost.collect::<Value>(),
             "changes": self.changes.iter().map(Change::to_json).collect::<Value>(),
+            "otherwise": {
+                "modes": self.otherwise.modes, "times": self.otherwise.times + self.clamped,
+                "clamped": self.clamped, "off_by_ns": self.otherwise.off,
+            },
             "renamed_in": self.renamed_in.as_ref().map(|path| show(path)), "notes": notes_json(&self.notes),
         })
     }

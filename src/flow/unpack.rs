@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::At;
-use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::monitor::Monitor;
 use crate::base::os;
 use crate::base::path::{escape, show};
 use crate::flow::again::{take_up, work};
-use crate::flow::fit::{copied_bytes, copies, fit_to, tell};
+use crate::flow::fit::{clamped, copied_bytes, copies, fit_to, tell, tell_otherwise};
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::parts::Placed;
 use crate::flow::place::Site;
@@ -25,7 +25,7 @@ use crate::flow::{FlowError, Outcome};
 use crate::plan::names::Fitted;
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
-use crate::stage::restore::{Fate, Staging, first_conflict};
+use crate::stage::restore::{Fate, Otherwise, Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
 /// What somebody wants unpacked.
@@ -225,10 +225,6 @@ fn conclude(
         failed => failed.map(|fault| fault.to_string()),
     };
     notes.splice(0..0, bundle.notes.iter().cloned());
-    if site.has_plain_files() {
-        let text = "the target cannot keep modes or times of files; contents are not touched by that";
-        notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&request.target), text));
-    }
     let report = UnpackReport {
         fingerprint: bundle.head.statement.fingerprint(),
         target: request.target.clone(),
@@ -246,6 +242,8 @@ fn conclude(
         failed,
         kept: None,
         changes: vec![],
+        otherwise: Otherwise::default(),
+        clamped: 0,
         renamed_in: None,
         notes,
     };
@@ -270,11 +268,9 @@ impl Job<'_> {
         let unfinished =
             self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target));
         report.kept = unfinished.then(|| staging.path());
-        let plain = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
-        if plain > 0 {
-            let text = format!("{plain} folders could not be given their mode or time");
-            report.notes.push(Note::new(NoteKind::Property, crate::base::path::as_bytes(&report.target), text));
-        }
+        report.otherwise = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
+        report.clamped = clamped(self.fitted, |at| fates[at] != Fate::Aside);
+        tell_otherwise(&mut report);
         Ok(report)
     }
 }

@@ -66,8 +66,8 @@ pub struct Fitted {
     pub former: HashMap<BytePath, BytePath>,
     /// What had to be changed, by the path in the bundle.
     pub changes: Vec<Change>,
-    /// How many had a time that cannot be kept.
-    pub clamped: u64,
+    /// Those that had a time outside of what can be kept.
+    pub clamped: HashSet<BytePath>,
 }
 
 /// Fits entries to a file system.
@@ -75,7 +75,7 @@ pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<F
     let mut changes = Vec::new();
     let left_out = leave_out(entries, limits, &mut changes);
     let names = Names::of(entries, &left_out, ground)?.choose()?;
-    let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), 0);
+    let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), HashSet::new());
     let mut renamed: HashMap<&[u8], BytePath> = HashMap::new();
     for (at, entry) in entries.iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
         let folder = entry.path.parent().map(|parent| renamed.get(parent).map_or(parent, |path| path.as_bytes()));
@@ -96,7 +96,9 @@ pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<F
             former.insert(path.clone(), entry.path.clone());
         }
         let mtime = within(entry.mtime, limits.times);
-        clamped += u64::from(mtime != entry.mtime);
+        if mtime != entry.mtime {
+            clamped.insert(path.clone());
+        }
         fitted.push(Entry { path, mtime, ..entry.clone() });
     }
     let moved =

@@ -43,8 +43,7 @@ impl Log {
         os::try_lock(&file).at("lock", &path)?;
         file.write_all(text.as_bytes()).at("write", &path)?;
         file.sync_all().at("sync", &path)?;
-        fs::rename(&temporary, &path).at("name", &path)?;
-        os::sync_dir(folder).at("sync", folder)?;
+        os::rename_durably(&temporary, &path).at("name", &path)?;
         let state = State { file, waiting: String::new(), synced: Instant::now(), parts: 0, failed: false };
         Ok(Self { path, state: Mutex::new(state) })
     }

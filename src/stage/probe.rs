@@ -23,7 +23,7 @@ const FAT_LARGEST: u64 = u32::MAX as u64;
 const FIRST: [i64; 4] = [-(1 << 31), 0, 315_532_800, 315_619_200];
 const LAST: [i64; 5] = [15_032_385_535, 4_354_819_198, 4_354_732_798, 4_294_967_295, 2_147_483_647];
 /// FAT counts in twos.
-const COARSE: i64 = 2;
+const COARSE: u64 = 2;
 
 /// The folder.
 pub struct Probe {
@@ -162,14 +162,20 @@ fn is_empty(folder: &Path, depth: u32) -> bool {
 /// The first and the last second that the file keeps, where an entry lies before or behind.
 fn times(file: &File, entries: &[Entry]) -> (Option<i64>, Option<i64>) {
     let secs = || entries.iter().filter(|entry| !matches!(entry.kind, Kind::Symlink(_))).map(|entry| entry.mtime.secs);
-    let keeps = |secs: &i64| {
-        os::set_mtime(file, Time { secs: *secs, nanos: 0 }).is_ok()
-            && file.metadata().is_ok_and(|meta| (meta.mtime() - *secs).abs() <= COARSE)
+    let keeps = |secs: i64| {
+        os::set_mtime(file, Time { secs, nanos: 0 }).ok()?;
+        file.metadata().ok().map(|meta| meta.mtime()).filter(|there| there.abs_diff(secs) <= COARSE)
     };
-    // Where nothing is kept, that is another note.
-    let bound = |extreme: Option<i64>, known: &[i64]| match extreme {
-        Some(secs) if !keeps(&secs) => known.iter().find(|secs| keeps(secs)).copied(),
-        _ => None,
+    let made_of = |secs: i64| {
+        os::set_mtime(file, Time { secs, nanos: 0 }).ok()?;
+        file.metadata().ok().map(|meta| meta.mtime())
+    };
+    // The nearest of those that it keeps: what it makes of the time by itself, if that is no accident,
+    // and the known ends. Where nothing is kept, that is another note.
+    let bound = |extreme: Option<i64>, known: &[i64]| {
+        let secs = extreme.filter(|secs| keeps(*secs).is_none())?;
+        let kept = made_of(secs).into_iter().chain(known.iter().copied()).filter_map(keeps);
+        kept.min_by_key(|there| there.abs_diff(secs))
     };
     (bound(secs().min(), &FIRST), bound(secs().max(), &LAST))
 }
@@ -194,6 +200,19 @@ mod tests {
         assert!(limits.symlinks && limits.hardlinks && limits.largest.is_none());
         drop(probe);
         assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_failing_drive_refuses_no_name() {
+        let target = tempfile::tempdir().unwrap();
+        let probe = Probe::begin(target.path()).unwrap();
+        let takes = |code: i32| probe.takes::<()>(Err(io::Error::from_raw_os_error(code)), target.path());
+        for fault in [5, 19, 28, 30] {
+            assert!(takes(fault).is_err(), "{fault}");
+        }
+        for refusal in [1, 22, 36, 84, 95] {
+            assert!(!takes(refusal).unwrap(), "{refusal}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! second copy. An existing file is replaced only when told. What is not whole stays there for a
 //! later run, with a log of what was placed.
 
+mod dress;
 mod links;
 mod placed;
 mod placer;
@@ -25,6 +26,8 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::path::as_path;
+pub use dress::{Dressed, Otherwise};
+use dress::{Tally, apart};
 use placed::{Found, Log};
 pub use placer::Placer;
 use placer::Places;
@@ -55,6 +58,8 @@ pub struct Staging {
     resumed: bool,
     /// Hard links become copies.
     copies: bool,
+    /// What has another mode or time than it should.
+    tally: Tally,
     /// The target, open since before anything was written: it hears of every error of the disk.
     held: File,
     /// Held open: its lock keeps a second run away.
@@ -166,6 +171,7 @@ impl Staging {
                 log,
                 resumed,
                 copies: false,
+                tally: Tally::default(),
                 held,
                 _lock: lock,
             });
@@ -269,7 +275,7 @@ impl Staging {
                     let mut placer = self.placer();
                     placer.remove(entry)?;
                     placer.write(at as u32, entry, 0, &[], true)?;
-                    placer.complete(entry)?;
+                    self.tally.add(placer.complete(entry)?);
                 }
                 (Kind::Hardlink(first), Fate::Keep) => {
                     refused.extend(self.link(first.as_path(), entry).err().map(|error| (at, error)));
@@ -283,8 +289,15 @@ impl Staging {
                 let name = as_path(entry.path.name());
                 let _ = parent.remove_file(name);
                 match parent.symlink_contents(as_path(to), name) {
-                    // A link's time is a nicety that some file systems do not have.
-                    Ok(()) => drop(os::set_link_mtime(parent.as_fd(), name, entry.mtime)),
+                    Ok(()) => {
+                        // A link's time is a nicety that some file systems do not have.
+                        let _ = os::set_link_mtime(parent.as_fd(), name, entry.mtime);
+                        let off = parent.symlink_metadata(name).map(|meta| {
+                            use cap_std::fs::MetadataExt;
+                            apart(entry.mtime, meta.mtime(), meta.mtime_nsec())
+                        });
+                        self.tally.add(Dressed { mode: true, off: off.unwrap_or(0) });
+                    }
                     Err(error) => refused.push((at, error)),
                 }
             }
@@ -294,24 +307,25 @@ impl Staging {
 
     /// Moves everything out of the staging folder into the target, then gives folders their
     /// modes and times. Folders that exist are merged. The staging folder is removed, unless
-    /// `keep`: there is something in it to go on from. Returns how many folders could not be given
-    /// their mode and time.
+    /// `keep`: there is something in it to go on from. Returns what has another mode or time.
     ///
     /// # Errors
     /// What the disk did not take (all is synced before it is moved, and again after); a target
     /// that is gone; with `overwrite` off, a file that exists there: it is left as it is. The
     /// staging folder is left too.
-    pub fn deliver(self, entries: &[Entry], overwrite: bool, keep: bool) -> Result<u64, IoFault> {
+    pub fn deliver(self, entries: &[Entry], overwrite: bool, keep: bool) -> Result<Otherwise, IoFault> {
         self.log.deliver().at("write", &self.path().join(LOG))?;
         self.sync()?;
         self.move_out(entries, overwrite)?;
         let dirs = entries.iter().rev().filter(|entry| entry.kind == Kind::Dir);
-        let failed = dirs.filter(|entry| self.dress_dir(entry).is_err()).count() as u64;
+        // One that cannot even be opened has neither.
+        dirs.for_each(|entry| self.tally.add(self.dress_dir(entry).unwrap_or(Dressed { mode: false, off: 0 })));
         self.sync()?;
+        let otherwise = self.tally.sum();
         if !keep {
             self.discard();
         }
-        Ok(failed)
+        Ok(otherwise)
     }
 
     fn sync(&self) -> Result<(), IoFault> {
@@ -331,12 +345,6 @@ impl Staging {
             }
         }
         Ok(())
-    }
-
-    fn dress_dir(&self, entry: &Entry) -> io::Result<()> {
-        let dir = self.target.open(entry.path.as_path())?;
-        os::set_mtime(&dir, entry.mtime)?;
-        os::set_mode(&dir, entry.mode)
     }
 
     /// The path to name in an error.

@@ -57,6 +57,41 @@ fn each_kind_of_name_is_spelled_anew() {
     assert!(fitted.entries[0].path.as_bytes().ends_with("\u{e9}%~".as_bytes()), "{:?}", fitted.entries[0].path);
 }
 
+/// A ground that holds short names only, and folds them.
+struct Short(usize);
+
+impl Ground for Short {
+    fn keeps(&self, name: &[u8]) -> Result<bool, IoFault> {
+        Ok(name.len() <= self.0)
+    }
+
+    fn apart(&self, names: &[&[u8]]) -> Result<Vec<bool>, IoFault> {
+        Strict { folds: true }.apart(names)
+    }
+}
+
+#[test]
+fn names_become_as_short_as_they_must() {
+    for most in [143, 150, 230] {
+        let (long, other) = ("n".repeat(240), format!("{}N", "n".repeat(239)));
+        let entries = [file(&other, 1), file(&long, 2), file("short", 3)];
+        let fitted = fit(&entries, &Short(most), &ALL).unwrap();
+        let lens: Vec<usize> = fitted.entries.iter().map(|entry| entry.path.as_bytes().len()).collect();
+        assert!(fitted.changes.len() == 2 && lens.iter().all(|len| *len <= most), "{most}: {lens:?}");
+        assert!(Strict { folds: true }.apart(&names_of(&fitted)).unwrap().iter().all(|apart| *apart));
+        assert!(fitted.changes[0].why.contains("so long a name"), "{:?}", fitted.changes);
+    }
+    // Each is kept; only the number makes it too long.
+    let entries = [file(&"N".repeat(150), 1), file(&"n".repeat(150), 2)];
+    let fitted = fit(&entries, &Short(150), &ALL).unwrap();
+    assert_eq!(fitted.changes.len(), 1);
+    assert!(names_of(&fitted).iter().all(|name| name.len() <= 150), "{:?}", paths(&fitted));
+}
+
+fn names_of(fitted: &Fitted) -> Vec<&[u8]> {
+    fitted.entries.iter().map(|entry| entry.path.name()).collect()
+}
+
 #[test]
 fn one_of_two_gets_a_number() {
     let entries = [file("A", 1), file("a", 2), file("a%~2", 3), file("caf\u{e9}", 1), file("cafe\u{301}", 1)];
@@ -110,7 +145,9 @@ fn times_are_brought_into_range() {
     }
     let fitted = fitted(&entries, true, &Limits { times: (Some(10), Some(1000)), ..ALL });
     let times: Vec<(i64, u32)> = fitted.entries.iter().map(|entry| (entry.mtime.secs, entry.mtime.nanos)).collect();
-    assert_eq!((times, fitted.clamped), (vec![(10, 0), (500, 7), (1000, 0)], 2));
+    assert_eq!((times, fitted.clamped.len()), (vec![(10, 0), (500, 7), (1000, 0)], 2));
+    let clamped = |path: &str| fitted.clamped.contains(&BytePath::new(path.as_bytes()).unwrap());
+    assert!(clamped("a") && !clamped("b") && clamped("c"));
 }
 
 fn name() -> impl Strategy<Value = Vec<u8>> {

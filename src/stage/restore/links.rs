@@ -3,14 +3,19 @@
 use std::io;
 use std::path::Path;
 
+use super::dress::dress;
 use super::{Dir, OpenOptions, OpenOptionsExt, Staging};
 use crate::base::entry::Entry;
-use crate::base::os;
 
 impl Staging {
     /// Hard links become copies from now on.
     pub fn copy_links(&mut self) {
         self.copies = true;
+    }
+
+    /// Whether they do.
+    pub fn has_copies(&self) -> bool {
+        self.copies
     }
 
     /// A hard link to a file that is staged, or delivered already.
@@ -33,8 +38,7 @@ impl Staging {
         options.write(true).create_new(true).mode(0o600);
         let mut file = self.root.open_with(path, &options)?.into_std();
         io::copy(&mut source, &mut file)?;
-        // Such targets often keep neither; that is noted for files already.
-        let _ = os::set_mode(&file, entry.mode).and_then(|()| os::set_mtime(&file, entry.mtime));
+        self.tally.add(dress(&file, entry)?);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::dress::{Dressed, dress, look};
 use super::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt, Staging};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
@@ -76,27 +77,13 @@ impl<'a> Placer<'a> {
         write_data(file, entry, offset, bytes).at("write", &shown)
     }
 
-    /// Gives a file whose bytes are all placed its mode and time; `false` where the target
-    /// cannot keep them.
-    pub fn complete(&mut self, entry: &Entry) -> Result<bool, IoFault> {
-        let shown = self.places.staging.shown(entry);
+    /// Gives a file whose bytes are all placed its mode and time; what the target made of them.
+    pub fn complete(&mut self, entry: &Entry) -> Result<Dressed, IoFault> {
         let file = match self.open.take() {
             Some((_, file)) => file,
             None => self.reopen(entry)?,
         };
-        let dressed = os::set_mode(&file, entry.mode).and_then(|()| os::set_mtime(&file, entry.mtime));
-        match dressed {
-            Ok(()) => Ok(true),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput
-                ) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error).at("set mode and time of", &shown),
-        }
+        dress(&file, entry).at("set mode and time of", &self.places.staging.shown(entry))
     }
 
     /// Forgets the open file: the next bytes are another's.
@@ -118,12 +105,14 @@ impl<'a> Placer<'a> {
         Ok((staged, len(self.places.staging.target.symlink_metadata(entry.path.as_path()))))
     }
 
-    /// SHA-256 of a file that was delivered, as long as the entry; its mode is then as it should be.
-    pub fn digest_delivered(&self, entry: &Entry) -> io::Result<Digest> {
+    /// SHA-256 of a file that was delivered, as long as the entry; its mode is then as it should
+    /// be, if that can be.
+    pub fn digest_delivered(&self, entry: &Entry) -> io::Result<(Digest, Dressed)> {
         let (file, mut hasher) = (open_to_read(&self.places.staging.target, entry.path.as_path())?, Hasher::new());
         let read = feed(&file, 0, entry.size, &mut hasher);
         let _ = os::set_mode(&file, entry.mode);
-        read.map(|()| hasher.finish())
+        let dressed = look(&file, entry)?;
+        read.map(|()| (hasher.finish(), dressed))
     }
 
     /// Whether a link with what it should say was delivered.

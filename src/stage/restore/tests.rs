@@ -19,7 +19,7 @@ fn staged(target: &Path, entries: &[Entry]) -> Staging {
     let mut placer = staging.placer();
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.has_content()) {
         placer.write(at as u32, entry, 0, &vec![b'x'; entry.size as usize], true).unwrap();
-        assert!(placer.complete(entry).unwrap());
+        assert_eq!(placer.complete(entry).unwrap(), Dressed { mode: true, off: 0 });
     }
     staging
 }
@@ -39,7 +39,7 @@ fn what_is_placed_is_delivered() {
     let staging = staged(target.path(), &entries);
     assert!(!target.path().join("d").exists(), "not before the end");
     assert!(staging.finish(&entries, keep).unwrap().is_empty());
-    assert_eq!(staging.deliver(&entries, false, false).unwrap(), 0);
+    assert_eq!(staging.deliver(&entries, false, false).unwrap(), Otherwise::default());
     let at = |path: &str| target.path().join(path);
     let meta = at("d/a").metadata().unwrap();
     assert_eq!(

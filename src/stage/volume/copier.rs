@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::SUMS;
-use super::writer::{SYNC_EVERY, close_durably, name_durably};
+use super::writer::{SYNC_EVERY, close_durably};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
@@ -149,7 +149,7 @@ impl Copier {
         if stored != text {
             return Ok(Some(common(&stored, text) as u64));
         }
-        name_durably(&temporary, &path)?;
+        os::rename_durably(&temporary, &path).at("name", &path)?;
         Ok(None)
     }
 }

@@ -182,7 +182,8 @@ impl Writer {
 
     /// Names SHA256SUMS: from now on the volume is complete.
     pub fn finish(&mut self) -> Result<(), IoFault> {
-        name_durably(&self.dir.join(SUMS_READY), &self.dir.join(SUMS))?;
+        let path = self.dir.join(SUMS);
+        os::rename_durably(&self.dir.join(SUMS_READY), &path).at("name", &path)?;
         self.remove_failed();
         Ok(())
     }
@@ -228,14 +229,7 @@ impl Writer {
 pub(super) fn close_durably(file: File, temporary: &Path, path: &Path) -> Result<(), IoFault> {
     file.sync_all().at("sync", path)?;
     os::close(file).at("close", path)?;
-    name_durably(temporary, path)
-}
-
-/// A file gets its name.
-pub(super) fn name_durably(temporary: &Path, path: &Path) -> Result<(), IoFault> {
-    fs::rename(temporary, path).at("name", path)?;
-    let dir = path.parent().unwrap_or(path);
-    os::sync_dir(dir).at("sync", dir)
+    os::rename_durably(temporary, path).at("name", path)
 }
 
 /// Removes the files of a volume's folder that we write, but for those to `keep`.

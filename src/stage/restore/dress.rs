@@ -1,0 +1,131 @@
+//! Modes and times of what was placed, and what the target made of them: it is asked afterwards, for
+//! file systems leave out, clamp and round without a word. One that remembers what it cannot store
+//! until it is mounted again (exfat-fuse) is believed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Staging;
+use crate::base::entry::{Entry, Time};
+use crate::base::os;
+
+/// How one thing stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dressed {
+    /// Whether it has its mode.
+    pub mode: bool,
+    /// Nanoseconds between its time and the one it should have.
+    pub off: u64,
+}
+
+/// How many things stand there otherwise than they should.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Otherwise {
+    /// With another mode.
+    pub modes: u64,
+    /// With another time.
+    pub times: u64,
+    /// The farthest of those, in nanoseconds.
+    pub off: u64,
+}
+
+/// [`Otherwise`], counted from many threads.
+#[derive(Default)]
+pub(super) struct Tally {
+    modes: AtomicU64,
+    times: AtomicU64,
+    off: AtomicU64,
+}
+
+impl Tally {
+    pub(super) fn add(&self, dressed: Dressed) {
+        self.modes.fetch_add(u64::from(!dressed.mode), Ordering::Relaxed);
+        self.times.fetch_add(u64::from(dressed.off > 0), Ordering::Relaxed);
+        self.off.fetch_max(dressed.off, Ordering::Relaxed);
+    }
+
+    pub(super) fn sum(&self) -> Otherwise {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Otherwise { modes: of(&self.modes), times: of(&self.times), off: of(&self.off) }
+    }
+}
+
+impl Staging {
+    pub(super) fn dress_dir(&self, entry: &Entry) -> io::Result<Dressed> {
+        dress(&self.target.open(entry.path.as_path())?.into_std(), entry)
+    }
+
+    /// Counts something that was dressed and is whole.
+    pub fn count(&self, dressed: Dressed) {
+        self.tally.add(dressed);
+    }
+}
+
+/// Gives an open file or folder its mode and time, as far as the target has such.
+///
+/// # Errors
+/// Anything but that it has not.
+pub(super) fn dress(file: &File, entry: &Entry) -> io::Result<Dressed> {
+    // The time also where the mode is refused; a folder's mode last, as it may forbid the rest.
+    unless_refused(os::set_mtime(file, entry.mtime))?;
+    unless_refused(os::set_mode(file, entry.mode))?;
+    look(file, entry)
+}
+
+/// How an open file or folder stands there.
+pub(super) fn look(file: &File, entry: &Entry) -> io::Result<Dressed> {
+    let meta = file.metadata()?;
+    Ok(Dressed {
+        mode: meta.mode() & 0o777 == entry.mode & 0o777,
+        off: apart(entry.mtime, meta.mtime(), meta.mtime_nsec()),
+    })
+}
+
+fn unless_refused(done: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match done {
+        Err(error) if matches!(error.kind(), PermissionDenied | Unsupported | InvalidInput) => Ok(()),
+        done => done,
+    }
+}
+
+/// Nanoseconds between a time and one that a file system gave.
+pub(super) fn apart(time: Time, secs: i64, nanos: i64) -> u64 {
+    let whole = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
+    let apart = whole(time.secs, time.nanos.into()).abs_diff(whole(secs, nanos));
+    u64::try_from(apart).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::layout::tests::file;
+
+    #[test]
+    fn what_became_of_modes_and_times_is_asked() {
+        let held = tempfile::tempfile().unwrap();
+        let mut entry = file("a", 1);
+        (entry.mode, entry.mtime) = (0o640, Time { secs: 1_000_000_001, nanos: 7 });
+        assert_eq!(dress(&held, &entry).unwrap(), Dressed { mode: true, off: 0 });
+        assert_eq!(apart(entry.mtime, 1_000_000_001, 0), 7);
+        assert_eq!(apart(Time { secs: -1, nanos: 500_000_000 }, 0, 0), 500_000_000);
+        assert_eq!(apart(Time { secs: i64::MIN, nanos: 0 }, i64::MAX, 0), u64::MAX);
+    }
+
+    #[test]
+    fn a_tally_counts_what_differs() {
+        let tally = Tally::default();
+        for (mode, off) in [(true, 0), (false, 3), (true, 9), (true, 5)] {
+            tally.add(Dressed { mode, off });
+        }
+        assert_eq!(tally.sum(), Otherwise { modes: 1, times: 3, off: 9 });
+    }
+
+    #[test]
+    fn what_the_target_has_not_is_no_error() {
+        assert!(unless_refused(Err(io::ErrorKind::PermissionDenied.into())).is_ok());
+        assert!(unless_refused(Err(io::Error::from_raw_os_error(5))).is_err());
+    }
+}
