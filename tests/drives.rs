@@ -193,7 +193,7 @@ fn fields(value: &Value, expected: &str) {
 
 const PLAN: &str = "files folders links bytes class_mib packed packed_again begins_anew expected at_most room recipients passphrase memory parity fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
-    origin bad_parts rebuilt_parts verdict margin failed kept changes renamed_in lost notes";
+    origin bad_parts rebuilt_parts verdict margin failed kept changes renamed_in otherwise lost notes";
 
 #[test]
 fn json_holds_one_document_with_the_documented_fields() {

@@ -23,15 +23,11 @@ fn hint(error: &FlowError) -> Option<String> {
             "give each once; rename one, or pack the folder that holds both".into()
         }
         FlowError::Walk(WalkError::NoName(_)) => "name the folders in it one by one".into(),
-        FlowError::NoRoom { .. } => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
-        FlowError::RanFull { packed, total } => format!(
-            "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
-            human((total - packed) / 9 * 10)
-        ),
-        FlowError::NoHome { .. } => {
-            "nothing is lost: free that much on the drives, or plug in again the one that failed, and run the same command; with one more -o, or with another drive in its place and --replaced, it goes on too".into()
-        }
-        FlowError::CannotRemake(_) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
+        FlowError::NoRoom { .. }
+        | FlowError::RanFull { .. }
+        | FlowError::NoHome { .. }
+        | FlowError::CannotRemake(_)
+        | FlowError::Unfaithful { .. } => of_drives(error)?,
         FlowError::NoTargetRoom { .. } => {
             "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
         }
@@ -48,9 +44,6 @@ fn hint(error: &FlowError) -> Option<String> {
             "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
-        FlowError::Unfaithful { .. } => {
-            "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
-        }
         FlowError::SourceChanged(_)
         | FlowError::Interrupted(_)
         | FlowError::Unfinished(_)
@@ -87,6 +80,26 @@ fn hint(error: &FlowError) -> Option<String> {
         },
         FlowError::Load(error) => loading(error),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// What to do where drives do not hold what is packed.
+fn of_drives(error: &FlowError) -> Option<String> {
+    let text = match error {
+        FlowError::NoRoom { .. } => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
+        FlowError::RanFull { packed, total } => format!(
+            "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
+            human((total - packed) / 9 * 10)
+        ),
+        FlowError::NoHome { .. } => {
+            "nothing is lost: free that much on the drives, or plug in again the one that failed, and run the same command; with one more -o, or with another drive in its place and --replaced, it goes on too".into()
+        }
+        FlowError::CannotRemake(_) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
+        FlowError::Unfaithful { .. } => {
+            "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
+        }
         _ => return None,
     };
     Some(text)

@@ -226,7 +226,9 @@ fn write_all(
         report.written.push(writer.dir().to_path_buf());
     }
     for writer in writers.values() {
-        lock(writer).finish()?;
+        let mut writer = lock(writer);
+        writer.write_sums()?;
+        writer.finish()?;
     }
     Ok(())
 }

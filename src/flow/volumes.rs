@@ -210,6 +210,11 @@ impl Volumes {
     /// Takes everything away again, as far as drives are there: nothing of it would be of use. Returns
     /// why.
     pub fn abandon(self, log: Option<Log>, why: FlowError) -> FlowError {
+        // What is on a drive that failed cannot be taken away: the journal tells whose it is.
+        if !self.given_up.is_empty() {
+            self.leave();
+            return why;
+        }
         let dirs: Vec<_> = self.drives.iter().flatten().map(|writer| writer.dir().to_owned()).collect();
         let kept = self.drives.into_iter().flatten().filter_map(|writer| (!writer.abandon()).then_some(())).count();
         // The journal last, and only if nothing is left: it tells whose the others are.
