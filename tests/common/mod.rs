@@ -4,6 +4,7 @@
 // Every test file is a crate of its own and uses its share of this.
 #![allow(dead_code)]
 
+pub mod drive;
 pub mod recipe;
 pub mod tree;
 pub mod volumes;

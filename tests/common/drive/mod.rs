@@ -1,0 +1,97 @@
+//! A flash drive of our own, mounted: it lies, forgets, fails and dawdles as it is told to, while it is
+//! in use. The kernel's cache stands before it as before a real one, so that what is read through the
+//! cache is what was written, and what is read past it is what is stored. What it does not do: lose
+//! names, folders and lengths of files, whatever becomes of its blocks.
+
+mod device;
+mod files;
+mod fuse;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use fuser::{BackgroundSession, Config, MountOption};
+
+pub use device::{BLOCK, Fault};
+use files::Disk;
+use fuse::{Mounted, lock};
+
+/// When the kernel hands on what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// At once, as drivers outside of the kernel have it: a write that fails says so itself.
+    WriteThrough,
+    /// Later, at the latest when synced, as those of the kernel have it: the sync says what failed.
+    WriteBack,
+}
+
+/// A drive that is plugged in; gone when dropped.
+pub struct Drive {
+    at: PathBuf,
+    disk: Arc<Mutex<Disk>>,
+    cache: Cache,
+    session: Option<BackgroundSession>,
+}
+
+impl Drive {
+    /// A sound drive that says it holds so many bytes; `None`, said, where nothing can be mounted.
+    pub fn plug(at: PathBuf, claimed: u64, cache: Cache) -> Option<Self> {
+        std::fs::create_dir_all(&at).expect("a mount point");
+        let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+        let disk = Arc::new(Mutex::new(Disk::new(claimed, owner)));
+        let mut drive = Self { at, disk, cache, session: None };
+        match drive.mount() {
+            Ok(()) => Some(drive),
+            Err(error) => {
+                super::ignored(&format!("the right to mount with FUSE ({error})"));
+                None
+            }
+        }
+    }
+
+    fn mount(&mut self) -> std::io::Result<()> {
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("pouch-test".into()), MountOption::NoAtime];
+        let mounted = Mounted { disk: self.disk.clone(), cache: self.cache };
+        self.session = Some(fuser::spawn_mount(mounted, &self.at, &config)?);
+        Ok(())
+    }
+
+    /// From now on the drive has these faults and no others.
+    pub fn set(&self, faults: &[Fault]) {
+        lock(&self.disk).device.set(faults);
+    }
+
+    /// Pulled out and plugged in again: the kernel remembers nothing of it.
+    pub fn replug(&mut self) {
+        self.unmount();
+        self.mount().expect("it was mounted before");
+    }
+
+    /// Bytes from the first to behind the last that was ever in use.
+    pub fn reach(&self) -> u64 {
+        lock(&self.disk).device.reach() * BLOCK as u64
+    }
+
+    /// What it says it holds.
+    pub fn claimed(&self) -> u64 {
+        lock(&self.disk).device.room().0 * BLOCK as u64
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.at.clone()
+    }
+
+    fn unmount(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        if session.umount_and_join().is_err() {
+            let _ = std::process::Command::new("umount").arg("-l").arg(&self.at).status();
+        }
+    }
+}
+
+impl Drop for Drive {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}

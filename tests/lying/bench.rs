@@ -1,0 +1,132 @@
+//! A desk whose drives are ours, to do wrong.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::common::drive::{Cache, Drive};
+use crate::common::tree::{Tree, look, same};
+use crate::common::{Desk, Run, noise, pouch, put, run, volumes};
+
+pub const MIB: u64 = 1 << 20;
+
+/// Drives, plugged in where the desk has them, and a staging folder.
+pub struct Bench {
+    // Unmounted before their folders go.
+    pub drives: Vec<Drive>,
+    pub desk: Desk,
+    sources: Tree,
+}
+
+impl Bench {
+    /// So many drives, each of so many bytes by its own word; `None`, said, where nothing can be mounted.
+    pub fn of(drives: u64, claimed: u64) -> Option<Self> {
+        Self::with(drives, claimed, Cache::WriteBack)
+    }
+
+    pub fn with(drives: u64, claimed: u64, cache: Cache) -> Option<Self> {
+        let desk = Desk::new();
+        let plug = |number| Drive::plug(desk.drive(number as u32), claimed, cache);
+        let drives = (1..=drives).map(plug).collect::<Option<Vec<_>>>()?;
+        Some(Self { drives, desk, sources: Tree::new() })
+    }
+
+    /// One drive, and two volumes that were staged, with so many bytes in both.
+    pub fn staged(len: u64, claimed: u64) -> Option<Self> {
+        let mut bench = Self::of(1, claimed)?;
+        bench.source(len, 3);
+        let stage = bench.desk.path("stage");
+        fs::create_dir(&stage).expect("a new folder");
+        let more = ["--volumes", "2", "--volume-size", "200MB", "--mend", "0"];
+        run(bench.desk.pack_cmd(&[&bench.desk.source()], &[stage], &more)).exits(0);
+        Some(bench)
+    }
+
+    /// Files to pack: a long one and some short ones.
+    pub fn source(&mut self, len: u64, seed: u64) {
+        put(self.desk.source().join("clip.mov"), noise(len as usize, seed));
+        for name in ["a", "b", "c"] {
+            put(self.desk.source().join("notes").join(name), format!("notes {name} {seed}"));
+        }
+        self.sources = look(&self.desk.source());
+    }
+
+    pub fn pack(&self, more: &[&str]) -> Run {
+        let outputs: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        let run = run(self.desk.pack_cmd(&[&self.desk.source()], &outputs, more));
+        assert!(look(&self.desk.source()) == self.sources, "the sources are as they were");
+        run
+    }
+
+    /// Loads the first staged volume onto the first drive.
+    pub fn load(&self) -> Run {
+        let staged = self.desk.path("stage/volume-1");
+        let before = look(&staged);
+        let run = run(pouch([Path::new("load"), &staged, &self.drives[0].path()]));
+        assert!(look(&staged) == before, "the staged volume is as it was");
+        run
+    }
+
+    /// Another drive of the same size instead of the first one.
+    pub fn new_drive(&mut self) {
+        let old = self.drives.remove(0);
+        let (at, claimed) = (old.path(), old.claimed());
+        drop(old);
+        self.drives.insert(0, Drive::plug(at, claimed, Cache::WriteBack).expect("it was mounted before"));
+    }
+
+    /// What a courier hears of the drives.
+    #[track_caller]
+    pub fn check(&self, code: i32) -> Run {
+        let drives: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        run(self.desk.check_cmd(&drives, &[])).exits(code)
+    }
+
+    /// Everything is on the drives, whoever plugs them in anew.
+    #[track_caller]
+    pub fn is_whole(&mut self) {
+        self.drives.iter_mut().for_each(Drive::replug);
+        let drives: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        run(self.desk.check_cmd(&drives, &[])).exits(0);
+        self.delivers(&drives);
+    }
+
+    #[track_caller]
+    fn delivers(&self, drives: &[std::path::PathBuf]) {
+        let out = tempfile::tempdir_in(self.desk.dir.path()).expect("a folder").keep();
+        run(self.desk.unpack_cmd(drives, &out, &[])).exits(0);
+        same(&self.desk.source(), &out.join("source"));
+    }
+
+    /// The same for the volume that was loaded.
+    #[track_caller]
+    pub fn is_loaded(&mut self) {
+        self.drives[0].replug();
+        run(self.desk.check_cmd(&[self.drives[0].path()], &[])).exits(0);
+        self.delivers(&[self.drives[0].path(), self.desk.path("stage/volume-2")]);
+    }
+
+    /// No volume looks complete that is not, whoever plugs the drives in anew.
+    #[track_caller]
+    pub fn nothing_false(&mut self) {
+        for drive in &mut self.drives {
+            drive.replug();
+            volumes::files(&drive.path()).iter().for_each(|volume| whole_if_it_looks_so(volume));
+        }
+    }
+}
+
+/// A volume with SHA256SUMS holds what that says.
+#[track_caller]
+pub fn whole_if_it_looks_so(volume: &Path) {
+    let Ok(sums) = fs::read_to_string(volume.join("SHA256SUMS")) else { return };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let lines: BTreeMap<&str, &str> = sums.lines().filter_map(|line| line.split_once("  ")).map(|(s, n)| (n, s)).collect();
+    assert!(lines.len() > 4, "{}: {sums}", volume.display());
+    for (name, sum) in lines {
+        let stored = fs::read(volume.join(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", volume.display()));
+        assert_eq!(hex(&Sha256::digest(stored)), sum, "{}: {name} is not what it should be", volume.display());
+    }
+}
