@@ -91,6 +91,70 @@ pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
+/// Makes a file in a folder that has no name and is gone with its last user, however that ends; where
+/// that is not to be had, one that has `name` for a moment.
+pub fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    if let Ok(file) = rustix::fs::open(folder, flags | OFlags::TMPFILE, mode) {
+        return Ok(file.into());
+    }
+    let path = folder.join(name);
+    // What a run left that was killed in that moment. It never holds anything.
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0) {
+        remove_if_there(&path)?;
+    }
+    let made = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    std::fs::remove_file(&path)?;
+    Ok(made.into())
+}
+
+/// Has an open file read and written past the cache, or through it; `false` where that is refused.
+pub fn pass_cache(file: &File, pass: bool) -> bool {
+    let set = |flags: OFlags| match pass {
+        true => rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT),
+        false => rustix::fs::fcntl_setfl(file, flags - OFlags::DIRECT),
+    };
+    rustix::fs::fcntl_getfl(file).and_then(set).is_ok()
+}
+
+/// What the system remembers of a file's bytes is dropped, as far as it is written.
+pub fn drop_cached(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+/// Gives a file room from `at` on that it keeps without being longer.
+pub fn claim(file: &File, at: u64, len: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, at, len)?)
+}
+
+/// What is known of how a file system stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storing {
+    /// In memory: there is no drive.
+    Memory,
+    /// Through a program, which may hold back what it is given until it is synced.
+    Program,
+    /// By itself.
+    Kernel,
+}
+
+/// How the file system of `path` stores.
+pub fn storing(path: &Path) -> io::Result<Storing> {
+    const MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    const FUSE: u64 = 0x6573_5546;
+    Ok(match rustix::fs::statfs(path)?.f_type as u64 {
+        magic if MEMORY.contains(&magic) => Storing::Memory,
+        FUSE => Storing::Program,
+        _ => Storing::Kernel,
+    })
+}
+
+/// Bytes of a file system, used and free.
+pub fn size(path: &Path) -> io::Result<u64> {
+    let fs = rustix::fs::statvfs(path)?;
+    Ok(fs.f_blocks.saturating_mul(fs.f_frsize))
+}
+
 /// The holes of a file of `size` bytes, at most `limit` of them: beyond that the smallest are
 /// left out and count as data.
 pub fn holes(file: &File, size: u64, limit: usize) -> io::Result<Vec<Hole>> {

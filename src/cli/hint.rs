@@ -47,6 +47,9 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::Unfaithful { .. } => {
             "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
         }
+        FlowError::Untrue(_) => {
+            "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into()
+        }
         FlowError::SourceChanged(_)
         | FlowError::Interrupted(_)
         | FlowError::Unfinished(_)

@@ -51,6 +51,7 @@ pub mod seals;
 pub mod staged;
 pub mod target;
 pub mod text;
+pub mod trial;
 pub mod unlisted;
 pub mod unpack;
 pub mod verdict;
@@ -187,6 +188,9 @@ pub enum FlowError {
         /// Where that begins, to the MiB.
         offset: u64,
     },
+    /// The same, found before anything was written.
+    #[error(transparent)]
+    Untrue(trial::Untrue),
     /// Sources that are not what they were when an interrupted run packed them.
     #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
     SourceChanged(Vec<PathBuf>),
@@ -303,6 +307,7 @@ impl FlowError {
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
             | FlowError::Unfaithful { .. }
+            | FlowError::Untrue(_)
             | FlowError::NoRoom { .. }
             | FlowError::RanFull { .. }
             | FlowError::DriveTooSmall { .. }

@@ -17,6 +17,7 @@ use crate::flow::readback::read_back;
 use crate::flow::report::PackReport;
 use crate::flow::request::Request;
 use crate::flow::resume::{Kept, Left, options};
+use crate::flow::trial::before_packing;
 use crate::format::head::{Head, parts_hash};
 use crate::format::journal::{Opening, Read, Written};
 use crate::format::seal::{Mode, Seal, commitment};
@@ -33,6 +34,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
         left => left,
     };
     let resumed = left.is_some();
+    before_packing(&planned, request, monitor)?;
     let mut volumes = Volumes::default();
     let begun = match left {
         Some(left) => volumes.take_up(&planned, request, left),
