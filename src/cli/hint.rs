@@ -44,12 +44,7 @@ fn hint(error: &FlowError) -> Option<String> {
             "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
         }
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
-        FlowError::Unfaithful { .. } => {
-            "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
-        }
-        FlowError::Untrue(_) => {
-            "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into()
-        }
+        FlowError::Unfaithful { .. } | FlowError::Untrue(_) => untrusted(error),
         FlowError::SourceChanged(_)
         | FlowError::Interrupted(_)
         | FlowError::Unfinished(_)
@@ -89,6 +84,14 @@ fn hint(error: &FlowError) -> Option<String> {
         _ => return None,
     };
     Some(text)
+}
+
+/// What to do about a drive that does not store.
+fn untrusted(error: &FlowError) -> String {
+    match error {
+        FlowError::Untrue(_) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),
+        _ => "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into(),
+    }
 }
 
 /// What to do about a volume that did not come to its drive.

@@ -2,12 +2,15 @@
 //! `sha256sum -c SHA256SUMS` in the volume's folder says the same.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::Digest;
+use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase, go_on};
+use crate::base::os;
 use crate::base::pool::{lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::open::gather;
@@ -20,17 +23,26 @@ const READ: usize = 1 << 20;
 
 /// Checks all volumes at the given places.
 pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
+    check_drives(paths, false, monitor)
+}
+
+/// The same. Drives that can be pulled out are read past the system's cache, and so are all that were
+/// plugged in again for it.
+pub fn check_drives(paths: &[PathBuf], replugged: bool, monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
     let volumes = gather(paths)?;
     let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
     let mut jobs = Vec::new();
     for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
+        let past_cache = replugged || os::room(&volume.dir).is_ok_and(|room| os::is_removable(room.device));
+        check.past_cache =
+            past_cache && (replugged || !File::open(&volume.dir).is_ok_and(|dir| os::is_cached_below(&dir)));
         for (sum, name) in listed(volume, check) {
             match volume.file(&name) {
                 None => check.missing.push(name),
                 Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
                 Some(found) => match impossible(&name, found.len) {
                     Some(why) => check.damaged.push((name, why)),
-                    None => jobs.push(Job { volume: at, name, sum, len: found.len }),
+                    None => jobs.push(Job { volume: at, name, sum, len: found.len, past_cache }),
                 },
             }
         }
@@ -46,7 +58,7 @@ pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, Fl
     for check in &mut checks {
         conclude(check);
     }
-    Ok(CheckReport { volumes: checks, bundle: None })
+    Ok(CheckReport { volumes: checks, bundle: None, replugged })
 }
 
 struct Job {
@@ -54,12 +66,14 @@ struct Job {
     name: String,
     sum: Digest,
     len: u64,
+    past_cache: bool,
 }
 
 fn blank(volume: &Volume) -> VolumeCheck {
     VolumeCheck {
         folder: volume.dir.clone(),
         state: State::Whole,
+        past_cache: false,
         files: 0,
         bytes: 0,
         damaged: Vec::new(),
@@ -119,11 +133,11 @@ fn hash_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<V
     std::thread::scope(|scope| {
         for _ in 0..workers().min(jobs.len()) {
             scope.spawn(|| {
-                let mut buf = vec![0; READ];
+                let (mut buf, mut reader) = (vec![0; READ], DriveReader::default());
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(job) = jobs.get(at).filter(|_| !monitor.cancelled()) else { break };
-                    *lock(&results[at]) = hash(&volumes[job.volume], job, &mut buf, monitor);
+                    *lock(&results[at]) = hash(&volumes[job.volume], job, (&mut buf, &mut reader), monitor);
                 }
             });
         }
@@ -134,13 +148,20 @@ fn hash_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<V
     Ok(results.into_iter().map(unlocked).collect())
 }
 
-fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Verdict {
-    let file = volume.open(&job.name).map_err(|fault| fault.to_string())?;
+fn hash(volume: &Volume, job: &Job, (buf, reader): (&mut [u8], &mut DriveReader), monitor: &dyn Monitor) -> Verdict {
     let tick = |bytes| {
         monitor.advance(bytes);
-        go_on(monitor)
+        !monitor.cancelled()
     };
-    let (found, len) = volume::digest(file, buf, tick).map_err(|error| format!("could not be read: {error}"))?;
+    let read = match job.past_cache {
+        true => reader.digest(&volume.dir.join(&job.name), tick),
+        false => {
+            let file = volume.open(&job.name).map_err(|fault| fault.to_string())?;
+            volume::digest(file, buf, |bytes| if tick(bytes) { Ok(()) } else { go_on(monitor) }).map(Some)
+        }
+    };
+    // What was interrupted is not asked for.
+    let Some((found, len)) = read.map_err(|error| format!("could not be read: {error}"))? else { return Ok(()) };
     if found == job.sum {
         return Ok(());
     }

@@ -40,6 +40,7 @@ pub mod reading;
 pub mod received;
 pub mod rehearse;
 pub mod repair;
+pub mod replug;
 pub mod report;
 pub mod request;
 pub mod resume;
