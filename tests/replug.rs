@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Child, ChildStderr};
 
@@ -130,4 +130,31 @@ fn a_drive_that_was_only_mounted_again_was_not_plugged_in() {
     }
     let (code, out) = waiting.ends();
     assert!(code == Some(0) && out.contains(SAID), "{code:?} {out}");
+}
+
+/// What the drive stores is changed behind the back of whoever has it mounted.
+fn change(image: &Path, like: &[u8]) {
+    let mut stored = fs::read(image).unwrap();
+    let at = stored.windows(like.len()).position(|window| window == like).expect("it is stored in one piece");
+    stored[at] ^= 1;
+    let mut file = fs::OpenOptions::new().write(true).open(image).unwrap();
+    file.seek(SeekFrom::Start(at as u64)).and_then(|_| file.write_all(&stored[at..at + 1])).unwrap();
+    file.sync_all().unwrap();
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to attach loop devices and to read them")]
+fn what_the_system_remembers_of_a_drive_below_its_file_system_is_not_taken_for_the_drive() {
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(2_200_000, 1));
+    fs::create_dir(desk.path("stage")).unwrap();
+    let more = ["--volumes", "1", "--volume-size", "200MB"];
+    run(desk.pack_cmd(&[&desk.source()], &[desk.path("stage")], &more)).exits(0);
+    let Some(stick) = Exfat::mount(desk.path("stick"), 64) else { return };
+    let load = || run(common::pouch([Path::new("load"), &desk.path("stage/volume-1"), &stick.path()])).exits(0);
+    load();
+    let part = fs::read(stick.path().join("volume-1/000001.age")).unwrap();
+    change(&desk.path("stick.img"), &part[..4096]);
+    let again = load();
+    assert!(again.err.contains("000001.age: is not what it was"), "{}", again.all());
 }

@@ -50,6 +50,7 @@ pub mod salvaged;
 pub mod sealing;
 pub mod seals;
 pub mod staged;
+pub mod sweep;
 pub mod target;
 pub mod text;
 pub mod trial;

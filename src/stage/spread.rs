@@ -21,7 +21,7 @@ use crate::base::secret::random;
 const LEAST: u64 = 64 << 20;
 /// The first so many bytes are marked throughout, for what wraps around to land on.
 const BEGINNING: u64 = 4 << 20;
-/// Bytes of the other marks, at least: one drive block more or less takes a stick the same time.
+/// Bytes of the other marks, at least: fewer would take a stick no less time.
 const MARK: u64 = 64 << 10;
 /// What is written in one go.
 const PIECE: u64 = 1 << 20;
@@ -30,7 +30,7 @@ const HOLE: u64 = 1 << 20;
 /// Bytes of marks, and of what file systems note about room that was claimed.
 const MOST_MARKS: u64 = 12 << 20;
 const MOST_NOTES: u64 = 20 << 20;
-/// A mark of its own at each so manieth part of the room.
+/// Into so many parts the room is divided by other marks.
 const SHARES: u64 = 16;
 /// When claiming, writing, and all of it ends.
 const CLAIMED: Duration = Duration::from_millis(700);
