@@ -1,9 +1,9 @@
 //! Drives that lie: smaller than they say, forgetful, of two minds. What was not stored is never
 //! called safe, and what is called safe is there after the drive was pulled out and plugged in again.
 
+mod common;
 #[path = "lying/bench.rs"]
 mod bench;
-mod common;
 #[path = "lying/failing.rs"]
 mod failing;
 

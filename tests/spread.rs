@@ -171,7 +171,7 @@ fn a_loading_is_refused_and_the_staged_volume_stays() {
     let stage = table.desk.path("stage");
     fs::create_dir(&stage).unwrap();
     let more = ["--volumes", "1", "--volume-size", "200MB"];
-    run(table.desk.pack_cmd(&[&table.desk.source()], &[stage.clone()], &more)).exits(0);
+    run(table.desk.pack_cmd(&[&table.desk.source()], std::slice::from_ref(&stage), &more)).exits(0);
     let load = || {
         let staged = stage.join("volume-1");
         run(pouch([Path::new("load"), Path::new("--move"), &staged, &table.drives[0].path()]))

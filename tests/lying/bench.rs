@@ -123,12 +123,10 @@ impl Bench {
 pub fn whole_if_it_looks_so(volume: &Path) {
     let Ok(sums) = fs::read_to_string(volume.join("SHA256SUMS")) else { return };
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let lines: BTreeMap<&str, &str> =
-        sums.lines().filter_map(|line| line.split_once("  ")).map(|(s, n)| (n, s)).collect();
+    let lines: BTreeMap<&str, &str> = sums.lines().filter_map(|line| line.split_once("  ")).map(|(s, n)| (n, s)).collect();
     assert!(lines.len() > 4, "{}: {sums}", volume.display());
     for (name, sum) in lines {
-        let stored =
-            fs::read(volume.join(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", volume.display()));
+        let stored = fs::read(volume.join(name)).unwrap_or_else(|error| panic!("{}: {name}: {error}", volume.display()));
         assert_eq!(hex(&Sha256::digest(stored)), sum, "{}: {name} is not what it should be", volume.display());
     }
 }
