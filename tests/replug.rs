@@ -103,7 +103,7 @@ fn interrupted_while_it_waits_it_has_checked_nothing() {
 fn a_folder_that_is_no_drive_is_refused() {
     let desk = Desk::packed();
     for path in [desk.volume(1), desk.path("source/notes"), "/".into(), desk.path("nowhere")] {
-        let said = run(desk.check_cmd(&[path.clone()], &["--after-replug"])).exits(2);
+        let said = run(desk.check_cmd(std::slice::from_ref(&path), &["--after-replug"])).exits(2);
         assert!(said.err.contains(&path.display().to_string()) && said.err.contains("neither"), "{}", said.err);
     }
     fs::remove_dir_all(desk.drive(1)).unwrap();
