@@ -24,10 +24,16 @@ pub fn marks(bytes: &[u8]) -> Vec<u64> {
 
 impl Default for DriveReader {
     fn default() -> Self {
-        let buf = vec![0; STRETCH + ALIGNED];
-        let start = buf.as_ptr().align_offset(ALIGNED);
+        let (buf, start) = aligned(STRETCH);
         Self { buf, start }
     }
+}
+
+/// A buffer with `len` bytes from where on it can be used to pass the cache by.
+pub fn aligned(len: usize) -> (Vec<u8>, usize) {
+    let buf = vec![0; len + ALIGNED];
+    let start = buf.as_ptr().align_offset(ALIGNED);
+    (buf, start)
 }
 
 impl DriveReader {

@@ -30,8 +30,7 @@ pub fn room(path: &Path) -> io::Result<Room> {
 
 /// Whether a file system is on a drive that can be pulled out: removable by its own word, or on USB.
 pub fn is_removable(device: u64) -> bool {
-    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    let Ok(path) = Path::new("/sys/dev/block").join(number).canonicalize() else { return false };
+    let Some(path) = disk_of(device) else { return false };
     let says = |folder: &Path| std::fs::read_to_string(folder.join("removable")).is_ok_and(|text| text.trim() == "1");
     // A partition's disk is the folder above it.
     says(&path) || path.parent().is_some_and(says) || path.to_string_lossy().contains("/usb")
@@ -77,18 +76,162 @@ fn open_as_regular(open: impl Fn(OFlags) -> rustix::io::Result<std::os::fd::Owne
 
 /// Opens a regular file to be read past the cache, so that what comes is what the drive stores;
 /// `false` where the file system only reads through it: then what is cached is dropped first, which
-/// it may ignore for what is not yet written.
+/// it may ignore for what is not yet written. What a file system outside of the kernel has read of its
+/// drive is cached once more, below it, and only dropped for those who may read the drive itself; see
+/// [`is_cached_below`].
 pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     let plain = open_regular(path)?;
     // What is dirty cannot be dropped.
     plain.sync_data()?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed)?;
+    drop_cached(&plain)?;
+    drop_cached_below(&plain)?;
     match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
         Ok(file) => Ok((File::from(file), true)),
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok((plain, false)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Makes a file in a folder that has no name and is gone with its last user, however that ends; where
+/// that is not to be had, one that has `name` for a moment.
+pub fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
+    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    if let Ok(file) = rustix::fs::open(folder, flags | OFlags::TMPFILE, mode) {
+        return Ok(file.into());
+    }
+    let path = folder.join(name);
+    // What a run left that was killed in that moment. It never holds anything.
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() == 0) {
+        remove_if_there(&path)?;
+    }
+    let made = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, mode)?;
+    std::fs::remove_file(&path)?;
+    Ok(made.into())
+}
+
+/// Has an open file read and written past the cache, or through it; `false` where that is refused.
+pub fn pass_cache(file: &File, pass: bool) -> bool {
+    let set = |flags: OFlags| match pass {
+        true => rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT),
+        false => rustix::fs::fcntl_setfl(file, flags - OFlags::DIRECT),
+    };
+    rustix::fs::fcntl_getfl(file).and_then(set).is_ok()
+}
+
+/// What the system remembers of a file's bytes is dropped, as far as it is written.
+pub fn drop_cached(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+/// Gives a file room from `at` on that it keeps without being longer.
+pub fn claim(file: &File, at: u64, len: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, at, len)?)
+}
+
+/// What is known of how a file system stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storing {
+    /// In memory: there is no drive.
+    Memory,
+    /// Through a program, which may hold back what it is given until it is synced.
+    Program,
+    /// By itself.
+    Kernel,
+}
+
+/// How the file system of `path` stores.
+pub fn storing(path: &Path) -> io::Result<Storing> {
+    Ok(storing_of(rustix::fs::statfs(path)?))
+}
+
+fn storing_of(stat: rustix::fs::StatFs) -> Storing {
+    const MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+    const FUSE: u64 = 0x6573_5546;
+    match stat.f_type as u64 {
+        magic if MEMORY.contains(&magic) => Storing::Memory,
+        FUSE => Storing::Program,
+        _ => Storing::Kernel,
+    }
+}
+
+/// Bytes of a file system, used and free.
+pub fn size(path: &Path) -> io::Result<u64> {
+    let fs = rustix::fs::statvfs(path)?;
+    Ok(fs.f_blocks.saturating_mul(fs.f_frsize))
+}
+
+/// Drops what the system remembers of a drive whose file system is a program, which reads it as
+/// anybody reads a file; whether nothing of that is left.
+fn drop_cached_below(file: &File) -> io::Result<bool> {
+    let device = rustix::fs::fstat(file)?.st_dev;
+    if storing_of(rustix::fs::fstatfs(file)?) != Storing::Program {
+        return Ok(true);
+    }
+    let Some(node) = node_of(device) else { return Ok(true) };
+    let Ok(drive) = File::open(&node) else { return Ok(false) };
+    let is_it = rustix::fs::fstat(&drive)?.st_rdev == device;
+    Ok(is_it && drop_cached(&drive).is_ok())
+}
+
+/// Whether what is read from `file` may come from the system's memory and nobody here can help it.
+pub fn is_cached_below(file: &File) -> bool {
+    !drop_cached_below(file).unwrap_or(false)
+}
+
+/// Where the system says which disk or partition that is; `None` if none is behind it.
+fn sys_of(device: u64) -> Option<std::path::PathBuf> {
+    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+    Path::new("/sys/dev/block").join(number).canonicalize().ok()
+}
+
+/// The disk behind that, or the partition: also where it is encrypted.
+fn disk_of(device: u64) -> Option<std::path::PathBuf> {
+    let mut disk = sys_of(device)?;
+    while let Some(below) = std::fs::read_dir(disk.join("slaves")).ok().and_then(|mut slaves| slaves.next()) {
+        disk = below.ok()?.path().canonicalize().ok()?;
+    }
+    Some(disk)
+}
+
+fn node_of(device: u64) -> Option<std::path::PathBuf> {
+    Some(Path::new("/dev").join(sys_of(device)?.file_name()?))
+}
+
+/// How the place where a file system is mounted looks to the system, while it is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// No other mount has this number, with kernels since 6.8; before, none at the same time.
+    id: u64,
+    device: u64,
+    /// The disk behind it, by a number that it gets anew whenever it is plugged in; since Linux 5.15.
+    pub plugged: Option<u64>,
+    /// Whether there is a disk.
+    pub has_disk: bool,
+}
+
+impl Mount {
+    /// Whether its disk is there, if it has one.
+    pub fn is_plugged_in(&self) -> bool {
+        !self.has_disk || disk_of(self.device).is_some()
+    }
+}
+
+/// The file system that is mounted just there; `None` for a folder inside one.
+pub fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
+    use rustix::fs::{StatxAttributes, StatxFlags};
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let stat = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | UNIQUE)?;
+    let device = rustix::fs::stat(path)?.st_dev;
+    let is_root = match stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        true => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+        // Before Linux 5.8.
+        false => rustix::fs::stat(path.join(".."))?.st_dev != device,
+    };
+    let disk = disk_of(device);
+    let number = |folder: &Path| std::fs::read_to_string(folder.join("diskseq")).ok()?.trim().parse().ok();
+    let plugged = disk.as_ref().and_then(|disk| number(disk).or_else(|| number(disk.parent()?)));
+    Ok(is_root.then_some(Mount { id: stat.stx_mnt_id, device, plugged, has_disk: disk.is_some() }))
 }
 
 /// The holes of a file of `size` bytes, at most `limit` of them: beyond that the smallest are
@@ -245,69 +388,4 @@ pub fn no_core_dumps() {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{Seek, SeekFrom, Write};
-
-    #[test]
-    fn a_fifo_or_link_is_not_opened() {
-        let dir = tempfile::tempdir().unwrap();
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
-        assert!(open_regular(&link).is_err());
-        assert!(open_regular(dir.path()).is_err());
-        let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
-        assert!(open_regular(&fifo).is_err(), "and it did not wait");
-    }
-
-    #[test]
-    fn a_folder_that_became_a_link_leads_nowhere() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("real")).unwrap();
-        std::fs::write(dir.path().join("real/file"), b"x").unwrap();
-        std::os::unix::fs::symlink("real", dir.path().join("link")).unwrap();
-        let folder = File::open(dir.path()).unwrap();
-        assert!(open_regular_below(&folder, Path::new("real/file")).is_ok());
-        assert!(open_regular_below(&folder, Path::new("link/file")).is_err());
-        assert!(open_regular_below(&folder, Path::new("real/../real/../../etc/hostname")).is_err());
-    }
-
-    #[test]
-    fn holes_are_found_and_limited() {
-        let mut file = tempfile::tempfile().unwrap();
-        for at in [1u64 << 20, 3 << 20] {
-            file.seek(SeekFrom::Start(at)).unwrap();
-            file.write_all(&[1; 65536]).unwrap();
-        }
-        file.set_len(8 << 20).unwrap();
-        let all = holes(&file, 8 << 20, 10).unwrap();
-        let expected =
-            vec![(0, 1 << 20), ((1 << 20) + 65536, (2 << 20) - 65536), ((3 << 20) + 65536, (5 << 20) - 65536)];
-        assert_eq!(all, expected);
-        assert_eq!(holes(&file, 8 << 20, 1).unwrap(), &expected[2..], "the largest stays");
-    }
-
-    #[test]
-    fn a_rename_replaces_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["a", "b"] {
-            std::fs::write(dir.path().join(name), name).unwrap();
-        }
-        let fd = File::open(dir.path()).unwrap();
-        let result = rename_new(fd.as_fd(), Path::new("a"), fd.as_fd(), Path::new("b"));
-        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        rename_new(fd.as_fd(), Path::new("a"), fd.as_fd(), Path::new("c")).unwrap();
-        assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"b");
-    }
-
-    #[test]
-    fn a_lock_is_held_once() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let (one, two) = (File::open(file.path()).unwrap(), File::open(file.path()).unwrap());
-        assert!(try_lock(&one).unwrap());
-        assert!(!try_lock(&two).unwrap());
-        drop(one);
-        assert!(try_lock(&two).unwrap());
-    }
-}
+mod tests;

@@ -155,6 +155,10 @@ pub struct Check {
     /// Drives, or the volumes' folders on them
     #[arg(required = true, value_name = "VOLUME")]
     pub volumes: Vec<PathBuf>,
+    /// Wait until the drives were unplugged and plugged in again, then read past the system's cache: only this shows
+    /// that the drives hold it, and not some memory
+    #[arg(long)]
+    pub after_replug: bool,
     /// An identity file that opens the bundle: says what else may be lost, too
     #[arg(short, long = "identity", value_name = "FILE")]
     pub identities: Vec<PathBuf>,

@@ -1,5 +1,7 @@
 //! `pouch check`
 
+use std::path::Path;
+
 use crate::base::path::{escape, show};
 use crate::base::size::{count, human};
 use crate::cli::args::{Check, Keys};
@@ -8,7 +10,8 @@ use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::margin::{margin, opened};
 use crate::flow::received::BundleCheck;
-use crate::flow::report::{CHECK_DOES_NOT_PROVE, CheckReport, State, VolumeCheck};
+use crate::flow::replug::{Event, wait};
+use crate::flow::report::{CHECK_DOES_NOT_PROVE, CheckReport, REPLUGGED, State, VolumeCheck};
 use crate::flow::{FlowError, Outcome};
 use crate::plan::repair::{Margin, Verdict};
 use crate::plan::want::ranges;
@@ -18,6 +21,9 @@ const SHOWN: usize = 20;
 
 /// Checks and says what each volume is.
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
+    if args.after_replug {
+        wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?;
+    }
     let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
     let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
     let opened = match with_key {
@@ -29,7 +35,7 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
         Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
         opened => opened,
     };
-    let mut report = crate::flow::check::check(&args.volumes, term)?;
+    let mut report = crate::flow::check::check_drives(&args.volumes, args.after_replug, term)?;
     let failed = match opened {
         Some(Ok(bundle)) => margin(&bundle, &mut report, term).err(),
         Some(Err(error)) => Some(error),
@@ -46,6 +52,18 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     }
 }
 
+fn tell(event: Event, drive: &Path, term: &Term) {
+    let drive = show(drive);
+    term.say(&match event {
+        Event::Wanted => format!("{drive}: unmount it, unplug it, plug it in again and mount it there"),
+        Event::Gone => {
+            format!("{drive}: gone; waiting for it there (if it comes back under another name, mount it there)")
+        }
+        Event::Stayed => format!("{drive}: was mounted again but not unplugged: unplug it"),
+        Event::Back => format!("{drive}: plugged in again"),
+    });
+}
+
 /// Each volume, what is wrong with it, and what was not proved.
 pub fn show_report(report: &CheckReport, term: &Term) {
     for volume in &report.volumes {
@@ -53,6 +71,9 @@ pub fn show_report(report: &CheckReport, term: &Term) {
     }
     if let Some(bundle) = &report.bundle {
         show_bundle(bundle, term);
+    }
+    if report.replugged {
+        term.line(REPLUGGED);
     }
     term.line(CHECK_DOES_NOT_PROVE);
 }

@@ -27,7 +27,8 @@ fn hint(error: &FlowError) -> Option<String> {
         | FlowError::RanFull { .. }
         | FlowError::NoHome { .. }
         | FlowError::CannotRemake(_)
-        | FlowError::Unfaithful { .. } => of_drives(error)?,
+        | FlowError::Unfaithful { .. }
+        | FlowError::Untrue(_) => of_drives(error)?,
         FlowError::NoTargetRoom { .. } => {
             "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
         }
@@ -97,6 +98,7 @@ fn of_drives(error: &FlowError) -> Option<String> {
             "nothing is lost: free that much on the drives, or plug in again the one that failed, and run the same command; with one more -o, or with another drive in its place and --replaced, it goes on too".into()
         }
         FlowError::CannotRemake(_) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
+        FlowError::Untrue(_) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),
         FlowError::Unfaithful { .. } => {
             "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
         }

@@ -2,6 +2,8 @@
 //! `sha256sum -c SHA256SUMS` in the volume's folder says the same.
 
 use std::collections::HashSet;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +11,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::digest::Digest;
 use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase, go_on};
+use crate::base::os;
 use crate::base::pool::{lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::open::gather;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
+use crate::flow::sweep::sweep;
 use crate::format::{FormatError, limits, part, sums};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, SUMS, ScanError, Volume};
@@ -21,17 +25,27 @@ const READ: usize = 1 << 20;
 
 /// Checks all volumes at the given places.
 pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
+    check_drives(paths, false, monitor)
+}
+
+/// The same. Drives that can be pulled out are read past the system's cache, and so are all that were
+/// plugged in again for it.
+pub fn check_drives(paths: &[PathBuf], replugged: bool, monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
     let volumes = gather(paths)?;
     let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
     let mut jobs = Vec::new();
     for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
+        let drive = os::room(&volume.dir).ok().map(|room| room.device);
+        let drive = drive.filter(|device| replugged || os::is_removable(*device));
+        let is_cached_below = || File::open(&volume.dir).is_ok_and(|dir| os::is_cached_below(&dir));
+        check.past_cache = drive.is_some() && (replugged || !is_cached_below());
         for (sum, name) in listed(volume, check) {
             match volume.file(&name) {
                 None => check.missing.push(name),
                 Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
                 Some(found) => match impossible(&name, found.len) {
                     Some(why) => check.damaged.push((name, why)),
-                    None => jobs.push(Job { volume: at, name, sum, len: found.len }),
+                    None => jobs.push(Job { volume: at, name, sum, len: found.len, drive }),
                 },
             }
         }
@@ -47,7 +61,7 @@ pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, Fl
     for check in &mut checks {
         conclude(check);
     }
-    Ok(CheckReport { volumes: checks, bundle: None })
+    Ok(CheckReport { volumes: checks, bundle: None, replugged })
 }
 
 struct Job {
@@ -55,12 +69,15 @@ struct Job {
     name: String,
     sum: Digest,
     len: u64,
+    /// The drive, where it is read past the cache.
+    drive: Option<u64>,
 }
 
 fn blank(volume: &Volume) -> VolumeCheck {
     VolumeCheck {
         folder: volume.dir.clone(),
         state: State::Whole,
+        past_cache: false,
         files: 0,
         bytes: 0,
         damaged: Vec::new(),
@@ -117,14 +134,29 @@ type Verdict = Result<(), String>;
 fn hash_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<Vec<Verdict>, FlowError> {
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Verdict>> = jobs.iter().map(|_| Mutex::new(Ok(()))).collect();
+    let anywhere: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
+    let mut drives: Vec<u64> = jobs.iter().filter_map(|job| job.drive).collect();
+    drives.sort_unstable();
+    drives.dedup();
     std::thread::scope(|scope| {
-        for _ in 0..workers().min(jobs.len()) {
+        for drive in drives {
+            let results = &results;
+            scope.spawn(move || {
+                let own: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive == Some(drive)).collect();
+                let path = |at: &usize| volumes[jobs[*at].volume].dir.join(&jobs[*at].name);
+                let paths: Vec<PathBuf> = own.iter().map(path).collect();
+                sweep(&paths, monitor, |number, read| {
+                    *lock(&results[own[number]]) = verdict(&jobs[own[number]], read);
+                });
+            });
+        }
+        for _ in 0..workers().min(anywhere.len()) {
             scope.spawn(|| {
                 let mut buf = vec![0; READ];
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(job) = jobs.get(at).filter(|_| !monitor.cancelled()) else { break };
-                    *lock(&results[at]) = hash(&volumes[job.volume], job, &mut buf, monitor);
+                    let Some(at) = anywhere.get(at).filter(|_| !monitor.cancelled()) else { break };
+                    *lock(&results[*at]) = hash(&volumes[jobs[*at].volume], &jobs[*at], &mut buf, monitor);
                 }
             });
         }
@@ -141,7 +173,11 @@ fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Ve
         monitor.advance(bytes);
         go_on(monitor)
     };
-    let (found, len) = volume::digest(file, buf, tick).map_err(|error| format!("could not be read: {error}"))?;
+    verdict(job, volume::digest(file, buf, tick))
+}
+
+fn verdict(job: &Job, read: io::Result<(Digest, u64)>) -> Verdict {
+    let (found, len) = read.map_err(|error| format!("could not be read: {error}"))?;
     if found == job.sum {
         return Ok(());
     }

@@ -14,6 +14,7 @@ use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::loaded::{LoadError, LoadReport};
 use crate::flow::staged::{Listed, Staged, the_one};
+use crate::flow::trial::before_loading;
 use crate::flow::{FlowError, check_is_folder, lock_folder};
 use crate::format::{UNFINISHED, limits, part};
 use crate::stage::journal::JOURNAL;
@@ -43,6 +44,9 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     staged.all_there(&standing.whole)?;
     run.is_rest_of_it()?;
     run.check_room(&standing)?;
+    if standing.is_nothing() {
+        before_loading(&staged.volume.dir, &request.drive, monitor)?;
+    }
     run.make_folder()?;
     let missing = staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
     let missing: Vec<&Listed> = missing.collect();
@@ -93,6 +97,12 @@ struct Standing {
     complete: bool,
     /// Bytes of an unfinished file.
     unfinished: u64,
+}
+
+impl Standing {
+    fn is_nothing(&self) -> bool {
+        self.whole.is_empty() && self.again.is_empty() && self.unfinished == 0
+    }
 }
 
 /// A volume on its way.

@@ -2,23 +2,17 @@
 //! prints anything.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::base::fault::{At, IoFault};
+use crate::base::fault::At;
 use crate::base::os;
 use crate::base::path::show;
-use crate::base::size::human;
-use crate::format::FormatError;
-use crate::plan::names::Change;
-use crate::stage::compress::ZstdError;
-use crate::stage::restore::TargetError;
-use crate::stage::seal::KeyError;
-use crate::stage::volume::ScanError;
-use crate::stage::walk::WalkError;
+pub use error::FlowError;
 
 pub mod again;
 pub mod check;
 pub mod engine;
+pub mod error;
 pub mod find;
 pub mod finish;
 pub mod fit;
@@ -41,6 +35,7 @@ pub mod received;
 pub mod rehearse;
 pub mod remake;
 pub mod repair;
+pub mod replug;
 pub mod report;
 pub mod request;
 pub mod resume;
@@ -51,8 +46,10 @@ pub mod sealing;
 pub mod seals;
 pub mod settle;
 pub mod staged;
+pub mod sweep;
 pub mod target;
 pub mod text;
+pub mod trial;
 pub mod unlisted;
 pub mod unpack;
 pub mod verdict;
@@ -83,182 +80,6 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Why nothing more could be done. Plain data; `cli/hint.rs` adds what to do next.
-#[derive(Debug, thiserror::Error)]
-pub enum FlowError {
-    /// The request makes no sense.
-    #[error("{0}")]
-    Usage(String),
-    /// A source cannot be packed.
-    #[error(transparent)]
-    Walk(WalkError),
-    /// The system said no.
-    #[error(transparent)]
-    Io(IoFault),
-    /// Bytes that break the format.
-    #[error(transparent)]
-    Format(FormatError),
-    /// A key file that does not do.
-    #[error("{}: {source}", show(.path))]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: KeyError,
-    },
-    /// There is no key to try.
-    #[error("no key was given, and the bundle is sealed")]
-    NoKey,
-    /// None of the keys opens the bundle.
-    #[error("none of the given keys opens the seal of these volumes")]
-    WrongKey {
-        /// A passphrase was among them.
-        passphrase: bool,
-    },
-    /// A key or passphrase that was announced did not come, or is not the one.
-    #[error("{0}")]
-    BadKey(String),
-    /// The drives cannot hold the bundle.
-    #[error("the bundle needs about {} and the drives have room for {}: {} are missing", human(*.needed), human(*.room), human(needed.saturating_sub(*.room)))]
-    NoRoom {
-        /// Bytes, expected or known.
-        needed: u64,
-        /// Bytes.
-        room: u64,
-    },
-    /// What looked like enough room was not.
-    #[error("the drives are full with {} of {} packed", human(*.packed), human(*.total))]
-    RanFull {
-        /// Bytes of the tar that found a place.
-        packed: u64,
-        /// Bytes of the tar.
-        total: u64,
-    },
-    /// The target of an unpacking cannot hold it.
-    #[error("what is to be written takes {} and {} has {} free: {} are missing", human(*.needed), show(.target), human(*.free), human(needed.saturating_sub(*.free)))]
-    NoTargetRoom {
-        /// Where to.
-        target: PathBuf,
-        /// Bytes.
-        needed: u64,
-        /// Bytes.
-        free: u64,
-    },
-    /// A volume's folder that is there already.
-    #[error("{} exists already", show(.0))]
-    VolumeExists(PathBuf),
-    /// What is there already and would be replaced or mixed up.
-    #[error("{} exists already", show(.0))]
-    Exists(PathBuf),
-    /// A folder where a file must stand, or the other way round.
-    #[error("{} is in the way: it is a folder where the bundle has a file, or the other way round", show(.0))]
-    InTheWay(PathBuf),
-    /// Names and links that the target of an unpacking cannot hold.
-    #[error("{} cannot hold {} as packed:{}", show(.target), crate::base::size::count(.changes.len() as u64, "path"), fit::listed(.changes))]
-    Names {
-        /// Where to.
-        target: PathBuf,
-        /// Each, and why.
-        changes: Vec<Change>,
-    },
-    /// A key file that is there already.
-    #[error("{} exists already", show(.0))]
-    KeyExists(PathBuf),
-    /// A drive that cannot hold even what every volume carries.
-    #[error("{} has room for {}, and every volume needs {} for seals, heads, list and sums alone", show(.folder), human(*.room), human(*.needed))]
-    DriveTooSmall {
-        /// The volume's folder.
-        folder: PathBuf,
-        /// Bytes.
-        needed: u64,
-        /// Bytes.
-        room: u64,
-    },
-    /// A file of a volume that is sealed properly and breaks the format.
-    #[error("{}: {source}", show(.path))]
-    BadFile {
-        /// The file.
-        path: PathBuf,
-        /// How.
-        source: FormatError,
-    },
-    /// A drive that does not hold what was written to it.
-    #[error("{} is not what was written to it, from byte {offset} on: that drive is not to be trusted", show(.path))]
-    Unfaithful {
-        /// The file.
-        path: PathBuf,
-        /// Where that begins, to the MiB.
-        offset: u64,
-    },
-    /// Parts that no drive has room for.
-    #[error("{} ({}) need a home: {}", crate::base::size::count(*.parts as u64, "part"), human(*.bytes), if .why.is_empty() { "the drives are full".into() } else { .why.join("; ") })]
-    NoHome {
-        /// How many.
-        parts: usize,
-        /// Their bytes.
-        bytes: u64,
-        /// Drives that were given up, and why.
-        why: Vec<String>,
-    },
-    /// Parts that are to be packed again, of sources that are not what they were.
-    #[error("{} since they were packed, so what a drive did not keep cannot be made again: {}", changed(.0), names(.0))]
-    CannotRemake(Vec<PathBuf>),
-    /// Sources that are not what they were when an interrupted run packed them.
-    #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
-    SourceChanged(Vec<PathBuf>),
-    /// A journal that nobody can go on from.
-    #[error("an interrupted run left {}, which cannot be used: {source}", show(.path))]
-    BadJournal {
-        /// The file.
-        path: PathBuf,
-        /// How.
-        source: FormatError,
-    },
-    /// What an interrupted packing left, and this one is another.
-    #[error("{0}")]
-    Interrupted(String),
-    /// What another unpacking left in the target.
-    #[error("{} holds what an unpacking of another bundle, or of other files of this one, left unfinished", show(.0))]
-    Unfinished(PathBuf),
-    /// A second run on one target.
-    #[error("{0}")]
-    Busy(String),
-    /// Nothing to read, or too little to begin with.
-    #[error("{0}")]
-    Missing(String),
-    /// No seal that opens.
-    #[error("{why}")]
-    NoSeal {
-        /// There are some, and they are damaged.
-        found: bool,
-        /// In words.
-        why: String,
-    },
-    /// No head, or no list, that can be used.
-    #[error("{why}")]
-    NoIndex {
-        /// There are some, and they are damaged.
-        found: bool,
-        /// In words.
-        why: String,
-    },
-    /// What is there is damaged beyond use.
-    #[error("{0}")]
-    Damaged(String),
-    /// Volumes of several bundles at once.
-    #[error("these volumes belong to {} different bundles: {}", .0.len(), .0.join("; "))]
-    Mixed(Vec<String>),
-    /// A volume that was not copied to its drive.
-    #[error(transparent)]
-    Load(loaded::LoadError),
-    /// Asked to stop.
-    #[error("interrupted")]
-    Cancelled,
-    /// A defect of ours.
-    #[error("{0}")]
-    Defect(String),
-}
-
 /// Refuses what is no folder to write to.
 pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
     match path.is_dir() {
@@ -273,124 +94,5 @@ pub fn lock_folder(folder: &Path) -> Result<File, FlowError> {
     match os::try_lock(&open).at("lock", folder)? {
         true => Ok(open),
         false => Err(FlowError::Busy(format!("another pouch is at work in {}", show(folder)))),
-    }
-}
-
-fn changed(files: &[PathBuf]) -> String {
-    format!("{} changed", crate::base::size::count(files.len() as u64, "source"))
-}
-
-/// The first of them.
-fn names(files: &[PathBuf]) -> String {
-    let mut names: Vec<String> = files.iter().take(10).map(|path| show(path)).collect();
-    if files.len() > names.len() {
-        names.push(format!("and {} more", files.len() - names.len()));
-    }
-    names.join(", ")
-}
-
-impl FlowError {
-    /// No seal that opens; `found`: those that are there are damaged.
-    pub fn no_seal(found: bool, why: impl Into<String>) -> Self {
-        FlowError::NoSeal { found, why: why.into() }
-    }
-
-    /// No head, or no list, that can be used; `found`: those that are there are damaged.
-    pub fn no_index(found: bool, why: impl Into<String>) -> Self {
-        FlowError::NoIndex { found, why: why.into() }
-    }
-
-    /// The class of the failure.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            FlowError::Walk(WalkError::Cancelled) | FlowError::Cancelled => Outcome::Interrupted,
-            FlowError::Usage(_)
-            | FlowError::Walk(_)
-            | FlowError::Exists(_)
-            | FlowError::VolumeExists(_)
-            | FlowError::KeyExists(_)
-            | FlowError::InTheWay(_)
-            | FlowError::Names { .. }
-            | FlowError::Busy(_)
-            | FlowError::Unfinished(_)
-            | FlowError::SourceChanged(_)
-            | FlowError::Interrupted(_)
-            | FlowError::BadJournal { .. }
-            | FlowError::Mixed(_) => Outcome::Usage,
-            FlowError::Io(_)
-            | FlowError::Unfaithful { .. }
-            | FlowError::NoHome { .. }
-            | FlowError::CannotRemake(_)
-            | FlowError::NoRoom { .. }
-            | FlowError::RanFull { .. }
-            | FlowError::DriveTooSmall { .. }
-            | FlowError::NoTargetRoom { .. } => Outcome::Io,
-            FlowError::Format(source) | FlowError::BadFile { source, .. }
-                if matches!(source, FormatError::Newer { .. }) =>
-            {
-                Outcome::Usage
-            }
-            // What does not follow the format although its seal is sound was made that way.
-            FlowError::Format(_) | FlowError::BadFile { .. } => Outcome::Hostile,
-            FlowError::KeyFile { source: KeyError::Format(FormatError::Limit { .. }), .. } => Outcome::Hostile,
-            FlowError::KeyFile { .. } | FlowError::NoKey | FlowError::WrongKey { .. } | FlowError::BadKey(_) => {
-                Outcome::Key
-            }
-            FlowError::NoSeal { found, .. } | FlowError::NoIndex { found, .. } if *found => Outcome::Damaged,
-            FlowError::Missing(_) | FlowError::NoSeal { .. } | FlowError::NoIndex { .. } => Outcome::Incomplete,
-            FlowError::Damaged(_) => Outcome::Damaged,
-            FlowError::Load(error) => error.outcome(),
-            FlowError::Defect(_) => Outcome::Failed,
-        }
-    }
-}
-
-impl From<IoFault> for FlowError {
-    fn from(fault: IoFault) -> Self {
-        FlowError::Io(fault)
-    }
-}
-
-impl From<loaded::LoadError> for FlowError {
-    fn from(error: loaded::LoadError) -> Self {
-        FlowError::Load(error)
-    }
-}
-
-impl From<WalkError> for FlowError {
-    fn from(error: WalkError) -> Self {
-        FlowError::Walk(error)
-    }
-}
-
-impl From<FormatError> for FlowError {
-    fn from(error: FormatError) -> Self {
-        FlowError::Format(error)
-    }
-}
-
-impl From<ZstdError> for FlowError {
-    fn from(error: ZstdError) -> Self {
-        FlowError::Defect(error.to_string())
-    }
-}
-
-impl From<ScanError> for FlowError {
-    fn from(error: ScanError) -> Self {
-        match error {
-            ScanError::Io(fault) => FlowError::Io(fault),
-            ScanError::Format(error) => FlowError::Format(error),
-        }
-    }
-}
-
-impl From<TargetError> for FlowError {
-    fn from(error: TargetError) -> Self {
-        match error {
-            TargetError::Io(fault) => FlowError::Io(fault),
-            TargetError::Foreign(path) => FlowError::Exists(path),
-            TargetError::Busy(_) => FlowError::Busy(error.to_string()),
-            TargetError::Other(path) => FlowError::Unfinished(path),
-        }
     }
 }

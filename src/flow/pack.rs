@@ -15,6 +15,7 @@ use crate::flow::readback::read_back;
 use crate::flow::report::PackReport;
 use crate::flow::request::Request;
 use crate::flow::settle::Table;
+use crate::flow::trial::before_packing;
 use crate::flow::volumes::{Bundle, Volumes};
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
@@ -29,6 +30,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
         left => left,
     };
     let resumed = left.is_some();
+    before_packing(&planned, request, monitor)?;
     let mut volumes = Volumes::default();
     let begun = match left {
         Some(left) => volumes.take_up(&planned, request, left),

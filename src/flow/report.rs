@@ -172,6 +172,8 @@ pub struct VolumeCheck {
     pub folder: PathBuf,
     /// What it is.
     pub state: State,
+    /// Whether it was read past the system's cache.
+    pub past_cache: bool,
     /// Files that SHA256SUMS lists.
     pub files: usize,
     /// Bytes read.
@@ -191,7 +193,12 @@ pub struct CheckReport {
     pub volumes: Vec<VolumeCheck>,
     /// What they are to their bundle, if a key was given.
     pub bundle: Option<BundleCheck>,
+    /// Whether the drives were unplugged and plugged in again before.
+    pub replugged: bool,
 }
+
+/// How volumes were read that lie on drives which were plugged in again.
+pub const REPLUGGED: &str = "read from the drives after they were plugged in again";
 
 /// The sentence that goes with every check: what it did not prove.
 pub const CHECK_DOES_NOT_PROVE: &str = "This shows that nothing on these volumes changed since their SHA256SUMS was written; \
@@ -220,12 +227,13 @@ impl CheckReport {
         let volumes = self.volumes.iter().map(|volume| {
             let damaged = volume.damaged.iter().map(|(name, why)| json!({"file": escape(name.as_bytes()), "why": why}));
             json!({
-                "folder": show(&volume.folder), "state": volume.state.word(), "files": volume.files, "bytes": volume.bytes,
+                "folder": show(&volume.folder), "state": volume.state.word(), "past_cache": volume.past_cache, "files": volume.files, "bytes": volume.bytes,
                 "damaged": damaged.collect::<Value>(), "missing": volume.missing, "trouble": volume.trouble,
             })
         });
         json!({
             "command": "check", "volumes": volumes.collect::<Value>(), "not_proved": CHECK_DOES_NOT_PROVE,
+            "replugged": self.replugged, "read": self.replugged.then_some(REPLUGGED),
             "bundle": self.bundle.as_ref().map(BundleCheck::to_json),
         })
     }

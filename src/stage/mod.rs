@@ -10,6 +10,7 @@ pub mod lane;
 pub mod probe;
 pub mod restore;
 pub mod seal;
+pub mod spread;
 pub mod stream;
 pub mod untar;
 pub mod volume;

@@ -362,6 +362,16 @@ impl Exfat {
         command.status().is_ok_and(|status| status.success())
     }
 
+    /// Pulled out and plugged in again.
+    pub fn replug(&mut self) {
+        self.unmount();
+        let script = r#"losetup -d "$1" && losetup -f --show "$2""#;
+        let mut command = std::process::Command::new("bash");
+        let plugged = command.args(["-c", script, "bash", &self.device]).arg(self.at.with_extension("img")).output();
+        self.device = String::from_utf8_lossy(&plugged.expect("bash runs").stdout).trim().to_string();
+        assert!(self.again(), "it is mounted again");
+    }
+
     /// Unmounts it: what was only remembered is gone.
     pub fn unmount(&self) {
         let _ = std::process::Command::new("umount").arg(&self.at).status();

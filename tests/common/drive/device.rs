@@ -29,6 +29,8 @@ pub enum Fault {
     Forget { bytes: u64 },
     /// The first read of these blocks is right, every later one has a bit flipped.
     CorruptSecondRead(Range<u64>),
+    /// None of its own: files have no holes, as on a FAT.
+    NoHoles,
     /// These blocks cannot be read.
     BadBlocks(Range<u64>),
     /// Bytes a second, writing and reading; one after the other, for it is one device.
@@ -113,6 +115,10 @@ impl Device {
         };
         self.busy_until = self.busy_until.max(Instant::now()) + Duration::from_secs_f64(seconds);
         Ok(self.busy_until)
+    }
+
+    pub fn knows_holes(&self) -> bool {
+        !self.faults.iter().any(|fault| matches!(fault, Fault::NoHoles))
     }
 
     /// Whether this sync is the one that fails.

@@ -214,8 +214,9 @@ impl Disk {
         while !bytes.is_empty() {
             let (index, start) = (at as usize / BLOCK, at as usize % BLOCK);
             let len = bytes.len().min(BLOCK - start);
-            if content.blocks.len() <= index {
-                content.blocks.resize(index + 1, None);
+            while content.blocks.len() <= index {
+                let filled = content.blocks.len() < index && !device.knows_holes();
+                content.blocks.push(if filled { Some(device.take()?) } else { None });
             }
             let (block, mut stored) = match content.blocks[index] {
                 Some(block) if len < BLOCK => (block, device.load(block)?),
@@ -248,6 +249,19 @@ impl Disk {
             device.store(*block, stored);
         }
         content.len = len;
+        Ok(())
+    }
+
+    /// Gives a file room that it keeps without being longer.
+    pub fn claim(&mut self, file: u64, offset: u64, len: u64) -> Answer<()> {
+        let (content, device) = self.content(file)?;
+        let end = ((offset + len) as usize).div_ceil(BLOCK);
+        content.blocks.resize(end.max(content.blocks.len()), None);
+        for block in &mut content.blocks[offset as usize / BLOCK..end] {
+            if block.is_none() {
+                *block = Some(device.take()?);
+            }
+        }
         Ok(())
     }
 

@@ -232,6 +232,23 @@ impl Filesystem for Mounted {
         empty(self.with(Work::Name, |disk| disk.sync(ino.0)), reply);
     }
 
+    fn fallocate(
+        &self,
+        _req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        const KEEP_SIZE: i32 = 1;
+        match mode {
+            KEEP_SIZE => empty(self.with(Work::Name, |disk| disk.claim(ino.0, offset, length)), reply),
+            _ => reply.error(Errno::EOPNOTSUPP),
+        }
+    }
+
     fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         empty(self.with(Work::Name, |_| Ok(())), reply);
     }

@@ -1,0 +1,185 @@
+//! Drives that lie about their size are found before they are written to, and nothing is left on them.
+//! That a sound one is called sound is for reading back: see lying.rs.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Child;
+
+use rustix::process::{Pid, Signal};
+
+use common::drive::{Cache, Drive, Fault};
+use common::{Desk, Run, noise, pouch, pouch_raw, put, run, until};
+
+const MIB: u64 = 1 << 20;
+const CLAIMED: u64 = 256 * MIB;
+
+/// A desk with something to pack, and drives in its ports.
+struct Table {
+    // Unmounted before their folders go.
+    drives: Vec<Drive>,
+    desk: Desk,
+}
+
+impl Table {
+    fn of(drives: u32, claimed: u64) -> Option<Self> {
+        let desk = Desk::new();
+        put(desk.source().join("clip.mov"), noise(2_200_000, 1));
+        let plug = |number| Drive::plug(desk.drive(number), claimed, Cache::WriteBack);
+        Some(Self { drives: (1..=drives).map(plug).collect::<Option<_>>()?, desk })
+    }
+
+    fn pack(&self, more: &[&str]) -> Run {
+        let outputs: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        run(self.desk.pack_cmd(&[&self.desk.source()], &outputs, more))
+    }
+
+    /// A packing that is on its way.
+    fn start(&self) -> Child {
+        let mut command = pouch_raw(["pack", "--verify", "-r", &self.desk.recipient, "-o"]);
+        command.arg(self.drives[0].path()).arg(self.desk.source()).spawn().unwrap()
+    }
+
+    /// No name, and no byte that is in use.
+    #[track_caller]
+    fn nothing_is_left(&self) {
+        for drive in &self.drives {
+            assert_eq!(fs::read_dir(drive.path()).unwrap().count(), 0, "no name is left");
+            until(|| room(&drive.path()) == drive.claimed());
+        }
+    }
+}
+
+fn room(path: &Path) -> u64 {
+    let fs = rustix::fs::statvfs(path).unwrap();
+    fs.f_bavail * fs.f_frsize
+}
+
+/// What a drive that holds `real` bytes does with the rest.
+fn lies(real: u64) -> [Fault; 3] {
+    [Fault::Discard { real, fill: 0 }, Fault::Discard { real, fill: 0xff }, Fault::Wrap { real }]
+}
+
+/// It says which drive it is that does not store, and that before anything was written.
+#[track_caller]
+fn is_found(said: Run, drive: &Drive) {
+    let said = said.exits(7);
+    let words = format!("{} does not store what is written to it (tried at ", drive.path().display());
+    assert!(said.err.contains(&words) && said.err.contains("take another drive"), "{}", said.err);
+}
+
+#[test]
+fn a_drive_that_is_smaller_than_it_says_is_found_before_it_is_written_to() {
+    for share in [2, 8] {
+        for lie in lies(CLAIMED / share) {
+            for others in [vec![], vec![Fault::NoHoles]] {
+                let Some(table) = Table::of(1, CLAIMED) else { return };
+                table.drives[0].set(&[vec![lie.clone()], others].concat());
+                is_found(table.pack(&["--verify"]), &table.drives[0]);
+                table.nothing_is_left();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_wraps_around_is_found_where_little_else_is_tried() {
+    // So that the end lands on nothing that is marked but the beginning.
+    for real in [64 * MIB, 128 * MIB] {
+        let Some(table) = Table::of(1, 1024 * MIB) else { return };
+        table.drives[0].set(&[Fault::Wrap { real }]);
+        is_found(table.pack(&["--verify"]), &table.drives[0]);
+    }
+}
+
+#[test]
+fn one_bad_drive_of_three_is_named() {
+    let Some(table) = Table::of(3, CLAIMED) else { return };
+    table.drives[1].set(&lies(CLAIMED / 4)[..1]);
+    is_found(table.pack(&["--verify"]), &table.drives[1]);
+    table.nothing_is_left();
+}
+
+#[test]
+fn sound_drives_pass() {
+    for faults in [vec![], vec![Fault::NoHoles]] {
+        let Some(table) = Table::of(2, CLAIMED) else { return };
+        table.drives.iter().for_each(|drive| drive.set(&faults));
+        let packed = table.pack(&["--verify"]).exits(0);
+        assert!(packed.out.contains("safe to unplug"), "{}", packed.out);
+        let reach = table.drives[0].reach();
+        assert!(reach > CLAIMED / 16 * 14, "it was tried up to near its end: {reach}");
+        for drive in &table.drives {
+            let names: Vec<_> = fs::read_dir(drive.path()).unwrap().map(|name| name.unwrap().file_name()).collect();
+            assert!(names.len() == 1, "the volume alone: {names:?}");
+        }
+        run(table.desk.check_cmd(&[table.drives[0].path()], &[])).exits(0);
+    }
+}
+
+#[test]
+fn places_that_cannot_be_read_are_found() {
+    let Some(table) = Table::of(1, CLAIMED) else { return };
+    let blocks = CLAIMED / 4096;
+    table.drives[0].set(&[Fault::BadBlocks(blocks / 3..blocks / 3 * 2)]);
+    is_found(table.pack(&["--verify"]), &table.drives[0]);
+    table.nothing_is_left();
+}
+
+#[test]
+fn places_that_cannot_be_written_are_found() {
+    let Some(table) = Table::of(1, CLAIMED) else { return };
+    table.drives[0].set(&[Fault::FailAfter { bytes: 5 * MIB, errno: fuser::Errno::EIO }]);
+    is_found(table.pack(&["--verify"]), &table.drives[0]);
+    table.nothing_is_left();
+}
+
+#[test]
+fn nothing_is_tried_that_was_not_asked_for_or_has_no_room_to_be() {
+    let Some(table) = Table::of(1, CLAIMED) else { return };
+    let fake = &lies(CLAIMED / 8)[..1];
+    table.drives[0].set(fake);
+    table.pack(&["--verify", "--dry-run"]).exits(0);
+    assert_eq!(table.drives[0].reach(), 0, "a plan writes nothing");
+    table.pack(&["--no-verify"]).exits(0);
+    assert!(table.drives[0].reach() < 8 * MIB, "it was not tried");
+
+    let Some(table) = Table::of(1, CLAIMED) else { return };
+    let filler = fs::File::create(table.drives[0].path().join("films")).unwrap();
+    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::KEEP_SIZE, 0, CLAIMED - 8 * MIB).unwrap();
+    let packed = table.pack(&["--verify"]).exits(0);
+    assert!(packed.out.contains("safe to unplug"), "{}", packed.out);
+}
+
+#[test]
+fn whatever_stops_it_leaves_nothing() {
+    for (signal, code) in [(Signal::KILL, None), (Signal::INT, Some(130))] {
+        let Some(table) = Table::of(1, CLAIMED) else { return };
+        table.drives[0].set(&[Fault::Slow { write: 2_000_000, read: 2_000_000 }]);
+        let mut pack = table.start();
+        until(|| table.drives[0].reach() > CLAIMED / 2);
+        rustix::process::kill_process(Pid::from_child(&pack), signal).unwrap();
+        assert_eq!(pack.wait().unwrap().code(), code, "{signal:?}");
+        table.nothing_is_left();
+    }
+}
+
+#[test]
+fn a_loading_is_refused_and_the_staged_volume_stays() {
+    let Some(table) = Table::of(1, CLAIMED) else { return };
+    let stage = table.desk.path("stage");
+    fs::create_dir(&stage).unwrap();
+    let more = ["--volumes", "1", "--volume-size", "200MB"];
+    run(table.desk.pack_cmd(&[&table.desk.source()], std::slice::from_ref(&stage), &more)).exits(0);
+    let load = || {
+        let staged = stage.join("volume-1");
+        run(pouch([Path::new("load"), Path::new("--move"), &staged, &table.drives[0].path()]))
+    };
+    table.drives[0].set(&lies(CLAIMED / 8)[2..]);
+    is_found(load(), &table.drives[0]);
+    table.nothing_is_left();
+    assert!(stage.join("volume-1/SHA256SUMS").exists());
+    table.drives[0].set(&[]);
+    load().exits(0);
+}
