@@ -90,10 +90,14 @@ pub trait Monitor: Send + Sync {
     fn phase(&self, phase: Phase, total: u64);
     /// `units` more of the phase are done.
     fn advance(&self, units: u64);
+    /// So many bytes are to come to the volume with that number.
+    fn expect(&self, _volume: u16, _bytes: u64) {}
     /// `bytes` more are written and synced on the volume with that number.
     fn on_drive(&self, volume: u16, bytes: u64);
     /// `bytes` more of the volume with that number were read back and are as they were written.
     fn verified(&self, _volume: u16, _bytes: u64) {}
+    /// What became of a volume, in a few words.
+    fn verdict(&self, _volume: u16, _words: &str) {}
     /// So many bytes of a copied volume are written by now, and so many verified.
     fn loaded(&self, _written: u64, _verified: u64) {}
     /// Something worth saying now.

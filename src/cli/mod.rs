@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod args;
+mod bars;
 mod check;
 mod docs;
 mod exit;

@@ -1,5 +1,5 @@
-//! The terminal: all printing, progress and prompts. The one address of `indicatif`, `rpassword`,
-//! `ctrlc` and `signal-hook`. Names from a drive are escaped before they get here, and
+//! The terminal: all printing, progress and prompts. The one address of `rpassword`, `ctrlc`
+//! and `signal-hook`. Names from a drive are escaped before they get here, and
 //! no control passes whatever it came from.
 //!
 //! Nothing here panics or stops the work because nobody listens: a closed pipe is remembered and
@@ -7,12 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::base::json::{Value, document};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
@@ -20,6 +18,7 @@ use crate::base::path::{defuse, escape};
 use crate::base::pool::lock;
 use crate::base::secret::SecretText;
 use crate::base::size::{count, human};
+use crate::cli::bars::Bars;
 use crate::flow::FlowError;
 
 /// Notes of one kind that are printed; the rest is counted. What is wrong with a file is said of
@@ -35,23 +34,20 @@ fn shown(kind: NoteKind) -> usize {
 
 /// The terminal, or what stands for it.
 pub struct Term {
-    /// A new one for each phase.
-    bar: Mutex<ProgressBar>,
+    bars: Bars,
     cancelled: Arc<AtomicBool>,
     output_failed: AtomicBool,
     noted: Mutex<BTreeMap<NoteKind, usize>>,
-    on_drives: Mutex<BTreeMap<u16, u64>>,
 }
 
 impl Term {
     /// Progress goes to standard error if that is a terminal.
     pub fn new() -> Self {
         Self {
-            bar: Mutex::new(ProgressBar::hidden()),
+            bars: Bars::new(),
             cancelled: Arc::default(),
             output_failed: AtomicBool::new(false),
             noted: Mutex::default(),
-            on_drives: Mutex::default(),
         }
     }
 
@@ -79,17 +75,17 @@ impl Term {
 
     /// A line for standard output.
     pub fn line(&self, text: &str) {
-        self.bar().suspend(|| self.out(&format!("{}\n", defuse(text))));
+        self.bars.suspend(|| self.out(&format!("{}\n", defuse(text))));
     }
 
     /// A JSON document for standard output; its strings are escaped by JSON's own rules.
     pub fn json(&self, value: &Value) {
-        self.bar().suspend(|| self.out(&format!("{}\n", document(value))));
+        self.bars.suspend(|| self.out(&format!("{}\n", document(value))));
     }
 
     /// A line for standard error.
     pub fn say(&self, text: &str) {
-        self.bar().suspend(|| drop(writeln!(std::io::stderr(), "{}", defuse(text))));
+        self.bars.suspend(|| drop(writeln!(std::io::stderr(), "{}", defuse(text))));
     }
 
     /// What went wrong.
@@ -119,7 +115,7 @@ impl Term {
 
     /// Ends progress, and says what was counted only.
     pub fn end(&self) {
-        self.bar().finish_and_clear();
+        self.bars.clear();
         for (kind, seen) in std::mem::take(&mut *lock(&self.noted)) {
             if seen > shown(kind) {
                 let more = count((seen - shown(kind)) as u64, "more note");
@@ -130,7 +126,7 @@ impl Term {
 
     /// Asks for a secret; it is not shown.
     pub fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
-        self.bar().suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
+        self.bars.suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
             if self.cancelled() || error.kind() == std::io::ErrorKind::Interrupted {
                 return FlowError::Cancelled;
             }
@@ -142,7 +138,7 @@ impl Term {
 
     /// Asks for a line at the terminal; `None` at its end.
     pub fn ask_line(&self, prompt: &str) -> Result<Option<String>, FlowError> {
-        self.bar().finish_and_clear();
+        self.bars.clear();
         let _ = write!(std::io::stderr(), "{}", defuse(prompt));
         let (tx, rx) = std::sync::mpsc::channel();
         // Waiting for a line does not hear Ctrl-C; whoever waits for this thread does.
@@ -159,68 +155,42 @@ impl Term {
         }
     }
 
-    /// The bar of this phase; bars are handles, a copy draws the same line.
-    fn bar(&self) -> ProgressBar {
-        lock(&self.bar).clone()
-    }
-
     /// Shows a secret on the terminal itself, never in what was redirected.
     pub fn show_secret(&self, text: &str) -> Result<(), FlowError> {
         let show = || File::options().write(true).open("/dev/tty")?.write_all(text.as_bytes());
-        self.bar().suspend(show).map_err(|error| {
+        self.bars.suspend(show).map_err(|error| {
             FlowError::BadKey(format!("there is no terminal to show the passphrase on ({error}); nothing was done"))
         })
-    }
-
-    fn show_drives(&self) {
-        let drives = lock(&self.on_drives);
-        let shown: Vec<String> =
-            drives.iter().map(|(number, bytes)| format!("volume-{number} {}", human(*bytes))).collect();
-        self.bar().set_message(shown.join(", "));
     }
 }
 
 impl Monitor for Term {
     fn phase(&self, phase: Phase, total: u64) {
-        if !std::io::stderr().is_terminal() {
-            return;
-        }
-        let word = match phase {
-            Phase::Walking => "looking",
-            Phase::Packing => "packing",
-            Phase::Checking => "checking",
-            Phase::Unpacking => "unpacking",
-            Phase::Repairing => "repairing",
-            Phase::Verifying => "reading back",
-            Phase::Moving => "packing again",
-            Phase::Loading => "loading",
-            Phase::Resuming => "looking at what is there",
-        };
-        let template = if total == 0 {
-            "{prefix} {spinner} {pos} files and folders"
-        } else {
-            "{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
-        };
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar().finish_and_clear();
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-        bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(word);
-        bar.enable_steady_tick(Duration::from_millis(250));
-        *lock(&self.bar) = bar;
+        self.bars.phase(phase, total);
     }
 
     fn advance(&self, units: u64) {
-        self.bar().inc(units);
+        self.bars.advance(units);
+    }
+
+    fn expect(&self, volume: u16, bytes: u64) {
+        self.bars.expect(volume, bytes);
     }
 
     fn on_drive(&self, volume: u16, bytes: u64) {
-        *lock(&self.on_drives).entry(volume).or_insert(0) += bytes;
-        self.show_drives();
+        self.bars.written(volume, bytes);
+    }
+
+    fn verified(&self, volume: u16, bytes: u64) {
+        self.bars.verified(volume, bytes);
+    }
+
+    fn verdict(&self, volume: u16, words: &str) {
+        self.bars.verdict(volume, words);
     }
 
     fn loaded(&self, written: u64, verified: u64) {
-        self.bar().set_message(format!("{} written, {} verified", human(written), human(verified)));
+        self.bars.message(format!("{} written, {} verified", human(written), human(verified)));
     }
 
     fn note(&self, note: &Note) {

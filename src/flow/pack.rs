@@ -69,6 +69,9 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn carry_out(&self, mut planned: Planned, volumes: &mut Volumes) -> Result<PackReport, FlowError> {
         self.monitor.phase(Phase::Packing, planned.layout.len);
+        for (number, volume) in (1..).zip(&planned.plan.volumes) {
+            self.monitor.expect(number, volume.expected);
+        }
         let packing = engine::run(&self.job(&planned), planned.placement.clone(), &mut volumes.drives)?;
         let Packing { parts, unwritten, recipes, failed, files, notes } = packing;
         for (entry, (digest, flag)) in planned.walk.entries.iter_mut().zip(&files) {

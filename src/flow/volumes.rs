@@ -161,6 +161,7 @@ impl Volumes {
         monitor.note(&Note::new(NoteKind::Drive, as_bytes(place), text));
         self.given_up.push((place.clone(), why.to_string()));
         self.distrusted.remove(&drive);
+        self.numbers(drive).iter().for_each(|volume| monitor.verdict(*volume, "given up"));
         std::mem::take(&mut self.drives[drive]).into_iter().for_each(Writer::leave);
         Ok(())
     }

@@ -79,6 +79,7 @@ impl Shared<'_> {
         }
         let text = format!("failed ({}); the other drives go on", failure.fault);
         self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(&failure.fault.path), text));
+        self.drives[failure.drive].iter().for_each(|volume| self.job.monitor.verdict(*volume, "failed"));
         failed.push(failure);
         Ok(())
     }

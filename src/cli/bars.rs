@@ -1,0 +1,141 @@
+//! Progress at the terminal: what is being done as a whole, and below it a line for each drive that is
+//! written to, with what is on it, what of that was read back, and how it fares. The one address of
+//! `indicatif`. Bytes count once they are synced, so that no bar runs at the speed of memory; nothing is
+//! drawn where standard error is no terminal.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::base::monitor::Phase;
+use crate::base::pool::lock;
+use crate::base::size::human;
+
+/// Drives that get a line of their own: with more nobody would see the first.
+const LINES: usize = 12;
+
+/// All that is drawn.
+pub struct Bars {
+    all: MultiProgress,
+    /// A new one for each phase.
+    main: Mutex<ProgressBar>,
+    drives: Mutex<BTreeMap<u16, Line>>,
+}
+
+/// One drive.
+struct Line {
+    bar: ProgressBar,
+    verified: u64,
+}
+
+impl Bars {
+    /// Nothing is drawn yet.
+    pub fn new() -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        Self { all, main: Mutex::new(ProgressBar::hidden()), drives: Mutex::default() }
+    }
+
+    /// Prints in between.
+    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.all.suspend(print)
+    }
+
+    /// Takes everything off the screen.
+    pub fn clear(&self) {
+        lock(&self.main).finish_and_clear();
+        for line in std::mem::take(&mut *lock(&self.drives)).into_values() {
+            line.bar.finish_and_clear();
+        }
+    }
+
+    /// Another phase of so many units begins; 0 where nobody knows how many.
+    pub fn phase(&self, phase: Phase, total: u64) {
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let template = if total == 0 {
+            "{prefix} {spinner} {pos} files and folders"
+        } else {
+            "{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
+        };
+        let bar = styled(ProgressBar::new(total), template);
+        bar.set_prefix(word(phase));
+        let mut main = lock(&self.main);
+        main.finish_and_clear();
+        *main = self.all.insert(0, bar);
+        main.enable_steady_tick(Duration::from_millis(250));
+    }
+
+    /// So many units more.
+    pub fn advance(&self, units: u64) {
+        lock(&self.main).inc(units);
+    }
+
+    /// What is worth knowing beside the bar.
+    pub fn message(&self, text: String) {
+        lock(&self.main).set_message(text);
+    }
+
+    /// So many bytes are to come to a volume.
+    pub fn expect(&self, volume: u16, bytes: u64) {
+        let mut drives = lock(&self.drives);
+        if !std::io::stderr().is_terminal() || drives.len() >= LINES || drives.contains_key(&volume) {
+            return;
+        }
+        let bar = self.all.add(ProgressBar::new(bytes));
+        let bar = styled(
+            bar,
+            "  {prefix} {bar:16}  {decimal_bytes} of {decimal_total_bytes} on it, {decimal_bytes_per_sec}{msg}",
+        );
+        bar.set_prefix(format!("volume-{volume}"));
+        drives.insert(volume, Line { bar, verified: 0 });
+    }
+
+    /// So many bytes more are on a volume, synced.
+    pub fn written(&self, volume: u16, bytes: u64) {
+        if let Some(line) = lock(&self.drives).get(&volume) {
+            line.bar.inc(bytes);
+            // What compressed worse than was thought.
+            if line.bar.position() > line.bar.length().unwrap_or(u64::MAX) {
+                line.bar.set_length(line.bar.position());
+            }
+        }
+    }
+
+    /// So many bytes more were read back and are as they were written.
+    pub fn verified(&self, volume: u16, bytes: u64) {
+        if let Some(line) = lock(&self.drives).get_mut(&volume) {
+            line.verified += bytes;
+            line.bar.set_message(format!(", {} verified", human(line.verified)));
+        }
+    }
+
+    /// What became of a volume.
+    pub fn verdict(&self, volume: u16, words: &str) {
+        if let Some(line) = lock(&self.drives).get(&volume) {
+            line.bar.abandon_with_message(format!(", {words}"));
+        }
+    }
+}
+
+fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.with_style(style.progress_chars("=> "))
+}
+
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Walking => "looking",
+        Phase::Packing => "packing",
+        Phase::Checking => "checking",
+        Phase::Unpacking => "unpacking",
+        Phase::Repairing => "repairing",
+        Phase::Verifying => "reading back",
+        Phase::Moving => "packing again",
+        Phase::Loading => "loading",
+        Phase::Resuming => "looking at what is there",
+    }
+}
