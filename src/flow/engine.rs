@@ -12,7 +12,7 @@ mod collect;
 mod dispatch;
 mod drives;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -106,6 +106,8 @@ pub struct Packing {
     pub recipes: BTreeMap<u32, Recipe>,
     /// Drives that failed.
     pub failed: Vec<Failed>,
+    /// Drives that did not keep what they were given.
+    pub distrusted: BTreeSet<usize>,
     /// For each entry: its digest (files only) and how well it was read.
     pub files: Vec<(Digest, Flag)>,
     /// Files that changed or could not be read.
@@ -162,6 +164,7 @@ struct Shared<'a> {
     /// The volumes of each drive.
     drives: Vec<Vec<u16>>,
     failed: Mutex<Vec<Failed>>,
+    distrusted: Mutex<BTreeSet<usize>>,
 }
 
 /// Packs everything. `drives` are the volumes being written, grouped by file system; they come
@@ -189,13 +192,13 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
         scope.spawn(move || shared.guarded(|| shared.dispatch(filled)));
         shared.guarded(|| shared.collect(done, placement));
     });
-    let Shared { stop, reading, written, unwritten, recipes, failed, .. } = all;
+    let Shared { stop, reading, written, unwritten, recipes, failed, distrusted, .. } = all;
     stop.into_result()?;
     let mut parts = unlocked(written);
     parts.sort_by_key(|part: &Part| (part.kind == PartKind::Parity, part.number));
     let (files, notes) = reading.finish()?;
     let (unwritten, recipes, failed) = (unlocked(unwritten), unlocked(recipes), unlocked(failed));
-    Ok(Packing { parts, unwritten, recipes, failed, files, notes })
+    Ok(Packing { parts, unwritten, recipes, failed, distrusted: unlocked(distrusted), files, notes })
 }
 
 /// Parts in memory at once: one with each worker, one with each drive.
@@ -256,6 +259,7 @@ impl<'a> Shared<'a> {
             recipes,
             drives,
             failed,
+            distrusted: Mutex::default(),
         }
     }
 

@@ -73,7 +73,7 @@ impl<'a> Run<'a> {
             self.monitor.expect(number, volume.expected);
         }
         let packing = engine::run(&self.job(&planned), planned.placement.clone(), &mut volumes.drives)?;
-        let Packing { parts, unwritten, recipes, failed, files, notes } = packing;
+        let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
         for (entry, (digest, flag)) in planned.walk.entries.iter_mut().zip(&files) {
             if entry.kind == Kind::File {
                 (entry.sha256, entry.flag) = (Some(*digest), *flag);
@@ -84,6 +84,9 @@ impl<'a> Run<'a> {
         let job = self.job(&planned);
         let room = (planned.placement.clone(), planned.targets.len() as u16);
         let mut table = Table::new(&job, &files, recipes, (parts, unwritten), room);
+        for drive in distrusted {
+            table.distrust(volumes, drive);
+        }
         for failed in failed {
             table.drive_failed(volumes, failed)?;
         }

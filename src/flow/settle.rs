@@ -50,7 +50,8 @@ impl<'a> Table<'a> {
         (mut room, volumes): (Placement, u16),
     ) -> Self {
         let before: BTreeSet<Id> = job.before.parts.iter().map(id).collect();
-        for part in written.iter().filter(|part| !before.contains(&id(part))) {
+        // Also what a drive did not keep lies on it until the end.
+        for part in written.iter().chain(&unwritten).filter(|part| !before.contains(&id(part))) {
             room.put(part.volume);
         }
         let there = written.iter().map(id).collect();
@@ -167,7 +168,6 @@ impl<'a> Table<'a> {
                 self.give_up(volumes, drive, why)?;
                 continue;
             }
-            volumes.distrusted.insert(drive);
             for Finding { volume, name, .. } in &found {
                 let Some(name) = name else { continue };
                 self.there.retain(|id| name_of(*id) != *name);
@@ -176,15 +176,16 @@ impl<'a> Table<'a> {
                     writer.set_aside(name);
                 }
             }
-            self.spare(&volumes.numbers(drive));
+            self.distrust(volumes, drive);
         }
         Ok(any)
     }
 
-    /// Gives nothing more to these volumes, if the others can take what is lost.
-    fn spare(&mut self, volumes: &[u16]) {
+    /// A drive did not keep what it was given: it gets nothing more, if the others can take what is lost.
+    pub fn distrust(&mut self, volumes: &mut Volumes, drive: usize) {
+        volumes.distrusted.insert(drive);
         let mut others = self.room.clone();
-        volumes.iter().for_each(|number| others.close(*number));
+        volumes.numbers(drive).iter().for_each(|number| others.close(*number));
         let lost = self.lost();
         if self.homes(&lost, &others).len() == lost.len() {
             self.room = others;

@@ -114,6 +114,7 @@ fn what_a_drive_does_not_keep_gets_another_place_on_it() {
     bench.drives[0].set(&[Fault::BadBlocks(900..1000)]);
     let run = bench.pack(&["--verify"]).exits(7);
     assert!(run.err.contains("do not trust") && run.err.contains("volume-1/"), "{run:?}");
+    assert!(run.err.contains("did not keep all that was written"), "{run:?}");
     assert!(run.out.contains("every byte is stored") && !run.out.contains("safe to unplug"), "{run:?}");
     bench.drives[0].replug();
     let files = volumes::files(&volumes::files(&bench.drives[0].path())[0]);
@@ -124,7 +125,8 @@ fn what_a_drive_does_not_keep_gets_another_place_on_it() {
 #[test]
 fn a_source_that_changed_meanwhile_is_named() {
     let Some(bench) = bench(2, 64 * MIB) else { return };
-    bench.drives[1].set(&[Fault::Forget { bytes: 0 }]);
+    // Found when all is read back, not before.
+    bench.drives[1].set(&[Fault::Wrap { real: 3 * MIB }]);
     let child = bench.start_pack(&["--verify", "--mend", "0"]);
     let part = bench.desk.volume(1).join("000001.age");
     crate::common::until(|| part.exists());

@@ -1,12 +1,12 @@
 //! Parts in order from what the workers packed in any: the one place of the engine where things
 //! wait for their turn. What goes where is noted here; no byte is copied.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
 use crate::base::pool::lock;
 use crate::flow::FlowError;
-use crate::flow::engine::{Done, Failed, Shared, Stretches, Task};
+use crate::flow::engine::{Done, Shared, Stretches, Task};
 use crate::flow::reading::Raw;
 use crate::plan::forecast::Room;
 use crate::plan::geometry::data_at_most;
@@ -18,7 +18,8 @@ impl Shared<'_> {
     /// Puts what the workers packed into parts, in order.
     pub(super) fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
         let compressor = Compressor::new(self.job.level)?;
-        let supply = Parts { shared: self, compressor, placement, packed: self.job.before.tar, closed: 0 };
+        let supply =
+            Parts { shared: self, compressor, placement, packed: self.job.before.tar, closed: BTreeSet::new() };
         let before = (self.job.before.data, self.job.before.tar);
         let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, before, supply);
         let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
@@ -51,22 +52,27 @@ struct Parts<'a, 'b> {
     placement: Placement,
     packed: u64,
     /// Drives that failed so far and get nothing more.
-    closed: usize,
+    closed: BTreeSet<usize>,
 }
 
 impl Parts<'_, '_> {
-    /// Deals no more to drives that failed meanwhile. Where the others cannot hold all shards of a
-    /// stripe as they must, the failed one is dealt its share all the same: parity stands for it.
+    /// Deals no more to drives that failed meanwhile, nor to those that do not keep what they are given if
+    /// the others can take the rest. Where the others cannot hold all shards of a stripe as they must, the
+    /// failed one is dealt its share all the same: parity stands for it.
     fn close_failed(&mut self) {
         let job = self.shared.job;
-        for Failed { drive, .. } in &lock(&self.shared.failed)[self.closed..] {
+        let failed = lock(&self.shared.failed).iter().map(|failed| (failed.drive, true)).collect::<Vec<_>>();
+        let lied = lock(&self.shared.distrusted).iter().map(|drive| (*drive, false)).collect::<Vec<_>>();
+        for (drive, must) in failed.into_iter().chain(lied) {
+            if !self.closed.insert(drive) {
+                continue;
+            }
             let mut others = self.placement.clone();
-            self.shared.drives[*drive].iter().for_each(|volume| others.close(*volume));
+            self.shared.drives[drive].iter().for_each(|volume| others.close(*volume));
             let rest = data_at_most(job.layout.len - self.packed, job.class);
-            if !others.is_dealt_whole() || others.capacity() >= rest {
+            if (must && !others.is_dealt_whole()) || others.capacity() >= rest {
                 self.placement = others;
             }
-            self.closed += 1;
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Sealed parts on their way to the drives: one thread each. A drive that fails is left out, and the
 //! others go on.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::{self, TryRecvError};
 
+use crate::base::direct::DriveReader;
 use crate::base::fault::IoFault;
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::as_bytes;
@@ -11,6 +12,7 @@ use crate::base::pool::lock;
 use crate::flow::FlowError;
 use crate::flow::engine::Shared;
 use crate::flow::sealing::Sealed;
+use crate::format::head::Part;
 use crate::format::journal::Written;
 use crate::stage::volume::Writer;
 
@@ -39,22 +41,40 @@ impl Routes {
     }
 }
 
+fn writer_of<'a>(drive: &'a mut [Writer], part: &Part) -> Result<&'a mut Writer, FlowError> {
+    let writer = drive.iter_mut().find(|writer| writer.number() == part.volume);
+    writer.ok_or_else(|| FlowError::Defect("a part came to the wrong drive".into()))
+}
+
 impl Shared<'_> {
     /// Writes the parts of one drive. Once it has failed, what comes is let go: it is made again in the
-    /// end, when it is known who has room.
+    /// end, when it is known who has room. While nothing is there to be written, what is on the drive is
+    /// read back: that a drive does not keep it is better known now than in the end. In the end all is read
+    /// once more, for what is written later may land on what was read.
     pub(super) fn write(
         &self,
         at: usize,
         drive: &mut [Writer],
         sealed: mpsc::Receiver<Sealed>,
     ) -> Result<(), FlowError> {
-        let mut failed = false;
-        for Sealed { part, length, buf } in sealed {
+        let (mut failed, mut unread, mut reader) = (false, VecDeque::new(), None);
+        loop {
+            let Sealed { part, length, buf } = match sealed.try_recv() {
+                Ok(sealed) => sealed,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {
+                    if let Some(part) = unread.pop_front().filter(|_| !failed) {
+                        self.look(at, writer_of(drive, &part)?, part, reader.get_or_insert_default());
+                        continue;
+                    }
+                    let Ok(sealed) = sealed.recv() else { return Ok(()) };
+                    sealed
+                }
+            };
             if self.stop.failed() {
-                break;
+                return Ok(());
             }
-            let writer = drive.iter_mut().find(|writer| writer.number() == part.volume);
-            let writer = writer.ok_or_else(|| FlowError::Defect("a part came to the wrong drive".into()))?;
+            let writer = writer_of(drive, &part)?;
             if !failed && let Err(fault) = writer.put(&part.file_name(), buf.file(), part.sha256) {
                 self.drive_failed(Failed { drive: at, fault })?;
                 failed = true;
@@ -66,9 +86,29 @@ impl Shared<'_> {
             self.job.log.write(&Written::of(&part).encode());
             self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
             self.job.monitor.advance(length);
+            if writer.is_read_back() {
+                unread.push_back(part.clone());
+            }
             lock(&self.written).push(part);
         }
-        Ok(())
+    }
+
+    /// Reads a part back. One that is not as it was written has no place any more, and the drive gets
+    /// nothing more if the others have room.
+    fn look(&self, at: usize, writer: &mut Writer, part: Part, reader: &mut DriveReader) {
+        let name = part.file_name();
+        let why = match writer.read_back(&name, reader) {
+            Ok(None) => return,
+            Ok(Some(offset)) => format!("from byte {offset} on"),
+            Err(fault) => fault.to_string(),
+        };
+        let text = format!("is not as it was written ({why}): do not trust this drive; the part is packed again");
+        self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(&writer.dir().join(&name)), text));
+        self.job.monitor.verdict(part.volume, "not to be trusted");
+        writer.set_aside(&name);
+        lock(&self.written).retain(|written| written.kind != part.kind || written.number != part.number);
+        lock(&self.unwritten).push(part);
+        lock(&self.distrusted).insert(at);
     }
 
     /// The others go on, if there are any.

@@ -75,6 +75,11 @@ impl Writer {
         self.marks = Some(HashMap::new());
     }
 
+    /// Whether it notes what is written.
+    pub fn is_read_back(&self) -> bool {
+        self.marks.is_some()
+    }
+
     /// Files that are to be read back.
     pub fn to_read_back(&self) -> Vec<String> {
         match self.marks {
