@@ -15,6 +15,7 @@ const ALIGNED: usize = 4096;
 pub struct DriveReader {
     buf: Vec<u8>,
     start: usize,
+    cached: bool,
 }
 
 /// A mark of each stretch of a file, to be kept while it is on its way.
@@ -26,15 +27,22 @@ impl Default for DriveReader {
     fn default() -> Self {
         let buf = vec![0; STRETCH + ALIGNED];
         let start = buf.as_ptr().align_offset(ALIGNED);
-        Self { buf, start }
+        Self { buf, start, cached: false }
     }
 }
 
 impl DriveReader {
+    /// Whether anything so far may have come from some cache rather than from the drive.
+    pub fn saw_cache(&self) -> bool {
+        self.cached
+    }
+
     /// Hands out a file from its beginning, stretch by stretch; ends early if `take` says so.
     pub fn read(&mut self, path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         let (mut file, mut direct) = os::open_uncached(path)?;
         let mut done = 0;
+        // A driver outside of the kernel reads its device through the cache, however it is asked.
+        self.cached |= os::is_fuse(&file).unwrap_or(true);
         loop {
             let len = match self.fill(&mut file) {
                 // Some file systems open files so and then cannot read them.
@@ -45,6 +53,7 @@ impl DriveReader {
                 }
                 other => other?,
             };
+            self.cached |= !direct;
             if len == 0 || !take(&self.buf[self.start..self.start + len]) {
                 return Ok(());
             }

@@ -44,6 +44,13 @@ pub fn is_fat(path: &Path) -> io::Result<bool> {
     Ok(rustix::fs::statfs(path)?.f_type as u64 == MSDOS)
 }
 
+/// Whether a file lies on a file system whose driver is a process of its own: no flag reaches past what
+/// that one, or the system on its behalf, remembers of the device.
+pub fn is_fuse(file: &File) -> io::Result<bool> {
+    const FUSE: u64 = 0x6573_5546;
+    Ok(rustix::fs::fstatfs(file)?.f_type as u64 == FUSE)
+}
+
 /// Opens a file to be read, if it is a regular one: never follows a link in the last place,
 /// never waits for a FIFO, leaves the access time alone where the system allows.
 pub fn open_regular(path: &Path) -> io::Result<File> {

@@ -20,7 +20,7 @@ use crate::format::{is_unfinished, part, sums, unfinished};
 pub(super) const SYNC_EVERY: usize = 8 << 20;
 
 /// Files of a volume that may fail before its drive counts as failing.
-const FAILURES: u32 = 3;
+pub(super) const FAILURES: u32 = 3;
 
 /// A volume being written.
 pub struct Writer {
