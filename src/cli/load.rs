@@ -25,9 +25,7 @@ fn show_report(report: &LoadReport, term: &Term) {
     let files = count(report.files as u64, "file");
     term.line(&format!("loaded: {} ({files}, {})", show(&report.folder), human(report.bytes)));
     if report.kept > 0 {
-        let kept = count(report.kept as u64, "file");
-        let which = if report.kept == report.files { "all of them".into() } else { format!("{kept} of these") };
-        term.line(&format!("an earlier run had brought {which}, whole"));
+        term.line(&format!("from an earlier run, found whole: {} of {files}", report.kept));
     }
     term.line(match report.past_cache {
         true => "read back from the drive, past the cache: every byte is stored; safe to unplug once unmounted",

@@ -69,7 +69,9 @@ impl Copier {
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut left: Vec<String> = names.filter(|name| is_unfinished(name)).collect();
         left.sort_by_key(|name| (name.len(), name.clone()));
-        let last = left.pop().map(|name| self.to.join(name));
+        let regular = |name: &String| self.to.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        let last = if left.last().is_some_and(regular) { left.pop() } else { None };
+        let last = last.map(|name| self.to.join(name));
         for path in left.iter().map(|name| self.to.join(name)) {
             os::remove_if_there(&path).at("remove", &path)?;
         }
