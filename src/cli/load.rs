@@ -38,7 +38,7 @@ fn show_report(report: &LoadReport, term: &Term) {
     }
     match (report.removed, report.folder_stays) {
         (true, true) => {
-            term.line(&format!("removed: {}, but for files in it that are not the volume's", show(&report.source)));
+            term.line(&format!("removed: {}, but for the folder and what else is in it", show(&report.source)));
         }
         (true, false) => term.line(&format!("removed: {}", show(&report.source))),
         (false, _) => {}
