@@ -26,6 +26,7 @@ use term::Term;
 /// Runs the program; the result is its exit code.
 pub fn main() -> ExitCode {
     crate::base::os::no_core_dumps();
+    exit::without_randomness();
     let cli = match args::parse() {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
