@@ -111,7 +111,8 @@ fn a_source_that_cannot_be_read_is_not_blamed_on_the_drive() {
     let stage = Stage::of(2_000_000);
     let part = stage.staged().join("000002.age");
     for (calls, when) in [("read", "1"), ("read", "2+"), ("open", "1+")] {
-        let said = stage.failing(std::slice::from_ref(&part), &format!("inject={calls}:error=EIO:when={when}")).exits(7);
+        let said =
+            stage.failing(std::slice::from_ref(&part), &format!("inject={calls}:error=EIO:when={when}")).exits(7);
         let named = format!("pouch: cannot read {}", part.display());
         assert!(said.err.contains(&named) && !said.err.contains("trust"), "{calls} {when}: {}", said.err);
         volumes::none_looks_complete(&[stage.desk.drive(1)]);
