@@ -331,7 +331,7 @@ fn the_journal_opens_nothing_and_a_second_run_is_kept_away() {
     let desk = clip(150);
     let mut child = start(&desk, &BARE);
     let journal = desk.volume(1).join("journal");
-    common::until(|| journal.exists());
+    common::until(|| journal.exists() && desk.volume(1).join("seal.age").exists());
     let said = again(&desk, &BARE, 2);
     assert!(said.err.contains("another pouch is packing"), "{}", said.err);
     child.kill().unwrap();
