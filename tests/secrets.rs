@@ -102,6 +102,12 @@ fn where_no_memory_may_be_locked_all_goes_on() {
     .exits(0);
 }
 
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
 /// Calls that make, name or open something to be written.
 const MAKING: &str = "open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,\
     mknod,mknodat,truncate,memfd_create";
