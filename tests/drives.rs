@@ -201,7 +201,10 @@ fn json_holds_one_document_with_the_documented_fields() {
     let plan = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json", "-n"])).exits(0).json();
     fields(&plan, PLAN);
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json"])).exits(0).json();
-    fields(&packed, "command fingerprint parts read_back plan volumes notes given_up not_trusted parts_left_to_parity");
+    fields(
+        &packed,
+        "command fingerprint parts read_back past_cache plan volumes notes given_up not_trusted parts_left_to_parity",
+    );
     fields(&packed["plan"], PLAN);
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();

@@ -108,8 +108,9 @@ fn staged_volumes_come_to_their_drives() {
     let stage = Stage::new();
     put(stage.staged(1).join("notes.txt"), "mine");
     let said = stage.load(&[]).exits(0);
-    assert!(said.out.contains("read back from the drive") && said.out.ends_with("safe to unplug\n"), "{}", said.out);
-    assert_eq!(said.err, "", "nothing but the report where there is no terminal");
+    assert!(said.out.contains("read back") && said.out.ends_with("safe to unplug once unmounted\n"), "{}", said.out);
+    let note = "is on the same file system as the staged volume: is the drive mounted there?";
+    assert_eq!(said.err, format!("note: {}: {note}\n", stage.desk.drive(1).display()), "and nothing else");
     assert!(!stage.loaded().join("notes.txt").exists(), "what is not of the volume stays");
     fs::remove_file(stage.staged(1).join("notes.txt")).unwrap();
     stage.is_loaded(&stage.desk.drive(1));
@@ -120,7 +121,7 @@ fn staged_volumes_come_to_their_drives() {
     run(stage.desk.unpack_cmd(&drives, &stage.desk.path("out"), &[])).exits(0);
     common::tree::same(&stage.desk.source(), &stage.desk.path("out/source"));
     let again = stage.load(&[]).exits(0);
-    assert!(again.out.contains("all were there from an earlier run, whole"), "{}", again.out);
+    assert!(again.out.contains("\nfrom an earlier run, found whole: 8 of 8 files\n"), "{}", again.out);
 }
 
 #[test]
@@ -204,28 +205,59 @@ fn interrupted_it_says_so_and_can_be_gone_on_with() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("hint: run the same command again"));
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
     let said = stage.load(&[]).exits(0);
-    assert!(said.out.contains("from an earlier run"), "{}", said.out);
+    assert!(said.out.contains("from an earlier run, found whole: "), "{}", said.out);
+    stage.is_loaded(&stage.desk.drive(1));
+}
+
+/// Loads, and has the drive change these parts (counted from both ends) before they are read back.
+fn changed_on_the_way(stage: &Stage, which: &[isize], more: &[&str]) -> (Run, Vec<String>) {
+    let parts: Vec<String> = volumes::files(&stage.staged(1)).iter().map(|file| volumes::name_of(file)).collect();
+    let parts: Vec<&String> = parts.iter().filter(|name| name.starts_with('0')).collect();
+    let at = |at: &isize| at.rem_euclid(parts.len() as isize) as usize;
+    let names: Vec<String> = which.iter().map(|which| parts[at(which)].clone()).collect();
+    let child = pouch_raw(stage.args(&stage.desk.drive(1), more)).spawn().unwrap();
+    for name in &names {
+        // Some of many: damaged long before they are read back.
+        until(|| stage.loaded().join(name).exists());
+        volumes::flip(&stage.loaded().join(name), 123_456, 3);
+    }
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (Run { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }, names)
+}
+
+#[test]
+fn what_a_drive_did_not_keep_is_copied_anew_once_and_the_drive_is_named() {
+    let stage = Stage::of(60_000_000);
+    let (said, names) = changed_on_the_way(&stage, &[1], &[]);
+    let said = said.exits(0);
+    let note = format!("volume-1/{}: differs from its source from byte 123,456 on, read back from the drive", names[0]);
+    assert!(said.err.contains(&note), "{}", said.err);
+    assert!(said.out.contains("do not trust it with the next hand-off"), "{}", said.out);
+    stage.is_loaded(&stage.desk.drive(1));
+    fs::remove_dir_all(stage.loaded()).unwrap();
+    let (said, names) = changed_on_the_way(&stage, &[0], &["--json"]);
+    let report = said.exits(0).json();
+    assert_eq!((&report["changed_by_drive"], &report["verified"]), (&names[0].clone().into(), &true.into()));
+    let noted =
+        report["notes"].as_array().unwrap().iter().any(|note| note["path"].as_str().unwrap().ends_with(&names[0]));
+    assert!(noted, "{report}");
     stage.is_loaded(&stage.desk.drive(1));
 }
 
 #[test]
-fn a_drive_that_does_not_keep_what_was_written_is_named() {
+fn a_drive_that_does_not_keep_what_was_written_is_given_up() {
     let stage = Stage::of(60_000_000);
-    let child = stage.start();
-    let part = stage.loaded().join("000001.age");
-    let part = if stage.staged(1).join("000001.age").exists() { part } else { stage.loaded().join("000002.age") };
-    until(|| part.exists());
-    // The first part of many: it is damaged long before it is read back.
-    volumes::flip(&part, 123_456, 3);
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(7), "{said}");
-    let file = format!("volume-1/{}", volumes::name_of(&part));
+    let (said, names) = changed_on_the_way(&stage, &[0, 3], &["--move"]);
+    let said = said.exits(7);
+    let file = format!("volume-1/{}", names[1]);
     for words in [&stage.desk.drive(1).display().to_string(), &file, "byte 123,456", "do not trust this drive"] {
-        assert!(said.contains(words), "{words}: {said}");
+        assert!(said.err.contains(words), "{words}: {}", said.err);
     }
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("unplug"));
+    assert!(!said.out.contains("unplug"));
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
+    run(stage.desk.check_cmd(&[stage.staged(1)], &[])).exits(0);
+    assert!(!volumes::files(&stage.loaded()).iter().any(|file| file.ends_with("unfinished.tmp")), "what died is gone");
 }
 
 #[test]
@@ -246,6 +278,7 @@ fn a_damaged_source_is_named_and_its_copy_never_looks_complete() {
         (sums.replacen("list.age", "../list.age", 1), 6, "not safe to follow"),
         (sums.replacen("list.age", "unfinished.tmp", 1), 4, "not whole"),
         (sums[..sums.len() - 1].to_string(), 4, "cut short"),
+        (" ".repeat((16 << 20) + 1), 6, "/SHA256SUMS: the size of a small file is 16777217"),
     ] {
         fs::write(volume.join("SHA256SUMS"), text).unwrap();
         let said = load().exits(code);
@@ -311,7 +344,7 @@ fn a_drive_without_room_is_refused_and_one_that_runs_full_is_gone_on_with() {
     assert!(!drive.path().join("volume-1/SHA256SUMS").exists());
     drive.grow("size=30m");
     let said = load().exits(0);
-    assert!(said.out.contains("from an earlier run"), "{}", said.out);
+    assert!(said.out.contains("from an earlier run, found whole: "), "{}", said.out);
     stage.is_loaded(&drive.path());
 }
 
@@ -321,7 +354,7 @@ fn moving_takes_away_what_was_verified_and_nothing_else() {
     volumes::copy(&stage.staged(1), &stage.desk.path("kept"));
     put(stage.staged(1).join("notes.txt"), "mine");
     let said = stage.load(&["--move"]).exits(0);
-    assert!(said.out.contains("but for other files"), "{}", said.out);
+    assert!(said.out.contains("but for the folder and what else is in it"), "{}", said.out);
     assert_eq!(volumes::files(&stage.staged(1)), [stage.staged(1).join("notes.txt")]);
     same(&stage.desk.path("kept"), &stage.loaded());
     // Interrupted while it removes: without SHA256SUMS first, some files later.

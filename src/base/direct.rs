@@ -15,6 +15,7 @@ const ALIGNED: usize = 4096;
 pub struct DriveReader {
     buf: Vec<u8>,
     start: usize,
+    cached: bool,
 }
 
 /// A mark of each stretch of a file, to be kept while it is on its way.
@@ -25,7 +26,7 @@ pub fn marks(bytes: &[u8]) -> Vec<u64> {
 impl Default for DriveReader {
     fn default() -> Self {
         let (buf, start) = aligned(STRETCH);
-        Self { buf, start }
+        Self { buf, start, cached: false }
     }
 }
 
@@ -37,10 +38,16 @@ pub fn aligned(len: usize) -> (Vec<u8>, usize) {
 }
 
 impl DriveReader {
+    /// Whether anything so far may have come from some cache rather than from the drive.
+    pub fn saw_cache(&self) -> bool {
+        self.cached
+    }
+
     /// Hands out a file from its beginning, stretch by stretch; ends early if `take` says so.
     pub fn read(&mut self, path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         let (mut file, mut direct) = os::open_uncached(path)?;
         let mut done = 0;
+        self.cached |= os::is_cached_below(&file);
         loop {
             let len = match self.fill(&mut file) {
                 // Some file systems open files so and then cannot read them.
@@ -51,6 +58,7 @@ impl DriveReader {
                 }
                 other => other?,
             };
+            self.cached |= !direct;
             if len == 0 || !take(&self.buf[self.start..self.start + len]) {
                 return Ok(());
             }

@@ -9,6 +9,7 @@ pub mod entry;
 pub mod fault;
 pub mod gf;
 pub mod json;
+pub mod locked;
 pub mod monitor;
 pub mod os;
 pub mod path;

@@ -381,10 +381,12 @@ pub fn is_still(path: &Path, file: &File) -> io::Result<bool> {
     Ok((there.st_dev, there.st_ino) == (held.st_dev, held.st_ino))
 }
 
-/// No core dump of this process: it would hold keys and plaintext.
-pub fn no_core_dumps() {
+/// Keeps the memory of this process, with its keys and plaintext, from disks and from other processes: no core
+/// dump, and whoever is not root can neither trace it nor read its memory, not even as the same user.
+pub fn keep_memory_private() {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 #[cfg(test)]

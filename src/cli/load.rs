@@ -22,18 +22,25 @@ pub fn run(args: &Load, term: &Term) -> Result<Exit, FlowError> {
 }
 
 fn show_report(report: &LoadReport, term: &Term) {
+    let files = count(report.files as u64, "file");
+    term.line(&format!("loaded: {} ({files}, {})", show(&report.folder), human(report.bytes)));
     if report.kept > 0 {
-        let which = if report.kept == report.files { "all were" } else { "of them were" };
-        term.line(&format!("{} {which} there from an earlier run, whole", count(report.kept as u64, "file")));
+        term.line(&format!("from an earlier run, found whole: {} of {files}", report.kept));
     }
-    let files = format!("{}, {}", count(report.files as u64, "file"), human(report.bytes));
-    term.line(&format!("{}: whole, read back from the drive ({files})", show(&report.folder)));
+    term.line(match report.past_cache {
+        true => "read back from the drive, past the cache: every byte is stored; safe to unplug once unmounted",
+        false => "read back; this file system may have answered from memory: `pouch check --after-replug` shows what is stored",
+    });
+    if report.changed.is_some() {
+        term.line(
+            "this drive did not keep a file that was written well, and kept its second copy: do not trust it with the next hand-off",
+        );
+    }
     match (report.removed, report.folder_stays) {
         (true, true) => {
-            term.line(&format!("{}: removed, but for other files in that folder", show(&report.source)));
+            term.line(&format!("removed: {}, but for the folder and what else is in it", show(&report.source)));
         }
-        (true, false) => term.line(&format!("{}: removed", show(&report.source))),
+        (true, false) => term.line(&format!("removed: {}", show(&report.source))),
         (false, _) => {}
     }
-    term.line("safe to unplug");
 }

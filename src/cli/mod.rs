@@ -26,7 +26,8 @@ use term::Term;
 
 /// Runs the program; the result is its exit code.
 pub fn main() -> ExitCode {
-    crate::base::os::no_core_dumps();
+    crate::base::os::keep_memory_private();
+    exit::without_randomness();
     let cli = match args::parse() {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),

@@ -3,6 +3,7 @@
 use crate::base::fault::At;
 use crate::base::monitor::NoteKind;
 use crate::base::path::show;
+use crate::base::secret::SecretText;
 use crate::base::size::{count, human};
 use crate::cli::args::{FillArg, Pack};
 use crate::cli::exit::Exit;
@@ -76,7 +77,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
     let passphrase = match (wanted, args.dry_run) {
         (false, _) => None,
         // A plan uses no passphrase and asks for none; anything stands for it.
-        (true, true) => Some("no passphrase is used in a dry run".to_string().into()),
+        (true, true) => Some(SecretText::new("no passphrase is used in a dry run".into())),
         // What is sealed already cannot be sealed to another.
         (true, false) if !args.restart && takes_passphrase(&args.outputs) => {
             Some(ask(&args.fd, "Passphrase of the interrupted run: ", term)?)
@@ -203,6 +204,7 @@ fn show_report(report: &PackReport, term: &Term) {
         term.line(&format!("written: {} ({} of parts)", show(folder), human(*bytes)));
     }
     term.line(match (report.read_back, report.outcome()) {
+        (true, _) if !report.past_cache => "read back; a file system may have answered from memory: `pouch check --after-replug` shows what is stored",
         (true, Outcome::Io) => "read back from these drives, past the cache: every byte is stored",
         (true, _) => "read back from the drives, past the cache: every byte is stored; safe to unplug once unmounted",
         (false, _) => "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored",

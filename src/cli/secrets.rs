@@ -2,7 +2,6 @@
 //! the environment. The one address of `bip39`, for its word list.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use crate::base::path::show;
@@ -16,7 +15,6 @@ use crate::stage::seal::Keyring;
 /// Whoever copies a drive can guess at its passphrase for years: shorter ones are refused.
 const LEAST: usize = 20;
 const WORDS: usize = 7;
-const MOST: u64 = 4096;
 
 /// A new passphrase: typed twice, chosen at random, or from a file descriptor.
 pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, FlowError> {
@@ -26,7 +24,7 @@ pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, Flow
             let typed = term.ask_secret("Passphrase (press Enter to have seven words chosen): ")?;
             if typed.is_empty() {
                 let words = seven_words();
-                term.show_secret(&format!("The passphrase is\n\n    {}\n\nWrite it down now; it is not shown again and nothing can bring it back.\n", *words))?;
+                term.show_secret(&format!("The passphrase is\n\n    {}\n\nWrite it down now; it is not shown again and nothing can bring it back.\n", &*words))?;
                 if *words != *term.ask_secret("Type it once, from what you wrote: ")? {
                     return Err(FlowError::Usage("that is not the passphrase that was shown; nothing was done".into()));
                 }
@@ -56,15 +54,11 @@ fn seven_words() -> SecretText {
 }
 
 fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
-    let mut text = SecretText::default();
     // One line and no more: whoever holds the other end may keep it open.
-    let read =
-        File::open(format!("/dev/fd/{fd}")).and_then(|file| BufReader::new(file.take(MOST)).read_line(&mut text));
-    let line = text.lines().next().unwrap_or_default();
-    match read {
+    match File::open(format!("/dev/fd/{fd}")).and_then(SecretText::read_line) {
         Err(error) => Err(FlowError::Usage(format!("file descriptor {fd} cannot be read: {error}"))),
-        Ok(_) if line.is_empty() => Err(FlowError::BadKey(format!("no passphrase came from file descriptor {fd}"))),
-        Ok(_) => Ok(SecretText::new(line.into())),
+        Ok(line) if line.is_empty() => Err(FlowError::BadKey(format!("no passphrase came from file descriptor {fd}"))),
+        Ok(line) => Ok(line),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::stage::stream::Sealer;
 pub fn generate(path: &Path, passphrase: Option<&SecretText>) -> Result<Recipient, FlowError> {
     let identity = Identity::generate();
     let recipient = identity.recipient();
-    let text = SecretText::new(format!("# public key: {recipient}\n{}\n", *identity.to_text()));
+    let text = SecretText::new(format!("# public key: {recipient}\n{}\n", &*identity.to_text()));
     let mut file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(FlowError::KeyExists(path.to_owned()));

@@ -1,6 +1,7 @@
 //! Loading: a staged volume is copied to its drive, every file is read back as the drive stores it,
-//! and only then SHA256SUMS gets its name. Whatever stops it, the next run holds what it finds on the
-//! drive against SHA256SUMS and goes on, also inside a file.
+//! and only then gets its SHA256SUMS. Whatever stops it, the next run holds what it finds on the
+//! drive against SHA256SUMS and goes on, also inside a file. What this does not guarantee: that a drive
+//! which stores it now still does when it is read, nor that a driver outside of the kernel read the drive.
 
 use std::collections::HashSet;
 use std::fs;
@@ -8,17 +9,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::fault::At;
+use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
-use crate::flow::loaded::{LoadError, LoadReport};
+use crate::flow::loaded::{LoadError, LoadReport, Misread};
 use crate::flow::staged::{Listed, Staged, the_one};
 use crate::flow::trial::before_loading;
 use crate::flow::{FlowError, check_is_folder, lock_folder};
-use crate::format::{UNFINISHED, limits, part};
+use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, Copied, Copier, SUMS, Volume};
+use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, Volume};
 
 const READ: usize = 1 << 20;
 
@@ -40,19 +41,14 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let _staged_lock = if request.remove { Some(lock_folder(&volume.dir)?) } else { None };
     let staged = Staged::read(volume, &folder, request.remove)?;
     let mut run = Run::new(&staged, &request.drive, &folder, monitor);
+    run.is_elsewhere()?;
     let standing = run.look()?;
     staged.all_there(&standing.whole)?;
     run.is_rest_of_it()?;
     run.check_room(&standing)?;
-    if standing.is_nothing() {
-        before_loading(&staged.volume.dir, &request.drive, monitor)?;
-    }
-    run.make_folder()?;
-    let missing = staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
-    let missing: Vec<&Listed> = missing.collect();
-    if !(standing.complete && missing.is_empty()) {
-        run.complete(&missing)?;
-    }
+    let brought = run.bring(&standing);
+    run.copier.leave(brought.is_ok());
+    brought?;
     let gone = request.remove && volume::remove_whole(&staged.volume.dir, &staged.names())?;
     Ok(LoadReport {
         source: staged.volume.dir.clone(),
@@ -65,8 +61,11 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
             .sum(),
         kept: standing.whole.len(),
         again: standing.again,
+        changed: run.changed,
+        past_cache: run.copier.past_cache(),
         removed: request.remove,
         folder_stays: request.remove && !gone,
+        notes: run.notes,
         folder,
     })
 }
@@ -95,13 +94,13 @@ struct Standing {
     again: Vec<String>,
     /// There is SHA256SUMS.
     complete: bool,
-    /// Bytes of an unfinished file.
-    unfinished: u64,
+    /// Lengths of unfinished files.
+    unfinished: Vec<u64>,
 }
 
 impl Standing {
     fn is_nothing(&self) -> bool {
-        self.whole.is_empty() && self.again.is_empty() && self.unfinished == 0
+        self.whole.is_empty() && self.again.is_empty() && self.unfinished.is_empty()
     }
 }
 
@@ -114,12 +113,31 @@ struct Run<'a> {
     monitor: &'a dyn Monitor,
     written: AtomicU64,
     verified: AtomicU64,
+    /// The file that was read back wrong, and then copied anew.
+    changed: Option<String>,
+    notes: Vec<Note>,
 }
 
 impl<'a> Run<'a> {
     fn new(staged: &'a Staged, drive: &'a Path, folder: &'a Path, monitor: &'a dyn Monitor) -> Self {
         let copier = Copier::new(&staged.volume.dir, folder);
-        Self { staged, drive, folder, copier, monitor, written: AtomicU64::new(0), verified: AtomicU64::new(0) }
+        let (written, verified) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { staged, drive, folder, copier, monitor, written, verified, changed: None, notes: Vec::new() }
+    }
+
+    fn note(&mut self, path: &Path, text: impl Into<String>) {
+        let note = Note::new(NoteKind::Volume, as_bytes(path), text);
+        self.monitor.note(&note);
+        self.notes.push(note);
+    }
+
+    /// Notes a drive that is not one of its own: somebody may have forgotten to mount it.
+    fn is_elsewhere(&mut self) -> Result<(), FlowError> {
+        let device = |path: &Path| os::room(path).map(|room| room.device).at("look at", path);
+        if device(self.drive)? == device(&self.staged.volume.dir)? {
+            self.note(self.drive, "is on the same file system as the staged volume: is the drive mounted there?");
+        }
+        Ok(())
     }
 
     /// Holds what is on the drive against SHA256SUMS; refuses what is not this volume.
@@ -131,7 +149,8 @@ impl<'a> Run<'a> {
             Ok(meta) if !meta.is_dir() => return self.another("it is no folder"),
             Ok(_) => volume::read(self.folder)?,
         };
-        standing.unfinished = there.file(UNFINISHED).map_or(0, |found| found.len);
+        let unfinished = there.files.iter().filter(|found| is_unfinished(&found.name) && found.regular);
+        standing.unfinished = unfinished.map(|found| found.len).collect();
         if let Some(text) = there.read_small(SUMS, limits::SUMS_FILE) {
             standing.complete = true;
             if text.ok().as_ref() != Some(&self.staged.text) {
@@ -165,8 +184,8 @@ impl<'a> Run<'a> {
             return self.another("none of its files is one of this volume");
         }
         for name in &standing.again {
-            let text = "is not what it was when it was written, so it is copied again";
-            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&self.folder.join(name)), text));
+            let text = "is no longer what an earlier run wrote, so it is copied again";
+            self.note(&self.folder.join(name), text);
         }
         Ok(standing)
     }
@@ -207,50 +226,41 @@ impl<'a> Run<'a> {
         let names = clusters(self.staged.files.len() as u64 * 128);
         let needed = new.iter().map(|file| clusters(file.len)).sum::<u64>() + again + names;
         let needed = needed + clusters(self.staged.text.len() as u64);
-        let free = room.free.saturating_add(clusters(standing.unfinished));
+        let unfinished = standing.unfinished.iter().map(|len| clusters(*len));
+        let free = unfinished.fold(room.free, u64::saturating_add);
         match needed > free {
             true => Err(LoadError::Room { drive: self.drive.to_path_buf(), needed, free }.into()),
             false => Ok(()),
         }
     }
 
-    fn make_folder(&self) -> Result<(), FlowError> {
-        match fs::create_dir(self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other.at("create", self.folder)?,
+    /// Brings to the drive what is missing there, reads all back, and only then lets it look complete.
+    fn bring(&mut self, standing: &Standing) -> Result<(), FlowError> {
+        let missing = self.staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
+        let missing: Vec<&Listed> = missing.collect();
+        if standing.is_nothing() {
+            before_loading(&self.staged.volume.dir, self.drive, self.monitor)?;
         }
-        // Also of a run that died before it came to this.
-        Ok(os::sync_dir(self.drive).at("sync", self.drive)?)
-    }
-
-    /// Copies what is missing, reads all back, and only then lets it look complete.
-    fn complete(&mut self, missing: &[&Listed]) -> Result<(), FlowError> {
+        self.copier.begin()?;
+        if standing.complete && missing.is_empty() {
+            return Ok(());
+        }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;
-        self.write(missing)?;
-        // What was read before the last byte was written may have been hit by it: SHA256SUMS is there by
-        // then and lacks only its name.
-        self.copier.write_sums(&self.staged.text)?;
-        self.read_back()?;
-        match self.copier.name_sums(&self.staged.text)? {
-            None => Ok(()),
-            differs => Err(self.changed(SUMS, differs)),
-        }
+        self.write(&missing)?;
+        self.write_sums()?;
+        // What was read before the last byte was written may have been hit by it.
+        self.verify()?;
+        Ok(self.copier.name_sums()?)
     }
 
     /// Copies what is missing; a source that is not what it should be is found out on the way.
     fn write(&mut self, missing: &[&Listed]) -> Result<(), FlowError> {
         let bytes: u64 = missing.iter().map(|file| file.len).sum();
         self.monitor.phase(Phase::Loading, bytes + self.staged.bytes());
-        let (monitor, written) = (self.monitor, &self.written);
-        let tick = |bytes| {
-            monitor.advance(bytes);
-            monitor.loaded(written.fetch_add(bytes, Ordering::Relaxed) + bytes, 0);
-            !monitor.cancelled()
-        };
         let mut wrong = Vec::new();
         for file in missing {
-            match self.copier.copy(&file.name, file.sum, &tick)? {
+            match self.copy(file)? {
                 Copied::Whole => {}
                 Copied::Wrong => wrong.push((file.name.clone(), "has another SHA-256 than when it was written".into())),
                 Copied::Stopped => return Err(FlowError::Cancelled),
@@ -259,8 +269,68 @@ impl<'a> Run<'a> {
         self.staged.refuse(wrong)
     }
 
-    /// Reads every file as the drive stores it.
-    fn read_back(&mut self) -> Result<(), FlowError> {
+    fn copy(&mut self, file: &Listed) -> Result<Copied, FlowError> {
+        let (monitor, written) = (self.monitor, &self.written);
+        let tick = |bytes| {
+            monitor.advance(bytes);
+            monitor.loaded(written.fetch_add(bytes, Ordering::Relaxed) + bytes, 0);
+            !monitor.cancelled()
+        };
+        let copied = self.copier.copy(&file.name, file.sum, &tick);
+        self.note_faults();
+        Ok(copied?)
+    }
+
+    fn note_faults(&mut self) {
+        for fault in self.copier.got_over() {
+            let text = format!(
+                "one place of the drive failed (cannot {} it: {}), so it was written anew in another; the drive may be dying",
+                fault.doing, fault.source
+            );
+            self.note(&fault.path, text);
+        }
+    }
+
+    /// Reads every file as the drive stores it. One that is wrong is copied anew, once, while it keeps
+    /// its place; then all is read again.
+    fn verify(&mut self) -> Result<(), FlowError> {
+        loop {
+            let Some((file, misread)) = self.first_wrong()? else {
+                if self.copier.holds_sums(&self.staged.text).at("read back", &self.folder.join(SUMS))? {
+                    return Ok(());
+                }
+                self.give_one_chance(SUMS, &Misread::Somewhere)?;
+                self.copier.set_aside(SUMS_READY)?;
+                self.write_sums()?;
+                continue;
+            };
+            self.verified.store(0, Ordering::Relaxed);
+            self.give_one_chance(&file.name, &misread)?;
+            let copied = self.copier.set_aside(&file.name).map_err(FlowError::Io).and_then(|()| self.copy(file));
+            match copied {
+                Ok(Copied::Whole) => {}
+                Ok(Copied::Stopped) => return Err(FlowError::Cancelled),
+                Ok(Copied::Wrong) => {
+                    let why = "had the right SHA-256 when it was first read, and another when it was read again";
+                    self.staged.refuse(vec![(file.name.clone(), why.into())])?;
+                }
+                // No room for both: then it cannot be tried.
+                Err(FlowError::Io(fault)) if fault.is_full() || self.is_wrong_there(&fault, &misread) => {
+                    return Err(self.gives_up(&file.name, misread));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether after other bytes came back the drive now fails altogether; where nothing came back it may
+    /// just have been pulled out.
+    fn is_wrong_there(&self, fault: &IoFault, misread: &Misread) -> bool {
+        !fault.path.starts_with(&self.staged.volume.dir) && !matches!(misread, Misread::Unreadable(_))
+    }
+
+    /// The first file that the drive does not give back as it was written.
+    fn first_wrong(&mut self) -> Result<Option<(&'a Listed, Misread)>, FlowError> {
         let (monitor, verified) = (self.monitor, &self.verified);
         let written = self.written.load(Ordering::Relaxed);
         let tick = |bytes| {
@@ -269,21 +339,46 @@ impl<'a> Run<'a> {
             !monitor.cancelled()
         };
         for file in &self.staged.files {
-            let path = self.folder.join(&file.name);
-            match self.copier.holds(&file.name, file.sum, &tick).at("read back", &path)? {
-                Some(true) => {}
-                Some(false) => {
-                    let at = self.copier.first_difference(&file.name).at("read back", &path)?;
-                    return Err(self.changed(&file.name, at));
+            match self.copier.holds(&file.name, file.sum, &tick) {
+                Ok(Some(true)) => {}
+                Ok(None) => return Err(FlowError::Cancelled),
+                Ok(Some(false)) => {
+                    let misread = match self.copier.first_difference(&file.name) {
+                        Ok(Some(at)) => Misread::From(at),
+                        Ok(None) => Misread::Once,
+                        Err(_) => Misread::Somewhere,
+                    };
+                    return Ok(Some((file, misread)));
                 }
-                None => return Err(FlowError::Cancelled),
+                Err(error) if os::is_of_one_place(&error) => {
+                    return Ok(Some((file, Misread::Unreadable(error.to_string()))));
+                }
+                Err(error) => return Err(error).at("read back", &self.folder.join(&file.name))?,
             }
         }
+        Ok(None)
+    }
+
+    /// Notes that a file came back wrong; the second time that is the end.
+    fn give_one_chance(&mut self, name: &str, misread: &Misread) -> Result<(), FlowError> {
+        if self.changed.is_some() {
+            return Err(self.gives_up(name, misread.clone()));
+        }
+        self.changed = Some(name.into());
+        let text = format!("{misread}, read back from the drive; it is copied anew, in another place");
+        self.note(&self.folder.join(name), text);
         Ok(())
     }
 
-    fn changed(&self, name: &str, at: Option<u64>) -> FlowError {
+    /// Writes SHA256SUMS, but for its name.
+    fn write_sums(&mut self) -> Result<(), FlowError> {
+        let written = self.copier.write_sums(&self.staged.text);
+        self.note_faults();
+        Ok(written?)
+    }
+
+    fn gives_up(&self, name: &str, misread: Misread) -> FlowError {
         let below = self.folder.strip_prefix(self.drive).unwrap_or(self.folder).join(name);
-        LoadError::Changed { drive: self.drive.to_path_buf(), file: show(&below), at }.into()
+        LoadError::Changed { drive: self.drive.to_path_buf(), file: show(&below), misread }.into()
     }
 }

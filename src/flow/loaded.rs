@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::json::{Value, json};
+use crate::base::monitor::{Note, notes_json};
 use crate::base::path::show;
 use crate::base::size::{count, grouped, human};
 use crate::flow::Outcome;
@@ -26,10 +27,17 @@ pub struct LoadReport {
     pub kept: usize,
     /// Files that an earlier run brought there, and that were not as they were: copied again.
     pub again: Vec<String>,
+    /// A file that the drive changed, or could not read, right after it was written: copied anew, and
+    /// right then. Such a drive is not to be trusted.
+    pub changed: Option<String>,
+    /// Whether all was read past the system's cache.
+    pub past_cache: bool,
     /// Whether the staged volume was removed.
     pub removed: bool,
     /// Its folder stayed, for there are other files in it.
     pub folder_stays: bool,
+    /// What was worth saying.
+    pub notes: Vec<Note>,
 }
 
 impl LoadReport {
@@ -37,8 +45,9 @@ impl LoadReport {
     pub fn to_json(&self) -> Value {
         json!({
             "command": "load", "source": show(&self.source), "folder": show(&self.folder), "files": self.files,
-            "bytes": self.bytes, "kept": self.kept, "copied_again": self.again, "verified": true,
-            "safe_to_unplug": true, "removed": self.removed, "folder_stays": self.folder_stays,
+            "bytes": self.bytes, "kept": self.kept, "copied_again": self.again, "changed_by_drive": self.changed,
+            "verified": true, "past_cache": self.past_cache, "safe_to_unplug": self.past_cache && self.changed.is_none(), "removed": self.removed,
+            "folder_stays": self.folder_stays, "notes": notes_json(&self.notes),
         })
     }
 }
@@ -84,14 +93,14 @@ pub enum LoadError {
         why: String,
     },
     /// The drive does not store what it was given.
-    #[error("the drive at {} did not keep what was written: {file} {}; do not trust this drive", show(.drive), differs(*.at))]
+    #[error("the drive at {} did not keep what was written: {file} {misread}; do not trust this drive", show(.drive))]
     Changed {
         /// The drive.
         drive: PathBuf,
         /// The file, below the drive.
         file: String,
-        /// The first byte that is not the source's; `None` if it was right when it was read again.
-        at: Option<u64>,
+        /// How it came back.
+        misread: Misread,
     },
 }
 
@@ -111,11 +120,21 @@ impl LoadError {
     }
 }
 
-fn differs(at: Option<u64>) -> String {
-    match at {
-        Some(at) => format!("differs from its source from byte {} on", grouped(at)),
-        None => "was read back wrong once and right once".into(),
-    }
+/// How a file came back that was written well.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misread {
+    /// Other bytes, from there on.
+    #[error("differs from its source from byte {} on", grouped(*.0))]
+    From(u64),
+    /// Other bytes, nobody could see where.
+    #[error("differs from its source")]
+    Somewhere,
+    /// Other bytes the first time, the right ones the second time.
+    #[error("was wrong when it was read once and right when it was read again")]
+    Once,
+    /// Not at all.
+    #[error("cannot be read ({0})")]
+    Unreadable(String),
 }
 
 fn named(files: &[(String, String)]) -> String {

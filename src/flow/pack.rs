@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
         for failed in failed {
             table.drive_failed(volumes, failed)?;
         }
-        let (head, spared) = loop {
+        let (head, spared, past_cache) = loop {
             let spared = table.settle(volumes)?;
             self.log.settle();
             let head = self.head(&planned, table.parts(), list_hash);
@@ -100,9 +100,9 @@ impl<'a> Run<'a> {
                 table.give_up(volumes, drive, fault.into())?;
             }
             if standing {
-                let findings = read_back(&volumes.drives, self.monitor)?;
+                let (findings, past_cache) = read_back(&volumes.drives, self.monitor)?;
                 if !table.take_findings(volumes, findings)? {
-                    break (head, spared);
+                    break (head, spared, past_cache);
                 }
             }
         };
@@ -112,6 +112,7 @@ impl<'a> Run<'a> {
             fingerprint: head.statement.fingerprint(),
             parts: head.parts.len(),
             read_back: volumes.all_read_back,
+            past_cache,
             volumes: numbers.iter().map(|number| (folder(number), table.bytes_on(*number))).collect(),
             given_up: volumes.given_up.clone(),
             distrusted: volumes.distrusted(),

@@ -2,6 +2,8 @@
 //! are called safe. Only once all is written: a drive that is smaller than it says overwrites what it
 //! took before, and would pass if each file were looked at as it comes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{lock, unlocked};
@@ -39,20 +41,21 @@ pub fn in_words(found: &[Finding]) -> String {
     format!("did not keep {files} as written: {}; do not trust this drive", named.join(", "))
 }
 
-/// Reads back all files of all volumes that are to be, every drive on a thread of its own.
+/// Reads back all files of all volumes that are to be, every drive on a thread of its own; also whether
+/// all came past the cache.
 ///
 /// # Errors
 /// The work was to stop.
-pub fn read_back(drives: &[Vec<Writer>], monitor: &dyn Monitor) -> Result<Vec<Finding>, FlowError> {
+pub fn read_back(drives: &[Vec<Writer>], monitor: &dyn Monitor) -> Result<(Vec<Finding>, bool), FlowError> {
     let files = Writer::to_read_back;
     let len = |writer: &Writer, name: &String| writer.dir().join(name).metadata().map_or(0, |meta| meta.len());
     let writers = || drives.iter().flatten();
     let total = writers().flat_map(|writer| files(writer).into_iter().map(move |name| len(writer, &name))).sum();
     if writers().all(|writer| files(writer).is_empty()) {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), true));
     }
     monitor.phase(Phase::Verifying, total);
-    let found = std::sync::Mutex::new(Vec::new());
+    let (found, cached) = (std::sync::Mutex::new(Vec::new()), AtomicBool::new(false));
     let one_drive = |drive: usize, writers: &[Writer]| {
         let mut reader = DriveReader::default();
         for writer in writers {
@@ -75,6 +78,7 @@ pub fn read_back(drives: &[Vec<Writer>], monitor: &dyn Monitor) -> Result<Vec<Fi
                         return;
                     }
                 }
+                cached.fetch_or(reader.saw_cache(), Ordering::Relaxed);
                 let len = len(writer, &name);
                 monitor.verified(writer.number(), len);
                 monitor.advance(len);
@@ -87,5 +91,5 @@ pub fn read_back(drives: &[Vec<Writer>], monitor: &dyn Monitor) -> Result<Vec<Fi
             scope.spawn(move || one_drive(at, drive));
         }
     });
-    if monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok(unlocked(found)) }
+    if monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok((unlocked(found), !cached.into_inner())) }
 }

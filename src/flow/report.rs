@@ -98,6 +98,8 @@ pub struct PackReport {
     pub parts: usize,
     /// Whether all drives were read back.
     pub read_back: bool,
+    /// Whether that was past the system's memory, as far as can be known.
+    pub past_cache: bool,
     /// Folders of the volumes, with the bytes of parts on each.
     pub volumes: Vec<(PathBuf, u64)>,
     /// Drives that were given up, and why: nothing on them counts.
@@ -128,7 +130,7 @@ impl PackReport {
     pub fn to_json(&self) -> Value {
         let volumes = self.volumes.iter().map(|(folder, bytes)| json!({"folder": show(folder), "bytes": bytes}));
         json!({
-            "command": "pack", "fingerprint": self.fingerprint, "parts": self.parts, "read_back": self.read_back, "plan": self.plan.to_json(),
+            "command": "pack", "fingerprint": self.fingerprint, "parts": self.parts, "read_back": self.read_back, "past_cache": self.past_cache, "plan": self.plan.to_json(),
             "volumes": volumes.collect::<Value>(), "notes": notes_json(&self.notes),
             "given_up": self.given_up.iter().map(|(place, why)| json!({"drive": show(place), "why": why})).collect::<Value>(),
             "not_trusted": self.distrusted.iter().map(|place| show(place)).collect::<Vec<_>>(),

@@ -12,7 +12,7 @@ use crate::flow::loaded::LoadError;
 use crate::flow::open::gather;
 use crate::format::{is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, ALL_SEALS, SUMS, Volume};
+use crate::stage::volume::{self, ALL_SEALS, SUMS, ScanError, Volume};
 
 /// The volume that is meant.
 pub fn the_one(staged: &Path) -> Result<Volume, FlowError> {
@@ -58,7 +58,10 @@ impl Staged {
                 return Err(LoadError::Unfinished(volume.dir).into());
             }
         }
-        let text = volume::read_small(&path, limits::SUMS_FILE)?;
+        let text = match volume::read_small(&path, limits::SUMS_FILE) {
+            Err(ScanError::Format(source)) => return Err(LoadError::Sums { path, source }.into()),
+            other => other?,
+        };
         let lines = sums::parse(&text).map_err(|source| LoadError::Sums { path, source })?;
         let len = |name: &str| volume.file(name).map_or(0, |found| found.len);
         let mut files: Vec<Listed> =

@@ -63,7 +63,7 @@ impl Seal {
             "# pouch-seal v1\n# bundle {}\n# mode {mode}\n# kcommit {}\n{cards}{}\n",
             hex(&self.bundle),
             hex(&self.kcommit.0),
-            *self.identity
+            &*self.identity
         ))
     }
 
@@ -84,7 +84,7 @@ impl Seal {
         };
         let identity = SecretText::new(format!("AGE-SECRET-KEY-1{}", lines.field("AGE-SECRET-KEY-1")?));
         let seal = Seal { bundle, mode, kcommit: Digest(kcommit), cards, identity };
-        if *seal.encode() != text {
+        if *seal.encode() != *text {
             return Err(FormatError::malformed(WHAT, 0, "it is not written canonically"));
         }
         Ok(seal)
@@ -118,7 +118,7 @@ mod tests {
                 (back.bundle, back.mode, back.kcommit, back.cards),
                 (seal.bundle, seal.mode, seal.kcommit, seal.cards)
             );
-            assert_eq!(back.encode(), text);
+            assert_eq!(*back.encode(), *text);
         }
     }
 

@@ -11,6 +11,7 @@ use age::DecryptError;
 use age::secrecy::{ExposeSecret, SecretString};
 
 use crate::base::crypto::header_mac;
+use crate::base::locked;
 use crate::base::path::escape;
 use crate::base::secret::{FileKey, Secret, SecretText, shuffle};
 use crate::format::age::{Stanza, scan, signed, unsigned};
@@ -162,12 +163,21 @@ impl Keyring {
 
     /// Adds an identity.
     pub fn add(&mut self, identity: Identity) {
-        self.keys.push(Box::new(identity.0));
+        self.hold(identity.0);
+    }
+
+    fn hold(&mut self, identity: age::x25519::Identity) {
+        // The box is where the age crate keeps the key, from now on.
+        let held = Box::new(identity);
+        locked::keep_value(&*held);
+        self.keys.push(held);
     }
 
     /// Adds a passphrase.
     pub fn add_passphrase(&mut self, passphrase: &SecretText) {
-        let mut identity = age::scrypt::Identity::new(SecretString::from(passphrase.to_string()));
+        let secret = SecretString::from(passphrase.to_string());
+        locked::keep(secret.expose_secret().as_bytes());
+        let mut identity = age::scrypt::Identity::new(secret);
         identity.set_max_work_factor(limits::WORK_FACTOR);
         self.keys.push(Box::new(identity));
         self.passphrase = true;
@@ -195,7 +205,7 @@ impl Keyring {
             };
             let identity: age::x25519::Identity =
                 line.parse().map_err(|_| KeyError::NoIdentity { line: at + 1, why })?;
-            self.keys.push(Box::new(identity));
+            self.hold(identity);
             any = true;
         }
         if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 1, why: "the file holds none" }) }

@@ -60,7 +60,7 @@ fn what_is_no_key_is_explained() {
     assert!(why("ssh-ed25519 AAAA").contains("ssh keys"));
     assert!(why("bob").contains("age1"));
     let secret = Identity::generate().to_text();
-    for wrapped in [format!(" {}", *secret), format!("'{}'", *secret), format!("\u{feff}{}", secret.to_lowercase())] {
+    for wrapped in [format!(" {}", &*secret), format!("'{}'", &*secret), format!("\u{feff}{}", secret.to_lowercase())] {
         assert!(why(&wrapped).contains("secret key") && !why(&wrapped).to_uppercase().contains(&secret[16..70]));
     }
     assert!(Recipient::parse(&format!("\u{feff} {recipient}\r\n")).is_ok());

@@ -1,18 +1,20 @@
 //! How the files of a whole volume are copied to a drive: with the discipline of `volume/writer.rs`,
-//! going on inside a file, and read back as the drive stores them. What an earlier run left is
-//! held against the source and never trusted. After an error nothing is tried twice.
+//! going on inside a file, and read back as the drive stores them. What an earlier run left is held
+//! against the source and never trusted. A file that could not be written, or was read back wrong,
+//! keeps its place under a temporary name until all is done, so that nothing else gets it. What this
+//! does not guarantee: that a drive reads the same tomorrow.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::SUMS;
-use super::writer::{SYNC_EVERY, close_durably};
+use super::writer::{FAILURES, SUMS_READY, SYNC_EVERY, close_durably};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
-use crate::format::UNFINISHED;
+use crate::format::{is_unfinished, unfinished};
 
 /// What is read in one go: at least what the drive's reader hands out.
 const STRETCH: usize = 1 << 20;
@@ -37,13 +39,67 @@ pub struct Copier {
     to: PathBuf,
     reader: DriveReader,
     buf: Vec<u8>,
+    /// The folder on the drive, open since before the first byte.
+    folder: Option<File>,
+    /// Files there that are dead, under their temporary names.
+    dead: u32,
+    /// Errors that were got over.
+    faults: Vec<IoFault>,
 }
 
 impl Copier {
-    /// Both folders are there.
+    /// The second folder may be missing yet.
     pub fn new(from: &Path, to: &Path) -> Self {
         let (from, to) = (from.to_path_buf(), to.to_path_buf());
-        Self { from, to, reader: DriveReader::default(), buf: vec![0; STRETCH] }
+        let (reader, buf) = (DriveReader::default(), vec![0; STRETCH]);
+        Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new() }
+    }
+
+    /// Makes the folder. Of what earlier runs left unfinished there the last is kept, to be gone on from.
+    pub fn begin(&mut self) -> Result<(), IoFault> {
+        match fs::create_dir(&self.to) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other.at("create", &self.to)?,
+        }
+        // Also the name that a run made which died before it came to this.
+        let above = self.to.parent().unwrap_or(&self.to);
+        os::sync_dir(above).at("sync", above)?;
+        self.folder = Some(File::open(&self.to).at("open", &self.to)?);
+        let entries = fs::read_dir(&self.to).at("look into", &self.to)?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut left: Vec<String> = names.filter(|name| is_unfinished(name)).collect();
+        left.sort_by_key(|name| (name.len(), name.clone()));
+        let regular = |name: &String| self.to.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        let last = if left.last().is_some_and(regular) { left.pop() } else { None };
+        let last = last.map(|name| self.to.join(name));
+        for path in left.iter().map(|name| self.to.join(name)) {
+            os::remove_if_there(&path).at("remove", &path)?;
+        }
+        match last {
+            Some(last) => fs::rename(&last, self.temporary()).at("name", &last),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes dead files, and once all is done also what was gone on from. Best effort: the drive may
+    /// be gone.
+    pub fn leave(&self, done: bool) {
+        let _ = fs::remove_file(self.to.join(SUMS_READY));
+        (0..self.dead + u32::from(done)).for_each(|dead| drop(fs::remove_file(self.to.join(unfinished(dead)))));
+    }
+
+    /// Errors that were got over, since this was last asked.
+    pub fn got_over(&mut self) -> Vec<IoFault> {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// Whether all that was read back came past the system's cache.
+    pub fn past_cache(&self) -> bool {
+        !self.reader.saw_cache()
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.to.join(unfinished(self.dead))
     }
 
     /// Whether the drive stores a file with that digest under that name; `None` if told to stop.
@@ -51,25 +107,54 @@ impl Copier {
         Ok(self.reader.digest(&self.to.join(name), tick)?.map(|(stored, _)| stored == sum))
     }
 
+    /// Takes a file's name away, not its place, for it is not what was written there.
+    pub fn set_aside(&mut self, name: &str) -> Result<(), IoFault> {
+        let path = self.to.join(name);
+        fs::rename(&path, self.temporary()).at("set aside", &path)?;
+        self.dead += 1;
+        Ok(())
+    }
+
     /// Copies a file, going on from an unfinished one as far as that is the same.
     pub fn copy(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
-        let (origin, path, temporary) = (self.from.join(name), self.to.join(name), self.to.join(UNFINISHED));
+        self.anew(|copier| copier.copy_once(name, sum, tick))
+    }
+
+    /// Does it again under another name where one place of the drive failed.
+    fn anew<T>(&mut self, once: impl Fn(&mut Self) -> Result<T, IoFault>) -> Result<T, IoFault> {
+        loop {
+            match once(self) {
+                Err(fault) if os::is_of_one_place(&fault.source) && !fault.path.starts_with(&self.from) => {
+                    self.dead += 1;
+                    if self.dead > FAILURES {
+                        return Err(fault);
+                    }
+                    self.faults.push(fault);
+                    // Heard here: what else the file system holds of it is of no interest at the end.
+                    let _ = self.folder.as_ref().map(os::sync_file_system);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn copy_once(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
+        let (origin, path, temporary) = (self.from.join(name), self.to.join(name), self.temporary());
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let mut hasher = Hasher::new();
-        let at = match self.agreed(&mut source, &temporary, &mut hasher, tick).at("read", &origin)? {
-            Some(at) => at,
-            None => {
-                os::remove_if_there(&temporary).at("remove", &temporary)?;
-                hasher = Hasher::new();
-                0
-            }
-        };
+        let agreed = self.agreed(&mut source, &origin, &temporary, &mut hasher, tick)?;
         // What was not held against the source yet is not cut off.
         if !tick(0) {
             return Ok(Copied::Stopped);
         }
+        let (at, mut file) = match agreed {
+            Some(at) => (at, File::options().write(true).open(&temporary).at("open", &temporary)?),
+            None => {
+                hasher = Hasher::new();
+                (0, os::create_anew(&temporary, File::options().write(true)).at("create", &path)?)
+            }
+        };
         source.seek(SeekFrom::Start(at)).at("read", &origin)?;
-        let mut file = File::options().write(true).create(true).truncate(false).open(&temporary).at("create", &path)?;
         file.set_len(at).and_then(|()| file.seek(SeekFrom::Start(at))).at("write", &path)?;
         let mut dirty = 0;
         loop {
@@ -96,9 +181,16 @@ impl Copier {
         Ok(Copied::Whole)
     }
 
-    /// How far an unfinished file is what the source begins with, both read from their beginning;
-    /// `None` where there is none that can be read. Errors are those of the source.
-    fn agreed(&mut self, source: &mut File, path: &Path, hasher: &mut Hasher, tick: Tick) -> io::Result<Option<u64>> {
+    /// How far a file of the drive is what the source begins with, both read from their beginning;
+    /// `None` where there is none that can be opened.
+    fn agreed(
+        &mut self,
+        source: &mut File,
+        origin: &Path,
+        path: &Path,
+        hasher: &mut Hasher,
+        tick: Tick,
+    ) -> Result<Option<u64>, IoFault> {
         let (mut at, mut failed, buf) = (0, None, &mut self.buf);
         let read = self.reader.read(path, |stored| match fill(source, &mut buf[..stored.len()]) {
             Ok(len) => {
@@ -112,53 +204,63 @@ impl Copier {
                 false
             }
         });
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(read.is_ok().then_some(at)),
+        match (failed, read) {
+            (Some(error), _) => Err(error).at("read", origin),
+            // Bad places are not to be had again.
+            (None, Err(error)) if os::is_of_one_place(&error) => Err(error).at("read", path),
+            (None, read) => Ok(read.is_ok().then_some(at)),
         }
     }
 
     /// Where the drive's copy of a file first differs from the source; `None` if it does not now.
-    pub fn first_difference(&mut self, name: &str) -> io::Result<Option<u64>> {
-        let mut source = os::open_regular(&self.from.join(name))?;
-        let len = source.metadata()?.len();
-        let at = self.agreed(&mut source, &self.to.join(name), &mut Hasher::new(), &|_| true)?;
-        let stored = fs::metadata(self.to.join(name))?.len();
+    pub fn first_difference(&mut self, name: &str) -> Result<Option<u64>, IoFault> {
+        let (origin, path) = (self.from.join(name), self.to.join(name));
+        let mut source = os::open_regular(&origin).at("read", &origin)?;
+        let len = source.metadata().at("read", &origin)?.len();
+        let at = self.agreed(&mut source, &origin, &path, &mut Hasher::new(), &|_| true)?;
+        let stored = fs::metadata(&path).at("read", &path)?.len();
         Ok(at.filter(|at| *at < len || stored > len))
     }
 
-    /// Writes SHA256SUMS under another name: the last that is written to the drive.
-    pub fn write_sums(&self, text: &[u8]) -> Result<(), IoFault> {
-        let (temporary, path) = (self.to.join(UNFINISHED), self.to.join(SUMS));
-        os::remove_if_there(&temporary).at("remove", &temporary)?;
-        let mut file = File::create_new(&temporary).at("create", &path)?;
-        file.write_all(text).at("write", &path)?;
-        file.sync_all().at("sync", &path)
+    /// Writes SHA256SUMS, but for its name, and syncs the file system: the last that is written before all
+    /// is read back. What came later could land on what was read.
+    pub fn write_sums(&mut self, text: &[u8]) -> Result<(), IoFault> {
+        let path = self.to.join(SUMS_READY);
+        self.anew(|copier| {
+            let temporary = copier.temporary();
+            let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
+            file.write_all(text).at("write", &path)?;
+            close_durably(file, &temporary, &path)
+        })?;
+        match &self.folder {
+            Some(folder) => os::sync_file_system(folder).at("sync", &self.to),
+            None => Ok(()),
+        }
     }
 
-    /// Gives SHA256SUMS its name: from now on the volume is complete. If the drive does not store it as
-    /// it is, it stays without, and this is the first byte that differs.
-    pub fn name_sums(&mut self, text: &[u8]) -> Result<Option<u64>, IoFault> {
-        let (temporary, path) = (self.to.join(UNFINISHED), self.to.join(SUMS));
+    /// Whether the drive stores SHA256SUMS as it was written.
+    pub fn holds_sums(&mut self, text: &[u8]) -> io::Result<bool> {
         let mut stored = Vec::new();
-        let read = self.reader.read(&temporary, |bytes| {
+        self.reader.read(&self.to.join(SUMS_READY), |bytes| {
             stored.extend_from_slice(bytes);
             stored.len() <= text.len()
-        });
-        read.at("read", &temporary)?;
-        if stored != text {
-            return Ok(Some(common(&stored, text) as u64));
-        }
-        os::rename_durably(&temporary, &path).at("name", &path)?;
-        Ok(None)
+        })?;
+        Ok(stored == text)
+    }
+
+    /// Names SHA256SUMS: from now on the volume is complete.
+    pub fn name_sums(&self) -> Result<(), IoFault> {
+        let path = self.to.join(SUMS);
+        os::rename_durably(&self.to.join(SUMS_READY), &path).at("name", &path)
     }
 }
 
 /// Removes these files of a folder and then the folder, if nothing else is in it; whether it went.
-/// SHA256SUMS goes first, durably, so that at no moment a volume looks complete that is not.
+/// SHA256SUMS goes first, durably, so that at no moment a volume looks complete that is not; then the last
+/// named first, for the seals, which are named first, tell a later run what the rest is of.
 pub fn remove_whole(dir: &Path, names: &[String]) -> Result<bool, IoFault> {
     no_longer_whole(dir)?;
-    for path in names.iter().map(|name| dir.join(name)) {
+    for path in names.iter().rev().map(|name| dir.join(name)) {
         os::remove_if_there(&path).at("remove", &path)?;
     }
     os::sync_dir(dir).at("sync", dir)?;
@@ -198,82 +300,4 @@ fn common(one: &[u8], other: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::digest::sha256;
-    use std::cell::Cell;
-
-    const NAME: &str = "000001.age";
-
-    struct Place {
-        _dir: tempfile::TempDir,
-        bytes: Vec<u8>,
-        to: PathBuf,
-        copier: Copier,
-    }
-
-    fn place(len: usize) -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        let bytes: Vec<u8> = (0..len).map(|at| (at / 7 + at / 4099) as u8).collect();
-        fs::create_dir(&from).and_then(|()| fs::create_dir(&to)).unwrap();
-        fs::write(from.join(NAME), &bytes).unwrap();
-        Place { copier: Copier::new(&from, &to), _dir: dir, bytes, to }
-    }
-
-    #[test]
-    fn it_goes_on_where_both_agree_whatever_was_left() {
-        let mut place = place(3 * STRETCH + 77);
-        let sum = sha256(&place.bytes);
-        let mut wrong = place.bytes.clone();
-        wrong[STRETCH + 5] ^= 1;
-        let longer = [&place.bytes[..], b"more"].concat();
-        for left in [&b""[..], &place.bytes[..1], &place.bytes[..STRETCH + 9], &place.bytes, &wrong, &longer, b"other"]
-        {
-            fs::write(place.to.join(UNFINISHED), left).unwrap();
-            assert_eq!(place.copier.copy(NAME, sum, &|_| true).unwrap(), Copied::Whole);
-            assert!(fs::read(place.to.join(NAME)).unwrap() == place.bytes, "from {} bytes", left.len());
-            assert_eq!(place.copier.holds(NAME, sum, &|_| true).unwrap(), Some(true));
-        }
-    }
-
-    #[test]
-    fn told_to_stop_it_leaves_what_can_be_gone_on_from() {
-        let mut place = place(3 * STRETCH);
-        let sum = sha256(&place.bytes);
-        let seen = Cell::new(0);
-        let stop = |bytes| {
-            seen.set(seen.get() + bytes);
-            seen.get() < STRETCH as u64
-        };
-        assert_eq!(place.copier.copy(NAME, sum, &stop).unwrap(), Copied::Stopped);
-        assert_eq!(fs::read(place.to.join(UNFINISHED)).unwrap(), &place.bytes[..STRETCH]);
-        assert!(!place.to.join(NAME).exists());
-    }
-
-    #[test]
-    fn a_wrong_source_gets_no_name_and_a_difference_is_found() {
-        let mut place = place(2 * STRETCH);
-        assert_eq!(place.copier.copy(NAME, sha256(b"else"), &|_| true).unwrap(), Copied::Wrong);
-        assert_eq!(fs::read_dir(&place.to).unwrap().count(), 0);
-        let mut wrong = place.bytes.clone();
-        wrong[STRETCH + 9] ^= 4;
-        for (stored, at) in [(&wrong[..], STRETCH + 9), (&place.bytes[..100], 100)] {
-            fs::write(place.to.join(NAME), stored).unwrap();
-            assert_eq!(place.copier.first_difference(NAME).unwrap(), Some(at as u64));
-        }
-        fs::write(place.to.join(NAME), &place.bytes).unwrap();
-        assert_eq!(place.copier.first_difference(NAME).unwrap(), None);
-    }
-
-    #[test]
-    fn a_link_left_on_the_drive_is_not_written_through() {
-        let mut place = place(100);
-        let elsewhere = place.to.with_file_name("elsewhere");
-        fs::write(&elsewhere, "mine").unwrap();
-        std::os::unix::fs::symlink(&elsewhere, place.to.join(UNFINISHED)).unwrap();
-        let sum = sha256(&place.bytes);
-        assert_eq!(place.copier.copy(NAME, sum, &|_| true).unwrap(), Copied::Whole);
-        assert_eq!(fs::read(elsewhere).unwrap(), b"mine");
-    }
-}
+mod tests;

@@ -20,9 +20,9 @@ use crate::format::{is_unfinished, part, sums, unfinished};
 pub(super) const SYNC_EVERY: usize = 8 << 20;
 
 /// SHA256SUMS until it has its name.
-const SUMS_READY: &str = "unfinished-0.tmp";
+pub const SUMS_READY: &str = "unfinished-0.tmp";
 /// Files of a volume that may fail before its drive counts as failing.
-const FAILURES: u32 = 3;
+pub(super) const FAILURES: u32 = 3;
 
 /// A volume being written.
 pub struct Writer {

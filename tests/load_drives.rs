@@ -1,0 +1,183 @@
+//! `pouch load` onto drives that fail, are pulled out or are exFAT.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Desk, Exfat, Run, need, noise, pouch, pouch_raw, put, run, until, volumes};
+
+/// A volume that was staged.
+struct Stage {
+    desk: Desk,
+}
+
+impl Stage {
+    fn of(len: usize) -> Self {
+        let desk = Desk::new();
+        put(desk.source().join("clip"), noise(len, 3));
+        fs::create_dir(desk.path("stage")).unwrap();
+        let more = ["--volumes", "1", "--volume-size", "200MB", "--mend", "0"];
+        run(desk.pack_cmd(&[&desk.source()], &[desk.path("stage")], &more)).exits(0);
+        Self { desk }
+    }
+
+    fn staged(&self) -> PathBuf {
+        self.desk.path("stage/volume-1")
+    }
+
+    fn args(&self, drive: &Path) -> [PathBuf; 3] {
+        ["load".into(), self.staged(), drive.to_path_buf()]
+    }
+
+    fn loaded(&self) -> PathBuf {
+        self.desk.volume(1)
+    }
+
+    /// Loads anew onto the first drive, with system calls on these paths failing so.
+    fn failing(&self, paths: &[PathBuf], inject: &str) -> Run {
+        let _ = fs::remove_dir_all(self.loaded());
+        let mut command = assert_cmd::Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", inject]);
+        for path in paths {
+            command.arg("-P").arg(path);
+        }
+        command.arg(env!("CARGO_BIN_EXE_pouch")).args(self.args(&self.desk.drive(1)));
+        run(command)
+    }
+
+    /// What is written to: the folder, and files without their names.
+    fn written_to(&self) -> Vec<PathBuf> {
+        let unfinished = (0..5).map(|dead| self.loaded().join(pouch::format::unfinished(dead)));
+        [self.loaded()].into_iter().chain(unfinished).collect()
+    }
+
+    #[track_caller]
+    fn is_loaded(&self, drive: &Path) {
+        let there = volumes::files(&drive.join("volume-1"));
+        assert_eq!(there.len(), volumes::files(&self.staged()).len(), "{there:?}");
+        for file in there {
+            assert!(fs::read(&file).unwrap() == fs::read(self.staged().join(volumes::name_of(&file))).unwrap());
+        }
+        run(self.desk.check_cmd(&[drive.to_path_buf()], &[])).exits(0);
+    }
+}
+
+#[test]
+fn where_one_place_of_the_drive_fails_a_file_is_written_in_another() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let stage = Stage::of(2_000_000);
+    let load = |inject: &str| stage.failing(&stage.written_to(), inject);
+    // Every second close is one of a folder that was only synced.
+    for (calls, when) in [("write", 9), ("fsync,fdatasync", 9), ("rename,renameat,renameat2", 3), ("close", 8)] {
+        let said = load(&format!("inject={calls}:error=EIO:when={when}")).exits(0);
+        assert!(said.err.contains("one place of the drive failed"), "{calls}: {}", said.err);
+        stage.is_loaded(&stage.desk.drive(1));
+    }
+    let said = load("inject=fsync,fdatasync:error=EIO:when=5+").exits(7);
+    assert!(said.err.contains("hint: run the same command again"), "{}", said.err);
+    volumes::none_looks_complete(&[stage.desk.drive(1)]);
+    assert!(!volumes::files(&stage.loaded()).iter().any(|file| file.ends_with("unfinished.tmp")), "what died is gone");
+    run(pouch(stage.args(&stage.desk.drive(1)))).exits(0);
+    stage.is_loaded(&stage.desk.drive(1));
+    // Of a whole file system that lost something nothing is claimed.
+    load("inject=syncfs:error=EIO").exits(7);
+    volumes::none_looks_complete(&[stage.desk.drive(1)]);
+}
+
+#[test]
+fn what_a_drive_cannot_read_is_copied_anew_once() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let stage = Stage::of(2_000_000);
+    let part = [stage.loaded().join("000002.age")];
+    let said = stage.failing(&part, "inject=read:error=EIO:when=1").exits(0);
+    assert!(said.err.contains("volume-1/000002.age: cannot be read"), "{}", said.err);
+    assert!(said.out.contains("do not trust it with the next hand-off"), "{}", said.out);
+    stage.is_loaded(&stage.desk.drive(1));
+    let said = stage.failing(&part, "inject=read:error=EIO").exits(7);
+    assert!(said.err.contains("cannot be read") && said.err.contains("do not trust this drive"), "{}", said.err);
+    volumes::none_looks_complete(&[stage.desk.drive(1)]);
+}
+
+#[test]
+fn a_source_that_cannot_be_read_is_not_blamed_on_the_drive() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let stage = Stage::of(2_000_000);
+    let part = stage.staged().join("000002.age");
+    for (calls, when) in [("read", "1"), ("read", "2+"), ("open", "1+")] {
+        let said =
+            stage.failing(std::slice::from_ref(&part), &format!("inject={calls}:error=EIO:when={when}")).exits(7);
+        let named = format!("pouch: cannot read {}", part.display());
+        assert!(said.err.contains(&named) && !said.err.contains("trust"), "{calls} {when}: {}", said.err);
+        volumes::none_looks_complete(&[stage.desk.drive(1)]);
+    }
+    run(pouch(stage.args(&stage.desk.drive(1)))).exits(0);
+    stage.is_loaded(&stage.desk.drive(1));
+}
+
+/// The driver of a file system, which this test started by mounting it.
+fn driver(of: &Path) -> rustix::process::Pid {
+    let is_it = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0);
+        words.next().is_some_and(|program| program.ends_with(b"exfat-fuse"))
+            && words.any(|word| word == of.as_os_str().as_encoded_bytes())
+    };
+    let processes =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    rustix::process::Pid::from_raw(processes.into_iter().find(is_it).unwrap()).unwrap()
+}
+
+#[test]
+fn an_exfat_drive_takes_a_volume_also_when_it_was_pulled_out_meanwhile() {
+    let stage = Stage::of(40_000_000);
+    let Some(drive) = Exfat::mount(stage.desk.path("exfat"), 60) else { return };
+    let said = run(pouch(stage.args(&drive.path()))).exits(0);
+    // Its driver reads through the system's cache, whatever is asked of it.
+    assert!(said.out.contains("may have answered from memory") && !said.out.contains("past the cache"), "{}", said.out);
+    assert_eq!(said.err, "", "it is a file system of its own");
+    drive.unmount();
+    assert!(drive.again());
+    stage.is_loaded(&drive.path());
+    fs::remove_dir_all(drive.path().join("volume-1")).unwrap();
+    let child = pouch_raw(stage.args(&drive.path())).spawn().unwrap();
+    until(|| drive.path().join("volume-1/000005.age").exists());
+    rustix::process::kill_process(driver(&drive.path()), rustix::process::Signal::KILL).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("hint: run the same command again once that is mended"), "{said}");
+    drive.unmount();
+    assert!(drive.again());
+    assert!(!drive.path().join("volume-1/SHA256SUMS").exists());
+    let said = run(pouch(stage.args(&drive.path()))).exits(0);
+    assert!(said.out.contains("from an earlier run, found whole: "), "{}", said.out);
+    drive.unmount();
+    assert!(drive.again());
+    stage.is_loaded(&drive.path());
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
+fn a_drive_without_room_for_more_files_is_gone_on_with() {
+    let stage = Stage::of(2_000_000);
+    let Some(drive) = common::Tmpfs::mount(stage.desk.path("few"), "size=20m,nr_inodes=6") else { return };
+    let said = run(pouch(stage.args(&drive.path()))).exits(7);
+    assert!(said.err.contains("hint: free room where "), "{}", said.err);
+    drive.grow("nr_inodes=60");
+    run(pouch(stage.args(&drive.path()))).exits(0);
+    stage.is_loaded(&drive.path());
+    // Mounted read-only all is only looked at; and nothing can be brought.
+    drive.grow("ro");
+    run(pouch(stage.args(&drive.path()))).exits(0);
+    drive.grow("rw");
+    fs::remove_dir_all(drive.path().join("volume-1")).unwrap();
+    drive.grow("ro");
+    run(pouch(stage.args(&drive.path()))).exits(7);
+}
