@@ -156,5 +156,5 @@ fn what_the_system_remembers_of_a_drive_below_its_file_system_is_not_taken_for_t
     let part = fs::read(stick.path().join("volume-1/000001.age")).unwrap();
     change(&desk.path("stick.img"), &part[..4096]);
     let again = load();
-    assert!(again.err.contains("000001.age: is not what it was"), "{}", again.all());
+    assert!(again.err.contains("000001.age: is no longer what an earlier run wrote"), "{}", again.all());
 }
