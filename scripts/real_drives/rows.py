@@ -87,6 +87,8 @@ def forgets(lab, fs, when):
         lab.came_back()
         return f"held: 0, and then {checked.code} by check; all comes back"
     done.ends(7).never_says(SAFE).says(drives[1].name)
+    if lab.is_complete_without(drives, done):
+        return "held: 7, and all is there without it"
     drives[1].replug()
     lab.nothing_lies(drives)
     return lab.goes_on(drives)
@@ -103,7 +105,9 @@ def forgets_raw(lab):
     """A file system that is torn may come to nothing, but 0 is said only of what is whole."""
     drives = lab.two("vfat")
     lab.fill()
-    lab.pack(drives, when=parts(drives[1], 4), then=lambda: drives[1].becomes("forgets")).ends(7).never_says(SAFE)
+    done = lab.pack(drives, when=parts(drives[1], 4), then=lambda: drives[1].becomes("forgets")).ends(7).never_says(SAFE)
+    if lab.is_complete_without(drives, done):
+        return "held: 7, and all is there without it"
     drives[1].replug(check=False)
     again = lab.pack(drives)
     if again.code == 0:
@@ -115,7 +119,9 @@ def forgets_raw(lab):
 def forgets_first(lab):
     drives = lab.two("vfat")
     lab.fill()
-    lab.pack(drives, when=parts(drives[0], 3), then=lambda: drives[0].becomes("forgets")).ends(7).never_says(SAFE)
+    done = lab.pack(drives, when=parts(drives[0], 3), then=lambda: drives[0].becomes("forgets")).ends(7).never_says(SAFE)
+    if lab.is_complete_without(drives, done):
+        return "held: 7, and all is there without it"
     drives[0].replug()
     lab.nothing_lies(drives)
     return lab.goes_on(drives)
@@ -156,6 +162,8 @@ def gone(lab, fs, which, least):
     if drives[which].name not in done.said:
         raise Wrong(f"does not name {drives[which].name}: {done}")
     lab.nothing_lies(others)
+    if lab.is_complete_without(drives, done):
+        return "held: 7, and all is there without it"
     drives[which].replug()
     lab.nothing_lies(drives)
     return lab.goes_on(drives)
@@ -184,6 +192,8 @@ def gone_often(lab):
         if done.code == 0:
             return "held: 0, all is on the other drive"
         done.ends(7)
+        if lab.is_complete_without(drives, done):
+            return "held: 7, and all is there without it"
         drives[1].replug()
         lab.nothing_lies(drives)
     return lab.goes_on(drives)
@@ -204,6 +214,8 @@ def bad_while_packing(lab):
         drives[1].bad(path, 70_000)
     done = lab.pack(drives, when=parts(drives[1], 4), then=spoil).ends(7).never_says(SAFE)
     done.says(drives[1].name, spoilt[0])
+    if lab.is_complete_without(drives, done):
+        return "held: 7, and all is there without it"
     lab.nothing_lies(drives)
     drives[1].replug(check=False)
     lab.pack(drives).ends(0).says(SAFE)
@@ -367,7 +379,9 @@ def read_only(lab):
     drives = lab.two("vfat")
     lab.fill(4)
     tool("mount", "-o", "remount,ro", drives[1].at)
-    lab.pack(drives).ends(7, 2).says(drives[1].name)
+    done = lab.pack(drives).ends(7, 2).says(drives[1].name)
+    if lab.is_complete_without(drives, done):
+        return "held: 7, and all is there without it"
     tool("mount", "-o", "remount,rw", drives[1].at)
     lab.pack(drives).ends(0).says(SAFE)
     for drive in drives:
@@ -404,6 +418,8 @@ def fills_up(lab):
         lab.is_whole(drives)
         return "held: 0, all found room"
     done.says("hint").never_says(SAFE)
+    if lab.is_complete_without(drives, done):
+        return "held: 7, and all is there without it"
     lab.nothing_lies(drives)
     for path in drives[1].at.glob("other"):
         path.unlink()
@@ -418,7 +434,8 @@ def no_inodes(lab):
     done = lab.pack(drives).ends(0, 7)
     if done.code == 7:
         done.says("hint", drives[1].name).never_says(SAFE)
-        lab.nothing_lies(drives)
+        if not lab.is_complete_without(drives, done):
+            lab.nothing_lies(drives)
     else:
         lab.is_whole(drives)
     return f"held: {done.code}"
