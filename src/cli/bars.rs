@@ -45,10 +45,15 @@ impl Bars {
 
     /// Takes everything off the screen.
     pub fn clear(&self) {
-        lock(&self.main).finish_and_clear();
+        self.remove(&lock(&self.main));
         for line in std::mem::take(&mut *lock(&self.drives)).into_values() {
-            line.bar.finish_and_clear();
+            self.remove(&line.bar);
         }
+    }
+
+    fn remove(&self, bar: &ProgressBar) {
+        bar.finish_and_clear();
+        self.all.remove(bar);
     }
 
     /// Another phase of so many units begins; 0 where nobody knows how many.
@@ -64,7 +69,7 @@ impl Bars {
         let bar = styled(ProgressBar::new(total), template);
         bar.set_prefix(word(phase));
         let mut main = lock(&self.main);
-        main.finish_and_clear();
+        self.remove(&main);
         *main = self.all.insert(0, bar);
         main.enable_steady_tick(Duration::from_millis(250));
     }

@@ -94,8 +94,11 @@ fn of_drives(error: &FlowError) -> Option<String> {
             "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
             human((total - packed) / 9 * 10)
         ),
+        FlowError::NoHome { journal: false, .. } => {
+            "what tells what is where was on the drive that failed: plug it in again and run the same command. If it is gone for good, remove the volumes that this run left on the others, and pack anew with another drive".into()
+        }
         FlowError::NoHome { .. } => {
-            "nothing is lost: free that much on the drives, or plug in again the one that failed, and run the same command; with one more -o, or with another drive in its place and --replaced, it goes on too".into()
+            "nothing is lost: plug in again the drive that failed, or put another one in its place and say --replaced, and run the same command; it goes on from there".into()
         }
         FlowError::CannotRemake(_) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
         FlowError::Untrue(_) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),

@@ -123,7 +123,7 @@ pub fn show_plan(plan: &Plan, term: &Term) {
     }
     if plan.begins_anew {
         term.line(
-            "begins anew: nothing of what an interrupted run packed can be gone on from (no stripe was whole); it is removed",
+            "begins anew: nothing of what an interrupted run packed can be gone on from (with parity, no stripe was whole); it is removed",
         );
     }
     term.line(&format!("sealed: {opens}"));
@@ -186,7 +186,9 @@ fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
 fn show_trouble(report: &PackReport, term: &Term) {
     for (drive, why) in &report.given_up {
         term.error(&format!("{} was given up: {why}", show(drive)));
-        term.hint("the bundle is complete without it: hand on the volumes named above, and nothing on that drive");
+    }
+    if !report.given_up.is_empty() {
+        term.hint("the bundle is complete without it: hand on the volumes named above, and nothing on that drive, even if `pouch check` calls it whole");
     }
     for drive in &report.distrusted {
         term.error(&format!("{} did not keep all that was written to it the first time", show(drive)));

@@ -130,6 +130,8 @@ pub enum FlowError {
         bytes: u64,
         /// Drives that were given up, and why.
         why: Vec<String>,
+        /// Whether the journal is whole.
+        journal: bool,
     },
     /// Parts that are to be packed again, of sources that are not what they were.
     #[error("{} since they were packed, so what a drive did not keep cannot be made again: {}", changed(.0), names(.0))]

@@ -43,12 +43,16 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     };
     let run = Run { request, bundle: &bundle, log: &log, monitor };
     let packed = run.carry_out(planned, &mut volumes);
-    match packed.and_then(|report| volumes.finish().map(|()| report)) {
+    match packed {
         Ok(report) => match log.remove() {
             // It may lie on a drive that was given up.
             Err(fault) if report.given_up.is_empty() => Err(fault.into()),
             _ => Ok(report),
         },
+        Err(FlowError::NoHome { parts, bytes, why, .. }) => {
+            volumes.leave();
+            Err(FlowError::NoHome { parts, bytes, why, journal: log.parts() > 0 })
+        }
         // A defect is no good beginning.
         Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
             volumes.leave();
@@ -102,7 +106,10 @@ impl<'a> Run<'a> {
             if standing {
                 let (findings, past_cache) = read_back(&volumes.drives, self.monitor)?;
                 if !table.take_findings(volumes, findings)? {
-                    break (head, spared, past_cache);
+                    match volumes.finish() {
+                        None => break (head, spared, past_cache),
+                        Some((drive, fault)) => table.give_up(volumes, drive, fault.into())?,
+                    }
                 }
             }
         };

@@ -112,7 +112,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
         })
         .collect();
-    plan.begins_anew = left.is_some() && before.recipes.is_empty();
+    plan.begins_anew = left.is_some() && before.recipes.is_empty() && !request.restart;
     plan.shared_drive = request.volumes.is_none()
         && (1..targets.len()).any(|at| targets[..at].iter().any(|t| t.device == targets[at].device));
     let reserves = drives.iter().map(|drive| drive.reserve).collect();

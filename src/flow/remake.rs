@@ -164,7 +164,7 @@ impl Remaker<'_> {
         let (mut at, mut room) = (recipe.offset, job.class.room());
         let lead = Lead { bundle: job.bundle, number, offset: recipe.offset };
         let mut segments = vec![Segment::Bytes(lead.encode().to_vec())];
-        for made in &recipe.frames {
+        for made in recipe.each() {
             let raw = Arc::new(self.bytes(at, made.length() as usize));
             at += raw.len() as u64;
             let (segment, len) = match made {
@@ -183,7 +183,7 @@ impl Remaker<'_> {
         let first_member = job.layout.first_member(&(offset..offset + length));
         let trail = Trail { length, first_member, last: offset + length == job.layout.len };
         segments.push(Segment::Bytes(trail.encode(room).to_vec()));
-        Ok(FullPart { number, offset, length, segments, frames: recipe.frames.clone() })
+        Ok(FullPart { number, offset, length, segments, frames: recipe.each().cloned().collect() })
     }
 
     /// A stretch of the tar, which no frame has that begins before the manifests and ends in them.

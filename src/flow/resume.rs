@@ -23,7 +23,7 @@ use crate::format::{is_unfinished, limits, sums};
 use crate::plan::resume::reached;
 use crate::stage::journal::{self, JOURNAL};
 use crate::stage::seal::{Keyring, Recipient};
-use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, SUMS};
+use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, SUMS, ScanError};
 use crate::stage::walk::Walk;
 
 /// What is there, and whose it is.
@@ -103,12 +103,13 @@ impl Left {
         if volume::is_free(folder) {
             return Ok(true);
         }
-        let sealed = |name: &str, sum: &Digest| {
-            volume::read_small(&folder.join(name), limits::SEAL_FILE).is_ok_and(|bytes| sha256(&bytes) == *sum)
-        };
-        let mut seals = self.journal.opening.seals.iter().filter(|(volume, _, _)| *volume == number);
-        if seals.any(|(_, name, sum)| sealed(name, sum)) {
-            return Ok(self.could_list(number, folder));
+        for (_, name, sum) in self.journal.opening.seals.iter().filter(|(volume, _, _)| *volume == number) {
+            match volume::read_small(&folder.join(name), limits::SEAL_FILE) {
+                Ok(bytes) if sha256(&bytes) == *sum => return Ok(self.could_list(number, folder)),
+                // Whose it is is not known as long as it cannot be read.
+                Err(ScanError::Io(fault)) if os::is_of_one_place(&fault.source) => return Err(fault),
+                _ => {}
+            }
         }
         // The run died before the first seal was there.
         let files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
@@ -267,9 +268,11 @@ impl Left {
     fn check_drives(&self, noted: &[Written]) -> Result<(), FlowError> {
         for (at, folder) in self.folders.iter().enumerate() {
             let parts = noted.iter().filter(|part| usize::from(part.volume) == at + 1).count();
-            if parts > 0 && volume::is_free(folder) {
+            // Seals were on all of them before the first part was anywhere.
+            if !noted.is_empty() && volume::is_free(folder) && at < usize::from(self.journal.opening.volumes) {
                 let parts = count(parts as u64, "part");
-                let text = format!("{} is not there, and an interrupted run wrote {parts} to it", show(folder));
+                let text =
+                    format!("{} is not there, and an interrupted run wrote seals and {parts} to it", show(folder));
                 return Err(FlowError::Interrupted(text));
             }
         }

@@ -70,7 +70,7 @@ impl<'a> Sealing<'a> {
                 sealer.append(bytes);
             });
         }
-        let recipe = Recipe { offset, hash: hash.finish(), frames };
+        let recipe = Recipe::new(offset, hash.finish(), frames);
         let sha256 = sealer.finish();
         let stripe = self.making.as_ref().map(|making| making.place(number));
         let kind = PartKind::Data { offset, length };

@@ -148,7 +148,7 @@ impl<'a> Table<'a> {
     fn no_home(&self, lost: &[Id], volumes: &Volumes) -> FlowError {
         let part = self.job.class.file_len() as u64;
         let why = volumes.given_up.iter().map(|(place, why)| format!("{} ({why})", show(place))).collect();
-        FlowError::NoHome { parts: lost.len(), bytes: lost.len() as u64 * part, why }
+        FlowError::NoHome { parts: lost.len(), bytes: lost.len() as u64 * part, why, journal: true }
     }
 
     /// Takes what was found when drives were read back: files that are not as they were written are set

@@ -157,7 +157,7 @@ impl Volumes {
             return Err(why);
         }
         let place = &self.places[drive];
-        let text = format!("is given up, and must not be handed on as a part of this bundle ({why})");
+        let text = "is given up: nothing on it is a part of this bundle any more, even where `check` calls it whole";
         monitor.note(&Note::new(NoteKind::Drive, as_bytes(place), text));
         self.given_up.push((place.clone(), why.to_string()));
         self.distrusted.remove(&drive);
@@ -198,9 +198,16 @@ impl Volumes {
         Ok(failed)
     }
 
-    /// Lets every volume look complete, now that all of them hold all they should, and are known to.
-    pub fn finish(&mut self) -> Result<(), FlowError> {
-        Ok(self.writers().try_for_each(Writer::finish)?)
+    /// Lets every volume look complete, now that all of them hold all they should, and are known to. If one
+    /// fails at that, none does: which, and how.
+    pub fn finish(&mut self) -> Option<(usize, IoFault)> {
+        for (at, drive) in self.drives.iter_mut().enumerate() {
+            if let Err(fault) = drive.iter_mut().try_for_each(Writer::finish) {
+                self.writers().for_each(|writer| writer.take_back());
+                return Some((at, fault));
+            }
+        }
+        None
     }
 
     /// Leaves all to a later run.

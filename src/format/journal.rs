@@ -17,6 +17,8 @@ use crate::format::{FormatError, limits, number, version};
 const WHAT: &str = "the journal";
 /// No range is longer.
 const LONGEST: u64 = 64 << 20;
+/// Runs of frames of all parts: more than any tar has. What a planted journal says beyond is not read.
+const SPELLED: u64 = 1 << 22;
 /// No tar is.
 const TAR: u64 = 1 << 60;
 
@@ -192,14 +194,19 @@ impl Journal {
         let text = String::from_utf8_lossy(&text[..whole]);
         let mut lines = Lines::of(WHAT, &text);
         let opening = Opening::parse(&mut lines)?;
-        let (mut reads, mut parts, mut recipes) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut reads, mut parts, mut recipes, mut spelled) = (Vec::new(), Vec::new(), BTreeMap::new(), 0);
         while let Ok(line) = lines.next() {
             let mut words = line.split(' ');
             let known = match words.next() {
                 Some("r") => read(words).map(|read| reads.push(read)),
                 Some("d") => part(words, true).map(|part| parts.push(part)),
                 Some("p") => part(words, false).map(|part| parts.push(part)),
-                Some("m") => made(words).map(|(number, recipe)| drop(recipes.insert(number, recipe))),
+                Some("m") => made(words)
+                    .filter(|(_, recipe)| {
+                        spelled += recipe.frames.len() as u64;
+                        spelled <= SPELLED
+                    })
+                    .map(|(number, recipe)| drop(recipes.insert(number, recipe))),
                 _ => None,
             };
             if known.is_none() {
@@ -269,8 +276,7 @@ mod tests {
         let data = PartKind::Data { offset: 0, length: 512 };
         let part = |number, kind| Written { number, kind, volume: 2, sha256: Digest([8; 32]) };
         let parts = vec![part(1, data), part(1, PartKind::Parity)];
-        let frames = vec![Made::Stored(512)];
-        let recipes = BTreeMap::from([(1, Recipe { offset: 0, hash: 5, frames })]);
+        let recipes = BTreeMap::from([(1, Recipe::new(0, 5, vec![Made::Stored(512)]))]);
         Journal { opening, reads: vec![Read { start: 0, len: 512, hash: 1 << 127 }], parts, recipes }
     }
 

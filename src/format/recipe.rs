@@ -8,8 +8,11 @@ use crate::format::{FormatError, number};
 const WHAT: &str = "a recipe";
 /// No frame holds more of the tar, and none was announced with more.
 const LONGEST: u64 = 64 << 20;
-/// No part has more frames: the smallest takes 9 bytes and holds a block of the tar.
-const FRAMES: usize = 1 << 17;
+/// What a recipe may spell out, runs of frames and of their pieces together: some thousands do for a part
+/// of the largest class.
+const SPELLED: u64 = 1 << 16;
+/// Pieces of a frame are a few KiB at least, but for its last.
+const PIECES: u64 = LONGEST / 4096 + 64;
 
 /// A frame of a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +35,8 @@ pub struct Recipe {
     pub offset: u64,
     /// XXH3-128 of its plaintext up to the padding.
     pub hash: u128,
-    /// Its frames, in order.
-    pub frames: Vec<Made>,
+    /// Its frames, in order: how many of a kind in a row.
+    pub frames: Vec<(u32, Made)>,
 }
 
 impl Made {
@@ -82,28 +85,50 @@ impl Made {
         };
         let pieces = pieces.split('+').map(piece).collect::<Option<Vec<_>>>()?;
         let told = number(told).filter(sane)?;
-        let made = Made::Frame { told, pieces };
-        // Each factor fits into 32 bits: no sum of so few overflows.
-        (made.length() <= told).then_some(made)
+        let all = pieces.iter().try_fold((0u64, 0u64), |(count, sum), (times, len)| {
+            Some((count + u64::from(*times), sum.checked_add(u64::from(*times).checked_mul(*len)?)?))
+        });
+        let (count, sum) = all?;
+        (sum <= told && count <= PIECES).then_some(Made::Frame { told, pieces })
+    }
+
+    /// How much it spells out.
+    fn spelled(&self) -> u64 {
+        match self {
+            Made::Stored(_) => 1,
+            Made::Frame { pieces, .. } => 1 + pieces.len() as u64,
+        }
     }
 }
 
 impl Recipe {
-    /// Bytes of tar in it.
-    pub fn length(&self) -> u64 {
-        self.frames.iter().map(Made::length).sum()
-    }
-
-    /// Three words: offset, hash, frames.
-    pub fn encode(&self) -> String {
-        let mut runs: Vec<(u32, &Made)> = Vec::new();
-        for made in &self.frames {
+    /// Of a part with these frames.
+    pub fn new(offset: u64, hash: u128, frames: Vec<Made>) -> Self {
+        let mut runs: Vec<(u32, Made)> = Vec::new();
+        for made in frames {
             match runs.last_mut() {
                 Some((times, last)) if *last == made => *times += 1,
                 _ => runs.push((1, made)),
             }
         }
-        let frames: Vec<String> = runs.iter().map(|(times, made)| times_of(*times, '*', &made.encode())).collect();
+        Self { offset, hash, frames: runs }
+    }
+
+    /// Bytes of tar in it.
+    pub fn length(&self) -> u64 {
+        let lengths = self.frames.iter().map(|(times, made)| u64::from(*times).saturating_mul(made.length()));
+        lengths.fold(0, u64::saturating_add)
+    }
+
+    /// Its frames, one by one.
+    pub fn each(&self) -> impl Iterator<Item = &Made> {
+        self.frames.iter().flat_map(|(times, made)| std::iter::repeat_n(made, *times as usize))
+    }
+
+    /// Three words: offset, hash, frames.
+    pub fn encode(&self) -> String {
+        let frames: Vec<String> =
+            self.frames.iter().map(|(times, made)| times_of(*times, '*', &made.encode())).collect();
         format!("{} {:032x} {}", self.offset, self.hash, frames.join(","))
     }
 
@@ -113,12 +138,13 @@ impl Recipe {
     /// They are no recipe, or one that no part has.
     pub fn parse(offset: &str, hash: &str, frames: &str) -> Result<Self, FormatError> {
         let bad = || FormatError::malformed(WHAT, 0, "it is none");
-        let mut all = Vec::new();
+        let (mut all, mut spelled) = (Vec::new(), 0u64);
         for run in frames.split(',') {
             let (times, text) = split_times(run, '*').ok_or_else(bad)?;
             let made = Made::parse(text).ok_or_else(bad)?;
-            FormatError::limit("the number of frames of a part", all.len() as u64 + u64::from(times), FRAMES as u64)?;
-            all.extend(std::iter::repeat_n(made, times as usize));
+            spelled += made.spelled();
+            FormatError::limit("the length of a recipe", spelled, SPELLED)?;
+            all.push((times, made));
         }
         let hash = (hash.len() == 32).then(|| u128::from_str_radix(hash, 16).ok()).flatten();
         Ok(Self { offset: number(offset).ok_or_else(bad)?, hash: hash.ok_or_else(bad)?, frames: all })
@@ -146,7 +172,8 @@ mod tests {
         let frame = Made::frame(1000, [100, 200, 300, 350].into_iter(), 400);
         assert_eq!(frame.encode(), "z1000:3x100+2x50");
         let stored = Made::Stored(1 << 20);
-        let recipe = Recipe { offset: 512, hash: 77, frames: vec![stored.clone(), stored, frame] };
+        let recipe = Recipe::new(512, 77, vec![stored.clone(), stored, frame]);
+        assert_eq!((recipe.frames.len(), recipe.each().count()), (2, 3));
         assert_eq!(recipe.length(), (2 << 20) + 400);
         let text = recipe.encode();
         let words: Vec<&str> = text.split(' ').collect();
@@ -164,7 +191,12 @@ mod tests {
         {
             assert!(matches!(parse(wrong), Err(FormatError::Malformed { .. })), "{wrong}");
         }
-        assert!(matches!(parse("4294967295*s9"), Err(FormatError::Limit { .. })));
+        assert_eq!(parse("4294967295*s67108864,s1").unwrap().length(), 4_294_967_295 * 67_108_864 + 1);
+        let many = vec!["s1"; 1 << 17].join(",");
+        assert!(matches!(parse(&many), Err(FormatError::Limit { .. })));
+        let around = vec!["4294967295x67108864"; 64].join("+");
+        assert!(matches!(parse(&format!("z67108864:{around}+64x67108864+985600")), Err(FormatError::Malformed { .. })));
+        assert!(matches!(parse("z67108864:67108864x1"), Err(FormatError::Malformed { .. })));
         assert!(Recipe::parse("-1", &hash, "s1").is_err() && Recipe::parse("0", "00", "s1").is_err());
     }
 }

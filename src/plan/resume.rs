@@ -76,8 +76,7 @@ mod tests {
     }
 
     fn recipes(numbers: impl Iterator<Item = u32>) -> BTreeMap<u32, Recipe> {
-        let recipe =
-            |number: u32| Recipe { offset: u64::from(number - 1) * 512, hash: 0, frames: vec![Made::Stored(512)] };
+        let recipe = |number: u32| Recipe::new(u64::from(number - 1) * 512, 0, vec![Made::Stored(512)]);
         numbers.map(|number| (number, recipe(number))).collect()
     }
 
@@ -103,7 +102,7 @@ mod tests {
             "the later line counts"
         );
         let mut long = recipes(1..6);
-        long.get_mut(&5).unwrap().frames = vec![Made::Stored(1024)];
+        long.get_mut(&5).unwrap().frames = vec![(1, Made::Stored(1024))];
         assert_eq!(after(&[data(5)], &long, None), (0, 0, 0, 0), "no part goes beyond the tar");
     }
 

@@ -190,6 +190,9 @@ impl Compressor {
         let pieces = pieces.iter().flat_map(|(times, len)| std::iter::repeat_n(*len as usize, *times as usize));
         let mut at = 0;
         for len in pieces {
+            if at == raw.len() {
+                break;
+            }
             let end = (at + len).min(raw.len());
             let last = end as u64 == told;
             self.feed(&raw[at..end], if last { Directive::ZSTD_e_end } else { Directive::ZSTD_e_flush })?;

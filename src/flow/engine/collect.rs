@@ -77,6 +77,23 @@ impl Parts<'_, '_> {
     }
 }
 
+impl Parts<'_, '_> {
+    /// No drive has room any more: because of one that failed, or because it packs worse than was thought.
+    fn no_room(&self) -> FlowError {
+        let job = self.shared.job;
+        let failed = lock(&self.shared.failed);
+        if failed.is_empty() {
+            return FlowError::RanFull { packed: self.packed, total: job.layout.len };
+        }
+        let gone: Vec<u16> = failed.iter().flat_map(|failed| self.shared.drives[failed.drive].clone()).collect();
+        let on_them = lock(&self.shared.written).iter().filter(|part| gone.contains(&part.volume)).count();
+        let to_come = data_at_most(job.layout.len - self.packed, job.class) as usize;
+        let parts = on_them + lock(&self.shared.unwritten).len() + to_come;
+        let why = failed.iter().map(|failed| failed.fault.to_string()).collect();
+        FlowError::NoHome { parts, bytes: (parts * job.class.file_len()) as u64, why, journal: true }
+    }
+}
+
 impl Supply for Parts<'_, '_> {
     type Raw = Raw;
     type Error = FlowError;
@@ -93,12 +110,11 @@ impl Supply for Parts<'_, '_> {
     fn full(&mut self, part: FullPart<Raw>) -> Result<(), FlowError> {
         let total = self.shared.job.layout.len;
         self.close_failed();
-        let full = FlowError::RanFull { packed: self.packed, total };
-        let Some(volume) = self.placement.data() else { return Err(full) };
+        let Some(volume) = self.placement.data() else { return Err(self.no_room()) };
         let (number, end) = (part.number, part.offset + part.length);
         self.shared.to_seal(Task::Seal { part, volume });
         if self.placement.stripe_is_full() || end == total {
-            let Some(volumes) = self.placement.parity() else { return Err(full) };
+            let Some(volumes) = self.placement.parity() else { return Err(self.no_room()) };
             for shard in self.shared.sealing.close(number, volumes) {
                 self.shared.to_seal(Task::Parity(shard));
             }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, TryRecvError};
 use crate::base::direct::DriveReader;
 use crate::base::fault::IoFault;
 use crate::base::monitor::{Note, NoteKind};
+use crate::base::os;
 use crate::base::path::as_bytes;
 use crate::base::pool::lock;
 use crate::flow::FlowError;
@@ -23,6 +24,9 @@ pub struct Failed {
     /// How.
     pub fault: IoFault,
 }
+
+/// Parts that a drive may lose before it is given up.
+const LIES: u32 = 3;
 
 /// The way from a volume's number to the thread that writes to its drive.
 #[derive(Clone, Default)]
@@ -57,14 +61,23 @@ impl Shared<'_> {
         drive: &mut [Writer],
         sealed: mpsc::Receiver<Sealed>,
     ) -> Result<(), FlowError> {
-        let (mut failed, mut unread, mut reader) = (false, VecDeque::new(), None);
+        let (mut failed, mut lies, mut unread, mut reader) = (false, 0, VecDeque::new(), None);
         loop {
             let Sealed { part, length, buf } = match sealed.try_recv() {
                 Ok(sealed) => sealed,
                 Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => {
                     if let Some(part) = unread.pop_front().filter(|_| !failed) {
-                        self.look(at, writer_of(drive, &part)?, part, reader.get_or_insert_default());
+                        let looked = self.look(writer_of(drive, &part)?, part, reader.get_or_insert_default());
+                        if let Err(fault) = looked {
+                            lies += 1;
+                            lock(&self.distrusted).insert(at);
+                            let is_gone = fault.source.raw_os_error().is_some() && !os::is_of_one_place(&fault.source);
+                            if lies == LIES || is_gone {
+                                self.drive_failed(Failed { drive: at, fault })?;
+                                failed = true;
+                            }
+                        }
                         continue;
                     }
                     let Ok(sealed) = sealed.recv() else { return Ok(()) };
@@ -95,20 +108,24 @@ impl Shared<'_> {
 
     /// Reads a part back. One that is not as it was written has no place any more, and the drive gets
     /// nothing more if the others have room.
-    fn look(&self, at: usize, writer: &mut Writer, part: Part, reader: &mut DriveReader) {
+    fn look(&self, writer: &mut Writer, part: Part, reader: &mut DriveReader) -> Result<(), IoFault> {
         let name = part.file_name();
-        let why = match writer.read_back(&name, reader) {
-            Ok(None) => return,
-            Ok(Some(offset)) => format!("from byte {offset} on"),
-            Err(fault) => fault.to_string(),
+        let path = writer.dir().join(&name);
+        let fault = match writer.read_back(&name, reader) {
+            Ok(None) => return Ok(()),
+            Ok(Some(offset)) => {
+                let why = format!("it is not what was written, from byte {offset} on");
+                IoFault { doing: "trust", path: path.clone(), source: std::io::Error::other(why) }
+            }
+            Err(fault) => fault,
         };
-        let text = format!("is not as it was written ({why}): do not trust this drive; the part is packed again");
-        self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(&writer.dir().join(&name)), text));
+        let text = format!("{fault}: do not trust this drive; the part is packed again");
+        self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(&path), text));
         self.job.monitor.verdict(part.volume, "not to be trusted");
         writer.set_aside(&name);
         lock(&self.written).retain(|written| written.kind != part.kind || written.number != part.number);
         lock(&self.unwritten).push(part);
-        lock(&self.distrusted).insert(at);
+        Err(fault)
     }
 
     /// The others go on, if there are any.

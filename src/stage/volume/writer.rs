@@ -193,6 +193,11 @@ impl Writer {
         Ok(())
     }
 
+    /// It is not complete after all: another drive failed. Best effort.
+    pub fn take_back(&self) {
+        let _ = fs::remove_file(self.dir.join(SUMS)).and_then(|()| os::sync_dir(&self.dir));
+    }
+
     /// Removes what was written; `false` where that cannot be done: the drive may be gone.
     pub fn abandon(self) -> bool {
         let removed = remove_ours(&self.dir, |_| false);
@@ -214,6 +219,7 @@ impl Writer {
                     // What is full may still take something smaller.
                     if other.is_err() {
                         let _ = fs::remove_file(self.dir.join(unfinished(self.failed)));
+                        self.made.retain(|known| known != name);
                     }
                     return other;
                 }
