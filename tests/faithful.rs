@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::path::Path;
 use std::process::Stdio;
 
 use common::{Desk, noise, pouch_raw, put, run, volumes};
@@ -38,4 +39,51 @@ fn a_drive_that_changes_what_it_took_is_named_and_what_it_did_not_keep_is_writte
     run(desk.check_cmd(&drives, &[])).exits(0);
     run(desk.unpack_cmd(&drives, &desk.path("out"), &[])).exits(0);
     common::tree::same(&desk.source(), &desk.path("out/source"));
+}
+
+/// Packs onto a drive and another one, while calls on this file of the other one fail as told.
+fn pack_failing(desk: &Desk, (one, other): (&Path, &Path), file: &str, inject: &str) -> common::Run {
+    let mut command = assert_cmd::Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", inject, "-P"]).arg(other.join("volume-2").join(file));
+    command.arg(env!("CARGO_BIN_EXE_pouch")).args(["pack", "--verify", "--mend", "0", "-r", &desk.recipient]);
+    command.arg(desk.source()).arg("-o").arg(one).arg("-o").arg(other);
+    run(command)
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
+fn a_drive_that_fails_at_the_very_last_is_given_up_and_the_others_are_complete() {
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(6_000_000, 1));
+    let Some(other) = common::Tmpfs::mount(desk.path("other"), "size=100m") else { return };
+    if !common::need(&["strace"]) {
+        return;
+    }
+    // When SHA256SUMS gets its name.
+    let inject = "inject=rename,renameat,renameat2:error=EROFS";
+    let said = pack_failing(&desk, (&desk.drive(1), &other.path()), "unfinished-0.tmp", inject).exits(7);
+    assert!(said.err.contains("other was given up") && said.err.contains("even if"), "{}", said.err);
+    assert!(!other.path().join("volume-2/SHA256SUMS").exists());
+    assert!(desk.is_complete_without_a_drive(&said, &[desk.drive(1), other.path()]));
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
+fn a_drive_that_is_full_keeps_what_it_has() {
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(18_000_000, 1));
+    let drive = |name| common::Tmpfs::mount(desk.path(name), "size=60m");
+    let (Some(one), Some(other)) = (drive("one"), drive("other")) else { return };
+    if !common::need(&["strace"]) {
+        return;
+    }
+    // With a part: fewer other files than that are made by one thread.
+    let inject = "inject=open,openat:error=ENOSPC:when=7";
+    let said = pack_failing(&desk, (&one.path(), &other.path()), "unfinished.tmp", inject).exits(0);
+    assert!(said.err.contains("No space left") && !said.err.contains("given up"), "{}", said.err);
+    let drives = [one.path(), other.path()];
+    run(desk.check_cmd(&drives, &[])).exits(0);
+    run(desk.unpack_cmd(&drives, &desk.path("out"), &[])).exits(0);
+    common::tree::same(&desk.source(), &desk.path("out/source"));
+    assert!(!volumes::parts(&[other.path()]).is_empty());
 }
