@@ -78,7 +78,7 @@ fn a_drive_that_is_full_keeps_what_it_has() {
         return;
     }
     // With a part: fewer other files than that are made by one thread.
-    let inject = "inject=open,openat:error=ENOSPC:when=7";
+    let inject = "inject=open,openat:error=ENOSPC:when=8";
     let said = pack_failing(&desk, (&one.path(), &other.path()), "unfinished.tmp", inject).exits(0);
     assert!(said.err.contains("No space left") && !said.err.contains("given up"), "{}", said.err);
     let drives = [one.path(), other.path()];

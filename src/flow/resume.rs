@@ -17,10 +17,10 @@ use crate::flow::FlowError;
 use crate::flow::engine::Before;
 use crate::flow::request::Request;
 use crate::format::head::{Part, PartKind};
-use crate::format::journal::{Journal, Read, Written};
+use crate::format::journal::{Journal, Written};
 use crate::format::part::{HEADER, file_name, is_part, parity_name};
 use crate::format::{is_unfinished, limits, sums};
-use crate::plan::resume::reached;
+use crate::plan::resume::{covering, reached};
 use crate::stage::journal::{self, JOURNAL};
 use crate::stage::seal::{Keyring, Recipient};
 use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, SUMS, ScanError};
@@ -59,8 +59,9 @@ pub fn whom(request: &Request, walk: &Walk, beginning: &[u8]) -> Digest {
 
 /// Whether a passphrase opens what an interrupted run began there.
 pub fn takes_passphrase(outputs: &[PathBuf]) -> bool {
-    let found = outputs.first().and_then(|path| journal::find(&volume::folder(path, 1), 4 * limits::HEAD).ok());
-    let journal = found.flatten().and_then(|found| Journal::parse(&found.text).ok());
+    let folders = outputs.iter().enumerate().map(|(at, path)| volume::folder(path, at as u16 + 1));
+    let found = folders.flat_map(|folder| journal::find(&folder, 4 * limits::HEAD)).flatten().next();
+    let journal = found.and_then(|found| Journal::parse(&found.text).ok());
     journal.is_some_and(|journal| journal.opening.takes_passphrase())
 }
 
@@ -69,13 +70,21 @@ pub fn takes_passphrase(outputs: &[PathBuf]) -> bool {
 pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
     let folders: Vec<PathBuf> =
         paths.iter().enumerate().map(|(at, path)| volume::folder(path, at as u16 + 1)).collect();
-    let found = journal::find(&folders[0], 4 * limits::HEAD).map_err(|fault| match fault.source.kind() {
-        std::io::ErrorKind::WouldBlock => {
-            FlowError::Busy(format!("another pouch is packing to {} now", show(&folders[0])))
+    let mut found = None;
+    // A copy is on another drive: the first one may be gone.
+    for folder in &folders {
+        let journal = journal::find(folder, 4 * limits::HEAD).map_err(|fault| match fault.source.kind() {
+            std::io::ErrorKind::WouldBlock => {
+                FlowError::Busy(format!("another pouch is packing to {} now", show(folder)))
+            }
+            _ => FlowError::Io(fault),
+        })?;
+        if let Some(journal) = journal {
+            found = Some((folder.join(JOURNAL), journal));
+            break;
         }
-        _ => FlowError::Io(fault),
-    })?;
-    let Some(found) = found else {
+    }
+    let Some((path, found)) = found else {
         // Its first drive is the one that tells.
         if let Some(path) = paths[1..].iter().find(|path| volume::folder(path, 1).join(JOURNAL).exists()) {
             let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
@@ -86,7 +95,6 @@ pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
             None => Ok(None),
         };
     };
-    let path = folders[0].join(JOURNAL);
     let journal = Journal::parse(&found.text).map_err(|source| FlowError::BadJournal { path, source })?;
     let left = Left { journal, folders, found };
     for (at, folder) in left.folders.iter().enumerate() {
@@ -150,8 +158,9 @@ impl Left {
         for folder in self.folders.iter().rev() {
             volume::remove_ours(folder, |_| false)?;
         }
-        let path = self.folders[0].join(JOURNAL);
-        std::fs::remove_file(&path).at("remove", &path)?;
+        for path in self.folders.iter().rev().map(|folder| folder.join(JOURNAL)) {
+            os::remove_if_there(&path).at("remove", &path)?;
+        }
         for folder in &self.folders {
             // One that holds something of somebody's stays.
             let _ = std::fs::remove_dir(folder);
@@ -358,39 +367,4 @@ pub struct Kept {
     pub sums: Vec<(String, Digest)>,
     /// Name and bytes.
     pub seals: Vec<(String, Vec<u8>)>,
-}
-
-/// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those
-/// before it; and how far that is, `end` at most.
-fn covering(reads: &[Read], end: u64) -> (u64, Vec<Read>) {
-    let mut sorted = reads.to_vec();
-    sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
-    let (mut at, mut chosen) = (0, Vec::new());
-    for read in sorted {
-        let to = read.start.saturating_add(read.len);
-        if at < end && read.start <= at && to > at {
-            at = to;
-            chosen.push(read);
-        }
-    }
-    (at.min(end), chosen)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_cover_or_there_is_a_gap() {
-        let read = |start, len| Read { start, len, hash: 0 };
-        let reads = [read(8, 8), read(0, 8), read(12, 8), read(0, 4), read(30, 4)];
-        let starts = |end| {
-            let (to, reads) = covering(&reads, end);
-            (to, reads.iter().map(|read| read.start).collect::<Vec<_>>())
-        };
-        assert_eq!(starts(8), (8, vec![0]));
-        assert_eq!(starts(9), (9, vec![0, 8]));
-        assert_eq!(starts(20), (20, vec![0, 8, 12]));
-        assert_eq!(starts(34), (20, vec![0, 8, 12]), "a gap");
-    }
 }

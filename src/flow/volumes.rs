@@ -1,10 +1,10 @@
 //! The volumes of a bundle while it is packed: begun, gone on with, given up, finished.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::{Digest, sha256};
-use crate::base::fault::IoFault;
+use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::path::as_bytes;
@@ -17,7 +17,7 @@ use crate::flow::resume::{Kept, Left, options};
 use crate::format::journal::{self, Opening, Read, Written};
 use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
-use crate::stage::journal::Log;
+use crate::stage::journal::{JOURNAL, Log};
 use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, Writer};
 
@@ -29,6 +29,15 @@ pub struct Bundle {
     pub kcommit: Digest,
     /// Whom everything else is sealed to.
     pub recipient: Recipient,
+}
+
+/// Where the journal is: on the first volume, and on one of another drive, for the first may be the one that
+/// fails.
+fn journals(planned: &Planned) -> Vec<PathBuf> {
+    let first = planned.targets[0].device;
+    let other = planned.targets.iter().position(|target| target.device != first);
+    let folder = |at: usize| volume::folder(&planned.targets[at].path, at as u16 + 1);
+    [Some(0), other].into_iter().flatten().map(folder).collect()
 }
 
 /// The volumes being written, grouped by file system.
@@ -97,8 +106,7 @@ impl Volumes {
             seals: made.iter().map(|(volume, name, sum, _)| (*volume, name.to_string(), *sum)).collect(),
             stamps: planned.walk.marks(),
         };
-        let first = volume::folder(&planned.targets[0].path, 1);
-        let log = Log::create(&first, &opening.encode())?;
+        let log = Log::create(&journals(planned), &opening.encode())?;
         for (volume, name, sum, bytes) in &made {
             if let Some(writer) = self.writers().find(|writer| writer.number() == *volume) {
                 writer.put(name, bytes, *sum)?;
@@ -128,12 +136,23 @@ impl Volumes {
         before.reads.iter().for_each(|read: &Read| text.push_str(&read.encode()));
         before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
         before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
-        let log = Log::create(&volume::folder(&planned.targets[0].path, 1), &text)?;
+        // Of drives that are new, before the journal comes to one.
+        let mut fresh = BTreeMap::new();
+        for (number, target) in (1..).zip(&planned.targets) {
+            if volume::is_free(&volume::folder(&target.path, number)) {
+                fresh.insert(number, new_volume(&target.path, number)?);
+            }
+        }
+        let folders = journals(planned);
+        let log = Log::create(&folders, &text)?;
+        for other in left.folders.iter().filter(|folder| !folders.contains(folder)) {
+            os::remove_if_there(&other.join(JOURNAL)).at("remove", &other.join(JOURNAL))?;
+        }
         for (at, (target, Kept { sums, seals })) in planned.targets.iter().zip(kept).enumerate() {
             let number = at as u16 + 1;
-            let mut writer = match volume::is_free(&volume::folder(&target.path, number)) {
-                true => new_volume(&target.path, number)?,
-                false => Writer::take_up(&target.path, number, sums)?,
+            let mut writer = match fresh.remove(&number) {
+                Some(writer) => writer,
+                None => Writer::take_up(&target.path, number, sums)?,
             };
             for (name, bytes) in seals {
                 writer.put(&name, &bytes, sha256(&bytes))?;

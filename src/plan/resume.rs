@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::format::head::PartKind;
-use crate::format::journal::Written;
+use crate::format::journal::{Read, Written};
 use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
 
@@ -58,6 +58,22 @@ pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Optio
     }
     let parts = data.into_values().chain(parity.into_values()).cloned().collect();
     Reached { parts, data: count, tar: ends[count as usize], stripes }
+}
+
+/// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those
+/// before it; and how far that is, `end` at most.
+pub fn covering(reads: &[Read], end: u64) -> (u64, Vec<Read>) {
+    let mut sorted = reads.to_vec();
+    sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
+    let (mut at, mut chosen) = (0, Vec::new());
+    for read in sorted {
+        let to = read.start.saturating_add(read.len);
+        if at < end && read.start <= at && to > at {
+            at = to;
+            chosen.push(read);
+        }
+    }
+    (at.min(end), chosen)
 }
 
 #[cfg(test)]
@@ -115,5 +131,19 @@ mod tests {
         assert_eq!(after(&all[..4], &recipes(1..4), scheme), (2, 1024, 1, 2), "the second stripe is open");
         assert_eq!(after(&all[3..4], &recipes(1..6), scheme), (4, 2048, 2, 1));
         assert_eq!(after(&all[5..], &recipes(1..6), scheme), (0, 0, 0, 0), "no data is there");
+    }
+
+    #[test]
+    fn ranges_cover_or_there_is_a_gap() {
+        let read = |start, len| Read { start, len, hash: 0 };
+        let reads = [read(8, 8), read(0, 8), read(12, 8), read(0, 4), read(30, 4)];
+        let starts = |end| {
+            let (to, reads) = covering(&reads, end);
+            (to, reads.iter().map(|read| read.start).collect::<Vec<_>>())
+        };
+        assert_eq!(starts(8), (8, vec![0]));
+        assert_eq!(starts(9), (9, vec![0, 8]));
+        assert_eq!(starts(20), (20, vec![0, 8, 12]));
+        assert_eq!(starts(34), (20, vec![0, 8, 12]), "a gap");
     }
 }

@@ -1,6 +1,6 @@
-//! The journal of a packing as a file on the first volume: begun at once, added to, removed when
-//! all is done. Its lock keeps a second run away. A journal that cannot be added to stops nobody: it
-//! only is no longer there to go on from.
+//! The journal of a packing as a file on the first volume, and on one of another drive: begun at once,
+//! added to, removed when all is done. Its lock keeps a second run away. A copy that cannot be added to
+//! stops nobody: it only is no longer there to go on from.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,24 +19,27 @@ pub const JOURNAL: &str = "journal";
 /// packed again.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 
-/// A journal that is added to.
+/// A journal that is added to, and its copies on other drives.
 pub struct Log {
-    path: PathBuf,
     state: Mutex<State>,
 }
 
 struct State {
-    file: File,
+    copies: Vec<Copy>,
     /// Lines that wait for the next that matters.
     waiting: String,
     synced: Instant,
     parts: usize,
+}
+
+struct Copy {
+    path: PathBuf,
+    file: File,
     failed: bool,
 }
 
-impl Log {
-    /// Writes the journal of that folder anew; whoever looks at it finds the old one, or this.
-    pub fn create(folder: &Path, text: &str) -> Result<Self, IoFault> {
+impl Copy {
+    fn create(folder: &Path, text: &str) -> Result<Self, IoFault> {
         let (temporary, path) = (folder.join(UNFINISHED), folder.join(JOURNAL));
         let mut file = os::create_private(&temporary).at("create", &path)?;
         // Nobody else can have it yet.
@@ -44,8 +47,21 @@ impl Log {
         file.write_all(text.as_bytes()).at("write", &path)?;
         file.sync_all().at("sync", &path)?;
         os::rename_durably(&temporary, &path).at("name", &path)?;
-        let state = State { file, waiting: String::new(), synced: Instant::now(), parts: 0, failed: false };
-        Ok(Self { path, state: Mutex::new(state) })
+        Ok(Self { path, file, failed: false })
+    }
+
+    /// Does that with the file, unless it failed before.
+    fn attempt(&mut self, work: impl FnOnce(&mut File) -> io::Result<()>) {
+        self.failed = self.failed || work(&mut self.file).is_err();
+    }
+}
+
+impl Log {
+    /// Writes the journal of these folders anew; whoever looks at one finds the old one, or this.
+    pub fn create(folders: &[PathBuf], text: &str) -> Result<Self, IoFault> {
+        let copies = folders.iter().map(|folder| Copy::create(folder, text)).collect::<Result<_, _>>()?;
+        let state = State { copies, waiting: String::new(), synced: Instant::now(), parts: 0 };
+        Ok(Self { state: Mutex::new(state) })
     }
 
     /// Notes a line that matters only together with one that is written later.
@@ -58,37 +74,34 @@ impl Log {
         let mut state = lock(&self.state);
         let text = std::mem::take(&mut state.waiting) + line;
         state.parts += 1;
-        if state.failed {
-            return;
-        }
-        let mut written = state.file.write_all(text.as_bytes());
+        state.copies.iter_mut().for_each(|copy| copy.attempt(|file| file.write_all(text.as_bytes())));
         if state.synced.elapsed() > SYNC_EVERY {
-            written = written.and_then(|()| state.file.sync_data());
+            state.copies.iter_mut().for_each(|copy| copy.attempt(|file| file.sync_data()));
             state.synced = Instant::now();
         }
-        state.failed = written.is_err();
     }
 
     /// Nothing of it waits to be written any more: what came later could land on what was read back.
     pub fn settle(&self) {
-        let mut state = lock(&self.state);
-        let synced = state.file.sync_data();
-        state.failed |= synced.is_err();
+        lock(&self.state).copies.iter_mut().for_each(|copy| copy.attempt(|file| file.sync_data()));
     }
 
-    /// Parts that were noted, for a later run to go on from; none if the journal failed.
+    /// Parts that were noted, for a later run to go on from; none if all copies failed.
     pub fn parts(&self) -> usize {
         let state = lock(&self.state);
-        if state.failed { 0 } else { state.parts }
+        if state.copies.iter().all(|copy| copy.failed) { 0 } else { state.parts }
     }
 
-    /// Removes it: nothing is left to go on with.
+    /// Removes it: nothing is left to go on with. What had failed may stay.
     pub fn remove(self) -> Result<(), IoFault> {
-        fs::remove_file(&self.path).at("remove", &self.path)?;
-        match self.path.parent() {
-            Some(folder) => os::sync_dir(folder).at("sync", folder),
-            None => Ok(()),
+        // The first one last: it is looked for first.
+        for Copy { path, failed, .. } in lock(&self.state).copies.iter().rev() {
+            let removed = fs::remove_file(path).and_then(|()| path.parent().map_or(Ok(()), os::sync_dir));
+            if !failed {
+                removed.at("remove", path)?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -125,19 +138,23 @@ mod tests {
     fn what_is_written_is_found_and_locked() {
         let dir = tempfile::tempdir().unwrap();
         assert!(find(dir.path(), 100).unwrap().is_none());
-        let log = Log::create(dir.path(), "begun\n").unwrap();
+        let other = tempfile::tempdir().unwrap();
+        let folders = [dir.path().to_path_buf(), other.path().to_path_buf()];
+        let log = Log::create(&folders, "begun\n").unwrap();
         assert_eq!(find(dir.path(), 100).err().unwrap().source.kind(), io::ErrorKind::WouldBlock);
         log.note("read\n");
         log.write("part\n");
         log.note("never written\n");
         assert_eq!(log.parts(), 1);
         drop(log);
+        assert_eq!(find(other.path(), 100).unwrap().unwrap().text, b"begun\nread\npart\n");
         let found = find(dir.path(), 100).unwrap().unwrap();
         assert_eq!(found.text, b"begun\nread\npart\n");
         let mode =
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(dir.path().join(JOURNAL)).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
-        Log::create(dir.path(), "anew\n").unwrap().remove().unwrap();
+        Log::create(&folders, "anew\n").unwrap().remove().unwrap();
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

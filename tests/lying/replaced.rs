@@ -153,3 +153,14 @@ fn nothing_of_a_lost_drive_is_needed_after_a_kill() {
     assert!(run.out.contains("packed again"), "{run:?}");
     bench.is_whole();
 }
+
+#[test]
+fn the_first_drive_may_be_the_one_that_is_gone_for_good() {
+    let Some(mut bench) = bench(3, 4 * MIB) else { return };
+    bench.drives[0].set(&gone(2 * MIB));
+    bench.pack(&["--mend", "0"]).exits(7);
+    bench.another_drive(0, 24 * MIB, Cache::WriteBack);
+    let run = bench.pack(&["--mend", "0", "--replaced"]).exits(0);
+    assert!(run.out.contains("goes on from an interrupted run"), "{run:?}");
+    bench.is_whole();
+}
