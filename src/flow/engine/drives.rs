@@ -2,7 +2,8 @@
 //! others go on.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::mpsc::{self, TryRecvError};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use crate::base::direct::DriveReader;
 use crate::base::fault::IoFault;
@@ -25,6 +26,9 @@ pub struct Failed {
     pub fault: IoFault,
 }
 
+/// How long nothing has come when a drive counts as waiting: while it is the slower one, a part is sealed
+/// within a few milliseconds.
+const QUIET: Duration = Duration::from_millis(50);
 /// Parts that a drive may lose before it is given up.
 const LIES: u32 = 3;
 
@@ -63,10 +67,10 @@ impl Shared<'_> {
     ) -> Result<(), FlowError> {
         let (mut failed, mut lies, mut unread, mut reader) = (false, 0, VecDeque::new(), None);
         loop {
-            let Sealed { part, length, buf } = match sealed.try_recv() {
+            let Sealed { part, length, buf } = match sealed.recv_timeout(QUIET) {
                 Ok(sealed) => sealed,
-                Err(TryRecvError::Disconnected) => return Ok(()),
-                Err(TryRecvError::Empty) => {
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
                     if let Some(part) = unread.pop_front().filter(|_| !failed) {
                         let looked = self.look(writer_of(drive, &part)?, part, reader.get_or_insert_default());
                         if let Err(fault) = looked {
