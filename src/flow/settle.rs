@@ -76,12 +76,11 @@ impl<'a> Table<'a> {
     /// It was the last one.
     pub fn drive_failed(&mut self, volumes: &mut Volumes, failed: Failed) -> Result<(), FlowError> {
         let Failed { drive, fault } = failed;
-        let numbers = volumes.numbers(drive);
-        numbers.iter().for_each(|number| self.room.close(*number));
-        if os::is_full(&fault.source) {
-            return Ok(());
+        if !os::is_full(&fault.source) {
+            return self.give_up(volumes, drive, fault.into());
         }
-        self.give_up(volumes, drive, fault.into())
+        volumes.numbers(drive).iter().for_each(|number| self.room.close(*number));
+        Ok(())
     }
 
     /// Nothing on that drive counts any more.

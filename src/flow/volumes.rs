@@ -243,7 +243,7 @@ impl Volumes {
             return why;
         }
         let dirs: Vec<_> = self.drives.iter().flatten().map(|writer| writer.dir().to_owned()).collect();
-        let kept = self.drives.into_iter().flatten().filter_map(|writer| (!writer.abandon()).then_some(())).count();
+        let kept = self.drives.into_iter().flatten().map(Writer::abandon).filter(|removed| !removed).count();
         // The journal last, and only if nothing is left: it tells whose the others are.
         if kept == 0 {
             let _ = log.map(Log::remove);
