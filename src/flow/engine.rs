@@ -34,6 +34,7 @@ use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
 use crate::plan::forecast::Forecast;
 use crate::plan::geometry::{Geometry, range_len};
+use crate::plan::homes;
 use crate::plan::layout::Layout;
 use crate::plan::placement::Placement;
 use crate::stage::compress::{Compressor, Level};
@@ -90,9 +91,8 @@ pub struct Before {
 
 impl Before {
     /// Parts that are on no drive any more.
-    pub fn lost(&self, scheme: Option<Scheme>) -> u64 {
-        let parity = scheme.map_or(0, |scheme| scheme.parity_parts(self.data));
-        u64::from(self.data + parity) - self.parts.len() as u64
+    pub fn lost(&self, scheme: Option<Scheme>) -> Vec<homes::Id> {
+        homes::lacking(self.data, scheme, &self.parts.iter().map(homes::id).collect())
     }
 }
 

@@ -16,6 +16,7 @@ use crate::flow::request::Request;
 use crate::flow::resume::{self, Left};
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
+use crate::plan::homes;
 use crate::plan::layout::{Layout, holes_in, lay_out};
 use crate::plan::parity;
 use crate::plan::placement::{Drive, Fill, Placement};
@@ -98,7 +99,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let expected = geometry::data_expected(still, geometry.class).min((geometry.data_at_most - before.data).into());
     let expected = if before.tar == layout.len { 0 } else { expected };
     let mut plan = describe(request, &walk, geometry, (&before, expected))?;
-    let (shares, _) = placement.simulate(expected);
+    let (shares, _) = with_lost(placement.clone(), &before, geometry, paths.len() as u16).simulate(expected);
     plan.room = geometry.parts(placement.capacity()) * geometry.class.file_len() as u64;
     plan.volumes = paths
         .iter()
@@ -232,6 +233,16 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     Ok((data as f64 * ratio) as u64 + nothing / 4000 + tail)
 }
 
+/// The room that is left once what is lost has been packed again.
+fn with_lost(mut room: Placement, before: &Before, geometry: Geometry, volumes: u16) -> Placement {
+    let held = before.parts.iter().map(|part| (homes::id(part), part.volume));
+    let lost = before.lost(geometry.scheme);
+    homes::homes(room.clone(), geometry.scheme, volumes, held, &lost).iter().for_each(|(_, home)| {
+        room.put(*home);
+    });
+    room
+}
+
 fn describe(
     request: &Request,
     walk: &Walk,
@@ -240,7 +251,7 @@ fn describe(
 ) -> Result<Plan, FlowError> {
     let count = |wanted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| wanted(&entry.kind)).count() as u64;
     let part = geometry.class.file_len() as u64;
-    let again = before.lost(geometry.scheme);
+    let again = before.lost(geometry.scheme).len() as u64;
     Ok(Plan {
         files: count(|kind| matches!(kind, Kind::File | Kind::Hardlink(_))),
         folders: count(|kind| *kind == Kind::Dir),

@@ -2,7 +2,7 @@
 //! where there is room. Where there is none, parity may stand for it; else the run ends, to be gone on
 //! with, and says how much needs a home. What this does not do: trust a drive that lied once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
@@ -15,10 +15,10 @@ use crate::flow::readback::{Finding, in_words};
 use crate::flow::reading::Reading;
 use crate::flow::remake::Remaker;
 use crate::flow::volumes::Volumes;
-use crate::format::head::{Part, PartKind};
+use crate::format::head::Part;
 use crate::format::part::{file_name, parity_name};
 use crate::format::recipe::Recipe;
-use crate::plan::homes::{Id, homes, is_covered};
+use crate::plan::homes::{Id, homes, id, lacking, uncovered};
 use crate::plan::placement::Placement;
 use crate::stage::volume::ALL_SEALS;
 
@@ -30,14 +30,10 @@ pub struct Table<'a> {
     /// All parts that were ever sealed.
     parts: BTreeMap<Id, Part>,
     /// Those that are on their drives.
-    there: BTreeSet<Id>,
+    there: HashSet<Id>,
     /// What the drives still take.
     room: Placement,
     volumes: u16,
-}
-
-fn id(part: &Part) -> Id {
-    (part.kind == PartKind::Parity, part.number)
 }
 
 impl<'a> Table<'a> {
@@ -49,7 +45,7 @@ impl<'a> Table<'a> {
         (written, unwritten): (Vec<Part>, Vec<Part>),
         (mut room, volumes): (Placement, u16),
     ) -> Self {
-        let before: BTreeSet<Id> = job.before.parts.iter().map(id).collect();
+        let before: HashSet<Id> = job.before.parts.iter().map(id).collect();
         // Also what a drive did not keep lies on it until the end.
         for part in written.iter().chain(&unwritten).filter(|part| !before.contains(&id(part))) {
             room.put(part.volume);
@@ -106,10 +102,10 @@ impl<'a> Table<'a> {
             let found = self.homes(&lost, &self.room);
             if found.is_empty() {
                 // A head names all parts, also those that are to be rebuilt.
-                let known = lost.iter().all(|id| self.parts.contains_key(id));
-                return match known && is_covered(self.job.scheme, &lost) {
-                    true => Ok(lost.len()),
-                    false => Err(self.no_home(&lost, volumes)),
+                let unknown = lost.iter().filter(|id| !self.parts.contains_key(id)).count();
+                return match uncovered(self.job.scheme, &lost).max(unknown) {
+                    0 => Ok(lost.len()),
+                    homeless => Err(self.no_home(homeless, volumes)),
                 };
             }
             let tar = |(parity, number): &Id| match parity {
@@ -138,16 +134,23 @@ impl<'a> Table<'a> {
 
     /// Parts that are on no drive, data first.
     fn lost(&self) -> Vec<Id> {
-        let data = self.recipes.len() as u32;
-        let parity = self.job.scheme.map_or(0, |scheme| scheme.parity_parts(data));
-        let all = (1..=data).map(|number| (false, number)).chain((1..=parity).map(|number| (true, number)));
-        all.filter(|id| !self.there.contains(id)).collect()
+        lacking(self.recipes.len() as u32, self.job.scheme, &self.there)
     }
 
-    fn no_home(&self, lost: &[Id], volumes: &Volumes) -> FlowError {
-        let part = self.job.class.file_len() as u64;
-        let why = volumes.given_up.iter().map(|(place, why)| format!("{} ({why})", show(place))).collect();
-        FlowError::NoHome { parts: lost.len(), bytes: lost.len() as u64 * part, why, journal: true }
+    /// So many parts find no place; why, drive by drive.
+    fn no_home(&self, parts: usize, volumes: &Volumes) -> FlowError {
+        let gone = volumes.given_up.iter().map(|(place, why)| format!("{} ({why})", show(place)));
+        let left = (0..volumes.drives.len()).filter(|drive| !volumes.drives[*drive].is_empty()).map(|drive| {
+            let has_room = volumes.numbers(drive).iter().any(|number| self.room.left(*number) > 0);
+            let why = match (has_room, volumes.distrusted.contains(&drive)) {
+                (true, _) => "holds as much of these stripes as one volume may",
+                (false, true) => "did not keep what it was given",
+                (false, false) => "is full",
+            };
+            format!("{} {why}", show(volumes.place(drive)))
+        });
+        let bytes = (parts * self.job.class.file_len()) as u64;
+        FlowError::NoHome { parts, bytes, why: gone.chain(left).collect(), journal: true }
     }
 
     /// Takes what was found when drives were read back: files that are not as they were written are set

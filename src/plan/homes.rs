@@ -1,13 +1,19 @@
 //! New places for parts that lost theirs: where there is room, and where the rule still holds that a
 //! volume has no more than its share of a stripe (FORMAT section 8).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use crate::format::head::{Part, PartKind};
 use crate::format::stripe::Scheme;
 use crate::plan::placement::Placement;
 
 /// A part by what it carries: parity or not, and its number.
 pub type Id = (bool, u32);
+
+/// Which that is.
+pub fn id(part: &Part) -> Id {
+    (part.kind == PartKind::Parity, part.number)
+}
 
 /// The stripe of a part; without parity there is none.
 pub fn stripe_of((parity, number): Id, scheme: Option<Scheme>) -> Option<u32> {
@@ -45,11 +51,19 @@ pub fn homes(
     found
 }
 
-/// Whether parity stands for all of the `lost` parts: no stripe lacks more than it has parity.
-pub fn is_covered(scheme: Option<Scheme>, lost: &[Id]) -> bool {
-    let mut lacking: HashMap<Option<u32>, u16> = HashMap::new();
+/// Parts that are not `there`, of a bundle with so many data parts; data first.
+pub fn lacking(data: u32, scheme: Option<Scheme>, there: &HashSet<Id>) -> Vec<Id> {
+    let parity = scheme.map_or(0, |scheme| scheme.parity_parts(data));
+    let all = (1..=data).map(|number| (false, number)).chain((1..=parity).map(|number| (true, number)));
+    all.filter(|id| !there.contains(id)).collect()
+}
+
+/// Of the `lost` parts, how many parity cannot stand for: those that a stripe lacks beyond what it has.
+pub fn uncovered(scheme: Option<Scheme>, lost: &[Id]) -> usize {
+    let mut lacking: HashMap<Option<u32>, usize> = HashMap::new();
     lost.iter().for_each(|id| *lacking.entry(stripe_of(*id, scheme)).or_default() += 1);
-    lacking.into_values().all(|lack| scheme.is_some_and(|scheme| lack <= scheme.m))
+    let spare = scheme.map_or(0, |scheme| usize::from(scheme.m));
+    lacking.into_values().map(|lack| lack.saturating_sub(spare)).sum()
 }
 
 #[cfg(test)]
@@ -78,7 +92,10 @@ mod tests {
         assert_eq!(volumes[0], 2);
         volumes.sort_unstable();
         assert_eq!(volumes, [1, 2, 2], "the fourth finds none");
-        assert!(!is_covered(None, &lost[..1]) && is_covered(None, &[]));
+        assert_eq!((uncovered(None, &lost), uncovered(None, &[])), (4, 0));
+        let there = HashSet::from([(false, 2), (true, 1)]);
+        assert_eq!(lacking(3, None, &there), [(false, 1), (false, 3)]);
+        assert_eq!(lacking(3, Scheme::new(2, 1, 1), &there), [(false, 1), (false, 3), (true, 2)]);
     }
 
     #[test]
@@ -93,6 +110,7 @@ mod tests {
         assert_eq!(found, [((true, 1), 4), ((false, 4), 4)]);
         left.close(4);
         assert!(homes(left, scheme, 4, held.into_iter(), &lost).is_empty());
-        assert!(is_covered(scheme, &lost) && !is_covered(scheme, &[(true, 1), (false, 2)]));
+        assert_eq!(uncovered(scheme, &lost), 0);
+        assert_eq!(uncovered(scheme, &[(true, 1), (false, 2), (true, 2)]), 1, "of two stripes, one lacks one too many");
     }
 }
