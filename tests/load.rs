@@ -8,48 +8,25 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use common::{Desk, Run, Tmpfs, noise, pouch, pouch_raw, put, run, until, volumes};
-
-/// Two volumes that were staged, and drives.
-struct Stage {
-    desk: Desk,
-}
+use common::stage::{Stage, same};
+use common::{Run, Tmpfs, pouch, pouch_raw, put, run, until, volumes};
 
 impl Stage {
-    /// With so many bytes of noise.
-    fn of(len: usize) -> Self {
-        let desk = Desk::new();
-        put(desk.source().join("clip"), noise(len, 3));
-        fs::create_dir(desk.path("stage")).unwrap();
-        let more = ["--volumes", "2", "--volume-size", "200MB", "--mend", "0"];
-        run(desk.pack_cmd(&[&desk.source()], &[desk.path("stage")], &more)).exits(0);
-        Self { desk }
-    }
-
     fn new() -> Self {
-        Self::of(4_000_000)
+        Self::of(2, 4_000_000)
     }
 
-    fn staged(&self, number: u32) -> PathBuf {
-        self.desk.path("stage").join(format!("volume-{number}"))
-    }
-
-    fn args(&self, drive: &Path, more: &[&str]) -> Vec<PathBuf> {
-        let more = more.iter().map(PathBuf::from);
-        [PathBuf::from("load"), self.staged(1), drive.to_path_buf()].into_iter().chain(more).collect()
+    fn args_and(&self, drive: &Path, more: &[&str]) -> Vec<PathBuf> {
+        self.args(drive).into_iter().chain(more.iter().map(PathBuf::from)).collect()
     }
 
     /// Loads the first volume onto the first drive.
     fn load(&self, more: &[&str]) -> Run {
-        run(pouch(self.args(&self.desk.drive(1), more)))
+        run(pouch(self.args_and(&self.desk.drive(1), more)))
     }
 
     fn start(&self) -> Child {
-        pouch_raw(self.args(&self.desk.drive(1), &[])).spawn().unwrap()
-    }
-
-    fn loaded(&self) -> PathBuf {
-        self.desk.volume(1)
+        pouch_raw(self.args(&self.desk.drive(1))).spawn().unwrap()
     }
 
     /// As an interrupted run leaves it: these files, and so many bytes of the next.
@@ -63,12 +40,6 @@ impl Stage {
         let next = fs::read(&files[done]).unwrap();
         fs::write(self.loaded().join("unfinished.tmp"), &next[..bytes.min(next.len())]).unwrap();
         files
-    }
-
-    #[track_caller]
-    fn is_loaded(&self, drive: &Path) {
-        same(&self.staged(1), &drive.join("volume-1"));
-        run(self.desk.check_cmd(&[drive.to_path_buf()], &[])).exits(0);
     }
 
     /// It refuses, and leaves what is on the drive.
@@ -87,16 +58,6 @@ fn in_order(volume: &Path) -> Vec<PathBuf> {
     files.retain(|file| !file.ends_with("SHA256SUMS"));
     files.sort_by_key(|file| !volumes::name_of(file).starts_with("seal"));
     files
-}
-
-/// Both folders hold the same files.
-#[track_caller]
-fn same(one: &Path, other: &Path) {
-    let names = |dir: &Path| volumes::files(dir).iter().map(|file| volumes::name_of(file)).collect::<Vec<_>>();
-    assert_eq!(names(one), names(other));
-    for name in names(one) {
-        assert!(fs::read(one.join(&name)).unwrap() == fs::read(other.join(&name)).unwrap(), "{name}");
-    }
 }
 
 fn inode(path: &Path) -> u64 {
@@ -171,7 +132,7 @@ fn what_the_drive_changed_meanwhile_is_written_again() {
 
 #[test]
 fn killed_at_any_instant_the_same_command_goes_on() {
-    let stage = Stage::of(40_000_000);
+    let stage = Stage::of(2, 40_000_000);
     let begun = Instant::now();
     assert!(stage.start().wait_with_output().unwrap().status.success());
     let whole = begun.elapsed();
@@ -196,7 +157,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
 
 #[test]
 fn interrupted_it_says_so_and_can_be_gone_on_with() {
-    let stage = Stage::of(60_000_000);
+    let stage = Stage::of(2, 60_000_000);
     let child = stage.start();
     until(|| stage.loaded().join("000001.age").exists() || stage.loaded().join("000002.age").exists());
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
@@ -215,7 +176,7 @@ fn changed_on_the_way(stage: &Stage, which: &[isize], more: &[&str]) -> (Run, Ve
     let parts: Vec<&String> = parts.iter().filter(|name| name.starts_with('0')).collect();
     let at = |at: &isize| at.rem_euclid(parts.len() as isize) as usize;
     let names: Vec<String> = which.iter().map(|which| parts[at(which)].clone()).collect();
-    let child = pouch_raw(stage.args(&stage.desk.drive(1), more)).spawn().unwrap();
+    let child = pouch_raw(stage.args_and(&stage.desk.drive(1), more)).spawn().unwrap();
     for name in &names {
         // Some of many: damaged long before they are read back.
         until(|| stage.loaded().join(name).exists());
@@ -228,7 +189,7 @@ fn changed_on_the_way(stage: &Stage, which: &[isize], more: &[&str]) -> (Run, Ve
 
 #[test]
 fn what_a_drive_did_not_keep_is_copied_anew_once_and_the_drive_is_named() {
-    let stage = Stage::of(60_000_000);
+    let stage = Stage::of(2, 60_000_000);
     let (said, names) = changed_on_the_way(&stage, &[1], &[]);
     let said = said.exits(0);
     let note = format!("volume-1/{}: differs from its source from byte 123,456 on, read back from the drive", names[0]);
@@ -247,7 +208,7 @@ fn what_a_drive_did_not_keep_is_copied_anew_once_and_the_drive_is_named() {
 
 #[test]
 fn a_drive_that_does_not_keep_what_was_written_is_given_up() {
-    let stage = Stage::of(60_000_000);
+    let stage = Stage::of(2, 60_000_000);
     let (said, names) = changed_on_the_way(&stage, &[0, 3], &["--move"]);
     let said = said.exits(7);
     let file = format!("volume-1/{}", names[1]);
@@ -320,7 +281,7 @@ fn what_is_there_and_is_not_this_volume_is_left_alone() {
     fs::remove_file(stage.loaded()).unwrap();
     // Itself, in itself, nowhere.
     for drive in [stage.desk.path("stage"), stage.staged(1), stage.desk.path("nowhere")] {
-        run(pouch(stage.args(&drive, &["--move"]))).exits(2);
+        run(pouch(stage.args_and(&drive, &["--move"]))).exits(2);
     }
     run(stage.desk.check_cmd(&[stage.desk.path("stage")], &[])).exits(0);
 }
@@ -328,15 +289,15 @@ fn what_is_there_and_is_not_this_volume_is_left_alone() {
 #[test]
 #[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_drive_without_room_is_refused_and_one_that_runs_full_is_gone_on_with() {
-    let stage = Stage::of(20_000_000);
+    let stage = Stage::of(2, 20_000_000);
     let Some(drive) = Tmpfs::mount(stage.desk.path("tight"), "size=4m") else { return };
-    let load = || run(pouch(stage.args(&drive.path(), &[])));
+    let load = || run(pouch(stage.args(&drive.path())));
     let said = load().exits(7);
     assert!(said.err.contains("bytes free and") && said.err.contains("bytes are needed"), "{}", said.err);
     assert_eq!(volumes::files(&drive.path()).len(), 0, "nothing was written");
     // Room that somebody else takes meanwhile.
     drive.grow("size=14m");
-    let child = pouch_raw(stage.args(&drive.path(), &[])).spawn().unwrap();
+    let child = pouch_raw(stage.args(&drive.path())).spawn().unwrap();
     until(|| drive.path().join("volume-1").exists());
     put(drive.path().join("others"), vec![1; 4 << 20]);
     let output = child.wait_with_output().unwrap();

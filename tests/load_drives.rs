@@ -5,35 +5,10 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Desk, Exfat, Run, need, noise, pouch, pouch_raw, put, run, until, volumes};
-
-/// A volume that was staged.
-struct Stage {
-    desk: Desk,
-}
+use common::stage::Stage;
+use common::{Exfat, Run, need, pouch, pouch_raw, run, until, volumes};
 
 impl Stage {
-    fn of(len: usize) -> Self {
-        let desk = Desk::new();
-        put(desk.source().join("clip"), noise(len, 3));
-        fs::create_dir(desk.path("stage")).unwrap();
-        let more = ["--volumes", "1", "--volume-size", "200MB", "--mend", "0"];
-        run(desk.pack_cmd(&[&desk.source()], &[desk.path("stage")], &more)).exits(0);
-        Self { desk }
-    }
-
-    fn staged(&self) -> PathBuf {
-        self.desk.path("stage/volume-1")
-    }
-
-    fn args(&self, drive: &Path) -> [PathBuf; 3] {
-        ["load".into(), self.staged(), drive.to_path_buf()]
-    }
-
-    fn loaded(&self) -> PathBuf {
-        self.desk.volume(1)
-    }
-
     /// Loads anew onto the first drive, with system calls on these paths failing so.
     fn failing(&self, paths: &[PathBuf], inject: &str) -> Run {
         let _ = fs::remove_dir_all(self.loaded());
@@ -51,16 +26,6 @@ impl Stage {
         let unfinished = (0..5).map(|dead| self.loaded().join(pouch::format::unfinished(dead)));
         [self.loaded()].into_iter().chain(unfinished).collect()
     }
-
-    #[track_caller]
-    fn is_loaded(&self, drive: &Path) {
-        let there = volumes::files(&drive.join("volume-1"));
-        assert_eq!(there.len(), volumes::files(&self.staged()).len(), "{there:?}");
-        for file in there {
-            assert!(fs::read(&file).unwrap() == fs::read(self.staged().join(volumes::name_of(&file))).unwrap());
-        }
-        run(self.desk.check_cmd(&[drive.to_path_buf()], &[])).exits(0);
-    }
 }
 
 #[test]
@@ -68,7 +33,7 @@ fn where_one_place_of_the_drive_fails_a_file_is_written_in_another() {
     if !need(&["strace"]) {
         return;
     }
-    let stage = Stage::of(2_000_000);
+    let stage = Stage::of(1, 2_000_000);
     let load = |inject: &str| stage.failing(&stage.written_to(), inject);
     // Some closes are those of a folder, or of a file that was only synced.
     for (calls, when) in
@@ -99,7 +64,7 @@ fn what_a_drive_cannot_read_is_copied_anew_once() {
     if !need(&["strace"]) {
         return;
     }
-    let stage = Stage::of(2_000_000);
+    let stage = Stage::of(1, 2_000_000);
     let part = [stage.loaded().join("000002.age")];
     let said = stage.failing(&part, "inject=read:error=EIO:when=1").exits(0);
     assert!(said.err.contains("volume-1/000002.age: cannot be read"), "{}", said.err);
@@ -115,8 +80,8 @@ fn a_source_that_cannot_be_read_is_not_blamed_on_the_drive() {
     if !need(&["strace"]) {
         return;
     }
-    let stage = Stage::of(2_000_000);
-    let part = stage.staged().join("000002.age");
+    let stage = Stage::of(1, 2_000_000);
+    let part = stage.staged(1).join("000002.age");
     for (calls, when) in [("read", "1"), ("read", "2+"), ("open", "1+")] {
         let said =
             stage.failing(std::slice::from_ref(&part), &format!("inject={calls}:error=EIO:when={when}")).exits(7);
@@ -143,7 +108,7 @@ fn driver(of: &Path) -> rustix::process::Pid {
 
 #[test]
 fn an_exfat_drive_takes_a_volume_also_when_it_was_pulled_out_meanwhile() {
-    let stage = Stage::of(40_000_000);
+    let stage = Stage::of(1, 40_000_000);
     let Some(drive) = Exfat::mount(stage.desk.path("exfat"), 60) else { return };
     let said = run(pouch(stage.args(&drive.path()))).exits(0);
     // Its driver reads through the system's cache, whatever is asked of it; root has that dropped.
@@ -174,7 +139,7 @@ fn an_exfat_drive_takes_a_volume_also_when_it_was_pulled_out_meanwhile() {
 #[test]
 #[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_drive_without_room_for_more_files_is_gone_on_with() {
-    let stage = Stage::of(2_000_000);
+    let stage = Stage::of(1, 2_000_000);
     let Some(drive) = common::Tmpfs::mount(stage.desk.path("few"), "size=20m,nr_inodes=6") else { return };
     let said = run(pouch(stage.args(&drive.path()))).exits(7);
     assert!(said.err.contains("hint: free room where "), "{}", said.err);

@@ -6,6 +6,7 @@
 
 pub mod drive;
 pub mod recipe;
+pub mod stage;
 pub mod tree;
 pub mod volumes;
 
