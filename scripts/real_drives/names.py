@@ -170,13 +170,19 @@ def folding(lab):
         return "not tried: this kernel was built without"
 
 
-@row("packing from vfat")
-def from_vfat(lab):
-    """What a camera's card holds comes back on ext4 with its names, times and contents."""
+def card_of(lab):
+    """A camera's card, with what is to be packed on it."""
     card = lab.drive("vfat")
     shutil.rmtree(lab.source)
     lab.source = card.at / "source"
     lab.source.mkdir()
+    return card
+
+
+@row("packing from vfat")
+def from_vfat(lab):
+    """What a camera's card holds comes back on ext4 with its names, times and contents."""
+    card = card_of(lab)
     for name in ("DCIM 01.JPG", "\u6f22" * 80, "\U0001f600.mov", "long " * 40 + "name", "Caf\u00e9", "sm\u00f6rg\u00e5s.txt"):
         (lab.source / name).write_text(name)
         os.utime(lab.source / name, (0, 1_700_000_001))
@@ -194,10 +200,7 @@ def from_vfat(lab):
 @row("packing from vfat: names that no other file system holds")
 def too_long_from_vfat(lab):
     """FAT has names of 255 UTF-16 units, which are up to 765 bytes: what cannot be carried is named."""
-    card = lab.drive("vfat")
-    shutil.rmtree(lab.source)
-    lab.source = card.at / "source"
-    lab.source.mkdir()
+    card_of(lab)
     (lab.source / ("\u6f22" * 200)).write_text("long")
     (lab.source / "short").write_text("short")
     stage = LAB / "stage"

@@ -67,16 +67,16 @@ def whole(lab):
     lab.is_whole(drives)
 
 
-def forgets(lab, fs, when):
+def forgets(lab, fs, when, which=1):
     """A drive that takes writes and stores nothing, from the beginning or from the middle on."""
     drives = lab.two(fs)
     lab.fill()
     if when == "begin":
-        drives[1].becomes("forgets")
+        drives[which].becomes("forgets")
         done = lab.pack(drives)
     else:
-        at = {"middle": parts(drives[1], 3), "late": small_files(drives[1]), "last": sums(drives[1])}[when]
-        done = lab.pack(drives, when=at, then=lambda: drives[1].becomes("forgets"))
+        at = {"middle": parts(drives[which], 3), "late": small_files(drives[which]), "last": sums(drives[which])}[when]
+        done = lab.pack(drives, when=at, then=lambda: drives[which].becomes("forgets"))
     if when == "last" and done.code == 0:
         # Contents were stored by then, and were read back; whether names and lengths are, no run can ask
         # past the cache. `check` tells, and all comes back.
@@ -86,10 +86,10 @@ def forgets(lab, fs, when):
         lab.unpack(drives).ends(0)
         lab.came_back()
         return f"held: 0, and then {checked.code} by check; all comes back"
-    done.ends(7).never_says(SAFE).says(drives[1].name)
+    done.ends(7).never_says(SAFE).says(drives[which].name)
     if lab.is_complete_without(drives, done):
         return "held: 7, and all is there without it"
-    drives[1].replug()
+    drives[which].replug()
     lab.nothing_lies(drives)
     return lab.goes_on(drives)
 
@@ -115,16 +115,7 @@ def forgets_raw(lab):
     return f"held: {again.code} without looking it over"
 
 
-@row("the drive with the journal forgets")
-def forgets_first(lab):
-    drives = lab.two("vfat")
-    lab.fill()
-    done = lab.pack(drives, when=parts(drives[0], 3), then=lambda: drives[0].becomes("forgets")).ends(7).never_says(SAFE)
-    if lab.is_complete_without(drives, done):
-        return "held: 7, and all is there without it"
-    drives[0].replug()
-    lab.nothing_lies(drives)
-    return lab.goes_on(drives)
+row("the drive with the journal forgets")(lambda lab: forgets(lab, "vfat", "middle", 0))
 
 
 def pulled_after(lab, fs, what):
