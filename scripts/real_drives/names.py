@@ -205,5 +205,7 @@ def too_long_from_vfat(lab):
     (lab.source / "short").write_text("short")
     stage = LAB / "stage"
     stage.mkdir()
-    done = lab.run("pack", lab.source, "-r", lab.recipient, "-o", stage)
-    return f"held: {done.code} {done.err.strip()[-300:]}"
+    lab.run("pack", lab.source, "-r", lab.recipient, "-o", stage).ends(4).says("its path is longer than a path may be")
+    lab.unpack([stage]).ends(4).says("not all of this folder could be read")
+    if os.listdir(LAB / "out/source") != ["short"]:
+        raise Wrong(f"what can be carried was not: {os.listdir(LAB / 'out/source')}")
