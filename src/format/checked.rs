@@ -102,7 +102,7 @@ fn whole_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn split(line: &[u8]) -> Option<(&str, &str)> {
-    str::from_utf8(line).ok()?.rsplit_once(' ')
+    std::str::from_utf8(line).ok()?.rsplit_once(' ')
 }
 
 #[cfg(test)]
