@@ -6,6 +6,8 @@ mod bench;
 mod common;
 #[path = "lying/failing.rs"]
 mod failing;
+#[path = "lying/journals.rs"]
+mod journals;
 #[path = "lying/replaced.rs"]
 mod replaced;
 

@@ -133,9 +133,12 @@ fn loading(error: &LoadError) -> String {
 /// Where an earlier run left something that this one cannot go on from.
 fn unfinished(error: &FlowError) -> Option<String> {
     let text = match error {
-        FlowError::BadJournal { path, .. } => format!(
-            "nothing was changed. Remove {} and the other volumes of that run, then pack anew",
-            path.parent().map_or(String::new(), show)
+        FlowError::BadJournal { unknown: None, .. } => {
+            "nothing was changed, and nothing is wrong with the sources. With all drives of that run, --restart removes what it packed and begins anew".into()
+        }
+        FlowError::BadJournal { unknown: Some(folder), .. } => format!(
+            "nothing was changed, and nothing is wrong with the sources. If `pouch check {}` says that it was never finished, remove it; then say --restart",
+            show(folder)
         ),
         FlowError::SourceChanged(_) => {
             "bring back what they were, or begin anew with --restart: what that run packed is then removed".into()

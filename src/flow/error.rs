@@ -143,12 +143,14 @@ pub enum FlowError {
     #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
     SourceChanged(Vec<PathBuf>),
     /// A journal that nobody can go on from.
-    #[error("an interrupted run left {}, which cannot be used: {source}", show(.path))]
+    #[error("an interrupted run left {}, which cannot be used{}: {source}", show(.path), told(.unknown))]
     BadJournal {
         /// The file.
         path: PathBuf,
         /// How.
         source: FormatError,
+        /// A folder of which it does not tell any more whose it is.
+        unknown: Option<PathBuf>,
     },
     /// What an interrupted packing left, and this one is another.
     #[error("{0}")]
@@ -197,6 +199,10 @@ pub enum FlowError {
 
 fn changed(files: &[PathBuf]) -> String {
     format!("{} changed", count(files.len() as u64, "source"))
+}
+
+fn told(unknown: &Option<PathBuf>) -> String {
+    unknown.as_ref().map_or(String::new(), |folder| format!(", nor does it tell whose {} is", show(folder)))
 }
 
 /// The first of them.

@@ -18,6 +18,7 @@ pub mod finish;
 pub mod fit;
 pub mod key;
 pub mod leads;
+pub mod left;
 pub mod load;
 pub mod loaded;
 pub mod margin;

@@ -10,10 +10,11 @@ use crate::base::os;
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Before};
+use crate::flow::left::{self, Left};
 use crate::flow::reading::Reading;
 use crate::flow::report::{Plan, VolumePlan};
 use crate::flow::request::Request;
-use crate::flow::resume::{self, Left};
+use crate::flow::resume;
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
 use crate::plan::homes;
@@ -71,7 +72,10 @@ pub struct Target {
 pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowError> {
     request.check()?;
     let paths = request.target_paths()?;
-    let left = resume::find(&paths)?;
+    let left = left::find(&paths)?;
+    if let Some(left) = left.as_ref().filter(|_| !request.restart) {
+        left.journal()?;
+    }
     let mut walk = walk(&request.sources, monitor)?;
     let mut notes = std::mem::take(&mut walk.notes);
     let layout = lay_out(&mut walk.entries, &mut notes);
@@ -79,11 +83,11 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let list = geometry::list_at_most(&walk.entries);
     FormatError::limit("the length of the list", list, limits::LIST)?;
     let mut beginning = vec![0; SAMPLE.min(layout.tail_start) as usize];
-    Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
+    let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
     let whom = resume::whom(request, &walk, &beginning);
     let before = match left.as_ref().filter(|_| !request.restart) {
         Some(left) => {
-            left.check(request, &walk, whom)?;
+            left.check(request, &walk, (whom, read))?;
             left.verify((layout.len, layout.tail_start), request.replaced, monitor)?
         }
         None => Before::default(),
@@ -166,10 +170,10 @@ impl Shape<'_> {
 
     /// The same where an earlier run has chosen, if something of it stays; what does not makes room.
     fn after(&self, left: &Left, before: &Before) -> Result<Shaped, FlowError> {
-        let opening = &left.journal.opening;
         let (geometry, targets, mut drives) = match before.recipes.is_empty() {
             true => self.choose()?,
             false => {
+                let opening = &left.journal()?.opening;
                 let geometry = geometry::of_class(self.tar, opening.class, opening.scheme);
                 let (targets, drives) = self.look_at_drives(geometry)?;
                 (geometry, targets, drives)

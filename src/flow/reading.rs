@@ -3,12 +3,14 @@
 
 use std::convert::Infallible;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
+use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::show;
 use crate::base::pool::{Lease, lock, unlocked};
@@ -92,8 +94,28 @@ impl<'a> Reading<'a> {
     }
 
     /// Fills a range without hashing anything, to see whether it is what it was.
-    pub fn raw(&self, start: u64, buf: &mut [u8]) {
-        self.fill(start, buf, |_, _| true);
+    ///
+    /// # Errors
+    /// A source in it cannot be read; the range is filled all the same.
+    pub fn raw(&self, start: u64, buf: &mut [u8]) -> Result<(), IoFault> {
+        let faults = self.fill(start, buf, |_, _| true).faults;
+        match faults.into_iter().find(|fault| fault.flag == Flag::Unreadable) {
+            Some(fault) => {
+                let error = fault.errno.map_or(io::Error::other(fault.why), io::Error::from_raw_os_error);
+                Err(error).at("read", &self.walk.real_path(fault.entry as usize))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a stretch of the tar that is not what it was can be read at all.
+    pub fn readable(&self, range: Range<u64>) -> Result<(), IoFault> {
+        let mut buf = vec![0; 1 << 20];
+        let mut pieces = range.clone().step_by(buf.len());
+        pieces.try_for_each(|at| {
+            let len = (range.end - at).min(buf.len() as u64) as usize;
+            self.raw(at, &mut buf[..len])
+        })
     }
 
     fn fill(&self, start: u64, buf: &mut [u8], unchanged: impl Fn(usize, &File) -> bool) -> Filled {

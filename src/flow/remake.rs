@@ -191,7 +191,8 @@ impl Remaker<'_> {
         let layout = self.job.layout;
         if start < layout.tail_start {
             let mut bytes = vec![0; len];
-            self.reading.raw(start, &mut bytes);
+            // What could not be read then is zeros: the hash tells whether they were.
+            let _ = self.reading.raw(start, &mut bytes);
             return bytes;
         }
         let digest = |at: usize| manifest_digest(self.files[at].0, self.files[at].1);
@@ -214,6 +215,9 @@ impl Remaker<'_> {
     /// The sources are not what they were, or were not read well the first time.
     fn changed(&self, recipe: &Recipe) -> FlowError {
         let range = recipe.offset..recipe.offset + recipe.length();
+        if let Err(fault) = self.reading.readable(range.start..range.end.min(self.job.layout.tail_start)) {
+            return fault.into();
+        }
         FlowError::CannotRemake(self.reading.files_in(&range))
     }
 }

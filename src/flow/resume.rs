@@ -1,12 +1,12 @@
-//! What an interrupted packing left on its drives: found by the journal on the first volume, held
-//! against what was asked for and against the sources as they are now, and verified part by part.
+//! What an interrupted packing left on its drives, held against what was asked for and against the
+//! sources as they are now, and verified part by part.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::DriveReader;
-use crate::base::fault::{At, IoFault};
+use crate::base::fault::IoFault;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::base::path::show;
@@ -15,26 +15,16 @@ use crate::base::secret::SecretText;
 use crate::base::size::count;
 use crate::flow::FlowError;
 use crate::flow::engine::Before;
+use crate::flow::left::{Left, name_of};
 use crate::flow::request::Request;
 use crate::format::head::{Part, PartKind};
 use crate::format::journal::{Journal, Written};
-use crate::format::part::{HEADER, file_name, is_part, parity_name};
-use crate::format::{is_unfinished, limits, sums};
+use crate::format::limits;
+use crate::format::part::HEADER;
 use crate::plan::resume::{covering, reached};
-use crate::stage::journal::{self, JOURNAL};
 use crate::stage::seal::{Keyring, Recipient};
-use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, SUMS, ScanError};
+use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS};
 use crate::stage::walk::Walk;
-
-/// What is there, and whose it is.
-pub struct Left {
-    /// What the earlier run noted.
-    pub journal: Journal,
-    /// Folders of its volumes, in the order of their numbers.
-    pub folders: Vec<PathBuf>,
-    /// Held: nobody else goes on with it.
-    found: journal::Found,
-}
 
 /// What was asked for, as far as a later run must ask for the same. Whom it is sealed to is not
 /// told: that would tell whoever finds the drive.
@@ -57,136 +47,11 @@ pub fn whom(request: &Request, walk: &Walk, beginning: &[u8]) -> Digest {
     hasher.finish()
 }
 
-/// Whether a passphrase opens what an interrupted run began there.
-pub fn takes_passphrase(outputs: &[PathBuf]) -> bool {
-    let folders = outputs.iter().enumerate().map(|(at, path)| volume::folder(path, at as u16 + 1));
-    let found = folders.flat_map(|folder| journal::find(&folder, 4 * limits::HEAD)).flatten().next();
-    let journal = found.and_then(|found| Journal::parse(&found.text).ok());
-    journal.is_some_and(|journal| journal.opening.takes_passphrase())
-}
-
-/// Looks for what an earlier run left at these places; `None` if nothing did. Folders that hold
-/// anything else are somebody's.
-pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
-    let folders: Vec<PathBuf> =
-        paths.iter().enumerate().map(|(at, path)| volume::folder(path, at as u16 + 1)).collect();
-    let mut found = None;
-    // A copy is on another drive: the first one may be gone.
-    for folder in &folders {
-        let journal = journal::find(folder, 4 * limits::HEAD).map_err(|fault| match fault.source.kind() {
-            std::io::ErrorKind::WouldBlock => {
-                FlowError::Busy(format!("another pouch is packing to {} now", show(folder)))
-            }
-            _ => FlowError::Io(fault),
-        })?;
-        if let Some(journal) = journal {
-            found = Some((folder.join(JOURNAL), journal));
-            break;
-        }
-    }
-    let Some((path, found)) = found else {
-        // Its first drive is the one that tells.
-        if let Some(path) = paths[1..].iter().find(|path| volume::folder(path, 1).join(JOURNAL).exists()) {
-            let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
-            return Err(FlowError::Interrupted(text));
-        }
-        return match folders.iter().find(|folder| !volume::is_free(folder)) {
-            Some(folder) => Err(FlowError::VolumeExists(folder.clone())),
-            None => Ok(None),
-        };
-    };
-    let journal = Journal::parse(&found.text).map_err(|source| FlowError::BadJournal { path, source })?;
-    let left = Left { journal, folders, found };
-    for (at, folder) in left.folders.iter().enumerate() {
-        if !left.owns(at as u16 + 1, folder)? {
-            return Err(FlowError::VolumeExists(folder.clone()));
-        }
-    }
-    Ok(Some(left))
-}
-
 impl Left {
-    /// Whether a folder holds nothing, or a volume of this bundle: its seal is the one noted.
-    fn owns(&self, number: u16, folder: &Path) -> Result<bool, IoFault> {
-        if volume::is_free(folder) {
-            return Ok(true);
-        }
-        for (_, name, sum) in self.journal.opening.seals.iter().filter(|(volume, _, _)| *volume == number) {
-            match volume::read_small(&folder.join(name), limits::SEAL_FILE) {
-                Ok(bytes) if sha256(&bytes) == *sum => return Ok(self.could_list(number, folder)),
-                // Whose it is is not known as long as it cannot be read.
-                Err(ScanError::Io(fault)) if os::is_of_one_place(&fault.source) => return Err(fault),
-                _ => {}
-            }
-        }
-        // The run died before the first seal was there.
-        let files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
-        let ours = |name: &str| name == JOURNAL || is_unfinished(name);
-        Ok(files.map(|file| file.file_name()).all(|name| name.to_str().is_some_and(ours)))
-    }
-
-    /// Whether a volume that looks complete names no part but those that were written to it.
-    fn could_list(&self, number: u16, folder: &Path) -> bool {
-        let Ok(bytes) = volume::read_small(&folder.join(SUMS), limits::SUMS_FILE) else { return true };
-        let written: HashSet<(String, Digest)> = self
-            .journal
-            .parts
-            .iter()
-            .filter(|part| part.volume == number)
-            .map(|part| (name_of(part), part.sha256))
-            .collect();
-        let lines = sums::parse(&bytes).unwrap_or_default();
-        lines.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
-    }
-
-    /// Removes all of it; nothing, if a volume looks complete: somebody may need it.
-    pub fn remove(self) -> Result<(), FlowError> {
-        let opening = &self.journal.opening;
-        if usize::from(opening.volumes) > self.folders.len() {
-            let text = format!(
-                "{} is the first of {} volumes that an interrupted run began, and {} are given",
-                show(&self.folders[0]),
-                opening.volumes,
-                self.folders.len()
-            );
-            return Err(FlowError::Interrupted(text));
-        }
-        if let Some(folder) = self.folders.iter().find(|folder| folder.join(SUMS).exists()) {
-            return Err(FlowError::VolumeExists(folder.clone()));
-        }
-        // The journal last: without it nobody would know whose the others are.
-        for folder in self.folders.iter().rev() {
-            volume::remove_ours(folder, |_| false)?;
-        }
-        for path in self.folders.iter().rev().map(|folder| folder.join(JOURNAL)) {
-            os::remove_if_there(&path).at("remove", &path)?;
-        }
-        for folder in &self.folders {
-            // One that holds something of somebody's stays.
-            let _ = std::fs::remove_dir(folder);
-        }
-        drop(self.found);
-        Ok(())
-    }
-
-    /// Bytes that our files take in each volume's folder, but for parts that stay.
-    pub fn surplus(&self, before: &Before) -> Vec<u64> {
-        let keep: HashSet<(u16, String)> = before.parts.iter().map(|part| (part.volume, part.file_name())).collect();
-        let of_folder = |(at, folder): (usize, &PathBuf)| {
-            let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            let len = |file: std::fs::DirEntry| {
-                let name = file.file_name().into_string().unwrap_or_default();
-                let goes = is_part(&name) && !keep.contains(&(at as u16 + 1, name));
-                if goes { file.metadata().map_or(0, |meta| meta.len()) } else { 0 }
-            };
-            files.map(len).sum()
-        };
-        self.folders.iter().enumerate().map(of_folder).collect()
-    }
-
-    /// Refuses other options and changed sources, which are named.
-    pub fn check(&self, request: &Request, walk: &Walk, whom: Digest) -> Result<(), FlowError> {
-        let opening = &self.journal.opening;
+    /// Refuses other options and changed sources, which are named. `whom` comes with whether the sources
+    /// could be read for it.
+    pub fn check(&self, request: &Request, walk: &Walk, whom: (Digest, Result<(), IoFault>)) -> Result<(), FlowError> {
+        let opening = &self.journal()?.opening;
         let folder = show(&self.folders[0]);
         if usize::from(opening.volumes) > self.folders.len() || opening.options != options(request) {
             let text = format!(
@@ -213,8 +78,8 @@ impl Left {
     }
 
     /// Nobody here can seal what is written to others.
-    fn check_whom(&self, request: &Request, whom: Digest) -> Result<(), FlowError> {
-        let (opening, folder) = (&self.journal.opening, show(&self.folders[0]));
+    fn check_whom(&self, request: &Request, (whom, read): (Digest, Result<(), IoFault>)) -> Result<(), FlowError> {
+        let (opening, folder) = (&self.journal()?.opening, show(&self.folders[0]));
         let others = |what| Err(FlowError::Interrupted(format!("what an interrupted run packed to {folder} {what}")));
         match (&request.passphrase, opening.takes_passphrase()) {
             (None, true) => return others("opens with a passphrase too, and none is asked for now"),
@@ -225,6 +90,8 @@ impl Left {
             _ => {}
         }
         if whom != opening.whom {
+            // Nobody can tell without the beginning of the sources.
+            read?;
             others("is sealed to other recipients than those named now, or its sources are not what they were")
         } else {
             Ok(())
@@ -247,10 +114,10 @@ impl Left {
         replaced: bool,
         monitor: &dyn Monitor,
     ) -> Result<Before, FlowError> {
-        let (opening, recipes) = (&self.journal.opening, &self.journal.recipes);
-        let noted = reached(&self.journal.parts, recipes, opening.scheme, tar_len).parts;
+        let Journal { opening, reads, parts, recipes, .. } = self.journal()?;
+        let noted = reached(parts, recipes, opening.scheme, tar_len).parts;
         if !replaced {
-            self.check_drives(&noted)?;
+            self.check_drives(&noted, opening.volumes)?;
         }
         monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
         let checked = side_by_side(&noted, DriveReader::default, |reader, part| self.read(part, reader, monitor));
@@ -259,13 +126,13 @@ impl Left {
             whole.extend(part?);
         }
         // What was not read well is packed again, and all behind it.
-        let (covered, _) = covering(&self.journal.reads, tail_start);
+        let (covered, _) = covering(reads, tail_start);
         let mut recipes = recipes.clone();
         recipes.retain(|_, recipe| covered == tail_start || recipe.offset + recipe.length() <= covered);
         let parts: Vec<Written> = whole.iter().map(Written::of).collect();
         let reach = reached(&parts, &recipes, opening.scheme, tar_len);
         recipes.retain(|number, _| *number <= reach.data);
-        let (_, reads) = covering(&self.journal.reads, reach.tar.min(tail_start));
+        let (_, reads) = covering(reads, reach.tar.min(tail_start));
         let keep: HashSet<(bool, u32)> =
             reach.parts.iter().map(|part| (part.kind == PartKind::Parity, part.number)).collect();
         whole.retain(|part| keep.contains(&(part.kind == PartKind::Parity, part.number)));
@@ -274,11 +141,11 @@ impl Left {
 
     /// Refuses to go on without a drive that had parts, unless told so: it may be the wrong one, or not
     /// plugged in.
-    fn check_drives(&self, noted: &[Written]) -> Result<(), FlowError> {
+    fn check_drives(&self, noted: &[Written], volumes: u16) -> Result<(), FlowError> {
         for (at, folder) in self.folders.iter().enumerate() {
             let parts = noted.iter().filter(|part| usize::from(part.volume) == at + 1).count();
             // Seals were on all of them before the first part was anywhere.
-            if !noted.is_empty() && volume::is_free(folder) && at < usize::from(self.journal.opening.volumes) {
+            if !noted.is_empty() && volume::is_free(folder) && at < usize::from(volumes) {
                 let parts = count(parts as u64, "part");
                 let text =
                     format!("{} is not there, and an interrupted run wrote seals and {parts} to it", show(folder));
@@ -294,7 +161,7 @@ impl Left {
             return Err(FlowError::Cancelled);
         }
         let Written { number, kind, volume, sha256 } = part.clone();
-        let opening = &self.journal.opening;
+        let opening = &self.journal()?.opening;
         let Some(folder) = self.folders.get(usize::from(volume) - 1) else { return Ok(None) };
         let name = name_of(part);
         let stripe = opening.scheme.map(|scheme| match kind {
@@ -315,7 +182,7 @@ impl Left {
     /// What each volume keeps: name and SHA-256 of seals and parts. A seal that is missing is
     /// copied from another volume: nobody can make a new one.
     pub fn keep(&self, before: &Before) -> Result<Vec<Kept>, FlowError> {
-        let opening = &self.journal.opening;
+        let opening = &self.journal()?.opening;
         let mut kept: Vec<Kept> = self.folders.iter().map(|_| Kept::default()).collect();
         for part in &before.parts {
             kept[usize::from(part.volume) - 1].sums.push((part.file_name(), part.sha256));
@@ -350,13 +217,6 @@ impl Left {
             }
         }
         Ok(kept)
-    }
-}
-
-fn name_of(part: &Written) -> String {
-    match part.kind {
-        PartKind::Parity => parity_name(part.number),
-        PartKind::Data { .. } => file_name(part.number),
     }
 }
 

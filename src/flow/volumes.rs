@@ -11,9 +11,10 @@ use crate::base::path::as_bytes;
 use crate::base::secret::{Secret, random};
 use crate::flow::FlowError;
 use crate::flow::finish::{Sealable, new_volume, seals, write_index};
+use crate::flow::left::Left;
 use crate::flow::plan::{Planned, Target};
 use crate::flow::request::Request;
-use crate::flow::resume::{Kept, Left, options};
+use crate::flow::resume::{Kept, options};
 use crate::format::journal::{self, Opening, Read, Written};
 use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
@@ -119,7 +120,7 @@ impl Volumes {
     /// anew without it.
     pub fn take_up(&mut self, planned: &Planned, request: &Request, left: Left) -> Result<(Bundle, Log), FlowError> {
         let before = &planned.before;
-        let mut opening = left.journal.opening.clone();
+        let mut opening = left.journal()?.opening.clone();
         let recipient = Recipient::parse(&opening.recipient);
         let recipient = recipient.map_err(|error| FlowError::Damaged(format!("the journal names nobody: {error}")))?;
         let bundle = Bundle { name: opening.bundle, kcommit: opening.kcommit, recipient };

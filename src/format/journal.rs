@@ -1,11 +1,12 @@
 //! The journal of a packing: what a later run needs to go on from where an earlier one was stopped
 //! (FORMAT section 2). It lies on the first volume until all volumes are complete, and holds nothing
-//! that opens the bundle.
+//! that opens the bundle. Lines are made here without their checks (`format/checked.rs`).
 
 use std::collections::BTreeMap;
 
 use crate::base::digest::Digest;
 use crate::base::text::{base64, hex, unbase64, unhex};
+use crate::format::checked;
 use crate::format::head::{Part, PartKind};
 use crate::format::lines::Lines;
 use crate::format::part::Class;
@@ -13,6 +14,9 @@ use crate::format::recipe::Recipe;
 use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL};
 use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits, number, version};
+
+/// How its file is named.
+pub const JOURNAL: &str = "journal";
 
 const WHAT: &str = "the journal";
 /// No range is longer.
@@ -82,6 +86,8 @@ pub struct Journal {
     pub parts: Vec<Written>,
     /// How data parts were made, by their numbers.
     pub recipes: BTreeMap<u32, Recipe>,
+    /// Lines that the drive did not keep: what they said is not known.
+    pub lost: usize,
 }
 
 impl Opening {
@@ -136,7 +142,7 @@ impl Opening {
         let stamps = unbase64(lines.field("STAMPS ")?).ok_or_else(|| lines.bad("it is no base64"))?;
         let stamps = stamps.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("8 bytes")));
         let stamps = stamps.collect();
-        lines.field("BEGUN")?;
+        lines.field(checked::BEGUN)?;
         Ok(Self { bundle, recipient, kcommit, class, scheme, options, whom, volumes, seals, stamps })
     }
 }
@@ -184,18 +190,19 @@ impl Written {
 }
 
 impl Journal {
-    /// The journal in a text. It ends where a line is not understood: a drive that was pulled out
-    /// may have stored anything from there on.
+    /// The journal in a text. Lines behind its opening that the drive did not keep are left out.
     ///
     /// # Errors
-    /// What it begins with is not understood.
+    /// What it begins with is damaged, or not understood.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let text = String::from_utf8_lossy(&text[..whole]);
-        let mut lines = Lines::of(WHAT, &text);
-        let opening = Opening::parse(&mut lines)?;
+        // A later one may look other from its second line on.
+        if let Some(text) = checked::fitting(text).next().and_then(|line| line.strip_prefix("pouch-journal ")) {
+            version(WHAT, text)?;
+        }
+        let kept = checked::read(WHAT, text)?;
+        let opening = Opening::parse(&mut Lines::of(WHAT, &kept.opening))?;
         let (mut reads, mut parts, mut recipes, mut spelled) = (Vec::new(), Vec::new(), BTreeMap::new(), 0);
-        while let Ok(line) = lines.next() {
+        for line in kept.lines {
             let mut words = line.split(' ');
             let known = match words.next() {
                 Some("r") => read(words).map(|read| reads.push(read)),
@@ -213,8 +220,15 @@ impl Journal {
                 break;
             }
         }
-        Ok(Self { opening, reads, parts, recipes })
+        Ok(Self { opening, reads, parts, recipes, lost: kept.lost })
     }
+}
+
+/// The seals of a journal that cannot be used, as far as its lines about them are whole; and its
+/// volumes, or 0.
+pub fn remains(text: &[u8]) -> (Vec<(u16, String, Digest)>, u16) {
+    let volumes = checked::fitting(text).find_map(|line| number(line.strip_prefix("volumes ")?));
+    (checked::fitting(text).filter_map(seal).collect(), volumes.unwrap_or(0))
 }
 
 impl PartKind {
@@ -258,6 +272,7 @@ fn made<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(u32, Recipe)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::checked::Checks;
     use crate::format::recipe::Made;
 
     fn journal() -> Journal {
@@ -277,7 +292,7 @@ mod tests {
         let part = |number, kind| Written { number, kind, volume: 2, sha256: Digest([8; 32]) };
         let parts = vec![part(1, data), part(1, PartKind::Parity)];
         let recipes = BTreeMap::from([(1, Recipe::new(0, 5, vec![Made::Stored(512)]))]);
-        Journal { opening, reads: vec![Read { start: 0, len: 512, hash: 1 << 127 }], parts, recipes }
+        Journal { opening, reads: vec![Read { start: 0, len: 512, hash: 1 << 127 }], parts, recipes, lost: 0 }
     }
 
     fn encode(journal: &Journal) -> String {
@@ -287,21 +302,26 @@ mod tests {
         journal.opening.encode() + &reads + &recipes + &parts
     }
 
+    fn parse(lines: &str) -> Result<Journal, FormatError> {
+        Journal::parse(Checks::default().add(lines).as_bytes())
+    }
+
     #[test]
     fn a_journal_comes_back() {
         let mut journal = journal();
-        assert_eq!(Journal::parse(encode(&journal).as_bytes()), Ok(journal.clone()));
+        assert_eq!(parse(&encode(&journal)), Ok(journal.clone()));
         journal.opening.scheme = None;
-        assert_eq!(Journal::parse(encode(&journal).as_bytes()), Ok(journal));
+        assert_eq!(parse(&encode(&journal)), Ok(journal));
     }
 
     #[test]
     fn it_ends_at_a_torn_or_strange_line() {
         let journal = journal();
         let text = encode(&journal);
-        let begun = text.find("BEGUN").unwrap() + 6;
-        for cut in 0..text.len() {
-            match Journal::parse(&text.as_bytes()[..cut]) {
+        let checked = Checks::default().add(&text);
+        let begun = checked.find("BEGUN").unwrap() + "BEGUN 0123456789abcdef\n".len();
+        for cut in 0..checked.len() {
+            match Journal::parse(&checked.as_bytes()[..cut]) {
                 Ok(cut_short) => {
                     assert!(cut >= begun && cut_short.opening == journal.opening && cut_short.parts.len() < 2)
                 }
@@ -314,12 +334,48 @@ mod tests {
         let nowhere = format!("p 1 0 {zeros}\n");
         for name in ["../seal.age", "head.age", ""] {
             let wrong = text.replacen("1 seal.age", &format!("1 {name}"), 1);
-            assert!(Journal::parse(wrong.as_bytes()).is_err(), "{name:?}");
+            assert!(parse(&wrong).is_err(), "{name:?}");
         }
-        assert!(Journal::parse(text.replacen("1 seal.age", "0 seal.age", 1).as_bytes()).is_err());
+        assert!(parse(&text.replacen("1 seal.age", "0 seal.age", 1)).is_err());
         for strange in ["x 1 2\n", "r 1\n", "d 0 1 00\n", "\n", "m 0 0 00 s1\n", &huge, &far, &nowhere] {
             let more = format!("{text}{strange}{}", journal.parts[0].encode());
-            assert_eq!(Journal::parse(more.as_bytes()), Ok(journal.clone()), "it ends before {strange:?}");
+            assert_eq!(parse(&more), Ok(journal.clone()), "it ends before {strange:?}");
         }
+    }
+
+    /// Whether all of these are among those, in their order.
+    fn among<T: PartialEq>(these: &[T], those: &[T]) -> bool {
+        let mut those = those.iter();
+        these.iter().all(|one| those.any(|other| other == one))
+    }
+
+    #[test]
+    fn what_a_drive_makes_of_a_byte_is_never_another_journal() {
+        let journal = journal();
+        let whole = Checks::default().add(&encode(&journal)).into_bytes();
+        let begun = whole.windows(6).position(|six| six == b"BEGUN ").unwrap() + "BEGUN 0123456789abcdef\n".len();
+        for at in 0..whole.len() {
+            for other in 0..=255 {
+                let mut text = whole.clone();
+                text[at] = other;
+                match Journal::parse(&text) {
+                    _ if other == whole[at] => {}
+                    Ok(found) => {
+                        assert!(at >= begun, "byte {at} of the opening");
+                        let noted =
+                            |journal: &Journal| journal.reads.len() + journal.parts.len() + journal.recipes.len();
+                        assert!(found.opening == journal.opening && noted(&found) < noted(&journal), "byte {at}");
+                        assert!(among(&found.reads, &journal.reads) && among(&found.parts, &journal.parts));
+                        assert!(found.recipes.iter().all(|(number, made)| journal.recipes.get(number) == Some(made)));
+                        assert!(found.lost > 0 || at == whole.len() - 1, "without its LF it is a torn line");
+                    }
+                    Err(FormatError::Malformed { what: WHAT, line: 1.., .. }) => assert!(at < begun),
+                    Err(other) => panic!("{other}"),
+                }
+                let (seals, volumes) = remains(&text);
+                assert!(among(&seals, &journal.opening.seals) && [0, 2].contains(&volumes));
+            }
+        }
+        assert_eq!(remains(&whole), (journal.opening.seals, 2));
     }
 }

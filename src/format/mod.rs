@@ -4,6 +4,7 @@
 
 pub mod age;
 pub mod bag;
+pub mod checked;
 pub mod frame;
 pub mod head;
 pub mod journal;

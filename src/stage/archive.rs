@@ -31,6 +31,25 @@ pub struct Fault {
     pub flag: Flag,
     /// In words.
     pub why: String,
+    /// The system's number for that, if it had one.
+    pub errno: Option<i32>,
+}
+
+/// How a file is not what it was, in words, and the system's number for that.
+type Flaw = (Flag, String, Option<i32>);
+
+fn unreadable(why: String, error: &std::io::Error) -> Flaw {
+    (Flag::Unreadable, format!("{why}: {error}"), error.raw_os_error())
+}
+
+fn changed(why: &str) -> Flaw {
+    (Flag::Changed, why.into(), None)
+}
+
+impl Fault {
+    fn of(index: usize, (flag, why, errno): Flaw) -> Self {
+        Self { entry: index as u32, flag, why, errno }
+    }
 }
 
 /// What came of filling a range.
@@ -68,7 +87,7 @@ pub fn fill(
             let place = (here.start - start) as usize..(here.end - start) as usize;
             let offset = here.start - content;
             let read = read(&mut buf[place.clone()], offset, entry, || open(index), |file| unchanged(index, file));
-            filled.faults.extend(read.err().map(|(flag, why)| Fault { entry: index as u32, flag, why }));
+            filled.faults.extend(read.err().map(|flaw| Fault::of(index, flaw)));
             if here == (content..content_end) {
                 filled.whole.push((index as u32, sha256(&buf[place])));
             } else {
@@ -76,9 +95,9 @@ pub fn fill(
             }
         } else if entry.kind == crate::base::entry::Kind::File && entry.size == 0 && content > start && content <= end {
             filled.whole.push((index as u32, sha256(b"")));
-            let opened = open(index).map_err(|error| (Flag::Unreadable, format!("could not be opened: {error}")));
+            let opened = open(index).map_err(|error| unreadable("could not be opened".into(), &error));
             let fault = opened.and_then(|file| verdict(&file, &unchanged, index)).err();
-            filled.faults.extend(fault.map(|(flag, why)| Fault { entry: index as u32, flag, why }));
+            filled.faults.extend(fault.map(|flaw| Fault::of(index, flaw)));
         }
     }
     filled
@@ -86,11 +105,11 @@ pub fn fill(
 
 /// Of a file that was announced as empty. Some are not, such as those of /proc: their size says
 /// nothing.
-fn verdict(file: &File, unchanged: impl Fn(usize, &File) -> bool, index: usize) -> Result<(), (Flag, String)> {
+fn verdict(file: &File, unchanged: impl Fn(usize, &File) -> bool, index: usize) -> Result<(), Flaw> {
     if matches!(file.read_at(&mut [0], 0), Ok(1..)) {
-        return Err((Flag::Changed, "has content although its size was 0; it is packed as empty".into()));
+        return Err(changed("has content although its size was 0; it is packed as empty"));
     }
-    if unchanged(index, file) { Ok(()) } else { Err((Flag::Changed, "changed while it was packed".into())) }
+    if unchanged(index, file) { Ok(()) } else { Err(changed("changed while it was packed")) }
 }
 
 /// Copies the part of `bytes`, which lie at `at` in the tar, that the buffer holds.
@@ -118,10 +137,10 @@ fn read(
     entry: &Entry,
     open: impl FnOnce() -> std::io::Result<File>,
     unchanged: impl FnOnce(&File) -> bool,
-) -> Result<(), (Flag, String)> {
+) -> Result<(), Flaw> {
     let file = open().map_err(|error| {
         buf.fill(0);
-        (Flag::Unreadable, format!("could not be opened, it is packed as zeros: {error}"))
+        unreadable("could not be opened, it is packed as zeros".into(), &error)
     })?;
     let end = offset + buf.len() as u64;
     let mut at = offset;
@@ -140,13 +159,13 @@ fn read(
         }
     }
     if short {
-        return Err((Flag::Changed, "shrank while it was packed; what is missing is packed as zeros".into()));
+        return Err(changed("shrank while it was packed; what is missing is packed as zeros"));
     }
-    if unchanged(&file) { Ok(()) } else { Err((Flag::Changed, "changed while it was packed".into())) }
+    if unchanged(&file) { Ok(()) } else { Err(changed("changed while it was packed")) }
 }
 
 /// Fills `buf` from the file; `true` if it ended too early, with zeros for the rest.
-fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, (Flag, String)> {
+fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, Flaw> {
     let mut done = 0;
     while done < buf.len() {
         match file.read_at(&mut buf[done..], at + done as u64) {
@@ -159,10 +178,8 @@ fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, (Flag, String
             Err(error) => {
                 buf[done..].fill(0);
                 let place = at + done as u64;
-                return Err((
-                    Flag::Unreadable,
-                    format!("could not be read at byte {place}, the rest is packed as zeros: {error}"),
-                ));
+                let why = format!("could not be read at byte {place}, the rest is packed as zeros");
+                return Err(unreadable(why, &error));
             }
         }
     }

@@ -12,9 +12,9 @@ use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::pool::lock;
 use crate::format::UNFINISHED;
+use crate::format::checked::Checks;
+pub use crate::format::journal::JOURNAL;
 
-/// Its name.
-pub const JOURNAL: &str = "journal";
 /// A drive that is pulled out may forget what was added since the last sync: those parts are then
 /// packed again.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
@@ -26,6 +26,7 @@ pub struct Log {
 
 struct State {
     copies: Vec<Copy>,
+    checks: Checks,
     /// Lines that wait for the next that matters.
     waiting: String,
     synced: Instant,
@@ -57,10 +58,13 @@ impl Copy {
 }
 
 impl Log {
-    /// Writes the journal of these folders anew; whoever looks at one finds the old one, or this.
-    pub fn create(folders: &[PathBuf], text: &str) -> Result<Self, IoFault> {
-        let copies = folders.iter().map(|folder| Copy::create(folder, text)).collect::<Result<_, _>>()?;
-        let state = State { copies, waiting: String::new(), synced: Instant::now(), parts: 0 };
+    /// Writes the journal of these folders anew; whoever looks at one finds the old one, or this. Lines
+    /// get their checks here.
+    pub fn create(folders: &[PathBuf], lines: &str) -> Result<Self, IoFault> {
+        let mut checks = Checks::default();
+        let text = checks.add(lines);
+        let copies = folders.iter().map(|folder| Copy::create(folder, &text)).collect::<Result<_, _>>()?;
+        let state = State { copies, checks, waiting: String::new(), synced: Instant::now(), parts: 0 };
         Ok(Self { state: Mutex::new(state) })
     }
 
@@ -72,7 +76,8 @@ impl Log {
     /// Writes a line about a part, and what waited for it.
     pub fn write(&self, line: &str) {
         let mut state = lock(&self.state);
-        let text = std::mem::take(&mut state.waiting) + line;
+        let lines = std::mem::take(&mut state.waiting) + line;
+        let text = state.checks.add(&lines);
         state.parts += 1;
         state.copies.iter_mut().for_each(|copy| copy.attempt(|file| file.write_all(text.as_bytes())));
         if state.synced.elapsed() > SYNC_EVERY {
@@ -133,6 +138,7 @@ pub fn find(folder: &Path, limit: u64) -> Result<Option<Found>, IoFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::checked;
 
     #[test]
     fn what_is_written_is_found_and_locked() {
@@ -140,16 +146,16 @@ mod tests {
         assert!(find(dir.path(), 100).unwrap().is_none());
         let other = tempfile::tempdir().unwrap();
         let folders = [dir.path().to_path_buf(), other.path().to_path_buf()];
-        let log = Log::create(&folders, "begun\n").unwrap();
+        let log = Log::create(&folders, "BEGUN\n").unwrap();
         assert_eq!(find(dir.path(), 100).err().unwrap().source.kind(), io::ErrorKind::WouldBlock);
         log.note("read\n");
         log.write("part\n");
         log.note("never written\n");
         assert_eq!(log.parts(), 1);
         drop(log);
-        assert_eq!(find(other.path(), 100).unwrap().unwrap().text, b"begun\nread\npart\n");
-        let found = find(dir.path(), 100).unwrap().unwrap();
-        assert_eq!(found.text, b"begun\nread\npart\n");
+        let text = find(other.path(), 100).unwrap().unwrap().text;
+        assert_eq!(checked::read("it", &text).map(|kept| kept.lines), Ok(vec!["read", "part"]));
+        assert_eq!(find(dir.path(), 100).unwrap().unwrap().text, text);
         let mode =
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(dir.path().join(JOURNAL)).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
+use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
 use crate::format::{FormatError, is_unfinished, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
@@ -33,10 +34,16 @@ pub fn folder(path: &Path, number: u16) -> PathBuf {
 const LOOKED_AT: u64 = 64 << 10;
 
 /// Whether a volume can be written there: nothing is there, or a folder that is empty but for what
-/// a run left that died with its first file.
+/// a run left that died with its first file. A journal of which the drive kept nothing is such.
 pub fn is_free(dir: &Path) -> bool {
     let ours = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(is_unfinished) && is_a_beginning(&entry.path()))
+        entry.is_ok_and(|entry| match entry.file_name().to_str() {
+            Some(JOURNAL) => is_a_beginning(&entry.path(), &[]),
+            Some(name) => {
+                is_unfinished(name) && is_a_beginning(&entry.path(), &[b"pouch-journal 1 ", b"age-encryption.o"])
+            }
+            None => false,
+        })
     };
     match dir.symlink_metadata() {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -44,12 +51,11 @@ pub fn is_free(dir: &Path) -> bool {
     }
 }
 
-/// Whether a file begins as a journal or a seal does, as far as it goes. Of one that was not synced
-/// when the drive went, there may be the length and nothing else.
-fn is_a_beginning(path: &Path) -> bool {
+/// Whether a file begins as one of these, as far as it goes. Of one that was not synced when the drive
+/// went, there may be the length and nothing else, or not even that.
+fn is_a_beginning(path: &Path, known: &[&[u8; 16]]) -> bool {
     let mut start = Vec::new();
     let read = os::open_regular(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
-    let known = [&b"pouch-journal 1\n"[..], b"age-encryption.o"];
     let begun = known.iter().any(|known| known.starts_with(&start[..start.len().min(known.len())]));
     let lost = [0, 0xff].iter().any(|blank| start.iter().all(|byte| byte == blank));
     read.is_ok() && (begun || lost)
@@ -245,7 +251,7 @@ mod tests {
         assert!(is_free(&dir));
         fs::create_dir(&dir).unwrap();
         let seal = [&b"age-encryption.org/v1\n"[..], &[7; 3000]].concat();
-        for ours in [&b""[..], b"age-enc", &seal, b"pouch-journal 1\nbundle", &[0; 3000], &[0xff; 16]] {
+        for ours in [&b""[..], b"age-enc", &seal, b"pouch-journal 1 00", &[0; 3000], &[0xff; 16]] {
             fs::write(dir.join(UNFINISHED), ours).unwrap();
             assert!(is_free(&dir), "{}", ours.escape_ascii());
         }
@@ -255,6 +261,13 @@ mod tests {
             assert!(!is_free(&dir), "{}", foreign.escape_ascii());
         }
         fs::write(dir.join(UNFINISHED), b"").unwrap();
+        for (journal, free) in [(&b""[..], true), (&[0; 700], true), (b"pouch-journal 1 ", false), (b"mine", false)] {
+            fs::write(dir.join(JOURNAL), journal).unwrap();
+            assert_eq!(is_free(&dir), free, "{}", journal.escape_ascii());
+        }
+        fs::write(dir.join(JOURNAL), b"").unwrap();
+        Writer::create(drive.path(), 1).unwrap();
+        assert!(!dir.join(JOURNAL).exists(), "no volume has one in the end");
         fs::write(dir.join("notes"), b"").unwrap();
         assert!(!is_free(&dir));
     }

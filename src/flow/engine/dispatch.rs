@@ -70,10 +70,13 @@ impl Shared<'_> {
         let all = read.start..read.start + read.len;
         let same = |bytes: &[u8]| match quick(bytes) == read.hash {
             true => Ok(()),
-            false => Err(FlowError::SourceChanged(self.reading.files_in(&all))),
+            false => {
+                self.reading.readable(all.clone())?;
+                Err(FlowError::SourceChanged(self.reading.files_in(&all)))
+            }
         };
         if fresh != all {
-            self.reading.raw(read.start, &mut buf);
+            self.reading.raw(read.start, &mut buf)?;
             same(&buf)?;
             buf.truncate((fresh.end - fresh.start) as usize);
         }

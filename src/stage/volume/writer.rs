@@ -14,6 +14,7 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::{DriveReader, marks};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
+use crate::format::journal::JOURNAL;
 use crate::format::{is_unfinished, part, sums, unfinished};
 
 /// Dirty data that may wait for the drive: bounded, so that progress is honest.
@@ -48,7 +49,9 @@ impl Writer {
     pub fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         match fs::create_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_free(&dir) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_free(&dir) => {
+                os::remove_if_there(&dir.join(JOURNAL)).at("remove", &dir.join(JOURNAL))?;
+            }
             other => other.at("create", &dir)?,
         }
         os::sync_dir(path).at("sync", path)?;
