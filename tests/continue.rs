@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use common::drive::{Cache, Drive, Fault};
 use common::tree::{only_true_files, same};
 use common::{Desk, PART_FILE, noise, pouch_raw, put, run, volumes};
 
@@ -301,6 +302,38 @@ fn a_lost_drive_is_made_up_for_by_drives_that_were_there_before() {
     terminal.types("\n");
     assert_eq!(terminal.ends(), 0, "two of three are enough, though never both at once");
     is_whole(&desk);
+}
+
+#[test]
+fn a_drive_that_is_pulled_out_while_it_is_read_is_asked_for_again() {
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(9_000_000, 1));
+    let Some(mut port) = Drive::plug(desk.path("port"), 32 << 20, Cache::WriteBack) else { return };
+    if !common::need(&["script"]) {
+        return;
+    }
+    run(desk.pack_cmd(&[&desk.source()], &[port.path()], &["--mend", "0"])).exits(0);
+    for wanted in [0, 7] {
+        port.replug();
+        port.set(&[Fault::Gone { bytes: 3 << 20, errno: fuser::Errno::ENODEV }]);
+        let mut terminal = waiting(&desk, &port.path());
+        terminal.says("volume-1: its drive is gone", 1);
+        terminal.says(PROMPT, 1);
+        match wanted {
+            0 => {
+                port.set(&[]);
+                port.replug();
+                terminal.types("\n");
+            }
+            _ => terminal.types("q\n"),
+        }
+        assert_eq!(terminal.ends(), wanted);
+        if wanted == 0 {
+            is_whole(&desk);
+            fs::remove_dir_all(desk.path("out")).unwrap();
+        }
+    }
+    assert!(desk.path("out/.pouch-unfinished").exists(), "it can be gone on with");
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn fields(value: &Value, expected: &str) {
 
 const PLAN: &str = "files folders links bytes class_mib packed packed_again begins_anew expected at_most room recipients passphrase memory parity fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
-    origin bad_parts rebuilt_parts verdict margin failed kept changes renamed_in otherwise lost notes";
+    origin bad_parts rebuilt_parts verdict margin failed gone kept changes renamed_in otherwise lost notes";
 
 #[test]
 fn json_holds_one_document_with_the_documented_fields() {
@@ -203,7 +203,7 @@ fn json_holds_one_document_with_the_documented_fields() {
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json"])).exits(0).json();
     fields(
         &packed,
-        "command fingerprint parts read_back past_cache plan volumes notes given_up not_trusted parts_left_to_parity",
+        "command fingerprint parts read_back past_cache plan volumes notes given_up not_trusted parts_left_to_parity do_not_hand_on",
     );
     fields(&packed["plan"], PLAN);
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());

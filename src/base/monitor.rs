@@ -47,6 +47,8 @@ pub enum NoteKind {
     Drive,
     /// A property that the target could not take, such as an owner's mode or time.
     Property,
+    /// Something of ours that could not be removed.
+    Left,
 }
 
 impl NoteKind {
@@ -62,6 +64,7 @@ impl NoteKind {
             NoteKind::Volume => "volume",
             NoteKind::Drive => "drive",
             NoteKind::Property => "property",
+            NoteKind::Left => "left",
         }
     }
 }

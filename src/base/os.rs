@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use crate::base::entry::{Hole, Time};
 
@@ -56,7 +57,7 @@ pub fn open_regular_below(folder: &File, below: &Path) -> io::Result<File> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     open_as_regular(|flags| match rustix::fs::openat2(folder, below, flags, Mode::empty(), resolve) {
         // Kernels before 5.6: the last name at least is not followed.
-        Err(rustix::io::Errno::NOSYS) => rustix::fs::openat(folder, below, flags, Mode::empty()),
+        Err(Errno::NOSYS) => rustix::fs::openat(folder, below, flags, Mode::empty()),
         other => other,
     })
 }
@@ -64,7 +65,7 @@ pub fn open_regular_below(folder: &File, below: &Path) -> io::Result<File> {
 fn open_as_regular(open: impl Fn(OFlags) -> rustix::io::Result<std::os::fd::OwnedFd>) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let file = match open(flags | OFlags::NOATIME) {
-        Err(rustix::io::Errno::PERM) => open(flags),
+        Err(Errno::PERM) => open(flags),
         other => other,
     }?;
     let file = File::from(file);
@@ -88,7 +89,7 @@ pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     drop_cached_below(&plain)?;
     match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
         Ok(file) => Ok((File::from(file), true)),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => Ok((plain, false)),
+        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((plain, false)),
         Err(error) => Err(error.into()),
     }
 }
@@ -246,7 +247,7 @@ pub fn holes(file: &File, size: u64, limit: usize) -> io::Result<Vec<Hole>> {
         }
         let data = match rustix::fs::seek(file, SeekFrom::Data(hole)) {
             Ok(data) => data.min(size),
-            Err(rustix::io::Errno::NXIO) => size,
+            Err(Errno::NXIO) => size,
             Err(error) => return Err(error.into()),
         };
         holes.push((hole, data - hole));
@@ -282,7 +283,6 @@ fn stamps(time: Time) -> Timestamps {
 
 /// Renames within two open folders; never replaces anything.
 pub fn rename_new(from_dir: BorrowedFd<'_>, from: &Path, to_dir: BorrowedFd<'_>, to: &Path) -> io::Result<()> {
-    use rustix::io::Errno;
     match rustix::fs::renameat_with(from_dir, from, to_dir, to, rustix::fs::RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             // File systems without the flag (FAT over FUSE): look first, which is the best there is.
@@ -301,9 +301,9 @@ pub fn rename_new(from_dir: BorrowedFd<'_>, from: &Path, to_dir: BorrowedFd<'_>,
 pub fn try_lock(fd: impl AsFd) -> io::Result<bool> {
     match rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(false),
         // Some network and FUSE file systems have no locks; then there is none to respect.
-        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOLCK) => Ok(true),
+        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK) => Ok(true),
         Err(error) => Err(error.into()),
     }
 }
@@ -340,16 +340,23 @@ pub fn close(file: File) -> io::Result<()> {
 /// Whether a failed write says something about one place of a drive rather than about all of it: the
 /// same bytes may find another place.
 pub fn is_of_one_place(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     // The names under which the kernel's block layer reports a medium.
-    let known = [Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::REMOTEIO, Errno::TIMEDOUT, Errno::BADMSG];
-    error.raw_os_error().is_some_and(|code| known.iter().any(|errno| errno.raw_os_error() == code))
+    is_any(error, &[Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::REMOTEIO, Errno::TIMEDOUT, Errno::BADMSG])
+}
+
+/// Whether a file system refused to make what it does not hold, rather than failed.
+pub fn is_refusal(error: &io::Error) -> bool {
+    is_any(error, &[Errno::INVAL, Errno::NAMETOOLONG, Errno::ILSEQ, Errno::NOENT, Errno::EXIST])
+        || is_any(error, &[Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV])
 }
 
 /// Whether a write failed for want of room.
 pub fn is_full(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::NOSPC, Errno::DQUOT].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    is_any(error, &[Errno::NOSPC, Errno::DQUOT])
+}
+
+fn is_any(error: &io::Error, known: &[Errno]) -> bool {
+    known.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Makes the names in a folder durable.

@@ -70,17 +70,29 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::Format(FormatError::Limit { .. }) => {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
+        FlowError::Gone(_) | FlowError::Io(_) => of_the_system(error)?,
+        error if error.outcome() == Outcome::Interrupted => {
+            "run the same command again; pack, unpack and load go on from where they were".into()
+        },
+        FlowError::Load(error) => loading(error),
+        FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
+        _ => return None,
+    };
+    Some(text)
+}
+
+/// What to do where the system failed, or a drive is gone.
+fn of_the_system(error: &FlowError) -> Option<String> {
+    let text = match error {
+        FlowError::Gone(_) => {
+            "that is no damage: of what could not be read nothing is known. Plug it in again and run the same command; if it is gone for good, leave it out".into()
+        }
         FlowError::Io(fault) if fault.is_full() => {
             format!("free room where {} is and run the same command again; pack, unpack and load go on from where they were", show(&fault.path))
         }
         FlowError::Io(_) => {
             "run the same command again once that is mended; pack, unpack and load go on from where they were".into()
         }
-        error if error.outcome() == Outcome::Interrupted => {
-            "run the same command again; pack, unpack and load go on from where they were".into()
-        },
-        FlowError::Load(error) => loading(error),
-        FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };
     Some(text)

@@ -11,7 +11,7 @@ use crate::cli::secrets::{ask, new_passphrase};
 use crate::cli::term::Term;
 use crate::flow::left::takes_passphrase;
 use crate::flow::plan::{Planned, plan};
-use crate::flow::report::{PackReport, Plan};
+use crate::flow::report::{PackReport, Plan, REPLACED};
 use crate::flow::request::Request;
 use crate::flow::{FlowError, Outcome, key};
 use crate::format::stripe::Scheme;
@@ -212,6 +212,9 @@ fn show_report(report: &PackReport, term: &Term) {
         (false, _) => "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored",
     });
     show_trouble(report, term);
+    if report.replaced {
+        term.line(REPLACED);
+    }
     let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
     let (changed, unreadable) = (flawed(NoteKind::Changed), flawed(NoteKind::Unreadable));
     if changed + unreadable > 0 {

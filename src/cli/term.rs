@@ -26,7 +26,7 @@ use crate::flow::FlowError;
 fn shown(kind: NoteKind) -> usize {
     match kind {
         NoteKind::Unreadable | NoteKind::Changed | NoteKind::Drive => 1000,
-        NoteKind::Volume | NoteKind::Followed | NoteKind::Property => 20,
+        NoteKind::Volume | NoteKind::Followed | NoteKind::Property | NoteKind::Left => 20,
         NoteKind::Skipped | NoteKind::BitsDropped => 5,
         NoteKind::BagName => 2,
     }

@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
+use crate::flow::gone::said;
 use crate::flow::open::gather;
 use crate::flow::received::UnpackReport;
 use crate::flow::rounds::{Ask, Changer};
@@ -107,8 +108,9 @@ impl Changer for Hands<'_> {
             }
             _ => format!("wanted: volume {volumes} of {}", ask.volumes),
         };
+        let gone = if ask.gone.is_empty() { String::new() } else { format!("{}. ", said(ask.gone)) };
         loop {
-            if !self.ask(&format!("{parts} are not there yet; {which}."))? {
+            if !self.ask(&format!("{gone}{parts} are not there yet; {which}."))? {
                 return Ok(None);
             }
             let there: Vec<PathBuf> = self.places().into_iter().filter(|place| has_volumes(place)).collect();
@@ -169,11 +171,29 @@ pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
             show(path)
         ));
     }
+    show_rest(report, term);
+}
+
+/// What stopped it, and how to go on.
+fn show_rest(report: &UnpackReport, term: &Term) {
+    if report.lacks_gone() {
+        term.error(&said(&report.gone));
+    } else if !report.gone.is_empty() {
+        term.say(&format!("note: {}; nothing is missing for that", said(&report.gone)));
+    }
     if let Some(why) = &report.failed {
         term.error(why);
         term.hint(
             "what was whole by then is in place; mend that, then run the same command again: it goes on from there",
         );
+    } else if report.lacks_gone() {
+        let again = match report.kept {
+            Some(_) => "run the same command again: it goes on from there",
+            None => "unpack once more, into another folder",
+        };
+        term.hint(&format!(
+            "that is no damage, and nothing that was delivered is lost; plug it in again, then {again}"
+        ));
     } else if let Some(kept) = &report.kept {
         let kept = show(kept);
         term.say(&format!(

@@ -9,11 +9,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::Digest;
-use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::pool::{lock, unlocked, workers};
 use crate::flow::FlowError;
+use crate::flow::gone::is_gone;
 use crate::flow::open::gather;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
 use crate::flow::sweep::sweep;
@@ -58,8 +58,8 @@ pub fn check_drives(paths: &[PathBuf], replugged: bool, monitor: &dyn Monitor) -
             check.damaged.push((job.name.clone(), why));
         }
     }
-    for check in &mut checks {
-        conclude(check);
+    for (check, volume) in checks.iter_mut().zip(&volumes) {
+        conclude(check, volume);
     }
     Ok(CheckReport { volumes: checks, bundle: None, replugged })
 }
@@ -204,16 +204,12 @@ pub fn impossible(name: &str, len: u64) -> Option<String> {
     }
 }
 
-/// Whether SHA256SUMS, which could be read, cannot be any more.
-fn is_gone(check: &VolumeCheck) -> bool {
-    DriveReader::default().read(&check.folder.join(SUMS), |_| true).is_err()
-}
-
-fn conclude(check: &mut VolumeCheck) {
+fn conclude(check: &mut VolumeCheck, volume: &Volume) {
     if check.state == State::Unsafe {
         return;
     }
-    if !check.damaged.is_empty() && check.files > 0 && is_gone(check) {
+    let is_hurt = !check.damaged.is_empty() || !check.missing.is_empty() || check.state == State::Damaged;
+    if is_hurt && is_gone(volume) {
         check.state = State::Gone;
         check.trouble = Some("the drive stopped answering while it was read".into());
     } else if !check.damaged.is_empty() {

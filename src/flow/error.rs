@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::base::fault::IoFault;
 use crate::base::path::show;
 use crate::base::size::{count, human};
-use crate::flow::{Outcome, fit, loaded, trial};
+use crate::flow::{Outcome, fit, gone, loaded, trial};
 use crate::format::FormatError;
 use crate::plan::names::Change;
 use crate::stage::compress::ZstdError;
@@ -26,6 +26,9 @@ pub enum FlowError {
     /// The system said no.
     #[error(transparent)]
     Io(IoFault),
+    /// Drives that stopped answering: the folders of their volumes.
+    #[error("{}", gone::said(.0))]
+    Gone(Vec<PathBuf>),
     /// Bytes that break the format.
     #[error(transparent)]
     Format(FormatError),
@@ -243,6 +246,7 @@ impl FlowError {
             | FlowError::BadJournal { .. }
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)
+            | FlowError::Gone(_)
             | FlowError::Unfaithful { .. }
             | FlowError::NoHome { .. }
             | FlowError::CannotRemake(_)

@@ -127,12 +127,28 @@ impl<'a> Finder<'a> {
         self.places(part).any(|(volume, name)| self.is_long(volume, &name))
     }
 
-    /// The same without opening a file: renamed ones count only if they had to be looked for.
-    pub fn seems_there(&self, part: &Part) -> bool {
+    /// The same without opening a file, on volumes that are not among those gone: renamed ones count only
+    /// if they had to be looked for.
+    pub fn seems_there(&self, part: &Part, gone: &[PathBuf]) -> bool {
+        let answers = |volume: usize| !gone.contains(&self.bundle.volumes[volume].dir);
+        self.known_places(part).any(|(volume, name)| answers(volume) && self.is_long(volume, &name))
+    }
+
+    /// Whether all that is known of a part is on volumes that are gone.
+    pub fn is_gone(&self, part: &Part, gone: &[PathBuf]) -> bool {
+        let of = |(volume, name): (usize, String)| {
+            let volume = &self.bundle.volumes[volume];
+            volume.file(&name).map(|_| gone.contains(&volume.dir))
+        };
+        let mut places = self.known_places(part).filter_map(of).peekable();
+        places.peek().is_some() && places.all(|gone| gone)
+    }
+
+    /// Those places of a part that nobody has to search for.
+    fn known_places(&self, part: &Part) -> impl Iterator<Item = (usize, String)> {
         let name = part.file_name();
         let renamed = self.by_header.get().and_then(|index| index.get(&*part.header)).map_or(&[][..], Vec::as_slice);
-        (0..self.bundle.volumes.len()).any(|volume| self.is_long(volume, &name))
-            || renamed.iter().any(|(volume, name)| self.is_long(*volume, name))
+        (0..self.bundle.volumes.len()).map(move |volume| (volume, name.clone())).chain(renamed.iter().cloned())
     }
 
     fn is_long(&self, volume: usize, name: &str) -> bool {

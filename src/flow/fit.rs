@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::json::{Value, json};
-use crate::base::monitor::{Note, NoteKind};
+use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, escape};
 use crate::base::size::{count, grouped};
 use crate::flow::FlowError;
@@ -25,17 +25,31 @@ const HEADING: &str = "# Names that this folder could not hold as they were pack
 # folder holds moved with it. Controls and bytes that are no UTF-8 are \\xHH, a backslash is \\\\; in\n\
 # a new name %XX is a byte, and %~N tells names apart.\n";
 
-/// Entries as the target holds them.
+/// Entries as the target holds them, and what was left of trying that.
 ///
 /// # Errors
 /// Without `rename`, when any is to be changed: nothing was written.
-pub fn fit_to(target: &Path, entries: &[Entry], rename: bool) -> Result<Fitted, FlowError> {
+pub fn fit_to(
+    target: &Path,
+    entries: &[Entry],
+    rename: bool,
+    monitor: &dyn Monitor,
+) -> Result<(Fitted, Option<PathBuf>), FlowError> {
     let probe = Probe::begin(target)?;
-    let fitted = fit(entries, &probe, &probe.limits(entries)?)?;
-    match fitted.changes.is_empty() || rename {
-        true => Ok(fitted),
-        false => Err(FlowError::Names { target: target.to_owned(), changes: fitted.changes }),
-    }
+    let fitted = probe.limits(entries).and_then(|limits| fit(entries, &probe, &limits));
+    let left = probe.end();
+    let fitted = match fitted {
+        Ok(fitted) if fitted.changes.is_empty() || rename => return Ok((fitted, left)),
+        fitted => fitted,
+    };
+    left.iter().for_each(|left| monitor.note(&left_behind(left)));
+    Err(FlowError::Names { target: target.to_owned(), changes: fitted?.changes })
+}
+
+/// What is said of something of ours that could not be removed.
+pub fn left_behind(path: &Path) -> Note {
+    let text = "is left of this run, for it could not be removed; nothing in it is needed any more: remove it (rm -r)";
+    Note::new(NoteKind::Left, as_bytes(path), text)
 }
 
 /// The changes as lines for people.

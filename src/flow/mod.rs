@@ -2,6 +2,7 @@
 //! prints anything.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::base::fault::At;
@@ -16,6 +17,7 @@ pub mod error;
 pub mod find;
 pub mod finish;
 pub mod fit;
+pub mod gone;
 pub mod key;
 pub mod leads;
 pub mod left;
@@ -81,11 +83,14 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Refuses what is no folder to write to.
+/// Refuses what is no folder to write to; where the system will not say, it is what failed.
 pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
-    match path.is_dir() {
-        true => Ok(()),
-        false => Err(FlowError::Usage(format!("{} is no folder; is the drive plugged in and mounted?", show(path)))),
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Ok(()),
+        Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Err(error).at("look at", path)?
+        }
+        _ => Err(FlowError::Usage(format!("{} is no folder; is the drive plugged in and mounted?", show(path)))),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
+use crate::flow::gone::or_gone;
 use crate::flow::text::{TextError, head_text, read_list};
 use crate::format::head::Head;
 use crate::format::seal::{Mode, Seal, commitment};
@@ -60,8 +61,7 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
                 show(path)
             )));
         }
-        path.metadata().at("look at", path)?;
-        if !path.is_dir() {
+        if !path.metadata().at("look at", path)?.is_dir() {
             return Err(FlowError::Usage(format!(
                 "{} is no folder; give the drive, or the volume's folder on it",
                 show(path)
@@ -118,7 +118,7 @@ pub fn unseal(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Unsealed, FlowE
     if opened.len() > 1 {
         return Err(FlowError::Mixed(opened.iter().map(|known| known.volumes.join(", ")).collect()));
     }
-    let Some(known) = opened.pop() else { return Err(trouble.into_error(keyring)) };
+    let Some(known) = opened.pop() else { return Err(or_gone(trouble.into_error(keyring), &volumes)) };
     let keyring = ring_of(&known.seal)?;
     let recipient = Identity::parse(&known.seal.identity).map(|identity| identity.recipient());
     let recipient = recipient.map_err(|error| FlowError::Damaged(format!("the seal holds no usable key: {error}")))?;
@@ -128,7 +128,8 @@ pub fn unseal(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Unsealed, FlowE
 impl Unsealed {
     /// The head, from whichever copy on whichever volume is whole.
     pub fn head(&mut self) -> Result<Head, FlowError> {
-        open_head(&self.volumes, &self.keyring, &self.seal, &mut self.notes)
+        let head = open_head(&self.volumes, &self.keyring, &self.seal, &mut self.notes);
+        head.map_err(|error| or_gone(error, &self.volumes))
     }
 
     /// The bundle with that head.
@@ -365,9 +366,10 @@ impl Bundle {
         if let Some(error) = broken {
             return Err(error);
         }
-        Err(match found {
+        let none = match found {
             true => FlowError::no_index(true, format!("every list on these volumes is damaged{last}")),
             false => FlowError::no_index(false, "there is no list on these volumes"),
-        })
+        };
+        Err(or_gone(none, &self.volumes))
     }
 }

@@ -25,6 +25,7 @@ use crate::stage::volume;
 /// Carries a plan out.
 pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
     planned.check_room()?;
+    let replaced = request.replaced && planned.left.is_some();
     let left = match planned.left.take() {
         Some(left) if planned.before.recipes.is_empty() => left.remove().map(|()| None)?,
         left => left,
@@ -41,7 +42,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
         Err(error) if resumed => return Err(error),
         Err(error) => return Err(volumes.abandon(None, error)),
     };
-    let run = Run { request, bundle: &bundle, log: &log, monitor };
+    let run = Run { request, bundle: &bundle, log: &log, replaced, monitor };
     let packed = run.carry_out(planned, &mut volumes);
     match packed {
         Ok(report) => match log.remove() {
@@ -67,6 +68,8 @@ struct Run<'a> {
     request: &'a Request,
     bundle: &'a Bundle,
     log: &'a Log,
+    /// Whether another drive took the place of one that an interrupted run wrote to.
+    replaced: bool,
     monitor: &'a dyn Monitor,
 }
 
@@ -124,6 +127,7 @@ impl<'a> Run<'a> {
             given_up: volumes.given_up.clone(),
             distrusted: volumes.distrusted(),
             spared,
+            replaced: self.replaced,
             plan: planned.plan.clone(),
             notes: planned.notes.clone(),
         })

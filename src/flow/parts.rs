@@ -2,6 +2,7 @@
 //! those that can be rebuilt from the others of their stripes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,12 +11,13 @@ use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::find::{Finder, Loaded};
+use crate::flow::gone;
 use crate::flow::mend::{Mender, Wanted, groups};
 use crate::flow::open::Bundle;
 use crate::flow::place::{Site, Worker};
 use crate::flow::received::BadPart;
 use crate::format::FormatError;
-use crate::format::head::{Part, PartKind};
+use crate::format::head::{Head, Part, PartKind};
 use crate::format::part::{Lead, PartBuf};
 use crate::plan::repair::{self, Margin, Verdict};
 use crate::stage::compress::{DecodeError, Decompressor};
@@ -33,6 +35,8 @@ pub struct Placed {
     pub margin: Option<Margin>,
     /// Why the target took no more: what was placed whole by then is delivered all the same.
     pub failed: Option<IoFault>,
+    /// Folders of volumes whose drives stopped answering: what is on them counts as missing, not as damaged.
+    pub gone: Vec<PathBuf>,
 }
 
 /// Opens and places all `parts`, by their numbers.
@@ -64,12 +68,15 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
     }
     let mut placed = unlocked(placing.placed);
     placed.failed = failed;
+    if !placed.bad.is_empty() || !placed.mended.is_empty() {
+        placed.take_gone(gone::among(&bundle.volumes), &bundle.head, &finder);
+    }
     let bad: BTreeSet<u32> = placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect();
     let before = site.staging.placed();
     let is_there = |part: &Part| match part.kind {
         PartKind::Data { .. } if parts.binary_search(&part.number).is_ok() => !bad.contains(&part.number),
         PartKind::Data { .. } if before.contains(&part.number) => true,
-        _ => finder.seems_there(part),
+        _ => finder.seems_there(part, &placed.gone),
     };
     let there: Vec<bool> = bundle.head.parts.iter().map(is_there).collect();
     placed.margin = repair::margin(&bundle.head, &there);
@@ -77,6 +84,18 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
     placed.bad.sort_by_key(|part| part.number);
     placed.mended.sort_by_key(|part| part.number);
     Ok(placed)
+}
+
+impl Placed {
+    /// What could not be read of drives that are gone is not damaged.
+    fn take_gone(&mut self, gone: Vec<PathBuf>, head: &Head, finder: &Finder) {
+        for bad in self.bad.iter_mut().chain(&mut self.mended).filter(|bad| bad.damaged) {
+            if finder.is_gone(&head.parts[bad.number as usize - 1], &gone) {
+                (bad.damaged, bad.why) = (false, "its drive is gone".into());
+            }
+        }
+        self.gone = gone;
+    }
 }
 
 struct Placing<'a> {

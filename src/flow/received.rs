@@ -153,6 +153,8 @@ pub struct UnpackReport {
     pub lost: Vec<Lost>,
     /// Why the target took no more, if it did not.
     pub failed: Option<String>,
+    /// Folders of volumes whose drives stopped answering while they were read.
+    pub gone: Vec<PathBuf>,
     /// Where what was placed of the others is kept, for the same command to go on from.
     pub kept: Option<PathBuf>,
     /// What the target could not hold as it was packed.
@@ -168,12 +170,12 @@ pub struct UnpackReport {
 }
 
 impl UnpackReport {
-    /// 7 if the target failed, 4 if what is there is damaged, was packed with flaws or does not
+    /// 7 if the target failed or a drive is gone that something is missing of, 4 if what is there is damaged, was packed with flaws or does not
     /// fit the target, 3 if drives are missing.
     pub fn outcome(&self) -> Outcome {
         let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
         let other = |lost: &Lost| lost.cause != Cause::Missing;
-        if self.failed.is_some() {
+        if self.failed.is_some() || self.lacks_gone() {
             Outcome::Io
         } else if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
             Outcome::Damaged
@@ -182,6 +184,11 @@ impl UnpackReport {
         } else {
             Outcome::Ok
         }
+    }
+
+    /// Whether drives are gone, and files are not there that may be on them.
+    pub fn lacks_gone(&self) -> bool {
+        !self.gone.is_empty() && self.lost.iter().any(|lost| lost.cause != Cause::Target)
     }
 
     /// Whether all that was asked for is there, and all that was to be packed was.
@@ -203,7 +210,8 @@ impl UnpackReport {
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
-            "failed": self.failed, "kept": self.kept.as_ref().map(|path| show(path)), "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
+            "failed": self.failed, "gone": self.gone.iter().map(|folder| show(folder)).collect::<Value>(),
+            "kept": self.kept.as_ref().map(|path| show(path)), "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
             "verdict": verdict_json(&self.verdict),
             "margin": margin_json(self.margin), "lost": lost.collect::<Value>(),
             "changes": self.changes.iter().map(Change::to_json).collect::<Value>(),

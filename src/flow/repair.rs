@@ -13,6 +13,7 @@ use crate::flow::FlowError;
 use crate::flow::check::check;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
+use crate::flow::gone::{self, or_gone};
 use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
 use crate::flow::mend::{Mender, Wanted, groups};
 use crate::flow::open::{Bundle, gather};
@@ -38,10 +39,30 @@ pub struct Request {
 }
 
 /// Writes every volume anew that is not whole.
+///
+/// # Errors
+/// Also where a drive is gone that something is missing of: it may have to be repaired or not.
 pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
     // A wrong key is said before hours of reading.
-    let mut bundle = opened(&request.volumes, keyring)?;
+    let bundle = opened(&request.volumes, keyring)?;
+    let volumes = bundle.volumes.clone();
+    let report = repair_opened(request, bundle, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
+    let gone = if report.is_possible() { Vec::new() } else { gone::among(&volumes) };
+    if gone.is_empty() { Ok(report) } else { Err(FlowError::Gone(gone)) }
+}
+
+fn repair_opened(
+    request: &Request,
+    mut bundle: Bundle,
+    keyring: &Keyring,
+    monitor: &dyn Monitor,
+) -> Result<RepairReport, FlowError> {
     let checked = check(&request.volumes, monitor)?;
+    let gone = checked.volumes.iter().filter(|check| check.state == State::Gone);
+    let gone: Vec<PathBuf> = gone.map(|check| check.folder.clone()).collect();
+    if !gone.is_empty() {
+        return Err(FlowError::Gone(gone));
+    }
     let mut report = RepairReport {
         volumes: to_be_written(&bundle, &bundle.volumes, &checked),
         target: request.target.clone(),

@@ -108,9 +108,15 @@ pub struct PackReport {
     pub distrusted: Vec<PathBuf>,
     /// Parts that are on no drive, and that parity stands for.
     pub spared: usize,
+    /// Whether another drive took the place of one that an interrupted run wrote to.
+    pub replaced: bool,
     /// What is worth knowing.
     pub notes: Vec<Note>,
 }
+
+/// What must be known of a drive that another took the place of.
+pub const REPLACED: &str = "the drive that was replaced must not be handed on with these, should it turn up again: \
+what it holds is of the same run, and its parts are elsewhere now";
 
 impl PackReport {
     /// 7 if a drive failed or is not to be trusted, although the bundle is complete; 4 if files changed or
@@ -134,7 +140,7 @@ impl PackReport {
             "volumes": volumes.collect::<Value>(), "notes": notes_json(&self.notes),
             "given_up": self.given_up.iter().map(|(place, why)| json!({"drive": show(place), "why": why})).collect::<Value>(),
             "not_trusted": self.distrusted.iter().map(|place| show(place)).collect::<Vec<_>>(),
-            "parts_left_to_parity": self.spared,
+            "parts_left_to_parity": self.spared, "do_not_hand_on": self.replaced.then_some(REPLACED),
         })
     }
 }

@@ -14,6 +14,7 @@ use crate::base::path::as_bytes;
 use crate::flow::FlowError;
 use crate::flow::again::{parts_of, to_do};
 use crate::flow::find::Finder;
+use crate::flow::gone::is_gone;
 use crate::flow::open::Bundle;
 use crate::flow::parts::{Placed, place_parts};
 use crate::flow::place::Site;
@@ -31,6 +32,8 @@ pub struct Ask<'a> {
     pub bad: &'a [BadPart],
     /// What can be had so far.
     pub verdict: &'a Verdict,
+    /// Folders of volumes whose drives stopped answering.
+    pub gone: &'a [PathBuf],
 }
 
 /// Somebody who brings drives.
@@ -47,13 +50,14 @@ pub fn place_all(
     changer: Option<&dyn Changer>,
     monitor: &dyn Monitor,
 ) -> Result<Placed, FlowError> {
-    let mut mended = Vec::new();
+    let (mut mended, mut gone) = (Vec::new(), BTreeSet::new());
     site.take_wrong();
     let mut left = to_do(site, &bundle.head, parts);
     loop {
         add_kept(bundle, site)?;
         let mut placed = place_parts(bundle, site, &left, monitor)?;
         mended.append(&mut placed.mended);
+        gone.extend(std::mem::take(&mut placed.gone));
         left = placed.bad.iter().map(|part| part.number).collect();
         let again = parts_of(site, &bundle.head, &site.take_wrong());
         if !again.is_empty() && placed.failed.is_none() {
@@ -63,13 +67,15 @@ pub fn place_all(
         let changer = changer.filter(|_| !left.is_empty() && placed.failed.is_none());
         let more = match changer {
             Some(changer) => {
+                bundle.volumes.retain(|volume| !gone.contains(&volume.dir));
                 keep_shards(bundle, site, &placed.bad)?;
-                let ask = Ask { volumes: bundle.head.statement.n, bad: &placed.bad, verdict: &placed.verdict };
-                changer.next(&ask)?
+                let (volumes, gone) = (bundle.head.statement.n, &Vec::from_iter(gone.iter().cloned()));
+                changer.next(&Ask { volumes, bad: &placed.bad, verdict: &placed.verdict, gone })?
             }
             None => None,
         };
-        let Some(paths) = more else { return Ok(Placed { mended, ..placed }) };
+        let Some(paths) = more else { return Ok(Placed { mended, gone: gone.into_iter().collect(), ..placed }) };
+        gone.clear();
         bundle.volumes = look(&paths, bundle, monitor);
     }
 }
@@ -126,7 +132,11 @@ fn keep_shards(bundle: &Bundle, site: &Site, bad: &[BadPart]) -> Result<(), Flow
                 if os::room(&dir).at("look at", &dir)?.free < wanted + len {
                     return Ok(());
                 }
-                copy_readable(&file, &copy, len)?;
+                let volume = bundle.volumes.iter().find(|volume| file.parent() == Some(&volume.dir));
+                if !copy_readable(&file, &copy, len)? && volume.is_some_and(is_gone) {
+                    // Zeros are all that came of it.
+                    std::fs::remove_file(&copy).at("remove", &copy)?;
+                }
             }
             _ => {}
         }
@@ -138,9 +148,10 @@ fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
-/// Copies what can be read of a file; zeros for what cannot.
-fn copy_readable(from: &Path, to: &Path, len: u64) -> Result<(), IoFault> {
-    let Ok(from) = os::open_regular(from) else { return Ok(()) };
+/// Copies what can be read of a file; zeros for what cannot. Whether that was all.
+fn copy_readable(from: &Path, to: &Path, len: u64) -> Result<bool, IoFault> {
+    let mut whole = true;
+    let Ok(from) = os::open_regular(from) else { return Ok(true) };
     let temporary = to.with_file_name(UNFINISHED);
     let file = os::create_private(&temporary).at("create", &temporary)?;
     let mut buf = vec![0; SEALED_CHUNK];
@@ -148,8 +159,10 @@ fn copy_readable(from: &Path, to: &Path, len: u64) -> Result<(), IoFault> {
         let piece = &mut buf[..(len - at).min(SEALED_CHUNK as u64) as usize];
         if from.read_exact_at(piece, at).is_err() {
             piece.fill(0);
+            whole = false;
         }
         file.write_all_at(piece, at).at("write", to)?;
     }
-    std::fs::rename(&temporary, to).at("name", to)
+    std::fs::rename(&temporary, to).at("name", to)?;
+    Ok(whole)
 }

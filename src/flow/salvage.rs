@@ -8,6 +8,7 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, is_at_or_below};
 use crate::flow::FlowError;
+use crate::flow::gone::{self, or_gone};
 use crate::flow::leads::{FAR, from_leads};
 use crate::flow::open::{Bundle, Unsealed, gather, unseal};
 use crate::flow::received::{Cause, Lost};
@@ -23,7 +24,23 @@ use crate::stage::seal::Keyring;
 
 /// Unpacks, with head and list or without.
 pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
-    let mut unsealed = unseal(gather(&request.volumes)?, keyring)?;
+    let unsealed = unseal(gather(&request.volumes)?, keyring)?;
+    let volumes = unsealed.volumes.clone();
+    let mut salvaged =
+        unsealed_salvage(request, unsealed, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
+    if !salvaged.report.lost.is_empty() {
+        // Perhaps before anything was placed.
+        salvaged.report.gone = gone::among(&volumes);
+    }
+    Ok(salvaged)
+}
+
+fn unsealed_salvage(
+    request: &Request,
+    mut unsealed: Unsealed,
+    keyring: &Keyring,
+    monitor: &dyn Monitor,
+) -> Result<Salvaged, FlowError> {
     let mut basis = Basis::default();
     let mut bundle = match without(unsealed.head(), request, &mut unsealed.notes)? {
         Some(head) => {

@@ -49,11 +49,11 @@ impl Salvaged {
         self.report.complete() && (list || (manifest && seamless && unproven == 0))
     }
 
-    /// 0 only if everything is proven whole; 7 if the target failed.
+    /// 0 only if everything is proven whole; 7 if the target failed or a drive is gone.
     pub fn outcome(&self) -> Outcome {
         let flawed = self.report.notes.iter().any(|note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable));
         match () {
-            () if self.is_ordinary() || self.report.failed.is_some() => self.report.outcome(),
+            () if self.is_ordinary() || self.report.outcome() == Outcome::Io => self.report.outcome(),
             () if self.complete() && !flawed => Outcome::Ok,
             () => Outcome::Damaged,
         }

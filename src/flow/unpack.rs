@@ -5,15 +5,16 @@
 //! SHA-256. What is not whole is not delivered; it stays beside the output, and the same command
 //! goes on from there, after whatever stopped it.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::At;
-use crate::base::monitor::Monitor;
+use crate::base::monitor::{Monitor, Note};
 use crate::base::os;
 use crate::base::path::{escape, show};
 use crate::flow::again::{take_up, work};
-use crate::flow::fit::{clamped, copied_bytes, copies, fit_to, tell, tell_otherwise};
+use crate::flow::fit::{clamped, copied_bytes, copies, fit_to, left_behind, tell, tell_otherwise};
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::parts::Placed;
 use crate::flow::place::Site;
@@ -21,7 +22,7 @@ use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::flow::report::ListReport;
 use crate::flow::rounds::{Changer, place_all};
 use crate::flow::verdict::{Verdict, judge};
-use crate::flow::{FlowError, Outcome};
+use crate::flow::{FlowError, Outcome, check_is_folder};
 use crate::plan::names::Fitted;
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
@@ -102,13 +103,13 @@ fn fit_and_unpack(
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
     outside(&request.target, bundle)?;
-    let fitted = &fit_to(&request.target, entries, request.rename)?;
+    let (fitted, trial) = &fit_to(&request.target, entries, request.rename, monitor)?;
     let contents = &Contents::new(&fitted.entries);
     let parts: Vec<u32> = match request.only.is_empty() {
         true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
         false => needed_parts(&bundle.head, &fitted.entries, contents),
     };
-    Job { request, fitted, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
+    Job { request, fitted, trial, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
 }
 
 /// The target must not lie in a volume.
@@ -128,10 +129,8 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
     match std::fs::create_dir(target) {
         Ok(()) => Ok(true),
         Err(_) if target.is_dir() => Ok(false),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(FlowError::Usage(format!("{} is no folder", show(target))))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(FlowError::Usage(format!(
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => check_is_folder(target).map(|()| false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(FlowError::Usage(format!(
             "{} cannot be made, for the folder it would stand in does not exist",
             show(target)
         ))),
@@ -143,6 +142,8 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
 struct Job<'a> {
     request: &'a Request,
     fitted: &'a Fitted,
+    /// What is left of trying the target.
+    trial: &'a Option<PathBuf>,
     contents: &'a Contents,
     parts: &'a [u32],
     rounds: Rounds<'a>,
@@ -168,7 +169,8 @@ impl Job<'_> {
                 // What is placed stays for the next run, unless it breaks the format.
                 let harmless = !matches!(error.outcome(), Outcome::Hostile | Outcome::Failed);
                 if !(can_go_on && harmless) {
-                    staging.discard();
+                    let left = staging.discard();
+                    self.left(left).for_each(|note| self.monitor.note(&note));
                 }
                 Err(error)
             }
@@ -218,7 +220,7 @@ fn conclude(
     site: &Site,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
-    let Placed { bad, mended, verdict: can, margin, failed } = placed;
+    let Placed { bad, mended, verdict: can, margin, failed, gone } = placed;
     let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad, failed.is_some());
     let failed = match failed {
         Some(fault) if delivered == 0 => return Err(fault.into()),
@@ -240,6 +242,7 @@ fn conclude(
         margin,
         lost,
         failed,
+        gone,
         kept: None,
         changes: vec![],
         otherwise: Otherwise::default(),
@@ -256,6 +259,12 @@ fn conclude(
 }
 
 impl Job<'_> {
+    /// What is said of what could not be removed.
+    fn left(&self, staging: Option<PathBuf>) -> impl Iterator<Item = Note> {
+        let there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        staging.into_iter().chain(self.trial.clone().filter(there)).map(|path| left_behind(&path))
+    }
+
     /// Links, then everything out of the staging folder.
     fn deliver(&self, staging: Staging, mut report: UnpackReport, fates: &[Fate]) -> Result<UnpackReport, FlowError> {
         for (at, error) in staging.finish(&self.fitted.entries, |at| fates[at])? {
@@ -268,7 +277,9 @@ impl Job<'_> {
         let unfinished =
             self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target));
         report.kept = unfinished.then(|| staging.path());
-        report.otherwise = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
+        let left;
+        (report.otherwise, left) = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
+        report.notes.extend(self.left(left));
         report.clamped = clamped(self.fitted, |at| fates[at] != Fate::Aside);
         tell_otherwise(&mut report);
         Ok(report)

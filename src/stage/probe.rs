@@ -66,10 +66,10 @@ impl Probe {
         let made = File::create_new(&file).at("create", &file)?;
         let symlinks = !entries.iter().any(|entry| matches!(entry.kind, Kind::Symlink(_)))
             || self.takes(std::os::unix::fs::symlink("file", &link), &link)?;
-        let _ = std::fs::remove_file(&link);
+        os::remove_if_there(&link).at("remove", &link)?;
         let hardlinks = !entries.iter().any(|entry| matches!(entry.kind, Kind::Hardlink(_)))
             || self.takes(std::fs::hard_link(&file, &link), &link)?;
-        let _ = std::fs::remove_file(&link);
+        os::remove_if_there(&link).at("remove", &link)?;
         let largest = os::is_fat(&self.folder).at("look at", &self.folder)?.then_some(FAT_LARGEST);
         let times = times(&made, entries);
         drop(made);
@@ -77,13 +77,21 @@ impl Probe {
         Ok(Limits { symlinks, hardlinks, largest, times })
     }
 
-    /// Whether something could be made; an error that says nothing about what may be made is one.
+    /// Whether something could be made; an error that says nothing about what may be made is one, and
+    /// so is any where nothing can be made any more.
     fn takes<T>(&self, made: io::Result<T>, path: &Path) -> Result<bool, IoFault> {
         match made {
             Ok(_) => Ok(true),
-            Err(error) if is_fault(&error) => Err(error).at("create", path),
-            Err(_) => Ok(false),
+            Err(error) if os::is_refusal(&error) && self.folder.is_dir() => Ok(false),
+            Err(error) => Err(error).at("create", path),
         }
+    }
+
+    /// Removes the folder; where it is, if that failed.
+    pub fn end(self) -> Option<PathBuf> {
+        let folder = self.folder.clone();
+        drop(self);
+        folder.symlink_metadata().is_ok().then_some(folder)
     }
 
     fn trial(&self) -> Result<PathBuf, IoFault> {
@@ -123,15 +131,9 @@ impl Ground for Probe {
 impl Drop for Probe {
     fn drop(&mut self) {
         remove(&self.folder, 2);
+        // What failed once may do now.
+        remove(&self.folder, 2);
     }
-}
-
-/// Whether the system failed, rather than refused what it was asked for: no room, a drive that is
-/// gone, too many files.
-fn is_fault(error: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    const OTHERS: [i32; 9] = [EIO, 4, 12, 19, 23, 24, 28, 30, 122];
-    error.raw_os_error().is_some_and(|code| OTHERS.contains(&code))
 }
 
 /// Removes empty files and folders, so many floors down, as a trial makes them; anything else stays.
@@ -207,12 +209,14 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         let probe = Probe::begin(target.path()).unwrap();
         let takes = |code: i32| probe.takes::<()>(Err(io::Error::from_raw_os_error(code)), target.path());
-        for fault in [5, 19, 28, 30] {
+        for fault in [5, 12, 19, 24, 28, 30, 107, 121, 122] {
             assert!(takes(fault).is_err(), "{fault}");
         }
         for refusal in [1, 22, 36, 84, 95] {
             assert!(!takes(refusal).unwrap(), "{refusal}");
         }
+        std::fs::remove_dir(&probe.folder).unwrap();
+        assert!(takes(22).is_err(), "nothing can be made where nothing is");
     }
 
     #[test]

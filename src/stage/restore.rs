@@ -19,15 +19,17 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, Metadata, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt};
+use cap_std::fs::{
+    Dir, DirBuilder, DirBuilderExt, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt,
+};
 
 use crate::base::digest::Digest;
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::path::as_path;
+use dress::Tally;
 pub use dress::{Dressed, Otherwise};
-use dress::{Tally, apart};
 use placed::{Found, Log};
 pub use placer::Placer;
 use placer::Places;
@@ -278,28 +280,15 @@ impl Staging {
                     self.tally.add(placer.complete(entry)?);
                 }
                 (Kind::Hardlink(first), Fate::Keep) => {
-                    refused.extend(self.link(first.as_path(), entry).err().map(|error| (at, error)));
+                    self.unless_refused(at, entry, self.link(first.as_path(), entry), &mut refused)?;
                 }
                 _ => {}
             }
         }
         for (at, entry) in entries.iter().enumerate() {
             if let (Kind::Symlink(to), Fate::Keep) = (&entry.kind, fate(at)) {
-                let parent = places.parent(entry)?;
-                let name = as_path(entry.path.name());
-                let _ = parent.remove_file(name);
-                match parent.symlink_contents(as_path(to), name) {
-                    Ok(()) => {
-                        // A link's time is a nicety that some file systems do not have.
-                        let _ = os::set_link_mtime(parent.as_fd(), name, entry.mtime);
-                        let off = parent.symlink_metadata(name).map(|meta| {
-                            use cap_std::fs::MetadataExt;
-                            apart(entry.mtime, meta.mtime(), meta.mtime_nsec())
-                        });
-                        self.tally.add(Dressed { mode: true, off: off.unwrap_or(0) });
-                    }
-                    Err(error) => refused.push((at, error)),
-                }
+                let made = self.symlink(places.parent(entry)?, as_path(to), entry);
+                self.unless_refused(at, entry, made, &mut refused)?;
             }
         }
         Ok(refused)
@@ -307,13 +296,19 @@ impl Staging {
 
     /// Moves everything out of the staging folder into the target, then gives folders their
     /// modes and times. Folders that exist are merged. The staging folder is removed, unless
-    /// `keep`: there is something in it to go on from. Returns what has another mode or time.
+    /// `keep`: there is something in it to go on from. Returns what has another mode or time, and the
+    /// staging folder if it could not be removed.
     ///
     /// # Errors
     /// What the disk did not take (all is synced before it is moved, and again after); a target
     /// that is gone; with `overwrite` off, a file that exists there: it is left as it is. The
     /// staging folder is left too.
-    pub fn deliver(self, entries: &[Entry], overwrite: bool, keep: bool) -> Result<Otherwise, IoFault> {
+    pub fn deliver(
+        self,
+        entries: &[Entry],
+        overwrite: bool,
+        keep: bool,
+    ) -> Result<(Otherwise, Option<PathBuf>), IoFault> {
         self.log.deliver().at("write", &self.path().join(LOG))?;
         self.sync()?;
         self.move_out(entries, overwrite)?;
@@ -322,10 +317,8 @@ impl Staging {
         dirs.for_each(|entry| self.tally.add(self.dress_dir(entry).unwrap_or(Dressed { mode: false, off: 0 })));
         self.sync()?;
         let otherwise = self.tally.sum();
-        if !keep {
-            self.discard();
-        }
-        Ok(otherwise)
+        let left = if keep { None } else { self.discard() };
+        Ok((otherwise, left))
     }
 
     fn sync(&self) -> Result<(), IoFault> {

@@ -106,7 +106,11 @@ pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
     for name in here.files.iter().filter(|file| !file.regular).map(|file| &file.name) {
         let dir = path.join(name);
         // A link to a folder is not followed: it could lead anywhere.
-        if dir.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        let is_folder = match dir.symlink_metadata() {
+            Err(error) if is_unknown(&error) => return Err(error).at("look at", &dir)?,
+            found => found.is_ok_and(|meta| meta.is_dir()),
+        };
+        if is_folder {
             // A folder of somebody else's that cannot be read is not ours to complain about.
             match read_folder(&dir) {
                 Ok(files) => found.push(Volume { dir, files }),
@@ -141,14 +145,26 @@ fn natural(dir: &Path) -> (usize, PathBuf) {
     (dir.as_os_str().len(), dir.to_owned())
 }
 
+/// Whether nobody knows what is there, for the drive does not say.
+fn is_unknown(error: &io::Error) -> bool {
+    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+}
+
 fn read_folder(dir: &Path) -> Result<Vec<Found>, ScanError> {
-    let mut files = Vec::new();
+    let (mut files, mut unknown) = (Vec::new(), None);
     for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
         FormatError::limit("the number of files in a folder", at as u64, limits::FOLDER as u64)?;
         let entry = entry.at("look into", dir)?;
         // What vanished or cannot be looked at since counts as not there.
-        let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
-        files.push(Found { name, len: meta.len(), regular: meta.is_file() });
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        match entry.metadata() {
+            Ok(meta) => files.push(Found { name, len: meta.len(), regular: meta.is_file() }),
+            Err(error) if is_unknown(&error) => unknown = Some(error),
+            Err(_) => {}
+        }
+    }
+    if let Some(error) = unknown.filter(|_| files.is_empty()) {
+        return Err(error).at("look into", dir)?;
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(files)

@@ -90,6 +90,7 @@ fn without_a_place_the_run_ends_and_another_drive_is_gone_on_with() {
     assert!(refused.err.contains("--replaced"), "{refused:?}");
     let run = bench.pack(&["--mend", "0", "--replaced"]).exits(0);
     assert!(run.out.contains("goes on from an interrupted run") && run.out.contains("packed again"), "{run:?}");
+    assert!(run.out.contains("the drive that was replaced must not be handed on"), "{run:?}");
     bench.is_whole();
 }
 
@@ -100,6 +101,7 @@ fn the_same_drive_plugged_in_again_is_gone_on_with() {
     bench.pack(&["--mend", "0"]).exits(7);
     bench.mend();
     let run = bench.pack(&["--mend", "0"]);
+    assert!(!run.out.contains("must not be handed on"), "{run:?}");
     // Without a spare byte: it may run over once more, and is gone on with then too.
     if run.code != 0 {
         assert!(run.code == 7, "{run:?}");
@@ -152,8 +154,10 @@ fn nothing_of_a_lost_drive_is_needed_after_a_kill() {
     let plan = bench.pack(&["--mend", "0", "--replaced", "-n", "--json"]).exits(0).json();
     let volumes = plan["volumes"].as_array().unwrap().iter().map(|volume| volume["expected"].as_u64().unwrap());
     assert!(volumes.sum::<u64>() >= plan["expected"].as_u64().unwrap(), "each byte has its volume: {plan}");
-    let run = bench.pack(&["--mend", "0", "--replaced"]).exits(0);
-    assert!(run.out.contains("packed again"), "{run:?}");
+    let run = bench.pack(&["--mend", "0", "--replaced", "--json"]).exits(0);
+    let report = run.json();
+    assert!(report["plan"]["packed_again"].as_u64() > Some(0), "{report}");
+    assert!(report["do_not_hand_on"].as_str().is_some_and(|said| said.contains("must not be handed on")), "{report}");
     bench.is_whole();
 }
 

@@ -1,11 +1,15 @@
-//! Hard links, and copies for a target without them: content under each name is worth its room.
+//! Symlinks; hard links, and copies for a target without them: content under each name is worth its room.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::dress::dress;
-use super::{Dir, OpenOptions, OpenOptionsExt, Staging};
+use super::dress::{Dressed, apart, dress};
+use super::{Dir, MetadataExt, OpenOptions, OpenOptionsExt, Staging};
 use crate::base::entry::Entry;
+use crate::base::fault::{At, IoFault};
+use crate::base::os;
+use crate::base::path::as_path;
 
 impl Staging {
     /// Hard links become copies from now on.
@@ -21,7 +25,7 @@ impl Staging {
     /// A hard link to a file that is staged, or delivered already.
     pub(super) fn link(&self, first: &Path, entry: &Entry) -> io::Result<()> {
         let path = entry.path.as_path();
-        let _ = self.root.remove_file(path);
+        remove_if_there(&self.root, path)?;
         let linked = |from: &Dir| match self.copies {
             true => self.copy(from, first, path, entry),
             false => from.hard_link(first, &self.root, path),
@@ -32,6 +36,34 @@ impl Staging {
         }
     }
 
+    /// A symlink in the folder it stands in.
+    pub(super) fn symlink(&self, parent: &Dir, to: &Path, entry: &Entry) -> io::Result<()> {
+        let name = as_path(entry.path.name());
+        remove_if_there(parent, name)?;
+        parent.symlink_contents(to, name)?;
+        // A link's time is a nicety that some file systems do not have.
+        let _ = os::set_link_mtime(parent.as_fd(), name, entry.mtime);
+        let off = parent.symlink_metadata(name).map(|meta| apart(entry.mtime, meta.mtime(), meta.mtime_nsec()));
+        self.tally.add(Dressed { mode: true, off: off.unwrap_or(0) });
+        Ok(())
+    }
+
+    /// Notes a link that the target refused; what is no refusal of such links is the target failing.
+    pub(super) fn unless_refused(
+        &self,
+        at: usize,
+        entry: &Entry,
+        made: io::Result<()>,
+        refused: &mut Vec<(usize, io::Error)>,
+    ) -> Result<(), IoFault> {
+        match made {
+            Ok(()) => {}
+            Err(error) if os::is_refusal(&error) || error.raw_os_error().is_none() => refused.push((at, error)),
+            Err(error) => return Err(error).at("create", &self.shown(entry)),
+        }
+        Ok(())
+    }
+
     fn copy(&self, from: &Dir, first: &Path, path: &Path, entry: &Entry) -> io::Result<()> {
         let mut source = from.open(first)?.into_std();
         let mut options = OpenOptions::new();
@@ -40,5 +72,13 @@ impl Staging {
         io::copy(&mut source, &mut file)?;
         self.tally.add(dress(&file, entry)?);
         Ok(())
+    }
+}
+
+/// What an earlier run made there is made anew; a removal that fails is no link that cannot be held.
+pub(super) fn remove_if_there(dir: &Dir, name: &Path) -> io::Result<()> {
+    match dir.remove_file(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

@@ -39,7 +39,7 @@ fn what_is_placed_is_delivered() {
     let staging = staged(target.path(), &entries);
     assert!(!target.path().join("d").exists(), "not before the end");
     assert!(staging.finish(&entries, keep).unwrap().is_empty());
-    assert_eq!(staging.deliver(&entries, false, false).unwrap(), Otherwise::default());
+    assert_eq!(staging.deliver(&entries, false, false).unwrap(), (Otherwise::default(), None));
     let at = |path: &str| target.path().join(path);
     let meta = at("d/a").metadata().unwrap();
     assert_eq!(
@@ -103,7 +103,7 @@ fn one_run_at_a_time_and_the_next_goes_on() {
     let anew = begin(target.path(), &[]).unwrap();
     assert!(anew.placed().is_empty() && !anew.root.exists("placed"), "nobody knows of what it was");
     assert!(anew.has_delivered(), "nor whether it was through");
-    anew.discard();
+    assert!(anew.discard().is_none());
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ASIDE, Dir, FILES, LOG, MARK, PARTS, Permissions, PermissionsExt, Staging};
 use crate::base::fault::{At, IoFault};
@@ -53,17 +53,28 @@ pub(super) fn merge(from: &Dir, to: &Dir, name: &Path, overwrite: bool, shown: &
 
 impl Staging {
     /// Removes the staging folder and all in it; what tells whose it is comes last, and stays if the
-    /// rest cannot be removed.
-    pub fn discard(self) {
-        let cleared = [FILES, ASIDE, PARTS].into_iter().try_for_each(|folder| {
-            let there = self.folder.symlink_metadata(folder).is_ok();
-            if there { self.folder.remove_dir_all(folder) } else { Ok(()) }
-        });
-        let said = cleared.and_then(|()| self.folder.remove_file(LOG)).and_then(|()| self.folder.remove_file(MARK));
-        if said.is_ok() {
+    /// rest cannot be removed. Where it is, if it could not be.
+    pub fn discard(self) -> Option<PathBuf> {
+        let path = self.path();
+        // What failed once may do now.
+        if self.clear().or_else(|_| self.clear()).is_ok() {
             // FUSE keeps open files under another name until they are closed; the folder is empty then.
             drop((self.root, self.folder, self.log, self._lock));
-            let _ = self.target.remove_dir(&self.name);
+            let remove = || self.target.remove_dir(&self.name);
+            let _ = remove().or_else(|_| remove());
         }
+        let is_gone = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        (!is_gone).then_some(path)
+    }
+
+    fn clear(&self) -> io::Result<()> {
+        let unless_gone = |removed: io::Result<()>| match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        for folder in [FILES, ASIDE, PARTS] {
+            unless_gone(self.folder.remove_dir_all(folder))?;
+        }
+        [LOG, MARK].into_iter().try_for_each(|file| unless_gone(self.folder.remove_file(file)))
     }
 }

@@ -1,0 +1,90 @@
+//! Drives that stop answering while they are read: pulled out, unmounted, dead. That is no damage: of what
+//! could not be read nothing is known, and the same command goes on once they are back. What is not
+//! guaranteed: that a drive which answers now did so all along.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::direct::DriveReader;
+use crate::base::path::show;
+use crate::flow::{FlowError, Outcome};
+use crate::stage::volume::{self, ALL_SEALS, HEADS, SUMS, Volume};
+
+/// Other files that are tried before a drive is called gone: all that is small may lie on one bad place.
+const OTHERS: usize = 8;
+
+/// Whether nothing of a volume can be read any more that was found there.
+pub fn is_gone(volume: &Volume) -> bool {
+    let small = |name: &str| name == SUMS || HEADS.contains(&name) || ALL_SEALS.contains(&name);
+    let files = || volume.files.iter().filter(|file| file.regular).map(|file| file.name.as_str());
+    let others: Vec<&str> = files().filter(|name| !small(name)).collect();
+    let some = others.iter().copied().step_by(others.len().div_ceil(OTHERS).max(1));
+    let tried: Vec<&str> = files().filter(|name| small(name)).chain(some).collect();
+    let mut reader = DriveReader::default();
+    match tried.is_empty() {
+        true => volume::read(&volume.dir).is_err(),
+        false => !tried.iter().any(|name| answers(reader.read(&volume.dir.join(name), |_| false))),
+    }
+}
+
+/// A drive that refuses somebody is there.
+fn answers(read: io::Result<()>) -> bool {
+    read.map_or_else(|error| error.kind() == io::ErrorKind::PermissionDenied, |()| true)
+}
+
+/// The folders of those volumes whose drives are gone.
+pub fn among(volumes: &[Volume]) -> Vec<PathBuf> {
+    volumes.iter().filter(|volume| is_gone(volume)).map(|volume| volume.dir.clone()).collect()
+}
+
+/// What failed for want of something that should be on these volumes, or for damage: that one is gone, if
+/// it is, for then nobody knows.
+pub fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
+    if !matches!(error.outcome(), Outcome::Damaged | Outcome::Incomplete) {
+        return error;
+    }
+    let gone = among(volumes);
+    if gone.is_empty() { error } else { FlowError::Gone(gone) }
+}
+
+/// In words.
+pub fn said(folders: &[PathBuf]) -> String {
+    let names: Vec<String> = folders.iter().map(|folder| show(Path::new(folder))).collect();
+    match folders {
+        [_] => format!("{}: its drive is gone: it stopped answering while it was read", names.join("")),
+        _ => format!("{}: their drives are gone: they stopped answering while they were read", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_answers_anywhere_is_not_gone() {
+        let drive = tempfile::tempdir().unwrap();
+        let dir = drive.path().join("volume-1");
+        fs::create_dir(&dir).unwrap();
+        for name in [SUMS, "head.age", "000001.age", "000002.age"] {
+            fs::write(dir.join(name), name).unwrap();
+        }
+        let volume = volume::read(&dir).unwrap();
+        assert!(!is_gone(&volume));
+        for name in [SUMS, "head.age", "000001.age"] {
+            fs::remove_file(dir.join(name)).unwrap();
+            assert!(!is_gone(&volume), "{name}");
+        }
+        // As if it had been unmounted.
+        fs::remove_file(dir.join("000002.age")).unwrap();
+        assert!(is_gone(&volume));
+        let damaged = || FlowError::Damaged("all".into());
+        assert_eq!(or_gone(damaged(), std::slice::from_ref(&volume)).outcome(), Outcome::Io);
+        assert_eq!(or_gone(FlowError::NoKey, std::slice::from_ref(&volume)).outcome(), Outcome::Key);
+        let empty = volume::read(&dir).unwrap();
+        assert!(!is_gone(&empty));
+        assert_eq!(or_gone(damaged(), &[]).outcome(), Outcome::Damaged);
+        fs::remove_dir(&dir).unwrap();
+        assert!(is_gone(&empty));
+    }
+}
