@@ -8,6 +8,8 @@ mod common;
 mod failing;
 #[path = "lying/journals.rs"]
 mod journals;
+#[path = "lying/places.rs"]
+mod places;
 #[path = "lying/replaced.rs"]
 mod replaced;
 

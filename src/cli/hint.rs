@@ -3,6 +3,7 @@
 use crate::base::path::show;
 use crate::base::size::human;
 use crate::cli::term::Term;
+use crate::flow::error::Remedy;
 use crate::flow::loaded::LoadError;
 use crate::flow::{FlowError, Outcome};
 use crate::format::FormatError;
@@ -106,12 +107,17 @@ fn of_drives(error: &FlowError) -> Option<String> {
             "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
             human((total - packed) / 9 * 10)
         ),
-        FlowError::NoHome { journal: false, .. } => {
+        FlowError::NoHome { remedy: Remedy::None, .. } => {
             "what tells what is where was on the drive that failed: plug it in again and run the same command. If it is gone for good, remove the volumes that this run left on the others, and pack anew with another drive".into()
         }
-        FlowError::NoHome { .. } => {
-            "nothing is lost: plug in again the drive that failed, or put another one in its place and say --replaced, and run the same command; it goes on from there".into()
-        }
+        FlowError::NoHome { remedy, .. } => format!(
+            "nothing of the sources is lost: {}; it goes on from there as far as that can be",
+            match remedy {
+                Remedy::Replace => "put another drive in the place of the one that did not keep what it was given, and run the same command with --replaced",
+                Remedy::Room => "run the same command with one more -o, or free room on these drives",
+                _ => "plug in again the drive that failed and run the same command; or put another one in its place and say --replaced; or give one more -o",
+            }
+        ),
         FlowError::CannotRemake(_) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
         FlowError::Untrue(_) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),
         FlowError::Unfaithful { .. } => {

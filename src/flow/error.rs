@@ -14,6 +14,19 @@ use crate::stage::seal::KeyError;
 use crate::stage::volume::ScanError;
 use crate::stage::walk::WalkError;
 
+/// What helps parts that no drive has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// The drive that failed, or another one in its place.
+    Replug,
+    /// Another one in the place of a drive that does not keep what it is given.
+    Replace,
+    /// More room.
+    Room,
+    /// None: no drive has a journal any more.
+    None,
+}
+
 /// Why nothing more could be done. Plain data; `cli/hint.rs` adds what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
@@ -133,8 +146,8 @@ pub enum FlowError {
         bytes: u64,
         /// Drives that were given up, and why.
         why: Vec<String>,
-        /// Whether the journal is whole.
-        journal: bool,
+        /// What would help.
+        remedy: Remedy,
     },
     /// Parts that are to be packed again, of sources that are not what they were.
     #[error("{} since they were packed, so what a drive did not keep cannot be made again: {}", changed(.0), names(.0))]

@@ -30,6 +30,7 @@ pub mod pack;
 pub mod parity;
 pub mod parts;
 pub mod place;
+pub mod places;
 pub mod plan;
 pub mod ranges;
 pub mod readback;

@@ -9,6 +9,7 @@ use crate::base::entry::Kind;
 use crate::base::monitor::{Monitor, Phase};
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Job, Packing};
+use crate::flow::error::Remedy;
 use crate::flow::finish::{head_of, list_of};
 use crate::flow::plan::Planned;
 use crate::flow::readback::read_back;
@@ -50,9 +51,10 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
             Err(fault) if report.given_up.is_empty() => Err(fault.into()),
             _ => Ok(report),
         },
-        Err(FlowError::NoHome { parts, bytes, why, .. }) => {
+        Err(FlowError::NoHome { parts, bytes, why, remedy }) => {
             volumes.leave();
-            Err(FlowError::NoHome { parts, bytes, why, journal: log.parts() > 0 })
+            let remedy = if log.parts() > 0 { remedy } else { Remedy::None };
+            Err(FlowError::NoHome { parts, bytes, why, remedy })
         }
         // A defect is no good beginning.
         Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {

@@ -11,6 +11,7 @@ use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Before};
 use crate::flow::left::{self, Left};
+use crate::flow::places;
 use crate::flow::reading::Reading;
 use crate::flow::report::{Plan, VolumePlan};
 use crate::flow::request::Request;
@@ -76,6 +77,10 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     if let Some(left) = left.as_ref().filter(|_| !request.restart) {
         left.journal()?;
     }
+    if request.replaced && left.is_none() {
+        let text = "--replaced: at these places there is nothing that an interrupted run left; name its drives in their order, with the new one in the place of the old".into();
+        return Err(FlowError::Usage(text));
+    }
     let mut walk = walk(&request.sources, monitor)?;
     let mut notes = std::mem::take(&mut walk.notes);
     let layout = lay_out(&mut walk.entries, &mut notes);
@@ -117,6 +122,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
         })
         .collect();
+    notes.extend(places::notes(targets.iter().map(|target| (&*target.path, target.device)), &request.sources));
     plan.begins_anew = left.is_some() && before.recipes.is_empty() && !request.restart;
     plan.shared_drive = request.volumes.is_none()
         && (1..targets.len()).any(|at| targets[..at].iter().any(|t| t.device == targets[at].device));

@@ -117,7 +117,7 @@ impl Left {
         let Journal { opening, reads, parts, recipes, .. } = self.journal()?;
         let noted = reached(parts, recipes, opening.scheme, tar_len).parts;
         if !replaced {
-            self.check_drives(&noted, opening.volumes)?;
+            self.check_drives(parts, opening.volumes)?;
         }
         monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
         let checked = side_by_side(&noted, DriveReader::default, |reader, part| self.read(part, reader, monitor));
@@ -141,11 +141,11 @@ impl Left {
 
     /// Refuses to go on without a drive that had parts, unless told so: it may be the wrong one, or not
     /// plugged in.
-    fn check_drives(&self, noted: &[Written], volumes: u16) -> Result<(), FlowError> {
+    fn check_drives(&self, written: &[Written], volumes: u16) -> Result<(), FlowError> {
         for (at, folder) in self.folders.iter().enumerate() {
-            let parts = noted.iter().filter(|part| usize::from(part.volume) == at + 1).count();
+            let parts = written.iter().filter(|part| usize::from(part.volume) == at + 1).count();
             // Seals were on all of them before the first part was anywhere.
-            if !noted.is_empty() && volume::is_free(folder) && at < usize::from(volumes) {
+            if !written.is_empty() && volume::is_free(folder) && at < usize::from(volumes) {
                 let parts = count(parts as u64, "part");
                 let text =
                     format!("{} is not there, and an interrupted run wrote seals and {parts} to it", show(folder));

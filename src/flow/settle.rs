@@ -11,6 +11,7 @@ use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
 use crate::flow::engine::{Failed, Job};
+use crate::flow::error::Remedy;
 use crate::flow::readback::{Finding, in_words};
 use crate::flow::reading::Reading;
 use crate::flow::remake::Remaker;
@@ -150,7 +151,12 @@ impl<'a> Table<'a> {
             format!("{} {why}", show(volumes.place(drive)))
         });
         let bytes = (parts * self.job.class.file_len()) as u64;
-        FlowError::NoHome { parts, bytes, why: gone.chain(left).collect(), journal: true }
+        let remedy = match (volumes.lied, volumes.given_up.is_empty()) {
+            (true, _) => Remedy::Replace,
+            (false, true) => Remedy::Room,
+            (false, false) => Remedy::Replug,
+        };
+        FlowError::NoHome { parts, bytes, why: gone.chain(left).collect(), remedy }
     }
 
     /// Takes what was found when drives were read back: files that are not as they were written are set
@@ -167,6 +173,7 @@ impl<'a> Table<'a> {
             let hopeless = |found: &Finding| found.name.as_ref().is_none_or(|name| ALL_SEALS.contains(&name.as_str()));
             if volumes.distrusted.contains(&drive) || found.iter().any(hopeless) {
                 let why = found.swap_remove(0).error;
+                volumes.lied = true;
                 self.give_up(volumes, drive, why)?;
                 continue;
             }
@@ -186,6 +193,7 @@ impl<'a> Table<'a> {
     /// A drive did not keep what it was given: it gets nothing more, if the others can take what is lost.
     pub fn distrust(&mut self, volumes: &mut Volumes, drive: usize) {
         volumes.distrusted.insert(drive);
+        volumes.lied = true;
         let mut others = self.room.clone();
         volumes.numbers(drive).iter().for_each(|number| others.close(*number));
         let lost = self.lost();

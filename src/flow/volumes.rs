@@ -51,6 +51,8 @@ pub struct Volumes {
     places: Vec<PathBuf>,
     /// Drives that did not keep what they were given, and are still written to.
     pub distrusted: BTreeSet<usize>,
+    /// Whether some drive did not keep what it was given, also if it was given up for that.
+    pub lied: bool,
     /// Drives that were given up, and why.
     pub given_up: Vec<(PathBuf, String)>,
     /// Whether all are read back.

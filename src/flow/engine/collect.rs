@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
 
+use crate::base::os;
 use crate::base::pool::lock;
 use crate::flow::FlowError;
 use crate::flow::engine::{Done, Shared, Stretches, Task};
+use crate::flow::error::Remedy;
 use crate::flow::reading::Raw;
 use crate::plan::forecast::Room;
 use crate::plan::geometry::data_at_most;
@@ -90,7 +92,13 @@ impl Parts<'_, '_> {
         let to_come = data_at_most(job.layout.len - self.packed, job.class) as usize;
         let parts = on_them + lock(&self.shared.unwritten).len() + to_come;
         let why = failed.iter().map(|failed| failed.fault.to_string()).collect();
-        FlowError::NoHome { parts, bytes: (parts * job.class.file_len()) as u64, why, journal: true }
+        let all_full = failed.iter().all(|failed| os::is_full(&failed.fault.source));
+        let remedy = match (lock(&self.shared.distrusted).is_empty(), all_full) {
+            (false, _) => Remedy::Replace,
+            (true, true) => Remedy::Room,
+            (true, false) => Remedy::Replug,
+        };
+        FlowError::NoHome { parts, bytes: (parts * job.class.file_len()) as u64, why, remedy }
     }
 }
 
