@@ -35,9 +35,8 @@ pub fn refuse_to_move(drive: &Path, staged: &Path) -> Result<(), FlowError> {
 /// just there.
 fn is_of_the_system(drive: &Path) -> Result<bool, FlowError> {
     let home = std::env::var_os("HOME").filter(|home| Path::new(home).is_absolute());
-    for own in [Some("/".into()), home].into_iter().flatten() {
-        // Where there is no such folder, nothing is on its file system.
-        if is_beside(drive, Path::new(&own)).unwrap_or(false) {
+    for own in [Some("/".into()), home].into_iter().flatten().filter(|own| Path::new(own).exists()) {
+        if is_beside(drive, Path::new(&own))? {
             return Ok(os::mounted_at(drive).at("look at", drive)?.is_none());
         }
     }
