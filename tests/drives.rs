@@ -208,7 +208,7 @@ fn json_holds_one_document_with_the_documented_fields() {
     fields(&packed["plan"], PLAN);
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();
-    fields(&checked, "command volumes bundle not_proved replugged read");
+    fields(&checked, "command volumes bundle not_proved replugged remounted read");
     fields(&checked["volumes"][2], "folder state past_cache files bytes damaged missing trouble");
     let mut list = pouch(["list", "--json", "-i"]);
     list.arg(desk.path("key")).arg(desk.drive(2));

@@ -5,6 +5,7 @@
 pub mod crypto;
 pub mod digest;
 pub mod direct;
+pub mod disk;
 pub mod entry;
 pub mod fault;
 pub mod gf;

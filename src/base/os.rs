@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use crate::base::disk::Device;
 use crate::base::entry::{Hole, Time};
 
 /// The room of a file system, as it is now.
@@ -29,12 +30,18 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room { device: stat.st_dev, free: fs.f_bavail.saturating_mul(unit), cluster: fs.f_bsize.max(unit) })
 }
 
-/// Whether a file system is on a drive that can be pulled out: removable by its own word, or on USB.
+/// Whether a file system is on a drive that can be pulled out, as far as the system tells.
 pub fn is_removable(device: u64) -> bool {
-    let Some(path) = disk_of(device) else { return false };
-    let says = |folder: &Path| std::fs::read_to_string(folder.join("removable")).is_ok_and(|text| text.trim() == "1");
-    // A partition's disk is the folder above it.
-    says(&path) || path.parent().is_some_and(says) || path.to_string_lossy().contains("/usb")
+    block(device).is_removable()
+}
+
+/// Whether two file systems are on one drive, wholly or in part: whoever loses it loses both.
+pub fn share_a_drive(one: u64, other: u64) -> bool {
+    one == other || !block(one).disks().is_disjoint(&block(other).disks())
+}
+
+fn block(device: u64) -> Device {
+    Device::new(rustix::fs::major(device), rustix::fs::minor(device))
 }
 
 /// Whether the file system is a FAT, which holds no file of 4 GiB: the one thing about a target that
@@ -162,41 +169,33 @@ pub fn size(path: &Path) -> io::Result<u64> {
     Ok(fs.f_blocks.saturating_mul(fs.f_frsize))
 }
 
+/// Whether what a file system holds may be gone with the power: it is memory, or an overlay, whose upper
+/// folder may lie in memory.
+pub fn is_volatile(path: &Path) -> io::Result<bool> {
+    const OVERLAY: u64 = 0x794c_7630;
+    let stat = rustix::fs::statfs(path)?;
+    Ok(stat.f_type as u64 == OVERLAY || storing_of(stat) == Storing::Memory)
+}
+
 /// Drops what the system remembers of a drive whose file system is a program, which reads it as
-/// anybody reads a file; whether nothing of that is left.
+/// anybody reads a file; whether nothing of that is left. A program without a drive that can be seen is
+/// taken at its word; a file system of the kernel must lie on disks.
 fn drop_cached_below(file: &File) -> io::Result<bool> {
     let device = rustix::fs::fstat(file)?.st_dev;
-    if storing_of(rustix::fs::fstatfs(file)?) != Storing::Program {
-        return Ok(true);
-    }
-    let Some(node) = node_of(device) else { return Ok(true) };
-    let Ok(drive) = File::open(&node) else { return Ok(false) };
+    let node = match storing_of(rustix::fs::fstatfs(file)?) {
+        Storing::Memory => return Ok(false),
+        Storing::Kernel => return Ok(block(device).is_disk()),
+        Storing::Program => block(device).folder(),
+    };
+    let Some(node) = node.as_ref().and_then(|node| node.file_name()) else { return Ok(true) };
+    let Ok(drive) = File::open(Path::new("/dev").join(node)) else { return Ok(false) };
     let is_it = rustix::fs::fstat(&drive)?.st_rdev == device;
-    Ok(is_it && drop_cached(&drive).is_ok())
+    Ok(is_it && drop_cached(&drive).is_ok() && block(device).is_disk())
 }
 
 /// Whether what is read from `file` may come from the system's memory and nobody here can help it.
 pub fn is_cached_below(file: &File) -> bool {
     !drop_cached_below(file).unwrap_or(false)
-}
-
-/// Where the system says which disk or partition that is; `None` if none is behind it.
-fn sys_of(device: u64) -> Option<std::path::PathBuf> {
-    let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-    Path::new("/sys/dev/block").join(number).canonicalize().ok()
-}
-
-/// The disk behind that, or the partition: also where it is encrypted.
-fn disk_of(device: u64) -> Option<std::path::PathBuf> {
-    let mut disk = sys_of(device)?;
-    while let Some(below) = std::fs::read_dir(disk.join("slaves")).ok().and_then(|mut slaves| slaves.next()) {
-        disk = below.ok()?.path().canonicalize().ok()?;
-    }
-    Some(disk)
-}
-
-fn node_of(device: u64) -> Option<std::path::PathBuf> {
-    Some(Path::new("/dev").join(sys_of(device)?.file_name()?))
 }
 
 /// How the place where a file system is mounted looks to the system, while it is mounted.
@@ -207,14 +206,16 @@ pub struct Mount {
     device: u64,
     /// The disk behind it, by a number that it gets anew whenever it is plugged in; since Linux 5.15.
     pub plugged: Option<u64>,
-    /// Whether there is a disk.
+    /// Whether there is a disk, or something that stands for one.
     pub has_disk: bool,
+    /// Whether it is one, and can be seen to be unplugged: no file, memory, program or network.
+    pub is_disk: bool,
 }
 
 impl Mount {
     /// Whether its disk is there, if it has one.
     pub fn is_plugged_in(&self) -> bool {
-        !self.has_disk || disk_of(self.device).is_some()
+        !self.has_disk || block(self.device).below().is_some()
     }
 }
 
@@ -229,10 +230,9 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
         // Before Linux 5.8.
         false => rustix::fs::stat(path.join(".."))?.st_dev != device,
     };
-    let disk = disk_of(device);
-    let number = |folder: &Path| std::fs::read_to_string(folder.join("diskseq")).ok()?.trim().parse().ok();
-    let plugged = disk.as_ref().and_then(|disk| number(disk).or_else(|| number(disk.parent()?)));
-    Ok(is_root.then_some(Mount { id: stat.stx_mnt_id, device, plugged, has_disk: disk.is_some() }))
+    let disk = block(device);
+    let (plugged, has_disk, is_disk) = (disk.plugged(), disk.below().is_some(), disk.is_disk());
+    Ok(is_root.then_some(Mount { id: stat.stx_mnt_id, device, plugged, has_disk, is_disk }))
 }
 
 /// The holes of a file of `size` bytes, at most `limit` of them: beyond that the smallest are

@@ -11,7 +11,7 @@ use crate::cli::term::Term;
 use crate::flow::margin::{margin, opened};
 use crate::flow::received::BundleCheck;
 use crate::flow::replug::{Event, wait};
-use crate::flow::report::{CHECK_DOES_NOT_PROVE, CheckReport, REPLUGGED, State, VolumeCheck};
+use crate::flow::report::{CHECK_DOES_NOT_PROVE, CheckReport, Freshness, State, VolumeCheck};
 use crate::flow::{FlowError, Outcome};
 use crate::plan::repair::{Margin, Verdict};
 use crate::plan::want::ranges;
@@ -21,9 +21,10 @@ const SHOWN: usize = 20;
 
 /// Checks and says what each volume is.
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
-    if args.after_replug {
-        wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?;
-    }
+    let freshness = match args.after_replug {
+        true => wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?,
+        false => Freshness::AsTheyStand,
+    };
     let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
     let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
     let opened = match with_key {
@@ -35,7 +36,7 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
         Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
         opened => opened,
     };
-    let mut report = crate::flow::check::check_drives(&args.volumes, args.after_replug, term)?;
+    let mut report = crate::flow::check::check_drives(&args.volumes, freshness, term)?;
     let failed = match opened {
         Some(Ok(bundle)) => margin(&bundle, &mut report, term).err(),
         Some(Err(error)) => Some(error),
@@ -61,6 +62,11 @@ fn tell(event: Event, drive: &Path, term: &Term) {
         }
         Event::Stayed => format!("{drive}: was mounted again but not unplugged: unplug it"),
         Event::Back => format!("{drive}: plugged in again"),
+        Event::Mounted => {
+            format!(
+                "{drive}: mounted again; it is no drive that can be seen to be unplugged, so a cache below may answer"
+            )
+        }
     });
 }
 
@@ -72,8 +78,8 @@ pub fn show_report(report: &CheckReport, term: &Term) {
     if let Some(bundle) = &report.bundle {
         show_bundle(bundle, term);
     }
-    if report.replugged {
-        term.line(REPLUGGED);
+    if let Some(words) = report.freshness.words() {
+        term.line(words);
     }
     term.line(CHECK_DOES_NOT_PROVE);
 }

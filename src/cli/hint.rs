@@ -138,6 +138,9 @@ fn loading(error: &LoadError) -> String {
         LoadError::Room { .. } => {
             "nothing was written; free room there, or take a larger drive: a volume is never divided among two".into()
         }
+        LoadError::NoDrive { .. } => {
+            "nothing was written; mount the drive there and run the same command again. `pouch load` without --move copies all the same".into()
+        }
         LoadError::Another { folder, .. } => format!(
             "nothing was changed. Take another drive, or, if nobody needs it, remove {}",
             show(folder)

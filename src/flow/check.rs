@@ -15,7 +15,7 @@ use crate::base::pool::{lock, unlocked, workers};
 use crate::flow::FlowError;
 use crate::flow::gone::is_gone;
 use crate::flow::open::gather;
-use crate::flow::report::{CheckReport, State, VolumeCheck};
+use crate::flow::report::{CheckReport, Freshness, State, VolumeCheck};
 use crate::flow::sweep::sweep;
 use crate::format::{FormatError, limits, part, sums};
 use crate::stage::journal::JOURNAL;
@@ -25,20 +25,25 @@ const READ: usize = 1 << 20;
 
 /// Checks all volumes at the given places.
 pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
-    check_drives(paths, false, monitor)
+    check_drives(paths, Freshness::AsTheyStand, monitor)
 }
 
 /// The same. Drives that can be pulled out are read past the system's cache, and so are all that were
-/// plugged in again for it.
-pub fn check_drives(paths: &[PathBuf], replugged: bool, monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
+/// plugged in again or mounted anew for it.
+pub fn check_drives(paths: &[PathBuf], freshness: Freshness, monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
     let volumes = gather(paths)?;
     let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
     let mut jobs = Vec::new();
     for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
         let drive = os::room(&volume.dir).ok().map(|room| room.device);
-        let drive = drive.filter(|device| replugged || os::is_removable(*device));
+        let drive = drive.filter(|device| freshness != Freshness::AsTheyStand || os::is_removable(*device));
         let is_cached_below = || File::open(&volume.dir).is_ok_and(|dir| os::is_cached_below(&dir));
-        check.past_cache = drive.is_some() && (replugged || !is_cached_below());
+        check.past_cache = drive.is_some()
+            && match freshness {
+                Freshness::AsTheyStand => !is_cached_below(),
+                Freshness::Remounted => false,
+                Freshness::Replugged => true,
+            };
         for (sum, name) in listed(volume, check) {
             match volume.file(&name) {
                 None => check.missing.push(name),
@@ -61,7 +66,7 @@ pub fn check_drives(paths: &[PathBuf], replugged: bool, monitor: &dyn Monitor) -
     for (check, volume) in checks.iter_mut().zip(&volumes) {
         conclude(check, volume);
     }
-    Ok(CheckReport { volumes: checks, bundle: None, replugged })
+    Ok(CheckReport { volumes: checks, bundle: None, freshness })
 }
 
 struct Job {

@@ -14,6 +14,7 @@ use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::loaded::{LoadError, LoadReport, Misread};
+use crate::flow::mounted::{is_beside, refuse_to_move};
 use crate::flow::staged::{Listed, Staged, the_one};
 use crate::flow::trial::before_loading;
 use crate::flow::{FlowError, check_is_folder, lock_folder};
@@ -37,6 +38,9 @@ pub struct Request {
 pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, FlowError> {
     let volume = the_one(&request.staged)?;
     let folder = target_of(&volume, &request.drive)?;
+    if request.remove {
+        refuse_to_move(&request.drive, &volume.dir)?;
+    }
     let _lock = lock_folder(&request.drive)?;
     let _staged_lock = if request.remove { Some(lock_folder(&volume.dir)?) } else { None };
     let staged = Staged::read(volume, &folder, request.remove)?;
@@ -133,8 +137,7 @@ impl<'a> Run<'a> {
 
     /// Notes a drive that is not one of its own: somebody may have forgotten to mount it.
     fn is_elsewhere(&mut self) -> Result<(), FlowError> {
-        let device = |path: &Path| os::room(path).map(|room| room.device).at("look at", path);
-        if device(self.drive)? == device(&self.staged.volume.dir)? {
+        if is_beside(self.drive, &self.staged.volume.dir)? {
             self.note(self.drive, "is on the same file system as the staged volume: is the drive mounted there?");
         }
         Ok(())

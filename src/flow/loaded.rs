@@ -84,6 +84,14 @@ pub enum LoadError {
         /// Bytes.
         free: u64,
     },
+    /// It was to be moved, to where no drive seems to be mounted.
+    #[error("{} is {why}: no drive seems to be mounted there, so the staged volume is not moved", show(.drive))]
+    NoDrive {
+        /// The folder.
+        drive: PathBuf,
+        /// How that is known.
+        why: &'static str,
+    },
     /// Something else stands where the copy would.
     #[error("{} exists already and is not this volume: {why}", show(.folder))]
     Another {
@@ -115,7 +123,7 @@ impl LoadError {
             }
             LoadError::Sums { .. } => Outcome::Hostile,
             LoadError::Room { .. } | LoadError::Changed { .. } => Outcome::Io,
-            LoadError::Another { .. } => Outcome::Usage,
+            LoadError::Another { .. } | LoadError::NoDrive { .. } => Outcome::Usage,
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod load;
 pub mod loaded;
 pub mod margin;
 pub mod mend;
+pub mod mounted;
 pub mod open;
 pub mod pack;
 pub mod parity;

@@ -9,6 +9,7 @@ use crate::base::monitor::Monitor;
 use crate::base::os::{self, Mount};
 use crate::base::path::show;
 use crate::flow::FlowError;
+use crate::flow::report::Freshness;
 
 /// How often drives are looked at.
 const EVERY: Duration = Duration::from_millis(100);
@@ -24,6 +25,8 @@ pub enum Event {
     Stayed,
     /// It was plugged in again.
     Back,
+    /// It was mounted again, and is nothing that can be seen to be unplugged.
+    Mounted,
 }
 
 /// A drive that is waited for.
@@ -38,11 +41,12 @@ struct Drive {
     is_back: bool,
 }
 
-/// Waits until every drive that holds one of `paths` has gone and come back; `tell` hears what happens.
+/// Waits until every drive that holds one of `paths` has gone and come back; `tell` hears what happens. What
+/// then can be said of what is read: more than that it was mounted anew only where all are disks.
 ///
 /// # Errors
 /// [`FlowError::Usage`] for what is on no drive of its own.
-pub fn wait(paths: &[PathBuf], tell: &dyn Fn(Event, &Path), monitor: &dyn Monitor) -> Result<(), FlowError> {
+pub fn wait(paths: &[PathBuf], tell: &dyn Fn(Event, &Path), monitor: &dyn Monitor) -> Result<Freshness, FlowError> {
     let mut drives: Vec<Drive> = Vec::new();
     for path in paths {
         let (at, before) = drive_of(path)?;
@@ -56,7 +60,10 @@ pub fn wait(paths: &[PathBuf], tell: &dyn Fn(Event, &Path), monitor: &dyn Monito
             drive.look(tell);
         }
         if drives.iter().all(|drive| drive.is_back) {
-            return Ok(());
+            return Ok(match drives.iter().all(|drive| drive.before.is_disk) {
+                true => Freshness::Replugged,
+                false => Freshness::Remounted,
+            });
         }
         if monitor.cancelled() {
             return Err(FlowError::Cancelled);
@@ -93,7 +100,8 @@ impl Drive {
             }
             Some(now) if self.was_plugged_in(&now) => {
                 self.is_back = true;
-                tell(Event::Back, &self.at);
+                let event = if self.before.is_disk { Event::Back } else { Event::Mounted };
+                tell(event, &self.at);
             }
             Some(now) if now != self.before || self.was_gone => {
                 self.was_gone = false;

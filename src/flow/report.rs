@@ -201,12 +201,38 @@ pub struct CheckReport {
     pub volumes: Vec<VolumeCheck>,
     /// What they are to their bundle, if a key was given.
     pub bundle: Option<BundleCheck>,
-    /// Whether the drives were unplugged and plugged in again before.
-    pub replugged: bool,
+    /// What happened to the drives before.
+    pub freshness: Freshness,
+}
+
+/// What is known of the caches that may stand before what is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Nothing: drives are read as they stand there.
+    AsTheyStand,
+    /// It was mounted anew. Of something that is no disk nobody sees whether it was unplugged.
+    Remounted,
+    /// The drives were unplugged and plugged in again.
+    Replugged,
+}
+
+impl Freshness {
+    /// How the report says that, if there is anything to say.
+    pub fn words(self) -> Option<&'static str> {
+        match self {
+            Freshness::AsTheyStand => None,
+            Freshness::Remounted => Some(REMOUNTED),
+            Freshness::Replugged => Some(REPLUGGED),
+        }
+    }
 }
 
 /// How volumes were read that lie on drives which were plugged in again.
-pub const REPLUGGED: &str = "read from the drives after they were plugged in again";
+const REPLUGGED: &str = "read from the drives after they were plugged in again";
+
+/// The same where that cannot be seen.
+const REMOUNTED: &str = "read after mounting anew what is no drive that can be seen to be unplugged (a file, memory, a program, a network): \
+a cache below may have answered";
 
 /// The sentence that goes with every check: what it did not prove.
 pub const CHECK_DOES_NOT_PROVE: &str = "This shows that nothing on these volumes changed since their SHA256SUMS was written; \
@@ -241,7 +267,8 @@ impl CheckReport {
         });
         json!({
             "command": "check", "volumes": volumes.collect::<Value>(), "not_proved": CHECK_DOES_NOT_PROVE,
-            "replugged": self.replugged, "read": self.replugged.then_some(REPLUGGED),
+            "replugged": self.freshness == Freshness::Replugged, "remounted": self.freshness == Freshness::Remounted,
+            "read": self.freshness.words(),
             "bundle": self.bundle.as_ref().map(BundleCheck::to_json),
         })
     }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Desk, noise, put, run, volumes};
 
+/// The end of what is said where nobody knows whether the drive was read.
+pub const MAYBE: &str = "may have answered from memory: `pouch check --after-replug` shows what is stored\n";
+
 /// Staged volumes, and drives.
 pub struct Stage {
     pub desk: Desk,
@@ -51,4 +54,10 @@ pub fn same(one: &Path, other: &Path) {
     for name in names(one) {
         assert!(fs::read(one.join(&name)).unwrap() == fs::read(other.join(&name)).unwrap(), "{name}");
     }
+}
+
+/// Whether a folder's file system has the number of a disk: those without one, such as memory and overlays, count
+/// as of no major device.
+pub fn on_a_disk(folder: &Path) -> bool {
+    rustix::fs::major(rustix::fs::stat(folder).unwrap().st_dev) != 0
 }

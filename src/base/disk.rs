@@ -1,0 +1,146 @@
+//! The disks below a file system, as the system tells of them in /sys: whether they can be pulled out, and
+//! whether they are disks at all or stand for a file, memory or a network. What this does not know:
+//! the disks below a file system with a number of its own (btrfs, ZFS, overlays, network, FUSE).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A block device, by its two numbers.
+pub struct Device {
+    /// Where the system tells of devices.
+    sys: PathBuf,
+    number: String,
+}
+
+impl Device {
+    /// The device with these numbers.
+    pub fn new(major: u32, minor: u32) -> Self {
+        Self { sys: "/sys".into(), number: format!("{major}:{minor}") }
+    }
+
+    /// Where the system says which disk or partition that is; `None` if none is behind it.
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.sys.join("dev/block").join(&self.number).canonicalize().ok()
+    }
+
+    /// The disks or partitions behind that: also where it is encrypted, or made of several.
+    pub fn below(&self) -> Option<Vec<PathBuf>> {
+        let (mut found, mut left) = (Vec::new(), vec![self.folder()?]);
+        while let Some(at) = left.pop() {
+            let slaves: Vec<_> = fs::read_dir(at.join("slaves")).into_iter().flatten().collect();
+            if slaves.is_empty() {
+                found.push(at);
+                continue;
+            }
+            for slave in slaves {
+                left.push(slave.ok()?.path().canonicalize().ok()?);
+            }
+        }
+        Some(found)
+    }
+
+    /// The same, with the disk in place of a partition.
+    pub fn disks(&self) -> BTreeSet<PathBuf> {
+        self.below().into_iter().flatten().map(disk_of).collect()
+    }
+
+    /// Whether only disks are behind it: what stands for a file (loop), for memory or for a network is none.
+    pub fn is_disk(&self) -> bool {
+        let disks = self.disks();
+        !disks.is_empty() && !disks.iter().any(|disk| disk.to_string_lossy().contains("/devices/virtual/block/"))
+    }
+
+    /// Whether that can be pulled out: removable by its own word, on USB, or an SD card.
+    pub fn is_removable(&self) -> bool {
+        let says = |disk: &Path, file: &str, word: &str| {
+            fs::read_to_string(disk.join(file)).is_ok_and(|text| text.trim() == word)
+        };
+        // A card in a built-in reader does not call itself removable; what is soldered in is of type MMC.
+        let is = |disk: &PathBuf| says(disk, "removable", "1") || says(disk, "device/type", "SD");
+        self.disks().iter().any(|disk| is(disk) || disk.to_string_lossy().contains("/usb"))
+    }
+
+    /// A number that its disk gets anew whenever it is plugged in; since Linux 5.15.
+    pub fn plugged(&self) -> Option<u64> {
+        let disk = disk_of(self.below()?.into_iter().next()?);
+        fs::read_to_string(disk.join("diskseq")).ok()?.trim().parse().ok()
+    }
+}
+
+/// A partition's disk is the folder above it.
+fn disk_of(folder: PathBuf) -> PathBuf {
+    match (folder.join("partition").exists(), folder.parent()) {
+        (true, Some(disk)) => disk.into(),
+        _ => folder,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOT: &str = "devices/pci0000:00/mmc_host/mmc0/mmc0:5048/block/mmcblk0";
+
+    /// A /sys with these files; each device that is named has a folder with a partition in it.
+    fn sys(devices: &[(&str, &str)], files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("dev/block")).unwrap();
+        for (number, folder) in devices {
+            fs::create_dir_all(dir.path().join(folder)).unwrap();
+            let link = dir.path().join("dev/block").join(number);
+            std::os::unix::fs::symlink(dir.path().join(folder), link).unwrap();
+        }
+        for (file, text) in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        dir
+    }
+
+    fn device(sys: &tempfile::TempDir, number: &str) -> Device {
+        Device { sys: sys.path().into(), number: number.into() }
+    }
+
+    #[test]
+    fn a_card_in_a_built_in_reader_can_be_pulled_out_and_built_in_flash_cannot() {
+        let part = format!("{SLOT}/mmcblk0p1");
+        for (kind, pulled) in [("SD\n", true), ("MMC\n", false)] {
+            let (kind_at, no) = (format!("{SLOT}/device/type"), format!("{SLOT}/removable"));
+            let number = format!("{part}/partition");
+            let sys = sys(&[("179:0", SLOT), ("179:1", &part)], &[(&kind_at, kind), (&no, "0\n"), (&number, "1\n")]);
+            assert_eq!(device(&sys, "179:0").is_removable(), pulled, "{kind}");
+            assert_eq!(device(&sys, "179:1").is_removable(), pulled, "{kind}, a partition");
+            assert!(device(&sys, "179:1").is_disk());
+        }
+    }
+
+    #[test]
+    fn partitions_of_one_disk_are_one_disk_also_where_one_is_encrypted() {
+        let disk = "devices/pci0000:00/ata1/block/sda";
+        let (one, two) = (format!("{disk}/sda1"), format!("{disk}/sda2"));
+        let (first, second) = (format!("{one}/partition"), format!("{two}/partition"));
+        let (number, out) = (format!("{disk}/diskseq"), format!("{disk}/removable"));
+        let devices = [("8:1", one.as_str()), ("8:2", &two), ("253:0", "devices/virtual/block/dm-0")];
+        let sys = sys(&devices, &[(&first, "1"), (&second, "2"), (&number, "17\n"), (&out, "1\n")]);
+        let slaves = sys.path().join("devices/virtual/block/dm-0/slaves");
+        fs::create_dir(&slaves).unwrap();
+        std::os::unix::fs::symlink(sys.path().join(&two), slaves.join("sda2")).unwrap();
+        for number in ["8:1", "8:2", "253:0"] {
+            let device = device(&sys, number);
+            assert_eq!(device.disks().into_iter().collect::<Vec<_>>(), [sys.path().join(disk).canonicalize().unwrap()]);
+            assert!(device.is_disk() && device.is_removable() && device.plugged() == Some(17), "{number}");
+        }
+        fs::remove_dir_all(sys.path().join(&two)).unwrap();
+        assert_eq!(device(&sys, "253:0").below(), None, "it was pulled out below");
+    }
+
+    #[test]
+    fn what_stands_for_a_file_or_for_memory_is_no_disk() {
+        let sys = sys(&[("7:0", "devices/virtual/block/loop0"), ("1:0", "devices/virtual/block/ram0")], &[]);
+        for number in ["7:0", "1:0", "0:55"] {
+            assert!(!device(&sys, number).is_disk(), "{number}");
+        }
+    }
+}
