@@ -187,7 +187,7 @@ fn sys_of(device: u64) -> Option<std::path::PathBuf> {
 }
 
 /// The disk behind that, or the partition: also where it is encrypted.
-fn disk_of(device: u64) -> Option<std::path::PathBuf> {
+pub fn disk_of(device: u64) -> Option<std::path::PathBuf> {
     let mut disk = sys_of(device)?;
     while let Some(below) = std::fs::read_dir(disk.join("slaves")).ok().and_then(|mut slaves| slaves.next()) {
         disk = below.ok()?.path().canonicalize().ok()?;
