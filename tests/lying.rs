@@ -10,6 +10,8 @@ mod failing;
 mod journals;
 #[path = "lying/replaced.rs"]
 mod replaced;
+#[path = "lying/targets.rs"]
+mod targets;
 
 use std::path::PathBuf;
 

@@ -118,3 +118,42 @@ impl Walk {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::monitor::Silent;
+    use crate::stage::walk::walk;
+
+    #[test]
+    fn another_file_system_in_its_place_is_no_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = dir.path().metadata().unwrap().dev();
+        let ground = |device| Ground::new(dir.path(), dir.path(), device);
+        assert!(ground(device).answers(), "an empty folder");
+        assert!(!ground(device + 1).answers(), "an empty folder where something was mounted");
+        let unplugged = Ground { has_disk: true, device, ..Ground::new(Path::new("/proc"), dir.path(), device) };
+        assert!(!unplugged.answers());
+    }
+
+    #[test]
+    fn a_file_that_went_or_is_bad_says_nothing_of_its_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, alone) = (dir.path().join("folder"), dir.path().join("alone"));
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("file"), "x").unwrap();
+        std::fs::write(&alone, "y").unwrap();
+        let walk = walk(&[folder.clone(), alone.clone()], &Silent).unwrap();
+        std::fs::remove_file(folder.join("file")).unwrap();
+        std::fs::remove_file(&alone).unwrap();
+        let all = walk.entries.len();
+        for errno in [None, Some(2), Some(5), Some(6), Some(13), Some(116)] {
+            assert!((0..all).all(|index| walk.answers(index, errno).is_ok()), "{errno:?}");
+        }
+        assert!((0..all).all(|index| walk.answers(index, Some(19)).is_err()), "ENODEV");
+        assert!(walk.answer(0..all).is_ok());
+        std::fs::remove_dir(&folder).unwrap();
+        assert!(walk.answer(0..all).is_err());
+        assert!(walk.answers(0, Some(13)).is_ok(), "somebody who is refused asks nothing");
+    }
+}
