@@ -166,7 +166,7 @@ fn volumes_are_written_anew_as_they_were() {
     assert!(said.exits(0).out.contains("volumes 2, 4 are to be written anew"));
     assert!(volumes::files(&none).is_empty());
     let (said, new) = repair(&desk, &drives, &[]);
-    said.exits(0);
+    assert!(said.exits(0).out.contains("written and synced, not read back; `pouch check` after plugging in again"));
     assert_eq!(parts_of(&new.join("volume-2")), before[1]);
     assert_eq!(parts_of(&new.join("volume-4")), before[3]);
     run(desk.check_cmd(std::slice::from_ref(&new), &[])).exits(0);

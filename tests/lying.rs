@@ -12,6 +12,8 @@ mod journals;
 mod places;
 #[path = "lying/replaced.rs"]
 mod replaced;
+#[path = "lying/targets.rs"]
+mod targets;
 
 use std::path::PathBuf;
 

@@ -40,7 +40,12 @@ impl Device {
         Some(found)
     }
 
-    /// The same, with the disk in place of a partition.
+    /// Whether there is a disk, or something that stands for one.
+    pub fn is_there(&self) -> bool {
+        self.below().is_some()
+    }
+
+    /// What is below, with the disk in place of a partition.
     pub fn disks(&self) -> BTreeSet<PathBuf> {
         self.below().into_iter().flatten().map(disk_of).collect()
     }

@@ -30,17 +30,13 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room { device: stat.st_dev, free: fs.f_bavail.saturating_mul(unit), cluster: fs.f_bsize.max(unit) })
 }
 
-/// Whether a file system is on a drive that can be pulled out, as far as the system tells.
-pub fn is_removable(device: u64) -> bool {
-    block(device).is_removable()
-}
-
 /// Whether two file systems are on one drive, wholly or in part: whoever loses it loses both.
 pub fn share_a_drive(one: u64, other: u64) -> bool {
     one == other || !block(one).disks().is_disjoint(&block(other).disks())
 }
 
-fn block(device: u64) -> Device {
+/// What a file system is on.
+pub fn block(device: u64) -> Device {
     Device::new(rustix::fs::major(device), rustix::fs::minor(device))
 }
 
@@ -215,7 +211,7 @@ pub struct Mount {
 impl Mount {
     /// Whether its disk is there, if it has one.
     pub fn is_plugged_in(&self) -> bool {
-        !self.has_disk || block(self.device).below().is_some()
+        !self.has_disk || block(self.device).is_there()
     }
 }
 
@@ -231,7 +227,7 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
         false => rustix::fs::stat(path.join(".."))?.st_dev != device,
     };
     let disk = block(device);
-    let (plugged, has_disk, is_disk) = (disk.plugged(), disk.below().is_some(), disk.is_disk());
+    let (plugged, has_disk, is_disk) = (disk.plugged(), disk.is_there(), disk.is_disk());
     Ok(is_root.then_some(Mount { id: stat.stx_mnt_id, device, plugged, has_disk, is_disk }))
 }
 

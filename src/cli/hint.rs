@@ -24,6 +24,9 @@ fn hint(error: &FlowError) -> Option<String> {
             "give each once; rename one, or pack the folder that holds both".into()
         }
         FlowError::Walk(WalkError::NoName(_)) => "name the folders in it one by one".into(),
+        FlowError::Walk(WalkError::Gone(_)) => {
+            "no volume of this run is complete, and of what could not be read nothing is known. Plug it in again and run the same command: it goes on from there".into()
+        }
         FlowError::NoRoom { .. }
         | FlowError::RanFull { .. }
         | FlowError::NoHome { .. }
@@ -34,7 +37,7 @@ fn hint(error: &FlowError) -> Option<String> {
             "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
         }
         FlowError::VolumeExists(path) => format!(
-            "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it",
+            "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it. If it calls it whole, it is a finished volume, also where some files could not be read for it: choose another folder or drive, or remove it yourself if nobody needs it",
             show(path)
         ),
         FlowError::KeyExists(_) => "it may be somebody's key, so it is left alone; choose another -o".into(),

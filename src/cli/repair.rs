@@ -55,6 +55,7 @@ fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
     }
     let rebuilt = count(report.rebuilt as u64, "part");
     term.line(&format!("{rebuilt} rebuilt, the others copied; every part has the SHA-256 it had when it was packed"));
+    term.line("written and synced, not read back; `pouch check` after plugging in again shows what is stored");
     term.line("Copy each volume onto a drive of its own. The old ones were left as they are. A new one may bear the seals of another.");
 }
 

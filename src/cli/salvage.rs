@@ -59,6 +59,9 @@ fn intact(salvaged: &Salvaged) -> String {
     };
     match salvaged.report.intact() {
         true => format!("yes: each byte delivered was authenticated with the bundle's key{unproven}"),
+        false if salvaged.report.is_unkept() => {
+            "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
+        }
         false => format!(
             "no: files are damaged, they were not delivered; each byte delivered was authenticated with the bundle's key{unproven}"
         ),

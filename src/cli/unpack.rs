@@ -176,6 +176,12 @@ pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
 
 /// What stopped it, and how to go on.
 fn show_rest(report: &UnpackReport, term: &Term) {
+    if report.is_unkept() {
+        term.error(&format!("{} does not keep what it is given: trust nothing in it", show(&report.target)));
+        term.hint(
+            "for all that could be seen the bundle is not at fault: unpack it once more, with another -o on another drive",
+        );
+    }
     if report.lacks_gone() {
         term.error(&said(&report.gone));
     } else if !report.gone.is_empty() {
@@ -234,6 +240,9 @@ fn show_mended(report: &UnpackReport, term: &Term) {
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
         true => "yes: every byte delivered is the one that was packed".into(),
+        false if report.is_unkept() => {
+            "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
+        }
         false => {
             "no: files are damaged, they were not delivered; every file delivered is the one that was packed".into()
         }

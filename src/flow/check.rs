@@ -36,7 +36,7 @@ pub fn check_drives(paths: &[PathBuf], freshness: Freshness, monitor: &dyn Monit
     let mut jobs = Vec::new();
     for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
         let drive = os::room(&volume.dir).ok().map(|room| room.device);
-        let drive = drive.filter(|device| freshness != Freshness::AsTheyStand || os::is_removable(*device));
+        let drive = drive.filter(|device| freshness != Freshness::AsTheyStand || os::block(*device).is_removable());
         let is_cached_below = || File::open(&volume.dir).is_ok_and(|dir| os::is_cached_below(&dir));
         check.past_cache = drive.is_some()
             && match freshness {

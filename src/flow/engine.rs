@@ -276,7 +276,7 @@ impl<'a> Shared<'a> {
         while let Some(task) = self.queue.pop(|task| self.rank(task)) {
             match task {
                 Task::Fill { index, start, buf } => {
-                    let Filling { raw, pieces, clean } = self.reading.range(start, buf);
+                    let Filling { raw, pieces, clean } = self.reading.range(start, buf)?;
                     if clean {
                         // What could not be read is tried again by a run that goes on from this one.
                         let read = Read { start, len: raw.len() as u64, hash: quick(&raw) };

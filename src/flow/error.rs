@@ -245,6 +245,7 @@ impl FlowError {
     pub fn outcome(&self) -> Outcome {
         match self {
             FlowError::Walk(WalkError::Cancelled) | FlowError::Cancelled => Outcome::Interrupted,
+            FlowError::Walk(WalkError::Gone(_)) => Outcome::Io,
             FlowError::Usage(_)
             | FlowError::Walk(_)
             | FlowError::Exists(_)

@@ -5,7 +5,7 @@
 //! the others; what it should have kept goes to them. A run that is stopped leaves what it packed, and
 //! a journal, for the same command to go on from; no volume of it looks complete.
 
-use crate::base::entry::Kind;
+use crate::base::entry::{Flag, Kind};
 use crate::base::monitor::{Monitor, Phase};
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Job, Packing};
@@ -83,6 +83,9 @@ impl<'a> Run<'a> {
         }
         let packing = engine::run(&self.job(&planned), planned.placement.clone(), &mut volumes.drives)?;
         let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
+        // What is said of a file holds only if its source was there all along.
+        let unreadable = files.iter().enumerate().filter(|(_, (_, flag))| *flag == Flag::Unreadable);
+        planned.walk.answer(unreadable.map(|(at, _)| at))?;
         for (entry, (digest, flag)) in planned.walk.entries.iter_mut().zip(&files) {
             if entry.kind == Kind::File {
                 (entry.sha256, entry.flag) = (Some(*digest), *flag);

@@ -1,11 +1,11 @@
 //! One part's tar bytes to where they belong, by the list alone: any part, in any order. Small
 //! files are hashed as they pass; the pieces of large ones meet in a lane.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::base::digest::{Digest, Hasher};
+use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::{Entry, Flag};
 use crate::base::fault::IoFault;
 use crate::base::pool::lock;
@@ -27,13 +27,25 @@ pub struct Site<'a> {
     pub contents: &'a Contents,
     /// Where it is put together.
     pub staging: &'a Staging,
-    lane: Lane<()>,
+    /// Pieces that wait are read again: each with the hash it had as it passed, or none if an earlier run
+    /// placed it.
+    lane: Lane<Option<u128>>,
     states: Vec<AtomicU8>,
     /// Files of which earlier runs placed pieces that nobody has held against anything yet.
     trusted: Mutex<BTreeSet<usize>>,
     /// Pieces of long files that are in their places, by file and offset: a part that is read again
     /// for another file does not touch them.
     pieces: Mutex<BTreeSet<(usize, u64)>>,
+    doubts: Mutex<BTreeMap<usize, Doubt>>,
+}
+
+/// What there is to hold against the target where a file comes out wrong of which it gave bytes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// Nobody knows what it took.
+    Possible,
+    /// What it gave back is not what it took.
+    Proven,
 }
 
 impl<'a> Site<'a> {
@@ -48,6 +60,7 @@ impl<'a> Site<'a> {
             states,
             trusted: Mutex::default(),
             pieces: Mutex::default(),
+            doubts: Mutex::default(),
         }
     }
 
@@ -79,6 +92,7 @@ impl<'a> Site<'a> {
         for index in &wrong {
             trusted.remove(index);
             lock(&self.pieces).retain(|(file, _)| file != index);
+            lock(&self.doubts).remove(index);
             self.states[*index].store(PENDING, Ordering::Release);
         }
         wrong
@@ -87,6 +101,31 @@ impl<'a> Site<'a> {
     /// Whether it was placed whole, and is not what was packed.
     pub fn is_wrong(&self, index: usize) -> bool {
         self.states[index].load(Ordering::Acquire) == WRONG
+    }
+
+    /// What there is to hold against the target, of a file that is not whole.
+    pub fn doubt(&self, index: usize) -> Option<Doubt> {
+        lock(&self.doubts).get(&index).copied()
+    }
+
+    /// Feeds a piece that was placed before to the hasher, and holds it against what passed.
+    fn hash_again(
+        &self,
+        (index, placer): (usize, &mut Placer),
+        passed: Option<u128>,
+        (at, len): (u64, u64),
+        hasher: &mut Hasher,
+    ) -> Result<(), IoFault> {
+        let came = placer.hash(&self.entries[index], at, len, hasher)?;
+        let doubt = match passed {
+            Some(passed) if passed == came => return Ok(()),
+            Some(_) => Doubt::Proven,
+            None => Doubt::Possible,
+        };
+        let mut doubts = lock(&self.doubts);
+        let known = doubts.entry(index).or_insert(doubt);
+        *known = doubt.max(*known);
+        Ok(())
     }
 
     /// A worker's hands.
@@ -110,6 +149,8 @@ struct Current {
     index: usize,
     /// `None` where earlier bytes of the file have not been hashed yet.
     hasher: Option<Hasher>,
+    /// Then the hash of this piece alone; of a file with holes none, for those are not placed.
+    passed: Option<Quick>,
     /// Where the bytes of this part begin in the file, and how far they have come.
     from: u64,
     to: u64,
@@ -152,12 +193,16 @@ impl<'a> Worker<'a> {
             self.close()?;
             let hasher =
                 if self.is_alone(entry) { Some(Hasher::new()) } else { self.site.lane.take(index as u32, offset) };
-            self.current = Some(Current { index, hasher, from: offset, to: offset });
+            let passed = (hasher.is_none() && entry.holes.is_empty()).then(Quick::default);
+            self.current = Some(Current { index, hasher, passed, from: offset, to: offset });
         }
         self.placer.write(index as u32, entry, offset, bytes, self.is_alone(entry))?;
         let current = self.current.as_mut().expect("just set");
         if let Some(hasher) = &mut current.hasher {
             hasher.update(bytes);
+        }
+        if let Some(passed) = &mut current.passed {
+            passed.update(bytes);
         }
         current.to += bytes.len() as u64;
         Ok(())
@@ -174,7 +219,7 @@ impl<'a> Worker<'a> {
     }
 
     fn close(&mut self) -> Result<(), IoFault> {
-        let Some(Current { index, hasher, from, to }) = self.current.take() else { return Ok(()) };
+        let Some(Current { index, hasher, passed, from, to }) = self.current.take() else { return Ok(()) };
         let entry = &self.site.entries[index];
         if self.is_alone(entry) {
             return match hasher.filter(|_| to == entry.size) {
@@ -184,11 +229,15 @@ impl<'a> Worker<'a> {
         }
         self.placer.leave();
         lock(&self.site.pieces).insert((index, from));
-        let placer = &mut self.placer;
-        let hash = |_: &(), at: u64, len: u64, hasher: &mut Hasher| placer.hash(entry, at, len, hasher);
+        let (site, placer) = (self.site, &mut self.placer);
+        let hash = |passed: &Option<u128>, at: u64, len: u64, hasher: &mut Hasher| {
+            site.hash_again((index, &mut *placer), *passed, (at, len), hasher)
+        };
         let digest = match hasher {
             Some(hasher) => self.site.lane.give_back(index as u32, entry.size, (to, hasher), hash)?,
-            None => self.site.lane.offer(index as u32, entry.size, (from, to - from, ()), hash)?,
+            None => {
+                self.site.lane.offer(index as u32, entry.size, (from, to - from, passed.map(Quick::finish)), hash)?
+            }
         };
         match digest {
             Some(digest) => self.conclude(index, digest),
@@ -202,9 +251,11 @@ impl<'a> Worker<'a> {
         let entry = &self.site.entries[index];
         lock(&self.site.trusted).insert(index);
         lock(&self.site.pieces).insert((index, from));
-        let placer = &mut self.placer;
-        let hash = |_: &(), at: u64, len: u64, hasher: &mut Hasher| placer.hash(entry, at, len, hasher);
-        match self.site.lane.offer(index as u32, entry.size, (from, len, ()), hash)? {
+        let (site, placer) = (self.site, &mut self.placer);
+        let hash = |passed: &Option<u128>, at: u64, len: u64, hasher: &mut Hasher| {
+            site.hash_again((index, &mut *placer), *passed, (at, len), hasher)
+        };
+        match self.site.lane.offer(index as u32, entry.size, (from, len, None), hash)? {
             Some(digest) => self.conclude(index, digest),
             None => Ok(()),
         }

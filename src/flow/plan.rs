@@ -89,6 +89,9 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     FormatError::limit("the length of the list", list, limits::LIST)?;
     let mut beginning = vec![0; SAMPLE.min(layout.tail_start) as usize];
     let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
+    if let Err(FlowError::Walk(gone)) = read {
+        return Err(gone.into());
+    }
     let whom = resume::whom(request, &walk, &beginning);
     let before = match left.as_ref().filter(|_| !request.restart) {
         Some(left) => {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
-use crate::base::fault::{At, IoFault};
+use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::show;
 use crate::base::pool::{Lease, lock, unlocked};
@@ -18,7 +18,7 @@ use crate::flow::FlowError;
 use crate::plan::layout::Layout;
 use crate::stage::archive::{self, Filled, Piece};
 use crate::stage::lane::Lane;
-use crate::stage::walk::{Stamp, Walk};
+use crate::stage::walk::{Stamp, Walk, WalkError};
 
 /// A filled range; it may be held by the lane for a while.
 pub type Raw = Arc<Lease<Vec<u8>>>;
@@ -78,11 +78,15 @@ impl<'a> Reading<'a> {
     ///
     /// The pieces in what it returns are still to be hashed: that may take long, as those of other ranges
     /// may wait for them.
-    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Filling {
+    ///
+    /// # Errors
+    /// A source in it is gone: of what it holds nothing is known, not even that it cannot be read.
+    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Result<Filling, WalkError> {
         let walk = self.walk;
         let Filled { whole, pieces, faults } = self.fill(start, &mut buf, |index, file| {
             file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
         });
+        self.answers(&faults)?;
         let clean = faults.is_empty();
         for fault in faults {
             self.note_fault(fault);
@@ -90,32 +94,38 @@ impl<'a> Reading<'a> {
         for (entry, digest) in whole {
             lock(&self.files)[entry as usize].0 = digest;
         }
-        Filling { raw: Arc::new(buf), pieces, clean }
+        Ok(Filling { raw: Arc::new(buf), pieces, clean })
     }
 
     /// Fills a range without hashing anything, to see whether it is what it was.
     ///
     /// # Errors
     /// A source in it cannot be read; the range is filled all the same.
-    pub fn raw(&self, start: u64, buf: &mut [u8]) -> Result<(), IoFault> {
+    pub fn raw(&self, start: u64, buf: &mut [u8]) -> Result<(), FlowError> {
         let faults = self.fill(start, buf, |_, _| true).faults;
+        self.answers(&faults)?;
         match faults.into_iter().find(|fault| fault.flag == Flag::Unreadable) {
             Some(fault) => {
                 let error = fault.errno.map_or(io::Error::other(fault.why), io::Error::from_raw_os_error);
-                Err(error).at("read", &self.walk.real_path(fault.entry as usize))
+                Ok(Err(error).at("read", &self.walk.real_path(fault.entry as usize))?)
             }
             None => Ok(()),
         }
     }
 
     /// Whether a stretch of the tar that is not what it was can be read at all.
-    pub fn readable(&self, range: Range<u64>) -> Result<(), IoFault> {
+    pub fn readable(&self, range: Range<u64>) -> Result<(), FlowError> {
         let mut buf = vec![0; 1 << 20];
         let mut pieces = range.clone().step_by(buf.len());
         pieces.try_for_each(|at| {
             let len = (range.end - at).min(buf.len() as u64) as usize;
             self.raw(at, &mut buf[..len])
         })
+    }
+
+    /// Whether the sources of what is not as it was still answer.
+    fn answers(&self, faults: &[archive::Fault]) -> Result<(), WalkError> {
+        faults.iter().try_for_each(|fault| self.walk.answers(fault.entry as usize, fault.errno))
     }
 
     fn fill(&self, start: u64, buf: &mut [u8], unchanged: impl Fn(usize, &File) -> bool) -> Filled {

@@ -21,6 +21,15 @@ pub enum Cause {
     Damaged,
     /// The target cannot hold such a thing.
     Target,
+    /// The target did not keep what it was given.
+    Unkept,
+}
+
+impl Cause {
+    /// Whether other drives of the bundle, or the same once more, may help.
+    pub fn is_of_bundle(self) -> bool {
+        matches!(self, Cause::Missing | Cause::Damaged)
+    }
 }
 
 /// A file that was not delivered.
@@ -98,7 +107,7 @@ impl RepairReport {
         json!({
             "command": "repair", "volumes": self.volumes, "target": show(&self.target), "rebuilt": self.rebuilt,
             "lost": self.lost, "lost_parity": self.lost_parity, "verdict": verdict_json(&self.verdict),
-            "written": folders(&self.written), "already": folders(&self.already),
+            "written": folders(&self.written), "read_back": false, "already": folders(&self.already),
         })
     }
 }
@@ -170,12 +179,12 @@ pub struct UnpackReport {
 }
 
 impl UnpackReport {
-    /// 7 if the target failed or a drive is gone that something is missing of, 4 if what is there is damaged, was packed with flaws or does not
+    /// 7 if the target failed, or did not keep what it was given, or a drive is gone that something is missing of, 4 if what is there is damaged, was packed with flaws or does not
     /// fit the target, 3 if drives are missing.
     pub fn outcome(&self) -> Outcome {
         let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
         let other = |lost: &Lost| lost.cause != Cause::Missing;
-        if self.failed.is_some() || self.lacks_gone() {
+        if self.failed.is_some() || self.lacks_gone() || self.is_unkept() {
             Outcome::Io
         } else if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
             Outcome::Damaged
@@ -188,7 +197,7 @@ impl UnpackReport {
 
     /// Whether drives are gone, and files are not there that may be on them.
     pub fn lacks_gone(&self) -> bool {
-        !self.gone.is_empty() && self.lost.iter().any(|lost| lost.cause != Cause::Target)
+        !self.gone.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle())
     }
 
     /// Whether all that was asked for is there, and all that was to be packed was.
@@ -196,9 +205,14 @@ impl UnpackReport {
         self.lost.is_empty() && !self.notes.iter().any(|note| note.kind == NoteKind::Unreadable)
     }
 
-    /// Whether no file was kept back because of damage.
+    /// Whether the target gave back other bytes than it took.
+    pub fn is_unkept(&self) -> bool {
+        self.lost.iter().any(|lost| lost.cause == Cause::Unkept)
+    }
+
+    /// Whether no file was kept back because of damage, here or in the target.
     pub fn intact(&self) -> bool {
-        self.lost.iter().all(|lost| lost.cause != Cause::Damaged)
+        self.lost.iter().all(|lost| !matches!(lost.cause, Cause::Damaged | Cause::Unkept))
     }
 
     /// For `--json`.

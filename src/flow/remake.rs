@@ -216,7 +216,7 @@ impl Remaker<'_> {
     fn changed(&self, recipe: &Recipe) -> FlowError {
         let range = recipe.offset..recipe.offset + recipe.length();
         if let Err(fault) = self.reading.readable(range.start..range.end.min(self.job.layout.tail_start)) {
-            return fault.into();
+            return fault;
         }
         FlowError::CannotRemake(self.reading.files_in(&range))
     }

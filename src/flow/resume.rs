@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::DriveReader;
-use crate::base::fault::IoFault;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::base::path::show;
@@ -50,7 +49,12 @@ pub fn whom(request: &Request, walk: &Walk, beginning: &[u8]) -> Digest {
 impl Left {
     /// Refuses other options and changed sources, which are named. `whom` comes with whether the sources
     /// could be read for it.
-    pub fn check(&self, request: &Request, walk: &Walk, whom: (Digest, Result<(), IoFault>)) -> Result<(), FlowError> {
+    pub fn check(
+        &self,
+        request: &Request,
+        walk: &Walk,
+        whom: (Digest, Result<(), FlowError>),
+    ) -> Result<(), FlowError> {
         let opening = &self.journal()?.opening;
         let folder = show(&self.folders[0]);
         if usize::from(opening.volumes) > self.folders.len() || opening.options != options(request) {
@@ -78,7 +82,7 @@ impl Left {
     }
 
     /// Nobody here can seal what is written to others.
-    fn check_whom(&self, request: &Request, (whom, read): (Digest, Result<(), IoFault>)) -> Result<(), FlowError> {
+    fn check_whom(&self, request: &Request, (whom, read): (Digest, Result<(), FlowError>)) -> Result<(), FlowError> {
         let (opening, folder) = (&self.journal()?.opening, show(&self.folders[0]));
         let others = |what| Err(FlowError::Interrupted(format!("what an interrupted run packed to {folder} {what}")));
         match (&request.passphrase, opening.takes_passphrase()) {

@@ -39,7 +39,7 @@ fn found(tried: &Tried) -> String {
 pub fn before_packing(planned: &Planned, request: &Request, monitor: &dyn Monitor) -> Result<(), FlowError> {
     let mut drives: Vec<(u64, &Path)> = Vec::new();
     for (at, target) in planned.targets.iter().enumerate() {
-        let wanted = request.verify.unwrap_or_else(|| os::is_removable(target.device));
+        let wanted = request.verify.unwrap_or_else(|| os::block(target.device).is_removable());
         let is_known = drives.iter().any(|(device, _)| *device == target.device);
         if wanted && !is_known && volume::is_free(&volume::folder(&target.path, at as u16 + 1)) {
             drives.push((target.device, &target.path));

@@ -275,7 +275,7 @@ impl Job<'_> {
         }
         tell(self.fitted, &mut report)?;
         let unfinished =
-            self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause != Cause::Target));
+            self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause.is_of_bundle()));
         report.kept = unfinished.then(|| staging.path());
         let left;
         (report.otherwise, left) = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;

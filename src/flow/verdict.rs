@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::monitor::{Note, NoteKind};
-use crate::flow::place::Site;
+use crate::flow::place::{Doubt, Site};
 use crate::flow::received::{BadPart, Cause, Lost};
 use crate::format::head::Head;
 use crate::plan::links::find;
@@ -28,6 +28,8 @@ pub struct Verdict {
 }
 
 const NOT_FOUND: &str = "it was not found in the parts";
+const NOT_KEPT: &str = "it came whole out of the parts, and the target gave back other bytes of it than it took (or this machine's memory did)";
+const NOT_TOLD: &str = "its content is not what the list says, or the target gave back other bytes of it than it took: another -o would tell";
 
 /// What became of one file's content.
 enum Fate {
@@ -73,6 +75,10 @@ fn fate(site: &Site, content: usize, missing: &BTreeSet<usize>, damaged: &BTreeS
             Flag::Changed => Fate::Changed,
             _ => Fate::Whole,
         },
+        _ if site.is_wrong(content) && site.doubt(content) == Some(Doubt::Proven) => {
+            Fate::Lost(Cause::Unkept, NOT_KEPT)
+        }
+        _ if site.is_wrong(content) && site.doubt(content).is_some() => Fate::Lost(Cause::Damaged, NOT_TOLD),
         _ if site.is_wrong(content) => Fate::Lost(Cause::Damaged, "its content is not what the list says"),
         _ if damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
         _ if missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),

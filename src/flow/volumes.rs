@@ -61,7 +61,7 @@ pub struct Volumes {
 
 impl Volumes {
     fn add(&mut self, target: &Target, mut writer: Writer, verify: Option<bool>) {
-        let verify = verify.unwrap_or_else(|| os::is_removable(target.device));
+        let verify = verify.unwrap_or_else(|| os::block(target.device).is_removable());
         self.all_read_back = verify && (self.all_read_back || self.drives.is_empty());
         if verify {
             writer.remember();

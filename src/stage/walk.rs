@@ -2,6 +2,7 @@
 //! `walkdir`. Nothing is opened but sparse files, to learn their holes; no link is followed but
 //! one that is named as a source itself.
 
+mod gone;
 mod stamp;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::base::os;
 use crate::base::path::{BytePath, as_bytes, as_path, escape, is_at_or_below};
 use crate::base::pool::{side_by_side, workers};
 use crate::format::limits;
+use gone::Ground;
 pub use stamp::Stamp;
 
 /// How many names one thread looks at before all share the work: the top is looked at again for
@@ -40,6 +42,7 @@ struct Source {
     path: PathBuf,
     /// Held open if it is a folder: files are opened below it, wherever it is moved.
     folder: Option<File>,
+    grounds: Vec<Ground>,
 }
 
 /// Why sources cannot be packed at all.
@@ -69,6 +72,9 @@ pub enum WalkError {
         /// What it is.
         what: &'static str,
     },
+    /// A source, or a folder in one, whose drive stopped answering.
+    #[error("{}: this source is gone: it stopped answering while it was read", crate::base::path::show(.0))]
+    Gone(PathBuf),
     /// Asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -105,7 +111,12 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
             None => path.canonicalize().at("look at", path)?.file_name().map(|name| name.to_owned()),
         };
         let name = name.ok_or_else(|| WalkError::NoName(path.clone()))?;
-        named.push(Source { name: as_bytes(Path::new(&name)).into(), path: path.clone(), folder: None });
+        named.push(Source {
+            name: as_bytes(Path::new(&name)).into(),
+            path: path.clone(),
+            folder: None,
+            grounds: vec![],
+        });
     }
     named.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in named.windows(2) {
@@ -156,6 +167,7 @@ impl Walk {
 
     fn source(&mut self, at: usize, seen: &mut Seen, monitor: &dyn Monitor) -> Result<(), WalkError> {
         let (name, path) = (self.sources[at].name.clone(), self.sources[at].path.clone());
+        let (from, said) = (self.entries.len(), self.notes.len());
         let meta = path.symlink_metadata().at("look at", &path)?;
         if meta.is_symlink() {
             path.metadata().at("follow the link", &path)?;
@@ -184,7 +196,11 @@ impl Walk {
             let branch = is_fork.then(|| branches.next()).flatten();
             branch.into_iter().flatten().for_each(|found| self.take(found, seen));
         }
-        Ok(())
+        self.stand_on(at, from)?;
+        match self.notes[said..].iter().any(|note| note.kind == NoteKind::Unreadable) {
+            true => self.answer(from..self.entries.len()),
+            false => Ok(()),
+        }
     }
 
     fn take(&mut self, found: Found, seen: &mut Seen) {

@@ -81,7 +81,7 @@ impl Shared<'_> {
             buf.truncate((fresh.end - fresh.start) as usize);
         }
         if !fresh.is_empty() {
-            let Filling { raw, pieces, .. } = self.reading.range(fresh.start, buf);
+            let Filling { raw, pieces, .. } = self.reading.range(fresh.start, buf)?;
             if fresh == all {
                 same(&raw)?;
             }

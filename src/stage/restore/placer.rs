@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::dress::{Dressed, dress, look};
 use super::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt, Staging};
-use crate::base::digest::{Digest, Hasher};
+use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
@@ -91,8 +91,8 @@ impl<'a> Placer<'a> {
         self.open = None;
     }
 
-    /// Feeds bytes that were placed before to a hasher.
-    pub fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<(), IoFault> {
+    /// Feeds bytes that were placed before to a hasher; the hash of those alone.
+    pub fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<u128, IoFault> {
         let file = self.reopen(entry)?;
         feed(&file, offset, len, hasher).at("read", &self.places.staging.shown(entry))
     }
@@ -112,7 +112,7 @@ impl<'a> Placer<'a> {
         let read = feed(&file, 0, entry.size, &mut hasher);
         let _ = os::set_mode(&file, entry.mode);
         let dressed = look(&file, entry)?;
-        read.map(|()| (hasher.finish(), dressed))
+        read.map(|_| (hasher.finish(), dressed))
     }
 
     /// Whether a link with what it should say was delivered.
@@ -168,17 +168,19 @@ fn open_to_read(dir: &Dir, path: &Path) -> io::Result<File> {
     Ok(file.into_std())
 }
 
-/// Feeds a stretch of a file to a hasher.
-fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<()> {
+/// Feeds a stretch of a file to a hasher; the hash of that stretch alone.
+fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<u128> {
+    let mut quick = Quick::default();
     let mut buf = vec![0; 256 * 1024];
     let mut at = offset;
     while at < offset + len {
         let want = (offset + len - at).min(buf.len() as u64) as usize;
         file.read_exact_at(&mut buf[..want], at)?;
         hasher.update(&buf[..want]);
+        quick.update(&buf[..want]);
         at += want as u64;
     }
-    Ok(())
+    Ok(quick.finish())
 }
 
 fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -29,6 +29,8 @@ pub enum Fault {
     Forget { bytes: u64 },
     /// The first read of these blocks is right, every later one has a bit flipped.
     CorruptSecondRead(Range<u64>),
+    /// None of its own: the kernel remembers nothing of files that are opened from now on.
+    Uncached,
     /// None of its own: files have no holes, as on a FAT.
     NoHoles,
     /// These blocks cannot be read.
@@ -115,6 +117,10 @@ impl Device {
         };
         self.busy_until = self.busy_until.max(Instant::now()) + Duration::from_secs_f64(seconds);
         Ok(self.busy_until)
+    }
+
+    pub fn is_uncached(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault, Fault::Uncached))
     }
 
     pub fn knows_holes(&self) -> bool {

@@ -35,6 +35,14 @@ impl Mounted {
         Ok(done)
     }
 
+    /// What the kernel keeps of a file that is opened now.
+    fn remembering(&self) -> FopenFlags {
+        match lock(&self.disk).device.is_uncached() {
+            true => FopenFlags::FOPEN_DIRECT_IO,
+            false => FopenFlags::FOPEN_KEEP_CACHE,
+        }
+    }
+
     fn make(&self, req: &Request, parent: INodeNo, name: &OsStr, folder: bool, mode: u32) -> Result<FileAttr, Errno> {
         self.with(Work::Name, |disk| {
             let number = disk.make(parent.0, name, folder, mode, (req.uid(), req.gid()))?;
@@ -136,7 +144,7 @@ impl Filesystem for Mounted {
         let made = self.make(req, parent, name, false, mode & !umask);
         match made.and_then(|attr| lock(&self.disk).open(attr.ino.0).map(|()| attr)) {
             Ok(attr) => {
-                let keep = FopenFlags::FOPEN_KEEP_CACHE;
+                let keep = self.remembering();
                 reply.created(&REMEMBERED, &attr, Generation(0), FileHandle(0), keep);
             }
             Err(errno) => reply.error(errno),
@@ -171,7 +179,7 @@ impl Filesystem for Mounted {
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.with(Work::Name, |disk| disk.open(ino.0)) {
             // What the kernel has in its cache of it stays there.
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
+            Ok(()) => reply.opened(FileHandle(0), self.remembering()),
             Err(errno) => reply.error(errno),
         }
     }
