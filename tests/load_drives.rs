@@ -154,3 +154,32 @@ fn a_drive_without_room_for_more_files_is_gone_on_with() {
     drive.grow("ro");
     run(pouch(stage.args(&drive.path()))).exits(7);
 }
+
+#[test]
+fn a_moving_whose_end_fails_says_that_the_volume_is_on_the_drive() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let stage = Stage::of(1, 2_000_000);
+    volumes::copy(&stage.staged(1), &stage.desk.path("kept"));
+    let mut command = assert_cmd::Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unlink,unlinkat:error=EIO", "-P"]);
+    command.arg(stage.staged(1).join("000002.age")).arg(env!("CARGO_BIN_EXE_pouch"));
+    let said = run({
+        command.args(stage.args(&stage.desk.drive(1))).args(["--move", "--json"]);
+        command
+    })
+    .exits(7);
+    let report = said.json();
+    assert!(report["not_removed"].as_str().unwrap().contains("000002.age"), "{report}");
+    assert_eq!((&report["verified"], &report["removed"]), (&true.into(), &false.into()));
+    common::stage::same(&stage.desk.path("kept"), &stage.loaded());
+    // What is left has no SHA256SUMS, and its volume is on the drive.
+    let said = run(pouch(stage.args(&stage.desk.drive(1)))).exits(3);
+    assert!(said.err.contains("the rest of a volume that was moved there, say --move"), "{}", said.err);
+    let mut again = pouch(stage.args(&stage.desk.drive(1)));
+    again.arg("--move");
+    run(again).exits(0);
+    assert!(!stage.staged(1).exists());
+    common::stage::same(&stage.desk.path("kept"), &stage.loaded());
+}
