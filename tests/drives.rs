@@ -206,6 +206,7 @@ fn json_holds_one_document_with_the_documented_fields() {
         "command fingerprint parts read_back past_cache plan volumes notes given_up not_trusted parts_left_to_parity do_not_hand_on",
     );
     fields(&packed["plan"], PLAN);
+    assert_eq!((&packed["read_back"], &packed["past_cache"]), (&false.into(), &false.into()), "nothing was read back");
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();
     fields(&checked, "command volumes bundle not_proved replugged remounted read");
@@ -223,4 +224,24 @@ fn json_holds_one_document_with_the_documented_fields() {
     let on_drives: u64 =
         packed["volumes"].as_array().unwrap().iter().map(|volume| volume["bytes"].as_u64().unwrap()).sum();
     assert_eq!(on_drives, PART_FILE * packed["parts"].as_u64().unwrap());
+}
+
+#[test]
+fn json_says_what_failed_where_there_is_no_report() {
+    let desk = desk_of(2_000_000);
+    let mut list = pouch(["list", "--json"]);
+    list.arg(desk.path("nothing"));
+    let exists = desk.pack_cmd(&[&desk.path("absent")], &desk.drives(), &["--json"]);
+    for command in [list, exists] {
+        let said = run(command);
+        let (json, first) = (said.json(), said.err.lines().next().unwrap());
+        fields(&json, "error");
+        fields(&json["error"], "message hint code");
+        assert_eq!(json["error"]["code"], said.code);
+        assert_eq!(format!("pouch: {}", json["error"]["message"].as_str().unwrap()), first);
+    }
+    // A report that is there is the only document.
+    desk.pack();
+    let said = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0);
+    fields(&said.json(), "command volumes bundle not_proved replugged read");
 }

@@ -210,3 +210,33 @@ fn nothing_is_moved_to_memory_or_to_the_system_itself() {
     assert!(said.err.contains("on the file system of this machine's own files"), "{}", said.err);
     assert_eq!(volumes::files(&home).len(), 0, "nothing was written");
 }
+
+#[test]
+fn a_moving_whose_end_fails_says_that_the_volume_is_on_the_drive() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let stage = Stage::of(1, 2_000_000);
+    let Some(_drive) = Drive::plug(stage.desk.drive(1), 64 << 20, Cache::WriteThrough) else { return };
+    volumes::copy(&stage.staged(1), &stage.desk.path("kept"));
+    let mut command = assert_cmd::Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unlink,unlinkat:error=EIO", "-P"]);
+    command.arg(stage.staged(1).join("000002.age")).arg(env!("CARGO_BIN_EXE_pouch"));
+    let said = run({
+        command.args(stage.args(&stage.desk.drive(1))).args(["--move", "--json"]);
+        command
+    })
+    .exits(7);
+    let report = said.json();
+    assert!(report["not_removed"].as_str().unwrap().contains("000002.age"), "{report}");
+    assert_eq!((&report["verified"], &report["removed"]), (&true.into(), &false.into()));
+    common::stage::same(&stage.desk.path("kept"), &stage.loaded());
+    // What is left has no SHA256SUMS, and its volume is on the drive.
+    let said = run(pouch(stage.args(&stage.desk.drive(1)))).exits(3);
+    assert!(said.err.contains("the rest of a volume that was moved there, say --move"), "{}", said.err);
+    let mut again = pouch(stage.args(&stage.desk.drive(1)));
+    again.arg("--move");
+    run(again).exits(0);
+    assert!(!stage.staged(1).exists());
+    common::stage::same(&stage.desk.path("kept"), &stage.loaded());
+}

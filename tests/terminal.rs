@@ -1,11 +1,16 @@
-//! A terminal that is full, closed or gone: no panic, the right code, and nothing half-done.
+//! A terminal that is full, closed or gone: no panic, the right code, and nothing half-done. And what stays
+//! on the screen of one that works.
 
 mod common;
 
 use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
+use common::drive::{Cache, Drive};
+use common::stage::Stage;
 use common::tree::same;
-use common::{Desk, need, pouch_raw};
+use common::{Desk, need, noise, pouch_raw, put, until};
 
 /// Commands that print, each on a fresh target.
 fn printing(desk: &Desk, target: &str) -> Vec<Vec<String>> {
@@ -69,4 +74,98 @@ fn a_closed_standard_output_or_error_does_no_harm() {
         }
         same(&desk.source(), &desk.path(&format!("out-{number}/source")));
     }
+}
+
+/// A terminal of its own, with a screen one can look at; gone when dropped.
+struct Screen(PathBuf);
+
+impl Screen {
+    /// Runs the program there, and then shows its exit code.
+    fn of(desk: &Desk, args: &[PathBuf]) -> Self {
+        let screen = Self(desk.path("screen"));
+        let mut command = screen.tmux(&["new-session", "-d", "-x", "120", "-y", "40", "bash", "-c"]);
+        let script = r#""$@"; echo "code $?"; read -r"#;
+        command.arg(script).arg("bash").arg(env!("CARGO_BIN_EXE_pouch")).args(args);
+        assert!(command.status().unwrap().success());
+        screen
+    }
+
+    fn tmux(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("tmux");
+        command.env("TERM", "xterm").arg("-f").arg("/dev/null").arg("-S").arg(&self.0).args(words);
+        command
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.tmux(&["capture-pane", "-p"]).output().unwrap().stdout).unwrap()
+    }
+
+    fn shows(&self, words: &str) {
+        until(|| self.text().contains(words));
+    }
+
+    fn interrupt(&self) {
+        assert!(self.tmux(&["send-keys", "C-c"]).status().unwrap().success());
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.tmux(&["kill-server"]).output();
+    }
+}
+
+#[test]
+fn what_is_done_leaves_the_screen() {
+    if !need(&["tmux", "bash"]) {
+        return;
+    }
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(6_000_000, 1));
+    let args = ["pack", "--no-verify", "-r", &desk.recipient, "-o"].map(PathBuf::from);
+    let args: Vec<PathBuf> = args.into_iter().chain([desk.drive(1), desk.source()]).collect();
+    let screen = Screen::of(&desk, &args);
+    screen.shows("code 0");
+    let text = screen.text();
+    let stale = ["looking ", "packing ", "reading back ", "of parts on it"];
+    assert!(text.contains("written: ") && !stale.iter().any(|words| text.contains(words)), "{text}");
+}
+
+#[test]
+fn while_a_drive_hangs_ctrl_c_is_answered_and_the_second_one_stops_at_once() {
+    if !need(&["tmux", "bash"]) {
+        return;
+    }
+    let stage = Stage::of(1, 20_000_000);
+    let Some(drive) = Drive::plug(stage.desk.path("slow"), 64 << 20, Cache::WriteThrough) else { return };
+    drive.set(&[common::drive::Fault::Slow { write: 1 << 20, read: 1 << 20 }]);
+    let screen = Screen::of(&stage.desk, &stage.args(&drive.path()));
+    // The trial is over, and the bars are there.
+    screen.shows("loading ");
+    until(|| fs::read_dir(drive.path().join("volume-1")).is_ok_and(|mut files| files.next().is_some()));
+    let hanging = drive.hang();
+    // Time to run into it: too little can only hide what is wrong.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    screen.interrupt();
+    screen.shows("stopping at the next safe place");
+    // Drawn anew below it a few times, and it is still there.
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    let text = screen.text();
+    assert!(text.contains("stopping at the next safe place"), "{text}");
+    assert_eq!(text.matches("loading ").count(), 1, "{text}");
+    assert!(text.find("stopping").unwrap() < text.find("loading ").unwrap(), "{text}");
+    let pid = only_child(&screen);
+    screen.interrupt();
+    // All of it is gone but what the system waits for.
+    until(|| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z ")));
+    drop(hanging);
+    screen.shows("code 130");
+}
+
+/// The program, which the shell of a screen runs.
+fn only_child(screen: &Screen) -> String {
+    let shell = screen.tmux(&["display-message", "-p", "#{pane_pid}"]).output().unwrap().stdout;
+    let shell = String::from_utf8(shell).unwrap().trim().to_string();
+    let children = fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+    children.trim().to_string()
 }

@@ -44,6 +44,21 @@ pub enum Command {
     Man(Man),
 }
 
+impl Command {
+    /// Whether a JSON document is wanted.
+    pub fn json(&self) -> bool {
+        match self {
+            Command::Pack(args) => args.json.json,
+            Command::Check(args) => args.json.json,
+            Command::List(args) => args.json.json,
+            Command::Unpack(args) => args.json.json,
+            Command::Repair(args) => args.json.json,
+            Command::Load(args) => args.json.json,
+            Command::Keygen(_) | Command::Rehearse(_) | Command::Completions(_) | Command::Man(_) => false,
+        }
+    }
+}
+
 /// `pouch keygen`
 #[derive(Debug, Args)]
 pub struct Keygen {

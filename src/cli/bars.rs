@@ -66,11 +66,11 @@ impl Bars {
         } else {
             "{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
         };
-        let bar = styled(ProgressBar::new(total), template);
-        bar.set_prefix(word(phase));
         let mut main = lock(&self.main);
         self.remove(&main);
-        *main = self.all.insert(0, bar);
+        // What is set before it is one of them is drawn beside them, and never cleared.
+        *main = styled(self.all.insert(0, ProgressBar::new(total)), template);
+        main.set_prefix(word(phase));
         main.enable_steady_tick(Duration::from_millis(250));
     }
 

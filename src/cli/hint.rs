@@ -1,7 +1,9 @@
 //! Errors in words, with the next thing to do.
 
-use crate::base::path::show;
+use crate::base::json::{Value, json};
+use crate::base::path::{defuse, show};
 use crate::base::size::human;
+use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::flow::error::Remedy;
 use crate::flow::loaded::LoadError;
@@ -16,6 +18,13 @@ pub fn report(term: &Term, error: &FlowError) {
     if let Some(hint) = hint(error) {
         term.hint(&hint);
     }
+}
+
+/// The same for `--json`, where there is nothing else to say.
+pub fn to_json(error: &FlowError) -> Value {
+    let (message, hint) = (error.to_string(), hint(error));
+    let hint = hint.as_deref().map(defuse);
+    json!({"error": {"message": defuse(&message), "hint": hint, "code": Exit::from(error.outcome()) as u8}})
 }
 
 fn hint(error: &FlowError) -> Option<String> {
@@ -134,7 +143,11 @@ fn of_drives(error: &FlowError) -> Option<String> {
 /// What to do about a volume that did not come to its drive.
 fn loading(error: &LoadError) -> String {
     match error {
-        LoadError::Unfinished(_) => "nothing was written; finish packing first: the same pack command goes on".into(),
+        LoadError::Unfinished { on_drive: Some(folder), .. } => format!(
+            "nothing was written. {} has one: if these are the rest of a volume that was moved there, say --move: it verifies the drive, and then removes them. If not, finish packing first: the same pack command goes on",
+            show(folder)
+        ),
+        LoadError::Unfinished { .. } => "nothing was written; finish packing first: the same pack command goes on".into(),
         LoadError::Source { .. } | LoadError::Sums { .. } => {
             "nothing on the drive looks complete. `pouch repair` with the bundle's other volumes makes the volume anew; load that one".into()
         }

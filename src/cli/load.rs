@@ -12,13 +12,14 @@ use crate::flow::loaded::LoadReport;
 /// Copies a staged volume to its drive.
 pub fn run(args: &Load, term: &Term) -> Result<Exit, FlowError> {
     let request = Request { staged: args.staged.clone(), drive: args.drive.clone(), remove: args.remove };
-    let report = load(&request, term)?;
+    let mut report = load(&request, term)?;
     term.end();
+    term.complete(&mut report.notes);
     match args.json.json {
         true => term.json(&report.to_json()),
         false => show_report(&report, term),
     }
-    Ok(Exit::Ok)
+    Ok(report.outcome().into())
 }
 
 fn show_report(report: &LoadReport, term: &Term) {
@@ -42,5 +43,12 @@ fn show_report(report: &LoadReport, term: &Term) {
         }
         (true, false) => term.line(&format!("removed: {}", show(&report.source))),
         (false, _) => {}
+    }
+    if let Some(why) = &report.not_removed {
+        term.error(&format!(
+            "loaded and verified; only the staged copy at {} could not be removed: {why}",
+            show(&report.source)
+        ));
+        term.hint("the volume on the drive is complete; delete the staged copy, or run the same command again");
     }
 }

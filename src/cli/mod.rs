@@ -24,6 +24,9 @@ pub use exit::Exit;
 use args::{Cli, Command};
 use term::Term;
 
+/// What the first thread of a process usually has.
+const STACK: usize = 8 << 20;
+
 /// Runs the program; the result is its exit code.
 pub fn main() -> ExitCode {
     crate::base::os::keep_memory_private();
@@ -34,17 +37,38 @@ pub fn main() -> ExitCode {
     };
     let term = Term::new();
     term.stop_on_signals();
-    let result = run(&cli, &term);
+    let result = beside(|| run(&cli, &term));
     term.end();
     let exit = match result {
         Ok(exit) => exit,
         Err(error) => {
             hint::report(&term, &error);
+            if cli.command.json() && !term.answered() {
+                term.json(&hint::to_json(&error));
+            }
             Exit::from(error.outcome())
         }
     };
     // What could not be printed was not said: a script must not take silence for success.
     if exit == Exit::Ok && term.output_failed() { Exit::Io.into() } else { exit.into() }
+}
+
+/// Works on a thread of its own. A system wakes the first thread of a process for a signal, and one that
+/// hangs in a drive does not wake: the first one is to do nothing but wait.
+fn beside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let mut work = Some(work);
+    let done = std::thread::scope(|scope| {
+        let take = &mut work;
+        let started =
+            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || take.take().map(|work| work()));
+        started.ok().and_then(|started| started.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    // Without a second thread it still can be done here.
+    match (done, work) {
+        (Some(done), _) => done,
+        (None, Some(work)) => work(),
+        (None, None) => unreachable!("it was done, or not begun"),
+    }
 }
 
 fn run(cli: &Cli, term: &Term) -> Result<Exit, crate::flow::FlowError> {

@@ -51,7 +51,10 @@ pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
 pub fn carry_out(planned: Planned, request: &Request, term: &Term) -> Result<PackReport, FlowError> {
     let report = crate::flow::pack::pack(planned, request, term);
     term.end();
-    report
+    report.map(|mut report| {
+        term.complete(&mut report.notes);
+        report
+    })
 }
 
 fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {

@@ -34,34 +34,45 @@ fn shown(kind: NoteKind) -> usize {
 
 /// The terminal, or what stands for it.
 pub struct Term {
-    bars: Bars,
+    bars: Arc<Bars>,
     cancelled: Arc<AtomicBool>,
     output_failed: AtomicBool,
     noted: Mutex<BTreeMap<NoteKind, usize>>,
+    /// Notes about drives and volumes: not all of them come with a report.
+    heard: Mutex<Vec<Note>>,
+    answered: AtomicBool,
 }
 
 impl Term {
     /// Progress goes to standard error if that is a terminal.
     pub fn new() -> Self {
         Self {
-            bars: Bars::new(),
+            bars: Arc::new(Bars::new()),
             cancelled: Arc::default(),
             output_failed: AtomicBool::new(false),
             noted: Mutex::default(),
+            heard: Mutex::default(),
+            answered: AtomicBool::new(false),
         }
     }
 
     /// The first Ctrl-C, hang-up or termination stops the work at the next safe place; the
-    /// second stops at once.
+    /// second stops at once, but for a thread that hangs in a drive: the system waits for it.
     pub fn stop_on_signals(&self) {
         // A limit on the size of files is to be an error of the write, not the end of the process.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-        let cancelled = self.cancelled.clone();
+        let (cancelled, bars) = (self.cancelled.clone(), self.bars.clone());
         let _ = ctrlc::set_handler(move || {
             if cancelled.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            let _ = writeln!(std::io::stderr(), "\nstopping at the next safe place; once more to stop at once");
+            let bars = bars.clone();
+            let say = move || {
+                let text = "stopping at the next safe place; once more to stop at once";
+                bars.suspend(|| drop(writeln!(std::io::stderr(), "\n{text}")));
+            };
+            // Whoever prints may wait for a terminal that stands still; the second signal is heard all the same.
+            let _ = std::thread::Builder::new().spawn(say);
         });
     }
 
@@ -80,6 +91,7 @@ impl Term {
 
     /// A JSON document for standard output; its strings are escaped by JSON's own rules.
     pub fn json(&self, value: &Value) {
+        self.answered.store(true, Ordering::Relaxed);
         self.bars.suspend(|| self.out(&format!("{}\n", document(value))));
     }
 
@@ -103,8 +115,25 @@ impl Term {
         self.output_failed.load(Ordering::Relaxed)
     }
 
+    /// Whether there was a JSON document.
+    pub fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Adds what was noted of drives and volumes on the way, and is not among these.
+    pub fn complete(&self, notes: &mut Vec<Note>) {
+        for note in std::mem::take(&mut *lock(&self.heard)) {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+
     /// Prints a note, unless there were many of its kind.
     pub fn print_note(&self, note: &Note) {
+        if matches!(note.kind, NoteKind::Drive | NoteKind::Volume) {
+            lock(&self.heard).push(note.clone());
+        }
         let mut noted = lock(&self.noted);
         let seen = noted.entry(note.kind).or_insert(0);
         *seen += 1;
@@ -126,7 +155,9 @@ impl Term {
 
     /// Asks for a secret; it is not shown.
     pub fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
-        self.bars.suspend(|| rpassword::prompt_password(prompt)).map(SecretText::new).map_err(|error| {
+        // Nothing is drawn meanwhile, and what Ctrl-C says need not wait for an answer.
+        self.bars.clear();
+        rpassword::prompt_password(prompt).map(SecretText::new).map_err(|error| {
             if self.cancelled() || error.kind() == std::io::ErrorKind::Interrupted {
                 return FlowError::Cancelled;
             }

@@ -53,7 +53,7 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let brought = run.bring(&standing);
     run.copier.leave(brought.is_ok());
     brought?;
-    let gone = request.remove && volume::remove_whole(&staged.volume.dir, &staged.names())?;
+    let gone = request.remove.then(|| volume::remove_whole(&staged.volume.dir, &staged.names()));
     Ok(LoadReport {
         source: staged.volume.dir.clone(),
         files: staged.files.len(),
@@ -67,8 +67,9 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
         again: standing.again,
         changed: run.changed,
         past_cache: run.copier.past_cache(),
-        removed: request.remove,
-        folder_stays: request.remove && !gone,
+        removed: matches!(gone, Some(Ok(_))),
+        folder_stays: matches!(gone, Some(Ok(false) | Err(_))),
+        not_removed: gone.and_then(Result::err).map(|fault| fault.to_string()),
         notes: run.notes,
         folder,
     })
@@ -204,7 +205,7 @@ impl<'a> Run<'a> {
                 return Err(FlowError::Cancelled);
             }
             if digest.at("read", &volume.dir.join(&file.name))?.0 != file.sum || volume.file(JOURNAL).is_some() {
-                return Err(LoadError::Unfinished(volume.dir.clone()).into());
+                return Err(LoadError::Unfinished { staged: volume.dir.clone(), on_drive: None }.into());
             }
         }
         Ok(())

@@ -34,6 +34,8 @@ pub struct LoadReport {
     pub past_cache: bool,
     /// Whether the staged volume was removed.
     pub removed: bool,
+    /// Why it could not be removed, although its copy is verified.
+    pub not_removed: Option<String>,
     /// Its folder stayed, for there are other files in it.
     pub folder_stays: bool,
     /// What was worth saying.
@@ -41,13 +43,18 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
+    /// 7 if only the staged volume could not be removed.
+    pub fn outcome(&self) -> Outcome {
+        if self.not_removed.is_some() { Outcome::Io } else { Outcome::Ok }
+    }
+
     /// For `--json`.
     pub fn to_json(&self) -> Value {
         json!({
             "command": "load", "source": show(&self.source), "folder": show(&self.folder), "files": self.files,
             "bytes": self.bytes, "kept": self.kept, "copied_again": self.again, "changed_by_drive": self.changed,
             "verified": true, "past_cache": self.past_cache, "safe_to_unplug": self.past_cache && self.changed.is_none(), "removed": self.removed,
-            "folder_stays": self.folder_stays, "notes": notes_json(&self.notes),
+            "not_removed": self.not_removed, "folder_stays": self.folder_stays, "notes": notes_json(&self.notes),
         })
     }
 }
@@ -56,8 +63,13 @@ impl LoadReport {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The staged volume has no SHA256SUMS.
-    #[error("{} has no SHA256SUMS: it was never finished, or lost it", show(.0))]
-    Unfinished(PathBuf),
+    #[error("{} has no SHA256SUMS: it was never finished, or lost it", show(.staged))]
+    Unfinished {
+        /// Its folder.
+        staged: PathBuf,
+        /// A folder on the drive that has one: this may be the rest of what was moved there.
+        on_drive: Option<PathBuf>,
+    },
     /// Its SHA256SUMS cannot be used.
     #[error("{}: {source}", show(.path))]
     Sums {
@@ -117,7 +129,7 @@ impl LoadError {
     /// lost, for the staged volume is whole, and another drive will do.
     pub fn outcome(&self) -> Outcome {
         match self {
-            LoadError::Unfinished(_) => Outcome::Incomplete,
+            LoadError::Unfinished { .. } => Outcome::Incomplete,
             LoadError::Source { .. } | LoadError::Sums { source: FormatError::Malformed { .. }, .. } => {
                 Outcome::Damaged
             }

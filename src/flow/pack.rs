@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
             fingerprint: head.statement.fingerprint(),
             parts: head.parts.len(),
             read_back: volumes.all_read_back,
-            past_cache,
+            past_cache: past_cache && volumes.all_read_back,
             volumes: numbers.iter().map(|number| (folder(number), table.bytes_on(*number))).collect(),
             given_up: volumes.given_up.clone(),
             distrusted: volumes.distrusted(),

@@ -55,7 +55,8 @@ impl Staged {
             // Moving takes away SHA256SUMS first: who is interrupted then has it on the drive.
             path = folder.join(SUMS);
             if !remove || !path.is_file() {
-                return Err(LoadError::Unfinished(volume.dir).into());
+                let on_drive = path.is_file().then(|| folder.to_path_buf());
+                return Err(LoadError::Unfinished { staged: volume.dir, on_drive }.into());
             }
         }
         let text = match volume::read_small(&path, limits::SUMS_FILE) {

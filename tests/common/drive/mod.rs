@@ -62,6 +62,11 @@ impl Drive {
         lock(&self.disk).device.set(faults);
     }
 
+    /// As long as this is kept, whoever asks the drive for anything hangs.
+    pub fn hang(&self) -> impl Drop + '_ {
+        Hanging(lock(&self.disk))
+    }
+
     /// Pulled out and plugged in again: the kernel remembers nothing of it.
     pub fn replug(&mut self) {
         self.unmount();
@@ -88,6 +93,13 @@ impl Drive {
             let _ = std::process::Command::new("umount").arg("-l").arg(&self.at).status();
         }
     }
+}
+
+/// A drive that does not answer.
+struct Hanging<'a>(#[allow(dead_code)] std::sync::MutexGuard<'a, Disk>);
+
+impl Drop for Hanging<'_> {
+    fn drop(&mut self) {}
 }
 
 impl Drop for Drive {
