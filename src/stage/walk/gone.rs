@@ -7,10 +7,10 @@ use std::io::{Error, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::{Walk, WalkError};
 use crate::base::entry::Kind;
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
-use crate::stage::walk::{Walk, WalkError};
 
 /// Names in a folder that are tried before nothing on its drive is said to answer: some may be bad.
 const TRIED: usize = 16;
@@ -123,7 +123,6 @@ impl Walk {
 mod tests {
     use super::*;
     use crate::base::monitor::Silent;
-    use crate::stage::walk::walk;
 
     #[test]
     fn another_file_system_in_its_place_is_no_answer() {
@@ -143,7 +142,7 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("file"), "x").unwrap();
         std::fs::write(&alone, "y").unwrap();
-        let walk = walk(&[folder.clone(), alone.clone()], &Silent).unwrap();
+        let walk = super::super::walk(&[folder.clone(), alone.clone()], &Silent).unwrap();
         std::fs::remove_file(folder.join("file")).unwrap();
         std::fs::remove_file(&alone).unwrap();
         let all = walk.entries.len();
