@@ -167,6 +167,11 @@ fn files_are_made_on_the_targets_and_nowhere_else() {
     for name in ["tmp", "stage", "new"] {
         std::fs::create_dir(desk.path(name)).unwrap();
     }
+    // Nothing is moved within one file system.
+    let moved = common::drive::Drive::plug(desk.path("moved"), 64 << 20, common::drive::Cache::WriteThrough);
+    if moved.is_none() {
+        return;
+    }
     let words = |text: &str| -> Vec<OsString> {
         let at = |word: &str| match word.strip_prefix('@') {
             Some(below) => desk.path(below).into(),
@@ -186,14 +191,11 @@ fn files_are_made_on_the_targets_and_nowhere_else() {
         ("unpack --salvage @drive-1 @drive-2 @drive-3 -i @key -o @out-2", vec!["out-2"]),
         ("repair @drive-1 @drive-2 -i @key -o @new", vec!["new"]),
         ("pack @source -r KEY --volumes 1 --volume-size 200MB -o @stage", vec!["stage"]),
-        ("load @stage/volume-1 @drive-3/sub --move", vec!["drive-3/sub", "stage"]),
+        ("load @stage/volume-1 @moved --move", vec!["moved", "stage"]),
         ("rehearse @source -o @rehearsal", vec!["rehearsal"]),
         // Samples of its own, made to be thrown away.
         ("rehearse", vec!["tmp"]),
     ] {
-        if command.starts_with("load") {
-            std::fs::create_dir(desk.path("drive-3/sub")).unwrap();
-        }
         let may: Vec<PathBuf> = may.into_iter().map(|place| desk.path(place)).collect();
         let found = stray(&desk, &words(command), &may);
         assert!(found.is_empty(), "{command}: {found:#?}");
