@@ -42,12 +42,16 @@ fn a_drive_that_changes_what_it_took_is_named_and_what_it_did_not_keep_is_writte
 }
 
 /// Packs onto a drive and another one, while calls on this file of the other one fail as told.
-fn pack_failing(desk: &Desk, (one, other): (&Path, &Path), file: &str, inject: &str) -> common::Run {
+fn pack_failing(desk: &Desk, drives: (&Path, &Path), file: &str, inject: &str) -> common::Run {
+    run(packing_failing(desk, drives, file, inject))
+}
+
+fn packing_failing(desk: &Desk, (one, other): (&Path, &Path), file: &str, inject: &str) -> assert_cmd::Command {
     let mut command = assert_cmd::Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null", "-e", inject, "-P"]).arg(other.join("volume-2").join(file));
     command.arg(env!("CARGO_BIN_EXE_pouch")).args(["pack", "--verify", "--mend", "0", "-r", &desk.recipient]);
     command.arg(desk.source()).arg("-o").arg(one).arg("-o").arg(other);
-    run(command)
+    command
 }
 
 #[test]
@@ -65,6 +69,14 @@ fn a_drive_that_fails_at_the_very_last_is_given_up_and_the_others_are_complete()
     assert!(said.err.contains("other was given up") && said.err.contains("even if"), "{}", said.err);
     assert!(!other.path().join("volume-2/SHA256SUMS").exists());
     assert!(desk.is_complete_without_a_drive(&said, &[desk.drive(1), other.path()]));
+    // A report for machines has what was noted on the way.
+    for volume in [desk.volume(1), other.path().join("volume-2")] {
+        std::fs::remove_dir_all(volume).unwrap();
+    }
+    let mut again = packing_failing(&desk, (&desk.drive(1), &other.path()), "unfinished-0.tmp", inject);
+    again.arg("--json");
+    let notes = run(again).exits(7).json()["notes"].to_string();
+    assert!(notes.contains("is given up"), "{notes}");
 }
 
 #[test]

@@ -61,10 +61,12 @@ impl Bars {
         if !std::io::stderr().is_terminal() {
             return;
         }
+        // The empty line above: ^C, which a terminal shows below the bars, moves all by one line, and what is
+        // cleared then leaves the first.
         let template = if total == 0 {
-            "{prefix} {spinner} {pos} files and folders"
+            " \n{prefix} {spinner} {pos} files and folders"
         } else {
-            "{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
+            " \n{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
         };
         let mut main = lock(&self.main);
         self.remove(&main);
