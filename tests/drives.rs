@@ -243,5 +243,5 @@ fn json_says_what_failed_where_there_is_no_report() {
     // A report that is there is the only document.
     desk.pack();
     let said = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0);
-    fields(&said.json(), "command volumes bundle not_proved replugged read");
+    fields(&said.json(), "command volumes bundle not_proved replugged remounted read");
 }

@@ -56,7 +56,10 @@ impl Waiting {
 
     /// Whether it reads the passphrase: nothing else is to be read from a pipe.
     fn asks(&self) -> bool {
-        std::fs::read_to_string(self.proc("wchan")).unwrap_or_default().contains("pipe")
+        let threads = std::fs::read_dir(self.proc("task")).into_iter().flatten().flatten();
+        let waits =
+            |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
+        threads.map(waits).any(|place| place.contains("pipe"))
     }
 
     #[track_caller]

@@ -4,14 +4,15 @@
 use std::fs;
 
 use crate::bench::{Bench, MIB};
-use crate::common::drive::{Drive, Fault};
+use crate::common::drive::{Cache, Drive, Fault};
 use crate::common::{Desk, noise, pouch_raw, put, volumes};
 
 const BARE: [&str; 2] = ["--mend", "0"];
 
 /// Three drives, with some parts on them when the packing was killed.
 fn killed() -> Option<Bench> {
-    let mut bench = Bench::of(3, 32 * MIB)?;
+    // Where the system keeps back what is written to a FUSE, it may call that lost after a process was killed.
+    let mut bench = Bench::with(3, 32 * MIB, Cache::WriteThrough)?;
     bench.source(24 * MIB, 4);
     let mut child = bench.start_pack(&BARE);
     let journal = bench.desk.volume(2).join("journal");
