@@ -183,19 +183,31 @@ fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<u
     Ok(quick.finish())
 }
 
+/// Writes what lies in no hole. A list that calls something a hole that is none loses nothing: what is
+/// hashed is what is written.
 fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let end = offset + bytes.len() as u64;
+    let of = |from: u64, to: u64| &bytes[(from - offset) as usize..(to - offset) as usize];
     let first = entry.holes.partition_point(|(start, len)| start + len <= offset);
     let mut at = offset;
     for (start, len) in entry.holes[first..].iter().copied().chain([(u64::MAX, 0)]) {
-        let data_end = start.min(end);
-        if at < data_end {
-            file.write_all_at(&bytes[(at - offset) as usize..(data_end - offset) as usize], at)?;
+        let data_end = start.clamp(at, end);
+        let hole_end = start.saturating_add(len).clamp(data_end, end);
+        for (from, to) in [(at, data_end), (data_end, hole_end)] {
+            let is_hole = from == data_end && is_zero(of(from, to));
+            if from < to && !is_hole {
+                file.write_all_at(of(from, to), from)?;
+            }
         }
-        at = at.max(start.saturating_add(len));
+        at = hole_end;
         if at >= end {
             break;
         }
     }
     Ok(())
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
 }

@@ -146,15 +146,19 @@ fn holes_stay_holes() {
     let staging = begin(target.path(), &[]).unwrap();
     let mut placer = staging.placer();
     for at in 0..64u64 {
-        placer.write(0, &sparse, at << 16, &[7; 1 << 16], true).unwrap();
+        let byte = if (16..32).contains(&at) { 7 } else { 0 };
+        placer.write(0, &sparse, at << 16, &[byte; 1 << 16], true).unwrap();
     }
+    // What is called a hole and is none.
+    placer.write(0, &sparse, (3 << 20) + 5, b"text", true).unwrap();
     placer.complete(&sparse).unwrap();
     staging.deliver(&[sparse], false, false).unwrap();
     let meta = target.path().join("s").metadata().unwrap();
     assert_eq!(meta.len(), 4 << 20);
-    assert!(meta.blocks() * 512 <= (1 << 20) + 65536, "{}", meta.blocks());
+    assert!(meta.blocks() * 512 <= (1 << 20) + 2 * 65536, "{}", meta.blocks());
     let content = std::fs::read(target.path().join("s")).unwrap();
     assert!(content[1 << 20..2 << 20].iter().all(|b| *b == 7) && content[..1 << 20].iter().all(|b| *b == 0));
+    assert_eq!(&content[(3 << 20) + 4..][..6], b"\0text\0");
 }
 
 #[test]
