@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A block device, by its two numbers.
+#[derive(PartialEq, Eq)]
 pub struct Device {
     /// Where the system tells of devices.
     sys: PathBuf,
@@ -48,6 +49,11 @@ impl Device {
     /// What is below, with the disk in place of a partition.
     pub fn disks(&self) -> BTreeSet<PathBuf> {
         self.below().into_iter().flatten().map(disk_of).collect()
+    }
+
+    /// Whether both are on one drive, wholly or in part: whoever loses it loses both.
+    pub fn shares_a_drive(&self, other: &Device) -> bool {
+        self == other || !self.disks().is_disjoint(&other.disks())
     }
 
     /// Whether only disks are behind it: what stands for a file (loop), for memory or for a network is none.

@@ -30,11 +30,6 @@ pub fn room(path: &Path) -> io::Result<Room> {
     Ok(Room { device: stat.st_dev, free: fs.f_bavail.saturating_mul(unit), cluster: fs.f_bsize.max(unit) })
 }
 
-/// Whether two file systems are on one drive, wholly or in part: whoever loses it loses both.
-pub fn share_a_drive(one: u64, other: u64) -> bool {
-    one == other || !block(one).disks().is_disjoint(&block(other).disks())
-}
-
 /// What a file system is on.
 pub fn block(device: u64) -> Device {
     Device::new(rustix::fs::major(device), rustix::fs::minor(device))
@@ -81,15 +76,13 @@ fn open_as_regular(open: impl Fn(OFlags) -> rustix::io::Result<std::os::fd::Owne
 /// Opens a regular file to be read past the cache, so that what comes is what the drive stores;
 /// `false` where the file system only reads through it: then what is cached is dropped first, which
 /// it may ignore for what is not yet written. What a file system outside of the kernel has read of its
-/// drive is cached once more, below it, and only dropped for those who may read the drive itself; see
-/// [`is_cached_below`].
+/// drive is cached once more, below it: [`is_cached_below`] drops that, for those who may read the drive.
 pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     let plain = open_regular(path)?;
     // What is dirty cannot be dropped.
     plain.sync_data()?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     drop_cached(&plain)?;
-    drop_cached_below(&plain)?;
     match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
         Ok(file) => Ok((File::from(file), true)),
         Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((plain, false)),
@@ -318,10 +311,12 @@ pub fn create_anew(path: &Path, options: &mut std::fs::OpenOptions) -> io::Resul
 
 /// Removes a file, or a link in its place.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    if_there(std::fs::remove_file(path))
+}
+
+/// What came of a removal, where nothing to be removed is as good.
+pub fn if_there(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// Closes a file, and says so if that fails: whoever drops it would not hear.
@@ -344,6 +339,12 @@ pub fn is_of_one_place(error: &io::Error) -> bool {
 pub fn is_refusal(error: &io::Error) -> bool {
     is_any(error, &[Errno::INVAL, Errno::NAMETOOLONG, Errno::ILSEQ, Errno::NOENT, Errno::EXIST])
         || is_any(error, &[Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV])
+}
+
+/// Whether a drive says that it is gone, as no file that is merely bad does. Others may: ENXIO is that of a
+/// socket, ESTALE of one file that somebody replaced on a server.
+pub fn is_of_a_gone_drive(error: &io::Error) -> bool {
+    is_any(error, &[Errno::NODEV, Errno::NOTCONN, Errno::SHUTDOWN, Errno::NOMEDIUM])
 }
 
 /// Whether a write failed for want of room.

@@ -27,6 +27,17 @@ pub enum Remedy {
     None,
 }
 
+impl Remedy {
+    /// For drives of which one `lied`, or that are `only_full`, or of which one failed.
+    pub fn of(lied: bool, only_full: bool) -> Self {
+        match (lied, only_full) {
+            (true, _) => Remedy::Replace,
+            (false, true) => Remedy::Room,
+            (false, false) => Remedy::Replug,
+        }
+    }
+}
+
 /// Why nothing more could be done. Plain data; `cli/hint.rs` adds what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {

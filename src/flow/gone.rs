@@ -3,7 +3,7 @@
 //! guaranteed: that a drive which answers now did so all along.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::base::direct::DriveReader;
 use crate::base::path::show;
@@ -49,7 +49,7 @@ pub fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
 
 /// In words.
 pub fn said(folders: &[PathBuf]) -> String {
-    let names: Vec<String> = folders.iter().map(|folder| show(Path::new(folder))).collect();
+    let names: Vec<String> = folders.iter().map(|folder| show(folder)).collect();
     match folders {
         [_] => format!("{}: its drive is gone: it stopped answering while it was read", names.join("")),
         _ => format!("{}: their drives are gone: they stopped answering while they were read", names.join(", ")),

@@ -12,9 +12,8 @@ use crate::base::os;
 use crate::base::path::show;
 use crate::flow::FlowError;
 use crate::flow::engine::Before;
-use crate::format::head::PartKind;
-use crate::format::journal::{Journal, Written, remains};
-use crate::format::part::{file_name, is_part, parity_name};
+use crate::format::journal::{Journal, remains};
+use crate::format::part::is_part;
 use crate::format::{FormatError, is_unfinished, limits, sums};
 use crate::stage::journal::{self, JOURNAL};
 use crate::stage::volume::{self, SUMS, ScanError};
@@ -164,7 +163,7 @@ impl Left {
             .parts
             .iter()
             .filter(|part| part.volume == number)
-            .map(|part| (name_of(part), part.sha256))
+            .map(|part| (part.file_name(), part.sha256))
             .collect();
         let lines = sums::parse(&bytes).unwrap_or_default();
         lines.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
@@ -212,13 +211,5 @@ impl Left {
             files.map(len).sum()
         };
         self.folders.iter().enumerate().map(of_folder).collect()
-    }
-}
-
-/// How its file is named.
-pub fn name_of(part: &Written) -> String {
-    match part.kind {
-        PartKind::Parity => parity_name(part.number),
-        PartKind::Data { .. } => file_name(part.number),
     }
 }

@@ -108,24 +108,24 @@ impl<'a> Site<'a> {
         lock(&self.doubts).get(&index).copied()
     }
 
-    /// Feeds a piece that was placed before to the hasher, and holds it against what passed.
-    fn hash_again(
-        &self,
-        (index, placer): (usize, &mut Placer),
-        passed: Option<u128>,
-        (at, len): (u64, u64),
-        hasher: &mut Hasher,
-    ) -> Result<(), IoFault> {
-        let came = placer.hash(&self.entries[index], at, len, hasher)?;
-        let doubt = match passed {
-            Some(passed) if passed == came => return Ok(()),
-            Some(_) => Doubt::Proven,
-            None => Doubt::Possible,
-        };
-        let mut doubts = lock(&self.doubts);
-        let known = doubts.entry(index).or_insert(doubt);
-        *known = doubt.max(*known);
-        Ok(())
+    /// Feeds pieces of a file that were placed before to a hasher, and holds them against what passed.
+    fn hash_again<'s>(
+        &'s self,
+        index: usize,
+        placer: &'s mut Placer<'a>,
+    ) -> impl FnMut(&Option<u128>, u64, u64, &mut Hasher) -> Result<(), IoFault> {
+        move |passed, at, len, hasher| {
+            let came = placer.hash(&self.entries[index], at, len, hasher)?;
+            let doubt = match passed {
+                Some(passed) if *passed == came => return Ok(()),
+                Some(_) => Doubt::Proven,
+                None => Doubt::Possible,
+            };
+            let mut doubts = lock(&self.doubts);
+            let known = doubts.entry(index).or_insert(doubt);
+            *known = doubt.max(*known);
+            Ok(())
+        }
     }
 
     /// A worker's hands.
@@ -229,10 +229,7 @@ impl<'a> Worker<'a> {
         }
         self.placer.leave();
         lock(&self.site.pieces).insert((index, from));
-        let (site, placer) = (self.site, &mut self.placer);
-        let hash = |passed: &Option<u128>, at: u64, len: u64, hasher: &mut Hasher| {
-            site.hash_again((index, &mut *placer), *passed, (at, len), hasher)
-        };
+        let hash = self.site.hash_again(index, &mut self.placer);
         let digest = match hasher {
             Some(hasher) => self.site.lane.give_back(index as u32, entry.size, (to, hasher), hash)?,
             None => {
@@ -251,10 +248,7 @@ impl<'a> Worker<'a> {
         let entry = &self.site.entries[index];
         lock(&self.site.trusted).insert(index);
         lock(&self.site.pieces).insert((index, from));
-        let (site, placer) = (self.site, &mut self.placer);
-        let hash = |passed: &Option<u128>, at: u64, len: u64, hasher: &mut Hasher| {
-            site.hash_again((index, &mut *placer), *passed, (at, len), hasher)
-        };
+        let hash = self.site.hash_again(index, &mut self.placer);
         match self.site.lane.offer(index as u32, entry.size, (from, len, None), hash)? {
             Some(digest) => self.conclude(index, digest),
             None => Ok(()),

@@ -128,7 +128,8 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     notes.extend(places::notes(targets.iter().map(|target| (&*target.path, target.device)), &request.sources));
     plan.begins_anew = left.is_some() && before.recipes.is_empty() && !request.restart;
     plan.shared_drive = request.volumes.is_none()
-        && (1..targets.len()).any(|at| targets[..at].iter().any(|t| os::share_a_drive(t.device, targets[at].device)));
+        && (1..targets.len())
+            .any(|at| targets[..at].iter().any(|t| os::block(t.device).shares_a_drive(&os::block(targets[at].device))));
     let reserves = drives.iter().map(|drive| drive.reserve).collect();
     Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets, left, before, whom })
 }

@@ -14,7 +14,7 @@ use crate::base::secret::SecretText;
 use crate::base::size::count;
 use crate::flow::FlowError;
 use crate::flow::engine::Before;
-use crate::flow::left::{Left, name_of};
+use crate::flow::left::Left;
 use crate::flow::request::Request;
 use crate::format::head::{Part, PartKind};
 use crate::format::journal::{Journal, Written};
@@ -137,9 +137,8 @@ impl Left {
         let reach = reached(&parts, &recipes, opening.scheme, tar_len);
         recipes.retain(|number, _| *number <= reach.data);
         let (_, reads) = covering(reads, reach.tar.min(tail_start));
-        let keep: HashSet<(bool, u32)> =
-            reach.parts.iter().map(|part| (part.kind == PartKind::Parity, part.number)).collect();
-        whole.retain(|part| keep.contains(&(part.kind == PartKind::Parity, part.number)));
+        let keep: HashSet<String> = reach.parts.iter().map(Written::file_name).collect();
+        whole.retain(|part| keep.contains(&part.file_name()));
         Ok(Before { parts: whole, data: reach.data, tar: reach.tar, stripes: reach.stripes, reads, recipes })
     }
 
@@ -167,7 +166,7 @@ impl Left {
         let Written { number, kind, volume, sha256 } = part.clone();
         let opening = &self.journal()?.opening;
         let Some(folder) = self.folders.get(usize::from(volume) - 1) else { return Ok(None) };
-        let name = name_of(part);
+        let name = part.file_name();
         let stripe = opening.scheme.map(|scheme| match kind {
             PartKind::Parity => scheme.of_parity(number),
             PartKind::Data { .. } => scheme.of_data(number),

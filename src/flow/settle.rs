@@ -17,7 +17,6 @@ use crate::flow::reading::Reading;
 use crate::flow::remake::Remaker;
 use crate::flow::volumes::Volumes;
 use crate::format::head::Part;
-use crate::format::part::{file_name, parity_name};
 use crate::format::recipe::Recipe;
 use crate::plan::homes::{Id, homes, id, lacking, uncovered};
 use crate::plan::placement::Placement;
@@ -151,11 +150,7 @@ impl<'a> Table<'a> {
             format!("{} {why}", show(volumes.place(drive)))
         });
         let bytes = (parts * self.job.class.file_len()) as u64;
-        let remedy = match (volumes.lied, volumes.given_up.is_empty()) {
-            (true, _) => Remedy::Replace,
-            (false, true) => Remedy::Room,
-            (false, false) => Remedy::Replug,
-        };
+        let remedy = Remedy::of(volumes.lied, volumes.given_up.is_empty());
         FlowError::NoHome { parts, bytes, why: gone.chain(left).collect(), remedy }
     }
 
@@ -179,7 +174,8 @@ impl<'a> Table<'a> {
             }
             for Finding { volume, name, .. } in &found {
                 let Some(name) = name else { continue };
-                self.there.retain(|id| name_of(*id) != *name);
+                let parts = &self.parts;
+                self.there.retain(|id| parts.get(id).is_none_or(|part| part.file_name() != *name));
                 self.room.put(*volume);
                 if let Some(writer) = volumes.writers().find(|writer| writer.number() == *volume) {
                     writer.set_aside(name);
@@ -201,8 +197,4 @@ impl<'a> Table<'a> {
             self.room = others;
         }
     }
-}
-
-fn name_of((parity, number): Id) -> String {
-    if parity { parity_name(number) } else { file_name(number) }
 }

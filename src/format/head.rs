@@ -170,13 +170,20 @@ fn parts_text(parts: &[Part]) -> String {
     parts.iter().map(Part::encode).collect()
 }
 
+impl PartKind {
+    /// The name of the file of the part of that kind and number.
+    pub fn file_name(self, number: u32) -> String {
+        match self {
+            PartKind::Data { .. } => file_name(number),
+            PartKind::Parity => parity_name(number),
+        }
+    }
+}
+
 impl Part {
     /// The name of the part's file on its volume.
     pub fn file_name(&self) -> String {
-        match self.kind {
-            PartKind::Data { .. } => file_name(self.number),
-            PartKind::Parity => parity_name(self.number),
-        }
+        self.kind.file_name(self.number)
     }
 
     fn encode(&self) -> String {

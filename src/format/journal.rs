@@ -179,6 +179,11 @@ impl Written {
         Self { number: part.number, kind: part.kind, volume: part.volume, sha256: part.sha256 }
     }
 
+    /// The name of its file.
+    pub fn file_name(&self) -> String {
+        self.kind.file_name(self.number)
+    }
+
     /// Its line.
     pub fn encode(&self) -> String {
         let Self { number, volume, sha256, .. } = self;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use sha2::{Digest, Sha256};
@@ -54,8 +54,13 @@ impl Bench {
         self.sources = look(&self.desk.source());
     }
 
+    /// Where the drives are.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.drives.iter().map(Drive::path).collect()
+    }
+
     pub fn pack(&self, more: &[&str]) -> Run {
-        let outputs: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        let outputs = self.paths();
         let run = run(self.desk.pack_cmd(&[&self.desk.source()], &outputs, more));
         assert!(look(&self.desk.source()) == self.sources, "the sources are as they were");
         run
@@ -98,7 +103,7 @@ impl Bench {
     /// What a courier hears of the drives.
     #[track_caller]
     pub fn check(&self, code: i32) -> Run {
-        let drives: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        let drives = self.paths();
         run(self.desk.check_cmd(&drives, &[])).exits(code)
     }
 
@@ -112,7 +117,7 @@ impl Bench {
     #[track_caller]
     pub fn gives_back_all(&mut self) {
         self.nothing_false();
-        let drives: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        let drives = self.paths();
         let volumes = drives.iter().flat_map(|drive| volumes::files(drive));
         let complete: Vec<_> = volumes.filter(|volume| volume.join("SHA256SUMS").exists()).collect();
         run(self.desk.check_cmd(&complete, &[])).exits(0);
@@ -123,7 +128,7 @@ impl Bench {
     #[track_caller]
     pub fn is_whole(&mut self) {
         self.drives.iter_mut().for_each(Drive::replug);
-        let drives: Vec<_> = self.drives.iter().map(Drive::path).collect();
+        let drives = self.paths();
         run(self.desk.check_cmd(&drives, &[])).exits(0);
         self.delivers(&drives);
     }

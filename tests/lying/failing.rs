@@ -7,7 +7,7 @@ use std::path::Path;
 use fuser::Errno;
 
 use crate::bench::{Bench, MIB};
-use crate::common::drive::{Cache, Drive, Fault};
+use crate::common::drive::{Cache, Fault};
 use crate::common::tree::{only_true_files, same};
 use crate::common::{Run, pouch, put, run, volumes};
 
@@ -43,7 +43,7 @@ fn failed_well(run: &Run, bench: &mut Bench, drive: usize, what: &dyn std::fmt::
     assert!(named, "{what:?}: {}", run.err);
     assert!(run.err.contains("hint: "), "{what:?}: {}", run.err);
     assert!(!run.out.contains("safe to unplug"), "{what:?}: {}", run.out);
-    let drives: Vec<_> = bench.drives.iter().map(Drive::path).collect();
+    let drives = bench.paths();
     volumes::none_looks_complete(&drives);
     false
 }
@@ -127,7 +127,7 @@ fn a_drive_that_is_pulled_out_while_it_is_checked_is_not_called_whole() {
     for bytes in [0, 100_000, 3 * MIB] {
         for errno in [Errno::EIO, Errno::ENODEV] {
             bench.drives[1].set(&[Fault::Gone { bytes, errno }]);
-            let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+            let drives = bench.paths();
             let said = run(bench.desk.check_cmd(&drives, &[])).exits(7);
             let path = drives[1].display().to_string();
             let named =
@@ -150,7 +150,7 @@ fn a_drive_that_is_pulled_out_while_unpacking_costs_nothing_but_another_run() {
         for errno in [Errno::EIO, Errno::ENODEV] {
             let out = bench.desk.path(&format!("out-{turn}-{errno:?}"));
             bench.drives[1].set(&[Fault::Gone { bytes, errno }]);
-            let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+            let drives = bench.paths();
             let unpack = || run(bench.desk.unpack_cmd(&drives, &out, &[]));
             let said = unpack().exits(7);
             is_gone_and_not_damaged(&said, &drives[1]);
@@ -187,7 +187,7 @@ fn with_parity_enough_a_drive_that_is_pulled_out_while_unpacking_is_not_missed()
     bench.source(12 * MIB, 1);
     bench.pack(&["--lose", "1"]).exits(0);
     bench.mend();
-    let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+    let drives = bench.paths();
     for (turn, bytes) in [100_000, 3 * MIB].into_iter().enumerate() {
         let out = bench.desk.path(&format!("out-{turn}"));
         bench.drives[1].set(&[Fault::Gone { bytes, errno: Errno::EIO }]);
@@ -211,7 +211,7 @@ fn damage_beside_a_drive_that_is_pulled_out_is_still_named() {
     bench.source(12 * MIB, 1);
     bench.pack(&["--mend", "0"]).exits(0);
     bench.mend();
-    let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+    let drives = bench.paths();
     bench.drives[0].set(&[Fault::BadBlocks(300..303)]);
     bench.drives[1].set(&[Fault::Gone { bytes: 3 * MIB, errno: Errno::EIO }]);
     let out = bench.desk.path("out");
@@ -290,7 +290,7 @@ fn bad_sectors_are_named_and_made_up_for() {
     bench.drives[1].set(&[Fault::BadBlocks(300..303)]);
     let said = bench.check(4);
     assert!(said.out.contains("could not be read"), "{}", said.out);
-    let drives = bench.drives.iter().map(Drive::path).collect::<Vec<_>>();
+    let drives = bench.paths();
     bench.delivers(&drives);
     bench.mend();
     bench.check(0);

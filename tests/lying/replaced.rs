@@ -4,7 +4,7 @@
 use std::fs;
 
 use crate::bench::{Bench, MIB};
-use crate::common::drive::{Cache, Drive, Fault};
+use crate::common::drive::{Cache, Fault};
 use crate::common::{Desk, noise, put, volumes};
 use fuser::Errno;
 
@@ -85,7 +85,7 @@ fn without_a_place_the_run_ends_and_another_drive_is_gone_on_with() {
     assert!(run.err.contains("need a home") && run.err.contains("drive-2"), "{run:?}");
     // Another one in its place, which nobody said.
     bench.another_drive(1, 24 * MIB, Cache::WriteBack);
-    volumes::none_looks_complete(&bench.drives.iter().map(Drive::path).collect::<Vec<_>>());
+    volumes::none_looks_complete(&bench.paths());
     let refused = bench.pack(&["--mend", "0"]).exits(2);
     assert!(refused.err.contains("--replaced"), "{refused:?}");
     let run = bench.pack(&["--mend", "0", "--replaced"]).exits(0);
@@ -139,7 +139,7 @@ fn a_source_that_changed_meanwhile_is_named() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("cannot be made again") && said.contains("clip"), "{said}");
-    volumes::none_looks_complete(&bench.drives.iter().map(Drive::path).collect::<Vec<_>>());
+    volumes::none_looks_complete(&bench.paths());
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn a_target_that_does_not_keep_what_it_takes_is_at_fault_and_not_the_bundle() {
     bench.source(40 * MIB, 1);
     bench.pack(&["--verify", "--mend", "0"]).exits(0);
     bench.mend();
-    let drives: Vec<_> = bench.drives.iter().map(Drive::path).collect();
+    let drives = bench.paths();
     let target = Drive::plug(bench.desk.path("target"), 96 * MIB, Cache::WriteThrough).expect("as the others");
     target.set(&[Fault::Discard { real: MIB, fill: 0 }, Fault::Uncached]);
     let unpack = |more: &[&str]| run(bench.desk.unpack_cmd(&drives, &target.path(), more)).exits(7);

@@ -93,11 +93,7 @@ impl Parts<'_, '_> {
         let parts = on_them + lock(&self.shared.unwritten).len() + to_come;
         let why = failed.iter().map(|failed| failed.fault.to_string()).collect();
         let all_full = failed.iter().all(|failed| os::is_full(&failed.fault.source));
-        let remedy = match (lock(&self.shared.distrusted).is_empty(), all_full) {
-            (false, _) => Remedy::Replace,
-            (true, true) => Remedy::Room,
-            (true, false) => Remedy::Replug,
-        };
+        let remedy = Remedy::of(!lock(&self.shared.distrusted).is_empty(), all_full);
         FlowError::NoHome { parts, bytes: (parts * job.class.file_len()) as u64, why, remedy }
     }
 }

@@ -25,7 +25,8 @@ impl Staging {
     /// A hard link to a file that is staged, or delivered already.
     pub(super) fn link(&self, first: &Path, entry: &Entry) -> io::Result<()> {
         let path = entry.path.as_path();
-        remove_if_there(&self.root, path)?;
+        // What an earlier run made there is made anew; a removal that fails is no link that cannot be held.
+        os::if_there(self.root.remove_file(path))?;
         let linked = |from: &Dir| match self.copies {
             true => self.copy(from, first, path, entry),
             false => from.hard_link(first, &self.root, path),
@@ -39,7 +40,7 @@ impl Staging {
     /// A symlink in the folder it stands in.
     pub(super) fn symlink(&self, parent: &Dir, to: &Path, entry: &Entry) -> io::Result<()> {
         let name = as_path(entry.path.name());
-        remove_if_there(parent, name)?;
+        os::if_there(parent.remove_file(name))?;
         parent.symlink_contents(to, name)?;
         // A link's time is a nicety that some file systems do not have.
         let _ = os::set_link_mtime(parent.as_fd(), name, entry.mtime);
@@ -72,13 +73,5 @@ impl Staging {
         io::copy(&mut source, &mut file)?;
         self.tally.add(dress(&file, entry)?);
         Ok(())
-    }
-}
-
-/// What an earlier run made there is made anew; a removal that fails is no link that cannot be held.
-pub(super) fn remove_if_there(dir: &Dir, name: &Path) -> io::Result<()> {
-    match dir.remove_file(name) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
     }
 }

@@ -193,11 +193,12 @@ fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Resu
     for (start, len) in entry.holes[first..].iter().copied().chain([(u64::MAX, 0)]) {
         let data_end = start.clamp(at, end);
         let hole_end = start.saturating_add(len).clamp(data_end, end);
-        for (from, to) in [(at, data_end), (data_end, hole_end)] {
-            let is_hole = from == data_end && is_zero(of(from, to));
-            if from < to && !is_hole {
-                file.write_all_at(of(from, to), from)?;
-            }
+        let (data, hole) = (of(at, data_end), of(data_end, hole_end));
+        if !data.is_empty() {
+            file.write_all_at(data, at)?;
+        }
+        if !is_zero(hole) {
+            file.write_all_at(hole, data_end)?;
         }
         at = hole_end;
         if at >= end {

@@ -68,13 +68,9 @@ impl Staging {
     }
 
     fn clear(&self) -> io::Result<()> {
-        let unless_gone = |removed: io::Result<()>| match removed {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        };
         for folder in [FILES, ASIDE, PARTS] {
-            unless_gone(self.folder.remove_dir_all(folder))?;
+            os::if_there(self.folder.remove_dir_all(folder))?;
         }
-        [LOG, MARK].into_iter().try_for_each(|file| unless_gone(self.folder.remove_file(file)))
+        [LOG, MARK].into_iter().try_for_each(|file| os::if_there(self.folder.remove_file(file)))
     }
 }

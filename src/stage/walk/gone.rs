@@ -56,12 +56,6 @@ fn refuses(error: &Error) -> bool {
     error.kind() == ErrorKind::PermissionDenied
 }
 
-/// ENODEV, ENOTCONN, ESHUTDOWN, ENOMEDIUM: no file that is merely bad says that. Others may: ENXIO is
-/// that of a socket, ESTALE of one file that somebody replaced on a server.
-fn is_said_so(errno: i32) -> bool {
-    matches!(errno, 19 | 107 | 108 | 123)
-}
-
 impl Walk {
     /// Notes where a source stands, and its entries from that index on.
     pub(super) fn stand_on(&mut self, at: usize, from: usize) -> Result<(), IoFault> {
@@ -95,8 +89,10 @@ impl Walk {
     /// The source is gone.
     pub fn answers(&self, index: usize, errno: Option<i32>) -> Result<(), WalkError> {
         let ground = self.ground(index);
-        let refused = errno.is_some_and(|errno| refuses(&Error::from_raw_os_error(errno)));
-        match refused || !errno.is_some_and(is_said_so) && ground.answers() {
+        let said = errno.map(Error::from_raw_os_error);
+        let (refused, is_gone) =
+            (said.as_ref().is_some_and(refuses), said.as_ref().is_some_and(os::is_of_a_gone_drive));
+        match refused || !is_gone && ground.answers() {
             true => Ok(()),
             false => Err(WalkError::Gone(ground.name.clone())),
         }
