@@ -2,9 +2,10 @@
 
 mod common;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
+use common::faults::faulty;
 use common::{Desk, noise, pouch_raw, put, run, volumes};
 
 #[test]
@@ -42,16 +43,11 @@ fn a_drive_that_changes_what_it_took_is_named_and_what_it_did_not_keep_is_writte
 }
 
 /// Packs onto a drive and another one, while calls on this file of the other one fail as told.
-fn pack_failing(desk: &Desk, drives: (&Path, &Path), file: &str, inject: &str) -> common::Run {
-    run(packing_failing(desk, drives, file, inject))
-}
-
-fn packing_failing(desk: &Desk, (one, other): (&Path, &Path), file: &str, inject: &str) -> assert_cmd::Command {
-    let mut command = assert_cmd::Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", inject, "-P"]).arg(other.join("volume-2").join(file));
-    command.arg(env!("CARGO_BIN_EXE_pouch")).args(["pack", "--verify", "--mend", "0", "-r", &desk.recipient]);
-    command.arg(desk.source()).arg("-o").arg(one).arg("-o").arg(other);
-    command
+/// Packs onto two drives, with calls failing on that file of the other one.
+fn pack_failing(desk: &Desk, drives: &[PathBuf; 2], file: &str, inject: &str, more: &[&str]) -> common::Run {
+    let more = [&["--verify", "--mend", "0"], more].concat();
+    let pack = desk.pack_cmd(&[&desk.source()], drives, &more);
+    run(faulty(&pack, &[drives[1].join("volume-2").join(file)], inject))
 }
 
 #[test]
@@ -63,19 +59,19 @@ fn a_drive_that_fails_at_the_very_last_is_given_up_and_the_others_are_complete()
     if !common::need(&["strace"]) {
         return;
     }
+    let drives = [desk.drive(1), other.path()];
     // When SHA256SUMS gets its name.
-    let inject = "inject=rename,renameat,renameat2:error=EROFS";
-    let said = pack_failing(&desk, (&desk.drive(1), &other.path()), "unfinished-0.tmp", inject).exits(7);
+    let inject = "rename,renameat,renameat2:error=EROFS";
+    let said = pack_failing(&desk, &drives, "unfinished-0.tmp", inject, &[]).exits(7);
     assert!(said.err.contains("other was given up") && said.err.contains("even if"), "{}", said.err);
     assert!(!other.path().join("volume-2/SHA256SUMS").exists());
-    assert!(desk.is_complete_without_a_drive(&said, &[desk.drive(1), other.path()]));
+    assert!(desk.is_complete_without_a_drive(&said, &drives));
     // A report for machines has what was noted on the way.
     for volume in [desk.volume(1), other.path().join("volume-2")] {
         std::fs::remove_dir_all(volume).unwrap();
     }
-    let mut again = packing_failing(&desk, (&desk.drive(1), &other.path()), "unfinished-0.tmp", inject);
-    again.arg("--json");
-    let notes = run(again).exits(7).json()["notes"].to_string();
+    let again = pack_failing(&desk, &drives, "unfinished-0.tmp", inject, &["--json"]);
+    let notes = again.exits(7).json()["notes"].to_string();
     assert!(notes.contains("is given up"), "{notes}");
 }
 
@@ -90,10 +86,10 @@ fn a_drive_that_is_full_keeps_what_it_has() {
         return;
     }
     // With a part: fewer other files than that are made by one thread.
-    let inject = "inject=open,openat:error=ENOSPC:when=8";
-    let said = pack_failing(&desk, (&one.path(), &other.path()), "unfinished.tmp", inject).exits(0);
-    assert!(said.err.contains("No space left") && !said.err.contains("given up"), "{}", said.err);
+    let inject = "open,openat:error=ENOSPC:when=8";
     let drives = [one.path(), other.path()];
+    let said = pack_failing(&desk, &drives, "unfinished.tmp", inject, &[]).exits(0);
+    assert!(said.err.contains("No space left") && !said.err.contains("given up"), "{}", said.err);
     run(desk.check_cmd(&drives, &[])).exits(0);
     run(desk.unpack_cmd(&drives, &desk.path("out"), &[])).exits(0);
     common::tree::same(&desk.source(), &desk.path("out/source"));

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use common::tree::same;
-use common::{Desk, Run, need, put, run};
+use common::{Desk, Run, faults, need, put, run};
 
 /// A small bundle with a link of each kind.
 fn desk() -> Desk {
@@ -22,15 +22,7 @@ fn desk() -> Desk {
 
 /// Unpacks with system calls that fail so, those on `paths` only if there are any; whether one was met.
 fn failing(desk: &Desk, paths: &[PathBuf], inject: &str) -> (Run, bool) {
-    let (log, unpack) = (desk.path("log"), desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[]));
-    let mut command = assert_cmd::Command::new("strace");
-    command.args(["-f", "-qq", "-o"]).arg(&log).args(["-e", inject]);
-    for path in paths {
-        command.arg("-P").arg(path);
-    }
-    command.arg(unpack.get_program()).args(unpack.get_args());
-    let said = run(command);
-    (said, fs::read_to_string(log).unwrap().contains("INJECTED"))
+    faults::failing(&desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[]), paths, inject)
 }
 
 /// What of ours is in the target.
@@ -56,7 +48,7 @@ fn a_removal_that_fails_is_no_link_that_cannot_be_held() {
     let desk = desk();
     let trial = || [desk.path("out/.pouch-trial/link"), desk.path("out/.pouch-trial/file")];
     for when in ["1", "2", "1+"] {
-        let (said, met) = failing(&desk, &trial(), &format!("inject=unlink,unlinkat:error=EIO:when={when}"));
+        let (said, met) = failing(&desk, &trial(), &format!("unlink,unlinkat:error=EIO:when={when}"));
         let said = said.exits(7);
         assert!(met && said.err.contains("cannot remove") && said.err.contains("os error 5"), "{said:?}");
         assert!(said.err.contains("hint: ") && !said.err.contains("cannot hold"), "{said:?}");
@@ -82,7 +74,7 @@ fn what_cannot_be_removed_of_what_was_delivered_is_named() {
     for calls in ["open,openat,openat2", "unlink,unlinkat,rmdir"] {
         for then_on in ["+", ""] {
             for when in 1.. {
-                let inject = format!("inject={calls}:error=EIO:when={when}{then_on}");
+                let inject = format!("{calls}:error=EIO:when={when}{then_on}");
                 let _ = fs::remove_dir_all(desk.path("out"));
                 let (said, met) = failing(&desk, &paths, &inject);
                 if !met {

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::drive::{Cache, Drive};
+use common::faults::faulty;
 use common::stage::{MAYBE, Stage, on_a_disk};
 use common::{Exfat, Run, Tmpfs, need, pouch, pouch_raw, run, until, volumes};
 
@@ -13,13 +14,7 @@ impl Stage {
     /// Loads anew onto the first drive, with system calls on these paths failing so.
     fn failing(&self, paths: &[PathBuf], inject: &str) -> Run {
         let _ = fs::remove_dir_all(self.loaded());
-        let mut command = assert_cmd::Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", inject]);
-        for path in paths {
-            command.arg("-P").arg(path);
-        }
-        command.arg(env!("CARGO_BIN_EXE_pouch")).args(self.args(&self.desk.drive(1)));
-        run(command)
+        run(faulty(&pouch(self.args(&self.desk.drive(1))), paths, inject))
     }
 
     /// What is written to: the folder, and files without their names.
@@ -42,21 +37,21 @@ fn where_one_place_of_the_drive_fails_a_file_is_written_in_another() {
     {
         let mut anew = 0;
         for when in when {
-            let said = load(&format!("inject={calls}:error=EIO:when={when}")).exits(0);
+            let said = load(&format!("{calls}:error=EIO:when={when}")).exits(0);
             anew += usize::from(said.err.contains("one place of the drive failed"));
             stage.is_loaded(&stage.desk.drive(1));
             fs::remove_dir_all(stage.loaded()).unwrap();
         }
         assert!(anew > 0, "{calls}");
     }
-    let said = load("inject=fsync,fdatasync:error=EIO:when=5+").exits(7);
+    let said = load("fsync,fdatasync:error=EIO:when=5+").exits(7);
     assert!(said.err.contains("hint: run the same command again"), "{}", said.err);
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
     assert!(!volumes::files(&stage.loaded()).iter().any(|file| file.ends_with("unfinished.tmp")), "what died is gone");
     run(pouch(stage.args(&stage.desk.drive(1)))).exits(0);
     stage.is_loaded(&stage.desk.drive(1));
     // Of a whole file system that lost something nothing is claimed.
-    load("inject=syncfs:error=EIO").exits(7);
+    load("syncfs:error=EIO").exits(7);
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
 }
 
@@ -67,11 +62,11 @@ fn what_a_drive_cannot_read_is_copied_anew_once() {
     }
     let stage = Stage::of(1, 2_000_000);
     let part = [stage.loaded().join("000002.age")];
-    let said = stage.failing(&part, "inject=read:error=EIO:when=1").exits(0);
+    let said = stage.failing(&part, "read:error=EIO:when=1").exits(0);
     assert!(said.err.contains("volume-1/000002.age: cannot be read"), "{}", said.err);
     assert!(said.out.contains("do not trust it with the next hand-off"), "{}", said.out);
     stage.is_loaded(&stage.desk.drive(1));
-    let said = stage.failing(&part, "inject=read:error=EIO").exits(7);
+    let said = stage.failing(&part, "read:error=EIO").exits(7);
     assert!(said.err.contains("cannot be read") && said.err.contains("do not trust this drive"), "{}", said.err);
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
 }
@@ -84,8 +79,7 @@ fn a_source_that_cannot_be_read_is_not_blamed_on_the_drive() {
     let stage = Stage::of(1, 2_000_000);
     let part = stage.staged(1).join("000002.age");
     for (calls, when) in [("read", "1"), ("read", "2+"), ("open", "1+")] {
-        let said =
-            stage.failing(std::slice::from_ref(&part), &format!("inject={calls}:error=EIO:when={when}")).exits(7);
+        let said = stage.failing(std::slice::from_ref(&part), &format!("{calls}:error=EIO:when={when}")).exits(7);
         let named = format!("pouch: cannot read {}", part.display());
         assert!(said.err.contains(&named) && !said.err.contains("trust"), "{calls} {when}: {}", said.err);
         volumes::none_looks_complete(&[stage.desk.drive(1)]);
@@ -219,14 +213,9 @@ fn a_moving_whose_end_fails_says_that_the_volume_is_on_the_drive() {
     let stage = Stage::of(1, 2_000_000);
     let Some(_drive) = Drive::plug(stage.desk.drive(1), 64 << 20, Cache::WriteThrough) else { return };
     volumes::copy(&stage.staged(1), &stage.desk.path("kept"));
-    let mut command = assert_cmd::Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "inject=unlink,unlinkat:error=EIO", "-P"]);
-    command.arg(stage.staged(1).join("000002.age")).arg(env!("CARGO_BIN_EXE_pouch"));
-    let said = run({
-        command.args(stage.args(&stage.desk.drive(1))).args(["--move", "--json"]);
-        command
-    })
-    .exits(7);
+    let mut load = pouch(stage.args(&stage.desk.drive(1)));
+    load.args(["--move", "--json"]);
+    let said = run(faulty(&load, &[stage.staged(1).join("000002.age")], "unlink,unlinkat:error=EIO")).exits(7);
     let report = said.json();
     assert!(report["not_removed"].as_str().unwrap().contains("000002.age"), "{report}");
     assert_eq!((&report["verified"], &report["removed"]), (&true.into(), &false.into()));

@@ -11,6 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use common::faults::faulty;
 use common::{Desk, NOBODY, PASSPHRASE, chmod, is_root, need, noise, put, run, until};
 
 /// A packing that waits for its passphrase.
@@ -218,11 +219,8 @@ fn without_random_numbers_nothing_is_sealed() {
             let _ = std::fs::remove_dir_all(drive);
             std::fs::create_dir(drive).unwrap();
         });
-        let mut command = assert_cmd::Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject=getrandom:error=EIO:when={when}")]);
         let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--mend", "0"]);
-        command.arg(pack.get_program()).args(pack.get_args());
-        let said = run(command).exits(1);
+        let said = run(faulty(&pack, &[], &format!("getrandom:error=EIO:when={when}"))).exits(1);
         assert!(
             said.err.contains("the system has no random numbers") && !said.err.contains("panicked"),
             "{}",

@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod drive;
+pub mod faults;
 pub mod recipe;
 pub mod stage;
 pub mod tree;
