@@ -2,6 +2,8 @@
 //! complete that is not, and what lies on the drives meanwhile opens nothing.
 
 mod common;
+#[path = "interrupted/failing.rs"]
+mod failing;
 #[path = "interrupted/journal.rs"]
 mod journal;
 

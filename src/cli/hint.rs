@@ -60,6 +60,7 @@ fn hint(error: &FlowError) -> Option<String> {
         FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
         FlowError::SourceChanged(_)
         | FlowError::Interrupted(_)
+        | FlowError::AllButFinished(_)
         | FlowError::Unfinished(_)
         | FlowError::BadJournal { .. } => unfinished(error)?,
         FlowError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
@@ -182,6 +183,9 @@ fn unfinished(error: &FlowError) -> Option<String> {
         }
         FlowError::Interrupted(_) => {
             "nothing was changed. The same command as then, with the same drives in their order, goes on; one that is lost for good may be another one with --replaced. With all of them, --restart removes what is there and begins anew".into()
+        }
+        FlowError::AllButFinished(_) => {
+            "nothing was changed. Without --restart the same command finishes it; or remove its volumes yourself if nobody needs them".into()
         }
         FlowError::Unfinished(path) => format!(
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",

@@ -182,6 +182,9 @@ pub enum FlowError {
     /// What an interrupted packing left, and this one is another.
     #[error("{0}")]
     Interrupted(String),
+    /// What an interrupted packing left looks complete, and was to be removed.
+    #[error("{} looks complete: an interrupted run had all but finished its bundle, and that is not removed", show(.0))]
+    AllButFinished(PathBuf),
     /// What another unpacking left in the target.
     #[error("{} holds what an unpacking of another bundle, or of other files of this one, left unfinished", show(.0))]
     Unfinished(PathBuf),
@@ -268,6 +271,7 @@ impl FlowError {
             | FlowError::Unfinished(_)
             | FlowError::SourceChanged(_)
             | FlowError::Interrupted(_)
+            | FlowError::AllButFinished(_)
             | FlowError::BadJournal { .. }
             | FlowError::Mixed(_) => Outcome::Usage,
             FlowError::Io(_)

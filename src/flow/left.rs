@@ -169,8 +169,8 @@ impl Left {
         lines.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
     }
 
-    /// Removes all of it; nothing, if a volume looks complete: somebody may need it.
-    pub fn remove(self) -> Result<(), FlowError> {
+    /// Whether all of it is here and may be removed: nothing, if a volume looks complete, for somebody may need it.
+    pub fn may_go(&self) -> Result<(), FlowError> {
         let volumes = self.seals.iter().fold(self.volumes, |most, (volume, _, _)| most.max(*volume));
         if usize::from(volumes) > self.folders.len() {
             let text = format!(
@@ -180,14 +180,29 @@ impl Left {
             );
             return Err(FlowError::Interrupted(text));
         }
-        if let Some(folder) = self.folders.iter().find(|folder| folder.join(SUMS).exists()) {
-            return Err(FlowError::VolumeExists(folder.clone()));
+        match (self.folders.iter().find(|folder| folder.join(SUMS).exists()), &self.journal) {
+            (None, _) => Ok(()),
+            (Some(folder), Ok(Journal { lost: 0, .. })) => Err(FlowError::AllButFinished(folder.clone())),
+            (Some(folder), _) => Err(FlowError::VolumeExists(folder.clone())),
         }
-        // The journal last: without it nobody would know whose the others are.
+    }
+
+    /// Removes all of it.
+    ///
+    /// # Errors
+    /// As [`Left::may_go`], then nothing is changed.
+    pub fn remove(self) -> Result<(), FlowError> {
+        self.may_go()?;
+        if self.journal.is_ok() {
+            self.found.forget_parts(&self.path)?;
+        }
         for folder in self.folders.iter().rev() {
             volume::remove_ours(folder, |_| false)?;
         }
-        for path in self.folders.iter().rev().map(|folder| folder.join(JOURNAL)) {
+        // The journal last, the one that was read behind its copies: without it nobody would know whose the
+        // others are.
+        let others = self.folders.iter().map(|folder| folder.join(JOURNAL)).filter(|path| *path != self.path);
+        for path in others.chain([self.path.clone()]) {
             os::remove_if_there(&path).at("remove", &path)?;
         }
         for folder in &self.folders {

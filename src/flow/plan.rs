@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::base::digest::Digest;
 use crate::base::entry::Kind;
 use crate::base::fault::At;
-use crate::base::monitor::{Monitor, Note};
+use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
@@ -74,8 +74,10 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     request.check()?;
     let paths = request.target_paths()?;
     let left = left::find(&paths)?;
-    if let Some(left) = left.as_ref().filter(|_| !request.restart) {
-        left.journal()?;
+    match &left {
+        Some(left) if request.restart => left.may_go()?,
+        Some(left) => drop(left.journal()?),
+        None => {}
     }
     if request.replaced && left.is_none() {
         let text = "--replaced: at these places there is nothing that an interrupted run left; name its drives in their order, with the new one in the place of the old".into();
@@ -95,7 +97,11 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let whom = resume::whom(request, &walk, &beginning);
     let before = match left.as_ref().filter(|_| !request.restart) {
         Some(left) => {
-            left.check(request, &walk, (whom, read))?;
+            left.check(request, &walk, (whom, read)).inspect_err(|_| {
+                // What could not be read now may be what is missed.
+                let unreadable = notes.iter().filter(|note| note.kind == NoteKind::Unreadable);
+                unreadable.for_each(|note| monitor.note(note));
+            })?;
             left.verify((layout.len, layout.tail_start), request.replaced, monitor)?
         }
         None => Before::default(),

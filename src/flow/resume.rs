@@ -2,6 +2,7 @@
 //! sources as they are now, and verified part by part.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::base::digest::{Digest, Hasher, sha256};
@@ -22,7 +23,7 @@ use crate::format::limits;
 use crate::format::part::HEADER;
 use crate::plan::resume::{covering, reached};
 use crate::stage::seal::{Keyring, Recipient};
-use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS};
+use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, ScanError};
 use crate::stage::walk::Walk;
 
 /// What was asked for, as far as a later run must ask for the same. Whom it is sealed to is not
@@ -191,16 +192,19 @@ impl Left {
             kept[usize::from(part.volume) - 1].sums.push((part.file_name(), part.sha256));
         }
         let mut spare: Vec<(String, Vec<u8>)> = Vec::new();
+        let mut unread = None;
         for (volume, name, sum) in &opening.seals {
             let Some(folder) = self.folders.get(usize::from(*volume) - 1) else { continue };
             let file = folder.join(name);
-            if let Ok(bytes) = volume::read_small(&file, limits::SEAL_FILE)
-                && sha256(&bytes) == *sum
-            {
-                kept[usize::from(*volume) - 1].sums.push((name.clone(), *sum));
-                if spare.iter().all(|(known, _)| known != name) {
-                    spare.push((name.clone(), bytes));
+            match volume::read_small(&file, limits::SEAL_FILE) {
+                Ok(bytes) if sha256(&bytes) == *sum => {
+                    kept[usize::from(*volume) - 1].sums.push((name.clone(), *sum));
+                    if spare.iter().all(|(known, _)| known != name) {
+                        spare.push((name.clone(), bytes));
+                    }
                 }
+                Err(ScanError::Io(fault)) if fault.source.kind() != ErrorKind::NotFound => unread = Some(fault),
+                _ => {}
             }
         }
         let names: HashSet<&String> = opening.seals.iter().map(|(_, name, _)| name).collect();
@@ -212,9 +216,9 @@ impl Left {
             let lacking = kept.iter_mut().filter(|kept| kept.sums.iter().all(|(known, _)| known != name));
             for volume in lacking {
                 let Some((_, bytes)) = bytes else {
-                    return Err(FlowError::Damaged(format!(
-                        "no {name} is whole on these volumes, and nobody can make a new one"
-                    )));
+                    let text = format!("no {name} is whole on these volumes, and nobody can make a new one");
+                    // One that cannot be read now may be whole.
+                    return Err(unread.map_or(FlowError::Damaged(text), FlowError::from));
                 };
                 volume.seals.push((name.clone(), bytes.clone()));
             }

@@ -97,6 +97,14 @@ pub fn fitting(text: &[u8]) -> impl Iterator<Item = &str> {
     whole_lines(text).filter_map(split).filter(|(line, check)| alone(line) == *check).map(|(line, _)| line)
 }
 
+/// How long the opening of a text is, in bytes, with its checks: up to the end of [`BEGUN`]'s line, or all of it.
+pub fn opening_len(text: &[u8]) -> usize {
+    let is_begun = |line: &&[u8]| line.strip_prefix(BEGUN.as_bytes()).is_some_and(|rest| rest.starts_with(b" "));
+    let lines = || text.split_inclusive(|byte| *byte == b'\n');
+    let before = lines().take_while(|line| !is_begun(line));
+    before.chain(lines().find(is_begun)).map(<[u8]>::len).sum()
+}
+
 fn whole_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split_inclusive(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\n"))
 }
@@ -125,6 +133,8 @@ mod tests {
         let torn = &whole.as_bytes()[..whole.len() - 1];
         assert_eq!(read("it", torn).unwrap().lines, ["c 2"]);
         assert_eq!(fitting(whole.as_bytes()).collect::<Vec<_>>(), ["a 1", "b"]);
+        assert_eq!(whole[..opening_len(whole.as_bytes())], text(OPENING, ""));
+        assert_eq!(opening_len(b"a 1\nBEGUNNE\n"), 12, "there is none");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::pool::lock;
 use crate::format::UNFINISHED;
-use crate::format::checked::Checks;
+use crate::format::checked::{self, Checks};
 pub use crate::format::journal::JOURNAL;
 
 /// A drive that is pulled out may forget what was added since the last sync: those parts are then
@@ -117,6 +117,19 @@ pub struct Found {
     _lock: File,
 }
 
+impl Found {
+    /// Cuts it back to what it begins with, before anything that it names is removed: a run that is stopped
+    /// while it removes leaves nothing that would be missed.
+    pub fn forget_parts(&self, path: &Path) -> Result<(), IoFault> {
+        let len = checked::opening_len(&self.text);
+        if len == self.text.len() {
+            return Ok(());
+        }
+        let file = File::options().write(true).open(path).at("open", path)?;
+        file.set_len(len as u64).and_then(|()| file.sync_all()).at("shorten", path)
+    }
+}
+
 /// The journal in that folder; `None` where there is none.
 ///
 /// # Errors
@@ -138,7 +151,6 @@ pub fn find(folder: &Path, limit: u64) -> Result<Option<Found>, IoFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::checked;
 
     #[test]
     fn what_is_written_is_found_and_locked() {
