@@ -20,7 +20,7 @@ use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::stage::journal::{JOURNAL, Log};
 use crate::stage::seal::{Identity, Recipient};
-use crate::stage::volume::{self, Writer};
+use crate::stage::volume::{self, SUMS, Writer};
 
 /// What is known of the bundle once its seals are written: no key.
 pub struct Bundle {
@@ -146,6 +146,10 @@ impl Volumes {
                 fresh.insert(number, new_volume(&target.path, number)?);
             }
         }
+        // Before the journal forgets parts that they list: whose those are would not be known any more.
+        for folder in left.folders.iter().filter(|folder| folder.join(SUMS).exists()) {
+            volume::take_back(folder).at("remove", &folder.join(SUMS))?;
+        }
         let folders = journals(planned);
         let log = Log::create(&folders, &text)?;
         for other in left.folders.iter().filter(|folder| !folders.contains(folder)) {
@@ -225,7 +229,8 @@ impl Volumes {
     pub fn finish(&mut self) -> Option<(usize, IoFault)> {
         for (at, drive) in self.drives.iter_mut().enumerate() {
             if let Err(fault) = drive.iter_mut().try_for_each(Writer::finish) {
-                self.writers().for_each(|writer| writer.take_back());
+                // As far as drives are there.
+                self.writers().for_each(|writer| drop(volume::take_back(writer.dir())));
                 return Some((at, fault));
             }
         }

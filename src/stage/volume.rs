@@ -16,7 +16,7 @@ use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
 use crate::format::{FormatError, is_unfinished, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
-pub use writer::{SUMS_READY, Writer, remove_ours};
+pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
 
 /// The list of a volume's own files.
 pub const SUMS: &str = "SHA256SUMS";

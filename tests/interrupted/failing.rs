@@ -4,10 +4,22 @@
 use std::fs;
 
 use crate::common::faults::{failing, killed};
-use crate::common::{need, volumes};
+use crate::common::{Desk, need, volumes};
 use crate::{BARE, again, clip, is_whole, packed_and_verified, stopped};
 
 const KILL: rustix::process::Signal = rustix::process::Signal::KILL;
+
+/// Keeps what is on the drives, to be brought back.
+fn kept(desk: &Desk) -> impl Fn() {
+    let (drives, before) = (desk.drives(), desk.path("before"));
+    drives.iter().for_each(|drive| volumes::copy(drive, &before.join(drive.file_name().unwrap())));
+    move || {
+        for drive in &drives {
+            fs::remove_dir_all(drive).unwrap();
+            volumes::copy(&before.join(drive.file_name().unwrap()), drive);
+        }
+    }
+}
 
 #[test]
 fn killed_while_it_removes_what_cannot_be_gone_on_from_it_begins_anew() {
@@ -17,15 +29,11 @@ fn killed_while_it_removes_what_cannot_be_gone_on_from_it_begins_anew() {
     let desk = clip(30);
     // A few parts, and no stripe that is whole.
     stopped(&desk, &[], KILL, 3);
-    let before = desk.path("before");
-    desk.drives().iter().for_each(|drive| volumes::copy(drive, &before.join(drive.file_name().unwrap())));
+    let restore = kept(&desk);
     let volumes = desk.drives().into_iter().flat_map(|drive| volumes::files(&drive));
     let removed = volumes.map(|volume| volumes::files(&volume).len() + 1).sum();
     for n in 1..=removed {
-        for drive in desk.drives() {
-            fs::remove_dir_all(&drive).unwrap();
-            volumes::copy(&before.join(drive.file_name().unwrap()), &drive);
-        }
+        restore();
         let restart = if n % 2 == 0 { &["--restart"][..] } else { &[] };
         let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), restart);
         assert!(killed(&pack, "unlink,unlinkat,rmdir", n), "removal {n}");
@@ -75,4 +83,26 @@ fn what_looks_complete_is_finished_and_not_removed() {
     }
     again(&desk, &BARE, 0);
     is_whole(&desk, &desk.drives());
+}
+
+#[test]
+fn killed_while_it_takes_up_what_looked_complete_it_goes_on() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let desk = clip(5);
+    let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
+    let (said, met) = failing(&pack, &[desk.volume(1).join("journal")], "unlink,unlinkat:error=EIO");
+    assert!(met && said.code == 7);
+    // One of the parts is to be made again, and the journal forgets it.
+    volumes::flip(volumes::parts(&desk.drives()).last().unwrap(), 5000, 1);
+    let restore = kept(&desk);
+    for (calls, most) in [("unlink,unlinkat,rmdir", 8), ("rename,renameat,renameat2", 4), ("fsync,fdatasync", 12)] {
+        for n in 1..=most {
+            restore();
+            assert!(killed(&pack, calls, n), "{calls} {n}");
+            again(&desk, &BARE, 0);
+            is_whole(&desk, &desk.drives());
+        }
+    }
 }

@@ -196,11 +196,6 @@ impl Writer {
         Ok(())
     }
 
-    /// It is not complete after all: another drive failed. Best effort.
-    pub fn take_back(&self) {
-        let _ = fs::remove_file(self.dir.join(SUMS)).and_then(|()| os::sync_dir(&self.dir));
-    }
-
     /// Removes what was written; `false` where that cannot be done: the drive may be gone.
     pub fn abandon(self) -> bool {
         let removed = remove_ours(&self.dir, |_| false);
@@ -244,6 +239,12 @@ pub(super) fn close_durably(file: File, temporary: &Path, path: &Path) -> Result
     file.sync_all().at("sync", path)?;
     os::close(file).at("close", path)?;
     os::rename_durably(temporary, path).at("name", path)
+}
+
+/// A volume that looks complete is not after all.
+pub fn take_back(dir: &Path) -> io::Result<()> {
+    fs::remove_file(dir.join(SUMS))?;
+    os::sync_dir(dir)
 }
 
 /// Removes the files of a volume's folder that we write, but for those to `keep`.
