@@ -185,7 +185,7 @@ fn unfinished(error: &FlowError) -> Option<String> {
             "nothing was changed. The same command as then, with the same drives in their order, goes on; one that is lost for good may be another one with --replaced. With all of them, --restart removes what is there and begins anew".into()
         }
         FlowError::AllButFinished(_) => {
-            "nothing was changed. Without --restart the same command finishes it; or remove its volumes yourself if nobody needs them".into()
+            "nothing was changed. Without --restart the same command finishes it, if sources and options are as they were; or remove its volumes yourself if nobody needs them".into()
         }
         FlowError::Unfinished(path) => format!(
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",

@@ -169,8 +169,9 @@ impl Left {
         lines.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
     }
 
-    /// Whether all of it is here and may be removed: nothing, if a volume looks complete, for somebody may need it.
-    pub fn may_go(&self) -> Result<(), FlowError> {
+    /// Refuses to remove it if not all of it is here, or a volume looks complete: somebody may need that.
+    /// `asked`: only because it was asked for.
+    pub fn may_go(&self, asked: bool) -> Result<(), FlowError> {
         let volumes = self.seals.iter().fold(self.volumes, |most, (volume, _, _)| most.max(*volume));
         if usize::from(volumes) > self.folders.len() {
             let text = format!(
@@ -182,7 +183,7 @@ impl Left {
         }
         match (self.folders.iter().find(|folder| folder.join(SUMS).exists()), &self.journal) {
             (None, _) => Ok(()),
-            (Some(folder), Ok(Journal { lost: 0, .. })) => Err(FlowError::AllButFinished(folder.clone())),
+            (Some(folder), Ok(Journal { lost: 0, .. })) if asked => Err(FlowError::AllButFinished(folder.clone())),
             (Some(folder), _) => Err(FlowError::VolumeExists(folder.clone())),
         }
     }
@@ -190,9 +191,9 @@ impl Left {
     /// Removes all of it.
     ///
     /// # Errors
-    /// As [`Left::may_go`], then nothing is changed.
+    /// As [`Left::may_go`], then nothing is changed; or a drive fails.
     pub fn remove(self) -> Result<(), FlowError> {
-        self.may_go()?;
+        self.may_go(false)?;
         if self.journal.is_ok() {
             self.found.forget_parts(&self.path)?;
         }

@@ -75,7 +75,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let paths = request.target_paths()?;
     let left = left::find(&paths)?;
     match &left {
-        Some(left) if request.restart => left.may_go()?,
+        Some(left) if request.restart => left.may_go(true)?,
         Some(left) => drop(left.journal()?),
         None => {}
     }

@@ -106,3 +106,17 @@ fn killed_while_it_takes_up_what_looked_complete_it_goes_on() {
         }
     }
 }
+
+#[test]
+fn what_looks_complete_and_cannot_be_gone_on_from_is_left_alone() {
+    if !need(&["strace"]) {
+        return;
+    }
+    let desk = clip(5);
+    let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
+    let (said, met) = failing(&pack, &[desk.volume(1).join("journal")], "unlink,unlinkat:error=EIO");
+    assert!(met && said.code == 7);
+    volumes::parts(&desk.drives()).iter().for_each(|part| volumes::flip(part, 5000, 1));
+    let refused = again(&desk, &BARE, 2);
+    assert!(refused.err.contains("exists already") && !refused.err.contains("--restart"), "{refused:?}");
+}
