@@ -46,6 +46,16 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{} {noun}{ending}", grouped(number))
 }
 
+/// The first ten items by name, and `rest` for the number of the others.
+pub fn first_ten<T>(items: &[T], name: impl Fn(&T) -> String, rest: impl Fn(usize) -> String) -> String {
+    const SHOWN: usize = 10;
+    let mut named: Vec<String> = items.iter().take(SHOWN).map(name).collect();
+    if items.len() > SHOWN {
+        named.push(rest(items.len() - SHOWN));
+    }
+    named.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

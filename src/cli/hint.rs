@@ -5,8 +5,9 @@ use crate::base::path::{defuse, show};
 use crate::base::size::human;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
-use crate::flow::error::Remedy;
-use crate::flow::loaded::LoadError;
+use crate::flow::error::{
+    BundleError, DriveError, KeyringError, LeftoverError, LoadError, OutputError, Remedy, SourceError,
+};
 use crate::flow::{FlowError, Outcome};
 use crate::format::FormatError;
 use crate::stage::seal::KeyError;
@@ -29,62 +30,62 @@ pub fn to_json(error: &FlowError) -> Value {
 
 fn hint(error: &FlowError) -> Option<String> {
     let text = match error {
-        FlowError::Walk(WalkError::SameName { .. }) => {
+        FlowError::Source(SourceError::Walk(WalkError::SameName { .. })) => {
             "give each once; rename one, or pack the folder that holds both".into()
         }
-        FlowError::Walk(WalkError::NoName(_)) => "name the folders in it one by one".into(),
-        FlowError::Walk(WalkError::Gone(_)) => {
+        FlowError::Source(SourceError::Walk(WalkError::NoName(_))) => "name the folders in it one by one".into(),
+        FlowError::Source(SourceError::Walk(WalkError::Gone(_))) => {
             "no volume of this run is complete, and of what could not be read nothing is known. Plug it in again and run the same command: it goes on from there".into()
         }
-        FlowError::NoRoom { .. }
-        | FlowError::RanFull { .. }
-        | FlowError::NoHome { .. }
-        | FlowError::CannotRemake(_)
-        | FlowError::Unfaithful { .. }
-        | FlowError::Untrue(_) => of_drives(error)?,
-        FlowError::NoTargetRoom { .. } => {
+        FlowError::Drive(DriveError::NoRoom { .. })
+        | FlowError::Drive(DriveError::RanFull { .. })
+        | FlowError::Drive(DriveError::NoHome { .. })
+        | FlowError::Source(SourceError::CannotRepack(_))
+        | FlowError::Drive(DriveError::ReadBackDiffers { .. })
+        | FlowError::Drive(DriveError::FailedCapacityTest(_)) => of_drives(error)?,
+        FlowError::Output(OutputError::NoRoom { .. }) => {
             "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
         }
-        FlowError::VolumeExists(path) => format!(
+        FlowError::Output(OutputError::VolumeExists(path)) => format!(
             "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it. If it calls it whole, it is a finished volume, also where some files could not be read for it: choose another folder or drive, or remove it yourself if nobody needs it",
             show(path)
         ),
-        FlowError::KeyExists(_) => "it may be somebody's key, so it is left alone; choose another -o".into(),
-        FlowError::Names { .. } => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
-        FlowError::InTheWay(_) => "nothing was changed; move it away, or choose another -o".into(),
-        FlowError::DriveTooSmall { .. } => "nothing was written; free room there, or leave that drive out".into(),
-        FlowError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),
-        FlowError::BadFile { .. } => {
+        FlowError::Key(KeyringError::FileExists(_)) => "it may be somebody's key, so it is left alone; choose another -o".into(),
+        FlowError::Output(OutputError::Names { .. }) => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
+        FlowError::Output(OutputError::InTheWay(_)) => "nothing was changed; move it away, or choose another -o".into(),
+        FlowError::Drive(DriveError::TooSmall { .. }) => "nothing was written; free room there, or leave that drive out".into(),
+        FlowError::Bundle(BundleError::BadFile { source: FormatError::Newer { .. }, .. }) => "nothing was written; get a newer pouch".into(),
+        FlowError::Bundle(BundleError::BadFile { .. }) => {
             "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
         }
-        FlowError::Exists(_) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
-        FlowError::SourceChanged(_)
-        | FlowError::Interrupted(_)
-        | FlowError::AllButFinished(_)
-        | FlowError::Unfinished(_)
-        | FlowError::BadJournal { .. } => unfinished(error)?,
-        FlowError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
-        FlowError::NoKey => "give your identity file with -i; only a recipient of the bundle can open it".into(),
-        FlowError::WrongKey { passphrase: true } => "the passphrase is not the one; mind case and hyphens".into(),
-        FlowError::WrongKey { passphrase: false } => {
+        FlowError::Output(OutputError::Exists(_)) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
+        FlowError::Source(SourceError::Changed(_))
+        | FlowError::Leftover(LeftoverError::OtherPacking(_))
+        | FlowError::Leftover(LeftoverError::AllButFinished(_))
+        | FlowError::Leftover(LeftoverError::OtherUnpacking(_))
+        | FlowError::Leftover(LeftoverError::BadJournal { .. }) => unfinished(error)?,
+        FlowError::Bundle(BundleError::Mixed(_)) => "nothing was written; give the volumes of one bundle at a time".into(),
+        FlowError::Key(KeyringError::NotGiven) => "give your identity file with -i; only a recipient of the bundle can open it".into(),
+        FlowError::Key(KeyringError::Wrong { passphrase: true }) => "the passphrase is not the one; mind case and hyphens".into(),
+        FlowError::Key(KeyringError::Wrong { passphrase: false }) => {
             "the bundle was sealed to another recipient; ask the sender to whom".into()
         }
-        FlowError::KeyFile { source: KeyError::NoIdentity { .. }, .. } => {
+        FlowError::Key(KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. }) => {
             "an identity file is what `pouch keygen` writes".into()
         }
-        FlowError::NoSeal { .. } => {
+        FlowError::Bundle(BundleError::NoSeal { .. }) => {
             "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
         }
-        FlowError::NoIndex { .. } => {
+        FlowError::Bundle(BundleError::NoIndex { .. }) => {
             "bring another volume of the bundle: each carries its own copies. If there is none, run it with --salvage: `pouch unpack --salvage` delivers what is whole without them".into()
         }
-        FlowError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
-        FlowError::Damaged(_) => "bring another volume of the bundle: each carries its own copies".into(),
+        FlowError::Bundle(BundleError::Missing(_)) => "bring another volume of the bundle: each carries seal, head and list".into(),
+        FlowError::Bundle(BundleError::Damaged(_)) => "bring another volume of the bundle: each carries its own copies".into(),
         FlowError::Format(FormatError::Newer { .. }) => "nothing was written; get a newer pouch".into(),
         FlowError::Format(FormatError::Limit { .. }) => {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
-        FlowError::Gone(_) | FlowError::Io(_) => of_the_system(error)?,
+        FlowError::Drive(DriveError::Gone(_)) | FlowError::Io(_) => of_the_system(error)?,
         error if error.outcome() == Outcome::Interrupted => {
             "run the same command again; pack, unpack and load go on from where they were".into()
         },
@@ -98,7 +99,7 @@ fn hint(error: &FlowError) -> Option<String> {
 /// What to do where the system failed, or a drive is gone.
 fn of_the_system(error: &FlowError) -> Option<String> {
     let text = match error {
-        FlowError::Gone(_) => {
+        FlowError::Drive(DriveError::Gone(_)) => {
             "that is no damage: of what could not be read nothing is known. Plug it in again and run the same command; if it is gone for good, leave it out".into()
         }
         FlowError::Io(fault) if fault.is_full() => {
@@ -115,15 +116,15 @@ fn of_the_system(error: &FlowError) -> Option<String> {
 /// What to do where drives do not hold what is packed.
 fn of_drives(error: &FlowError) -> Option<String> {
     let text = match error {
-        FlowError::NoRoom { .. } => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
-        FlowError::RanFull { packed, total } => format!(
+        FlowError::Drive(DriveError::NoRoom { .. }) => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
+        FlowError::Drive(DriveError::RanFull { packed, total }) => format!(
             "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
             human((total - packed) / 9 * 10)
         ),
-        FlowError::NoHome { remedy: Remedy::None, .. } => {
+        FlowError::Drive(DriveError::NoHome { remedy: Remedy::None, .. }) => {
             "what tells what is where was on the drive that failed: plug it in again and run the same command. If it is gone for good, remove the volumes that this run left on the others, and pack anew with another drive".into()
         }
-        FlowError::NoHome { remedy, .. } => format!(
+        FlowError::Drive(DriveError::NoHome { remedy, .. }) => format!(
             "nothing of the sources is lost: {}; it goes on from there as far as that can be",
             match remedy {
                 Remedy::Replace => "put another drive in the place of the one that did not keep what it was given, and run the same command with --replaced",
@@ -131,9 +132,9 @@ fn of_drives(error: &FlowError) -> Option<String> {
                 _ => "plug in again the drive that failed and run the same command; or put another one in its place and say --replaced; or give one more -o",
             }
         ),
-        FlowError::CannotRemake(_) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
-        FlowError::Untrue(_) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),
-        FlowError::Unfaithful { .. } => {
+        FlowError::Source(SourceError::CannotRepack(_)) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
+        FlowError::Drive(DriveError::FailedCapacityTest(_)) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),
+        FlowError::Drive(DriveError::ReadBackDiffers { .. }) => {
             "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
         }
         _ => return None,
@@ -171,23 +172,23 @@ fn loading(error: &LoadError) -> String {
 /// Where an earlier run left something that this one cannot go on from.
 fn unfinished(error: &FlowError) -> Option<String> {
     let text = match error {
-        FlowError::BadJournal { unknown: None, .. } => {
+        FlowError::Leftover(LeftoverError::BadJournal { unknown: None, .. }) => {
             "nothing was changed, and nothing is wrong with the sources. With all drives of that run, --restart removes what it packed and begins anew".into()
         }
-        FlowError::BadJournal { unknown: Some(folder), .. } => format!(
+        FlowError::Leftover(LeftoverError::BadJournal { unknown: Some(folder), .. }) => format!(
             "nothing was changed, and nothing is wrong with the sources. If `pouch check {}` says that it was never finished, remove it; then say --restart",
             show(folder)
         ),
-        FlowError::SourceChanged(_) => {
+        FlowError::Source(SourceError::Changed(_)) => {
             "bring back what they were, or begin anew with --restart: what that run packed is then removed".into()
         }
-        FlowError::Interrupted(_) => {
+        FlowError::Leftover(LeftoverError::OtherPacking(_)) => {
             "nothing was changed. The same command as then, with the same drives in their order, goes on; one that is lost for good may be another one with --replaced. With all of them, --restart removes what is there and begins anew".into()
         }
-        FlowError::AllButFinished(_) => {
+        FlowError::Leftover(LeftoverError::AllButFinished(_)) => {
             "nothing was changed. Without --restart the same command finishes it, if sources and options are as they were; or remove its volumes yourself if nobody needs them".into()
         }
-        FlowError::Unfinished(path) => format!(
+        FlowError::Leftover(LeftoverError::OtherUnpacking(path)) => format!(
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",
             show(path)
         ),

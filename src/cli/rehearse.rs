@@ -9,6 +9,7 @@ use crate::cli::args::Rehearse;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::cli::{check, pack, unpack};
+use crate::flow::error::OutputError;
 use crate::flow::plan;
 use crate::flow::rehearse::{differences, flip_bit, make_samples};
 use crate::flow::report::State;
@@ -125,7 +126,7 @@ fn drives(folder: &Path) -> Result<Vec<PathBuf>, FlowError> {
     for path in &paths {
         match fs::create_dir(path) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(FlowError::Exists(path.clone()));
+                return Err(FlowError::Output(OutputError::Exists(path.clone())));
             }
             other => other.at("create", path)?,
         }

@@ -8,6 +8,7 @@ use crate::base::path::show;
 use crate::base::secret::{SecretText, random};
 use crate::cli::args::{Keys, PassphraseFd};
 use crate::cli::term::Term;
+use crate::flow::error::KeyringError;
 use crate::flow::open::takes_passphrase;
 use crate::flow::{FlowError, key};
 use crate::stage::seal::Keyring;
@@ -57,7 +58,9 @@ fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
     // One line and no more: whoever holds the other end may keep it open.
     match File::open(format!("/dev/fd/{fd}")).and_then(SecretText::read_line) {
         Err(error) => Err(FlowError::Usage(format!("file descriptor {fd} cannot be read: {error}"))),
-        Ok(line) if line.is_empty() => Err(FlowError::BadKey(format!("no passphrase came from file descriptor {fd}"))),
+        Ok(line) if line.is_empty() => {
+            Err(FlowError::Key(KeyringError::Refused(format!("no passphrase came from file descriptor {fd}"))))
+        }
         Ok(line) => Ok(line),
     }
 }

@@ -20,6 +20,7 @@ use crate::base::secret::SecretText;
 use crate::base::size::{count, human};
 use crate::cli::bars::Bars;
 use crate::flow::FlowError;
+use crate::flow::error::KeyringError;
 
 /// Notes of one kind that are printed; the rest is counted. What is wrong with a file is said of
 /// every file, what is only worth knowing a few times.
@@ -163,7 +164,7 @@ impl Term {
             }
             let text =
                 format!("a passphrase is needed and there is no terminal to ask at ({error}); use --passphrase-fd");
-            FlowError::BadKey(text)
+            FlowError::Key(KeyringError::Refused(text))
         })
     }
 
@@ -190,7 +191,9 @@ impl Term {
     pub fn show_secret(&self, text: &str) -> Result<(), FlowError> {
         let show = || File::options().write(true).open("/dev/tty")?.write_all(text.as_bytes());
         self.bars.suspend(show).map_err(|error| {
-            FlowError::BadKey(format!("there is no terminal to show the passphrase on ({error}); nothing was done"))
+            FlowError::Key(KeyringError::Refused(format!(
+                "there is no terminal to show the passphrase on ({error}); nothing was done"
+            )))
         })
     }
 }

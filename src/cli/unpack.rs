@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
-use crate::flow::gone::said;
+use crate::flow::error::stopped_answering;
 use crate::flow::open::gather;
 use crate::flow::received::UnpackReport;
 use crate::flow::rounds::{Ask, Changer};
@@ -108,7 +108,7 @@ impl Changer for Hands<'_> {
             }
             _ => format!("wanted: volume {volumes} of {}", ask.volumes),
         };
-        let gone = if ask.gone.is_empty() { String::new() } else { format!("{}. ", said(ask.gone)) };
+        let gone = if ask.gone.is_empty() { String::new() } else { format!("{}. ", stopped_answering(ask.gone)) };
         loop {
             if !self.ask(&format!("{gone}{parts} are not there yet; {which}."))? {
                 return Ok(None);
@@ -183,9 +183,9 @@ fn show_rest(report: &UnpackReport, term: &Term) {
         );
     }
     if report.lacks_gone() {
-        term.error(&said(&report.gone));
+        term.error(&stopped_answering(&report.gone));
     } else if !report.gone.is_empty() {
-        term.say(&format!("note: {}; nothing is missing for that", said(&report.gone)));
+        term.say(&format!("note: {}; nothing is missing for that", stopped_answering(&report.gone)));
     }
     if let Some(why) = &report.failed {
         term.error(why);

@@ -9,7 +9,7 @@ use crate::base::fault::IoFault;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
-use crate::flow::place::{Site, Worker};
+use crate::flow::unpack::file_writer::{Extraction, FileWriter};
 use crate::format::head::{Head, Part, PartKind};
 use crate::plan::links::find;
 
@@ -27,23 +27,23 @@ pub fn work(head: &Head, entries: &[Entry]) -> Digest {
     hasher.finish()
 }
 
-/// Looks at all that an earlier run left, on all cores; the site then knows what is whole.
-pub fn take_up(site: &Site, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
-    site.staging.take_up(site.entries)?;
-    let parts = Stretches::new(head, &site.staging.placed());
-    monitor.phase(Phase::Resuming, site.entries.iter().map(|entry| entry.size).sum());
-    let jobs: Vec<usize> = (0..site.entries.len()).step_by(SOME).collect();
+/// Looks at all that an earlier run left, on all cores; the extraction then knows what is whole.
+pub fn take_up(extraction: &Extraction, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
+    extraction.staging.take_up(extraction.entries)?;
+    let parts = Stretches::new(head, &extraction.staging.placed());
+    monitor.phase(Phase::Resuming, extraction.entries.iter().map(|entry| entry.size).sum());
+    let jobs: Vec<usize> = (0..extraction.entries.len()).step_by(SOME).collect();
     let looked = side_by_side(
         &jobs,
-        || site.worker(),
-        |hands, first| {
-            for index in *first..(first + SOME).min(site.entries.len()) {
+        || extraction.writer(),
+        |writer, first| {
+            for index in *first..(first + SOME).min(extraction.entries.len()) {
                 if monitor.cancelled() {
                     return Err(FlowError::Cancelled);
                 }
-                let entry = &site.entries[index];
+                let entry = &extraction.entries[index];
                 if entry.kind == Kind::File && entry.has_content() && entry.flag != Flag::Unreadable {
-                    look(site, hands, index, &parts, monitor)?;
+                    look(extraction, writer, index, &parts, monitor)?;
                 }
                 monitor.advance(entry.size);
             }
@@ -51,21 +51,24 @@ pub fn take_up(site: &Site, head: &Head, monitor: &dyn Monitor) -> Result<(), Fl
         },
     );
     looked.into_iter().collect::<Result<(), FlowError>>()?;
-    if site.staging.has_delivered() {
-        small_ones(site)?;
+    if extraction.staging.has_delivered() {
+        small_ones(extraction)?;
     }
     Ok(())
 }
 
 /// Which of these parts are still to be read: those that nobody placed, and those that hold bytes
 /// of a file of which nothing is left.
-pub fn to_do(site: &Site, head: &Head, parts: &[u32]) -> Vec<u32> {
-    let placed = site.staging.placed();
-    let lacks =
-        |index: usize| site.entries[index].flag != Flag::Unreadable && !site.is_whole(index) && !site.is_trusted(index);
+pub fn to_do(extraction: &Extraction, head: &Head, parts: &[u32]) -> Vec<u32> {
+    let placed = extraction.staging.placed();
+    let lacks = |index: usize| {
+        extraction.entries[index].flag != Flag::Unreadable
+            && !extraction.is_whole(index)
+            && !extraction.is_unverified(index)
+    };
     let open = |number: &u32| match head.parts[*number as usize - 1].kind {
         PartKind::Data { offset, length } if placed.contains(number) => {
-            site.contents.within(site.entries, offset, offset + length).any(lacks)
+            extraction.contents.within(extraction.entries, offset, offset + length).any(lacks)
         }
         _ => true,
     };
@@ -73,40 +76,43 @@ pub fn to_do(site: &Site, head: &Head, parts: &[u32]) -> Vec<u32> {
 }
 
 /// The parts that hold bytes of these files.
-pub fn parts_of(site: &Site, head: &Head, files: &[usize]) -> Vec<u32> {
+pub fn parts_of(extraction: &Extraction, head: &Head, files: &[usize]) -> Vec<u32> {
     let holds = |offset, length| {
-        site.contents.within(site.entries, offset, offset + length).any(|index| files.binary_search(&index).is_ok())
+        extraction
+            .contents
+            .within(extraction.entries, offset, offset + length)
+            .any(|index| files.binary_search(&index).is_ok())
     };
     head.data_parts().filter(|(_, offset, length)| holds(*offset, *length)).map(|(part, _, _)| part.number).collect()
 }
 
 /// A file with content: staged, or delivered, or neither.
 fn look(
-    site: &Site,
-    hands: &mut Worker,
+    extraction: &Extraction,
+    writer: &mut FileWriter,
     index: usize,
     parts: &Stretches,
     monitor: &dyn Monitor,
 ) -> Result<(), FlowError> {
-    let entry = &site.entries[index];
-    match hands.placer().lengths(entry)? {
+    let entry = &extraction.entries[index];
+    match writer.placer().lengths(entry)? {
         (Some(len), _) if parts.cut(entry) => {
             // A file that is too short has lost what was placed: it is begun anew.
             for (from, to) in parts.within(entry).filter(|_| len == entry.size) {
                 if monitor.cancelled() {
                     return Err(FlowError::Cancelled);
                 }
-                hands.offer_again(index, (from, to - from))?;
+                writer.adopt_piece(index, (from, to - from))?;
             }
         }
-        (Some(len), _) if len == entry.size => hands.check_again(index)?,
-        (Some(_), _) => hands.placer().remove(entry)?,
+        (Some(len), _) if len == entry.size => writer.verify_staged(index)?,
+        (Some(_), _) => writer.placer().remove(entry)?,
         (None, Some(len))
-            if site.staging.has_delivered()
+            if extraction.staging.has_delivered()
                 && len == entry.size
-                && is_delivered(site, hands, entry, entry.sha256, true) =>
+                && is_delivered(extraction, writer, entry, entry.sha256, true) =>
         {
-            site.set_there(index);
+            extraction.set_delivered(index);
         }
         _ => {}
     }
@@ -115,34 +121,40 @@ fn look(
 
 /// Whether a file that was delivered is what was packed; if so, and if it `counts`, how it stands there
 /// is noted.
-fn is_delivered(site: &Site, hands: &mut Worker, entry: &Entry, expected: Option<Digest>, counts: bool) -> bool {
-    let Ok((digest, dressed)) = hands.placer().digest_delivered(entry) else { return false };
+fn is_delivered(
+    extraction: &Extraction,
+    writer: &mut FileWriter,
+    entry: &Entry,
+    expected: Option<Digest>,
+    counts: bool,
+) -> bool {
+    let Ok((digest, dressed)) = writer.placer().digest_delivered(entry) else { return false };
     let same = expected == Some(digest);
     if same && counts {
-        site.staging.count(dressed);
+        extraction.staging.count(dressed);
     }
     same
 }
 
 /// Empty files and links that were delivered.
-fn small_ones(site: &Site) -> Result<(), IoFault> {
-    let mut hands = site.worker();
-    for (index, entry) in site.entries.iter().enumerate() {
+fn small_ones(extraction: &Extraction) -> Result<(), IoFault> {
+    let mut writer = extraction.writer();
+    for (index, entry) in extraction.entries.iter().enumerate() {
         let there = match &entry.kind {
-            Kind::File if entry.size == 0 => hands.placer().lengths(entry)?.1 == Some(0),
-            Kind::Symlink(to) => hands.placer().is_linked(entry, to),
+            Kind::File if entry.size == 0 => writer.placer().lengths(entry)?.1 == Some(0),
+            Kind::Symlink(to) => writer.placer().is_linked(entry, to),
             Kind::Hardlink(first) => {
-                let first = find(site.entries, first.as_bytes()).map(|at| &site.entries[at]);
+                let first = find(extraction.entries, first.as_bytes()).map(|at| &extraction.entries[at]);
                 let same = |first: &Entry| {
                     let sized = Entry { size: first.size, ..entry.clone() };
-                    is_delivered(site, &mut hands, &sized, first.sha256, site.staging.has_copies())
+                    is_delivered(extraction, &mut writer, &sized, first.sha256, extraction.staging.has_copies())
                 };
                 first.is_some_and(same)
             }
             _ => false,
         };
         if there {
-            site.set_there(index);
+            extraction.set_delivered(index);
         }
     }
     Ok(())

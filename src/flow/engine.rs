@@ -11,6 +11,7 @@
 mod collect;
 mod dispatch;
 mod drives;
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -22,29 +23,28 @@ use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::pool::{Lease, Queue, Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
+use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::parity::{Making, Shard};
 use crate::flow::ranges::Ranges;
 use crate::flow::reading::{Filling, Raw, Reading};
 use crate::flow::sealing::{Made, Sealing};
 use crate::format::frame::{Packed, stored_len};
-use crate::format::head::{Part, PartKind};
+use crate::format::head::{Part, PartId};
 use crate::format::journal::{self, Read};
 use crate::format::part::Class;
 use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
 use crate::plan::forecast::Forecast;
 use crate::plan::geometry::{Geometry, range_len};
-use crate::plan::homes;
 use crate::plan::layout::Layout;
 use crate::plan::placement::Placement;
+use crate::plan::rehome;
 use crate::stage::compress::{Compressor, Level};
 use crate::stage::fill::FullPart;
 use crate::stage::journal::Log;
 use crate::stage::seal::Recipient;
-use crate::stage::volume::Writer;
 use crate::stage::walk::Walk;
-pub use drives::Failed;
-use drives::Routes;
+use routes::Routes;
 
 /// What is to be packed, and how.
 pub struct Job<'a> {
@@ -91,8 +91,8 @@ pub struct Before {
 
 impl Before {
     /// Parts that are on no drive any more.
-    pub fn lost(&self, scheme: Option<Scheme>) -> Vec<homes::Id> {
-        homes::lacking(self.data, scheme, &self.parts.iter().map(homes::id).collect())
+    pub fn lost(&self, scheme: Option<Scheme>) -> Vec<PartId> {
+        rehome::missing_parts(self.data, scheme, &self.parts.iter().map(Part::id).collect())
     }
 }
 
@@ -105,9 +105,9 @@ pub struct Packing {
     /// How the data parts were made, all of them.
     pub recipes: BTreeMap<u32, Recipe>,
     /// Drives that failed.
-    pub failed: Vec<Failed>,
+    pub failed: Vec<FailedDrive>,
     /// Drives that did not keep what they were given.
-    pub distrusted: BTreeSet<usize>,
+    pub distrusted: BTreeSet<DriveId>,
     /// For each entry: its digest (files only) and how well it was read.
     pub files: Vec<(Digest, Flag)>,
     /// Files that changed or could not be read.
@@ -163,8 +163,8 @@ struct Shared<'a> {
     recipes: Mutex<BTreeMap<u32, Recipe>>,
     /// The volumes of each drive.
     drives: Vec<Vec<u16>>,
-    failed: Mutex<Vec<Failed>>,
-    distrusted: Mutex<BTreeSet<usize>>,
+    failed: Mutex<Vec<FailedDrive>>,
+    distrusted: Mutex<BTreeSet<DriveId>>,
 }
 
 /// Packs everything. `drives` are the volumes being written, grouped by file system; they come
@@ -172,17 +172,17 @@ struct Shared<'a> {
 ///
 /// # Errors
 /// The last drive failed too, or something else did.
-pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Result<Packing, FlowError> {
+pub fn run(job: &Job, placement: Placement, drives: &mut [Drive]) -> Result<Packing, FlowError> {
     let all = Shared::new(job, drives);
     std::thread::scope(|scope| {
         let shared = &all;
         let (done_tx, done) = mpsc::channel();
         let (filled_tx, filled) = mpsc::channel();
         let mut routes = Routes::default();
-        for (at, drive) in drives.iter_mut().enumerate() {
+        for drive in drives.iter_mut() {
             let (tx, rx) = mpsc::channel();
-            routes.add(drive, tx);
-            scope.spawn(move || shared.guarded(|| shared.write(at, drive, rx)));
+            routes.add(&drive.writers, tx);
+            scope.spawn(move || shared.guarded(|| shared.write(drive, rx)));
         }
         for _ in 0..workers() {
             let (done, filled, routes) = (done_tx.clone(), filled_tx.clone(), routes.clone());
@@ -195,7 +195,7 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Vec<Writer>]) -> Resul
     let Shared { stop, reading, written, unwritten, recipes, failed, distrusted, .. } = all;
     stop.into_result()?;
     let mut parts = unlocked(written);
-    parts.sort_by_key(|part: &Part| (part.kind == PartKind::Parity, part.number));
+    parts.sort_by_key(Part::id);
     let (files, notes) = reading.finish()?;
     let (unwritten, recipes, failed) = (unlocked(unwritten), unlocked(recipes), unlocked(failed));
     Ok(Packing { parts, unwritten, recipes, failed, distrusted: unlocked(distrusted), files, notes })
@@ -223,9 +223,8 @@ pub fn memory(geometry: Geometry, entries: usize, drives: usize, level: Level) -
 }
 
 impl<'a> Shared<'a> {
-    fn new(job: &'a Job, drives: &[Vec<Writer>]) -> Self {
+    fn new(job: &'a Job, drives: &[Drive]) -> Self {
         let (class, workers) = (job.class, workers());
-        let volumes = |drive: &Vec<Writer>| drive.iter().map(Writer::number).collect();
         let queue = Arc::new(Queue::default());
         // Manifests compress even if nothing else does.
         let ranges = Ranges::new(class, job.estimate >= job.layout.tail_start / 100 * 99);
@@ -244,7 +243,8 @@ impl<'a> Shared<'a> {
         let unsealed = AtomicUsize::new(2);
         let written = Mutex::new(job.before.parts.clone());
         let recipes = Mutex::new(job.before.recipes.clone());
-        let (drives, failed, unwritten) = (drives.iter().map(volumes).collect(), Mutex::default(), Mutex::default());
+        let (drives, failed, unwritten) =
+            (drives.iter().map(Drive::volumes).collect(), Mutex::default(), Mutex::default());
         Self {
             job,
             queue,

@@ -10,6 +10,7 @@ use crate::base::fault::IoFault;
 use crate::base::pool::{side_by_side, workers};
 use crate::base::secret::{FileKey, SecretText};
 use crate::flow::FlowError;
+use crate::flow::error::OutputError;
 use crate::format::head::Head;
 use crate::format::list;
 use crate::format::part::{CHUNK, HEADER, SEALED_CHUNK, padding_frame};
@@ -80,7 +81,7 @@ fn padded(mut frames: Vec<u8>) -> Sealable {
 /// Begins a volume in that folder, where none may be yet.
 pub fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
     Writer::create(path, number).map_err(|fault| match fault.source.kind() {
-        std::io::ErrorKind::AlreadyExists => FlowError::VolumeExists(fault.path),
+        std::io::ErrorKind::AlreadyExists => FlowError::Output(OutputError::VolumeExists(fault.path)),
         _ => FlowError::Io(fault),
     })
 }

@@ -13,6 +13,7 @@ use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, escape};
 use crate::base::size::{count, grouped};
 use crate::flow::FlowError;
+use crate::flow::error::OutputError;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::plan::fold::key;
 use crate::plan::links::find;
@@ -43,18 +44,13 @@ pub fn fit_to(
         fitted => fitted,
     };
     left.iter().for_each(|left| monitor.note(&left_behind(left)));
-    Err(FlowError::Names { target: target.to_owned(), changes: fitted?.changes })
+    Err(FlowError::Output(OutputError::Names { target: target.to_owned(), changes: fitted?.changes }))
 }
 
 /// What is said of something of ours that could not be removed.
 pub fn left_behind(path: &Path) -> Note {
     let text = "is left of this run, for it could not be removed; nothing in it is needed any more: remove it (rm -r)";
     Note::new(NoteKind::Left, as_bytes(path), text)
-}
-
-/// The changes as lines for people.
-pub fn listed(changes: &[Change]) -> String {
-    changes.iter().map(|change| format!("\n  {}: {}", change.path, change.why)).collect()
 }
 
 impl Change {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::direct::DriveReader;
-use crate::base::path::show;
+use crate::flow::error::DriveError;
 use crate::flow::{FlowError, Outcome};
 use crate::stage::volume::{self, ALL_SEALS, HEADS, SUMS, Volume};
 
@@ -44,21 +44,13 @@ pub fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
         return error;
     }
     let gone = among(volumes);
-    if gone.is_empty() { error } else { FlowError::Gone(gone) }
-}
-
-/// In words.
-pub fn said(folders: &[PathBuf]) -> String {
-    let names: Vec<String> = folders.iter().map(|folder| show(folder)).collect();
-    match folders {
-        [_] => format!("{}: its drive is gone: it stopped answering while it was read", names.join("")),
-        _ => format!("{}: their drives are gone: they stopped answering while they were read", names.join(", ")),
-    }
+    if gone.is_empty() { error } else { FlowError::Drive(DriveError::Gone(gone)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::error::{BundleError, KeyringError};
     use std::fs;
 
     #[test]
@@ -78,9 +70,12 @@ mod tests {
         // As if it had been unmounted.
         fs::remove_file(dir.join("000002.age")).unwrap();
         assert!(is_gone(&volume));
-        let damaged = || FlowError::Damaged("all".into());
+        let damaged = || FlowError::Bundle(BundleError::Damaged("all".into()));
         assert_eq!(or_gone(damaged(), std::slice::from_ref(&volume)).outcome(), Outcome::Io);
-        assert_eq!(or_gone(FlowError::NoKey, std::slice::from_ref(&volume)).outcome(), Outcome::Key);
+        assert_eq!(
+            or_gone(FlowError::Key(KeyringError::NotGiven), std::slice::from_ref(&volume)).outcome(),
+            Outcome::Key
+        );
         let empty = volume::read(&dir).unwrap();
         assert!(!is_gone(&empty));
         assert_eq!(or_gone(damaged(), &[]).outcome(), Outcome::Damaged);

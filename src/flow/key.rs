@@ -11,6 +11,7 @@ use crate::base::fault::At;
 use crate::base::os;
 use crate::base::secret::SecretText;
 use crate::flow::FlowError;
+use crate::flow::error::KeyringError;
 use crate::format::limits;
 use crate::stage::seal::{Identity, KeyError, Keyring, Recipient, header_for_passphrase, is_age_file, unarmor};
 use crate::stage::stream::Sealer;
@@ -26,7 +27,7 @@ pub fn generate(path: &Path, passphrase: Option<&SecretText>) -> Result<Recipien
     let text = SecretText::new(format!("# public key: {recipient}\n{}\n", &*identity.to_text()));
     let mut file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(FlowError::KeyExists(path.to_owned()));
+            return Err(FlowError::Key(KeyringError::FileExists(path.to_owned())));
         }
         other => other.at("create", path)?,
     };
@@ -62,7 +63,7 @@ pub fn load(
     path: &Path,
     ask: impl FnOnce(&Path) -> Result<SecretText, FlowError>,
 ) -> Result<(), FlowError> {
-    let key_file = |source| FlowError::KeyFile { path: path.to_owned(), source };
+    let key_file = |source| FlowError::Key(KeyringError::BadFile { path: path.to_owned(), source });
     let bytes = Zeroizing::new(read_key_file(path)?);
     if !is_age_file(&bytes) {
         return ring.add_file(text_of(&bytes).map_err(key_file)?).map_err(key_file);
@@ -71,7 +72,9 @@ pub fn load(
     let mut lock = Keyring::new();
     lock.add_passphrase(&ask(path)?);
     let opened = lock.open_small(&sealed, limits::KEY_FILE).map_err(|error| match error {
-        KeyError::Wrong => FlowError::BadKey(format!("{}: the passphrase is wrong", crate::base::path::show(path))),
+        KeyError::Wrong => {
+            FlowError::Key(KeyringError::Refused(format!("{}: the passphrase is wrong", crate::base::path::show(path))))
+        }
         other => key_file(other),
     })?;
     ring.add_file(text_of(&opened).map_err(key_file)?).map_err(key_file)
@@ -81,10 +84,10 @@ pub fn load(
 pub fn recipients(path: &Path) -> Result<Vec<Recipient>, FlowError> {
     let wrong = |source: KeyError| FlowError::Usage(format!("{}: {source}", crate::base::path::show(path)));
     let bytes = read_key_file(path).map_err(|error| match error {
-        FlowError::BadKey(_) => {
+        FlowError::Key(KeyringError::Refused(_)) => {
             FlowError::Usage(format!("the recipients file {} does not exist", crate::base::path::show(path)))
         }
-        FlowError::KeyFile { source, .. } => wrong(source),
+        FlowError::Key(KeyringError::BadFile { source, .. }) => wrong(source),
         other => other,
     });
     let bytes = Zeroizing::new(bytes?);
@@ -102,18 +105,21 @@ fn read_key_file(path: &Path) -> Result<Vec<u8>, FlowError> {
     let missing = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
     let file = match File::open(path) {
         Err(error) if missing(&error) => {
-            return Err(FlowError::BadKey(format!("the key file {} does not exist", crate::base::path::show(path))));
+            return Err(FlowError::Key(KeyringError::Refused(format!(
+                "the key file {} does not exist",
+                crate::base::path::show(path)
+            ))));
         }
         other => other.at("read", path)?,
     };
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {
         let source = KeyError::NoIdentity { line: 1, why: "it is a folder" };
-        return Err(FlowError::KeyFile { path: path.to_owned(), source });
+        return Err(FlowError::Key(KeyringError::BadFile { path: path.to_owned(), source }));
     }
     file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() as u64 > limits::KEY_FILE {
         let source = KeyError::NoIdentity { line: 1, why: "the file is far too large to be a key" };
-        return Err(FlowError::KeyFile { path: path.to_owned(), source });
+        return Err(FlowError::Key(KeyringError::BadFile { path: path.to_owned(), source }));
     }
     Ok(bytes)
 }

@@ -13,6 +13,7 @@ use crate::base::path::as_bytes;
 use crate::base::secret::FileKey;
 use crate::base::text::hex;
 use crate::flow::FlowError;
+use crate::flow::error::BundleError;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::open::{Bundle, Unsealed};
 use crate::format::head::{Head, Part, PartKind};
@@ -55,7 +56,7 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
     survey.drop_unordered();
     if survey.parts.is_empty() {
         let why = "on these volumes there is no head, and no data part of the bundle that opens";
-        return Err(FlowError::no_index(false, why));
+        return Err(BundleError::no_index(false, why).into());
     }
     let Survey { parts: known, class, longest, mut notes } = survey;
     let class = class.or(Class::ALL.into_iter().find(|class| class.file_len() as u64 >= longest));

@@ -12,6 +12,7 @@ use crate::base::os;
 use crate::base::path::show;
 use crate::flow::FlowError;
 use crate::flow::engine::Before;
+use crate::flow::error::{LeftoverError, OutputError};
 use crate::format::journal::{Journal, remains};
 use crate::format::part::is_part;
 use crate::format::{FormatError, is_unfinished, limits, sums};
@@ -50,10 +51,10 @@ pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
         // Its first drive is the one that tells.
         if let Some(path) = paths[1..].iter().find(|path| volume::folder(path, 1).join(JOURNAL).exists()) {
             let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
-            return Err(FlowError::Interrupted(text));
+            return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
         }
         return match folders.iter().find(|folder| !volume::is_free(folder)) {
-            Some(folder) => Err(FlowError::VolumeExists(folder.clone())),
+            Some(folder) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
             None => Ok(None),
         };
     };
@@ -69,7 +70,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
     for (at, folder) in left.folders.iter().enumerate() {
         if !left.owns(at as u16 + 1, folder)? {
             return match left.journal {
-                Ok(Journal { lost: 0, .. }) => Err(FlowError::VolumeExists(folder.clone())),
+                Ok(Journal { lost: 0, .. }) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
                 _ => Err(left.damaged(Some(folder.clone()))),
             };
         }
@@ -88,7 +89,10 @@ fn best(folders: &[PathBuf]) -> Result<Option<Read>, FlowError> {
             Ok(Some(found)) => found,
             Ok(None) => continue,
             Err(fault) if fault.source.kind() == io::ErrorKind::WouldBlock => {
-                return Err(FlowError::Busy(format!("another pouch is packing to {} now", show(folder))));
+                return Err(FlowError::Output(OutputError::Busy(format!(
+                    "another pouch is packing to {} now",
+                    show(folder)
+                ))));
             }
             Err(fault) if os::is_of_one_place(&fault.source) => {
                 unread = unread.or(Some(fault));
@@ -130,7 +134,7 @@ impl Left {
             }
             Err(source) => source.clone(),
         };
-        FlowError::BadJournal { path: self.path.clone(), source, unknown }
+        FlowError::Leftover(LeftoverError::BadJournal { path: self.path.clone(), source, unknown })
     }
 
     /// Whether a folder holds nothing, or a volume of this bundle: its seal is the one noted.
@@ -179,12 +183,14 @@ impl Left {
                 show(&self.folders[0]),
                 self.folders.len()
             );
-            return Err(FlowError::Interrupted(text));
+            return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
         }
         match (self.folders.iter().find(|folder| folder.join(SUMS).exists()), &self.journal) {
             (None, _) => Ok(()),
-            (Some(folder), Ok(Journal { lost: 0, .. })) if asked => Err(FlowError::AllButFinished(folder.clone())),
-            (Some(folder), _) => Err(FlowError::VolumeExists(folder.clone())),
+            (Some(folder), Ok(Journal { lost: 0, .. })) if asked => {
+                Err(FlowError::Leftover(LeftoverError::AllButFinished(folder.clone())))
+            }
+            (Some(folder), _) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
         }
     }
 

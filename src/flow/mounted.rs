@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::base::fault::At;
 use crate::base::os;
 use crate::flow::FlowError;
-use crate::flow::loaded::LoadError;
+use crate::flow::error::LoadError;
 
 /// Whether a folder is on the same file system as another.
 pub fn is_beside(drive: &Path, other: &Path) -> Result<bool, FlowError> {

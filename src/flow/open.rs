@@ -11,6 +11,7 @@ use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
+use crate::flow::error::{BundleError, KeyringError};
 use crate::flow::gone::or_gone;
 use crate::flow::text::{TextError, head_text, read_list};
 use crate::format::head::Head;
@@ -73,7 +74,10 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
     volumes.retain(|volume| seen.insert(volume.dir.canonicalize().unwrap_or_else(|_| volume.dir.clone())));
     if volumes.is_empty() {
         let paths: Vec<String> = paths.iter().map(|path| show(path)).collect();
-        return Err(FlowError::Missing(format!("there is no volume at {}, nor one folder below", paths.join(", "))));
+        return Err(FlowError::Bundle(BundleError::Missing(format!(
+            "there is no volume at {}, nor one folder below",
+            paths.join(", ")
+        ))));
     }
     Ok(volumes)
 }
@@ -116,12 +120,15 @@ pub fn unseal(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Unsealed, FlowE
         }
     }
     if opened.len() > 1 {
-        return Err(FlowError::Mixed(opened.iter().map(|known| known.volumes.join(", ")).collect()));
+        return Err(FlowError::Bundle(BundleError::Mixed(
+            opened.iter().map(|known| known.volumes.join(", ")).collect(),
+        )));
     }
     let Some(known) = opened.pop() else { return Err(or_gone(trouble.into_error(keyring), &volumes)) };
     let keyring = ring_of(&known.seal)?;
     let recipient = Identity::parse(&known.seal.identity).map(|identity| identity.recipient());
-    let recipient = recipient.map_err(|error| FlowError::Damaged(format!("the seal holds no usable key: {error}")))?;
+    let recipient = recipient
+        .map_err(|error| FlowError::Bundle(BundleError::Damaged(format!("the seal holds no usable key: {error}"))))?;
     Ok(Unsealed { seal: known.seal, keyring, recipient, volumes, notes })
 }
 
@@ -159,7 +166,8 @@ fn owns(ring: &Keyring, volume: &Volume) -> bool {
 }
 
 fn ring_of(seal: &Seal) -> Result<Keyring, FlowError> {
-    let damaged = |error: KeyError| FlowError::Damaged(format!("the seal holds no usable key: {error}"));
+    let damaged =
+        |error: KeyError| FlowError::Bundle(BundleError::Damaged(format!("the seal holds no usable key: {error}")));
     let mut ring = Keyring::new();
     ring.add(Identity::parse(&seal.identity).map_err(damaged)?);
     Ok(ring)
@@ -192,7 +200,7 @@ impl Trouble {
 
     fn breaks(&mut self, path: PathBuf, source: FormatError, notes: &mut Vec<Note>) {
         notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {source}")));
-        self.broken.get_or_insert(FlowError::BadFile { path, source });
+        self.broken.get_or_insert(FlowError::Bundle(BundleError::BadFile { path, source }));
     }
 
     fn into_error(self, keyring: &Keyring) -> FlowError {
@@ -203,17 +211,17 @@ impl Trouble {
             return FlowError::Format(error);
         }
         if keyring.is_empty() {
-            return FlowError::NoKey;
+            return FlowError::Key(KeyringError::NotGiven);
         }
         if self.wrong {
-            return FlowError::WrongKey { passphrase: keyring.has_passphrase() };
+            return FlowError::Key(KeyringError::Wrong { passphrase: keyring.has_passphrase() });
         }
         if let Some(fault) = self.io {
             return FlowError::Io(fault);
         }
         match self.damaged {
-            Some(why) => FlowError::no_seal(true, format!("every seal on these volumes is damaged ({why})")),
-            None => FlowError::no_seal(false, "there is no seal on these volumes"),
+            Some(why) => BundleError::no_seal(true, format!("every seal on these volumes is damaged ({why})")).into(),
+            None => BundleError::no_seal(false, "there is no seal on these volumes").into(),
         }
     }
 }
@@ -270,7 +278,8 @@ fn check_seal(seal: &Seal) -> Result<(), FlowError> {
         return Err(FlowError::Usage(text));
     }
     let identity = Identity::parse(&seal.identity);
-    let identity = identity.map_err(|error| FlowError::Damaged(format!("the seal holds no usable key: {error}")))?;
+    let identity = identity
+        .map_err(|error| FlowError::Bundle(BundleError::Damaged(format!("the seal holds no usable key: {error}"))))?;
     if commitment(&seal.bundle, identity.secret().expose()) != seal.kcommit {
         let why = "its key is not the one it commits to".into();
         return Err(FlowError::Format(FormatError::Malformed { what: "the seal", line: 0, why }));
@@ -304,9 +313,12 @@ fn open_head(volumes: &[Volume], keyring: &Keyring, seal: &Seal, notes: &mut Vec
     }
     Err(match (trouble.broken, found) {
         (Some(error), _) => error,
-        (None, true) => FlowError::no_index(true, "every head on these volumes is damaged, or of another bundle"),
+        (None, true) => {
+            BundleError::no_index(true, "every head on these volumes is damaged, or of another bundle").into()
+        }
         (None, false) => {
-            FlowError::no_index(false, "there is no head on these volumes: they were never finished, or lost it")
+            BundleError::no_index(false, "there is no head on these volumes: they were never finished, or lost it")
+                .into()
         }
     })
 }
@@ -354,7 +366,7 @@ impl Bundle {
                         as_bytes(&path),
                         format!("could not be used: {source}"),
                     ));
-                    broken.get_or_insert(FlowError::BadFile { path, source });
+                    broken.get_or_insert(FlowError::Bundle(BundleError::BadFile { path, source }));
                 }
                 Err(TextError::Damaged(why)) => {
                     let path = volume.dir.join(LIST);
@@ -367,8 +379,8 @@ impl Bundle {
             return Err(error);
         }
         let none = match found {
-            true => FlowError::no_index(true, format!("every list on these volumes is damaged{last}")),
-            false => FlowError::no_index(false, "there is no list on these volumes"),
+            true => BundleError::no_index(true, format!("every list on these volumes is damaged{last}")).into(),
+            false => BundleError::no_index(false, "there is no list on these volumes").into(),
         };
         Err(or_gone(none, &self.volumes))
     }

@@ -5,23 +5,32 @@
 //! the others; what it should have kept goes to them. A run that is stopped leaves what it packed, and
 //! a journal, for the same command to go on from; no volume of it looks complete.
 
+mod begin;
+mod part_ledger;
+pub mod settle;
+pub mod volume_set;
+
+use crate::base::digest::Digest;
 use crate::base::entry::{Flag, Kind};
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Note, Phase};
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Job, Packing};
-use crate::flow::error::Remedy;
-use crate::flow::finish::{head_of, list_of};
+use crate::flow::error::{DriveError, Remedy};
+use crate::flow::finish::{Sealable, head_of, list_of, write_index};
+use crate::flow::pack::begin::BundleIdentity;
+use crate::flow::pack::part_ledger::{BundleShape, PartLedger};
+use crate::flow::pack::settle::Settler;
+use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::plan::Planned;
 use crate::flow::readback::read_back;
+use crate::flow::remake::Repacker;
 use crate::flow::report::PackReport;
 use crate::flow::request::Request;
-use crate::flow::settle::Table;
 use crate::flow::trial::before_packing;
-use crate::flow::volumes::{Bundle, Volumes};
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
 use crate::stage::journal::Log;
-use crate::stage::volume;
+use crate::stage::volume::Writer;
 
 /// Carries a plan out.
 pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
@@ -33,15 +42,18 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     };
     let resumed = left.is_some();
     before_packing(&planned, request, monitor)?;
-    let mut volumes = Volumes::default();
+    let mut volumes = VolumeSet::new();
     let begun = match left {
-        Some(left) => volumes.take_up(&planned, request, left),
-        None => volumes.begin(&planned, request),
+        Some(left) => begin::resume(&mut volumes, &planned, request, left),
+        None => begin::begin(&mut volumes, &planned, request),
     };
     let (bundle, log) = match begun {
         Ok(begun) => begun,
         Err(error) if resumed => return Err(error),
-        Err(error) => return Err(volumes.abandon(None, error)),
+        Err(error) => {
+            volumes.abandon(|| ());
+            return Err(error);
+        }
     };
     let run = Run { request, bundle: &bundle, log: &log, replaced, monitor };
     let packed = run.carry_out(planned, &mut volumes);
@@ -51,24 +63,27 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
             Err(fault) if report.given_up.is_empty() => Err(fault.into()),
             _ => Ok(report),
         },
-        Err(FlowError::NoHome { parts, bytes, why, remedy }) => {
+        Err(FlowError::Drive(DriveError::NoHome { parts, bytes, why, remedy })) => {
             volumes.leave();
             let remedy = if log.parts() > 0 { remedy } else { Remedy::None };
-            Err(FlowError::NoHome { parts, bytes, why, remedy })
+            Err(FlowError::Drive(DriveError::NoHome { parts, bytes, why, remedy }))
         }
         // A defect is no good beginning.
         Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
             volumes.leave();
             Err(error)
         }
-        Err(error) => Err(volumes.abandon(Some(log), error)),
+        Err(error) => {
+            volumes.abandon(|| drop(log.remove()));
+            Err(error)
+        }
     }
 }
 
 /// A packing that has begun.
 struct Run<'a> {
     request: &'a Request,
-    bundle: &'a Bundle,
+    bundle: &'a BundleIdentity,
     log: &'a Log,
     /// Whether another drive took the place of one that an interrupted run wrote to.
     replaced: bool,
@@ -76,66 +91,80 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn carry_out(&self, mut planned: Planned, volumes: &mut Volumes) -> Result<PackReport, FlowError> {
+    /// Fills the drives, gives every part a home, and publishes the bundle: as often as drives fail at that.
+    fn carry_out(&self, mut planned: Planned, volumes: &mut VolumeSet) -> Result<PackReport, FlowError> {
+        let packing = self.fill_drives(&planned, volumes)?;
+        let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
+        record_files(&mut planned, &files, notes)?;
+        let (list, list_hash) = list_of(&planned.walk.entries)?;
+        let all_read_back = volumes.writers().all(Writer::is_read_back);
+        let job = self.job(&planned);
+        let repacker = Repacker { job: &job, files: &files, recipes: &recipes };
+        let ledger = ledger_of(&planned, recipes.len() as u32, parts, unwritten);
+        let mut settler = Settler::new(ledger, volumes, self.monitor);
+        settler.take_losses(distrusted, failed)?;
+        loop {
+            let spared = settler.settle(&repacker)?;
+            self.log.settle();
+            let head = self.head(&planned, settler.ledger().parts(), list_hash);
+            if let Some(past_cache) = self.publish(&mut settler, &list, &head)? {
+                let report = self.report(&planned, &settler, &head);
+                let past_cache = past_cache && all_read_back;
+                return Ok(PackReport { spared, read_back: all_read_back, past_cache, ..report });
+            }
+        }
+    }
+
+    fn fill_drives(&self, planned: &Planned, volumes: &mut VolumeSet) -> Result<Packing, FlowError> {
         self.monitor.phase(Phase::Packing, planned.layout.len);
         for (number, volume) in (1..).zip(&planned.plan.volumes) {
             self.monitor.expect(number, volume.expected);
         }
-        let packing = engine::run(&self.job(&planned), planned.placement.clone(), &mut volumes.drives)?;
-        let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
-        // What is said of a file holds only if its source was there all along.
-        let unreadable = files.iter().enumerate().filter(|(_, (_, flag))| *flag == Flag::Unreadable);
-        planned.walk.answer(unreadable.map(|(at, _)| at))?;
-        for (entry, (digest, flag)) in planned.walk.entries.iter_mut().zip(&files) {
-            if entry.kind == Kind::File {
-                (entry.sha256, entry.flag) = (Some(*digest), *flag);
-            }
-        }
-        planned.notes.extend(notes);
-        let (list, list_hash) = list_of(&planned.walk.entries)?;
-        let job = self.job(&planned);
-        let room = (planned.placement.clone(), planned.targets.len() as u16);
-        let mut table = Table::new(&job, &files, recipes, (parts, unwritten), room);
-        for drive in distrusted {
-            table.distrust(volumes, drive);
-        }
-        for failed in failed {
-            table.drive_failed(volumes, failed)?;
-        }
-        let (head, spared, past_cache) = loop {
-            let spared = table.settle(volumes)?;
-            self.log.settle();
-            let head = self.head(&planned, table.parts(), list_hash);
-            let failed = volumes.write_index(&list, &head_of(&head)?, &self.bundle.recipient, self.monitor)?;
-            let standing = failed.is_empty();
+        engine::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
+    }
+
+    /// Writes list and heads to every volume, reads the drives back, and lets all volumes look complete.
+    /// Returns whether everything came past the cache; `None` if a drive failed, so that parts may need new
+    /// homes first.
+    fn publish(&self, settler: &mut Settler<Writer>, list: &Sealable, head: &Head) -> Result<Option<bool>, FlowError> {
+        let head = head_of(head)?;
+        let failed = settler.volumes_mut().write_to_each(self.monitor, |writer| {
+            write_index(writer, list, &head, &self.bundle.recipient)?;
+            writer.write_sums()
+        })?;
+        if !failed.is_empty() {
             for (drive, fault) in failed {
-                table.give_up(volumes, drive, fault.into())?;
+                settler.give_up(drive, fault.into())?;
             }
-            if standing {
-                let (findings, past_cache) = read_back(&volumes.drives, self.monitor)?;
-                if !table.take_findings(volumes, findings)? {
-                    match volumes.finish() {
-                        None => break (head, spared, past_cache),
-                        Some((drive, fault)) => table.give_up(volumes, drive, fault.into())?,
-                    }
-                }
-            }
-        };
-        let numbers: Vec<u16> = volumes.writers().map(|writer| writer.number()).collect();
-        let folder = |number: &u16| volume::folder(&planned.targets[usize::from(*number) - 1].path, *number);
-        Ok(PackReport {
+            return Ok(None);
+        }
+        let (findings, past_cache) = read_back(settler.volumes().drives(), self.monitor)?;
+        if settler.take_findings(findings)? {
+            return Ok(None);
+        }
+        match settler.volumes_mut().finish() {
+            None => Ok(Some(past_cache)),
+            Some((drive, fault)) => settler.give_up(drive, fault.into()).map(|()| None),
+        }
+    }
+
+    /// What the bundle came to. Not yet in it: what parity stands in for, and what was read back.
+    fn report(&self, planned: &Planned, settler: &Settler<Writer>, head: &Head) -> PackReport {
+        let volumes = settler.volumes();
+        let on_volume = |writer: &Writer| (writer.dir().to_path_buf(), settler.ledger().bytes_on(writer.number()));
+        PackReport {
             fingerprint: head.statement.fingerprint(),
             parts: head.parts.len(),
-            read_back: volumes.all_read_back,
-            past_cache: past_cache && volumes.all_read_back,
-            volumes: numbers.iter().map(|number| (folder(number), table.bytes_on(*number))).collect(),
-            given_up: volumes.given_up.clone(),
+            read_back: false,
+            past_cache: false,
+            volumes: volumes.writers().map(on_volume).collect(),
+            given_up: volumes.given_up(),
             distrusted: volumes.distrusted(),
-            spared,
+            spared: 0,
             replaced: self.replaced,
             plan: planned.plan.clone(),
             notes: planned.notes.clone(),
-        })
+        }
     }
 
     fn job<'j>(&'j self, planned: &'j Planned) -> Job<'j> {
@@ -154,7 +183,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn head(&self, planned: &Planned, parts: Vec<Part>, list_hash: crate::base::digest::Digest) -> Head {
+    fn head(&self, planned: &Planned, parts: Vec<Part>, list_hash: Digest) -> Head {
         let statement = Statement {
             bundle: self.bundle.name,
             kcommit: self.bundle.kcommit,
@@ -174,4 +203,30 @@ impl<'a> Run<'a> {
         };
         Head { statement, auth: Vec::new(), parts }
     }
+}
+
+/// Records what is known of each file now that it was read, for the list.
+fn record_files(planned: &mut Planned, files: &[(Digest, Flag)], notes: Vec<Note>) -> Result<(), FlowError> {
+    // A file counts as unreadable only if its source was there all along.
+    let unreadable = files.iter().enumerate().filter(|(_, (_, flag))| *flag == Flag::Unreadable);
+    planned.walk.answer(unreadable.map(|(at, _)| at))?;
+    for (entry, (digest, flag)) in planned.walk.entries.iter_mut().zip(files) {
+        if entry.kind == Kind::File {
+            entry.sha256 = Some(*digest);
+            entry.flag = *flag;
+        }
+    }
+    planned.notes.extend(notes);
+    Ok(())
+}
+
+fn ledger_of(planned: &Planned, data_parts: u32, written: Vec<Part>, unwritten: Vec<Part>) -> PartLedger {
+    let shape = BundleShape {
+        data_parts,
+        scheme: planned.geometry.scheme,
+        class: planned.geometry.class,
+        volumes: planned.targets.len() as u16,
+    };
+    let from_earlier_run = planned.before.parts.iter().map(Part::id).collect();
+    PartLedger::new(shape, planned.placement.clone(), &from_earlier_run, written, unwritten)
 }

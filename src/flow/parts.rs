@@ -10,12 +10,12 @@ use crate::base::fault::IoFault;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{Stop, lock, unlocked, workers};
 use crate::flow::FlowError;
+use crate::flow::bundle::part_rebuilder::{PartRebuilder, RebuiltPart, rebuild_groups};
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::gone;
-use crate::flow::mend::{Mender, Wanted, groups};
 use crate::flow::open::Bundle;
-use crate::flow::place::{Site, Worker};
 use crate::flow::received::BadPart;
+use crate::flow::unpack::file_writer::{Extraction, FileWriter};
 use crate::format::FormatError;
 use crate::format::head::{Head, Part, PartKind};
 use crate::format::part::{Lead, PartBuf};
@@ -40,12 +40,17 @@ pub struct Placed {
 }
 
 /// Opens and places all `parts`, by their numbers.
-pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Monitor) -> Result<Placed, FlowError> {
+pub fn place_parts(
+    bundle: &Bundle,
+    extraction: &Extraction,
+    parts: &[u32],
+    monitor: &dyn Monitor,
+) -> Result<Placed, FlowError> {
     let class = bundle.head.statement.class;
     monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
     let finder = Finder::new(bundle);
-    let mender = Mender::new(&bundle.head, &finder);
-    let placing = Placing { bundle, site, finder: &finder, mender: mender.as_ref(), monitor, placed: Mutex::default() };
+    let rebuilder = PartRebuilder::new(&bundle.head, &finder);
+    let placing = Placing { bundle, extraction, rebuilder, monitor, placed: Mutex::default() };
     let part = |number: &u32| &bundle.head.parts[*number as usize - 1];
     let hurt = Mutex::new(BTreeMap::<u32, Vec<&Part>>::new());
     let mut failed = placing.each(parts, |tools, number| {
@@ -57,14 +62,13 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
             }
             (loaded, _) => {
                 let hurt = Hurt::of(&loaded, class.chunks());
-                placing.place(part, hurt, buf, &mut tools.hands, &mut tools.decompressor)
+                placing.place(part, hurt, buf, &mut tools.writer, &mut tools.decompressor)
             }
         }
     })?;
     let hurt = unlocked(hurt);
     if failed.is_none() {
-        failed =
-            placing.each(&groups(&hurt, class), |tools, (stripe, parts)| placing.rebuild(*stripe, parts, tools))?;
+        failed = placing.each(&rebuild_groups(&hurt, class), |tools, parts| placing.rebuild(parts, tools))?;
     }
     let mut placed = unlocked(placing.placed);
     placed.failed = failed;
@@ -72,7 +76,7 @@ pub fn place_parts(bundle: &Bundle, site: &Site, parts: &[u32], monitor: &dyn Mo
         placed.take_gone(gone::among(&bundle.volumes), &bundle.head, &finder);
     }
     let bad: BTreeSet<u32> = placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect();
-    let before = site.staging.placed();
+    let before = extraction.staging.placed();
     let is_there = |part: &Part| match part.kind {
         PartKind::Data { .. } if parts.binary_search(&part.number).is_ok() => !bad.contains(&part.number),
         PartKind::Data { .. } if before.contains(&part.number) => true,
@@ -100,16 +104,15 @@ impl Placed {
 
 struct Placing<'a> {
     bundle: &'a Bundle,
-    site: &'a Site<'a>,
-    finder: &'a Finder<'a>,
-    mender: Option<&'a Mender<'a>>,
+    extraction: &'a Extraction<'a>,
+    rebuilder: PartRebuilder<'a>,
     monitor: &'a dyn Monitor,
     placed: Mutex<Placed>,
 }
 
 /// What one thread uses again and again.
 struct Tools<'a> {
-    hands: Worker<'a>,
+    writer: FileWriter<'a>,
     decompressor: Decompressor,
     buf: Option<PartBuf>,
 }
@@ -144,7 +147,7 @@ impl<'a> Placing<'a> {
         let next = AtomicUsize::new(0);
         let stop = Stop::new(|| ());
         let one_thread = || -> Result<(), FlowError> {
-            let mut tools = Tools { hands: self.site.worker(), decompressor: Decompressor::new()?, buf: None };
+            let mut tools = Tools { writer: self.extraction.writer(), decompressor: Decompressor::new()?, buf: None };
             while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)).filter(|_| !stop.failed()) {
                 if self.monitor.cancelled() {
                     return Err(FlowError::Cancelled);
@@ -165,26 +168,17 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Rebuilds parts of one stripe as far as it goes, and places them.
-    fn rebuild(&self, stripe: u32, parts: &[&Part], tools: &mut Tools) -> Result<(), FlowError> {
-        let class = self.bundle.head.statement.class;
-        let (mut wanted, mut hurts) = (Vec::new(), Vec::new());
-        for part in parts {
-            let mut buf = PartBuf::new(class);
-            let hurt = Hurt::of(&self.finder.load(part, &mut buf)?, class.chunks());
-            // It may be whole this time: some drives need a second try.
-            wanted.push(Wanted { part, bad: hurt.as_ref().map_or(Vec::new(), |hurt| hurt.bad.clone()), buf });
-            hurts.push(hurt);
-        }
-        if let Some(mender) = self.mender {
-            mender.mend(stripe, &mut wanted)?;
-        }
-        for (Wanted { part, bad, buf }, hurt) in wanted.iter().zip(hurts) {
-            if let Some(hurt) = hurt.as_ref().filter(|_| bad.is_empty()) {
-                lock(&self.placed).mended.push(hurt.report(part));
+    /// Rebuilds parts of one stripe as far as that is possible, and writes what they hold.
+    fn rebuild(&self, parts: &[&Part], tools: &mut Tools) -> Result<(), FlowError> {
+        let chunks = self.bundle.head.statement.class.chunks();
+        for RebuiltPart { part, buf, found, missing } in self.rebuilder.rebuild(parts)? {
+            let mut hurt = Hurt::of(&found, chunks);
+            if missing.is_empty() {
+                let mended = hurt.take().map(|hurt| hurt.report(part));
+                lock(&self.placed).mended.extend(mended);
             }
-            let left = hurt.filter(|_| !bad.is_empty()).map(|hurt| Hurt { bad: bad.clone(), ..hurt });
-            self.place(part, left, buf, &mut tools.hands, &mut tools.decompressor)?;
+            let hurt = hurt.map(|hurt| Hurt { bad: missing, ..hurt });
+            self.place(part, hurt, &buf, &mut tools.writer, &mut tools.decompressor)?;
         }
         Ok(())
     }
@@ -195,18 +189,18 @@ impl<'a> Placing<'a> {
         part: &Part,
         hurt: Option<Hurt>,
         buf: &PartBuf,
-        hands: &mut Worker,
+        writer: &mut FileWriter,
         decompressor: &mut Decompressor,
     ) -> Result<(), FlowError> {
         let class = self.bundle.head.statement.class;
         let chunks = hurt.as_ref().and_then(|hurt| hurt.bad.first().copied()).unwrap_or(class.chunks());
         let wrong = match chunks {
             0 => None,
-            _ => self.decode(part, buf, chunks, hands, decompressor)?.filter(|_| hurt.is_none()),
+            _ => self.decode(part, buf, chunks, writer, decompressor)?.filter(|_| hurt.is_none()),
         };
         let wrong = hurt.or(wrong.map(|why| Hurt { bad: Vec::new(), damaged: true, why }));
         match wrong {
-            None => self.site.staging.note_placed(part.number)?,
+            None => self.extraction.staging.note_placed(part.number)?,
             Some(hurt) => lock(&self.placed).bad.push(hurt.report(part)),
         }
         self.monitor.advance(class.file_len() as u64);
@@ -220,7 +214,7 @@ impl<'a> Placing<'a> {
         part: &Part,
         buf: &PartBuf,
         chunks: usize,
-        hands: &mut Worker,
+        writer: &mut FileWriter,
         decompressor: &mut Decompressor,
     ) -> Result<Option<String>, FlowError> {
         let PartKind::Data { offset, length } = part.kind else { return Ok(None) };
@@ -232,16 +226,16 @@ impl<'a> Placing<'a> {
             );
             return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
         }
-        hands.begin(offset, offset + length, chunks == self.bundle.head.statement.class.chunks());
+        writer.begin_part(offset, offset + length, chunks == self.bundle.head.statement.class.chunks());
         let mut at = offset;
         let decoded = decompressor.decode((0..chunks).map(|index| buf.plain(index)), |bytes| {
             let end = at + bytes.len() as u64;
             FormatError::limit("the length of a part's tar", end - offset, length)?;
-            hands.take(at, bytes)?;
+            writer.write(at, bytes)?;
             at = end;
             Ok::<(), FlowError>(())
         });
-        hands.end()?;
+        writer.end_part()?;
         match decoded {
             Err(DecodeError::Sink(error)) => Err(error),
             Ok(()) if at == offset + length => Ok(None),

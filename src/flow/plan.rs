@@ -10,6 +10,7 @@ use crate::base::os;
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::engine::{self, Before};
+use crate::flow::error::{DriveError, SourceError};
 use crate::flow::left::{self, Left};
 use crate::flow::places;
 use crate::flow::reading::Reading;
@@ -18,10 +19,10 @@ use crate::flow::request::Request;
 use crate::flow::resume;
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
-use crate::plan::homes;
 use crate::plan::layout::{Layout, holes_in, lay_out};
 use crate::plan::parity;
 use crate::plan::placement::{Drive, Fill, Placement};
+use crate::plan::rehome::{Home, rehome};
 use crate::stage::archive;
 use crate::stage::compress::{Compressor, Level, ZstdError};
 use crate::stage::volume;
@@ -91,7 +92,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     FormatError::limit("the length of the list", list, limits::LIST)?;
     let mut beginning = vec![0; SAMPLE.min(layout.tail_start) as usize];
     let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
-    if let Err(FlowError::Walk(gone)) = read {
+    if let Err(FlowError::Source(SourceError::Walk(gone))) = read {
         return Err(gone.into());
     }
     let whom = resume::whom(request, &walk, &beginning);
@@ -146,11 +147,15 @@ impl Planned {
         for (volume, reserve) in self.plan.volumes.iter().zip(&self.reserves) {
             let room = volume.cap.map_or(volume.free, |cap| cap.min(volume.free));
             if room < *reserve {
-                return Err(FlowError::DriveTooSmall { folder: volume.folder.clone(), needed: *reserve, room });
+                return Err(FlowError::Drive(DriveError::TooSmall {
+                    folder: volume.folder.clone(),
+                    needed: *reserve,
+                    room,
+                }));
             }
         }
         let (needed, room) = (self.plan.expected, self.plan.room);
-        if needed > room { Err(FlowError::NoRoom { needed, room }) } else { Ok(()) }
+        if needed > room { Err(FlowError::Drive(DriveError::NoRoom { needed, room })) } else { Ok(()) }
     }
 }
 
@@ -255,11 +260,11 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
 
 /// The room that is left once what is lost has been packed again.
 fn with_lost(mut room: Placement, before: &Before, geometry: Geometry, volumes: u16) -> Placement {
-    let held = before.parts.iter().map(|part| (homes::id(part), part.volume));
+    let held = before.parts.iter().map(|part| Home { part: part.id(), volume: part.volume });
     let lost = before.lost(geometry.scheme);
-    homes::homes(room.clone(), geometry.scheme, volumes, held, &lost).iter().for_each(|(_, home)| {
-        room.put(*home);
-    });
+    for home in rehome(room.clone(), geometry.scheme, volumes, held, &lost) {
+        room.put(home.volume);
+    }
     room
 }
 

@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{lock, unlocked};
+use crate::base::size::{count, first_ten};
 use crate::flow::FlowError;
+use crate::flow::drives::drive::{Drive, DriveId};
+use crate::flow::error::DriveError;
 use crate::stage::volume::Writer;
 
 /// A file that a drive did not keep.
 #[derive(Debug)]
 pub struct Finding {
     /// Which of the drives.
-    pub drive: usize,
+    pub drive: DriveId,
     /// The volume on it.
     pub volume: u16,
     /// The file; `None` if the drive cannot be read.
@@ -23,22 +26,18 @@ pub struct Finding {
     pub error: FlowError,
 }
 
-/// Files that are named one by one.
-const SHOWN: usize = 10;
-
 /// What is wrong with one drive, in words.
 pub fn in_words(found: &[Finding]) -> String {
     let one = |Finding { volume, name, error, .. }: &Finding| match (name, error) {
-        (Some(name), FlowError::Unfaithful { offset, .. }) => format!("volume-{volume}/{name} (from byte {offset} on)"),
+        (Some(name), FlowError::Drive(DriveError::ReadBackDiffers { offset, .. })) => {
+            format!("volume-{volume}/{name} (from byte {offset} on)")
+        }
         (Some(name), error) => format!("volume-{volume}/{name} ({error})"),
         (None, error) => error.to_string(),
     };
-    let mut named: Vec<String> = found.iter().take(SHOWN).map(one).collect();
-    if found.len() > SHOWN {
-        named.push(format!("and {} more", found.len() - SHOWN));
-    }
-    let files = crate::base::size::count(found.len() as u64, "file");
-    format!("did not keep {files} as written: {}; do not trust this drive", named.join(", "))
+    let files = count(found.len() as u64, "file");
+    let named = first_ten(found, one, |more| format!("and {more} more"));
+    format!("did not keep {files} as written: {named}; do not trust this drive")
 }
 
 /// Reads back all files of all volumes that are to be, every drive on a thread of its own; also whether
@@ -46,29 +45,32 @@ pub fn in_words(found: &[Finding]) -> String {
 ///
 /// # Errors
 /// The work was to stop.
-pub fn read_back(drives: &[Vec<Writer>], monitor: &dyn Monitor) -> Result<(Vec<Finding>, bool), FlowError> {
+pub fn read_back(drives: &[Drive], monitor: &dyn Monitor) -> Result<(Vec<Finding>, bool), FlowError> {
     let files = Writer::to_read_back;
     let len = |writer: &Writer, name: &String| writer.dir().join(name).metadata().map_or(0, |meta| meta.len());
-    let writers = || drives.iter().flatten();
+    let writers = || drives.iter().flat_map(|drive| &drive.writers);
     let total = writers().flat_map(|writer| files(writer).into_iter().map(move |name| len(writer, &name))).sum();
     if writers().all(|writer| files(writer).is_empty()) {
         return Ok((Vec::new(), true));
     }
     monitor.phase(Phase::Verifying, total);
     let (found, cached) = (std::sync::Mutex::new(Vec::new()), AtomicBool::new(false));
-    let one_drive = |drive: usize, writers: &[Writer]| {
+    let one_drive = |drive: &Drive| {
         let mut reader = DriveReader::default();
-        for writer in writers {
+        for writer in &drive.writers {
             for name in files(writer) {
                 if monitor.cancelled() {
                     return;
                 }
-                let finding = |name, error| Finding { drive, volume: writer.number(), name, error };
+                let finding = |name, error| Finding { drive: drive.id, volume: writer.number(), name, error };
                 let path = writer.dir().join(&name);
                 match writer.read_back(&name, &mut reader) {
                     Ok(None) => {}
                     Ok(Some(offset)) => {
-                        lock(&found).push(finding(Some(name.clone()), FlowError::Unfaithful { path, offset }));
+                        lock(&found).push(finding(
+                            Some(name.clone()),
+                            FlowError::Drive(DriveError::ReadBackDiffers { path, offset }),
+                        ));
                     }
                     Err(fault) if crate::base::os::is_of_one_place(&fault.source) => {
                         lock(&found).push(finding(Some(name.clone()), fault.into()));
@@ -86,9 +88,9 @@ pub fn read_back(drives: &[Vec<Writer>], monitor: &dyn Monitor) -> Result<(Vec<F
         }
     };
     std::thread::scope(|scope| {
-        for (at, drive) in drives.iter().enumerate() {
+        for drive in drives {
             let one_drive = &one_drive;
-            scope.spawn(move || one_drive(at, drive));
+            scope.spawn(move || one_drive(drive));
         }
     });
     if monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok((unlocked(found), !cached.into_inner())) }

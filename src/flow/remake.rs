@@ -7,70 +7,95 @@ use std::sync::{Arc, Mutex};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
+use crate::base::monitor::Phase;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
-use crate::flow::engine::{Failed, Job};
+use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
+use crate::flow::engine::Job;
+use crate::flow::error::SourceError;
+use crate::flow::pack::settle::{Repack, Repacked};
 use crate::flow::parity::Making;
 use crate::flow::reading::Reading;
 use crate::flow::sealing::{Made as MadeAgain, Sealed, Sealing};
 use crate::format::frame::stored_len;
-use crate::format::head::Part;
+use crate::format::head::{Part, PartId};
 use crate::format::journal::Written;
 use crate::format::part::{Lead, Trail};
 use crate::format::recipe::{Made, Recipe};
-use crate::plan::homes::{Id, stripe_of};
 use crate::plan::layout::manifest_digest;
+use crate::plan::rehome::{Home, stripe_of};
 use crate::stage::compress::Compressor;
 use crate::stage::fill::{FullPart, Segment};
 use crate::stage::volume::Writer;
 
-/// Makes parts again.
-pub struct Remaker<'a> {
+/// Packs parts again from the sources, on all cores.
+pub struct Repacker<'a> {
     /// What is packed, and how.
     pub job: &'a Job<'a>,
     /// Each file's digest, and how well it was read.
     pub files: &'a [(Digest, Flag)],
     /// How all data parts were made.
     pub recipes: &'a BTreeMap<u32, Recipe>,
+}
+
+impl Repack<Writer> for Repacker<'_> {
+    fn repack(&self, homes: &[Home], drives: &mut [Drive]) -> Result<Repacked, FlowError> {
+        let Self { job, files, recipes } = *self;
+        let tar_of = |home: &Home| match home.part {
+            PartId::Data(number) => recipes.get(&number).map_or(0, Recipe::length),
+            PartId::Parity(_) => 0,
+        };
+        job.monitor.phase(Phase::Moving, homes.iter().map(tar_of).sum());
+        let reading = Reading::new(job.walk, job.layout, job.monitor);
+        let (parts, failed) = Remaker { job, files, recipes, reading }.remake(homes, drives)?;
+        Ok(Repacked { parts, failed })
+    }
+}
+
+/// Makes parts again.
+struct Remaker<'a> {
+    /// What is packed, and how.
+    job: &'a Job<'a>,
+    /// Each file's digest, and how well it was read.
+    files: &'a [(Digest, Flag)],
+    /// How all data parts were made.
+    recipes: &'a BTreeMap<u32, Recipe>,
     /// The sources.
-    pub reading: Reading<'a>,
+    reading: Reading<'a>,
 }
 
 /// Parts of one stripe, or one part, that are made together.
 #[derive(Default)]
 struct Batch {
     stripe: Option<u32>,
-    homes: BTreeMap<Id, u16>,
+    homes: BTreeMap<PartId, u16>,
 }
 
 type Bytes = Arc<Vec<u8>>;
 
 /// The drives as several threads write to them.
 struct Drives<'a> {
-    writers: BTreeMap<u16, (usize, Mutex<&'a mut Writer>)>,
-    failed: Mutex<Vec<Failed>>,
+    writers: BTreeMap<u16, (DriveId, Mutex<&'a mut Writer>)>,
+    failed: Mutex<Vec<FailedDrive>>,
 }
 
 impl Remaker<'_> {
     /// Makes these parts and writes them to their new volumes; what was written, and drives that failed
     /// at that.
-    pub fn remake(
-        &self,
-        homes: &[(Id, u16)],
-        drives: &mut [Vec<Writer>],
-    ) -> Result<(Vec<Part>, Vec<Failed>), FlowError> {
-        let mut batches: BTreeMap<(Option<u32>, Option<Id>), Batch> = BTreeMap::new();
-        for (id, volume) in homes {
-            let stripe = stripe_of(*id, self.job.scheme);
+    fn remake(&self, homes: &[Home], drives: &mut [Drive]) -> Result<(Vec<Part>, Vec<FailedDrive>), FlowError> {
+        let mut batches: BTreeMap<(Option<u32>, Option<PartId>), Batch> = BTreeMap::new();
+        for home in homes {
+            let stripe = stripe_of(home.part, self.job.scheme);
             // Without parity each is its own.
-            let batch = batches.entry((stripe, stripe.is_none().then_some(*id))).or_default();
+            let batch = batches.entry((stripe, stripe.is_none().then_some(home.part))).or_default();
             batch.stripe = stripe;
-            batch.homes.insert(*id, *volume);
+            batch.homes.insert(home.part, home.volume);
         }
         let batches: Vec<Batch> = batches.into_values().collect();
         let mut writers = BTreeMap::new();
-        for (at, drive) in drives.iter_mut().enumerate() {
-            writers.extend(drive.iter_mut().map(|writer| (writer.number(), (at, Mutex::new(writer)))));
+        for drive in drives {
+            let id = drive.id;
+            writers.extend(drive.writers.iter_mut().map(|writer| (writer.number(), (id, Mutex::new(writer)))));
         }
         let drives = Drives { writers, failed: Mutex::default() };
         let made = side_by_side(
@@ -96,7 +121,7 @@ impl Remaker<'_> {
             if job.monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            let home = batch.homes.get(&(false, number));
+            let home = batch.homes.get(&PartId::Data(number));
             let full = self.part(number, compressor)?;
             let Some(made) = sealing.data(full, home.copied().unwrap_or(0)) else { continue };
             let MadeAgain { sealed, recipe, .. } = made;
@@ -109,7 +134,7 @@ impl Remaker<'_> {
         }
         let (Some(scheme), Some(stripe)) = (job.scheme, batch.stripe) else { return Ok(parts) };
         let positions = scheme.k..scheme.k + scheme.m;
-        let home = |position| batch.homes.get(&(true, scheme.parity_number(stripe, position))).copied();
+        let home = |position| batch.homes.get(&PartId::Parity(scheme.parity_number(stripe, position))).copied();
         let volumes: Vec<u16> = positions.map(|position| home(position).unwrap_or(0)).collect();
         if volumes.iter().any(|volume| *volume > 0) {
             let last = self.data_of(stripe).end - 1;
@@ -126,8 +151,10 @@ impl Remaker<'_> {
     /// The data parts that a batch is made from: for parity all of the stripe.
     fn data_for(&self, batch: &Batch) -> Vec<u32> {
         match batch.stripe {
-            Some(stripe) if batch.homes.keys().any(|(parity, _)| *parity) => self.data_of(stripe).collect(),
-            _ => batch.homes.keys().map(|(_, number)| *number).collect(),
+            Some(stripe) if batch.homes.keys().any(|part| matches!(part, PartId::Parity(_))) => {
+                self.data_of(stripe).collect()
+            }
+            _ => batch.homes.keys().map(|part| part.number()).collect(),
         }
     }
 
@@ -147,7 +174,7 @@ impl Remaker<'_> {
             return Ok(None);
         }
         if let Err(fault) = lock(writer).put(&part.file_name(), buf.file(), part.sha256) {
-            lock(&drives.failed).push(Failed { drive: *at, fault });
+            lock(&drives.failed).push(FailedDrive { drive: *at, fault });
             return Ok(None);
         }
         self.job.log.write(&Written::of(&part).encode());
@@ -218,6 +245,6 @@ impl Remaker<'_> {
         if let Err(fault) = self.reading.readable(range.start..range.end.min(self.job.layout.tail_start)) {
             return fault;
         }
-        FlowError::CannotRemake(self.reading.files_in(&range))
+        FlowError::Source(SourceError::CannotRepack(self.reading.files_in(&range)))
     }
 }

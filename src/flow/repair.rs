@@ -10,12 +10,13 @@ use crate::base::digest::{Digest, sha256};
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
+use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
 use crate::flow::check::check;
+use crate::flow::error::{BundleError, DriveError, OutputError};
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
 use crate::flow::gone::{self, or_gone};
 use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
-use crate::flow::mend::{Mender, Wanted, groups};
 use crate::flow::open::{Bundle, gather};
 use crate::flow::received::RepairReport;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
@@ -48,7 +49,7 @@ pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Re
     let volumes = bundle.volumes.clone();
     let report = repair_opened(request, bundle, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
     let gone = if report.is_possible() { Vec::new() } else { gone::among(&volumes) };
-    if gone.is_empty() { Ok(report) } else { Err(FlowError::Gone(gone)) }
+    if gone.is_empty() { Ok(report) } else { Err(FlowError::Drive(DriveError::Gone(gone))) }
 }
 
 fn repair_opened(
@@ -61,7 +62,7 @@ fn repair_opened(
     let gone = checked.volumes.iter().filter(|check| check.state == State::Gone);
     let gone: Vec<PathBuf> = gone.map(|check| check.folder.clone()).collect();
     if !gone.is_empty() {
-        return Err(FlowError::Gone(gone));
+        return Err(FlowError::Drive(DriveError::Gone(gone)));
     }
     let mut report = RepairReport {
         volumes: to_be_written(&bundle, &bundle.volumes, &checked),
@@ -153,7 +154,7 @@ fn pass_over_finished(bundle: &Bundle, report: &mut RepairReport, monitor: &dyn 
     }
     let volumes = match gather(&finished) {
         // A SHA256SUMS of something else.
-        Err(FlowError::Missing(_)) => return Ok(()),
+        Err(FlowError::Bundle(BundleError::Missing(_))) => return Ok(()),
         volumes => volumes?,
     };
     let missing = to_be_written(bundle, &volumes, &check(&finished, monitor)?);
@@ -177,7 +178,7 @@ fn leftovers_in(
         match target::standing(&folder, *number, bundle, monitor)? {
             Standing::Free => {}
             Standing::Leftover(bytes) => drop(leftovers.insert(*number, bytes)),
-            Standing::Foreign => return Err(FlowError::VolumeExists(folder)),
+            Standing::Foreign => return Err(FlowError::Output(OutputError::VolumeExists(folder))),
         }
     }
     let left: Vec<PathBuf> = leftovers.keys().map(|number| volume::folder(&report.target, *number)).collect();
@@ -285,10 +286,9 @@ impl Parts<'_> {
                 hurt.entry(part.stripe.map_or(part.number, |(stripe, _)| stripe)).or_default().push(part);
             }
         }
-        let mender = Mender::new(head, &finder);
-        let groups = groups(&hurt, class);
-        let mended =
-            side_by_side(&groups, || (), |(), (stripe, parts)| self.rebuild(*stripe, parts, &finder, mender.as_ref()));
+        let rebuilder = PartRebuilder::new(head, &finder);
+        let groups = rebuild_groups(&hurt, class);
+        let mended = side_by_side(&groups, || (), |(), parts| self.rebuild(parts, &rebuilder));
         let (mut rebuilt, mut lost) = (0, Vec::new());
         for group in mended {
             let (done, failed) = group?;
@@ -299,32 +299,15 @@ impl Parts<'_> {
         Ok((rebuilt, lost))
     }
 
-    fn rebuild<'a>(
-        &self,
-        stripe: u32,
-        parts: &[&'a Part],
-        finder: &Finder,
-        mender: Option<&Mender>,
-    ) -> Result<(usize, Vec<&'a Part>), FlowError> {
-        let class = self.bundle.head.statement.class;
-        let mut wanted = Vec::new();
-        for &part in parts {
-            let mut buf = PartBuf::new(class);
-            let bad = finder.load(part, &mut buf)?.bad(class.chunks());
-            wanted.push(Wanted { part, bad, buf });
-        }
-        if let Some(mender) = mender {
-            mender.mend(stripe, &mut wanted)?;
-        }
-        let (mut rebuilt, mut lost) = (0, Vec::new());
-        for Wanted { part, bad, mut buf } in wanted {
-            if bad.is_empty() && self.put(part, &mut buf)? {
-                rebuilt += 1;
-            } else {
-                lost.push(part);
+    /// Rebuilds parts of one stripe and writes them. Returns how many, and those that are lost.
+    fn rebuild<'a>(&self, parts: &[&'a Part], rebuilder: &PartRebuilder) -> Result<(usize, Vec<&'a Part>), FlowError> {
+        let mut lost = Vec::new();
+        for mut rebuilt in rebuilder.rebuild(parts)? {
+            if !rebuilt.is_whole() || !self.put(rebuilt.part, &mut rebuilt.buf)? {
+                lost.push(rebuilt.part);
             }
         }
-        Ok((rebuilt, lost))
+        Ok((parts.len() - lost.len(), lost))
     }
 
     /// Seals a part's plaintext as it was and writes it; `false` if it does not become the file
@@ -332,7 +315,10 @@ impl Parts<'_> {
     fn put(&self, part: &Part, buf: &mut PartBuf) -> Result<bool, FlowError> {
         let class = self.bundle.head.statement.class;
         let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
-            FlowError::Damaged(format!("the header of part {} does not open: {error}", part.number))
+            FlowError::Bundle(BundleError::Damaged(format!(
+                "the header of part {} does not open: {error}",
+                part.number
+            )))
         })?;
         let mut file = PartBuf::new(class);
         let mut sealer = PartSealer::new(&key, &part.header, &mut file, |_, _| ());

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::base::path::show;
 use crate::base::secret::SecretText;
-use crate::flow::{FlowError, check_is_folder};
+use crate::flow::FlowError;
+use crate::flow::folders::check_is_folder;
 use crate::format::limits;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;

@@ -15,6 +15,7 @@ use crate::base::secret::SecretText;
 use crate::base::size::count;
 use crate::flow::FlowError;
 use crate::flow::engine::Before;
+use crate::flow::error::{BundleError, LeftoverError, SourceError};
 use crate::flow::left::Left;
 use crate::flow::request::Request;
 use crate::format::head::{Part, PartKind};
@@ -63,7 +64,7 @@ impl Left {
                 "{folder} holds what an interrupted run packed with other options, onto {} volumes",
                 opening.volumes
             );
-            return Err(FlowError::Interrupted(text));
+            return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
         }
         let marks = walk.marks();
         if marks == opening.stamps {
@@ -73,11 +74,11 @@ impl Left {
         let other: Vec<PathBuf> =
             (0..marks.len()).filter(|at| !known.contains(&marks[*at])).map(|at| walk.real_path(at)).collect();
         match other.is_empty() {
-            false => Err(FlowError::SourceChanged(other)),
+            false => Err(FlowError::Source(SourceError::Changed(other))),
             true => {
                 let gone = opening.stamps.len() - marks.len().min(opening.stamps.len());
                 let text = format!("{folder} holds what an interrupted run packed; {gone} of its files are gone since");
-                Err(FlowError::Interrupted(text))
+                Err(FlowError::Leftover(LeftoverError::OtherPacking(text)))
             }
         }
     }
@@ -85,7 +86,11 @@ impl Left {
     /// Nobody here can seal what is written to others.
     fn check_whom(&self, request: &Request, (whom, read): (Digest, Result<(), FlowError>)) -> Result<(), FlowError> {
         let (opening, folder) = (&self.journal()?.opening, show(&self.folders[0]));
-        let others = |what| Err(FlowError::Interrupted(format!("what an interrupted run packed to {folder} {what}")));
+        let others = |what| {
+            Err(FlowError::Leftover(LeftoverError::OtherPacking(format!(
+                "what an interrupted run packed to {folder} {what}"
+            ))))
+        };
         match (&request.passphrase, opening.takes_passphrase()) {
             (None, true) => return others("opens with a passphrase too, and none is asked for now"),
             (Some(_), false) => return others("opens with no passphrase, and one is asked for now"),
@@ -153,7 +158,7 @@ impl Left {
                 let parts = count(parts as u64, "part");
                 let text =
                     format!("{} is not there, and an interrupted run wrote seals and {parts} to it", show(folder));
-                return Err(FlowError::Interrupted(text));
+                return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
             }
         }
         Ok(())
@@ -218,7 +223,7 @@ impl Left {
                 let Some((_, bytes)) = bytes else {
                     let text = format!("no {name} is whole on these volumes, and nobody can make a new one");
                     // One that cannot be read now may be whole.
-                    return Err(unread.map_or(FlowError::Damaged(text), FlowError::from));
+                    return Err(unread.map_or(FlowError::Bundle(BundleError::Damaged(text)), FlowError::from));
                 };
                 volume.seals.push((name.clone(), bytes.clone()));
             }

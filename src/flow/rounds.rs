@@ -17,8 +17,8 @@ use crate::flow::find::Finder;
 use crate::flow::gone::is_gone;
 use crate::flow::open::Bundle;
 use crate::flow::parts::{Placed, place_parts};
-use crate::flow::place::Site;
 use crate::flow::received::BadPart;
+use crate::flow::unpack::file_writer::Extraction;
 use crate::format::UNFINISHED;
 use crate::format::part::SEALED_CHUNK;
 use crate::plan::repair::Verdict;
@@ -45,21 +45,21 @@ pub trait Changer {
 /// Places all `parts`, by their numbers, but for what earlier runs have placed.
 pub fn place_all(
     bundle: &mut Bundle,
-    site: &Site,
+    extraction: &Extraction,
     parts: &[u32],
     changer: Option<&dyn Changer>,
     monitor: &dyn Monitor,
 ) -> Result<Placed, FlowError> {
     let (mut mended, mut gone) = (Vec::new(), BTreeSet::new());
-    site.take_wrong();
-    let mut left = to_do(site, &bundle.head, parts);
+    extraction.restart_wrong_files();
+    let mut left = to_do(extraction, &bundle.head, parts);
     loop {
-        add_kept(bundle, site)?;
-        let mut placed = place_parts(bundle, site, &left, monitor)?;
+        add_kept(bundle, extraction)?;
+        let mut placed = place_parts(bundle, extraction, &left, monitor)?;
         mended.append(&mut placed.mended);
         gone.extend(std::mem::take(&mut placed.gone));
         left = placed.bad.iter().map(|part| part.number).collect();
-        let again = parts_of(site, &bundle.head, &site.take_wrong());
+        let again = parts_of(extraction, &bundle.head, &extraction.restart_wrong_files());
         if !again.is_empty() && placed.failed.is_none() {
             left = again.into_iter().chain(left).collect::<BTreeSet<u32>>().into_iter().collect();
             continue;
@@ -68,7 +68,7 @@ pub fn place_all(
         let more = match changer {
             Some(changer) => {
                 bundle.volumes.retain(|volume| !gone.contains(&volume.dir));
-                keep_shards(bundle, site, &placed.bad)?;
+                keep_shards(bundle, extraction, &placed.bad)?;
                 let (volumes, gone) = (bundle.head.statement.n, &Vec::from_iter(gone.iter().cloned()));
                 changer.next(&Ask { volumes, bad: &placed.bad, verdict: &placed.verdict, gone })?
             }
@@ -95,8 +95,8 @@ fn look(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec<Volume
 }
 
 /// Parts that were kept count as a volume.
-fn add_kept(bundle: &mut Bundle, site: &Site) -> Result<(), FlowError> {
-    let kept = site.staging.kept_parts();
+fn add_kept(bundle: &mut Bundle, extraction: &Extraction) -> Result<(), FlowError> {
+    let kept = extraction.staging.kept_parts();
     bundle.volumes.retain(|volume| volume.dir != kept);
     if is_folder(&kept) {
         bundle.volumes.push(volume::read(&kept)?);
@@ -107,21 +107,21 @@ fn add_kept(bundle: &mut Bundle, site: &Site) -> Result<(), FlowError> {
 /// Copies what is at hand of stripes that are not complete, as far as there is room: the drive
 /// that brings the rest may take the port of this one. Bundles that no drive may be lost of gain
 /// nothing from that, but for stripes in which something is damaged.
-fn keep_shards(bundle: &Bundle, site: &Site, bad: &[BadPart]) -> Result<(), FlowError> {
+fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Result<(), FlowError> {
     let head = &bundle.head;
     let Some(scheme) = head.statement.scheme else { return Ok(()) };
     let of_use = |part: &&BadPart| scheme.volumes_spared() > 0 || part.damaged;
     let stripes: BTreeSet<u32> = bad.iter().filter(of_use).map(|part| scheme.of_data(part.number).0).collect();
     let in_work = |stripe: Option<(u32, u16)>| stripe.is_some_and(|(stripe, _)| stripes.contains(&stripe));
-    let dir = site.staging.kept_parts();
+    let dir = extraction.staging.kept_parts();
     match std::fs::create_dir(&dir) {
         // Whatever else stands there leads somewhere else.
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).at("create", &dir)?,
         Err(_) if !is_folder(&dir) => return Ok(()),
         _ => {}
     }
-    let open = |(index, entry): (usize, &Entry)| if site.is_whole(index) { 0 } else { entry.stored_size() };
-    let wanted: u64 = site.entries.iter().enumerate().map(open).sum();
+    let open = |(index, entry): (usize, &Entry)| if extraction.is_whole(index) { 0 } else { entry.stored_size() };
+    let wanted: u64 = extraction.entries.iter().enumerate().map(open).sum();
     let (finder, len) = (Finder::new(bundle), head.statement.class.file_len() as u64);
     for part in &head.parts {
         let copy = dir.join(part.file_name());

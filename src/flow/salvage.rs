@@ -8,6 +8,7 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, is_at_or_below};
 use crate::flow::FlowError;
+use crate::flow::error::BundleError;
 use crate::flow::gone::{self, or_gone};
 use crate::flow::leads::{FAR, from_leads};
 use crate::flow::open::{Bundle, Unsealed, gather, unseal};
@@ -68,8 +69,10 @@ fn unsealed_salvage(
 fn without<T>(opened: Result<T, FlowError>, request: &Request, notes: &mut Vec<Note>) -> Result<Option<T>, FlowError> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
-        Err(error @ FlowError::BadFile { source: FormatError::Newer { .. }, .. }) => Err(error),
-        Err(error @ (FlowError::NoIndex { .. } | FlowError::BadFile { .. })) => {
+        Err(error @ FlowError::Bundle(BundleError::BadFile { source: FormatError::Newer { .. }, .. })) => Err(error),
+        Err(
+            error @ (FlowError::Bundle(BundleError::NoIndex { .. }) | FlowError::Bundle(BundleError::BadFile { .. })),
+        ) => {
             notes.push(note(request, error.to_string()));
             Ok(None)
         }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::base::digest::sha256;
 use crate::flow::FlowError;
+use crate::flow::error::BundleError;
 use crate::flow::margin::whole_files;
 use crate::flow::open::Bundle;
 use crate::flow::report::CheckReport;
@@ -51,7 +52,9 @@ impl Seals {
             }
         }
         match all.is_empty() {
-            true => Err(FlowError::Damaged("no seal on these volumes is whole: there is none to copy".into())),
+            true => Err(FlowError::Bundle(BundleError::Damaged(
+                "no seal on these volumes is whole: there is none to copy".into(),
+            ))),
             false => Ok(Self(all)),
         }
     }

@@ -8,7 +8,7 @@ use crate::base::fault::At;
 use crate::base::path::show;
 use crate::flow::FlowError;
 use crate::flow::check::impossible;
-use crate::flow::loaded::LoadError;
+use crate::flow::error::LoadError;
 use crate::flow::open::gather;
 use crate::format::{is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;

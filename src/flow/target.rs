@@ -12,8 +12,10 @@ use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::path::show;
 use crate::base::pool::side_by_side;
+use crate::flow::FlowError;
+use crate::flow::error::OutputError;
+use crate::flow::folders::{check_is_folder, lock_folder};
 use crate::flow::open::Bundle;
-use crate::flow::{FlowError, check_is_folder, lock_folder};
 use crate::format::{is_unfinished, limits};
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS};
 
@@ -49,7 +51,7 @@ pub fn check_room(target: &Path, files: impl Iterator<Item = u64>, freed: u64) -
     let needed = files.map(|len| len.next_multiple_of(room.cluster.max(1))).sum();
     let free = room.free.saturating_add(freed);
     match needed > free {
-        true => Err(FlowError::NoTargetRoom { target: target.to_path_buf(), needed, free }),
+        true => Err(FlowError::Output(OutputError::NoRoom { target: target.to_path_buf(), needed, free })),
         false => Ok(()),
     }
 }

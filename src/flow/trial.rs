@@ -1,39 +1,18 @@
 //! Drives that do not store what is written to them, found before hours are spent on them. What is not
 //! found here is found when all is read back; see `stage/spread.rs`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
-use crate::base::path::{as_bytes, show};
+use crate::base::path::as_bytes;
 use crate::base::pool::{lock, unlocked};
-use crate::base::size::human;
 use crate::flow::FlowError;
+use crate::flow::error::{CapacityTestFailure, DriveError};
 use crate::flow::plan::Planned;
 use crate::flow::request::Request;
-use crate::stage::spread::{Tried, try_out};
+use crate::stage::spread::try_out;
 use crate::stage::volume;
-
-/// A drive that was found out.
-#[derive(Debug, thiserror::Error)]
-#[error("{} {}: it is smaller than it claims, or it is dying", show(.drive), found(.tried))]
-pub struct Untrue {
-    /// The folder given.
-    pub drive: PathBuf,
-    /// What was found.
-    pub tried: Tried,
-}
-
-fn found(tried: &Tried) -> String {
-    let first = tried.wrong.first().copied().unwrap_or(0);
-    format!(
-        "does not store what is written to it (tried at {} places across its free space; wrong at {} of them, the first about {} into {})",
-        tried.places,
-        tried.wrong.len(),
-        human(first),
-        human(tried.room)
-    )
-}
 
 /// Tries the drives that will be read back and that nothing was written to so far.
 pub fn before_packing(planned: &Planned, request: &Request, monitor: &dyn Monitor) -> Result<(), FlowError> {
@@ -65,7 +44,7 @@ fn try_all(drives: &[&Path], monitor: &dyn Monitor) -> Result<(), FlowError> {
             scope.spawn(|| {
                 let tried = try_out(drive, &|| monitor.cancelled()).unwrap_or_default();
                 if !tried.wrong.is_empty() {
-                    lock(&untrue).push(Untrue { drive: drive.to_path_buf(), tried });
+                    lock(&untrue).push(CapacityTestFailure { drive: drive.to_path_buf(), tried });
                 }
             });
         }
@@ -78,7 +57,7 @@ fn try_all(drives: &[&Path], monitor: &dyn Monitor) -> Result<(), FlowError> {
     let mut untrue = untrue.into_iter();
     let first = untrue.next();
     for more in untrue {
-        monitor.note(&Note::new(NoteKind::Volume, as_bytes(&more.drive), found(&more.tried)));
+        monitor.note(&Note::new(NoteKind::Volume, as_bytes(&more.drive), more.describe()));
     }
-    first.map_or(Ok(()), |first| Err(FlowError::Untrue(first)))
+    first.map_or(Ok(()), |first| Err(FlowError::Drive(DriveError::FailedCapacityTest(first))))
 }

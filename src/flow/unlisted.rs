@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 
 use crate::base::monitor::{Monitor, Phase};
 use crate::flow::FlowError;
-use crate::flow::find::{Finder, Loaded};
-use crate::flow::mend::{Mender, Wanted};
+use crate::flow::bundle::part_rebuilder::PartRebuilder;
+use crate::flow::find::Finder;
 use crate::flow::open::Bundle;
 use crate::format::FormatError;
-use crate::format::head::Part;
 use crate::format::part::{Lead, PartBuf};
 use crate::stage::compress::{DecodeError, Decompressor};
 use crate::stage::untar::{Members, Untar};
@@ -29,50 +28,25 @@ pub fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, Flow
     let total = bundle.head.data_parts().count() as u64 * class.file_len() as u64;
     monitor.phase(Phase::Unpacking, total);
     let finder = Finder::new(bundle);
-    let mender = Mender::new(&bundle.head, &finder);
+    let rebuilder = PartRebuilder::new(&bundle.head, &finder);
     let (mut untar, mut decompressor, mut out) = (Untar::new(), Decompressor::new()?, Unlisted::default());
     let mut buf = PartBuf::new(class);
     for (part, offset, length) in bundle.head.data_parts() {
-        let loaded;
-        (loaded, buf) = load(&finder, mender.as_ref(), part, buf)?;
-        let bad = loaded.bad(class.chunks());
-        let good = bad.first().copied().unwrap_or(class.chunks());
-        let mut whole = bad.is_empty();
-        if good > 0 {
+        let rebuilt = rebuilder.rebuild_one(part, buf)?;
+        let readable = rebuilt.missing.first().copied().unwrap_or(class.chunks());
+        let mut is_whole = rebuilt.is_whole();
+        if readable > 0 {
             let stretch = Stretch { bundle, monitor, number: part.number, offset, length };
-            whole &= stretch.read(&buf, &bad, good, &mut untar, &mut decompressor)?;
+            is_whole &= stretch.read(&rebuilt.buf, &rebuilt.missing, readable, &mut untar, &mut decompressor)?;
         }
-        if !whole && loaded != Loaded::Missing {
+        if !is_whole && !rebuilt.is_absent() {
             out.damaged.insert(part.number);
         }
+        buf = rebuilt.buf;
         monitor.advance(class.file_len() as u64);
     }
     out.members = untar.finish();
     Ok(out)
-}
-
-/// A part, from a drive or rebuilt, as far as it goes.
-fn load(
-    finder: &Finder,
-    mender: Option<&Mender>,
-    part: &Part,
-    mut buf: PartBuf,
-) -> Result<(Loaded, PartBuf), FlowError> {
-    let loaded = finder.load(part, &mut buf)?;
-    let (Some(mender), Some((stripe, _))) = (mender, part.stripe) else { return Ok((loaded, buf)) };
-    let bad = loaded.bad(buf.chunks_mut().len());
-    if bad.is_empty() {
-        return Ok((loaded, buf));
-    }
-    let mut wanted = [Wanted { part, bad, buf }];
-    mender.mend(stripe, &mut wanted)?;
-    let [Wanted { bad, buf, .. }] = wanted;
-    let loaded = match (bad.is_empty(), loaded) {
-        (true, _) => Loaded::Whole,
-        (false, Loaded::Missing) if bad.len() == bad.last().map_or(0, |last| last + 1) => Loaded::Missing,
-        (false, _) => Loaded::Partly { bad, why: String::new() },
-    };
-    Ok((loaded, buf))
 }
 
 /// The stretch of tar of one part.

@@ -5,6 +5,8 @@
 //! SHA-256. What is not whole is not delivered; it stays beside the output, and the same command
 //! goes on from there, after whatever stopped it.
 
+pub mod file_writer;
+
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -14,15 +16,17 @@ use crate::base::monitor::{Monitor, Note};
 use crate::base::os;
 use crate::base::path::{escape, show};
 use crate::flow::again::{take_up, work};
+use crate::flow::error::OutputError;
 use crate::flow::fit::{clamped, copied_bytes, copies, fit_to, left_behind, tell, tell_otherwise};
+use crate::flow::folders::check_is_folder;
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::parts::Placed;
-use crate::flow::place::Site;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::flow::report::ListReport;
 use crate::flow::rounds::{Changer, place_all};
+use crate::flow::unpack::file_writer::Extraction;
 use crate::flow::verdict::{Verdict, judge};
-use crate::flow::{FlowError, Outcome, check_is_folder};
+use crate::flow::{FlowError, Outcome};
 use crate::plan::names::Fitted;
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
@@ -157,11 +161,12 @@ impl Job<'_> {
         if copies(self.fitted) {
             staging.copy_links();
         }
-        let site = Site::new(&self.fitted.entries, self.contents, &staging);
+        let extraction = Extraction::new(&self.fitted.entries, self.contents, &staging);
         let changer = if let Rounds::These(changer) = self.rounds { changer } else { None };
-        let placed =
-            self.prepare(bundle, &site).and_then(|()| place_all(bundle, &site, self.parts, changer, self.monitor));
-        let concluded = placed.and_then(|placed| conclude(self.request, bundle, &site, placed));
+        let placed = self
+            .prepare(bundle, &extraction)
+            .and_then(|()| place_all(bundle, &extraction, self.parts, changer, self.monitor));
+        let concluded = placed.and_then(|placed| conclude(self.request, bundle, &extraction, placed));
         let can_go_on = self.has_more() && (staging.is_resumed() || !staging.placed().is_empty());
         match concluded {
             Ok((report, fates)) => self.deliver(staging, report, &fates),
@@ -182,26 +187,30 @@ impl Job<'_> {
     }
 
     /// Folders, what an earlier run left, and whether all that is still to come has a place.
-    fn prepare(&self, bundle: &Bundle, site: &Site) -> Result<(), FlowError> {
+    fn prepare(&self, bundle: &Bundle, extraction: &Extraction) -> Result<(), FlowError> {
         let (target, entries) = (&self.request.target, &self.fitted.entries);
-        let staging = site.staging;
+        let staging = extraction.staging;
         if staging.is_resumed() {
             staging.make_dirs(entries)?;
-            take_up(site, &bundle.head, self.monitor)?;
+            take_up(extraction, &bundle.head, self.monitor)?;
         }
-        let open = |at: &usize| !site.is_whole(*at) && !site.is_trusted(*at);
+        let open = |at: &usize| !extraction.is_whole(*at) && !extraction.is_unverified(*at);
         let mut needed: u64 = (0..entries.len()).filter(open).map(|at| entries[at].stored_size()).sum();
         if copies(self.fitted) {
-            needed += copied_bytes(entries, |at| site.is_there(at));
+            needed += copied_bytes(entries, |at| extraction.is_delivered(at));
         }
         let room = os::room(target).at("look at", target)?;
         if needed > room.free {
-            return Err(FlowError::NoTargetRoom { target: target.clone(), needed, free: room.free });
+            return Err(FlowError::Output(OutputError::NoRoom { target: target.clone(), needed, free: room.free }));
         }
         let overwrite = self.request.overwrite;
-        if let Some(entry) = first_conflict(target, entries, overwrite, |at| site.is_there(at))? {
+        if let Some(entry) = first_conflict(target, entries, overwrite, |at| extraction.is_delivered(at))? {
             let path = target.join(entry.path.as_path());
-            return Err(if overwrite { FlowError::InTheWay(path) } else { FlowError::Exists(path) });
+            return Err(if overwrite {
+                FlowError::Output(OutputError::InTheWay(path))
+            } else {
+                FlowError::Output(OutputError::Exists(path))
+            });
         }
         if !staging.is_resumed() {
             staging.make_dirs(entries)?;
@@ -217,11 +226,12 @@ impl Job<'_> {
 fn conclude(
     request: &Request,
     bundle: &Bundle,
-    site: &Site,
+    extraction: &Extraction,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
     let Placed { bad, mended, verdict: can, margin, failed, gone } = placed;
-    let Verdict { kept, lost, mut notes, files, delivered, bytes } = judge(&bundle.head, site, &bad, failed.is_some());
+    let Verdict { kept, lost, mut notes, files, delivered, bytes } =
+        judge(&bundle.head, extraction, &bad, failed.is_some());
     let failed = match failed {
         Some(fault) if delivered == 0 => return Err(fault.into()),
         failed => failed.map(|fault| fault.to_string()),
@@ -251,7 +261,7 @@ fn conclude(
         notes,
     };
     let fate = |(at, keep): (usize, bool)| match keep {
-        _ if site.is_there(at) => Fate::There,
+        _ if extraction.is_delivered(at) => Fate::There,
         true => Fate::Keep,
         false => Fate::Aside,
     };

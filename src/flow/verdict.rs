@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::monitor::{Note, NoteKind};
-use crate::flow::place::{Doubt, Site};
 use crate::flow::received::{BadPart, Cause, Lost};
+use crate::flow::unpack::file_writer::{Extraction, TargetFault};
 use crate::format::head::Head;
 use crate::plan::links::find;
 use crate::plan::want::hurt_by;
@@ -41,12 +41,12 @@ enum Fate {
 
 /// Judges every file by what was placed of it; `stopped`: the target took no more before all parts
 /// were tried.
-pub fn judge(head: &Head, site: &Site, bad: &[BadPart], stopped: bool) -> Verdict {
+pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: bool) -> Verdict {
     let of = |damaged| bad.iter().filter(|part| part.damaged == damaged).map(|part| part.number).collect();
-    let missing = hurt_by(head, site.entries, site.contents, &of(false));
-    let damaged = hurt_by(head, site.entries, site.contents, &of(true));
-    let mut verdict = Verdict { kept: vec![true; site.entries.len()], ..Verdict::default() };
-    for (at, entry) in site.entries.iter().enumerate() {
+    let missing = hurt_by(head, extraction.entries, extraction.contents, &of(false));
+    let damaged = hurt_by(head, extraction.entries, extraction.contents, &of(true));
+    let mut verdict = Verdict { kept: vec![true; extraction.entries.len()], ..Verdict::default() };
+    for (at, entry) in extraction.entries.iter().enumerate() {
         let content = match &entry.kind {
             Kind::Dir if entry.flag == Flag::Unreadable => {
                 let text =
@@ -55,10 +55,10 @@ pub fn judge(head: &Head, site: &Site, bad: &[BadPart], stopped: bool) -> Verdic
                 continue;
             }
             Kind::File => at,
-            Kind::Hardlink(first) => find(site.entries, first.as_bytes()).unwrap_or(at),
+            Kind::Hardlink(first) => find(extraction.entries, first.as_bytes()).unwrap_or(at),
             _ => continue,
         };
-        let fate = match fate(site, content, &missing, &damaged) {
+        let fate = match fate(extraction, content, &missing, &damaged) {
             Fate::Lost(_, NOT_FOUND) if stopped => Fate::Lost(Cause::Target, "the target took no more"),
             fate => fate,
         };
@@ -67,19 +67,21 @@ pub fn judge(head: &Head, site: &Site, bad: &[BadPart], stopped: bool) -> Verdic
     verdict
 }
 
-fn fate(site: &Site, content: usize, missing: &BTreeSet<usize>, damaged: &BTreeSet<usize>) -> Fate {
-    let file = &site.entries[content];
+fn fate(extraction: &Extraction, content: usize, missing: &BTreeSet<usize>, damaged: &BTreeSet<usize>) -> Fate {
+    let file = &extraction.entries[content];
     match file.flag {
         Flag::Unreadable => Fate::Unreadable,
-        flag if file.size == 0 || site.is_whole(content) => match flag {
+        flag if file.size == 0 || extraction.is_whole(content) => match flag {
             Flag::Changed => Fate::Changed,
             _ => Fate::Whole,
         },
-        _ if site.is_wrong(content) && site.doubt(content) == Some(Doubt::Proven) => {
+        _ if extraction.is_wrong(content) && extraction.target_fault(content) == Some(TargetFault::Proven) => {
             Fate::Lost(Cause::Unkept, NOT_KEPT)
         }
-        _ if site.is_wrong(content) && site.doubt(content).is_some() => Fate::Lost(Cause::Damaged, NOT_TOLD),
-        _ if site.is_wrong(content) => Fate::Lost(Cause::Damaged, "its content is not what the list says"),
+        _ if extraction.is_wrong(content) && extraction.target_fault(content).is_some() => {
+            Fate::Lost(Cause::Damaged, NOT_TOLD)
+        }
+        _ if extraction.is_wrong(content) => Fate::Lost(Cause::Damaged, "its content is not what the list says"),
         _ if damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
         _ if missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),
         _ => Fate::Lost(Cause::Damaged, NOT_FOUND),

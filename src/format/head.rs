@@ -26,6 +26,24 @@ pub enum PartKind {
     Parity,
 }
 
+/// Which part. Data parts and parity parts are numbered separately, each from 1; data comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PartId {
+    /// A data part.
+    Data(u32),
+    /// A parity part.
+    Parity(u32),
+}
+
+impl PartId {
+    /// Its number among the parts of its kind.
+    pub fn number(self) -> u32 {
+        match self {
+            PartId::Data(number) | PartId::Parity(number) => number,
+        }
+    }
+}
+
 /// A line of the parts table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -181,6 +199,14 @@ impl PartKind {
 }
 
 impl Part {
+    /// Which part it is.
+    pub fn id(&self) -> PartId {
+        match self.kind {
+            PartKind::Data { .. } => PartId::Data(self.number),
+            PartKind::Parity => PartId::Parity(self.number),
+        }
+    }
+
     /// The name of the part's file on its volume.
     pub fn file_name(&self) -> String {
         self.kind.file_name(self.number)

@@ -3,13 +3,13 @@
 pub mod fold;
 pub mod forecast;
 pub mod geometry;
-pub mod homes;
 pub mod layout;
 pub mod links;
 pub mod names;
 pub mod parity;
 pub mod placement;
 pub mod recover;
+pub mod rehome;
 pub mod repair;
 pub mod resume;
 pub mod select;

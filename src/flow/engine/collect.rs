@@ -7,8 +7,9 @@ use std::sync::mpsc;
 use crate::base::os;
 use crate::base::pool::lock;
 use crate::flow::FlowError;
+use crate::flow::drives::drive::DriveId;
 use crate::flow::engine::{Done, Shared, Stretches, Task};
-use crate::flow::error::Remedy;
+use crate::flow::error::{DriveError, Remedy};
 use crate::flow::reading::Raw;
 use crate::plan::forecast::Room;
 use crate::plan::geometry::data_at_most;
@@ -54,7 +55,7 @@ struct Parts<'a, 'b> {
     placement: Placement,
     packed: u64,
     /// Drives that failed so far and get nothing more.
-    closed: BTreeSet<usize>,
+    closed: BTreeSet<DriveId>,
 }
 
 impl Parts<'_, '_> {
@@ -70,7 +71,7 @@ impl Parts<'_, '_> {
                 continue;
             }
             let mut others = self.placement.clone();
-            self.shared.drives[drive].iter().for_each(|volume| others.close(*volume));
+            self.shared.drives[drive.0].iter().for_each(|volume| others.close(*volume));
             let rest = data_at_most(job.layout.len - self.packed, job.class);
             if (must && !others.is_dealt_whole()) || others.capacity() >= rest {
                 self.placement = others;
@@ -85,16 +86,16 @@ impl Parts<'_, '_> {
         let job = self.shared.job;
         let failed = lock(&self.shared.failed);
         if failed.is_empty() {
-            return FlowError::RanFull { packed: self.packed, total: job.layout.len };
+            return FlowError::Drive(DriveError::RanFull { packed: self.packed, total: job.layout.len });
         }
-        let gone: Vec<u16> = failed.iter().flat_map(|failed| self.shared.drives[failed.drive].clone()).collect();
+        let gone: Vec<u16> = failed.iter().flat_map(|failed| self.shared.drives[failed.drive.0].clone()).collect();
         let on_them = lock(&self.shared.written).iter().filter(|part| gone.contains(&part.volume)).count();
         let to_come = data_at_most(job.layout.len - self.packed, job.class) as usize;
         let parts = on_them + lock(&self.shared.unwritten).len() + to_come;
         let why = failed.iter().map(|failed| failed.fault.to_string()).collect();
         let all_full = failed.iter().all(|failed| os::is_full(&failed.fault.source));
-        let remedy = Remedy::of(!lock(&self.shared.distrusted).is_empty(), all_full);
-        FlowError::NoHome { parts, bytes: (parts * job.class.file_len()) as u64, why, remedy }
+        let remedy = Remedy::choose(!lock(&self.shared.distrusted).is_empty(), all_full);
+        FlowError::Drive(DriveError::NoHome { parts, bytes: (parts * job.class.file_len()) as u64, why, remedy })
     }
 }
 

@@ -8,6 +8,7 @@ use crate::base::digest::quick;
 use crate::base::pool::Lease;
 use crate::flow::FlowError;
 use crate::flow::engine::{Shared, Task};
+use crate::flow::error::SourceError;
 use crate::flow::reading::Filling;
 use crate::format::journal::Read;
 use crate::plan::geometry::range_len;
@@ -72,7 +73,7 @@ impl Shared<'_> {
             true => Ok(()),
             false => {
                 self.reading.readable(all.clone())?;
-                Err(FlowError::SourceChanged(self.reading.files_in(&all)))
+                Err(FlowError::Source(SourceError::Changed(self.reading.files_in(&all))))
             }
         };
         if fresh != all {

@@ -1,7 +1,7 @@
 //! Sealed parts on their way to the drives: one thread each. A drive that fails is left out, and the
 //! others go on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -12,42 +12,18 @@ use crate::base::os;
 use crate::base::path::as_bytes;
 use crate::base::pool::lock;
 use crate::flow::FlowError;
+use crate::flow::drives::drive::{Drive, FailedDrive};
 use crate::flow::engine::Shared;
 use crate::flow::sealing::Sealed;
 use crate::format::head::Part;
 use crate::format::journal::Written;
 use crate::stage::volume::Writer;
 
-/// A drive that failed while the others went on.
-pub struct Failed {
-    /// Which of the drives.
-    pub drive: usize,
-    /// How.
-    pub fault: IoFault,
-}
-
 /// How long nothing has come when a drive counts as waiting: while it is the slower one, a part is sealed
 /// within a few milliseconds.
 const QUIET: Duration = Duration::from_millis(50);
 /// Parts that a drive may lose before it is given up.
 const LIES: u32 = 3;
-
-/// The way from a volume's number to the thread that writes to its drive.
-#[derive(Clone, Default)]
-pub(super) struct Routes(BTreeMap<u16, mpsc::Sender<Sealed>>);
-
-impl Routes {
-    pub(super) fn add(&mut self, drive: &[Writer], to: mpsc::Sender<Sealed>) {
-        self.0.extend(drive.iter().map(|writer| (writer.number(), to.clone())));
-    }
-
-    pub(super) fn send(&self, sealed: Sealed) {
-        if let Some(route) = self.0.get(&sealed.part.volume) {
-            // A writer that is gone has failed and said so.
-            let _ = route.send(sealed);
-        }
-    }
-}
 
 fn writer_of<'a>(drive: &'a mut [Writer], part: &Part) -> Result<&'a mut Writer, FlowError> {
     let writer = drive.iter_mut().find(|writer| writer.number() == part.volume);
@@ -59,12 +35,8 @@ impl Shared<'_> {
     /// end, when it is known who has room. While nothing is there to be written, what is on the drive is
     /// read back: that a drive does not keep it is better known now than in the end. In the end all is read
     /// once more, for what is written later may land on what was read.
-    pub(super) fn write(
-        &self,
-        at: usize,
-        drive: &mut [Writer],
-        sealed: mpsc::Receiver<Sealed>,
-    ) -> Result<(), FlowError> {
+    pub(super) fn write(&self, drive: &mut Drive, sealed: mpsc::Receiver<Sealed>) -> Result<(), FlowError> {
+        let (at, drive) = (drive.id, &mut drive.writers[..]);
         let (mut failed, mut lies, mut unread, mut reader) = (false, 0, VecDeque::new(), None);
         loop {
             let Sealed { part, length, buf } = match sealed.recv_timeout(QUIET) {
@@ -78,7 +50,7 @@ impl Shared<'_> {
                             lock(&self.distrusted).insert(at);
                             let is_gone = fault.source.raw_os_error().is_some() && !os::is_of_one_place(&fault.source);
                             if lies == LIES || is_gone {
-                                self.drive_failed(Failed { drive: at, fault })?;
+                                self.drive_failed(FailedDrive { drive: at, fault })?;
                                 failed = true;
                             }
                         }
@@ -93,7 +65,7 @@ impl Shared<'_> {
             }
             let writer = writer_of(drive, &part)?;
             if !failed && let Err(fault) = writer.put(&part.file_name(), buf.file(), part.sha256) {
-                self.drive_failed(Failed { drive: at, fault })?;
+                self.drive_failed(FailedDrive { drive: at, fault })?;
                 failed = true;
             }
             if failed {
@@ -133,14 +105,14 @@ impl Shared<'_> {
     }
 
     /// The others go on, if there are any.
-    fn drive_failed(&self, failure: Failed) -> Result<(), FlowError> {
+    fn drive_failed(&self, failure: FailedDrive) -> Result<(), FlowError> {
         let mut failed = lock(&self.failed);
         if failed.len() + 1 == self.drives.iter().filter(|volumes| !volumes.is_empty()).count() {
             return Err(failure.fault.into());
         }
         let text = format!("failed ({}); the other drives go on", failure.fault);
         self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(&failure.fault.path), text));
-        self.drives[failure.drive].iter().for_each(|volume| self.job.monitor.verdict(*volume, "failed"));
+        self.drives[failure.drive.0].iter().for_each(|volume| self.job.monitor.verdict(*volume, "failed"));
         failed.push(failure);
         Ok(())
     }

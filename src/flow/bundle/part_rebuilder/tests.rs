@@ -1,0 +1,157 @@
+//! Parts rebuilt from a source in memory, of which single chunks are taken away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::format::head::PartId::{self, Data, Parity};
+use crate::format::head::tests::striped;
+
+/// Parts in memory, without encryption: a chunk is there or not.
+struct FakeSource {
+    plain: HashMap<PartId, Arc<Vec<Vec<u8>>>>,
+    damaged: Vec<(PartId, usize)>,
+    absent: Vec<PartId>,
+    /// Parts of which single chunks were read.
+    opened: Mutex<Vec<PartId>>,
+}
+
+impl FakeSource {
+    /// Parts with contents that differ in every chunk, and their parity.
+    fn of(head: &Head) -> Self {
+        let scheme = head.statement.scheme.unwrap();
+        let code = Code::new(scheme.k.into(), scheme.m.into());
+        let chunks = head.statement.class.chunks();
+        let blank = || vec![vec![0; CHUNK]; chunks];
+        let mut plain: HashMap<PartId, Vec<Vec<u8>>> = head.parts.iter().map(|part| (part.id(), blank())).collect();
+        for (part, _, _) in head.data_parts() {
+            let (stripe, position) = part.stripe.unwrap();
+            for chunk in 0..chunks {
+                let bytes: Vec<u8> = (0..CHUNK).map(|at| (at * 7 + chunk * 31 + part.number as usize) as u8).collect();
+                let row = scheme.row_of(chunk, position, chunks);
+                for parity in scheme.k..scheme.shards() as u16 {
+                    let sum = plain.get_mut(&Parity(scheme.parity_number(stripe, parity))).unwrap();
+                    let sum = &mut sum[scheme.chunk_of(row, parity, chunks)];
+                    code.add(position.into(), &bytes, parity.into(), sum);
+                }
+                plain.get_mut(&part.id()).unwrap()[chunk] = bytes;
+            }
+        }
+        let plain = plain.into_iter().map(|(part, chunks)| (part, Arc::new(chunks))).collect();
+        Self { plain, damaged: Vec::new(), absent: Vec::new(), opened: Mutex::default() }
+    }
+
+    fn bad(&self, part: PartId) -> Vec<usize> {
+        self.damaged.iter().filter(|(of, _)| *of == part).map(|(_, chunk)| *chunk).collect()
+    }
+}
+
+impl PartSource for FakeSource {
+    fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
+        if self.absent.contains(&part.id()) {
+            return Ok(Loaded::Missing);
+        }
+        let bad = self.bad(part.id());
+        for (index, chunk) in buf.chunks_mut().enumerate().filter(|(index, _)| !bad.contains(index)) {
+            chunk[..CHUNK].copy_from_slice(&self.plain[&part.id()][index]);
+        }
+        Ok(if bad.is_empty() { Loaded::Whole } else { Loaded::Partly { bad, why: "is damaged".into() } })
+    }
+
+    fn chunks_of(&self, part: &Part) -> Result<Box<dyn ChunkSource>, FlowError> {
+        self.opened.lock().unwrap().push(part.id());
+        let absent = self.absent.contains(&part.id());
+        Ok(Box::new(FakeChunks { plain: self.plain[&part.id()].clone(), bad: self.bad(part.id()), absent }))
+    }
+}
+
+struct FakeChunks {
+    plain: Arc<Vec<Vec<u8>>>,
+    bad: Vec<usize>,
+    absent: bool,
+}
+
+impl ChunkSource for FakeChunks {
+    fn read(&self, index: usize, sealed: &mut [u8]) -> bool {
+        sealed[..CHUNK].copy_from_slice(&self.plain[index]);
+        !self.absent && !self.bad.contains(&index)
+    }
+}
+
+fn find(head: &Head, id: PartId) -> &Part {
+    head.parts.iter().find(|part| part.id() == id).unwrap()
+}
+
+/// Whether every chunk that is not missing is what it was.
+fn is_right(rebuilt: &RebuiltPart, source: &FakeSource) -> bool {
+    let plain = &source.plain[&rebuilt.part.id()];
+    let here = (0..plain.len()).filter(|chunk| !rebuilt.missing.contains(chunk));
+    here.into_iter().all(|chunk| rebuilt.buf.plain(chunk) == plain[chunk])
+}
+
+#[test]
+fn a_whole_part_is_loaded_without_its_stripe() {
+    let head = striped(6, 3, 2);
+    let source = FakeSource::of(&head);
+    let rebuilder = PartRebuilder::new(&head, &source);
+    let rebuilt = rebuilder.rebuild_one(find(&head, Data(1)), PartBuf::new(head.statement.class)).unwrap();
+    assert!(rebuilt.is_whole() && is_right(&rebuilt, &source));
+    assert!(source.opened.lock().unwrap().is_empty());
+}
+
+#[test]
+fn two_missing_parts_are_rebuilt_together() {
+    let head = striped(6, 3, 2);
+    let mut source = FakeSource::of(&head);
+    source.absent = vec![Data(1), Data(3)];
+    let parts = [find(&head, Data(1)), find(&head, Data(3))];
+    let rebuilt = PartRebuilder::new(&head, &source).rebuild(&parts).unwrap();
+    assert!(rebuilt.iter().all(|part| part.is_whole() && part.found == Loaded::Missing && is_right(part, &source)));
+    assert_eq!(source.opened.lock().unwrap().len(), 3, "the rest of the stripe, once");
+}
+
+#[test]
+fn a_parity_part_is_rebuilt_from_data() {
+    let head = striped(6, 3, 2);
+    let mut source = FakeSource::of(&head);
+    source.absent = vec![Parity(2)];
+    let rebuilt = PartRebuilder::new(&head, &source).rebuild(&[find(&head, Parity(2))]).unwrap();
+    assert!(rebuilt[0].is_whole() && is_right(&rebuilt[0], &source));
+}
+
+#[test]
+fn a_short_stripe_counts_its_missing_data_as_zeros() {
+    let head = striped(4, 3, 2);
+    let mut source = FakeSource::of(&head);
+    source.absent = vec![Data(4), Parity(3)];
+    let rebuilt = PartRebuilder::new(&head, &source).rebuild(&[find(&head, Data(4))]).unwrap();
+    assert!(rebuilt[0].is_whole() && is_right(&rebuilt[0], &source));
+}
+
+#[test]
+fn more_damage_in_a_row_than_parity_loses_that_row_alone() {
+    let head = striped(6, 3, 2);
+    let mut source = FakeSource::of(&head);
+    let scheme = head.statement.scheme.unwrap();
+    let chunks = head.statement.class.chunks();
+    source.damaged =
+        (0..3).map(|position| (Data(u32::from(position) + 1), scheme.chunk_of(2, position, chunks))).collect();
+    source.damaged.push((Data(1), scheme.chunk_of(5, 0, chunks)));
+    source.damaged.sort();
+    let parts = [find(&head, Data(1)), find(&head, Data(2)), find(&head, Data(3))];
+    let rebuilt = PartRebuilder::new(&head, &source).rebuild(&parts).unwrap();
+    for (position, part) in (0..).zip(&rebuilt) {
+        assert_eq!(part.missing, [scheme.chunk_of(2, position, chunks)]);
+        assert!(is_right(part, &source) && !part.is_absent());
+    }
+}
+
+#[test]
+fn a_part_that_is_nowhere_and_cannot_be_rebuilt_is_absent() {
+    let head = striped(6, 3, 2);
+    let mut source = FakeSource::of(&head);
+    source.absent = vec![Data(1), Data(2), Data(3)];
+    let rebuilt = PartRebuilder::new(&head, &source).rebuild(&[find(&head, Data(1))]).unwrap();
+    assert!(rebuilt[0].is_absent());
+    assert_eq!(rebuilt[0].missing.len(), head.statement.class.chunks());
+}

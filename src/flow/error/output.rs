@@ -1,0 +1,57 @@
+//! Places that cannot take what is to be written there.
+
+use std::path::PathBuf;
+
+use crate::base::path::show;
+use crate::base::size::{count, human};
+use crate::flow::outcome::Outcome;
+use crate::plan::names::Change;
+
+/// The place to write to cannot take the result.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The folder of a new volume exists, and is not empty.
+    #[error("{} exists already", show(.0))]
+    VolumeExists(PathBuf),
+    /// Something exists that would be replaced.
+    #[error("{} exists already", show(.0))]
+    Exists(PathBuf),
+    /// A folder stands where a file must go, or the other way round.
+    #[error("{} is in the way: it is a folder where the bundle has a file, or the other way round", show(.0))]
+    InTheWay(PathBuf),
+    /// Names and links that the target's file system cannot hold.
+    #[error("{} cannot hold {} as packed:{}", show(.target), count(.changes.len() as u64, "path"), one_per_line(.changes))]
+    Names {
+        /// The folder to unpack to.
+        target: PathBuf,
+        /// Each name, and why.
+        changes: Vec<Change>,
+    },
+    /// Not enough free space.
+    #[error("what is to be written takes {} and {} has {} free: {} are missing", human(*.needed), show(.target), human(*.free), human(needed.saturating_sub(*.free)))]
+    NoRoom {
+        /// The folder to write to.
+        target: PathBuf,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        free: u64,
+    },
+    /// Another run is working there.
+    #[error("{0}")]
+    Busy(String),
+}
+
+impl OutputError {
+    /// The class of the failure.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            OutputError::NoRoom { .. } => Outcome::Io,
+            _ => Outcome::Usage,
+        }
+    }
+}
+
+fn one_per_line(changes: &[Change]) -> String {
+    changes.iter().map(|change| format!("\n  {}: {}", change.path, change.why)).collect()
+}

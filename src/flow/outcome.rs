@@ -1,0 +1,26 @@
+//! How a run ended, in ten classes. `cli/exit.rs` gives each its exit code.
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything that was asked for was done.
+    Ok,
+    /// A defect of ours: the run failed in a way nobody planned for.
+    Failed,
+    /// The request makes no sense. Nothing was done.
+    Usage,
+    /// More drives would help.
+    Incomplete,
+    /// Some files are damaged, or changed while they were packed. The whole ones were delivered.
+    Damaged,
+    /// The bundle is not from the sender it should be from.
+    Origin,
+    /// A limit was exceeded, or the data was crafted to do harm.
+    Hostile,
+    /// The system failed or ran out of room. The same command can be run again.
+    Io,
+    /// No key, or none that opens the bundle.
+    Key,
+    /// Stopped by the user.
+    Interrupted,
+}

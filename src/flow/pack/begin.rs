@@ -1,0 +1,161 @@
+//! The first writes of a packing: the journal, then the seals of every volume; or the same of an interrupted
+//! run, without what does not stay. When this returns, the bundle's key is wiped, and nothing here can open
+//! the bundle any more.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::base::digest::{Digest, sha256};
+use crate::base::fault::At;
+use crate::base::os;
+use crate::base::secret::{Secret, random};
+use crate::flow::FlowError;
+use crate::flow::error::BundleError;
+use crate::flow::finish::{new_volume, seals};
+use crate::flow::left::Left;
+use crate::flow::pack::volume_set::VolumeSet;
+use crate::flow::plan::{Planned, Target};
+use crate::flow::request::Request;
+use crate::flow::resume::{Kept, options};
+use crate::format::journal::{self, Opening, Written};
+use crate::format::part::is_part;
+use crate::format::seal::{Mode, Seal, commitment};
+use crate::stage::journal::{JOURNAL, Log};
+use crate::stage::seal::{Identity, Recipient};
+use crate::stage::volume::{self, SUMS, Writer};
+
+/// What identifies a bundle once its seals are written. Holds no key.
+pub struct BundleIdentity {
+    /// Its random name.
+    pub name: [u8; 16],
+    /// What the seals commit to.
+    pub kcommit: Digest,
+    /// The recipient that everything but the seals is sealed to.
+    pub recipient: Recipient,
+}
+
+/// Which volumes are read back: all, none, or those on removable drives.
+fn is_read_back(target: &Target, request: &Request) -> bool {
+    request.verify.unwrap_or_else(|| os::block(target.device).is_removable())
+}
+
+fn add(volumes: &mut VolumeSet, target: &Target, request: &Request, mut writer: Writer) {
+    if is_read_back(target, request) {
+        writer.remember();
+    }
+    volumes.add(target.device, &target.path, writer);
+}
+
+/// The folders of the journal and its copy: the first volume, and the first one on another drive, as the
+/// drive that fails may be the first.
+fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
+    let first = planned.targets[0].device;
+    let other = planned.targets.iter().position(|target| target.device != first);
+    let folder = |at: usize| volume::folder(&planned.targets[at].path, at as u16 + 1);
+    [Some(0), other].into_iter().flatten().map(folder).collect()
+}
+
+/// Begins a new bundle: makes the key, writes the journal and the seals, and wipes the key.
+pub fn begin(
+    volumes: &mut VolumeSet,
+    planned: &Planned,
+    request: &Request,
+) -> Result<(BundleIdentity, Log), FlowError> {
+    for (number, target) in (1..).zip(&planned.targets) {
+        add(volumes, target, request, new_volume(&target.path, number)?);
+    }
+    let name: [u8; 16] = random();
+    let secret = Secret::random();
+    let identity = Identity::from_secret(&secret);
+    let kcommit = commitment(&name, secret.expose());
+    let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
+    let bundle = BundleIdentity { name, kcommit, recipient: identity.recipient() };
+    let mut made = Vec::new();
+    for volume in 1..=planned.targets.len() as u16 {
+        let seals = seals(&seal, &request.recipients, request.passphrase.as_ref())?;
+        made.extend(seals.into_iter().map(|(name, bytes)| (volume, name, sha256(&bytes), bytes)));
+    }
+    let opening = Opening {
+        bundle: name,
+        recipient: bundle.recipient.to_string(),
+        kcommit,
+        class: planned.geometry.class,
+        scheme: planned.geometry.scheme,
+        options: options(request),
+        whom: planned.whom,
+        volumes: planned.targets.len() as u16,
+        seals: made.iter().map(|(volume, name, sum, _)| (*volume, name.to_string(), *sum)).collect(),
+        stamps: planned.walk.marks(),
+    };
+    let log = Log::create(&journal_folders(planned), &opening.encode())?;
+    for (volume, name, sum, bytes) in &made {
+        if let Some(writer) = volumes.writers_mut().find(|writer| writer.number() == *volume) {
+            writer.put(name, bytes, *sum)?;
+        }
+    }
+    Ok((bundle, log))
+}
+
+/// Goes on with an interrupted bundle: removes what does not stay, and writes the journal anew without it.
+pub fn resume(
+    volumes: &mut VolumeSet,
+    planned: &Planned,
+    request: &Request,
+    left: Left,
+) -> Result<(BundleIdentity, Log), FlowError> {
+    let before = &planned.before;
+    let mut opening = left.journal()?.opening.clone();
+    let recipient = Recipient::parse(&opening.recipient)
+        .map_err(|error| FlowError::Bundle(BundleError::Damaged(format!("the journal names nobody: {error}"))))?;
+    let bundle = BundleIdentity { name: opening.bundle, kcommit: opening.kcommit, recipient };
+    let kept = left.keep(before)?;
+    opening.volumes = planned.targets.len() as u16;
+    opening.seals = kept_seals(&kept);
+    let mut text = opening.encode();
+    before.reads.iter().for_each(|read| text.push_str(&read.encode()));
+    before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
+    before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
+    // Volumes on new drives, before the journal comes to one of them.
+    let mut fresh = BTreeMap::new();
+    for (number, target) in (1..).zip(&planned.targets) {
+        if volume::is_free(&volume::folder(&target.path, number)) {
+            fresh.insert(number, new_volume(&target.path, number)?);
+        }
+    }
+    let log = replace_journal(&left, planned, &text)?;
+    for ((number, target), Kept { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
+        let mut writer = match fresh.remove(&number) {
+            Some(writer) => writer,
+            None => Writer::take_up(&target.path, number, sums)?,
+        };
+        for (name, bytes) in seals {
+            writer.put(&name, &bytes, sha256(&bytes))?;
+        }
+        add(volumes, target, request, writer);
+    }
+    Ok((bundle, log))
+}
+
+/// The seals that stay, and those that are to be written: volume, name and digest.
+fn kept_seals(kept: &[Kept]) -> Vec<(u16, String, Digest)> {
+    let mut all = Vec::new();
+    for (number, Kept { sums, seals }) in (1..).zip(kept) {
+        all.extend(sums.iter().filter(|(name, _)| !is_part(name)).map(|(name, sum)| (number, name.clone(), *sum)));
+        all.extend(seals.iter().map(|(name, bytes)| (number, name.clone(), sha256(bytes))));
+    }
+    all
+}
+
+/// Writes the new journal and removes the old one. SHA256SUMS goes first: while the journal changes nobody
+/// could tell whose the parts are that it lists.
+fn replace_journal(left: &Left, planned: &Planned, text: &str) -> Result<Log, FlowError> {
+    for folder in left.folders.iter().filter(|folder| folder.join(SUMS).exists()) {
+        volume::take_back(folder).at("remove", &folder.join(SUMS))?;
+    }
+    let folders = journal_folders(planned);
+    let log = Log::create(&folders, text)?;
+    for other in left.folders.iter().filter(|folder| !folders.contains(folder)) {
+        os::remove_if_there(&other.join(JOURNAL)).at("remove", &other.join(JOURNAL))?;
+    }
+    Ok(log)
+}
