@@ -5,6 +5,7 @@ use crate::base::path::{defuse, show};
 use crate::base::size::human;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
+use crate::cli::unforeseen::EXHAUSTED;
 use crate::flow::error::{
     BundleError, DriveError, KeyringError, LeftoverError, LoadError, OutputError, Remedy, SourceError,
 };
@@ -90,6 +91,7 @@ fn hint(error: &FlowError) -> Option<String> {
             "run the same command again; pack, unpack and load go on from where they were".into()
         },
         FlowError::Load(error) => loading(error),
+        FlowError::Exhausted(_) => EXHAUSTED.into(),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };

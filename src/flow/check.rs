@@ -9,17 +9,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::Digest;
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::pool::{lock, unlocked, workers};
+use crate::base::threads::start;
 use crate::flow::FlowError;
 use crate::flow::gone::is_gone;
-use crate::flow::open::gather;
+use crate::flow::open::gather_all;
 use crate::flow::report::{CheckReport, Freshness, State, VolumeCheck};
 use crate::flow::sweep::sweep;
 use crate::format::{FormatError, limits, part, sums};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, SUMS, ScanError, Volume};
+use crate::stage::volume::{self, SUMS, ScanError, Scanned, Volume};
 
 const READ: usize = 1 << 20;
 
@@ -134,42 +136,81 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
     }
 }
 
+/// What a volume lists, unless all of them list more than one run takes on.
+fn some_of(listed: Vec<(Digest, String)>, lines: &mut u64, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    let all = *lines + listed.len() as u64;
+    match FormatError::limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
+        Ok(()) => {
+            *lines = all;
+            listed
+        }
+        Err(error) => {
+            check.state = State::Unsafe;
+            check.trouble = Some(format!("was not looked at: {error}; check it alone"));
+            Vec::new()
+        }
+    }
+}
+
 type Verdict = Result<(), String>;
 
 fn hash_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<Vec<Verdict>, FlowError> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Verdict>> = jobs.iter().map(|_| Mutex::new(Ok(()))).collect();
+    let hashing = Hashing { volumes, jobs, monitor, results: jobs.iter().map(|_| Mutex::new(Ok(()))).collect() };
     let anywhere: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
     let mut drives: Vec<u64> = jobs.iter().filter_map(|job| job.drive).collect();
     drives.sort_unstable();
     drives.dedup();
+    let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for drive in drives {
-            let results = &results;
-            scope.spawn(move || {
-                let own: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive == Some(drive)).collect();
-                let path = |at: &usize| volumes[jobs[*at].volume].dir.join(&jobs[*at].name);
-                let paths: Vec<PathBuf> = own.iter().map(path).collect();
-                sweep(&paths, monitor, |number, read| {
-                    *lock(&results[own[number]]) = verdict(&jobs[own[number]], read);
-                });
-            });
+        let (hashing, next, anywhere) = (&hashing, &next, &anywhere[..]);
+        drives.retain(|drive| {
+            let drive = *drive;
+            start(scope, move || hashing.drive(drive)).is_err()
+        });
+        for _ in 1..workers().min(anywhere.len()) {
+            if start(scope, || hashing.some_of(anywhere, next)).is_err() {
+                break;
+            }
         }
-        for _ in 0..workers().min(anywhere.len()) {
-            scope.spawn(|| {
-                let mut buf = vec![0; READ];
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(at) = anywhere.get(at).filter(|_| !monitor.cancelled()) else { break };
-                    *lock(&results[*at]) = hash(&volumes[jobs[*at].volume], &jobs[*at], &mut buf, monitor);
-                }
-            });
-        }
+        // Here is done what there is no thread for.
+        drives.iter().for_each(|drive| hashing.drive(*drive));
+        hashing.some_of(anywhere, next);
     });
     if monitor.cancelled() {
         return Err(FlowError::Cancelled);
     }
-    Ok(results.into_iter().map(unlocked).collect())
+    Ok(hashing.results.into_iter().map(unlocked).collect())
+}
+
+/// Files that are hashed, and what came of each.
+struct Hashing<'a> {
+    volumes: &'a [Volume],
+    jobs: &'a [Job],
+    monitor: &'a dyn Monitor,
+    results: Vec<Mutex<Verdict>>,
+}
+
+impl Hashing<'_> {
+    /// All files of one drive, one after the other.
+    fn drive(&self, drive: u64) {
+        let own: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].drive == Some(drive)).collect();
+        let path = |at: &usize| self.volumes[self.jobs[*at].volume].dir.join(&self.jobs[*at].name);
+        let paths: Vec<PathBuf> = own.iter().map(path).collect();
+        sweep(&paths, self.monitor, |number, read| {
+            *lock(&self.results[own[number]]) = verdict(&self.jobs[own[number]], read);
+        });
+    }
+
+    /// Those of these files that no other thread has taken.
+    fn some_of(&self, files: &[usize], next: &AtomicUsize) {
+        let mut buf = memory::zeros(READ);
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(at) = files.get(at).filter(|_| !self.monitor.cancelled()) else { break };
+            let job = &self.jobs[*at];
+            *lock(&self.results[*at]) = hash(&self.volumes[job.volume], job, &mut buf, self.monitor);
+        }
+    }
 }
 
 fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Verdict {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::fault::{At, IoFault};
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
@@ -199,7 +200,7 @@ impl<'a> Run<'a> {
     /// That a staged volume without SHA256SUMS is what a moving left that was interrupted.
     fn is_rest_of_it(&self) -> Result<(), FlowError> {
         let volume = &self.staged.volume;
-        let (tick, mut buf) = (|_| go_on(self.monitor), vec![0; READ]);
+        let (tick, mut buf) = (|_| go_on(self.monitor), memory::zeros(READ));
         let left = self.staged.files.iter().filter(|file| volume.file(&file.name).is_some());
         for file in left.filter(|_| volume.file(SUMS).is_none()) {
             let digest = volume::digest(volume.open(&file.name)?, &mut buf, tick);

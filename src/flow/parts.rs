@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::base::entry::{Entry, Kind};
 use crate::base::fault::IoFault;
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::pool::{Stop, lock, unlocked, workers};
+use crate::base::threads::on_several;
 use crate::flow::FlowError;
-use crate::flow::bundle::part_rebuilder::{PartRebuilder, RebuiltPart, rebuild_groups};
+use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
+use crate::flow::bundle::rebuilt_part::RebuiltPart;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::gone;
 use crate::flow::open::Bundle;
@@ -156,11 +159,7 @@ impl<'a> Placing<'a> {
             }
             Ok(())
         };
-        std::thread::scope(|scope| {
-            for _ in 0..workers().min(jobs.len()) {
-                scope.spawn(|| one_thread().unwrap_or_else(|error| stop.fail(error)));
-            }
-        });
+        on_several(workers().min(jobs.len()), || one_thread().unwrap_or_else(|error| stop.fail(error)));
         match stop.into_result() {
             Ok(()) => Ok(None),
             Err(FlowError::Io(fault)) => Ok(Some(fault)),

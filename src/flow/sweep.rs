@@ -1,6 +1,7 @@
 //! Files of one drive as it stores them: read one after the other past the cache, which is what drives
 //! do best, and hashed beside that on another thread.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
@@ -8,46 +9,78 @@ use std::sync::mpsc::sync_channel;
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::monitor::Monitor;
+use crate::base::threads::start;
 
 /// Stretches that may wait to be hashed.
 const AHEAD: usize = 8;
 
-enum Piece {
-    Bytes(Vec<u8>),
+enum Piece<'a> {
+    Bytes(Cow<'a, [u8]>),
     End(io::Result<()>),
 }
 
 /// Hands out SHA-256 and length of each file, in order; of fewer if the work is to stop.
-pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut found: impl FnMut(usize, io::Result<(Digest, u64)>)) {
+pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, found: impl FnMut(usize, io::Result<(Digest, u64)>)) {
+    let mut sums = Sums { found, hasher: Hasher::new(), len: 0, number: 0 };
     let (give, take) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut reader = DriveReader::default();
-            for file in files {
-                let read = reader.read(file, |bytes| {
-                    monitor.advance(bytes.len() as u64);
-                    give.send(Piece::Bytes(bytes.to_vec())).is_ok() && !monitor.cancelled()
-                });
-                if monitor.cancelled() || give.send(Piece::End(read)).is_err() {
-                    return;
-                }
-            }
+        let reading = start(scope, move || {
+            read_all(files, monitor, |piece| {
+                let piece = match piece {
+                    Piece::Bytes(bytes) => Piece::Bytes(Cow::Owned(bytes.into_owned())),
+                    Piece::End(read) => Piece::End(read),
+                };
+                give.send(piece).is_ok()
+            });
         });
-        let (mut hasher, mut len, mut number) = (Hasher::new(), 0, 0);
-        for piece in take {
-            match piece {
-                Piece::Bytes(bytes) => {
-                    hasher.update(&bytes);
-                    len += bytes.len() as u64;
-                }
-                Piece::End(read) => {
-                    let sum = std::mem::take(&mut hasher).finish();
-                    found(number, read.map(|()| (sum, std::mem::take(&mut len))));
-                    (len, number) = (0, number + 1);
-                }
-            }
+        if reading.is_ok() {
+            take.into_iter().for_each(|piece| sums.add(piece));
+        } else {
+            read_all(files, monitor, |piece| {
+                sums.add(piece);
+                true
+            });
         }
     });
+}
+
+/// Hands out the bytes of all files; `false` from `give` ends that.
+fn read_all(files: &[PathBuf], monitor: &dyn Monitor, mut give: impl FnMut(Piece) -> bool) {
+    let mut reader = DriveReader::default();
+    for file in files {
+        let read = reader.read(file, |bytes| {
+            monitor.advance(bytes.len() as u64);
+            give(Piece::Bytes(Cow::Borrowed(bytes))) && !monitor.cancelled()
+        });
+        if monitor.cancelled() || !give(Piece::End(read)) {
+            return;
+        }
+    }
+}
+
+/// Digest and length of one file after the other.
+struct Sums<F> {
+    found: F,
+    hasher: Hasher,
+    len: u64,
+    number: usize,
+}
+
+impl<F: FnMut(usize, io::Result<(Digest, u64)>)> Sums<F> {
+    fn add(&mut self, piece: Piece) {
+        match piece {
+            Piece::Bytes(bytes) => {
+                self.hasher.update(&bytes);
+                self.len += bytes.len() as u64;
+            }
+            Piece::End(read) => {
+                let sum = std::mem::take(&mut self.hasher).finish();
+                let len = std::mem::take(&mut self.len);
+                (self.found)(self.number, read.map(|()| (sum, len)));
+                self.number += 1;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
