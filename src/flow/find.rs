@@ -9,13 +9,16 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::base::os;
 use crate::base::path::show;
+use crate::base::secret::FileKey;
+use crate::base::size::grouped;
 use crate::flow::FlowError;
 use crate::flow::open::Bundle;
-use crate::format::FormatError;
 use crate::format::head::Part;
 use crate::format::part::{HEADER, PartBuf, SEALED_CHUNK};
-use crate::stage::stream::PartOpener;
+use crate::format::{FormatError, limits};
+use crate::stage::stream::{PartOpener, sealed_digest};
 
 /// What came of looking for a part: which of its chunks are open in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,12 +117,13 @@ impl<'a> Finder<'a> {
         );
         // Opened in place: what was tried since has overwritten it.
         self.read(volume, &name, buf);
-        let bad = opener.open_all(buf);
-        // Two damaged copies may make a whole one.
-        let others = self.shard(part)?;
-        let sealed = |index: &usize| !buf.chunks_mut().nth(*index).is_some_and(|chunk| others.chunk(*index, chunk));
-        let bad: Vec<usize> = bad.into_iter().filter(sealed).collect();
-        Ok(if bad.is_empty() { Loaded::Whole } else { Loaded::Partly { bad, why } })
+        Ok(Some(Best { bad: opener.open_all(buf), why }))
+    }
+
+    /// Whether a plaintext, sealed again under the part's header, is the file that the head names.
+    pub fn is_as_packed(&self, part: &Part, plain: &PartBuf) -> Result<bool, FlowError> {
+        let chunks = (0..plain.chunks()).map(|index| plain.plain(index));
+        Ok(sealed_digest(&self.key(part)?, &part.header, chunks) == part.sha256)
     }
 
     /// Whether some copy of a part is there and long enough to be whole.
@@ -161,32 +165,41 @@ impl<'a> Finder<'a> {
         let mut places = self
             .places(part)
             .filter(|(volume, name)| self.bundle.volumes[*volume].file(name).is_some_and(|found| found.regular));
-        places.next().map(|(volume, name)| self.bundle.volumes[volume].dir.join(name))
+        places.next().map(|(volume, name)| self.path(volume, &name))
     }
 
     /// All copies of a part, for single chunks of it.
     pub fn shard(&self, part: &Part) -> Result<Shard, FlowError> {
-        let open = |(volume, name): (usize, String)| {
-            let volume = &self.bundle.volumes[volume];
-            volume.file(&name).filter(|found| found.regular).and_then(|_| volume.open(&name).ok())
+        let path = |(volume, name): (usize, String)| {
+            let found = self.bundle.volumes[volume].file(&name).filter(|found| found.regular);
+            found.map(|_| self.path(volume, &name))
         };
-        Ok(Shard { opener: self.opener(part)?, copies: self.places(part).filter_map(open).collect() })
+        Ok(Shard::new(self.opener(part)?, self.places(part).filter_map(path).collect()))
+    }
+
+    fn path(&self, volume: usize, name: &str) -> PathBuf {
+        self.bundle.volumes[volume].dir.join(name)
     }
 
     fn opener(&self, part: &Part) -> Result<PartOpener, FlowError> {
-        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
+        Ok(PartOpener::new(&self.key(part)?, &part.header, self.bundle.head.statement.class.chunks()))
+    }
+
+    fn key(&self, part: &Part) -> Result<FileKey, FlowError> {
+        let opened = self.bundle.keyring.open_header(&part.header[..]);
+        let (key, _) = opened.map_err(|error| {
             let why = format!("the header of part {} does not open: {error}", part.number);
             FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
         })?;
-        Ok(PartOpener::new(&key, &part.header, self.bundle.head.statement.class.chunks()))
+        Ok(key)
     }
 
-    /// Volumes and names under which a part may be found.
+    /// Volumes and names under which a part is likely to be found.
     fn places(&self, part: &Part) -> impl Iterator<Item = (usize, String)> {
         let name = part.file_name();
         let named = (0..self.bundle.volumes.len()).map(move |volume| (volume, name.clone()));
         // Lazily: what lies under its own name and is whole needs no search.
-        named.chain(std::iter::once(()).flat_map(|()| self.renamed(part).iter().cloned()))
+        named.chain(std::iter::once(()).flat_map(|()| self.copies(part).0.iter().cloned()))
     }
 
     /// Reads a file into `buf`, zeros for what is missing or unreadable.
