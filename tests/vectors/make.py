@@ -695,14 +695,16 @@ def age_headers():
     vec("age-header", "one-stanza", (INTRO + one + end).encode() + b"payload --- \n", rule="W-PART-1", note="168 bytes", length=168)
     assert len(INTRO + one + end) == 168
     vec("age-header", "64-stanzas", (INTRO + one * 64 + end).encode(), rule="R-AGE-3", note="as many as are taken", length=len(INTRO + one * 64 + end))
-    vec("age-header", "scrypt-22", (INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end).encode(), rule="R-AGE-4",
-        note="the largest that is taken", length=len(INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end))
+    for factor, note in [("18", "as ours are"), ("20", "the largest that is taken")]:
+        text = INTRO + stanza("scrypt", [salt, factor], bytes(32)) + end
+        vec("age-header", "scrypt-" + factor, text.encode(), rule="R-AGE-4", note=note, length=len(text))
     for rule, name, text, note, expect in [
         (1, "other-file", "something else\n", "no age file", "malformed"), (1, "empty", "", "no bytes", "malformed"),
         (1, "version-2", "age-encryption.org/v2\n" + one + end, "another age", "malformed"),
         (1, "armored", "-----BEGIN AGE ENCRYPTED FILE-----\n", "armor is for mail", "malformed"),
         (3, "65-stanzas", INTRO + one * 65 + end, "one too many", "limit"),
-        (4, "scrypt-23", INTRO + stanza("scrypt", [salt, "23"], bytes(32)) + end, "8 GiB of memory", "limit"),
+        (4, "scrypt-21", INTRO + stanza("scrypt", [salt, "21"], bytes(32)) + end, "2 GiB of memory", "limit"),
+        (4, "scrypt-22", INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end, "4 GiB of memory", "limit"),
         (4, "scrypt-30", INTRO + stanza("scrypt", [salt, "30"], bytes(32)) + end, "1 TiB of memory", "limit"),
         (5, "scrypt-negative", INTRO + stanza("scrypt", [salt, "-1"], bytes(32)) + end, "below zero", "malformed"),
         (5, "scrypt-none", INTRO + stanza("scrypt", [salt], bytes(32)) + end, "no work factor", "malformed"),
