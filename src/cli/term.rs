@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::base::json::{Value, document};
+use crate::base::json::{Document, Value, document};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::path::{defuse, escape};
 use crate::base::pool::lock;

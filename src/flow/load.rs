@@ -3,6 +3,7 @@
 //! drive against SHA256SUMS and goes on, also inside a file. What this does not guarantee: that a drive
 //! which stores it now still does when it is read, nor that a driver outside of the kernel read the drive.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -133,7 +134,7 @@ impl<'a> Run<'a> {
         Self { staged, drive, folder, copier, monitor, written, verified, changed: None, notes: Vec::new() }
     }
 
-    fn note(&mut self, path: &Path, text: impl Into<String>) {
+    fn note(&mut self, path: &Path, text: impl Into<Cow<'static, str>>) {
         let note = Note::new(NoteKind::Volume, as_bytes(path), text);
         self.monitor.note(&note);
         self.notes.push(note);

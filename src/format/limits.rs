@@ -38,6 +38,16 @@ pub const SUMS_FILE: u64 = 16 << 20;
 pub const KEY_FILE: u64 = 1 << 20;
 /// Entries of a folder that is looked at for volumes: more is no drive of ours.
 pub const FOLDER: usize = 250_000;
+/// Volumes that one run looks at. A bundle has 1,000; more are somebody's attempt to keep us busy.
+pub const LOOKED_AT: usize = 2_000;
+/// Files in all of them.
+pub const FILES_LOOKED_AT: usize = 2_000_000;
+/// Files that all their SHA256SUMS list: those of ten bundles of 100,000 parts.
+pub const LISTED: u64 = 1_000_000;
+/// Copies of one part, under names that are not its own, that are tried whole.
+pub const COPIES: usize = 32;
+/// The same of those of which one chunk is tried.
+pub const CROWD: usize = 10_000;
 /// The pax records of a member: a path and a link's target of 32 KiB each, and some digits.
 pub const RECORDS: u64 = 128 * 1024;
 /// Names of folders that are made because something stands in them: one path can name 16,000, of

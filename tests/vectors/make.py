@@ -385,6 +385,16 @@ def lists():
     vec("list", "content-to-the-end", last, rule="R-LIST-28", note="up to the last byte is allowed", tar=1024,
         want=want("file", b"a", 512, at=512))
 
+    # An entry counts 144, its names and 16 for each hole: these four 627.
+    four = (folder(b"d") + line(b"d/a", size=9, at=512, holes=[[0, 1], [2, 1]])
+            + line(b"d/link", "symlink", mode="0777", target="xyz") + line(b"d/m", "hardlink", target="d/a"))
+    vec("list", "kept-most", four, rule="R-LIST-29", note="with it 2,000 MiB are kept", tar=8192, kept=(2000 << 20) - 627,
+        want=[want("dir", b"d", mode="0755"), want("file", b"d/a", 9, at=512, holes="0+1,2+1"),
+              want("symlink", b"d/link", mode="0777", target=b"xyz".hex()),
+              want("hardlink", b"d/m", target=b"d/a".hex())])
+    vec("list", "kept-over", four, "limit", "R-LIST-29", "with it 2,000 MiB and a byte are kept", tar=8192,
+        kept=(2000 << 20) - 626)
+
     def bad(rule, name, body, note, expect="malformed", tar=1 << 40):
         vec("list", name, body, expect, f"R-LIST-{rule}", note, tar=tar)
 
