@@ -1,14 +1,16 @@
 //! `pouch check`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::base::path::{escape, show};
-use crate::base::size::{count, human};
+use crate::base::size::{count, grouped, human};
 use crate::cli::args::{Check, Keys};
 use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::margin::{margin, opened};
+use crate::flow::open::passed_over;
 use crate::flow::received::BundleCheck;
 use crate::flow::replug::{Event, wait};
 use crate::flow::report::{CHECK_DOES_NOT_PROVE, CheckReport, Freshness, State, VolumeCheck};
@@ -18,6 +20,9 @@ use crate::plan::want::ranges;
 
 /// File names that are listed one by one.
 const SHOWN: usize = 20;
+/// Volumes that are listed one by one: those that are whole, and those that are not.
+const MOST_WHOLE: usize = 1000;
+const MOST_HURT: usize = 100;
 
 /// Checks and says what each volume is.
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
@@ -72,9 +77,7 @@ fn tell(event: Event, drive: &Path, term: &Term) {
 
 /// Each volume, what is wrong with it, and what was not proved.
 pub fn show_report(report: &CheckReport, term: &Term) {
-    for volume in &report.volumes {
-        show_volume(volume, term);
-    }
+    show_volumes(report, term);
     if let Some(bundle) = &report.bundle {
         show_bundle(bundle, term);
     }
@@ -82,6 +85,23 @@ pub fn show_report(report: &CheckReport, term: &Term) {
         term.line(words);
     }
     term.line(CHECK_DOES_NOT_PROVE);
+}
+
+/// All volumes; of very many the first ones, and how many there are of the others.
+fn show_volumes(report: &CheckReport, term: &Term) {
+    let (whole, hurt): (Vec<_>, Vec<_>) =
+        (0..report.volumes.len()).partition(|at| report.volumes[*at].state == State::Whole);
+    let shown: BTreeSet<usize> = whole.into_iter().take(MOST_WHOLE).chain(hurt.into_iter().take(MOST_HURT)).collect();
+    shown.iter().for_each(|at| show_volume(&report.volumes[*at], term));
+    let mut others: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, volume) in report.volumes.iter().enumerate().filter(|(at, _)| !shown.contains(at)) {
+        *others.entry(volume.state.word()).or_default() += 1;
+    }
+    if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(|(word, many)| format!("{} {word}", grouped(*many))).collect();
+        term.line(&format!("and more volumes: {} (--json has all)", others.join(", ")));
+    }
+    passed_over(report.passed_over).iter().for_each(|text| term.line(text));
 }
 
 /// What can be had from these volumes, and what else may go.

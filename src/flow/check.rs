@@ -33,9 +33,9 @@ pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, Fl
 /// The same. Drives that can be pulled out are read past the system's cache, and so are all that were
 /// plugged in again or mounted anew for it.
 pub fn check_drives(paths: &[PathBuf], freshness: Freshness, monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
-    let volumes = gather(paths)?;
+    let Scanned { volumes, passed_over } = gather_all(paths)?;
     let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
-    let mut jobs = Vec::new();
+    let (mut jobs, mut lines) = (Vec::new(), 0);
     for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
         let drive = os::room(&volume.dir).ok().map(|room| room.device);
         let drive = drive.filter(|device| freshness != Freshness::AsTheyStand || os::block(*device).is_removable());
@@ -46,7 +46,7 @@ pub fn check_drives(paths: &[PathBuf], freshness: Freshness, monitor: &dyn Monit
                 Freshness::Remounted => false,
                 Freshness::Replugged => true,
             };
-        for (sum, name) in listed(volume, check) {
+        for (sum, name) in some_of(listed(volume, check), &mut lines, check) {
             match volume.file(&name) {
                 None => check.missing.push(name),
                 Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
@@ -68,7 +68,7 @@ pub fn check_drives(paths: &[PathBuf], freshness: Freshness, monitor: &dyn Monit
     for (check, volume) in checks.iter_mut().zip(&volumes) {
         conclude(check, volume);
     }
-    Ok(CheckReport { volumes: checks, bundle: None, freshness })
+    Ok(CheckReport { volumes: checks, bundle: None, freshness, passed_over })
 }
 
 struct Job {

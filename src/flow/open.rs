@@ -58,7 +58,12 @@ pub struct Unsealed {
 
 /// The volumes at the given places.
 pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
-    let mut volumes: Vec<Volume> = Vec::new();
+    Ok(gather_all(paths)?.volumes)
+}
+
+/// The same, and how many folders there were too many to be looked into.
+pub fn gather_all(paths: &[PathBuf]) -> Result<Scanned, FlowError> {
+    let (mut volumes, mut passed_over): (Vec<Volume>, usize) = (Vec::new(), 0);
     for path in paths {
         if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Err(FlowError::Usage(format!(
@@ -72,7 +77,9 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
                 show(path)
             )));
         }
-        volumes.extend(scan(path)?);
+        let scanned = scan(path)?;
+        volumes.extend(scanned.volumes);
+        passed_over += scanned.passed_over;
     }
     let mut seen = std::collections::HashSet::new();
     volumes.retain(|volume| seen.insert(volume.dir.canonicalize().unwrap_or_else(|_| volume.dir.clone())));
@@ -83,7 +90,24 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
             paths.join(", ")
         ))));
     }
-    Ok(volumes)
+    Ok(Scanned { volumes, passed_over })
+}
+
+/// How it is said that folders were not looked into; nothing where all were.
+pub fn passed_over(folders: usize) -> Option<String> {
+    let all = count(folders as u64, "more folder");
+    let text = format!("{all} not looked into: there are more volumes, or files in them, than one run takes on");
+    (folders > 0).then_some(text)
+}
+
+/// Opens the one bundle at the given places.
+pub fn open_at(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
+    let Scanned { volumes, passed_over: folders } = gather_all(paths)?;
+    let mut bundle = open(volumes, keyring)?;
+    let place = paths.first().map_or(&b""[..], |path| as_bytes(path));
+    // First of all: only some notes about volumes are shown.
+    bundle.notes.splice(0..0, passed_over(folders).map(|text| Note::new(NoteKind::Volume, place, text)));
+    Ok(bundle)
 }
 
 /// Whether a passphrase opens some of the volumes at the given places.

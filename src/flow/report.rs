@@ -203,6 +203,8 @@ pub struct CheckReport {
     pub bundle: Option<BundleCheck>,
     /// What happened to the drives before.
     pub freshness: Freshness,
+    /// Folders that were not looked into.
+    pub passed_over: usize,
 }
 
 /// What is known of the caches that may stand before what is read.
@@ -269,7 +271,7 @@ impl CheckReport {
             "command": "check", "volumes": volumes.collect::<Value>(), "not_proved": CHECK_DOES_NOT_PROVE,
             "replugged": self.freshness == Freshness::Replugged, "remounted": self.freshness == Freshness::Remounted,
             "read": self.freshness.words(),
-            "bundle": self.bundle.as_ref().map(BundleCheck::to_json),
+            "bundle": self.bundle.as_ref().map(BundleCheck::to_json), "passed_over": self.passed_over,
         })
     }
 }

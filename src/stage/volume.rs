@@ -14,7 +14,7 @@ use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
-use crate::format::{FormatError, is_unfinished, limits, part};
+use crate::format::{FormatError, is_unfinished, limits, number, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
 pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
 
@@ -98,13 +98,26 @@ pub enum ScanError {
     Format(#[from] FormatError),
 }
 
+/// What is found at a place.
+#[derive(Debug, Clone, Default)]
+pub struct Scanned {
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+    /// Folders that were not looked into, for there were too many volumes, or too many files in them.
+    pub passed_over: usize,
+}
+
 /// The volumes at `path`: itself, or the folders in it.
-pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
+pub fn scan(path: &Path) -> Result<Scanned, ScanError> {
     let files = read_folder(path)?;
     let here = Volume { dir: path.to_owned(), files };
-    let mut found = Vec::new();
-    for name in here.files.iter().filter(|file| !file.regular).map(|file| &file.name) {
+    let (mut found, mut files, mut passed_over) = (Vec::new(), 0, 0);
+    for name in in_order(&here.files) {
         let dir = path.join(name);
+        if found.len() >= limits::LOOKED_AT || files >= limits::FILES_LOOKED_AT {
+            passed_over += usize::from(dir.symlink_metadata().is_ok_and(|meta| meta.is_dir()));
+            continue;
+        }
         // A link to a folder is not followed: it could lead anywhere.
         let is_folder = match dir.symlink_metadata() {
             Err(error) if is_unknown(&error) => return Err(error).at("look at", &dir)?,
@@ -113,7 +126,13 @@ pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
         if is_folder {
             // A folder of somebody else's that cannot be read is not ours to complain about.
             match read_folder(&dir) {
-                Ok(files) => found.push(Volume { dir, files }),
+                Ok(listed) => {
+                    let volume = Volume { dir, files: listed };
+                    if volume.is_volume() {
+                        files += volume.files.len();
+                        found.push(volume);
+                    }
+                }
                 Err(ScanError::Io(fault))
                     if fault.source.kind() == io::ErrorKind::PermissionDenied && !looks_ours(name) => {}
                 Err(ScanError::Format(_)) => {}
@@ -121,13 +140,21 @@ pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
             }
         }
     }
-    found.retain(Volume::is_volume);
     found.sort_by_key(|volume| natural(&volume.dir));
     // A stray part beside the folders of volumes makes no volume of the drive itself.
     if here.has_index() || (found.is_empty() && here.is_volume()) {
         found.insert(0, here);
     }
-    Ok(found)
+    Ok(Scanned { volumes: found, passed_over })
+}
+
+/// The names of what may be folders: those that bundles have first, so that others crowd none of them out.
+fn in_order(files: &[Found]) -> Vec<&str> {
+    let number_of = |name: &str| name.strip_prefix("volume-").and_then(number::<u16>);
+    let of_a_bundle = |name: &str| number_of(name).filter(|number| *number <= limits::VOLUMES).unwrap_or(u16::MAX);
+    let mut names: Vec<&str> = files.iter().filter(|file| !file.regular).map(|file| &*file.name).collect();
+    names.sort_by_key(|name| (of_a_bundle(name), *name));
+    names
 }
 
 /// A folder as a volume, whatever is in it.
@@ -250,14 +277,14 @@ mod tests {
         writer.finish().unwrap();
         fs::write(drive.path().join("volume-2/.DS_Store"), b"foreign").unwrap();
         fs::create_dir(drive.path().join("System Volume Information")).unwrap();
-        let found = scan(drive.path()).unwrap();
+        let found = scan(drive.path()).unwrap().volumes;
         assert_eq!(found.len(), 1);
         let names: Vec<_> = found[0].files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, [".DS_Store", "000001.age", "SHA256SUMS", "head.age"]);
         let text = found[0].read_small(SUMS, 1000).unwrap().unwrap();
         let lines = sums::parse(&text).unwrap();
         assert_eq!(lines, [(sha256(b"part"), "000001.age".into()), (sha256(b"head"), "head.age".into())]);
-        assert_eq!(scan(&found[0].dir).unwrap().len(), 1, "given itself");
+        assert_eq!(scan(&found[0].dir).unwrap().volumes.len(), 1, "given itself");
     }
 
     #[test]
@@ -323,13 +350,30 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_of_folders_is_passed_over_and_keeps_no_volume_out() {
+        let drive = tempfile::tempdir().unwrap();
+        let make = |name: &str| {
+            fs::create_dir(drive.path().join(name)).unwrap();
+            fs::write(drive.path().join(name).join("seal.age"), b"").unwrap();
+        };
+        (0..limits::LOOKED_AT + 3).for_each(|at| make(&format!("a{at:05}")));
+        for name in ["volume-2", "volume-1000", "volume-1001", "volume-02"] {
+            make(name);
+        }
+        let Scanned { volumes, passed_over } = scan(drive.path()).unwrap();
+        assert_eq!((volumes.len(), passed_over), (limits::LOOKED_AT, 7));
+        let is_there = |name: &str| volumes.iter().any(|volume| volume.dir.ends_with(name));
+        assert!(is_there("volume-2") && is_there("volume-1000") && is_there("a00000") && !is_there("volume-1001"));
+    }
+
+    #[test]
     fn traps_are_seen_and_not_entered() {
         let drive = tempfile::tempdir().unwrap();
         let volume = drive.path().join("v");
         fs::create_dir(&volume).unwrap();
         std::os::unix::fs::symlink("/dev/zero", volume.join("000001.age")).unwrap();
         std::os::unix::fs::symlink(&volume, drive.path().join("link")).unwrap();
-        let found = scan(drive.path()).unwrap();
+        let found = scan(drive.path()).unwrap().volumes;
         assert_eq!(found.len(), 1, "the link to it does not count");
         assert!(!found[0].files[0].regular && found[0].open("000001.age").is_err());
         fs::write(volume.join("seal.age"), [0; 100]).unwrap();
