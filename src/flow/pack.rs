@@ -44,8 +44,8 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     before_packing(&planned, request, monitor)?;
     let mut volumes = VolumeSet::new();
     let begun = match left {
-        Some(left) => begin::resume(&mut volumes, &planned, request, left),
-        None => begin::begin(&mut volumes, &planned, request),
+        Some(left) => begin::resume(&mut volumes, &planned, request, left, monitor),
+        None => begin::begin(&mut volumes, &planned, request, monitor),
     };
     let (bundle, log) = match begun {
         Ok(begun) => begun,

@@ -18,6 +18,7 @@ use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
 use crate::flow::gone::{self, or_gone};
 use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
 use crate::flow::open::{Bundle, gather};
+use crate::flow::places::lost_before;
 use crate::flow::received::RepairReport;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
 use crate::flow::seals::Seals;
@@ -228,7 +229,11 @@ fn write_all(
 ) -> Result<(), FlowError> {
     let bundle = new.bundle;
     for number in &report.volumes {
-        let writer = writers.entry(*number).or_insert(Mutex::new(new_volume(&report.target, *number)?));
+        let writer = new_volume(&report.target, *number)?;
+        if let Some(error) = writer.forget_earlier_loss() {
+            monitor.note(&lost_before(&report.target, &error));
+        }
+        let writer = writers.entry(*number).or_insert(Mutex::new(writer));
         for (name, bytes) in new.seals.for_volume(*number) {
             lock(writer).put(name, bytes, sha256(bytes))?;
         }

@@ -64,6 +64,8 @@ pub struct Staging {
     tally: Tally,
     /// The target, open since before anything was written: it hears of every error of the disk.
     held: File,
+    /// What the disk lost before.
+    lost_before: Option<io::Error>,
     /// Held open: its lock keeps a second run away.
     _lock: File,
 }
@@ -164,6 +166,7 @@ impl Staging {
             };
             let root = folder.open_dir(FILES).at("open", &path)?;
             let target_path = target_path.to_owned();
+            let lost_before = os::forget_earlier_loss(&held);
             return Ok(Self {
                 target,
                 target_path,
@@ -175,6 +178,7 @@ impl Staging {
                 copies: false,
                 tally: Tally::default(),
                 held,
+                lost_before,
                 _lock: lock,
             });
         }
@@ -188,6 +192,11 @@ impl Staging {
     /// Whether an earlier run left something to go on from.
     pub fn is_resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// What the target's file system lost before this run, if it told that only now.
+    pub fn lost_before(&self) -> Option<&io::Error> {
+        self.lost_before.as_ref()
     }
 
     /// Whether it may have delivered files.

@@ -7,6 +7,7 @@ mod device;
 mod files;
 mod fuse;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -60,6 +61,18 @@ impl Drive {
     /// From now on the drive has these faults and no others.
     pub fn set(&self, faults: &[Fault]) {
         lock(&self.disk).device.set(faults);
+    }
+
+    /// Loses something that is written to it, and nobody has asked its file system about that yet. It has no faults
+    /// afterwards. Only where what is written goes there later ([`Cache::WriteBack`]).
+    pub fn loses_something(&self) {
+        self.set(&[Fault::FailAfter { bytes: 0, errno: fuser::Errno::EIO }]);
+        let path = self.at.join("lost");
+        let mut file = std::fs::File::create(&path).expect("a new file");
+        file.write_all(&[1; BLOCK]).expect("it is in the cache");
+        file.sync_all().expect_err("it is not on the drive");
+        self.set(&[]);
+        std::fs::remove_file(path).expect("a name can be removed");
     }
 
     /// As long as this is kept, whoever asks the drive for anything hangs.
