@@ -37,8 +37,14 @@ pub enum NoteKind {
     Skipped,
     /// A source given as a link: what it points to is packed.
     Followed,
+    /// Names that a folder listed more than once: each is packed once.
+    Repeated,
+    /// Names that the system says are of one file, but not all of what it says agrees: each is packed as a file.
+    NotLinked,
     /// setuid, setgid or sticky bits that were not packed.
     BitsDropped,
+    /// Extended attributes, ACLs and file flags that were not packed.
+    ExtrasDropped,
     /// A name that BagIt validators refuse or misread; it is packed exactly.
     BagName,
     /// Something about a volume that does not stop the work.
@@ -59,7 +65,10 @@ impl NoteKind {
             NoteKind::Changed => "changed",
             NoteKind::Skipped => "skipped",
             NoteKind::Followed => "followed",
+            NoteKind::Repeated => "repeated",
+            NoteKind::NotLinked => "not-linked",
             NoteKind::BitsDropped => "bits-dropped",
+            NoteKind::ExtrasDropped => "extras-dropped",
             NoteKind::BagName => "bag-name",
             NoteKind::Volume => "volume",
             NoteKind::Drive => "drive",

@@ -1,14 +1,14 @@
 //! How a file was when it was looked at: enough to notice that it is another now.
 
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 
 use crate::base::digest::quick;
 use crate::base::entry::{Entry, Kind};
+use crate::base::os::folder::Status;
 
 /// What the system said of a file when it was walked: if it says otherwise after reading, the
 /// file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     pub(super) dev: u64,
     pub(super) ino: u64,
@@ -20,13 +20,12 @@ pub struct Stamp {
 impl Stamp {
     /// Of a file as it is now.
     pub fn of(meta: &Metadata) -> Self {
-        Self {
-            dev: meta.dev(),
-            ino: meta.ino(),
-            size: meta.size(),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            ctime: (meta.ctime(), meta.ctime_nsec()),
-        }
+        Self::new(&meta.into())
+    }
+
+    pub(super) fn new(status: &Status) -> Self {
+        let Status { dev, ino, size, mtime, ctime, .. } = *status;
+        Self { dev, ino, size, mtime, ctime }
     }
 
     /// Size and times.
