@@ -22,7 +22,6 @@ use crate::base::os;
 use crate::base::os::attributes::Attributes;
 use crate::base::os::folder::{Folder, Status, list};
 use crate::base::path::{as_bytes, as_path, escape};
-use crate::base::size::count;
 use dropped::Extras;
 use gone::Ground;
 use hard_links::SharedFile;
@@ -324,9 +323,12 @@ impl Walk {
             (entry.size, entry.holes) = (0, Box::default());
         }
         if let Some(first) = found.doubtful.first() {
-            let names = count(found.doubtful.len() as u64, "name");
+            let more = match found.doubtful.len() - 1 {
+                0 => String::new(),
+                more => format!(", and so are {more} more"),
+            };
             let text = format!(
-                "has the number of another file, or that file more names than are counted; {names} like this are packed as files of their own, not as hard links"
+                "has the number of another file, but not all that the system says of both agrees (size, times, mode, owner, count of names); it is packed as a file of its own{more}"
             );
             self.notes.push(Note::new(NoteKind::NotLinked, self.entries[*first as usize].path.as_bytes(), text));
         }

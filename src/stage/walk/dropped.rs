@@ -14,7 +14,7 @@ const ACL: u8 = 4;
 const FLAGS: u8 = 8;
 
 /// How each of these is counted.
-const KINDS: [(u8, &str); 3] = [(EXTENDED, "extended attributes"), (ACL, "an ACL"), (FLAGS, "file flags")];
+const KINDS: [(u8, &str); 3] = [(EXTENDED, "extended attributes"), (ACL, "ACLs"), (FLAGS, "file flags")];
 
 /// What one file or folder has.
 #[derive(Debug, Default)]
@@ -50,8 +50,9 @@ pub(super) fn note<'a>(all: impl Iterator<Item = (&'a Entry, &'a Extras)>) -> Op
         }
     }
     let counted = counted.iter().zip(KINDS).filter(|(counted, _)| **counted > 0);
-    let counted: Vec<String> = counted.map(|(counted, (_, kind))| format!("{counted} with {kind}")).collect();
-    let text = format!("the first file or folder with what is not packed: {} in all", counted.join(", "));
+    let counted: Vec<String> = counted.map(|(counted, (_, kind))| format!("{kind} of {counted}")).collect();
+    let counted = counted.join(", ");
+    let text = format!("{counted} are not packed; this is the first file or folder that has any");
     first.map(|first| Note::new(NoteKind::ExtrasDropped, first.path.as_bytes(), text))
 }
 
@@ -73,8 +74,8 @@ mod tests {
         extras[2].add(|| Attributes { extended: true, acl: true });
         let found = said().unwrap();
         assert_eq!((found.kind, &*found.path), (NoteKind::ExtrasDropped, &b"d/a"[..]));
-        let counted = "2 with extended attributes, 1 with an ACL, 1 with file flags in all";
-        assert_eq!(found.text, format!("the first file or folder with what is not packed: {counted}"));
+        let counted = "extended attributes of 2, ACLs of 1, file flags of 1 are not packed";
+        assert_eq!(found.text, format!("{counted}; this is the first file or folder that has any"));
         assert!(note(entries.iter().zip(&[Extras::default(), Extras::new(false)])).is_none());
     }
 }
