@@ -3,6 +3,7 @@
 //! one that is named as a source itself.
 
 mod gone;
+mod second_look;
 mod stamp;
 
 use std::collections::HashMap;
@@ -10,6 +11,7 @@ use std::fs::{File, Metadata};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Hole, Kind, Time};
@@ -20,6 +22,7 @@ use crate::base::path::{BytePath, as_bytes, as_path, escape, is_at_or_below};
 use crate::base::pool::{side_by_side, workers};
 use crate::format::limits;
 use gone::Ground;
+pub use second_look::{OwnNames, SecondLook};
 pub use stamp::Stamp;
 
 /// How many names one thread looks at before all share the work: the top is looked at again for
@@ -35,6 +38,8 @@ pub struct Walk {
     /// Skipped, unreadable and followed ones.
     pub notes: Vec<Note>,
     sources: Vec<Source>,
+    /// When the first name was looked at.
+    began: SystemTime,
 }
 
 struct Source {
@@ -83,7 +88,8 @@ pub enum WalkError {
 /// Walks the sources; each goes under its last name.
 pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
-    let mut walk = Walk { entries: Vec::new(), stamps: Vec::new(), notes: Vec::new(), sources: named(sources)? };
+    let (sources, began) = (named(sources)?, SystemTime::now());
+    let mut walk = Walk { entries: Vec::new(), stamps: Vec::new(), notes: Vec::new(), sources, began };
     let mut seen = HashMap::new();
     for at in 0..walk.sources.len() {
         walk.source(at, &mut seen, monitor)?;

@@ -62,6 +62,11 @@ impl Drive {
         lock(&self.disk).device.set(faults);
     }
 
+    /// Waits until something waits at the gate.
+    pub fn until_it_waits(&self) {
+        super::until(|| lock(&self.disk).device.is_waited_at());
+    }
+
     /// As long as this is kept, whoever asks the drive for anything hangs.
     pub fn hang(&self) -> impl Drop + '_ {
         Hanging(lock(&self.disk))
