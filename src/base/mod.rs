@@ -2,6 +2,7 @@
 //!
 //! Everything above may import this floor; this floor imports nothing of ours but itself.
 
+pub(crate) mod branch;
 pub mod crypto;
 pub mod digest;
 pub mod direct;

@@ -43,6 +43,10 @@ pub enum NoteKind {
     Skipped,
     /// A source given as a link: what it points to is packed.
     Followed,
+    /// Names that a folder listed more than once: each is packed once.
+    Repeated,
+    /// Names that the system says are of one file, but not all of what it says agrees: each is packed as a file.
+    NotLinked,
     /// setuid, setgid or sticky bits that were not packed.
     BitsDropped,
     /// A name that BagIt validators refuse or misread; it is packed exactly.
@@ -68,6 +72,8 @@ impl NoteKind {
             NoteKind::NotKnown => "not-known",
             NoteKind::Skipped => "skipped",
             NoteKind::Followed => "followed",
+            NoteKind::Repeated => "repeated",
+            NoteKind::NotLinked => "not-linked",
             NoteKind::BitsDropped => "bits-dropped",
             NoteKind::BagName => "bag-name",
             NoteKind::Volume => "volume",

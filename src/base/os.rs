@@ -1,11 +1,13 @@
 //! The one address of `rustix` and `nix`: what the standard library does not offer of a Unix.
 
+pub(crate) mod folder;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::base::disk::Device;
@@ -46,18 +48,6 @@ pub fn is_fat(path: &Path) -> io::Result<bool> {
 /// never waits for a FIFO, leaves the access time alone where the system allows.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     open_as_regular(|flags| rustix::fs::open(path, flags, Mode::empty()))
-}
-
-/// The same for a file below an open folder: no link is followed on the way either, so that a
-/// folder that became a link since it was looked at leads nowhere.
-pub fn open_regular_below(folder: &File, below: &Path) -> io::Result<File> {
-    use rustix::fs::ResolveFlags;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    open_as_regular(|flags| match rustix::fs::openat2(folder, below, flags, Mode::empty(), resolve) {
-        // Kernels before 5.6: the last name at least is not followed.
-        Err(Errno::NOSYS) => rustix::fs::openat(folder, below, flags, Mode::empty()),
-        other => other,
-    })
 }
 
 fn open_as_regular(open: impl Fn(OFlags) -> rustix::io::Result<std::os::fd::OwnedFd>) -> io::Result<File> {

@@ -1,11 +1,11 @@
 //! How a file was when it was looked at: enough to notice that it is another now.
 
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use crate::base::digest::quick;
 use crate::base::entry::{Entry, Kind};
+use crate::base::os::folder::Status;
 
 /// Longer than one step of the clock by which Linux keeps times.
 const FINE_STEP: Duration = Duration::from_millis(20);
@@ -14,7 +14,7 @@ const COARSE_STEP: Duration = Duration::from_secs(2);
 
 /// What the system said of a file when it was walked: if it says otherwise after reading, the
 /// file changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     pub(super) dev: u64,
     pub(super) ino: u64,
@@ -26,13 +26,12 @@ pub struct Stamp {
 impl Stamp {
     /// Of a file as it is now.
     pub fn of(meta: &Metadata) -> Self {
-        Self {
-            dev: meta.dev(),
-            ino: meta.ino(),
-            size: meta.size(),
-            mtime: (meta.mtime(), meta.mtime_nsec()),
-            ctime: (meta.ctime(), meta.ctime_nsec()),
-        }
+        Self::new(&meta.into())
+    }
+
+    pub(super) fn new(status: &Status) -> Self {
+        let Status { dev, ino, size, mtime, ctime, .. } = *status;
+        Self { dev, ino, size, mtime, ctime }
     }
 
     /// The number of its file system, and its own there.
