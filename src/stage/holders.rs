@@ -52,21 +52,20 @@ enum Way {
 }
 
 impl Holders {
-    /// Looks at all processes but this one.
+    /// Looks at all processes. This one is no exception: its output may go into a source.
     ///
     /// # Errors
     /// The system does not list its processes here.
     pub fn look() -> io::Result<Self> {
-        Self::look_below(Path::new("/proc"), Some(std::process::id()))
+        Self::look_below(Path::new("/proc"))
     }
 
-    fn look_below(proc: &Path, except: Option<u32>) -> io::Result<Self> {
+    fn look_below(proc: &Path) -> io::Result<Self> {
         let names = std::fs::read_dir(proc)?.flatten().map(|name| name.file_name());
-        let mut processes: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+        let processes: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
         if !processes.contains(&std::process::id()) {
             return Err(io::Error::other("it does not list this process"));
         }
-        processes.retain(|process| Some(*process) != except);
         let found = side_by_side(
             &processes,
             || (),
@@ -171,31 +170,25 @@ mod tests {
     use super::*;
     use std::fs::File;
 
-    /// Also what this process, which runs all tests, has open.
-    fn look() -> Holders {
-        Holders::look_below(Path::new("/proc"), None).unwrap()
-    }
-
     #[test]
     fn a_file_that_is_open_for_writing_is_told_from_one_that_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "content").unwrap();
         let file = id(&path.metadata().unwrap());
-        assert_eq!(look().of(file), None);
+        assert_eq!(Holders::look().unwrap().of(file), None);
         let reading = File::open(&path).unwrap();
-        assert_eq!(look().of(file), None);
+        assert_eq!(Holders::look().unwrap().of(file), None);
         for options in [File::options().append(true), File::options().read(true).write(true)] {
             let writing = options.open(&path).unwrap();
-            let holder = look().of(file).unwrap();
+            let holder = Holders::look().unwrap().of(file).unwrap();
             assert_eq!((holder.process, holder.is_mapped), (std::process::id(), false));
             assert!(!holder.name.is_empty() && !holder.name.ends_with('\n'));
-            assert_eq!(look().of((file.0 + 1, file.1)), None, "a file of another file system");
-            assert_eq!(Holders::look().unwrap().of(file), None, "this process reads sources, and writes elsewhere");
+            assert_eq!(Holders::look().unwrap().of((file.0 + 1, file.1)), None, "a file of another file system");
             drop(writing);
         }
         drop(reading);
-        assert_eq!(look().of(file), None);
+        assert_eq!(Holders::look().unwrap().of(file), None);
     }
 
     #[test]
@@ -218,7 +211,7 @@ mod tests {
     #[test]
     fn a_folder_that_lists_no_processes_tells_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Holders::look_below(dir.path(), None).is_err());
-        assert!(Holders::look_below(&dir.path().join("none"), None).is_err());
+        assert!(Holders::look_below(dir.path()).is_err());
+        assert!(Holders::look_below(&dir.path().join("none")).is_err());
     }
 }
