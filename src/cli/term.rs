@@ -26,7 +26,8 @@ use crate::flow::error::KeyringError;
 /// every file, what is only worth knowing a few times.
 fn shown(kind: NoteKind) -> usize {
     match kind {
-        NoteKind::Unreadable | NoteKind::Changed | NoteKind::Drive => 1000,
+        NoteKind::Unreadable | NoteKind::Changed | NoteKind::Outdated | NoteKind::Drive => 1000,
+        NoteKind::NotKnown | NoteKind::OwnWork => 20,
         NoteKind::Volume | NoteKind::Followed | NoteKind::Property | NoteKind::Left => 20,
         NoteKind::Repeated | NoteKind::NotLinked | NoteKind::ExtrasDropped => 20,
         NoteKind::Skipped | NoteKind::BitsDropped => 5,

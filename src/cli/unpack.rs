@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::base::monitor::NoteKind;
 use crate::base::path::{escape, show};
 use crate::base::pool::lock;
 use crate::base::size::{count, grouped, human};
@@ -239,13 +240,23 @@ fn show_mended(report: &UnpackReport, term: &Term) {
 
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
-        true => "yes: every byte delivered is the one that was packed".into(),
+        true => format!("yes: every byte delivered is the one that was read when it was packed{}", mixed(report)),
         false if report.is_unkept() => {
             "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
         }
-        false => {
-            "no: files are damaged, they were not delivered; every file delivered is the one that was packed".into()
-        }
+        false => format!(
+            "no: files are damaged, they were not delivered; every byte delivered is the one that was read when it was packed{}",
+            mixed(report)
+        ),
+    }
+}
+
+/// What that does not say of files that changed while they were read.
+fn mixed(report: &UnpackReport) -> String {
+    let changed = report.notes.iter().filter(|note| note.kind == NoteKind::Changed).count() as u64;
+    match changed {
+        0 => String::new(),
+        _ => format!("; {} may mix two states, named above", count(changed, "file")),
     }
 }
 
@@ -262,9 +273,7 @@ fn complete(report: &UnpackReport) -> String {
     }
     if report.lost.is_empty() {
         let got = format!("{} of {}", grouped(report.delivered), count(report.files, "file"));
-        return format!(
-            "no: {got} {what}, {where_to}; the rest could not be read when it was packed, it is named above"
-        );
+        return format!("no: {got} {what}, {where_to}; not all of the sources could be packed, as named above");
     }
     if report.delivered == report.files {
         let links = count(report.lost.len() as u64, "link");

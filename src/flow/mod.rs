@@ -42,6 +42,7 @@ pub mod salvage;
 pub mod salvaged;
 pub mod sealing;
 pub mod seals;
+pub mod second_look;
 pub mod staged;
 pub mod sweep;
 pub mod target;

@@ -26,6 +26,7 @@ use crate::flow::readback::read_back;
 use crate::flow::remake::Repacker;
 use crate::flow::report::PackReport;
 use crate::flow::request::Request;
+use crate::flow::second_look::look_again;
 use crate::flow::trial::before_packing;
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
@@ -96,6 +97,7 @@ impl<'a> Run<'a> {
         let packing = self.fill_drives(&planned, volumes)?;
         let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
         record_files(&mut planned, &files, notes)?;
+        look_again(&mut planned, self.monitor)?;
         let (list, list_hash) = list_of(&planned.walk.entries)?;
         let all_read_back = volumes.writers().all(Writer::is_read_back);
         let job = self.job(&planned);
@@ -120,6 +122,7 @@ impl<'a> Run<'a> {
         for (number, volume) in (1..).zip(&planned.plan.volumes) {
             self.monitor.expect(number, volume.expected);
         }
+        std::thread::sleep(planned.walk.until_times_tell());
         engine::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
     }
 

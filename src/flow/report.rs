@@ -119,10 +119,10 @@ pub const REPLACED: &str = "the drive that was replaced must not be handed on wi
 what it holds is of the same run, and its parts are elsewhere now";
 
 impl PackReport {
-    /// 7 if a drive failed or is not to be trusted, although the bundle is complete; 4 if files changed or
+    /// 7 if a drive failed or is not to be trusted, although the bundle is complete; 4 if sources changed or
     /// could not be read.
     pub fn outcome(&self) -> Outcome {
-        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
+        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable | NoteKind::Outdated);
         if self.spared > 0 || !self.distrusted.is_empty() || !self.given_up.is_empty() {
             Outcome::Io
         } else if self.notes.iter().any(flawed) {

@@ -124,7 +124,7 @@ impl Left {
         replaced: bool,
         monitor: &dyn Monitor,
     ) -> Result<Before, FlowError> {
-        let Journal { opening, reads, parts, recipes, .. } = self.journal()?;
+        let Journal { opening, reads, parts, recipes, is_clean, .. } = self.journal()?;
         let noted = reached(parts, recipes, opening.scheme, tar_len).parts;
         if !replaced {
             self.check_drives(parts, opening.volumes)?;
@@ -135,10 +135,12 @@ impl Left {
         for part in checked {
             whole.extend(part?);
         }
-        // What was not read well is packed again, and all behind it.
+        // What was not read well is packed again, and all behind it; so are manifests without a digest for
+        // every file, for this run may find other files changed.
         let (covered, _) = covering(reads, tail_start);
+        let keeps_manifests = covered == tail_start && *is_clean;
         let mut recipes = recipes.clone();
-        recipes.retain(|_, recipe| covered == tail_start || recipe.offset + recipe.length() <= covered);
+        recipes.retain(|_, recipe| keeps_manifests || recipe.offset + recipe.length() <= covered);
         let parts: Vec<Written> = whole.iter().map(Written::of).collect();
         let reach = reached(&parts, &recipes, opening.scheme, tar_len);
         recipes.retain(|number, _| *number <= reach.data);

@@ -126,6 +126,9 @@ pub fn resume(
     opening.seals = kept_seals(&kept);
     let mut text = opening.encode();
     before.reads.iter().for_each(|read| text.push_str(&read.encode()));
+    if before.tar > planned.layout.tail_start {
+        text.push_str(journal::ALL_CLEAN);
+    }
     before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
     before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
     // Volumes on new drives, before the journal comes to one of them.
