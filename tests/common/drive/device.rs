@@ -33,6 +33,8 @@ pub enum Fault {
     Uncached,
     /// None of its own: files have no holes, as on a FAT.
     NoHoles,
+    /// None of its own: nothing is made under a path of more bytes.
+    LongPaths { most: usize },
     /// These blocks cannot be read.
     BadBlocks(Range<u64>),
     /// Bytes a second, writing and reading; one after the other, for it is one device.
@@ -125,6 +127,11 @@ impl Device {
 
     pub fn knows_holes(&self) -> bool {
         !self.faults.iter().any(|fault| matches!(fault, Fault::NoHoles))
+    }
+
+    /// Whether something can be made under a path of so many bytes.
+    pub fn takes_path(&self, len: usize) -> bool {
+        !self.faults.iter().any(|fault| matches!(fault, Fault::LongPaths { most } if len > *most))
     }
 
     /// Whether this sync is the one that fails.
