@@ -28,7 +28,7 @@ fn shown(kind: NoteKind) -> usize {
     match kind {
         NoteKind::Unreadable | NoteKind::Changed | NoteKind::Drive => 1000,
         NoteKind::Volume | NoteKind::Followed | NoteKind::Property | NoteKind::Left => 20,
-        NoteKind::Repeated | NoteKind::NotLinked => 20,
+        NoteKind::Repeated | NoteKind::NotLinked | NoteKind::ExtrasDropped => 20,
         NoteKind::Skipped | NoteKind::BitsDropped => 5,
         NoteKind::BagName => 2,
     }

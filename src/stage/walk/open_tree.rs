@@ -42,11 +42,12 @@ impl OpenTree {
         Way::default().go(&self.top, path).and_then(act)
     }
 
-    /// The way that ends there, or any.
+    /// The way that ends nearest above that path, or any.
     fn idle_way(&self, path: &[u8]) -> Way {
         let mut idle = lock(&self.idle);
-        match idle.iter().position(|way| way.path == path) {
-            Some(at) => idle.swap_remove(at),
+        let leading = idle.iter().enumerate().filter(|(_, way)| is_at_or_below(path, &way.path));
+        match leading.max_by_key(|(_, way)| way.path.len()) {
+            Some((at, _)) => idle.swap_remove(at),
             None => idle.pop().unwrap_or_default(),
         }
     }
@@ -93,5 +94,75 @@ impl Way {
         }
         self.open.push((path.len(), folder));
         self.path = path.to_vec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{Mode, OFlags};
+    use std::collections::HashSet;
+    use std::os::unix::fs::MetadataExt;
+
+    /// Folders in each other, with names of so many bytes; the paths of all of them.
+    fn chain(top: &Path, depth: usize, name: usize) -> Vec<Vec<u8>> {
+        let name = "f".repeat(name);
+        let mut at = rustix::fs::open(top, OFlags::PATH, Mode::empty()).unwrap();
+        let mut paths = vec![Vec::new()];
+        for level in 0..depth {
+            rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+            at = rustix::fs::openat(&at, &name, OFlags::PATH, Mode::empty()).unwrap();
+            paths.push([&paths[level][..], if level > 0 { b"/" } else { b"" }, name.as_bytes()].concat());
+        }
+        paths
+    }
+
+    /// The inode of a folder, and how many are held open then.
+    fn reach(tree: &OpenTree, path: &[u8]) -> (u64, usize) {
+        let status = tree.in_folder(path, Folder::status).unwrap();
+        let idle = lock(&tree.idle);
+        assert_eq!(idle.len(), 1);
+        (status.ino, idle[0].open.len())
+    }
+
+    #[test]
+    fn a_way_leads_to_each_folder_of_any_depth_and_holds_few_open() {
+        let dir = tempfile::tempdir().unwrap();
+        // 20,099 bytes of path.
+        let paths = chain(dir.path(), 100, 200);
+        std::fs::create_dir(dir.path().join("aside")).unwrap();
+        let tree = OpenTree::open(dir.path()).unwrap();
+        let going_down: Vec<(u64, usize)> = paths.iter().map(|path| reach(&tree, path)).collect();
+        assert!(going_down.iter().all(|(_, open)| *open <= 2 * 20_099 / APART + 1), "{going_down:?}");
+        let inodes: HashSet<u64> = going_down.iter().map(|(inode, _)| *inode).collect();
+        assert!(inodes.len() == paths.len() && inodes.contains(&dir.path().metadata().unwrap().ino()));
+        for (path, (inode, _)) in paths.iter().zip(&going_down).rev() {
+            assert_eq!(reach(&tree, path).0, *inode, "going up");
+        }
+        reach(&tree, &paths[100]);
+        assert_eq!(reach(&tree, b"aside").1, 1, "what is not on the way is closed");
+        drop(tree);
+        let mut remove = std::process::Command::new("rm");
+        assert!(remove.arg("-rf").arg(dir.path()).status().unwrap().success());
+    }
+
+    #[test]
+    fn what_cannot_be_reached_spoils_no_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = b"folder/folder/folder".to_vec();
+        std::fs::create_dir_all(dir.path().join("folder/folder/folder")).unwrap();
+        std::os::unix::fs::symlink("folder", dir.path().join("link")).unwrap();
+        let tree = OpenTree::open(dir.path()).unwrap();
+        let reach = |path: &[u8]| tree.in_folder(path, |folder| folder.status().map(|status| status.ino));
+        let known = reach(&deep).unwrap();
+        for wrong in [&b"link"[..], b"link/folder", b"folder/missing", b"folder/folder/folder/folder"] {
+            assert!(reach(wrong).is_err(), "{}", wrong.escape_ascii());
+            assert_eq!(reach(&deep).unwrap(), known);
+        }
+        std::fs::rename(dir.path().join("folder"), dir.path().join("moved")).unwrap();
+        std::fs::create_dir_all(dir.path().join("folder/folder/folder")).unwrap();
+        assert_eq!(reach(&deep).unwrap(), known, "it is held open");
+        let anew = tree.in_folder_anew(&deep, |folder| folder.status().map(|status| status.ino));
+        assert_ne!(anew.unwrap(), known);
     }
 }
