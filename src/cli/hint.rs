@@ -43,7 +43,7 @@ fn hint(error: &FlowError) -> Option<String> {
         | FlowError::Source(SourceError::CannotRepack(_))
         | FlowError::Drive(DriveError::ReadBackDiffers { .. })
         | FlowError::Drive(DriveError::FailedCapacityTest(_)) => of_drives(error)?,
-        FlowError::Output(OutputError::NoRoom { .. }) => {
+        FlowError::Output(OutputError::NoRoom { .. } | OutputError::NoFiles { .. }) => {
             "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
         }
         FlowError::Output(OutputError::VolumeExists(path)) => format!(

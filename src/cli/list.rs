@@ -84,7 +84,21 @@ mod tests {
         assert_eq!(line(&entry), "-rw-r--r--       1,234,567 1970-01-02 00:00:00 a\\x0a");
         assert!(line(&dir("d")).starts_with("drw-r--r--"));
         assert!(line(&symlink("l", "x")).ends_with("l -> x"));
-        entry.mtime.secs = i64::MIN;
-        assert!(line(&entry).contains("-9223372036854775808"));
+    }
+
+    #[test]
+    fn no_time_is_too_far() {
+        let mut entry = file("a", 1);
+        for secs in [i64::MIN, i64::MIN + 1, -(1 << 50), i64::MAX - 1, i64::MAX] {
+            entry.mtime = Time { secs, nanos: 999_999_999 };
+            assert!(line(&entry).contains(&format!(" {secs} a")), "{}", line(&entry));
+        }
+        // Years 1 to 9999 and before: whatever is shown, it is shown.
+        for power in 0..63 {
+            for secs in [1i64 << power, -(1i64 << power)] {
+                entry.mtime.secs = secs;
+                assert!(line(&entry).ends_with(" a"));
+            }
+        }
     }
 }

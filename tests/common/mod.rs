@@ -331,6 +331,39 @@ impl Drop for Tmpfs {
     }
 }
 
+/// A file system of the kernel's in a file, gone when dropped.
+pub struct Image(PathBuf);
+
+impl Image {
+    /// Of a kind that `mkfs.KIND` makes; `None`, said, where that cannot be mounted.
+    pub fn mount(at: PathBuf, kind: &str, mib: u32) -> Option<Self> {
+        let mkfs = format!("mkfs.{kind}");
+        if !need(&[&mkfs, "mount"]) {
+            return None;
+        }
+        std::fs::create_dir_all(&at).expect("a mount point");
+        let script = r#"truncate -s "$2"M "$3" && "$1" -q "$3" && mount -o loop "$3" "$4""#;
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, "bash", &mkfs, &mib.to_string()]).arg(at.with_extension("img")).arg(&at);
+        if command.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(at));
+        }
+        // Not a tool that can be installed: some machines have no loop devices, or not this file system.
+        eprintln!("ignored: {kind} cannot be mounted on a loop device here");
+        None
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// An exFAT of its own on a loop device, through FUSE; gone when dropped.
 pub struct Exfat {
     at: PathBuf,

@@ -37,6 +37,8 @@ pub enum Fault {
     Gate { bytes: u64 },
     /// Files say that they are so many bytes shorter than they are, as some file systems do.
     Understated { bytes: u64 },
+    /// None of its own: nothing is made under a path of more bytes.
+    LongPaths { most: usize },
     /// These blocks cannot be read.
     BadBlocks(Range<u64>),
     /// Bytes a second, writing and reading; one after the other, for it is one device.
@@ -151,6 +153,11 @@ impl Device {
 
     pub fn knows_holes(&self) -> bool {
         !self.faults.iter().any(|fault| matches!(fault, Fault::NoHoles))
+    }
+
+    /// Whether something can be made under a path of so many bytes.
+    pub fn takes_path(&self, len: usize) -> bool {
+        !self.faults.iter().any(|fault| matches!(fault, Fault::LongPaths { most } if len > *most))
     }
 
     /// Whether this sync is the one that fails.
