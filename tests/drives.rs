@@ -209,8 +209,11 @@ fn json_holds_one_document_with_the_documented_fields() {
     assert_eq!((&packed["read_back"], &packed["past_cache"]), (&false.into(), &false.into()), "nothing was read back");
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();
-    fields(&checked, "command volumes bundle not_proved replugged remounted read");
-    fields(&checked["volumes"][2], "folder state past_cache files bytes damaged missing trouble");
+    fields(&checked, "command volumes bundle not_proved not_searched replugged remounted read");
+    fields(
+        &checked["volumes"][2],
+        "folder state past_cache held files read bytes unchecked damaged missing foreign trouble",
+    );
     let mut list = pouch(["list", "--json", "-i"]);
     list.arg(desk.path("key")).arg(desk.drive(2));
     let listed = run(list).exits(0).json();
@@ -243,5 +246,5 @@ fn json_says_what_failed_where_there_is_no_report() {
     // A report that is there is the only document.
     desk.pack();
     let said = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0);
-    fields(&said.json(), "command volumes bundle not_proved replugged remounted read");
+    fields(&said.json(), "command volumes bundle not_proved not_searched replugged remounted read");
 }

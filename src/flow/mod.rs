@@ -12,6 +12,7 @@ pub mod finish;
 pub mod fit;
 pub mod folders;
 pub mod gone;
+pub mod head_check;
 pub mod key;
 pub mod leads;
 pub mod left;

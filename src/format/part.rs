@@ -100,6 +100,15 @@ impl Lead {
         out
     }
 
+    /// How this differs from what the head says of the part, in words; `None` if it does not.
+    pub(crate) fn difference(&self, named: &Lead) -> Option<String> {
+        if self.bundle != named.bundle {
+            return Some("it says that it is a part of another bundle".into());
+        }
+        let said = |lead: &Lead| format!("part {}, which begins at byte {} of the tar", lead.number, lead.offset);
+        (self != named).then(|| format!("it says that it is {}, and the head that it is {}", said(self), said(named)))
+    }
+
     /// From the first bytes of a part's plaintext.
     pub fn parse(plain: &[u8]) -> Result<Self, FormatError> {
         let bad = |why: &str| FormatError::malformed("a part's first frame", 0, why);

@@ -34,7 +34,7 @@ use placer::Places;
 
 /// The staging folder: always the same name, so that a later run finds what an interrupted one
 /// left.
-const STAGING: &str = ".pouch-unfinished";
+const STAGING: &str = crate::format::UNPACKING;
 /// In it: the mark that it is ours, which also holds the lock; the log of what was placed; the
 /// folder of files; files that are not whole yet, by their numbers, while others are delivered;
 /// parts that are kept until their stripes are complete; a file that takes the place of another.
