@@ -153,6 +153,7 @@ fn while_a_drive_hangs_ctrl_c_is_answered_and_the_second_one_stops_at_once() {
     let text = screen.text();
     assert!(text.contains("stopping at the next safe place"), "{text}");
     assert_eq!(text.matches("loading ").count(), 1, "{text}");
+    assert!(!text.contains(" 0s left") && !text.contains(" 0 B/s"), "{text}");
     assert!(text.find("stopping").unwrap() < text.find("loading ").unwrap(), "{text}");
     let pid = only_child(&screen);
     screen.interrupt();

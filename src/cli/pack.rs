@@ -222,8 +222,15 @@ fn show_report(report: &PackReport, term: &Term) {
     let (changed, unreadable) = (flawed(NoteKind::Changed), flawed(NoteKind::Unreadable));
     if changed + unreadable > 0 {
         let text = format!("{changed} changed while packed, {unreadable} could not be read");
-        term.line(&format!("not all files are as they should be: {text}; they are named above"));
+        term.line(&format!("not all files are as they should be: {text}; they are named above, or counted"));
     }
     term.line(&format!("fingerprint {}", report.fingerprint));
-    term.line("Nothing on these drives, and nothing kept here, opens the bundle: only its recipients can. `pouch check` verifies a drive.");
+    let opens = match (report.plan.recipients, report.plan.passphrase) {
+        (0, _) => "the passphrase does",
+        (_, true) => "its recipients and the passphrase do",
+        (_, false) => "its recipients can",
+    };
+    term.line(&format!(
+        "Nothing on these drives, and nothing kept here, opens the bundle: only {opens}. `pouch check` verifies a drive."
+    ));
 }
