@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use common::{Desk, Run, chmod, noise, pouch, put, run, volumes};
 use pouch::flow::open::{Bundle, gather, open};
 use pouch::format::head::{Head, parts_hash};
-use pouch::format::part::{CHUNK, Lead, PartBuf};
+use pouch::format::part::{Lead, PartBuf};
 use pouch::format::{frame, head::Part};
 use pouch::stage::seal::{Keyring, header_for};
 use pouch::stage::stream::{PartOpener, PartSealer, Sealer};
@@ -60,6 +60,7 @@ fn only_of_whole_volumes_it_is_said_that_nothing_changed() {
 fn a_rehearsal_shows_the_sentence_for_the_whole_drive_alone() {
     let said = run(pouch(["rehearse"])).exits(0);
     assert!(said.out.contains(": damaged (") && said.out.matches(SHOWS).count() == 1, "{}", said.out);
+    assert!(said.out.contains("one bit flips, here in") && said.out.contains("/drive-2/volume-2/0"), "{}", said.out);
 }
 
 #[test]
@@ -252,17 +253,41 @@ impl Insider {
     /// Seals another head on all volumes, and lists it.
     fn seal_head(&self, mut head: Head) {
         head.statement.parts_hash = parts_hash(&head.parts);
-        let mut stored = Vec::new();
-        frame::store(head.encode().as_bytes(), |bytes| stored.extend_from_slice(bytes));
         for volume in (1..=3).map(|number| self.desk.volume(number)) {
             for name in ["head.age", "head2.age"] {
-                let (header, key) = header_for(std::slice::from_ref(&self.bundle.recipient));
-                let mut sealer = Sealer::new(Vec::new(), &header, &key).unwrap();
-                sealer.write_all(&stored).unwrap();
-                fs::write(volume.join(name), sealer.finish().unwrap()).unwrap();
+                self.seal(&volume.join(name), head.encode().as_bytes());
             }
             volumes::resum(&volume);
         }
+    }
+
+    fn seal(&self, file: &Path, text: &[u8]) {
+        let mut stored = Vec::new();
+        frame::store(text, |bytes| stored.extend_from_slice(bytes));
+        let (header, key) = header_for(std::slice::from_ref(&self.bundle.recipient));
+        let mut sealer = Sealer::new(Vec::new(), &header, &key).unwrap();
+        sealer.write_all(&stored).unwrap();
+        fs::write(file, sealer.finish().unwrap()).unwrap();
+    }
+
+    /// Changes the plaintext of the first part's first chunk, and the head with it.
+    fn reseal(&self, change: impl Fn(&mut [u8])) {
+        let (part, file) = self.part();
+        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).unwrap();
+        let class = self.bundle.head.statement.class;
+        let mut plain = PartBuf::new(class);
+        plain.file_mut().copy_from_slice(&fs::read(&file).unwrap());
+        assert!(PartOpener::new(&key, &part.header, class.chunks()).open_all(&mut plain).is_empty());
+        let mut first = plain.plain(0).to_vec();
+        change(&mut first);
+        let mut forged = PartBuf::new(class);
+        let mut sealer = PartSealer::new(&key, &part.header, &mut forged, |_, _| ());
+        sealer.append(&first);
+        (1..class.chunks()).for_each(|chunk| sealer.append(plain.plain(chunk)));
+        let mut head = self.bundle.head.clone();
+        head.parts[0].sha256 = sealer.finish();
+        fs::write(&file, forged.file()).unwrap();
+        self.seal_head(head);
     }
 
     fn says(&self, code: i32, words: &str) {
@@ -294,25 +319,35 @@ fn a_key_shows_a_part_that_says_it_is_another() {
         (1, 1, "opens, but it says that it is a part of another bundle"),
     ] {
         let insider = Insider::new();
-        let (part, file) = insider.part();
-        let (key, _) = insider.bundle.keyring.open_header(&part.header[..]).unwrap();
-        let statement = &insider.bundle.head.statement;
-        let mut plain = PartBuf::new(statement.class);
-        plain.file_mut().copy_from_slice(&fs::read(&file).unwrap());
-        assert!(PartOpener::new(&key, &part.header, statement.class.chunks()).open_all(&mut plain).is_empty());
-        let mut bundle = statement.bundle;
-        bundle[0] ^= other;
-        let mut first = plain.plain(0).to_vec();
-        let lead = Lead { bundle, number, offset: 0 }.encode();
-        first[..lead.len()].copy_from_slice(&lead);
-        let mut forged = PartBuf::new(statement.class);
-        let mut sealer = PartSealer::new(&key, &part.header, &mut forged, |_, _| ());
-        sealer.append(&first[..CHUNK]);
-        (1..statement.class.chunks()).for_each(|chunk| sealer.append(plain.plain(chunk)));
-        let mut head = insider.bundle.head.clone();
-        head.parts[0].sha256 = sealer.finish();
-        fs::write(&file, forged.file()).unwrap();
-        insider.seal_head(head);
+        insider.reseal(|first| {
+            let mut bundle = insider.bundle.head.statement.bundle;
+            bundle[0] ^= other;
+            let lead = Lead { bundle, number, offset: 0 }.encode();
+            first[..lead.len()].copy_from_slice(&lead);
+        });
         insider.says(4, words);
     }
+}
+
+#[test]
+fn what_cannot_be_decompressed_is_said_so() {
+    let insider = Insider::new();
+    // Behind the lead a frame begins.
+    insider.reseal(|first| first[42..46].fill(0));
+    let desk = &insider.desk;
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(4);
+    assert!(said.out.contains("its compressed content cannot be read (zstd: "), "{}", said.out);
+}
+
+#[test]
+fn a_list_without_its_end_is_not_measured_against_a_head_that_is_not_there() {
+    let insider = Insider::new();
+    let desk = &insider.desk;
+    for volume in (1..=3).map(|number| desk.volume(number)) {
+        insider.seal(&volume.join("list.age"), b"{");
+        fs::remove_file(volume.join("head.age")).unwrap();
+        fs::remove_file(volume.join("head2.age")).unwrap();
+    }
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--salvage"]));
+    assert!(said.err.contains("list.age: could not be used: its last line is cut short"), "{}", said.err);
 }

@@ -140,7 +140,8 @@ fn a_passphrase_opens_a_bundle_and_a_wrong_one_does_not() {
     };
     let short = with_passphrase(pack(), "too short").exits(2);
     assert!(short.err.contains("20"), "{}", short.err);
-    with_passphrase(pack(), PASSPHRASE).exits(0);
+    let packed = with_passphrase(pack(), PASSPHRASE).exits(0);
+    assert!(packed.out.contains("opens the bundle: only the passphrase does."), "{}", packed.out);
     assert!(desk.drive(1).join("volume-1/seal-p.age").exists() && !desk.drive(1).join("volume-1/seal.age").exists());
     let unpack = |to: &str| {
         let mut unpack = pouch(["unpack"]);

@@ -26,7 +26,7 @@ pub enum Command {
     Keygen(Keygen),
     /// Pack files and folders into sealed volumes on drives
     Pack(Pack),
-    /// Verify volumes without any key
+    /// Verify volumes, without a key or with one
     Check(Check),
     /// Show what is inside without unpacking
     List(List),

@@ -120,8 +120,12 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
         Verdict::Complete => format!("the bundle: {here}: every part of the data is whole"),
         Verdict::Repairable { rebuilt } => {
             let parts = count(rebuilt.len() as u64, "part");
-            let (reads, from) = (count(bundle.sources.0 as u64, "part"), list(&bundle.sources.1));
-            format!("the bundle: {here}: {parts} missing or damaged, to be rebuilt by reading {reads} of {from}")
+            // Of none that is whole, where only single chunks are bad.
+            let by = match &bundle.sources {
+                (_, volumes) if volumes.is_empty() => String::new(),
+                (reads, volumes) => format!(" by reading {} of {}", count(*reads as u64, "part"), list(volumes)),
+            };
+            format!("the bundle: {here}: {parts} missing or damaged, to be rebuilt{by}")
         }
         Verdict::Short { lost, any_one, at_least } => {
             let parts = count(lost.len() as u64, "part");

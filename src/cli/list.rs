@@ -67,8 +67,8 @@ fn line(entry: &Entry) -> String {
 
 fn moment(time: Time) -> String {
     match jiff::Timestamp::new(time.secs, 0) {
-        Ok(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => format!("{:>19}", time.secs),
+        Ok(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => format!("{:>23}", time.secs),
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
     fn lines_look_like_those_of_ls() {
         let mut entry = file("a\n", 1234567);
         entry.mtime.secs = 86_400;
-        assert_eq!(line(&entry), "-rw-r--r--       1,234,567 1970-01-02 00:00:00 a\\x0a");
+        assert_eq!(line(&entry), "-rw-r--r--       1,234,567 1970-01-02 00:00:00 UTC a\\x0a");
         assert!(line(&dir("d")).starts_with("drw-r--r--"));
         assert!(line(&symlink("l", "x")).ends_with("l -> x"));
     }

@@ -220,7 +220,14 @@ fn show_report(report: &PackReport, term: &Term) {
     }
     show_flaws(report, term);
     term.line(&format!("fingerprint {}", report.fingerprint));
-    term.line("Nothing on these drives, and nothing kept here, opens the bundle: only its recipients can. `pouch check` verifies a drive.");
+    let opens = match (report.plan.recipients, report.plan.passphrase) {
+        (0, _) => "the passphrase does",
+        (_, true) => "its recipients and the passphrase do",
+        (_, false) => "its recipients can",
+    };
+    term.line(&format!(
+        "Nothing on these drives, and nothing kept here, opens the bundle: only {opens}. `pouch check` verifies a drive."
+    ));
 }
 
 /// How many sources are not in the bundle as they are.
@@ -237,6 +244,9 @@ fn show_flaws(report: &PackReport, term: &Term) {
         .map(|(number, what)| format!("{} {what}", grouped(*number)))
         .collect();
     if !said.is_empty() {
-        term.line(&format!("not all of the sources is in the bundle as it is: {}; named above", said.join(", ")));
+        term.line(&format!(
+            "not all of the sources is in the bundle as it is: {}; named above, or counted",
+            said.join(", ")
+        ));
     }
 }

@@ -4,7 +4,7 @@
 //! it is the least.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::monitor::{Monitor, Phase};
@@ -20,7 +20,7 @@ use crate::format::part::{Class, PartBuf};
 use crate::format::sums;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
-use crate::stage::volume::{SUMS, Volume};
+use crate::stage::volume::{self, SUMS, Volume};
 
 /// Opens the bundle of these volumes: before hours of checking, not behind them.
 pub fn opened(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
@@ -31,7 +31,8 @@ pub fn opened(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError>
 pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
     let survey = Survey::of(bundle, report, monitor)?;
     let parts = bundle.head.parts.iter().zip(&survey.found);
-    let here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
+    let mut here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
+    here.extend(without_parts(bundle));
     report.bundle = Some(BundleCheck {
         volumes: bundle.head.statement.n,
         here: here.into_iter().collect(),
@@ -41,6 +42,16 @@ pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) 
         sources: repair::sources(&bundle.head, &survey.whole),
     });
     Ok(())
+}
+
+/// Volumes here that have no parts, as a small bundle has some: they are known by their names alone.
+fn without_parts(bundle: &Bundle) -> impl Iterator<Item = u16> {
+    let has_parts: HashSet<u16> = bundle.head.parts.iter().map(|part| part.volume).collect();
+    let is_here = |number: &u16| {
+        let name = volume::folder(Path::new(""), *number);
+        bundle.volumes.iter().any(|volume| volume.dir.ends_with(&name) && bundle.owns(volume))
+    };
+    (1..=bundle.head.statement.n).filter(move |number| !has_parts.contains(number)).filter(is_here)
 }
 
 /// What there is of every part, in the order of the head's table.

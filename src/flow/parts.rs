@@ -238,7 +238,7 @@ impl<'a> Placing<'a> {
             Ok(()) if at == offset + length => Ok(None),
             Ok(()) => Ok(Some(format!("holds {} bytes of tar, {length} were announced", at - offset))),
             Err(DecodeError::Truncated) => Ok(Some("its compressed content is cut short".into())),
-            Err(DecodeError::Zstd(error)) => Ok(Some(error.to_string())),
+            Err(DecodeError::Zstd(error)) => Ok(Some(format!("its compressed content cannot be read ({error})"))),
         }
     }
 }

@@ -322,8 +322,9 @@ impl Parts<'_> {
         let class = self.bundle.head.statement.class;
         let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
             FlowError::Bundle(BundleError::Damaged(format!(
-                "the header of part {} does not open: {error}",
-                part.number
+                "the header of part {} does not open: {}",
+                part.number,
+                error.with_own_key()
             )))
         })?;
         let mut file = PartBuf::new(class);

@@ -59,11 +59,13 @@ impl Left {
     ) -> Result<(), FlowError> {
         let opening = &self.journal()?.opening;
         let folder = show(&self.folders[0]);
-        if usize::from(opening.volumes) > self.folders.len() || opening.options != options(request) {
-            let text = format!(
-                "{folder} holds what an interrupted run packed with other options, onto {} volumes",
-                opening.volumes
-            );
+        let (volumes, given) = (usize::from(opening.volumes), self.folders.len());
+        if volumes > given || opening.options != options(request) {
+            let how = match volumes > given {
+                true => format!("onto {}, and {given} given now", count(volumes as u64, "volume")),
+                false => "with other options".into(),
+            };
+            let text = format!("{folder} holds what an interrupted run packed {how}");
             return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
         }
         let marks = walk.marks();
@@ -77,7 +79,9 @@ impl Left {
             false => Err(FlowError::Source(SourceError::Changed(other))),
             true => {
                 let gone = opening.stamps.len() - marks.len().min(opening.stamps.len());
-                let text = format!("{folder} holds what an interrupted run packed; {gone} of its files are gone since");
+                let gone = count(gone as u64, "item");
+                let text =
+                    format!("{folder} holds what an interrupted run packed; {gone} of that not among the sources now");
                 Err(FlowError::Leftover(LeftoverError::OtherPacking(text)))
             }
         }

@@ -324,4 +324,14 @@ mod tests {
         }
         assert_eq!(PartBuf::new(class).trail(&[]), None);
     }
+
+    #[test]
+    fn a_lead_says_what_is_another() {
+        let named = Lead { bundle: [1; 16], number: 1, offset: 0 };
+        assert_eq!(named.difference(&named), None);
+        let other = Lead { bundle: [2; 16], ..named };
+        assert_eq!(other.difference(&named).unwrap(), "it says that it is a part of another bundle");
+        let moved = Lead { offset: 512, ..named }.difference(&named).unwrap();
+        assert!(moved.contains("at byte 512") && moved.contains("at byte 0"), "{moved}");
+    }
 }

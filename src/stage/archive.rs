@@ -196,7 +196,7 @@ fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, Flaw> {
             Err(error) => {
                 buf[done..].fill(0);
                 let place = at + done as u64;
-                let why = format!("could not be read at byte {place}, the rest is packed as zeros");
+                let why = format!("could not be read at byte {place}, what could not be read is packed as zeros");
                 return Err(unreadable(why, &error));
             }
         }

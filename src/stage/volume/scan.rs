@@ -63,8 +63,12 @@ impl PassedOver {
 /// The folder itself, or one named as a volume, cannot be read; or nothing was found and the system does
 /// not say what some folder holds.
 pub fn scan(path: &Path) -> Result<Search, ScanError> {
+    search(path, limits::FOLDERS)
+}
+
+fn search(path: &Path, most: usize) -> Result<Search, ScanError> {
     let passed_over = PassedOver { below: path.to_owned(), ..PassedOver::default() };
-    let mut walk = Walk { passed_over, ..Walk::default() };
+    let mut walk = Walk { most, passed_over, ..Walk::default() };
     let mut level = vec![path.to_owned()];
     for depth in 0..=limits::DEPTH {
         let mut below = Vec::new();
@@ -82,6 +86,8 @@ struct Walk {
     /// Volumes with their depths.
     found: Vec<(usize, Volume)>,
     passed_over: PassedOver,
+    /// Folders to look into.
+    most: usize,
     /// Folders looked into, or in line for it.
     folders: usize,
     /// Names read.
@@ -111,7 +117,7 @@ impl Walk {
     fn put_in_line(&mut self, dir: PathBuf, depth: usize, below: &mut Vec<PathBuf>) {
         let name = lower(&dir);
         // Room is left for those named as volumes that lie among many others.
-        let most = limits::FOLDERS + if looks_ours(&name) { usize::from(limits::VOLUMES) } else { 0 };
+        let most = self.most + if looks_ours(&name) { usize::from(limits::VOLUMES) } else { 0 };
         if is_set_aside(&name) && self.passed_over.set_aside.len() < NAMED {
             self.passed_over.set_aside.push(dir);
         } else if depth == limits::DEPTH {
