@@ -297,3 +297,50 @@ fn a_path_that_the_target_cannot_hold_loses_what_stands_there_and_nothing_else()
     assert_eq!(std::fs::read(target.join("source/second")).unwrap(), b"second");
     assert_eq!(std::fs::read_dir(drive.path()).unwrap().count(), 1, "nothing else is left");
 }
+
+/// What a reader finds listed, but for the name of the source.
+fn listed(desk: &Desk, drive: u32) -> Vec<serde_json::Value> {
+    let mut list = common::pouch(["list", "--json", "-i"]);
+    list.arg(desk.path("key")).arg(desk.drive(drive));
+    run(list).exits(0).json()["entries"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_tree_that_is_deeper_than_a_path_can_name_comes_back_with_few_folders_open() {
+    for (depth, name) in [(60, "f".repeat(100)), (400, "f".into())] {
+        let desk = Desk::new();
+        common::tree::dig(&desk.source(), depth, &name);
+        run(desk.pack_cmd(&[&desk.source()], &[desk.drive(1)], &["--mend", "0"])).exits(0);
+        let out = desk.path("out");
+        let mut limited = std::process::Command::new("prlimit");
+        limited.arg("--nofile=60").arg(env!("CARGO_BIN_EXE_pouch"));
+        limited.args(desk.unpack_cmd(&[desk.drive(1)], &out, &[]).get_args());
+        if !common::need(&["prlimit"]) {
+            return;
+        }
+        run(assert_cmd::Command::from_std(limited)).exits(0);
+        // What came back is packed again: names, modes, times and contents are listed as before.
+        run(desk.pack_cmd(&[&out.join("source")], &[desk.drive(2)], &["--mend", "0"])).exits(0);
+        assert_eq!(listed(&desk, 1), listed(&desk, 2));
+        let again = run(desk.unpack_cmd(&[desk.drive(1)], &out, &[])).exits(2);
+        assert!(again.err.contains("exists already"), "{}", again.err);
+        run(desk.unpack_cmd(&[desk.drive(1)], &out, &["--overwrite"])).exits(0);
+        [&desk.source(), &out].into_iter().for_each(|deep| common::tree::remove_deep(deep));
+    }
+}
+
+#[test]
+fn delivering_costs_the_same_at_any_depth() {
+    const DEPTH: u64 = 200;
+    let desk = Desk::new();
+    common::tree::dig(&desk.source(), DEPTH as usize, "d");
+    desk.pack_bare();
+    let Some(drive) = Drive::plug(desk.path("plugged"), 32 << 20, Cache::WriteThrough) else { return };
+    drive.lie(&[]);
+    drive.asked();
+    run(desk.unpack_cmd(&desk.drives(), &drive.path().join("out"), &[])).exits(0);
+    let (looked_for, _) = drive.asked();
+    // From the top each time, it would be half the square of the depth, 20,000, and that for each of these.
+    assert!(looked_for < 20 * DEPTH, "{looked_for} names were looked for");
+    common::tree::remove_deep(&desk.source());
+}
