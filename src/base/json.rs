@@ -80,11 +80,14 @@ impl serde::Serialize for Member<'_, '_> {
 /// Characters of an error about JSON that are told: it may repeat what was read, of any length.
 const TOLD: usize = 300;
 
-/// Reads one JSON value; the error says what and where, and may repeat what it read, escaped.
+/// Reads one JSON value in a line; the error says what is wrong and at which byte, and may repeat what it
+/// read, escaped.
 pub fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
-        let text: String = error.to_string().chars().take(TOLD).collect();
-        crate::base::path::defuse(&text).into_owned()
+        let said = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let what: String = said.strip_suffix(&place).unwrap_or(&said).chars().take(TOLD).collect();
+        format!("it is not as JSON should be there ({}, byte {})", crate::base::path::defuse(&what), error.column())
     })
 }
 
@@ -100,5 +103,11 @@ mod tests {
         let mut out = Vec::new();
         document.with("lost", items()).with("a", std::iter::empty()).write(&mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), super::document(&whole));
+    }
+
+    #[test]
+    fn an_error_names_no_line_but_the_callers() {
+        let error = parse::<u32>("x").unwrap_err();
+        assert_eq!(error, "it is not as JSON should be there (expected value, byte 1)");
     }
 }

@@ -269,7 +269,7 @@ impl<'a> Finder<'a> {
     fn key(&self, part: &Part) -> Result<FileKey, FlowError> {
         let opened = self.bundle.keyring.open_header(&part.header[..]);
         let (key, _) = opened.map_err(|error| {
-            let why = format!("the header of part {} does not open: {error}", part.number);
+            let why = format!("the header of part {} does not open: {}", part.number, error.with_own_key());
             FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
         })?;
         Ok(key)

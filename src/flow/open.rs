@@ -20,7 +20,7 @@ use crate::format::head::Head;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::{FormatError, limits};
 use crate::stage::seal::{Identity, KeyError, Keyring, OUR_WORK_FACTOR, Recipient};
-use crate::stage::volume::{ALL_SEALS, HEADS, LIST, PASSPHRASE_SEAL, ScanError, Scanned, Volume, scan};
+use crate::stage::volume::{ALL_SEALS, HEADS, LIST, PASSPHRASE_SEAL, PassedOver, ScanError, Volume, scan};
 
 /// What one run spends on passphrase seals, as work factors count it: four like ours. The volumes of a bundle
 /// share one; more are somebody's attempt to keep us busy.
@@ -56,14 +56,14 @@ pub struct Unsealed {
     pub notes: Vec<Note>,
 }
 
-/// The volumes at the given places.
+/// The volumes at the given places and below them.
 pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
-    Ok(gather_all(paths)?.volumes)
+    Ok(search(paths)?.0)
 }
 
-/// The same, and how many folders there were too many to be looked into.
-pub fn gather_all(paths: &[PathBuf]) -> Result<Scanned, FlowError> {
-    let (mut volumes, mut passed_over): (Vec<Volume>, usize) = (Vec::new(), 0);
+/// The same, and for each place the folders that were not searched.
+pub fn search(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
+    let (mut volumes, mut passed_over): (Vec<Volume>, Vec<PassedOver>) = (Vec::new(), Vec::new());
     for path in paths {
         if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Err(FlowError::Usage(format!(
@@ -77,37 +77,42 @@ pub fn gather_all(paths: &[PathBuf]) -> Result<Scanned, FlowError> {
                 show(path)
             )));
         }
-        let scanned = scan(path)?;
-        volumes.extend(scanned.volumes);
-        passed_over += scanned.passed_over;
+        let found = scan(path)?;
+        volumes.extend(found.volumes);
+        passed_over.push(found.passed_over);
     }
     let mut seen = std::collections::HashSet::new();
     volumes.retain(|volume| seen.insert(volume.dir.canonicalize().unwrap_or_else(|_| volume.dir.clone())));
     if volumes.is_empty() {
         let paths: Vec<String> = paths.iter().map(|path| show(path)).collect();
+        let others = match passed_over.iter().map(PassedOver::folders).sum::<u64>() {
+            0 => String::new(),
+            folders => format!(" (folders not searched: {folders})"),
+        };
         return Err(FlowError::Bundle(BundleError::Missing(format!(
-            "there is no volume at {}, nor one folder below",
-            paths.join(", ")
+            "there is no volume at {}, nor up to {} folders below{others}",
+            paths.join(", "),
+            limits::DEPTH
         ))));
     }
-    Ok(Scanned { volumes, passed_over })
-}
-
-/// How it is said that folders were not looked into; nothing where all were.
-pub fn passed_over(folders: usize) -> Option<String> {
-    let all = count(folders as u64, "more folder");
-    let text = format!("{all} not looked into: there are more volumes, or files in them, than one run takes on");
-    (folders > 0).then_some(text)
+    Ok((volumes, passed_over))
 }
 
 /// Opens the one bundle at the given places.
 pub fn open_at(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
-    let Scanned { volumes, passed_over: folders } = gather_all(paths)?;
+    let (volumes, passed_over) = search(paths)?;
     let mut bundle = open(volumes, keyring)?;
-    let place = paths.first().map_or(&b""[..], |path| as_bytes(path));
     // First of all: only some notes about volumes are shown.
-    bundle.notes.splice(0..0, passed_over(folders).map(|text| Note::new(NoteKind::Volume, place, text)));
+    bundle.notes.splice(0..0, too_many(&passed_over));
     Ok(bundle)
+}
+
+/// What is said of places where not all folders were searched, for there were too many.
+pub fn too_many(passed_over: &[PassedOver]) -> Vec<Note> {
+    let crowded = passed_over.iter().filter(|place| place.beyond > 0);
+    let text =
+        |folders| format!("{} more in it were not searched for volumes: it holds too many", count(folders, "folder"));
+    crowded.map(|place| Note::new(NoteKind::Volume, as_bytes(&place.below), text(place.beyond))).collect()
 }
 
 /// Whether a passphrase opens some of the volumes at the given places.

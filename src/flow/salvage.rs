@@ -12,7 +12,7 @@ use crate::flow::FlowError;
 use crate::flow::error::BundleError;
 use crate::flow::gone::{self, or_gone};
 use crate::flow::leads::{FAR, from_leads};
-use crate::flow::open::{Bundle, Unsealed, gather_all, passed_over, unseal};
+use crate::flow::open::{Bundle, Unsealed, search, too_many, unseal};
 use crate::flow::received::{Cause, Lost};
 use crate::flow::salvaged::{Basis, Salvaged};
 use crate::flow::unlisted::{Unlisted, read_tar};
@@ -22,13 +22,12 @@ use crate::format::manifest::Manifest;
 use crate::plan::recover::{Recovered, recover};
 use crate::plan::select::meant;
 use crate::stage::seal::Keyring;
-use crate::stage::volume::Scanned;
 
 /// Unpacks, with head and list or without.
 pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
-    let Scanned { volumes, passed_over: folders } = gather_all(&request.volumes)?;
+    let (volumes, passed_over) = search(&request.volumes)?;
     let mut unsealed = unseal(volumes, keyring)?;
-    unsealed.notes.splice(0..0, passed_over(folders).map(|text| note(request, text)));
+    unsealed.notes.splice(0..0, too_many(&passed_over));
     let volumes = unsealed.volumes.clone();
     let mut salvaged =
         unsealed_salvage(request, unsealed, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
@@ -56,6 +55,8 @@ fn unsealed_salvage(
             from_leads(unsealed)?
         }
     };
+    let ends = bundle.head.data_parts().last().map(|(_, offset, length)| offset + length);
+    basis.endless = !basis.head && ends == Some(FAR);
     let list = if basis.head { bundle.read_list() } else { bundle.read_list_of(FAR, None) };
     match without(list, request, &mut bundle.notes)? {
         Some(_) if basis.head => Ok(Salvaged::of_whole(unpack(request, keyring, None, monitor)?)),

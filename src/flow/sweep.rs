@@ -1,12 +1,11 @@
 //! Files of one drive as it stores them: read one after the other past the cache, which is what drives
-//! do best, and hashed beside that on another thread.
+//! do best, and hashed or opened beside that on another thread.
 
 use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
-use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::monitor::Monitor;
 use crate::base::threads::start;
@@ -14,71 +13,49 @@ use crate::base::threads::start;
 /// Stretches that may wait to be hashed.
 const AHEAD: usize = 8;
 
-enum Piece<'a> {
+/// What comes of a file.
+pub enum Piece<'a> {
+    /// Its next bytes.
     Bytes(Cow<'a, [u8]>),
+    /// Nothing more, at its end or at an error.
     End(io::Result<()>),
 }
 
-/// Hands out SHA-256 and length of each file, in order; of fewer if the work is to stop.
-pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, found: impl FnMut(usize, io::Result<(Digest, u64)>)) {
-    let mut sums = Sums { found, hasher: Hasher::new(), len: 0, number: 0 };
-    let (give, take) = sync_channel(AHEAD);
+/// Hands out the files piece by piece, in order, each with its place among them; fewer if the work is to stop.
+pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut take: impl FnMut(usize, Piece)) {
+    let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         let reading = start(scope, move || {
-            read_all(files, monitor, |piece| {
+            read_all(files, monitor, |number, piece| {
                 let piece = match piece {
                     Piece::Bytes(bytes) => Piece::Bytes(Cow::Owned(bytes.into_owned())),
                     Piece::End(read) => Piece::End(read),
                 };
-                give.send(piece).is_ok()
+                give.send((number, piece)).is_ok()
             });
         });
         if reading.is_ok() {
-            take.into_iter().for_each(|piece| sums.add(piece));
+            taken.into_iter().for_each(|(number, piece)| take(number, piece));
         } else {
-            read_all(files, monitor, |piece| {
-                sums.add(piece);
+            // Without a second thread reading and hashing take turns.
+            read_all(files, monitor, |number, piece| {
+                take(number, piece);
                 true
             });
         }
     });
 }
 
-/// Hands out the bytes of all files; `false` from `give` ends that.
-fn read_all(files: &[PathBuf], monitor: &dyn Monitor, mut give: impl FnMut(Piece) -> bool) {
+/// Hands out the pieces of all files; `false` from `give` ends that.
+fn read_all(files: &[PathBuf], monitor: &dyn Monitor, mut give: impl FnMut(usize, Piece) -> bool) {
     let mut reader = DriveReader::default();
-    for file in files {
+    for (number, file) in files.iter().enumerate() {
         let read = reader.read(file, |bytes| {
             monitor.advance(bytes.len() as u64);
-            give(Piece::Bytes(Cow::Borrowed(bytes))) && !monitor.cancelled()
+            give(number, Piece::Bytes(Cow::Borrowed(bytes))) && !monitor.cancelled()
         });
-        if monitor.cancelled() || !give(Piece::End(read)) {
+        if monitor.cancelled() || !give(number, Piece::End(read)) {
             return;
-        }
-    }
-}
-
-/// Digest and length of one file after the other.
-struct Sums<F> {
-    found: F,
-    hasher: Hasher,
-    len: u64,
-    number: usize,
-}
-
-impl<F: FnMut(usize, io::Result<(Digest, u64)>)> Sums<F> {
-    fn add(&mut self, piece: Piece) {
-        match piece {
-            Piece::Bytes(bytes) => {
-                self.hasher.update(&bytes);
-                self.len += bytes.len() as u64;
-            }
-            Piece::End(read) => {
-                let sum = std::mem::take(&mut self.hasher).finish();
-                let len = std::mem::take(&mut self.len);
-                (self.found)(self.number, read.map(|()| (sum, len)));
-                self.number += 1;
-            }
         }
     }
 }
@@ -86,20 +63,22 @@ impl<F: FnMut(usize, io::Result<(Digest, u64)>)> Sums<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::digest::sha256;
     use crate::base::monitor::Silent;
 
     #[test]
-    fn each_file_has_its_own_digest() {
+    fn each_file_comes_whole_and_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let long: Vec<u8> = (0..3_000_001u32).map(|at| (at * 7) as u8).collect();
         let contents = [&b"one"[..], b"", &long, b"four"];
         let mut files: Vec<PathBuf> = (0..contents.len()).map(|number| dir.path().join(number.to_string())).collect();
         files.iter().zip(contents).for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap());
         files.insert(1, dir.path().join("missing"));
-        let mut all = Vec::new();
-        sweep(&files, &Silent, |number, found| all.push((number, found.ok())));
-        let sum = |number: usize| Some((sha256(contents[number]), contents[number].len() as u64));
-        assert_eq!(all, [(0, sum(0)), (1, None), (2, sum(1)), (3, sum(2)), (4, sum(3))]);
+        let (mut all, mut read) = (Vec::new(), Vec::new());
+        sweep(&files, &Silent, |number, piece| match piece {
+            Piece::Bytes(bytes) => read.extend_from_slice(&bytes),
+            Piece::End(end) => all.push((number, end.ok().map(|()| std::mem::take(&mut read)))),
+        });
+        let content = |number: usize| Some(contents[number].to_vec());
+        assert!(all == [(0, content(0)), (1, None), (2, content(1)), (3, content(2)), (4, content(3))]);
     }
 }

@@ -38,10 +38,13 @@ pub const SUMS_FILE: u64 = 16 << 20;
 pub const KEY_FILE: u64 = 1 << 20;
 /// Entries of a folder that is looked at for volumes: more is no drive of ours.
 pub const FOLDER: usize = 250_000;
-/// Volumes that one run looks at. A bundle has 1,000; more are somebody's attempt to keep us busy.
-pub const LOOKED_AT: usize = 2_000;
-/// Files in all of them.
-pub const FILES_LOOKED_AT: usize = 2_000_000;
+/// Levels below a folder given that are searched for volumes.
+pub const DEPTH: usize = 4;
+/// Folders below a folder given that are searched for volumes: a drive that is full of somebody's files
+/// may hold a hundred times as many, and a slow one takes a hundredth of a second for each.
+pub const FOLDERS: usize = 20_000;
+/// Names that are read in them.
+pub const NAMES: usize = 2_000_000;
 /// Files that all their SHA256SUMS list: those of ten bundles of 100,000 parts.
 pub const LISTED: u64 = 1_000_000;
 /// Copies of one part, under names that are not its own, that are tried whole.

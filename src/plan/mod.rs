@@ -4,6 +4,7 @@ pub mod distrust;
 pub mod fold;
 pub mod forecast;
 pub mod geometry;
+pub mod holds;
 pub mod layout;
 pub mod links;
 pub mod names;
