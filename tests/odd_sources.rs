@@ -162,17 +162,18 @@ fn a_listing_that_breaks_off_names_its_folder_and_no_other() {
 
 #[test]
 fn going_deeper_costs_the_same_at_any_depth() {
-    let Some((card, desk)) = plugged() else { return };
+    let Some((mut card, desk)) = plugged() else { return };
     const DEPTH: u64 = 200;
     fs::create_dir(card.path().join("deep")).unwrap();
     dig(&card.path().join("deep"), DEPTH as usize, "d");
     card.lie(&[]);
+    card.replug();
     card.asked();
     pack(&desk, &card.path().join("deep")).exits(0);
     let (looked_for, listed_folders) = card.asked();
-    // From the top each time, it would be half the square of the depth, 20,000, and that for each of these.
+    // Two and about 22 for each. From the top each time, these would be over 100 and 700, and more at greater depth.
     assert!(listed_folders < 5 * DEPTH, "{listed_folders} listings");
-    assert!(looked_for < 30 * DEPTH, "{looked_for} names were looked for");
+    assert!(looked_for < 60 * DEPTH, "{looked_for} names were looked for");
     assert_eq!(listed(&desk).len() as u64, 1 + 3 * DEPTH);
 }
 

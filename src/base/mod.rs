@@ -13,6 +13,7 @@ pub mod gf;
 pub mod json;
 pub mod locked;
 pub mod monitor;
+pub mod neutral;
 pub(crate) mod open_path;
 pub mod os;
 pub mod path;

@@ -31,8 +31,14 @@ pub enum Phase {
 pub enum NoteKind {
     /// A file that could not be read; its content is not in the bundle.
     Unreadable,
-    /// A file that changed while it was packed.
+    /// A file that changed, or was open for writing, while it was packed.
     Changed,
+    /// A source that is not any more what is packed of it, or of which that is not known.
+    Outdated,
+    /// A folder of the sources that this packing itself changed.
+    OwnWork,
+    /// Something that this system does not let be found out.
+    NotKnown,
     /// A FIFO, socket or device: not packed.
     Skipped,
     /// A source given as a link: what it points to is packed.
@@ -63,6 +69,9 @@ impl NoteKind {
         match self {
             NoteKind::Unreadable => "unreadable",
             NoteKind::Changed => "changed",
+            NoteKind::Outdated => "outdated",
+            NoteKind::OwnWork => "own-work",
+            NoteKind::NotKnown => "not-known",
             NoteKind::Skipped => "skipped",
             NoteKind::Followed => "followed",
             NoteKind::Repeated => "repeated",

@@ -79,12 +79,10 @@ pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     let plain = open_regular(path)?;
     // What is dirty cannot be dropped.
     plain.sync_data()?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     drop_cached(&plain)?;
-    match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
-        Ok(file) => Ok((File::from(file), true)),
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((plain, false)),
-        Err(error) => Err(error.into()),
+    match open_as_regular(|flags| rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty())) {
+        Err(error) if is_any(&error, &[Errno::INVAL, Errno::OPNOTSUPP]) => Ok((plain, false)),
+        other => other.map(|file| (file, true)),
     }
 }
 
@@ -356,10 +354,17 @@ pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     to.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Makes all that was written to a file system durable; an error says that some of it is lost.
-/// `fd` must have been open since before the writing began.
+/// Makes all that was written to a file system durable. An error says that something was lost since
+/// [`forget_earlier_loss`] was called with this `fd`, which must have been open since then.
 pub fn sync_file_system(fd: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::syncfs(fd)?)
+}
+
+/// Makes [`sync_file_system`] speak of what is written from now on: the system keeps an error that it has told
+/// no one yet, and tells it to the next who opens a file there, whoever wrote what was lost. Returns that error.
+/// What an earlier run wrote is then to be read back past the cache: the system may remember it, and the disk not.
+pub fn forget_earlier_loss(fd: impl AsFd) -> Option<io::Error> {
+    rustix::fs::syncfs(fd).err().map(io::Error::from)
 }
 
 /// Whether `path` still leads to what is open as `file`.

@@ -59,6 +59,9 @@ pub enum FlowError {
     /// Sealed bytes that break the format.
     #[error(transparent)]
     Format(FormatError),
+    /// What this run was about to seal breaks the format. Nothing was made to look complete.
+    #[error("not sealed, for no reader would take it: {0}")]
+    Unopenable(FormatError),
     /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -81,7 +84,7 @@ impl FlowError {
             FlowError::Load(error) => error.outcome(),
             FlowError::Format(error) => bundle::outcome_of(error),
             FlowError::Cancelled => Outcome::Interrupted,
-            FlowError::Defect(_) => Outcome::Failed,
+            FlowError::Unopenable(_) | FlowError::Defect(_) => Outcome::Failed,
         }
     }
 }
@@ -133,7 +136,7 @@ impl From<TargetError> for FlowError {
     fn from(error: TargetError) -> Self {
         match error {
             TargetError::Io(fault) => fault.into(),
-            TargetError::Foreign(path) => OutputError::Exists(path).into(),
+            TargetError::Foreign(path) => OutputError::Foreign(path).into(),
             TargetError::Busy(_) => OutputError::Busy(error.to_string()).into(),
             TargetError::Other(path) => LeftoverError::OtherUnpacking(path).into(),
         }

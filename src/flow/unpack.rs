@@ -21,6 +21,7 @@ use crate::flow::fit::{clamped, copies, copies_to_make, fit_to, left_behind, tel
 use crate::flow::folders::check_is_folder;
 use crate::flow::open::{Bundle, gather, open};
 use crate::flow::parts::Placed;
+use crate::flow::places::lost_before;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::flow::report::ListReport;
 use crate::flow::rounds::{Changer, place_all};
@@ -315,6 +316,8 @@ impl Job<'_> {
         let unfinished =
             self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause.is_of_bundle()));
         report.kept = unfinished.then(|| staging.path());
+        let earlier = staging.lost_before().map(|error| lost_before(&self.request.target, error));
+        report.notes.extend(earlier);
         let left;
         (report.otherwise, left) = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
         report.notes.extend(self.left(left));

@@ -34,7 +34,7 @@ use placer::Places;
 
 /// The staging folder: always the same name, so that a later run finds what an interrupted one
 /// left.
-const STAGING: &str = ".pouch-unfinished";
+const STAGING: &str = crate::format::UNPACKING;
 /// In it: the mark that it is ours, which also holds the lock; the log of what was placed; the
 /// folder of files; files that are not whole yet, by their numbers, while others are delivered;
 /// parts that are kept until their stripes are complete; a file that takes the place of another.
@@ -63,6 +63,8 @@ pub struct Staging {
     tally: Tally,
     /// The target, open since before anything was written: it hears of every error of the disk.
     held: File,
+    /// What the disk lost before.
+    lost_before: Option<io::Error>,
     /// Held open: its lock keeps a second run away.
     _lock: File,
 }
@@ -168,6 +170,7 @@ impl Staging {
             };
             let root = folder.enter(FILES.as_bytes()).at("open", &path)?;
             let target_path = target_path.to_owned();
+            let lost_before = os::forget_earlier_loss(&held);
             return Ok(Self {
                 target,
                 target_path,
@@ -179,6 +182,7 @@ impl Staging {
                 copies: false,
                 tally: Tally::default(),
                 held,
+                lost_before,
                 _lock: lock,
             });
         }
@@ -192,6 +196,11 @@ impl Staging {
     /// Whether an earlier run left something to go on from.
     pub fn is_resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// What the target's file system lost before this run, if it told that only now.
+    pub fn lost_before(&self) -> Option<&io::Error> {
+        self.lost_before.as_ref()
     }
 
     /// Whether it may have delivered files.

@@ -16,6 +16,9 @@ pub enum OutputError {
     /// Something exists that would be replaced.
     #[error("{} exists already", show(.0))]
     Exists(PathBuf),
+    /// Something stands where this program keeps its own, and is not its own.
+    #[error("{} is in the way: it was not made by pouch", show(.0))]
+    Foreign(PathBuf),
     /// A folder stands where a file must go, or the other way round.
     #[error("{} is in the way: it is a folder where the bundle has a file, or the other way round", show(.0))]
     InTheWay(PathBuf),

@@ -103,11 +103,18 @@ impl<'a> Placer<'a> {
         Ok((staged, delivered))
     }
 
-    /// SHA-256 of a file that was delivered, as long as the entry; its mode is then as it should
-    /// be, if that can be.
+    /// Has a staged file read from the disk from now on: the system may remember what the disk did not take.
+    pub fn forget_cached(&mut self, entry: &Entry) -> Result<(), IoFault> {
+        let file = self.reopen(entry)?;
+        os::drop_cached(&file).at("read", &self.places.staging.shown(entry))
+    }
+
+    /// SHA-256 of a file that was delivered, as long as the entry, and as the disk stores it; its mode is then
+    /// as it should be, if that can be.
     pub fn digest_delivered(&mut self, entry: &Entry) -> io::Result<(Digest, Dressed)> {
         let file = open_to_read(self.places.delivered(entry)?, entry.path.name())?;
         let mut hasher = Hasher::new();
+        os::drop_cached(&file)?;
         let read = feed(&file, 0, entry.size, &mut hasher);
         let _ = os::set_mode(&file, entry.mode);
         let dressed = look(&file, entry)?;

@@ -92,7 +92,9 @@ impl Disk {
         let node = self.nodes.get(&number).ok_or(Errno::ENOENT)?;
         let (size, blocks) = match &node.body {
             Body::Folder(_) => (BLOCK as u64, 1),
-            Body::File(content) => (content.len, content.blocks.iter().flatten().count() as u64),
+            Body::File(content) => {
+                (content.len.saturating_sub(self.device.understated()), content.blocks.iter().flatten().count() as u64)
+            }
         };
         Ok(FileAttr {
             ino: INodeNo(number),

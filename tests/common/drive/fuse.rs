@@ -239,6 +239,9 @@ impl Filesystem for Mounted {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        while lock(&self.disk).device.is_shut() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match self.with(Work::Read(size.into()), |disk| disk.read(ino.0, offset, size as usize)) {
             Ok(bytes) => reply.data(&bytes),
             Err(errno) => reply.error(errno),
