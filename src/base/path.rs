@@ -54,6 +54,12 @@ impl BytePath {
         Ok(Self(bytes))
     }
 
+    /// Takes bytes that no path may be, for tests of what refuses such.
+    #[cfg(test)]
+    pub(crate) fn unchecked(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
     /// The whole path.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

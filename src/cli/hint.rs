@@ -90,6 +90,7 @@ fn hint(error: &FlowError) -> Option<String> {
             "run the same command again; pack, unpack and load go on from where they were".into()
         },
         FlowError::Load(error) => loading(error),
+        FlowError::Unopenable(_) => "no volume of this run looks complete, and nothing of the sources was changed. This is a defect of pouch; please report it. If an entry is named, the others can be packed without it".into(),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };

@@ -59,6 +59,9 @@ pub enum FlowError {
     /// Sealed bytes that break the format.
     #[error(transparent)]
     Format(FormatError),
+    /// What this run was about to seal breaks the format. Nothing was made to look complete.
+    #[error("not sealed, for no reader would take it: {0}")]
+    Unopenable(FormatError),
     /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
@@ -81,7 +84,7 @@ impl FlowError {
             FlowError::Load(error) => error.outcome(),
             FlowError::Format(error) => bundle::outcome_of(error),
             FlowError::Cancelled => Outcome::Interrupted,
-            FlowError::Defect(_) => Outcome::Failed,
+            FlowError::Unopenable(_) | FlowError::Defect(_) => Outcome::Failed,
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod parity;
 pub mod parts;
 pub mod places;
 pub mod plan;
+pub mod proofread;
 pub mod ranges;
 pub mod readback;
 pub mod reading;

@@ -13,7 +13,6 @@ pub mod volume_set;
 use crate::base::digest::Digest;
 use crate::base::entry::{Flag, Kind};
 use crate::base::monitor::{Monitor, Note, Phase};
-use crate::flow::FlowError;
 use crate::flow::engine::{self, Job, Packing};
 use crate::flow::error::{DriveError, Remedy};
 use crate::flow::finish::{Sealable, head_of, list_of, write_index};
@@ -27,6 +26,7 @@ use crate::flow::remake::Repacker;
 use crate::flow::report::PackReport;
 use crate::flow::request::Request;
 use crate::flow::trial::before_packing;
+use crate::flow::{FlowError, Outcome};
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
 use crate::stage::journal::Log;
@@ -69,7 +69,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
             Err(FlowError::Drive(DriveError::NoHome { parts, bytes, why, remedy }))
         }
         // A defect is no good beginning.
-        Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
+        Err(error) if (resumed || log.parts() > 0) && error.outcome() != Outcome::Failed => {
             volumes.leave();
             Err(error)
         }
@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
         let packing = self.fill_drives(&planned, volumes)?;
         let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
         record_files(&mut planned, &files, notes)?;
-        let (list, list_hash) = list_of(&planned.walk.entries)?;
+        let (list, list_hash) = list_of(&planned.walk.entries, planned.layout.len)?;
         let all_read_back = volumes.writers().all(Writer::is_read_back);
         let job = self.job(&planned);
         let repacker = Repacker { job: &job, files: &files, recipes: &recipes };
@@ -230,3 +230,6 @@ fn ledger_of(planned: &Planned, data_parts: u32, written: Vec<Part>, unwritten: 
     let from_earlier_run = planned.before.parts.iter().map(Part::id).collect();
     PartLedger::new(shape, planned.placement.clone(), &from_earlier_run, written, unwritten)
 }
+
+#[cfg(test)]
+mod tests;

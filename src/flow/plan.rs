@@ -13,6 +13,7 @@ use crate::flow::engine::{self, Before};
 use crate::flow::error::{DriveError, SourceError};
 use crate::flow::left::{self, Left};
 use crate::flow::places;
+use crate::flow::proofread::check_sequence;
 use crate::flow::reading::Reading;
 use crate::flow::report::{Plan, VolumePlan};
 use crate::flow::request::Request;
@@ -90,6 +91,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     // What no reader would take is refused before it is written.
     let list = geometry::list_at_most(&walk.entries);
     FormatError::limit("the length of the list", list, limits::LIST)?;
+    check_sequence(&walk.entries, layout.len)?;
     let mut beginning = vec![0; SAMPLE.min(layout.tail_start) as usize];
     let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
     if let Err(FlowError::Source(SourceError::Walk(gone))) = read {

@@ -18,6 +18,7 @@ use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
 use crate::flow::gone::{self, or_gone};
 use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
 use crate::flow::open::{Bundle, gather};
+use crate::flow::readback::read_back_small;
 use crate::flow::received::RepairReport;
 use crate::flow::report::{CheckReport, State, VolumeCheck};
 use crate::flow::seals::Seals;
@@ -85,7 +86,7 @@ fn repair_opened(
     if request.dry_run || report.volumes.is_empty() || !report.is_possible() {
         return Ok(report);
     }
-    let (list, list_hash) = list_of(&bundle.read_list()?)?;
+    let (list, list_hash) = list_of(&bundle.read_list()?, bundle.head.statement.tar)?;
     if list_hash != bundle.head.statement.list_hash {
         return Err(FlowError::Defect("the list is not written as it was read".into()));
     }
@@ -250,6 +251,7 @@ fn write_all(
     for writer in writers.values() {
         let mut writer = lock(writer);
         writer.write_sums()?;
+        read_back_small(&writer)?;
         writer.finish()?;
     }
     Ok(())

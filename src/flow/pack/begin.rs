@@ -15,6 +15,7 @@ use crate::flow::finish::{new_volume, seals};
 use crate::flow::left::Left;
 use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::plan::{Planned, Target};
+use crate::flow::readback::read_back_seals;
 use crate::flow::request::Request;
 use crate::flow::resume::{Kept, options};
 use crate::format::journal::{self, Opening, Written};
@@ -72,7 +73,7 @@ pub fn begin(
     let bundle = BundleIdentity { name, kcommit, recipient: identity.recipient() };
     let mut made = Vec::new();
     for volume in 1..=planned.targets.len() as u16 {
-        let seals = seals(&seal, &request.recipients, request.passphrase.as_ref())?;
+        let seals = seals((&seal, &bundle.recipient), &request.recipients, request.passphrase.as_ref())?;
         made.extend(seals.into_iter().map(|(name, bytes)| (volume, name, sha256(&bytes), bytes)));
     }
     let opening = Opening {
@@ -93,6 +94,8 @@ pub fn begin(
             writer.put(name, bytes, *sum)?;
         }
     }
+    // While the key is still known: a seal that a drive did not keep is not missed at the end of hours.
+    read_back_seals(volumes.writers())?;
     Ok((bundle, log))
 }
 
@@ -133,6 +136,7 @@ pub fn resume(
         }
         add(volumes, target, request, writer);
     }
+    read_back_seals(volumes.writers())?;
     Ok((bundle, log))
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{ALL_SEALS, HEADS, LIST, SUMS, folder, is_free};
-use crate::base::digest::{Digest, Hasher};
+use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::{DriveReader, marks};
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
@@ -36,6 +36,8 @@ pub struct Writer {
     died: u32,
     number: u16,
     sums: Vec<(String, Digest)>,
+    /// Of SHA256SUMS, once that is written.
+    sum_of_sums: Option<Digest>,
     made: Vec<String>,
     /// Of files that are to be read back, by name; `None` if none are.
     marks: Option<HashMap<String, Vec<u64>>>,
@@ -70,7 +72,8 @@ impl Writer {
     fn of(dir: PathBuf, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let folder = File::open(&dir).at("open", &dir)?;
         let made = sums.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Self { dir, folder, failed: 0, died: 0, number, sums, made, marks: None })
+        let (sum_of_sums, marks) = (None, None);
+        Ok(Self { dir, folder, failed: 0, died: 0, number, sums, sum_of_sums, made, marks })
     }
 
     /// From now on notes what is written, for [`Writer::read_back`].
@@ -78,17 +81,22 @@ impl Writer {
         self.marks = Some(HashMap::new());
     }
 
-    /// Whether it notes what is written.
+    /// Whether parts are to be read back.
     pub fn is_read_back(&self) -> bool {
         self.marks.is_some()
     }
 
-    /// Files that are to be read back.
+    /// Files that are to be read back: the small ones in any case, for without them nothing opens.
     pub fn to_read_back(&self) -> Vec<String> {
         match self.marks {
             Some(_) => self.made.clone(),
-            None => Vec::new(),
+            None => self.small_files().cloned().collect(),
         }
+    }
+
+    /// Its files that are no parts.
+    pub fn small_files(&self) -> impl Iterator<Item = &String> {
+        self.made.iter().filter(|name| !part::is_part(name))
     }
 
     /// Reads a file back as the drive stores it: where it is not what was written, if anywhere.
@@ -98,7 +106,8 @@ impl Writer {
             Some(marks) => reader.first_change(&path, marks),
             // What an earlier run wrote, and small files.
             None => {
-                let sum = self.sums.iter().find(|(known, _)| known == name).map(|(_, sum)| *sum);
+                let of_name = |(known, sum): &(String, Digest)| (known == name).then_some(*sum);
+                let sum = if name == SUMS_READY { self.sum_of_sums } else { self.sums.iter().find_map(of_name) };
                 let stored = reader.digest(&path, |_| true);
                 stored.map(|stored| (sum != stored.map(|(stored, _)| stored)).then_some(0))
             }
@@ -182,6 +191,7 @@ impl Writer {
         self.sums.sort();
         let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
         self.write(SUMS_READY, |file| file.write_all(&text))?;
+        self.sum_of_sums = Some(sha256(&text));
         if let Some(known) = &mut self.marks {
             known.insert(SUMS_READY.to_string(), marks(&text));
         }

@@ -27,6 +27,8 @@ pub enum Fault {
     SyncFails { bytes: u64 },
     /// Writes are acknowledged, synced, and never stored, once so many bytes were written.
     Forget { bytes: u64 },
+    /// What is written to these blocks is acknowledged, synced, and never stored.
+    Lose(Range<u64>),
     /// The first read of these blocks is right, every later one has a bit flipped.
     CorruptSecondRead(Range<u64>),
     /// None of its own: the kernel remembers nothing of files that are opened from now on.
@@ -163,6 +165,7 @@ impl Device {
                 Fault::Discard { real, .. } if block >= real / BLOCK as u64 => return,
                 Fault::Wrap { real } => place = block % (real / BLOCK as u64),
                 Fault::Forget { bytes } if self.written > *bytes => return,
+                Fault::Lose(range) if range.contains(&block) => return,
                 _ => {}
             }
         }
