@@ -12,6 +12,7 @@ pub mod gf;
 pub mod json;
 pub mod locked;
 pub mod monitor;
+pub mod neutral;
 pub mod os;
 pub mod path;
 pub mod pool;

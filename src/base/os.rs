@@ -81,12 +81,10 @@ pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     let plain = open_regular(path)?;
     // What is dirty cannot be dropped.
     plain.sync_data()?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     drop_cached(&plain)?;
-    match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
-        Ok(file) => Ok((File::from(file), true)),
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((plain, false)),
-        Err(error) => Err(error.into()),
+    match open_as_regular(|flags| rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty())) {
+        Err(error) if is_any(&error, &[Errno::INVAL, Errno::OPNOTSUPP]) => Ok((plain, false)),
+        other => other.map(|file| (file, true)),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::flow::error::{LoadError, Misread};
 use crate::flow::folders::{check_is_folder, lock_folder};
 use crate::flow::loaded::LoadReport;
 use crate::flow::mounted::{is_beside, refuse_to_move};
+use crate::flow::report::SHOWS_TIMES;
 use crate::flow::staged::{Listed, Staged, the_one};
 use crate::flow::trial::before_loading;
 use crate::format::{is_unfinished, limits, part};
@@ -55,6 +56,10 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let brought = run.bring(&standing);
     run.copier.leave(brought.is_ok());
     brought?;
+    run.copier.make_folder_neutral()?;
+    if run.copier.shows_times() {
+        run.note(&folder, SHOWS_TIMES);
+    }
     let gone = request.remove.then(|| volume::remove_whole(&staged.volume.dir, &staged.names()));
     Ok(LoadReport {
         source: staged.volume.dir.clone(),
@@ -248,8 +253,10 @@ impl<'a> Run<'a> {
             before_loading(&self.staged.volume.dir, self.drive, self.monitor)?;
         }
         self.copier.begin()?;
+        // What is there as a whole may have been copied by something else.
+        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(name))?;
         if standing.complete && missing.is_empty() {
-            return Ok(());
+            return Ok(self.copier.make_neutral(SUMS)?);
         }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;

@@ -12,7 +12,8 @@ pub mod volume_set;
 
 use crate::base::digest::Digest;
 use crate::base::entry::{Flag, Kind};
-use crate::base::monitor::{Monitor, Note, Phase};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::path::as_bytes;
 use crate::flow::engine::{self, Job, Packing};
 use crate::flow::error::{DriveError, Remedy};
 use crate::flow::finish::{Sealable, head_of, list_of, write_index};
@@ -23,7 +24,7 @@ use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::plan::Planned;
 use crate::flow::readback::read_back;
 use crate::flow::remake::Repacker;
-use crate::flow::report::PackReport;
+use crate::flow::report::{PackReport, SHOWS_TIMES};
 use crate::flow::request::Request;
 use crate::flow::trial::before_packing;
 use crate::flow::{FlowError, Outcome};
@@ -151,6 +152,9 @@ impl<'a> Run<'a> {
     /// What the bundle came to. Not yet in it: what parity stands in for, and what was read back.
     fn report(&self, planned: &Planned, settler: &Settler<Writer>, head: &Head) -> PackReport {
         let volumes = settler.volumes();
+        volumes.writers().filter(|writer| writer.shows_times()).for_each(|writer| {
+            self.monitor.note(&Note::new(NoteKind::Property, as_bytes(writer.dir()), SHOWS_TIMES));
+        });
         let on_volume = |writer: &Writer| (writer.dir().to_path_buf(), settler.ledger().bytes_on(writer.number()));
         PackReport {
             fingerprint: head.statement.fingerprint(),

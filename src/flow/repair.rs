@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::base::digest::{Digest, sha256};
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::path::as_bytes;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
 use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
@@ -20,7 +21,7 @@ use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
 use crate::flow::open::{Bundle, gather};
 use crate::flow::readback::read_back_small;
 use crate::flow::received::RepairReport;
-use crate::flow::report::{CheckReport, State, VolumeCheck};
+use crate::flow::report::{CheckReport, SHOWS_TIMES, State, VolumeCheck};
 use crate::flow::seals::Seals;
 use crate::flow::target::{self, Standing};
 use crate::format::head::Part;
@@ -253,6 +254,9 @@ fn write_all(
         writer.write_sums()?;
         read_back_small(&writer)?;
         writer.finish()?;
+        if writer.shows_times() {
+            monitor.note(&Note::new(NoteKind::Property, as_bytes(writer.dir()), SHOWS_TIMES));
+        }
     }
     Ok(())
 }

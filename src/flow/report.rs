@@ -118,6 +118,9 @@ pub struct PackReport {
 pub const REPLACED: &str = "the drive that was replaced must not be handed on with these, should it turn up again: \
 what it holds is of the same run, and its parts are elsewhere now";
 
+/// What is said of a volume on a file system that keeps its own times.
+pub const SHOWS_TIMES: &str = "shows when it was written: this file system takes no other times";
+
 impl PackReport {
     /// 7 if a drive failed or is not to be trusted, although the bundle is complete; 4 if files changed or
     /// could not be read.
