@@ -1,6 +1,8 @@
 //! Drives that lie: smaller than they say, forgetful, of two minds. What was not stored is never
 //! called safe, and what is called safe is there after the drive was pulled out and plugged in again.
 
+#[path = "lying/before.rs"]
+mod before;
 #[path = "lying/bench.rs"]
 mod bench;
 mod common;

@@ -18,7 +18,24 @@ pub fn document(value: &Value) -> String {
     format!("{value:#}")
 }
 
-/// Reads one JSON value; the error says what and where, and may repeat what it read, escaped.
+/// Reads one JSON value in a line; the error says what is wrong and at which byte, and may repeat what it
+/// read, escaped.
 pub fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    serde_json::from_str(text).map_err(|error| crate::base::path::defuse(&error.to_string()).into_owned())
+    serde_json::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let what = said.strip_suffix(&place).unwrap_or(&said);
+        format!("it is not as JSON should be there ({}, byte {})", crate::base::path::defuse(what), error.column())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_no_line_but_the_callers() {
+        let error = parse::<u32>("x").unwrap_err();
+        assert_eq!(error, "it is not as JSON should be there (expected value, byte 1)");
+    }
 }

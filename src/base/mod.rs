@@ -2,6 +2,7 @@
 //!
 //! Everything above may import this floor; this floor imports nothing of ours but itself.
 
+pub(crate) mod branch;
 pub mod crypto;
 pub mod digest;
 pub mod direct;
@@ -13,6 +14,7 @@ pub mod json;
 pub mod locked;
 pub mod monitor;
 pub mod neutral;
+pub(crate) mod open_path;
 pub mod os;
 pub mod path;
 pub mod pool;

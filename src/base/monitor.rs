@@ -31,14 +31,26 @@ pub enum Phase {
 pub enum NoteKind {
     /// A file that could not be read; its content is not in the bundle.
     Unreadable,
-    /// A file that changed while it was packed.
+    /// A file that changed, or was open for writing, while it was packed.
     Changed,
+    /// A source that is not any more what is packed of it, or of which that is not known.
+    Outdated,
+    /// A folder of the sources that this packing itself changed.
+    OwnWork,
+    /// Something that this system does not let be found out.
+    NotKnown,
     /// A FIFO, socket or device: not packed.
     Skipped,
     /// A source given as a link: what it points to is packed.
     Followed,
+    /// Names that a folder listed more than once: each is packed once.
+    Repeated,
+    /// Names that the system says are of one file, but not all of what it says agrees: each is packed as a file.
+    NotLinked,
     /// setuid, setgid or sticky bits that were not packed.
     BitsDropped,
+    /// Extended attributes, ACLs and file flags that were not packed.
+    ExtrasDropped,
     /// A name that BagIt validators refuse or misread; it is packed exactly.
     BagName,
     /// Something about a volume that does not stop the work.
@@ -57,9 +69,15 @@ impl NoteKind {
         match self {
             NoteKind::Unreadable => "unreadable",
             NoteKind::Changed => "changed",
+            NoteKind::Outdated => "outdated",
+            NoteKind::OwnWork => "own-work",
+            NoteKind::NotKnown => "not-known",
             NoteKind::Skipped => "skipped",
             NoteKind::Followed => "followed",
+            NoteKind::Repeated => "repeated",
+            NoteKind::NotLinked => "not-linked",
             NoteKind::BitsDropped => "bits-dropped",
+            NoteKind::ExtrasDropped => "extras-dropped",
             NoteKind::BagName => "bag-name",
             NoteKind::Volume => "volume",
             NoteKind::Drive => "drive",

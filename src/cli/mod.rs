@@ -42,9 +42,9 @@ pub fn main() -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
         Err(error) => {
-            hint::report(&term, &error);
+            hint::report(&term, &error, &cli.command);
             if cli.command.json() && !term.answered() {
-                term.json(&hint::to_json(&error));
+                term.json(&hint::to_json(&error, &cli.command));
             }
             Exit::from(error.outcome())
         }

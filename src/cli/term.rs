@@ -26,8 +26,10 @@ use crate::flow::error::KeyringError;
 /// every file, what is only worth knowing a few times.
 fn shown(kind: NoteKind) -> usize {
     match kind {
-        NoteKind::Unreadable | NoteKind::Changed | NoteKind::Drive => 1000,
+        NoteKind::Unreadable | NoteKind::Changed | NoteKind::Outdated | NoteKind::Drive => 1000,
+        NoteKind::NotKnown | NoteKind::OwnWork => 20,
         NoteKind::Volume | NoteKind::Followed | NoteKind::Property | NoteKind::Left => 20,
+        NoteKind::Repeated | NoteKind::NotLinked | NoteKind::ExtrasDropped => 20,
         NoteKind::Skipped | NoteKind::BitsDropped => 5,
         NoteKind::BagName => 2,
     }
@@ -139,7 +141,7 @@ impl Term {
         let seen = noted.entry(note.kind).or_insert(0);
         *seen += 1;
         if *seen <= shown(note.kind) {
-            self.say(&format!("note: {}: {}", escape(&note.path), note.text));
+            self.say(&in_words(note));
         }
     }
 
@@ -198,6 +200,11 @@ impl Term {
     }
 }
 
+fn in_words(note: &Note) -> String {
+    let about = if note.path.is_empty() { String::new() } else { format!("{}: ", escape(&note.path)) };
+    format!("note: {about}{}", note.text)
+}
+
 impl Monitor for Term {
     fn phase(&self, phase: Phase, total: u64) {
         self.bars.phase(phase, total);
@@ -233,5 +240,16 @@ impl Monitor for Term {
 
     fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_about_no_file_names_none() {
+        assert_eq!(in_words(&Note::new(NoteKind::Volume, b"", "the tar ends")), "note: the tar ends");
+        assert_eq!(in_words(&Note::new(NoteKind::Volume, b"a\n", "is odd")), "note: a\\x0a: is odd");
     }
 }

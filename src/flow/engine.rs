@@ -174,6 +174,7 @@ struct Shared<'a> {
 /// The last drive failed too, or something else did.
 pub fn run(job: &Job, placement: Placement, drives: &mut [Drive]) -> Result<Packing, FlowError> {
     let all = Shared::new(job, drives);
+    all.reading.look_for_holders();
     std::thread::scope(|scope| {
         let shared = &all;
         let (done_tx, done) = mpsc::channel();
@@ -238,7 +239,8 @@ impl<'a> Shared<'a> {
                 queue.abandon();
             })
         };
-        let reading = Reading::new(job.walk, job.layout, job.monitor);
+        let is_listed = job.before.tar > job.layout.tail_start;
+        let reading = Reading::new(job.walk, job.layout, job.monitor).after_manifests(is_listed);
         let forecast = Mutex::new(Forecast::new(class.room()));
         let unsealed = AtomicUsize::new(2);
         let written = Mutex::new(job.before.parts.clone());

@@ -136,7 +136,7 @@ impl From<TargetError> for FlowError {
     fn from(error: TargetError) -> Self {
         match error {
             TargetError::Io(fault) => fault.into(),
-            TargetError::Foreign(path) => OutputError::Exists(path).into(),
+            TargetError::Foreign(path) => OutputError::Foreign(path).into(),
             TargetError::Busy(_) => OutputError::Busy(error.to_string()).into(),
             TargetError::Other(path) => LeftoverError::OtherUnpacking(path).into(),
         }

@@ -175,7 +175,7 @@ impl<'a> Finder<'a> {
 
     fn opener(&self, part: &Part) -> Result<PartOpener, FlowError> {
         let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
-            let why = format!("the header of part {} does not open: {error}", part.number);
+            let why = format!("the header of part {} does not open: {}", part.number, error.with_own_key());
             FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
         })?;
         Ok(PartOpener::new(&key, &part.header, self.bundle.head.statement.class.chunks()))

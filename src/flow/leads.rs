@@ -105,7 +105,7 @@ impl Survey {
                 // Each holds at least a block.
                 end = known.lead.offset + BLOCK;
             } else {
-                let text = "says that it begins where an earlier part does; it was not used";
+                let text = "says that it begins where it cannot, after what other parts say; it was not used";
                 notes.push(Note::new(NoteKind::Volume, file_name(*number).as_bytes(), text));
             }
             follows
@@ -258,5 +258,6 @@ mod tests {
         survey.drop_unordered();
         assert_eq!(survey.parts.into_keys().collect::<Vec<_>>(), [1, 3, 6]);
         assert_eq!(survey.notes.len(), 3);
+        assert!(survey.notes.iter().all(|note| note.text.contains("begins where it cannot")));
     }
 }

@@ -18,6 +18,7 @@ use crate::flow::error::{LoadError, Misread};
 use crate::flow::folders::{check_is_folder, lock_folder};
 use crate::flow::loaded::LoadReport;
 use crate::flow::mounted::{is_beside, refuse_to_move};
+use crate::flow::places::lost_before;
 use crate::flow::report::SHOWS_TIMES;
 use crate::flow::staged::{Listed, Staged, the_one};
 use crate::flow::trial::before_loading;
@@ -252,7 +253,11 @@ impl<'a> Run<'a> {
         if standing.is_nothing() {
             before_loading(&self.staged.volume.dir, self.drive, self.monitor)?;
         }
-        self.copier.begin()?;
+        if let Some(error) = self.copier.begin()? {
+            let note = lost_before(self.drive, &error);
+            self.monitor.note(&note);
+            self.notes.push(note);
+        }
         // What is there as a whole may have been copied by something else.
         standing.whole.iter().try_for_each(|name| self.copier.make_neutral(name))?;
         if standing.complete && missing.is_empty() {

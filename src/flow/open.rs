@@ -18,7 +18,7 @@ use crate::format::head::Head;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::{FormatError, limits};
 use crate::stage::seal::{Identity, KeyError, Keyring, Recipient};
-use crate::stage::volume::{ALL_SEALS, HEADS, LIST, PASSPHRASE_SEAL, ScanError, Volume, scan};
+use crate::stage::volume::{ALL_SEALS, HEADS, LIST, PASSPHRASE_SEAL, PassedOver, ScanError, Volume, scan};
 
 /// Passphrase seals that one run tries. The volumes of a bundle share one; more are somebody's
 /// attempt to keep us busy.
@@ -52,9 +52,14 @@ pub struct Unsealed {
     pub notes: Vec<Note>,
 }
 
-/// The volumes at the given places.
+/// The volumes at the given places and below them.
 pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
-    let mut volumes: Vec<Volume> = Vec::new();
+    Ok(search(paths)?.0)
+}
+
+/// The same, and for each place the folders that were not searched.
+pub fn search(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
+    let (mut volumes, mut passed_over): (Vec<Volume>, Vec<PassedOver>) = (Vec::new(), Vec::new());
     for path in paths {
         if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Err(FlowError::Usage(format!(
@@ -68,18 +73,25 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
                 show(path)
             )));
         }
-        volumes.extend(scan(path)?);
+        let found = scan(path)?;
+        volumes.extend(found.volumes);
+        passed_over.push(found.passed_over);
     }
     let mut seen = std::collections::HashSet::new();
     volumes.retain(|volume| seen.insert(volume.dir.canonicalize().unwrap_or_else(|_| volume.dir.clone())));
     if volumes.is_empty() {
         let paths: Vec<String> = paths.iter().map(|path| show(path)).collect();
+        let others = match passed_over.iter().map(PassedOver::folders).sum::<u64>() {
+            0 => String::new(),
+            folders => format!(" (folders not searched: {folders})"),
+        };
         return Err(FlowError::Bundle(BundleError::Missing(format!(
-            "there is no volume at {}, nor one folder below",
-            paths.join(", ")
+            "there is no volume at {}, nor up to {} folders below{others}",
+            paths.join(", "),
+            limits::DEPTH
         ))));
     }
-    Ok(volumes)
+    Ok((volumes, passed_over))
 }
 
 /// Whether a passphrase opens some of the volumes at the given places.

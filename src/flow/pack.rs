@@ -26,6 +26,7 @@ use crate::flow::readback::read_back;
 use crate::flow::remake::Repacker;
 use crate::flow::report::{PackReport, SHOWS_TIMES};
 use crate::flow::request::Request;
+use crate::flow::second_look::look_again;
 use crate::flow::trial::before_packing;
 use crate::flow::{FlowError, Outcome};
 use crate::format::head::{Head, Part, parts_hash};
@@ -45,8 +46,8 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     before_packing(&planned, request, monitor)?;
     let mut volumes = VolumeSet::new();
     let begun = match left {
-        Some(left) => begin::resume(&mut volumes, &planned, request, left),
-        None => begin::begin(&mut volumes, &planned, request),
+        Some(left) => begin::resume(&mut volumes, &planned, request, left, monitor),
+        None => begin::begin(&mut volumes, &planned, request, monitor),
     };
     let (bundle, log) = match begun {
         Ok(begun) => begun,
@@ -97,6 +98,7 @@ impl<'a> Run<'a> {
         let packing = self.fill_drives(&planned, volumes)?;
         let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
         record_files(&mut planned, &files, notes)?;
+        look_again(&mut planned, self.monitor)?;
         let (list, list_hash) = list_of(&planned.walk.entries, planned.layout.len)?;
         let all_read_back = volumes.writers().all(Writer::is_read_back);
         let job = self.job(&planned);
@@ -121,6 +123,7 @@ impl<'a> Run<'a> {
         for (number, volume) in (1..).zip(&planned.plan.volumes) {
             self.monitor.expect(number, volume.expected);
         }
+        std::thread::sleep(planned.walk.until_times_tell());
         engine::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
     }
 
@@ -221,6 +224,7 @@ fn record_files(planned: &mut Planned, files: &[(Digest, Flag)], notes: Vec<Note
         }
     }
     planned.notes.extend(notes);
+    planned.notes.extend(planned.walk.dropped());
     Ok(())
 }
 

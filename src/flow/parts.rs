@@ -219,11 +219,8 @@ impl<'a> Placing<'a> {
     ) -> Result<Option<String>, FlowError> {
         let PartKind::Data { offset, length } = part.kind else { return Ok(None) };
         let lead = Lead::parse(buf.plain(0))?;
-        if lead != (Lead { bundle: self.bundle.head.statement.bundle, number: part.number, offset }) {
-            let why = format!(
-                "it says that it is part {} at {}, the head that it is part {} at {offset}",
-                lead.number, lead.offset, part.number
-            );
+        let named = Lead { bundle: self.bundle.head.statement.bundle, number: part.number, offset };
+        if let Some(why) = lead.difference(&named) {
             return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
         }
         writer.begin_part(offset, offset + length, chunks == self.bundle.head.statement.class.chunks());
@@ -241,7 +238,7 @@ impl<'a> Placing<'a> {
             Ok(()) if at == offset + length => Ok(None),
             Ok(()) => Ok(Some(format!("holds {} bytes of tar, {length} were announced", at - offset))),
             Err(DecodeError::Truncated) => Ok(Some("its compressed content is cut short".into())),
-            Err(DecodeError::Zstd(error)) => Ok(Some(error.to_string())),
+            Err(DecodeError::Zstd(error)) => Ok(Some(format!("its compressed content cannot be read ({error})"))),
         }
     }
 }

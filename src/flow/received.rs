@@ -8,7 +8,7 @@ use crate::base::monitor::{Note, NoteKind, notes_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::format::head::{Part, PartKind};
-use crate::plan::names::Change;
+use crate::plan::holds::Change;
 use crate::plan::repair::{Margin, Verdict};
 use crate::stage::restore::Otherwise;
 

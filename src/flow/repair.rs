@@ -17,8 +17,10 @@ use crate::flow::error::{BundleError, DriveError, OutputError};
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
 use crate::flow::gone::{self, or_gone};
-use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
+use crate::flow::head_check::index_is_whole;
+use crate::flow::margin::{Survey, opened, whole_files};
 use crate::flow::open::{Bundle, gather};
+use crate::flow::places::lost_before;
 use crate::flow::readback::read_back_small;
 use crate::flow::received::RepairReport;
 use crate::flow::report::{CheckReport, SHOWS_TIMES, State, VolumeCheck};
@@ -230,7 +232,11 @@ fn write_all(
 ) -> Result<(), FlowError> {
     let bundle = new.bundle;
     for number in &report.volumes {
-        let writer = writers.entry(*number).or_insert(Mutex::new(new_volume(&report.target, *number)?));
+        let writer = new_volume(&report.target, *number)?;
+        if let Some(error) = writer.forget_earlier_loss() {
+            monitor.note(&lost_before(&report.target, &error));
+        }
+        let writer = writers.entry(*number).or_insert(Mutex::new(writer));
         for (name, bytes) in new.seals.for_volume(*number) {
             lock(writer).put(name, bytes, sha256(bytes))?;
         }
@@ -322,8 +328,9 @@ impl Parts<'_> {
         let class = self.bundle.head.statement.class;
         let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
             FlowError::Bundle(BundleError::Damaged(format!(
-                "the header of part {} does not open: {error}",
-                part.number
+                "the header of part {} does not open: {}",
+                part.number,
+                error.with_own_key()
             )))
         })?;
         let mut file = PartBuf::new(class);

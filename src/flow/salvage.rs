@@ -53,6 +53,8 @@ fn unsealed_salvage(
             from_leads(unsealed)?
         }
     };
+    let ends = bundle.head.data_parts().last().map(|(_, offset, length)| offset + length);
+    basis.endless = !basis.head && ends == Some(FAR);
     let list = if basis.head { bundle.read_list() } else { bundle.read_list_of(FAR, None) };
     match without(list, request, &mut bundle.notes)? {
         Some(_) if basis.head => Ok(Salvaged::of_whole(unpack(request, keyring, None, monitor)?)),

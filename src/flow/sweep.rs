@@ -1,51 +1,42 @@
 //! Files of one drive as it stores them: read one after the other past the cache, which is what drives
-//! do best, and hashed beside that on another thread.
+//! do best, and hashed or opened beside that on another thread.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
-use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::monitor::Monitor;
 
 /// Stretches that may wait to be hashed.
 const AHEAD: usize = 8;
 
-enum Piece {
+/// What comes of a file.
+pub enum Piece {
+    /// Its next bytes.
     Bytes(Vec<u8>),
+    /// Nothing more, at its end or at an error.
     End(io::Result<()>),
 }
 
-/// Hands out SHA-256 and length of each file, in order; of fewer if the work is to stop.
-pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut found: impl FnMut(usize, io::Result<(Digest, u64)>)) {
-    let (give, take) = sync_channel(AHEAD);
+/// Hands out the files piece by piece, in order, each with its place among them; fewer if the work is to stop.
+pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut take: impl FnMut(usize, Piece)) {
+    let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut reader = DriveReader::default();
-            for file in files {
+            for (number, file) in files.iter().enumerate() {
                 let read = reader.read(file, |bytes| {
                     monitor.advance(bytes.len() as u64);
-                    give.send(Piece::Bytes(bytes.to_vec())).is_ok() && !monitor.cancelled()
+                    give.send((number, Piece::Bytes(bytes.to_vec()))).is_ok() && !monitor.cancelled()
                 });
-                if monitor.cancelled() || give.send(Piece::End(read)).is_err() {
+                if monitor.cancelled() || give.send((number, Piece::End(read))).is_err() {
                     return;
                 }
             }
         });
-        let (mut hasher, mut len, mut number) = (Hasher::new(), 0, 0);
-        for piece in take {
-            match piece {
-                Piece::Bytes(bytes) => {
-                    hasher.update(&bytes);
-                    len += bytes.len() as u64;
-                }
-                Piece::End(read) => {
-                    let sum = std::mem::take(&mut hasher).finish();
-                    found(number, read.map(|()| (sum, std::mem::take(&mut len))));
-                    (len, number) = (0, number + 1);
-                }
-            }
+        for (number, piece) in taken {
+            take(number, piece);
         }
     });
 }
@@ -53,20 +44,22 @@ pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut found: impl FnMut(usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::digest::sha256;
     use crate::base::monitor::Silent;
 
     #[test]
-    fn each_file_has_its_own_digest() {
+    fn each_file_comes_whole_and_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let long: Vec<u8> = (0..3_000_001u32).map(|at| (at * 7) as u8).collect();
         let contents = [&b"one"[..], b"", &long, b"four"];
         let mut files: Vec<PathBuf> = (0..contents.len()).map(|number| dir.path().join(number.to_string())).collect();
         files.iter().zip(contents).for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap());
         files.insert(1, dir.path().join("missing"));
-        let mut all = Vec::new();
-        sweep(&files, &Silent, |number, found| all.push((number, found.ok())));
-        let sum = |number: usize| Some((sha256(contents[number]), contents[number].len() as u64));
-        assert_eq!(all, [(0, sum(0)), (1, None), (2, sum(1)), (3, sum(2)), (4, sum(3))]);
+        let (mut all, mut read) = (Vec::new(), Vec::new());
+        sweep(&files, &Silent, |number, piece| match piece {
+            Piece::Bytes(bytes) => read.extend(bytes),
+            Piece::End(end) => all.push((number, end.ok().map(|()| std::mem::take(&mut read)))),
+        });
+        let content = |number: usize| Some(contents[number].to_vec());
+        assert!(all == [(0, content(0)), (1, None), (2, content(1)), (3, content(2)), (4, content(3))]);
     }
 }

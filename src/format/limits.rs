@@ -26,6 +26,13 @@ pub const SUMS_FILE: u64 = 16 << 20;
 pub const KEY_FILE: u64 = 1 << 20;
 /// Entries of a folder that is looked at for volumes: more is no drive of ours.
 pub const FOLDER: usize = 250_000;
+/// Levels below a folder given that are searched for volumes.
+pub const DEPTH: usize = 4;
+/// Folders below a folder given that are searched for volumes: a drive that is full of somebody's files
+/// may hold a hundred times as many, and a slow one takes a hundredth of a second for each.
+pub const FOLDERS: usize = 20_000;
+/// Names that are read in them.
+pub const NAMES: usize = 2_000_000;
 /// The pax records of a member: a path and a link's target of 32 KiB each, and some digits.
 pub const RECORDS: u64 = 128 * 1024;
 /// Names of folders that are made because something stands in them: one path can name 16,000, of

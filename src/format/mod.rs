@@ -21,6 +21,9 @@ pub mod stripe;
 pub mod sums;
 pub mod ustar;
 
+/// The folder beside an output that holds what an unpacking has not finished.
+pub const UNPACKING: &str = ".pouch-unfinished";
+
 /// How a file is named while it is written.
 pub const UNFINISHED: &str = "unfinished.tmp";
 

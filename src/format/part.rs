@@ -100,6 +100,15 @@ impl Lead {
         out
     }
 
+    /// How this differs from what the head says of the part, in words; `None` if it does not.
+    pub(crate) fn difference(&self, named: &Lead) -> Option<String> {
+        if self.bundle != named.bundle {
+            return Some("it says that it is a part of another bundle".into());
+        }
+        let said = |lead: &Lead| format!("part {}, which begins at byte {} of the tar", lead.number, lead.offset);
+        (self != named).then(|| format!("it says that it is {}, and the head that it is {}", said(self), said(named)))
+    }
+
     /// From the first bytes of a part's plaintext.
     pub fn parse(plain: &[u8]) -> Result<Self, FormatError> {
         let bad = |why: &str| FormatError::malformed("a part's first frame", 0, why);
@@ -314,5 +323,15 @@ mod tests {
             assert_eq!(part.trail(&[0]), Some(trail), "{padding}");
         }
         assert_eq!(PartBuf::new(class).trail(&[]), None);
+    }
+
+    #[test]
+    fn a_lead_says_what_is_another() {
+        let named = Lead { bundle: [1; 16], number: 1, offset: 0 };
+        assert_eq!(named.difference(&named), None);
+        let other = Lead { bundle: [2; 16], ..named };
+        assert_eq!(other.difference(&named).unwrap(), "it says that it is a part of another bundle");
+        let moved = Lead { offset: 512, ..named }.difference(&named).unwrap();
+        assert!(moved.contains("at byte 512") && moved.contains("at byte 0"), "{moved}");
     }
 }

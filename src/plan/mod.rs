@@ -3,6 +3,7 @@
 pub mod fold;
 pub mod forecast;
 pub mod geometry;
+pub mod holds;
 pub mod layout;
 pub mod links;
 pub mod names;

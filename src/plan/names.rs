@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::base::entry::{Entry, Kind, Time};
 use crate::base::fault::IoFault;
 use crate::base::path::{BytePath, MAX_COMPONENT, escape};
-use crate::base::size::human;
+use crate::base::size::grouped;
 use crate::plan::fold::{cut, is_device, key, percent, pieces};
+use crate::plan::holds::{Becomes, Change, Limits, leave_out, left_out_as};
 
 /// A file system where names can be tried, in an empty folder.
 pub trait Ground {
@@ -20,41 +21,8 @@ pub trait Ground {
     /// For names that are kept, made one after the other in one folder: whether each is another than
     /// all before it.
     fn apart(&self, names: &[&[u8]]) -> Result<Vec<bool>, IoFault>;
-}
-
-/// What a file system holds apart from names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Symbolic links.
-    pub symlinks: bool,
-    /// Hard links.
-    pub hardlinks: bool,
-    /// The largest file, in bytes.
-    pub largest: Option<u64>,
-    /// The first and the last second that it keeps, where what is packed has others.
-    pub times: (Option<i64>, Option<i64>),
-}
-
-/// What becomes of something that cannot be held as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Becomes {
-    /// It stands under this path; what it holds moves with it.
-    Renamed(BytePath),
-    /// A hard link that becomes a file of its own, under the name it has.
-    Copy,
-    /// It is left out; where a symlink points to.
-    LeftOut(Option<Box<[u8]>>),
-}
-
-/// Something that cannot be held as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Its path in the bundle.
-    pub path: BytePath,
-    /// Why.
-    pub why: String,
-    /// What can be done.
-    pub becomes: Becomes,
+    /// How many bytes of a path can be made; all of them if the path can.
+    fn reach(&self, path: &[u8]) -> Result<usize, IoFault>;
 }
 
 /// Entries as they can be held.
@@ -68,6 +36,8 @@ pub struct Fitted {
     pub changes: Vec<Change>,
     /// Those that had a time outside of what can be kept.
     pub clamped: HashSet<BytePath>,
+    /// How many names a file can have, as far as that is known.
+    pub names: Option<u64>,
 }
 
 /// Fits entries to a file system.
@@ -84,7 +54,7 @@ pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<F
         // Only a path that escaping made longer than any may be is not one.
         let Ok(path) = BytePath::new(path) else {
             let why = "its path would become too long".to_string();
-            changes.push(Change { path: entry.path.clone(), why, becomes: Becomes::LeftOut(None) });
+            changes.push(Change { path: entry.path.clone(), why, becomes: left_out_as(entry) });
             continue;
         };
         if let Some(why) = why {
@@ -110,8 +80,41 @@ pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<F
     }
     fitted.sort_by(|a, b| a.path.cmp(&b.path));
     files_first(&mut fitted);
+    cut_off(&mut fitted, &former, ground, &mut changes)?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Fitted { entries: fitted, former, changes, clamped })
+    Ok(Fitted { entries: fitted, former, changes, clamped, names: limits.names })
+}
+
+/// Shorter paths are held everywhere.
+const LONG: usize = 1_000;
+
+/// Leaves out what stands under a path that is too long as a whole, although each of its names is not.
+fn cut_off(
+    fitted: &mut Vec<Entry>,
+    former: &HashMap<BytePath, BytePath>,
+    ground: &impl Ground,
+    changes: &mut Vec<Change>,
+) -> Result<(), IoFault> {
+    let longest = fitted.iter().map(|entry| &entry.path).max_by_key(|path| path.as_bytes().len());
+    let Some(longest) = longest.filter(|path| path.as_bytes().len() > LONG) else { return Ok(()) };
+    let most = ground.reach(longest.as_bytes())?;
+    let is_held = |path: &BytePath| path.as_bytes().len() <= most;
+    fitted.retain(|entry| {
+        let why = match &entry.kind {
+            _ if !is_held(&entry.path) => {
+                let len = grouped(entry.path.as_bytes().len() as u64);
+                format!("its path has {len} bytes, and the target holds paths of at most {}", grouped(most as u64))
+            }
+            Kind::Hardlink(first) if !is_held(first) => {
+                format!("it is a hard link to {first}, whose path is too long for the target")
+            }
+            _ => return true,
+        };
+        let path = former.get(&entry.path).unwrap_or(&entry.path).clone();
+        changes.push(Change { path, why, becomes: left_out_as(entry) });
+        false
+    });
+    Ok(())
 }
 
 fn within(time: Time, (first, last): (Option<i64>, Option<i64>)) -> Time {
@@ -120,36 +123,6 @@ fn within(time: Time, (first, last): (Option<i64>, Option<i64>)) -> Time {
         secs if last.is_some_and(|last| secs > last) => Time { secs: last.unwrap_or(secs), nanos: 0 },
         _ => time,
     }
-}
-
-/// Links and files that cannot be held at all; hard links that become copies are only named.
-fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Change>) -> BTreeSet<usize> {
-    let mut out = BTreeSet::new();
-    let mut gone: HashSet<&[u8]> = HashSet::new();
-    for (at, entry) in entries.iter().enumerate() {
-        let (why, becomes) = match &entry.kind {
-            Kind::Symlink(to) if !limits.symlinks => {
-                ("the target cannot hold this symlink".to_string(), Becomes::LeftOut(Some(to.clone())))
-            }
-            Kind::File if limits.largest.is_some_and(|largest| entry.size > largest) => {
-                gone.insert(entry.path.as_bytes());
-                let (size, most) = (human(entry.size), human(limits.largest.unwrap_or(0)));
-                (format!("it has {size}, and the target holds files of at most {most}"), Becomes::LeftOut(None))
-            }
-            Kind::Hardlink(first) if gone.contains(first.as_bytes()) => {
-                (format!("it is a hard link to {first}, which is too large for the target"), Becomes::LeftOut(None))
-            }
-            Kind::Hardlink(first) if !limits.hardlinks => {
-                (format!("the target cannot hold this hard link to {first}"), Becomes::Copy)
-            }
-            _ => continue,
-        };
-        if matches!(becomes, Becomes::LeftOut(_)) {
-            out.insert(at);
-        }
-        changes.push(Change { path: entry.path.clone(), why, becomes });
-    }
-    out
 }
 
 /// The name of a file that comes first has its content; with other names another may come first.

@@ -43,13 +43,23 @@ pub enum KeyError {
         why: &'static str,
     },
     /// A file that holds something else than identities; its content is not repeated.
-    #[error("line {line} is no age identity: {why}")]
+    #[error("{}{why}", if *.line == 0 { String::new() } else { format!("line {line} is no age identity: ") })]
     NoIdentity {
-        /// From 1.
+        /// From 1; 0 for the file as a whole.
         line: usize,
         /// Why not.
         why: &'static str,
     },
+}
+
+impl KeyError {
+    /// In words, where the key that was tried is the bundle's own.
+    pub fn with_own_key(&self) -> String {
+        match self {
+            KeyError::Wrong => "it is not sealed to this bundle".into(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// A public key to seal to.
@@ -100,7 +110,7 @@ fn why_no_recipient(text: &str) -> &'static str {
     } else if text.starts_with("age1pq") || text.starts_with("age1tag") {
         "this kind of recipient is not supported yet; ask for an X25519 one"
     } else if text.starts_with("age1") {
-        "a letter is wrong or missing; copy it again"
+        "a letter is wrong or missing, or it is of a kind that is not supported; copy it again, or ask for an X25519 one"
     } else {
         "it does not begin with age1"
     }
@@ -127,7 +137,9 @@ impl Identity {
 
     /// From `AGE-SECRET-KEY-1...`.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        text.parse().map(Identity).map_err(|_| KeyError::NoIdentity { line: 1, why: "its checksum is wrong" })
+        text.parse()
+            .map(Identity)
+            .map_err(|_| KeyError::NoIdentity { line: 0, why: "it is no age identity, or a letter of it is wrong" })
     }
 
     /// As `AGE-SECRET-KEY-1...`.
@@ -208,7 +220,7 @@ impl Keyring {
             self.hold(identity);
             any = true;
         }
-        if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 1, why: "the file holds none" }) }
+        if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 0, why: "it holds no age identity" }) }
     }
 
     /// Whether there are none.
@@ -235,7 +247,11 @@ impl Keyring {
         let decryptor = age::Decryptor::new_buffered(bytes).map_err(key_error)?;
         let reader = decryptor.decrypt(self.keys.iter().map(|key| &**key as &dyn age::Identity)).map_err(key_error)?;
         let mut out = zeroize::Zeroizing::new(Vec::new());
-        reader.take(limit + 1).read_to_end(&mut out).map_err(|error| KeyError::Damaged(error.to_string()))?;
+        // What is read is in memory: only damage ends it early.
+        reader
+            .take(limit + 1)
+            .read_to_end(&mut out)
+            .map_err(|_| KeyError::Damaged("its sealed bytes changed".into()))?;
         FormatError::limit("the size of a small file", out.len() as u64, limit)?;
         Ok(out)
     }
@@ -280,6 +296,12 @@ fn key_error(error: DecryptError) -> KeyError {
         DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {
             KeyError::Wrong
         }
+        DecryptError::InvalidHeader => KeyError::Damaged("its header is none".into()),
+        DecryptError::InvalidMac => KeyError::Damaged("its header changed".into()),
+        DecryptError::UnknownFormat => KeyError::Damaged("it is of no version of age that is known".into()),
+        DecryptError::ExcessiveWork { required, .. } => {
+            KeyError::Damaged(format!("its passphrase is too hard to try (scrypt work factor {required})"))
+        }
         other => KeyError::Damaged(other.to_string()),
     }
 }
@@ -290,12 +312,17 @@ pub fn is_age_file(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/") || armored
 }
 
+/// Whether an age file is sealed with a passphrase: then its one stanza is scrypt's.
+pub fn is_for_passphrase(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte == b'\n').nth(1).is_some_and(|line| line.starts_with(b"-> scrypt "))
+}
+
 /// An age file without its ASCII armor, if it had one.
 pub fn unarmor(bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
     let mut out = Vec::new();
     let start = if bytes.starts_with(b"age-encryption.org/") { bytes } else { bytes.trim_ascii_start() };
     let read = age::armor::ArmoredReader::new(start).read_to_end(&mut out);
-    read.map_err(|error| KeyError::Damaged(error.to_string()))?;
+    read.map_err(|_| KeyError::Damaged("its ASCII armor is broken".into()))?;
     Ok(out)
 }
 

@@ -164,7 +164,10 @@ impl<R: Read> Opener<R> {
     /// `input` stands behind the header, before the nonce.
     pub fn new(mut input: R, file_key: &FileKey) -> io::Result<Self> {
         let mut nonce = [0; 16];
-        input.read_exact(&mut nonce)?;
+        input.read_exact(&mut nonce).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the sealed bytes end too early"),
+            _ => error,
+        })?;
         let key = ChunkKey::new(file_key, &nonce);
         Ok(Self { key, input, chunk: vec![0; SEALED_CHUNK], at: 0, len: 0, index: 0, ended: false })
     }
@@ -289,5 +292,11 @@ mod tests {
         let mut flipped = sealed.clone();
         flipped[16 + SEALED_CHUNK] ^= 1;
         assert!(open(&key, &flipped).is_err());
+    }
+
+    #[test]
+    fn what_ends_before_it_begins_is_said_to_end() {
+        let error = Opener::new(&[0; 15][..], &FileKey::random()).err().unwrap();
+        assert_eq!(error.to_string(), "the sealed bytes end too early");
     }
 }

@@ -1,30 +1,36 @@
-//! Looking at the sources, once: what there is, in the order of the tar. The one address of
-//! `walkdir`. Nothing is opened but sparse files, to learn their holes; no link is followed but
-//! one that is named as a source itself.
+//! Looking at the sources, once: what there is, in the order of the tar. Folders are held open and all below a
+//! source is reached by handles (`walk/open_tree.rs`); no link is followed but one that is named as a source itself.
+//! What is not known: whether a folder held other names while it was listed.
 
+mod dropped;
 mod gone;
+mod hard_links;
+mod listing;
+mod look;
+mod open_tree;
+mod second_look;
 mod stamp;
 
-use std::collections::HashMap;
-use std::fs::{File, Metadata};
-use std::ops::RangeInclusive;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::base::digest::{Digest, Hasher};
-use crate::base::entry::{Entry, Flag, Hole, Kind, Time};
+use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
-use crate::base::path::{BytePath, as_bytes, as_path, escape, is_at_or_below};
-use crate::base::pool::{side_by_side, workers};
-use crate::format::limits;
+use crate::base::os::attributes::Attributes;
+use crate::base::os::folder::Status;
+use crate::base::path::{as_bytes, as_path, escape};
+use dropped::Extras;
 use gone::Ground;
+use hard_links::SharedFile;
+use look::{Found, FoundEntry, Listed, Look};
+use open_tree::OpenTree;
+pub use second_look::{OwnNames, SecondLook};
 pub use stamp::Stamp;
-
-/// How many names one thread looks at before all share the work: the top is looked at again for
-/// each further depth.
-const TRUNK: usize = 10_000;
 
 /// All that is to be packed.
 pub struct Walk {
@@ -34,14 +40,18 @@ pub struct Walk {
     pub stamps: Vec<Stamp>,
     /// Skipped, unreadable and followed ones.
     pub notes: Vec<Note>,
+    /// For each entry.
+    extras: Vec<Extras>,
     sources: Vec<Source>,
+    /// When the first name was looked at.
+    began: SystemTime,
 }
 
 struct Source {
     name: Box<[u8]>,
     path: PathBuf,
-    /// Held open if it is a folder: files are opened below it, wherever it is moved.
-    folder: Option<File>,
+    /// `None` for a file.
+    tree: Option<OpenTree>,
     grounds: Vec<Ground>,
 }
 
@@ -83,11 +93,14 @@ pub enum WalkError {
 /// Walks the sources; each goes under its last name.
 pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
-    let mut walk = Walk { entries: Vec::new(), stamps: Vec::new(), notes: Vec::new(), sources: named(sources)? };
-    let mut seen = HashMap::new();
+    let (sources, began) = (named(sources)?, SystemTime::now());
+    let mut walk =
+        Walk { entries: Vec::new(), stamps: Vec::new(), notes: Vec::new(), extras: Vec::new(), sources, began };
+    let mut shared = Vec::new();
     for at in 0..walk.sources.len() {
-        walk.source(at, &mut seen, monitor)?;
+        shared.extend(walk.source(at, monitor)?);
     }
+    walk.link(&shared);
     Ok(walk)
 }
 
@@ -111,12 +124,7 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
             None => path.canonicalize().at("look at", path)?.file_name().map(|name| name.to_owned()),
         };
         let name = name.ok_or_else(|| WalkError::NoName(path.clone()))?;
-        named.push(Source {
-            name: as_bytes(Path::new(&name)).into(),
-            path: path.clone(),
-            folder: None,
-            grounds: vec![],
-        });
+        named.push(Source { name: as_bytes(Path::new(&name)).into(), path: path.clone(), tree: None, grounds: vec![] });
     }
     named.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in named.windows(2) {
@@ -129,18 +137,25 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
 }
 
 impl Walk {
-    /// Where the entry with that index is on this machine.
+    /// Where the entry with that index is on this machine. For people: the system may find it too long.
     pub fn real_path(&self, index: usize) -> PathBuf {
         let (source, below) = self.source_of(index);
-        below.map_or_else(|| source.path.clone(), |below| source.path.join(below))
+        below.map_or_else(|| source.path.clone(), |below| source.path.join(as_path(below)))
     }
 
     /// Opens the file with that index to be read; no link is followed below its source.
     pub fn open(&self, index: usize) -> std::io::Result<File> {
-        match self.source_of(index) {
-            (Source { folder: Some(folder), .. }, Some(below)) => os::open_regular_below(folder, below),
-            _ => os::open_regular(&self.real_path(index)),
-        }
+        let file = match self.place_of(index) {
+            Some((tree, folder, name)) => tree.in_folder(folder, |folder| folder.open_regular(name)),
+            None => os::open_regular(&self.source_of(index).0.path),
+        }?;
+        self.extras[index].add(|| Attributes::of(&file));
+        Ok(file)
+    }
+
+    /// What files and folders have that no bundle carries, in one note; of files as far as they were opened.
+    pub fn dropped(&self) -> Option<Note> {
+        dropped::note(self.entries.iter().zip(&self.extras))
     }
 
     /// A digest of names, sizes and times of all files: nobody guesses it who has not got them.
@@ -158,220 +173,171 @@ impl Walk {
         self.entries.iter().zip(&self.stamps).map(|(entry, stamp)| stamp.mark(entry)).collect()
     }
 
-    fn source_of(&self, index: usize) -> (&Source, Option<&Path>) {
+    /// Asks, for an entry that was not found as it was, whether its source still answers; `errno`: what
+    /// the system said of it, if anything.
+    ///
+    /// # Errors
+    /// The source is gone.
+    pub fn answers(&self, index: usize, errno: Option<i32>) -> Result<(), WalkError> {
+        let ground = self.ground(index);
+        if ground.answers(errno, self.source_of(index).0.tree.as_ref()) {
+            Ok(())
+        } else {
+            Err(WalkError::Gone(ground.name().into()))
+        }
+    }
+
+    /// Whether the sources of these entries still answer.
+    ///
+    /// # Errors
+    /// One of them is gone.
+    pub fn answer(&self, entries: impl Iterator<Item = usize>) -> Result<(), WalkError> {
+        let mut asked: Vec<&Ground> = Vec::new();
+        for index in entries {
+            let ground = self.ground(index);
+            if !asked.iter().any(|known| std::ptr::eq(*known, ground)) {
+                asked.push(ground);
+                self.answers(index, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The source of an entry, and its path below that; `None` for the source itself.
+    fn source_of(&self, index: usize) -> (&Source, Option<&[u8]>) {
         let path = &self.entries[index].path;
         let at = self.sources.binary_search_by(|source| (*source.name).cmp(path.top()));
         let source = &self.sources[at.expect("every entry stands in a source")];
-        (source, path.as_bytes().get(source.name.len() + 1..).map(as_path))
+        (source, path.as_bytes().get(source.name.len() + 1..))
     }
 
-    fn source(&mut self, at: usize, seen: &mut Seen, monitor: &dyn Monitor) -> Result<(), WalkError> {
-        let (name, path) = (self.sources[at].name.clone(), self.sources[at].path.clone());
+    /// The source, the folder below it and the name in that; `None` for the source itself.
+    fn place_of(&self, index: usize) -> Option<(&OpenTree, &[u8], &[u8])> {
+        let (source, below) = self.source_of(index);
+        let (tree, below) = (source.tree.as_ref()?, below?);
+        let slash = below.iter().rposition(|byte| *byte == b'/');
+        Some(slash.map_or((tree, &b""[..], below), |at| (tree, &below[..at], &below[at + 1..])))
+    }
+
+    fn ground(&self, index: usize) -> &Ground {
+        let (grounds, device) = (&self.source_of(index).0.grounds, self.stamps[index].dev);
+        grounds.iter().find(|ground| ground.is_of(device)).unwrap_or(&grounds[0])
+    }
+
+    /// Looks at one source; returns files with several names.
+    fn source(&mut self, at: usize, monitor: &dyn Monitor) -> Result<Vec<SharedFile>, WalkError> {
         let (from, said) = (self.entries.len(), self.notes.len());
-        let meta = path.symlink_metadata().at("look at", &path)?;
-        if meta.is_symlink() {
-            path.metadata().at("follow the link", &path)?;
-            let to = path.canonicalize().map(|to| crate::base::path::show(&to)).unwrap_or_default();
-            self.notes.push(Note::new(
-                NoteKind::Followed,
-                &name,
-                format!("the source is a link; what it points to is packed: {to}"),
-            ));
+        self.follow(at)?;
+        let Source { name, path, .. } = &self.sources[at];
+        let look = Look { name, monitor };
+        let status = Status::at(path).at("look at", path)?;
+        if let Some(what) = status.special() {
+            return Err(WalkError::Special { path: path.clone(), what });
         }
-        // Following the root only; `a_link/` and `a_link` then mean the same.
-        let root = if meta.is_symlink() { path.canonicalize().at("follow the link", &path)? } else { path.clone() };
-        if let Some(what) = special(&root.metadata().at("look at", &root)?) {
-            return Err(WalkError::Special { path, what });
-        }
-        self.sources[at].path = root.clone();
-        self.sources[at].folder = File::open(&root).ok().filter(|_| root.is_dir());
-        let look = Look { name: &name, root: &root, monitor };
-        let (trunk, folders) = look.trunk();
-        let mut branches = side_by_side(&folders, || (), |(), folder| look.branch(folder)).into_iter();
+        let tree = status.is_dir().then(|| OpenTree::open(path)).transpose().at("open", path)?;
+        let top = look.top(path);
+        let listings = tree.as_ref().map(|tree| look.listings(tree)).unwrap_or_default();
         if monitor.cancelled() {
             return Err(WalkError::Cancelled);
         }
-        for (found, is_fork) in trunk {
-            self.take(found, seen);
-            let branch = is_fork.then(|| branches.next()).flatten();
-            branch.into_iter().flatten().for_each(|found| self.take(found, seen));
-        }
+        self.sources[at].tree = tree;
+        let shared = self.take(at, top, listings);
         self.stand_on(at, from)?;
-        match self.notes[said..].iter().any(|note| note.kind == NoteKind::Unreadable) {
-            true => self.answer(from..self.entries.len()),
-            false => Ok(()),
+        if self.notes[said..].iter().any(|note| note.kind == NoteKind::Unreadable) {
+            self.answer(from..self.entries.len())?;
         }
+        Ok(shared)
     }
 
-    fn take(&mut self, found: Found, seen: &mut Seen) {
-        match found {
-            Found::Entry(mut entry, stamp, shared, note) => {
-                self.notes.extend(note);
-                if shared {
-                    let index = self.entries.len() as u32;
-                    let first = *seen.entry((stamp.dev, stamp.ino)).or_insert(index);
-                    if first != index {
-                        entry.kind = Kind::Hardlink(self.entries[first as usize].path.clone());
-                        (entry.size, entry.holes) = (0, Box::default());
+    /// A source that is a link stands for what it leads to; `a_link/` and `a_link` then mean the same.
+    fn follow(&mut self, at: usize) -> Result<(), WalkError> {
+        let Source { name, path, .. } = &mut self.sources[at];
+        if path.symlink_metadata().at("look at", path)?.is_symlink() {
+            *path = path.canonicalize().at("follow the link", path)?;
+            let to = crate::base::path::show(path);
+            let text = format!("the source is a link; what it points to is packed: {to}");
+            self.notes.push(Note::new(NoteKind::Followed, name, text));
+        }
+        Ok(())
+    }
+
+    /// Takes what was found into the order of the tar: what a folder holds follows it.
+    fn take(&mut self, source: usize, top: [Option<Found>; 2], mut listings: Vec<Listed>) -> Vec<SharedFile> {
+        let mut shared = Vec::new();
+        // The folders that are not yet at their end, each with its index; the source itself stands in none.
+        let mut open: Vec<(Option<usize>, std::vec::IntoIter<Found>)> = Vec::new();
+        open.push((None, top.into_iter().flatten().collect::<Vec<_>>().into_iter()));
+        while let Some((folder, left)) = open.last_mut() {
+            match left.next() {
+                None => drop(open.pop()),
+                Some(Found::Remark(note)) => self.notes.push(note),
+                Some(Found::LeftOut(note)) => {
+                    if let Some(folder) = folder {
+                        self.entries[*folder].flag = Flag::Unreadable;
+                    }
+                    self.notes.push(note);
+                }
+                Some(Found::Entry(FoundEntry { entry, stamp, identity, has_flags, listing })) => {
+                    let index = self.entries.len();
+                    self.entries.push(entry);
+                    self.stamps.push(stamp);
+                    self.extras.push(Extras::new(has_flags));
+                    shared.extend(identity.map(|identity| SharedFile {
+                        index: index as u32,
+                        source,
+                        identity: *identity,
+                    }));
+                    if let Some(number) = listing {
+                        let Listed { found, attributes } = std::mem::take(&mut listings[number]);
+                        self.extras[index].add(|| attributes);
+                        open.push((Some(index), found.into_iter()));
                     }
                 }
-                self.stamps.push(stamp);
-                self.entries.push(entry);
-            }
-            Found::Skipped(note) => self.notes.push(note),
-            Found::LeftOut(note) => {
-                // The folder it is missing from, or is, is marked for the receiver.
-                let is_around =
-                    |entry: &&mut Entry| entry.kind == Kind::Dir && is_at_or_below(&note.path, entry.path.as_bytes());
-                if let Some(folder) = self.entries.iter_mut().rev().find(is_around) {
-                    folder.flag = Flag::Unreadable;
-                }
-                self.notes.push(note);
             }
         }
+        shared
     }
-}
 
-/// A name, or why it could not be looked at.
-type Walked = walkdir::Result<walkdir::DirEntry>;
-
-/// The first index of each file that has several names.
-type Seen = HashMap<(u64, u64), u32>;
-
-/// What came of looking at one name.
-enum Found {
-    /// An entry, whether it is a file that may have other names, and what is worth saying of it.
-    Entry(Entry, Stamp, bool, Option<Note>),
-    /// Not packed, and rightly so.
-    Skipped(Note),
-    /// Not packed, though it should be.
-    LeftOut(Note),
-}
-
-/// Looks at one source: its trunk on one thread, then all branches at once.
-struct Look<'a> {
-    name: &'a [u8],
-    root: &'a Path,
-    monitor: &'a dyn Monitor,
-}
-
-impl Look<'_> {
-    /// All down to a depth where there are folders enough for all cores; a mark at each of those,
-    /// whose contents follow it; and their paths.
-    fn trunk(&self) -> (Vec<(Found, bool)>, Vec<PathBuf>) {
-        for depth in 1.. {
-            let walked: Vec<_> = self.walk(self.root, 0..=depth).collect();
-            let forks: Vec<bool> = walked.iter().map(|found| is_folder_at(found, depth)).collect();
-            let folders: Vec<PathBuf> = walked
-                .iter()
-                .zip(&forks)
-                .filter_map(|(found, fork)| Some(found.as_ref().ok().filter(|_| *fork)?.path().to_owned()))
-                .collect();
-            let enough = folders.len() >= 8 * workers() || walked.len() > TRUNK;
-            if folders.is_empty() || enough {
-                let found = self.until_cancelled(walked.into_iter()).map(|found| self.look(found));
-                return (found.zip(forks).collect(), folders);
-            }
+    /// Makes later names of a file links to its first.
+    fn link(&mut self, shared: &[SharedFile]) {
+        let found = hard_links::compare(shared);
+        for (later, first) in found.links {
+            let first = self.entries[first as usize].path.clone();
+            let entry = &mut self.entries[later as usize];
+            entry.kind = Kind::Hardlink(first);
+            (entry.size, entry.holes) = (0, Box::default());
         }
-        unreachable!("no folder is infinitely deep")
+        if let Some(first) = found.doubtful.first() {
+            let more = match found.doubtful.len() - 1 {
+                0 => String::new(),
+                more => format!(", and so are {more} more"),
+            };
+            let text = format!(
+                "has the number of another file, but not all that the system says of both agrees (size, times, mode, owner, count of names); it is packed as a file of its own{more}"
+            );
+            self.notes.push(Note::new(NoteKind::NotLinked, self.entries[*first as usize].path.as_bytes(), text));
+        }
     }
 
-    /// All that a folder holds.
-    fn branch(&self, folder: &Path) -> Vec<Found> {
-        self.walk(folder, 1..=usize::MAX).map(|found| self.look(found)).collect()
-    }
-
-    fn walk(&self, from: &Path, depths: RangeInclusive<usize>) -> impl Iterator<Item = Walked> {
-        let walk = walkdir::WalkDir::new(from).min_depth(*depths.start()).max_depth(*depths.end());
-        self.until_cancelled(walk.sort_by_file_name().into_iter())
-    }
-
-    fn until_cancelled(&self, walked: impl Iterator<Item = Walked>) -> impl Iterator<Item = Walked> {
-        walked.take_while(|_| !self.monitor.cancelled())
-    }
-
-    /// The path in the bundle.
-    fn path_of(&self, path: &Path) -> Vec<u8> {
-        let below = path.strip_prefix(self.root).unwrap_or(Path::new(""));
-        joined(self.name, as_bytes(below))
-    }
-
-    fn look(&self, found: Walked) -> Found {
-        self.monitor.advance(1);
-        let (path, result) = match &found {
-            Ok(found) => (self.path_of(found.path()), self.entry(found)),
-            Err(error) => {
-                let why = error.io_error().map_or_else(|| "a loop".to_string(), |io| io.to_string());
-                let text = format!("could not be looked at, it is not packed: {why}");
-                (self.path_of(error.path().unwrap_or(self.root)), Err(text))
-            }
+    /// Notes where a source stands, and its entries from that index on.
+    fn stand_on(&mut self, at: usize, from: usize) -> Result<(), IoFault> {
+        let source = &self.sources[at];
+        let folder = match &source.tree {
+            Some(_) => source.path.as_path(),
+            None => source.path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")),
         };
-        result.unwrap_or_else(|text| Found::LeftOut(Note::new(NoteKind::Unreadable, &path, text)))
-    }
-
-    fn entry(&self, found: &walkdir::DirEntry) -> Result<Found, String> {
-        let path = self.path_of(found.path());
-        let note = |kind, text: String| Note::new(kind, &path, text);
-        let name = BytePath::new(path.clone()).map_err(|fault| format!("its path {fault}, it is not packed"))?;
-        let meta = found.metadata().map_err(|error| format!("could not be looked at, it is not packed: {error}"))?;
-        if let Some(what) = special(&meta) {
-            return Ok(Found::Skipped(note(NoteKind::Skipped, format!("a {what}, it is not packed"))));
+        let device = folder.metadata().at("look at", folder)?.dev();
+        let mut grounds = vec![Ground::of_source(folder, &source.path, device)];
+        for index in from..self.entries.len() {
+            let (entry, device) = (&self.entries[index], self.stamps[index].dev);
+            if entry.kind == Kind::Dir && !grounds.iter().any(|ground| ground.is_of(device)) {
+                let below = self.source_of(index).1.unwrap_or_default();
+                grounds.push(Ground::below(below, &self.real_path(index), device));
+            }
         }
-        let dropped = (meta.mode() & 0o7000 != 0 && !meta.is_symlink()).then(|| {
-            let bits = format!("its set-id or sticky bits (mode {:o}) are not packed", meta.mode() & 0o7777);
-            note(NoteKind::BitsDropped, bits)
-        });
-        let kind = kind(found.path(), &meta)
-            .map_err(|error| format!("the link could not be read, it is not packed: {error}"))?;
-        let size = if kind == Kind::File { meta.size() } else { 0 };
-        let mode = if meta.is_symlink() { 0o777 } else { meta.mode() & 0o777 };
-        let mtime = Time { secs: meta.mtime(), nanos: meta.mtime_nsec() as u32 };
-        let holes = if kind == Kind::File { holes_of(found.path(), &meta) } else { Box::default() };
-        let shared = kind == Kind::File && meta.nlink() > 1;
-        let entry = Entry { path: name, kind, size, mode, mtime, at: 0, holes, sha256: None, flag: Flag::Clean };
-        Ok(Found::Entry(entry, Stamp::of(&meta), shared, dropped))
+        self.sources[at].grounds = grounds;
+        Ok(())
     }
-}
-
-fn is_folder_at(found: &Walked, depth: usize) -> bool {
-    found.as_ref().is_ok_and(|found| found.depth() == depth && found.file_type().is_dir())
-}
-
-fn kind(path: &Path, meta: &Metadata) -> std::io::Result<Kind> {
-    if meta.is_dir() {
-        return Ok(Kind::Dir);
-    }
-    if meta.is_symlink() {
-        return Ok(Kind::Symlink(as_bytes(&std::fs::read_link(path)?).into()));
-    }
-    Ok(Kind::File)
-}
-
-fn joined(name: &[u8], below: &[u8]) -> Vec<u8> {
-    if below.is_empty() { name.to_vec() } else { [name, b"/", below].concat() }
-}
-
-/// The word for what is neither file, folder nor link.
-fn special(meta: &Metadata) -> Option<&'static str> {
-    let kind = meta.file_type();
-    [
-        (kind.is_fifo(), "FIFO"),
-        (kind.is_socket(), "socket"),
-        (kind.is_char_device(), "character device"),
-        (kind.is_block_device(), "block device"),
-    ]
-    .into_iter()
-    .find_map(|(is, word)| is.then_some(word))
-}
-
-/// Holes of a file that takes less room than its size; none if they cannot be learnt, which
-/// costs room but no byte.
-fn holes_of(path: &Path, meta: &Metadata) -> Box<[Hole]> {
-    if meta.blocks().saturating_mul(512) >= meta.size() {
-        return Box::default();
-    }
-    let holes = os::open_regular(path).and_then(|file| os::holes(&file, meta.size(), limits::HOLES));
-    holes.unwrap_or_default().into()
 }
 
 #[cfg(test)]

@@ -58,7 +58,8 @@ impl Copier {
     }
 
     /// Makes the folder. Of what earlier runs left unfinished there the last is kept, to be gone on from.
-    pub fn begin(&mut self) -> Result<(), IoFault> {
+    /// Leaves out of account what the drive lost before, and returns that error.
+    pub fn begin(&mut self) -> Result<Option<io::Error>, IoFault> {
         match fs::create_dir(&self.to) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other.at("create", &self.to)?,
@@ -69,7 +70,6 @@ impl Copier {
         let folder = File::open(&self.to).at("open", &self.to)?;
         // Its mode, from the beginning; its time comes in the end.
         self.neutral()?.apply(&folder).at(NEUTRAL, &self.to)?;
-        self.folder = Some(folder);
         let entries = fs::read_dir(&self.to).at("look into", &self.to)?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut left: Vec<String> = names.filter(|name| is_unfinished(name)).collect();
@@ -80,10 +80,12 @@ impl Copier {
         for path in left.iter().map(|name| self.to.join(name)) {
             os::remove_if_there(&path).at("remove", &path)?;
         }
-        match last {
-            Some(last) => fs::rename(&last, self.temporary()).at("name", &last),
-            None => Ok(()),
+        if let Some(last) = last {
+            fs::rename(&last, self.temporary()).at("name", &last)?;
         }
+        let lost_before = os::forget_earlier_loss(&folder);
+        self.folder = Some(folder);
+        Ok(lost_before)
     }
 
     /// Removes dead files, and once all is done also what was gone on from. Best effort: the drive may

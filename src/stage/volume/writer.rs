@@ -94,6 +94,11 @@ impl Writer {
         self.shows_times
     }
 
+    /// Leaves out of account what the drive lost before the first byte of this run. Returns that error.
+    pub fn forget_earlier_loss(&self) -> Option<io::Error> {
+        os::forget_earlier_loss(&self.folder)
+    }
+
     /// From now on notes what is written, for [`Writer::read_back`].
     pub fn remember(&mut self) {
         self.marks = Some(HashMap::new());

@@ -61,3 +61,24 @@ fn a_target_in_a_source_is_noticed() {
     assert_eq!(source_around(&sources, &at("src/a")).unwrap(), Some(&sources[0]));
     assert_eq!(source_around(&sources, &at("src")).unwrap(), None);
 }
+
+#[test]
+fn a_file_that_went_or_is_bad_says_nothing_of_its_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, alone) = (dir.path().join("folder"), dir.path().join("alone"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("file"), "x").unwrap();
+    std::fs::write(&alone, "y").unwrap();
+    let walk = walk(&[folder.clone(), alone.clone()], &Silent).unwrap();
+    std::fs::remove_file(folder.join("file")).unwrap();
+    std::fs::remove_file(&alone).unwrap();
+    let all = walk.entries.len();
+    for errno in [None, Some(2), Some(5), Some(6), Some(13), Some(116)] {
+        assert!((0..all).all(|index| walk.answers(index, errno).is_ok()), "{errno:?}");
+    }
+    assert!((0..all).all(|index| walk.answers(index, Some(19)).is_err()), "ENODEV");
+    assert!(walk.answer(0..all).is_ok());
+    std::fs::remove_dir(&folder).unwrap();
+    assert!(walk.answer(0..all).is_err());
+    assert!(walk.answers(0, Some(13)).is_ok(), "somebody who is refused asks nothing");
+}

@@ -14,6 +14,7 @@ use fuser::{
 use super::Cache;
 use super::device::{BLOCK, Work};
 use super::files::{Disk, TOP};
+use super::lies::{self, Lie};
 
 /// Names and lengths change through the kernel only, so it may remember them.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -21,10 +22,32 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A disk as the kernel sees it.
 pub struct Mounted {
     pub disk: Arc<Mutex<Disk>>,
+    pub talk: Arc<Mutex<Talk>>,
     pub cache: Cache,
 }
 
+/// What is said to the kernel beside what is true, and what it asked.
+#[derive(Default)]
+pub struct Talk {
+    /// If there are any, even none, the kernel remembers nothing.
+    pub lies: Option<Vec<Lie>>,
+    /// Names that were looked for.
+    pub looked_for: u64,
+    /// Folders that were listed; a long listing counts more than once.
+    pub listed: u64,
+}
+
 impl Mounted {
+    /// What is said wrongly now.
+    fn lies(&self) -> Vec<Lie> {
+        lock(&self.talk).lies.clone().unwrap_or_default()
+    }
+
+    /// How long the kernel may believe what it hears.
+    fn remembered(&self) -> Duration {
+        if lock(&self.talk).lies.is_some() { Duration::ZERO } else { REMEMBERED }
+    }
+
     /// Has the device do some work, which may take its time.
     fn with<T>(&self, work: Work, deal: impl FnOnce(&mut Disk) -> Result<T, Errno>) -> Result<T, Errno> {
         let (until, done) = {
@@ -51,13 +74,13 @@ impl Mounted {
     }
 }
 
-pub fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
-    disk.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn entry(made: Result<FileAttr, Errno>, reply: ReplyEntry) {
+fn entry(made: Result<FileAttr, Errno>, remembered: Duration, reply: ReplyEntry) {
     match made {
-        Ok(attr) => reply.entry(&REMEMBERED, &attr, Generation(0)),
+        Ok(attr) => reply.entry(&remembered, &attr, Generation(0)),
         Err(errno) => reply.error(errno),
     }
 }
@@ -79,12 +102,16 @@ impl Filesystem for Mounted {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(self.with(Work::Name, |disk| disk.find(parent.0, name).and_then(|number| disk.attr(number))), reply);
+        lock(&self.talk).looked_for += 1;
+        match self.with(Work::Name, |disk| disk.find(parent.0, name).and_then(|number| disk.attr(number))) {
+            Ok(attr) => reply.entry(&self.remembered(), &attr, Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         match self.with(Work::Name, |disk| disk.attr(ino.0)) {
-            Ok(attr) => reply.attr(&REMEMBERED, &attr),
+            Ok(attr) => reply.attr(&self.remembered(), &lies::asked(&self.lies(), attr)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -122,13 +149,13 @@ impl Filesystem for Mounted {
             disk.attr(ino.0)
         });
         match done {
-            Ok(attr) => reply.attr(&REMEMBERED, &attr),
+            Ok(attr) => reply.attr(&self.remembered(), &attr),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        entry(self.make(req, parent, name, true, mode & !umask), reply);
+        entry(self.make(req, parent, name, true, mode & !umask), self.remembered(), reply);
     }
 
     fn create(
@@ -145,7 +172,7 @@ impl Filesystem for Mounted {
         match made.and_then(|attr| lock(&self.disk).open(attr.ino.0).map(|()| attr)) {
             Ok(attr) => {
                 let keep = self.remembering();
-                reply.created(&REMEMBERED, &attr, Generation(0), FileHandle(0), keep);
+                reply.created(&self.remembered(), &attr, Generation(0), FileHandle(0), keep);
             }
             Err(errno) => reply.error(errno),
         }
@@ -212,6 +239,9 @@ impl Filesystem for Mounted {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        while lock(&self.disk).device.is_shut() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match self.with(Work::Read(size.into()), |disk| disk.read(ino.0, offset, size as usize)) {
             Ok(bytes) => reply.data(&bytes),
             Err(errno) => reply.error(errno),
@@ -266,8 +296,15 @@ impl Filesystem for Mounted {
             Ok(names) => names,
             Err(errno) => return reply.error(errno),
         };
+        lock(&self.talk).listed += 1;
+        let lies = self.lies();
         let dots = [".", ".."].map(|name| (name.into(), TOP, FileType::Directory));
-        for (at, (name, number, kind)) in dots.into_iter().chain(names).enumerate().skip(offset as usize) {
+        let end = lies::breaks_off(&lies, ino.0).map_or(usize::MAX, |names| dots.len() + names);
+        if offset as usize >= end {
+            return reply.error(Errno::EIO);
+        }
+        let told = dots.into_iter().chain(lies::told(&lies, names)).enumerate();
+        for (at, (name, number, kind)) in told.take(end).skip(offset as usize) {
             if reply.add(INodeNo(number), at as u64 + 1, kind, &name) {
                 break;
             }

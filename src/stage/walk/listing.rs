@@ -1,0 +1,85 @@
+//! The names in a folder, from a listing that may repeat names or break off: some file systems do, and a live
+//! folder in memory whose files are replaced while it is listed.
+
+use std::io;
+
+/// What a folder was said to hold.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Each name once, in order.
+    pub(super) names: Vec<Box<[u8]>>,
+    /// Names that were listed more than once, each once, in order.
+    pub(super) repeated: Vec<Box<[u8]>>,
+    /// Why the listing broke off, if it did.
+    pub(super) broke_off: Option<io::Error>,
+}
+
+impl Listing {
+    /// Listens to `list`, which hands on names in any order until it hears `false`.
+    pub(super) fn hear(
+        go_on: impl Fn() -> bool,
+        list: impl FnOnce(&mut dyn FnMut(&[u8]) -> bool) -> io::Result<()>,
+    ) -> Self {
+        let mut names: Vec<Box<[u8]>> = Vec::new();
+        let mut is_misled = false;
+        let listed = list(&mut |name| {
+            // No kernel lets such a name pass; it would lead out of the folder.
+            is_misled = name.is_empty() || name.contains(&b'/');
+            if !is_misled {
+                names.push(name.into());
+            }
+            !is_misled && go_on()
+        });
+        let broke_off = if is_misled { Some(io::Error::other("a name in it is none")) } else { listed.err() };
+        names.sort_unstable();
+        let repeats = names.windows(2).filter(|pair| pair[0] == pair[1]);
+        let mut repeated: Vec<Box<[u8]>> = repeats.map(|pair| pair[0].clone()).collect();
+        repeated.dedup();
+        names.dedup();
+        Self { names, repeated, broke_off }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A listing of these, which ends well or not.
+    fn heard(names: &[&str], end: io::Result<()>) -> Listing {
+        Listing::hear(
+            || true,
+            |hear| {
+                let _ = names.iter().all(|name| hear(name.as_bytes()));
+                end
+            },
+        )
+    }
+
+    fn shown(names: &[Box<[u8]>]) -> Vec<String> {
+        names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_name_that_is_listed_often_counts_once() {
+        let listing = heard(&["b", "a", "c", "a", "b", "a"], Ok(()));
+        assert_eq!(shown(&listing.names), ["a", "b", "c"]);
+        assert_eq!(shown(&listing.repeated), ["a", "b"]);
+        assert!(listing.broke_off.is_none());
+        assert!(heard(&["a", "A", "a "], Ok(())).repeated.is_empty());
+    }
+
+    #[test]
+    fn what_was_heard_before_a_listing_broke_off_is_known() {
+        let listing = heard(&["b", "a"], Err(io::ErrorKind::TimedOut.into()));
+        assert_eq!(shown(&listing.names), ["a", "b"]);
+        assert_eq!(listing.broke_off.unwrap().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_not_looked_at() {
+        for wrong in ["", "/etc/passwd", "a/../../b"] {
+            let listing = heard(&["fine", wrong, "more"], Ok(()));
+            assert_eq!((shown(&listing.names), listing.broke_off.is_some()), (vec!["fine".to_string()], true));
+        }
+    }
+}

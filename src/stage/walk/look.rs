@@ -1,0 +1,194 @@
+//! Looking at everything in one source, folder by folder, on all cores. Nothing is opened but folders, and sparse
+//! files to learn their holes.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use super::hard_links::FileIdentity;
+use super::listing::Listing;
+use super::open_tree::OpenTree;
+use super::stamp::Stamp;
+use crate::base::branch::branch_out;
+use crate::base::entry::{Entry, Flag, Hole, Kind, Time};
+use crate::base::monitor::{Monitor, Note, NoteKind};
+use crate::base::os;
+use crate::base::os::attributes::Attributes;
+use crate::base::os::folder::{Folder, Status, list};
+use crate::base::path::{BytePath, escape};
+use crate::base::size::count;
+use crate::format::limits;
+
+/// What came of looking at one name.
+pub(super) enum Found {
+    Entry(FoundEntry),
+    /// Worth saying; nothing is missing because of it.
+    Remark(Note),
+    /// Not packed, though it should be.
+    LeftOut(Note),
+}
+
+/// Something to be packed.
+pub(super) struct FoundEntry {
+    pub(super) entry: Entry,
+    pub(super) stamp: Stamp,
+    /// Of a file that has more names.
+    pub(super) identity: Option<Box<FileIdentity>>,
+    pub(super) has_flags: bool,
+    /// Of a folder: which listing tells what it holds.
+    pub(super) listing: Option<usize>,
+}
+
+/// What a folder holds.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub(super) found: Vec<Found>,
+    /// Of the folder itself.
+    pub(super) attributes: Attributes,
+}
+
+/// Takes a folder by its path below the source; returns the number of its listing.
+type Fork<'a> = dyn FnMut(Vec<u8>) -> usize + 'a;
+
+/// One source while it is looked at.
+pub(super) struct Look<'a> {
+    /// What it is packed under.
+    pub(super) name: &'a [u8],
+    pub(super) monitor: &'a dyn Monitor,
+}
+
+/// Where something stands.
+enum Place<'a> {
+    /// It is a source itself.
+    Source(&'a Path),
+    In(&'a Folder, &'a [u8]),
+}
+
+impl Look<'_> {
+    /// The source itself. If it is a folder, its listing is the first of [`Look::listings`].
+    pub(super) fn top(&self, path: &Path) -> [Option<Found>; 2] {
+        self.look(self.name, &Place::Source(path), &mut |_| 0)
+    }
+
+    /// What all folders of the source hold; entries say which listing is theirs.
+    pub(super) fn listings(&self, tree: &OpenTree) -> Vec<Listed> {
+        branch_out(Vec::new(), |below: Vec<u8>, fork| self.folder(tree, &below, fork))
+    }
+
+    /// What a folder holds; `below` is its path below the source.
+    fn folder(&self, tree: &OpenTree, below: &[u8], fork: &mut Fork) -> Listed {
+        let path = if below.is_empty() { self.name.to_vec() } else { [self.name, b"/", below].concat() };
+        let found = tree.in_folder(below, |folder| {
+            let to_list = folder.to_list()?;
+            let listing = Listing::hear(|| !self.monitor.cancelled(), |hear| list(&to_list, hear));
+            Ok(Listed { found: self.names(folder, &path, listing, fork), attributes: Attributes::of(&to_list) })
+        });
+        found.unwrap_or_else(|error| {
+            let text = format!("could not be looked into, what it holds is not packed: {error}");
+            let note = Note::new(NoteKind::Unreadable, &path, text);
+            Listed { found: vec![Found::LeftOut(note)], attributes: Attributes::default() }
+        })
+    }
+
+    fn names(&self, folder: &Folder, path: &[u8], listing: Listing, fork: &mut Fork) -> Vec<Found> {
+        let mut found = said_of(path, &listing);
+        for name in listing.names.iter().take_while(|_| !self.monitor.cancelled()) {
+            let path = [path, b"/", name].concat();
+            found.extend(self.look(&path, &Place::In(folder, name), fork).into_iter().flatten());
+        }
+        found
+    }
+
+    /// What is worth saying of a name, and what there is to be packed.
+    fn look(&self, path: &[u8], place: &Place, fork: &mut Fork) -> [Option<Found>; 2] {
+        self.monitor.advance(1);
+        self.entry(path, place, fork)
+            .unwrap_or_else(|text| [Some(Found::LeftOut(Note::new(NoteKind::Unreadable, path, text))), None])
+    }
+
+    /// The same, or why it could not be looked at.
+    fn entry(&self, path: &[u8], place: &Place, fork: &mut Fork) -> Result<[Option<Found>; 2], String> {
+        let name = BytePath::new(path).map_err(|fault| format!("its path {fault}, it is not packed"))?;
+        let status = place.status().map_err(|error| format!("could not be looked at, it is not packed: {error}"))?;
+        if let Some(what) = status.special() {
+            let text = format!("a {what}, it is not packed");
+            return Ok([Some(Found::Remark(Note::new(NoteKind::Skipped, path, text))), None]);
+        }
+        let kind =
+            place.kind(&status).map_err(|error| format!("the link could not be read, it is not packed: {error}"))?;
+        let is_file = kind == Kind::File;
+        let below = path.get(self.name.len() + 1..).unwrap_or_default();
+        let found = FoundEntry {
+            listing: (kind == Kind::Dir).then(|| fork(below.to_vec())),
+            identity: FileIdentity::of(&status).filter(|_| is_file).map(Box::new),
+            stamp: Stamp::new(&status),
+            has_flags: status.has_flags,
+            entry: Entry {
+                path: name,
+                kind,
+                size: if is_file { status.size } else { 0 },
+                mode: if status.is_link() { 0o777 } else { status.mode & 0o777 },
+                mtime: Time { secs: status.mtime.0, nanos: status.mtime.1 as u32 },
+                at: 0,
+                holes: if is_file { place.holes(&status) } else { Box::default() },
+                sha256: None,
+                flag: Flag::Clean,
+            },
+        };
+        Ok([bits_dropped(path, &status).map(Found::Remark), Some(Found::Entry(found))])
+    }
+}
+
+impl Place<'_> {
+    fn status(&self) -> io::Result<Status> {
+        match self {
+            Place::Source(path) => Status::at(path),
+            Place::In(folder, name) => folder.look_at(name),
+        }
+    }
+
+    fn kind(&self, status: &Status) -> io::Result<Kind> {
+        match self {
+            Place::In(folder, name) if status.is_link() => Ok(Kind::Symlink(folder.read_link(name)?.into())),
+            _ if status.is_dir() => Ok(Kind::Dir),
+            _ => Ok(Kind::File),
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        match self {
+            Place::Source(path) => os::open_regular(path),
+            Place::In(folder, name) => folder.open_regular(name),
+        }
+    }
+
+    /// Holes of a file that takes less room than its size; none if they cannot be learnt, which costs room but no
+    /// byte.
+    fn holes(&self, status: &Status) -> Box<[Hole]> {
+        if status.room >= status.size {
+            return Box::default();
+        }
+        let holes = self.open().and_then(|file| os::holes(&file, status.size, limits::HOLES));
+        holes.unwrap_or_default().into()
+    }
+}
+
+/// What is worth saying of how a folder was listed.
+fn said_of(path: &[u8], listing: &Listing) -> Vec<Found> {
+    let broke_off = listing.broke_off.as_ref().map(|error| {
+        let text = format!("could not be listed to its end, what was not listed is not packed: {error}");
+        Found::LeftOut(Note::new(NoteKind::Unreadable, path, text))
+    });
+    let repeated = listing.repeated.first().map(|first| {
+        let many = count(listing.repeated.len() as u64, "name");
+        let text = format!("{many} listed more than once, such as \"{}\"; each is packed once", escape(first));
+        Found::Remark(Note::new(NoteKind::Repeated, path, text))
+    });
+    broke_off.into_iter().chain(repeated).collect()
+}
+
+fn bits_dropped(path: &[u8], status: &Status) -> Option<Note> {
+    let bits = status.mode & 0o7777;
+    let text = format!("its set-id or sticky bits (mode {bits:o}) are not packed");
+    (bits & 0o7000 != 0 && !status.is_link()).then(|| Note::new(NoteKind::BitsDropped, path, text))
+}
