@@ -123,8 +123,11 @@ fn blank(volume: &Volume) -> VolumeCheck {
     }
 }
 
-/// Adds what is not as the head says.
+/// Adds what is not as the head says. Of a drive that is gone nothing is known.
 fn hold(head: &HeadCheck, check: &mut VolumeCheck, volume: &Volume) {
+    if is_gone(volume) {
+        return;
+    }
     let known: HashSet<String> = check.damaged.iter().map(|(name, _)| name).chain(&check.missing).cloned().collect();
     let wrong = head.wrong_index(volume).into_iter();
     check.damaged.extend(wrong.filter(|(name, _)| !known.contains(name)));
