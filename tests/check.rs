@@ -239,7 +239,7 @@ impl Insider {
         let desk = Desk::packed();
         let mut ring = Keyring::new();
         ring.add_file(&fs::read_to_string(desk.path("key")).unwrap()).unwrap();
-        let bundle = open(gather(&desk.drives()).unwrap(), &ring).unwrap_or_else(|error| panic!("{error}"));
+        let bundle = open(gather(&desk.drives()).unwrap(), &ring, None).unwrap_or_else(|error| panic!("{error}"));
         Self { desk, bundle }
     }
 

@@ -15,7 +15,7 @@ use crate::flow::report::ListReport;
 /// Shows what is inside.
 pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
-    let report = crate::flow::unpack::list(&args.volumes, &ring)?;
+    let report = crate::flow::unpack::list(&args.volumes, &ring, args.bundle.fingerprint.as_ref())?;
     for note in &report.notes {
         term.print_note(note);
     }

@@ -9,17 +9,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::{Digest, Hasher};
+use crate::base::fault::is_denied;
 use crate::base::memory;
 use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::pool::{lock, unlocked, workers};
 use crate::base::threads::start;
-use crate::flow::FlowError;
+use crate::flow::error::{Proof, outcome_of};
 use crate::flow::gone::is_gone;
 use crate::flow::head_check::{HeadCheck, PartCheck};
 use crate::flow::open::search;
 use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, VolumeCheck};
 use crate::flow::sweep::{Piece, sweep};
+use crate::flow::{FlowError, Outcome};
 use crate::format::{FormatError, is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS, ScanError, Volume};
@@ -63,8 +65,10 @@ pub fn check_drives(
         let check = &mut checks[job.volume];
         check.read += 1;
         check.bytes += read.bytes;
-        if let Err(why) = read.verdict {
-            check.damaged.push((job.name.clone(), why));
+        match read.verdict {
+            Ok(()) => {}
+            Err(FileFault::Denied(why)) => check.unread.push((job.name.clone(), why)),
+            Err(FileFault::Wrong(why)) => check.damaged.push((job.name.clone(), why)),
         }
     }
     for (check, volume) in checks.iter_mut().zip(&volumes) {
@@ -118,24 +122,47 @@ fn blank(volume: &Volume) -> VolumeCheck {
         unchecked: None,
         damaged: Vec::new(),
         missing: Vec::new(),
+        unread: Vec::new(),
         foreign: Foreign::default(),
         trouble: None,
     }
 }
 
-/// Adds what is not as the head says. Of a drive that is gone nothing is known.
+/// What keeps a whole volume from being checked.
+fn troubled(check: &mut VolumeCheck, error: &ScanError) {
+    (check.state, check.trouble) = match error {
+        ScanError::Io(fault) if fault.is_denied() => (State::Unreadable, Some(fault.to_string())),
+        ScanError::Io(fault) => (State::Damaged, Some(fault.to_string())),
+        ScanError::Format(error) => match outcome_of(error, Proof::None) {
+            Outcome::Hostile => (State::Unsafe, Some(error.to_string())),
+            _ => (State::Damaged, Some(error.to_string())),
+        },
+    };
+}
+
+/// Adds what is not as the head says. Of a drive that is gone, and of what this user may not read, nothing is known.
 fn hold(head: &HeadCheck, check: &mut VolumeCheck, volume: &Volume) {
     if is_gone(volume) {
         return;
     }
-    let known: HashSet<String> = check.damaged.iter().map(|(name, _)| name).chain(&check.missing).cloned().collect();
-    let wrong = head.wrong_index(volume).into_iter();
-    check.damaged.extend(wrong.filter(|(name, _)| !known.contains(name)));
+    let known = check.damaged.iter().chain(&check.unread).map(|(name, _)| name).chain(&check.missing);
+    let known: HashSet<String> = known.cloned().collect();
+    let is_closed = |name: &str| volume.open(name).is_err_and(|fault| fault.is_denied());
+    for (name, why) in head.wrong_index(volume).into_iter().filter(|(name, _)| !known.contains(name)) {
+        match is_closed(&name) {
+            true => check.unread.push((name, "could not be read by you".into())),
+            false => check.damaged.push((name, why)),
+        }
+    }
     check.missing.extend(head.missing_parts(volume).into_iter().filter(|name| !known.contains(name)));
 }
 
 /// What SHA256SUMS names; nothing, and trouble noted, where it cannot be used.
 fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    if let Some(fault) = &volume.fault {
+        troubled(check, fault);
+        return Vec::new();
+    }
     let Some(read) = volume.read_small(SUMS, limits::SUMS_FILE) else {
         check.state = State::Incomplete;
         check.foreign = foreign(volume, |name| is_ours(name) || name == JOURNAL || is_unfinished(name));
@@ -147,16 +174,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
         });
         return Vec::new();
     };
-    let parsed = match read {
-        Ok(bytes) => sums::parse(&bytes),
-        Err(ScanError::Format(error)) => Err(error),
-        Err(ScanError::Io(fault)) => {
-            check.state = State::Damaged;
-            check.trouble = Some(fault.to_string());
-            return Vec::new();
-        }
-    };
-    match parsed {
+    match read.and_then(|bytes| Ok(sums::parse(&bytes)?)) {
         Ok(lines) => {
             check.files = lines.len();
             let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
@@ -173,9 +191,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
             lines
         }
         Err(error) => {
-            let unsafe_file = matches!(error, FormatError::Unsafe { .. } | FormatError::Limit { .. });
-            check.state = if unsafe_file { State::Unsafe } else { State::Damaged };
-            check.trouble = Some(error.to_string());
+            troubled(check, &error);
             Vec::new()
         }
     }
@@ -211,7 +227,24 @@ fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
 /// What came of reading a file.
 struct FileRead {
     bytes: u64,
-    verdict: Result<(), String>,
+    verdict: Result<(), FileFault>,
+}
+
+/// What keeps a file from being called whole.
+enum FileFault {
+    /// This user may not read it: nothing is known of it.
+    Denied(String),
+    /// It is not what it should be, or the drive does not give it back.
+    Wrong(String),
+}
+
+impl From<io::Error> for FileFault {
+    fn from(error: io::Error) -> Self {
+        match is_denied(&error) {
+            true => FileFault::Denied(format!("could not be read by you: {error}")),
+            false => FileFault::Wrong(format!("could not be read: {error}")),
+        }
+    }
 }
 
 /// A file while it is read.
@@ -238,7 +271,7 @@ impl<'a> Reading<'a> {
 
     fn finish(self, end: io::Result<()>) -> FileRead {
         let bytes = self.bytes;
-        let verdict = end.map_err(|error| format!("could not be read: {error}")).and_then(|()| self.verdict());
+        let verdict = end.map_err(FileFault::from).and_then(|()| self.verdict().map_err(FileFault::Wrong));
         FileRead { bytes, verdict }
     }
 
@@ -315,7 +348,7 @@ impl Work<'_> {
 
 /// Reads files of one drive past the cache.
 fn read_drive(volumes: &[Volume], jobs: &[&Job], monitor: &dyn Monitor, mut found: impl FnMut(usize, FileRead)) {
-    let paths: Vec<PathBuf> = jobs.iter().map(|job| volumes[job.volume].dir.join(&job.name)).collect();
+    let paths: Vec<PathBuf> = jobs.iter().map(|job| volumes[job.volume].path(&job.name)).collect();
     let mut reading = None;
     sweep(&paths, monitor, |number, piece| {
         let current = reading.get_or_insert_with(|| Reading::of(jobs[number]));
@@ -333,7 +366,7 @@ fn read_drive(volumes: &[Volume], jobs: &[&Job], monitor: &dyn Monitor, mut foun
 fn read(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> FileRead {
     let file = match volume.open(&job.name) {
         Ok(file) => file,
-        Err(fault) => return FileRead { bytes: 0, verdict: Err(fault.to_string()) },
+        Err(fault) => return FileRead { bytes: 0, verdict: Err(fault.source.into()) },
     };
     let mut reading = Reading::of(job);
     let end = volume::read_through(file, buf, |bytes| {
@@ -373,6 +406,8 @@ fn conclude(check: &mut VolumeCheck, volume: &Volume) {
         check.trouble = Some("the drive stopped answering while it was read".into());
     } else if !check.damaged.is_empty() {
         check.state = State::Damaged;
+    } else if !check.unread.is_empty() {
+        check.state = State::Unreadable;
     } else if !check.missing.is_empty() && check.state == State::Whole {
         check.state = State::Incomplete;
     }

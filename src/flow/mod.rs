@@ -2,8 +2,10 @@
 //! prints anything.
 
 pub mod again;
+pub mod belonging;
 pub mod bundle;
 pub mod check;
+pub mod denied;
 pub mod drives;
 pub mod engine;
 pub mod error;
@@ -13,6 +15,7 @@ pub mod fit;
 pub mod folders;
 pub mod gone;
 pub mod head_check;
+pub mod heads;
 pub mod key;
 pub mod leads;
 pub mod left;
@@ -52,6 +55,7 @@ pub mod text;
 pub mod trial;
 pub mod unlisted;
 pub mod unpack;
+pub mod unseal;
 pub mod verdict;
 
 pub use error::FlowError;
