@@ -207,7 +207,9 @@ impl Drift {
                 "is not there any more: it was removed, renamed or moved away while it was packed".into()
             }
             (Drift::Gone, _) => "is not there any more; it is packed as it was".into(),
-            (Drift::Moved, _) => "was renamed or moved away while it was packed; it is packed as it was".into(),
+            (Drift::Moved, _) => {
+                "is not at its place any more (renamed, moved or unmounted); it is packed as it was".into()
+            }
             (Drift::Unknown(error), _) => {
                 format!("could not be looked at again ({error}); whether it changed meanwhile is not known")
             }

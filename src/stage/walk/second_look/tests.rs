@@ -89,7 +89,7 @@ fn a_folder_that_went_is_named_once() {
     let said = after(|source| fs::remove_dir_all(source).unwrap());
     names(&said, &[("source", "is not there any more")]);
     let said = after(|source| fs::rename(source, source.with_file_name("elsewhere")).unwrap());
-    names(&said, &[("source", "was renamed or moved away")]);
+    names(&said, &[("source", "is not at its place any more")]);
 }
 
 #[test]
