@@ -51,6 +51,8 @@ pub enum NoteKind {
     NotLinked,
     /// setuid, setgid or sticky bits that were not packed.
     BitsDropped,
+    /// Extended attributes, ACLs and file flags that were not packed.
+    ExtrasDropped,
     /// A name that BagIt validators refuse or misread; it is packed exactly.
     BagName,
     /// Something about a volume that does not stop the work.
@@ -78,6 +80,7 @@ impl NoteKind {
             NoteKind::Repeated => "repeated",
             NoteKind::NotLinked => "not-linked",
             NoteKind::BitsDropped => "bits-dropped",
+            NoteKind::ExtrasDropped => "extras-dropped",
             NoteKind::BagName => "bag-name",
             NoteKind::Volume => "volume",
             NoteKind::Drive => "drive",

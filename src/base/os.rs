@@ -1,5 +1,6 @@
 //! The one address of `rustix` and `nix`: what the standard library does not offer of a Unix.
 
+pub(crate) mod attributes;
 pub(crate) mod folder;
 
 use std::fs::File;

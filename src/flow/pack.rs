@@ -220,6 +220,7 @@ fn record_files(planned: &mut Planned, files: &[(Digest, Flag)], notes: Vec<Note
         }
     }
     planned.notes.extend(notes);
+    planned.notes.extend(planned.walk.dropped());
     Ok(())
 }
 

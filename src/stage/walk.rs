@@ -2,6 +2,7 @@
 //! source is reached by handles (`walk/open_tree.rs`); no link is followed but one that is named as a source itself.
 //! What is not known: whether a folder held other names while it was listed.
 
+mod dropped;
 mod gone;
 mod hard_links;
 mod listing;
@@ -13,24 +14,27 @@ mod stamp;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
+use crate::base::os::attributes::Attributes;
 use crate::base::os::folder::Status;
 use crate::base::path::{as_bytes, as_path, escape};
-use crate::base::size::count;
+use dropped::Extras;
 use gone::Ground;
 use hard_links::SharedFile;
-use look::{Found, FoundEntry, Look};
+use look::{Found, FoundEntry, Listed, Look};
 use open_tree::OpenTree;
+use second_look::{Known, Spot};
 pub use second_look::{OwnNames, SecondLook};
 pub use stamp::Stamp;
 
 /// All that is to be packed.
+#[derive(Default)]
 pub struct Walk {
     /// In the order of the tar.
     pub entries: Vec<Entry>,
@@ -38,9 +42,11 @@ pub struct Walk {
     pub stamps: Vec<Stamp>,
     /// Skipped, unreadable and followed ones.
     pub notes: Vec<Note>,
+    /// For each entry.
+    extras: Vec<Extras>,
     sources: Vec<Source>,
-    /// When the first name was looked at.
-    began: SystemTime,
+    /// When the first name was looked at, in seconds since 1970.
+    began: i64,
 }
 
 struct Source {
@@ -89,14 +95,17 @@ pub enum WalkError {
 /// Walks the sources; each goes under its last name.
 pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
-    let (sources, began) = (named(sources)?, SystemTime::now());
-    let mut walk = Walk { entries: Vec::new(), stamps: Vec::new(), notes: Vec::new(), sources, began };
+    let mut walk = Walk { sources: named(sources)?, began: seconds_now(), ..Walk::default() };
     let mut shared = Vec::new();
     for at in 0..walk.sources.len() {
         shared.extend(walk.source(at, monitor)?);
     }
     walk.link(&shared);
     Ok(walk)
+}
+
+fn seconds_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// The first source that contains `target` or is it.
@@ -140,10 +149,42 @@ impl Walk {
 
     /// Opens the file with that index to be read; no link is followed below its source.
     pub fn open(&self, index: usize) -> std::io::Result<File> {
-        match self.place_of(index) {
+        let file = match self.place_of(index) {
             Some((tree, folder, name)) => tree.in_folder(folder, |folder| folder.open_regular(name)),
             None => os::open_regular(&self.source_of(index).0.path),
-        }
+        }?;
+        self.extras[index].add(|| Attributes::of(&file));
+        Ok(file)
+    }
+
+    /// What files and folders have that no bundle carries, in one note; of files as far as they were opened.
+    pub fn dropped(&self) -> Option<Note> {
+        dropped::note(self.entries.iter().zip(&self.extras))
+    }
+
+    /// How long to wait before the first file is read: until every write to one shows in its times.
+    pub fn until_times_tell(&self) -> Duration {
+        let now = SystemTime::now();
+        self.stamps.iter().map(|stamp| stamp.until_it_tells(now)).max().unwrap_or_default()
+    }
+
+    /// Looks at every entry again, but for those that `is_named` already.
+    ///
+    /// # Errors
+    /// The run was asked to stop.
+    pub fn look_again(
+        &self,
+        is_named: impl Fn(usize) -> bool + Sync,
+        own: &OwnNames,
+        monitor: &dyn Monitor,
+    ) -> Result<SecondLook, WalkError> {
+        self.sources.iter().filter_map(|source| source.tree.as_ref()).for_each(OpenTree::forget_ways);
+        let spot = |index: usize| {
+            let (source, below) = self.source_of(index);
+            (!is_named(index)).then(|| Spot { tree: source.tree.as_ref(), source: &source.path, below })
+        };
+        let known = Known { entries: &self.entries, stamps: &self.stamps, began: self.began, own };
+        known.look_again(spot, || monitor.cancelled()).ok_or(WalkError::Cancelled)
     }
 
     /// A digest of names, sizes and times of all files: nobody guesses it who has not got them.
@@ -218,7 +259,7 @@ impl Walk {
         self.follow(at)?;
         let Source { name, path, .. } = &self.sources[at];
         let look = Look { name, monitor };
-        let status = Status::from(&path.metadata().at("look at", path)?);
+        let status = Status::at(path).at("look at", path)?;
         if let Some(what) = status.special() {
             return Err(WalkError::Special { path: path.clone(), what });
         }
@@ -250,7 +291,7 @@ impl Walk {
     }
 
     /// Takes what was found into the order of the tar: what a folder holds follows it.
-    fn take(&mut self, source: usize, top: [Option<Found>; 2], mut listings: Vec<Vec<Found>>) -> Vec<SharedFile> {
+    fn take(&mut self, source: usize, top: [Option<Found>; 2], mut listings: Vec<Listed>) -> Vec<SharedFile> {
         let mut shared = Vec::new();
         // The folders that are not yet at their end, each with its index; the source itself stands in none.
         let mut open: Vec<(Option<usize>, std::vec::IntoIter<Found>)> = Vec::new();
@@ -265,17 +306,20 @@ impl Walk {
                     }
                     self.notes.push(note);
                 }
-                Some(Found::Entry(FoundEntry { entry, stamp, identity, listing })) => {
+                Some(Found::Entry(FoundEntry { entry, stamp, identity, has_flags, listing })) => {
                     let index = self.entries.len();
                     self.entries.push(entry);
                     self.stamps.push(stamp);
+                    self.extras.push(Extras::new(has_flags));
                     shared.extend(identity.map(|identity| SharedFile {
                         index: index as u32,
                         source,
                         identity: *identity,
                     }));
                     if let Some(number) = listing {
-                        open.push((Some(index), std::mem::take(&mut listings[number]).into_iter()));
+                        let Listed { found, attributes } = std::mem::take(&mut listings[number]);
+                        self.extras[index].add(|| attributes);
+                        open.push((Some(index), found.into_iter()));
                     }
                 }
             }
@@ -293,9 +337,12 @@ impl Walk {
             (entry.size, entry.holes) = (0, Box::default());
         }
         if let Some(first) = found.doubtful.first() {
-            let names = count(found.doubtful.len() as u64, "name");
+            let more = match found.doubtful.len() - 1 {
+                0 => String::new(),
+                more => format!(", and so are {more} more"),
+            };
             let text = format!(
-                "has the number of another file, or that file more names than are counted; {names} like this are packed as files of their own, not as hard links"
+                "has the number of another file, but not all that the system says of both agrees (size, times, mode, owner, count of names); it is packed as a file of its own{more}"
             );
             self.notes.push(Note::new(NoteKind::NotLinked, self.entries[*first as usize].path.as_bytes(), text));
         }

@@ -5,12 +5,13 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::fs::{FileType, RawDir, ResolveFlags, Statx, StatxFlags};
+use super::fs::{FileType, RawDir, ResolveFlags, Statx, StatxAttributes, StatxFlags};
 use super::{AtFlags, Errno, Mode, OFlags, fs, open_as_regular};
+use crate::base::path::as_bytes;
 
 /// Bytes of a path that one system call takes, with some to spare: Linux takes 4,095.
 const MAX_STRETCH: usize = 4_000;
@@ -138,9 +139,17 @@ pub(crate) struct Status {
     /// Seconds and nanoseconds.
     pub(crate) mtime: (i64, i64),
     pub(crate) ctime: (i64, i64),
+    /// Whether its user gave it file flags: immutable, append only, not to be dumped. Flags that say how it is stored
+    /// (compressed, encrypted, verified) do not count. What is open does not tell.
+    pub(crate) has_flags: bool,
 }
 
 impl Status {
+    /// Of what a path leads to, through links.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        status(fs::CWD, as_bytes(path), AtFlags::empty())
+    }
+
     fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.mode as _)
     }
@@ -178,12 +187,14 @@ impl From<&Metadata> for Status {
             room: meta.blocks().saturating_mul(512),
             mtime: (meta.mtime(), meta.mtime_nsec()),
             ctime: (meta.ctime(), meta.ctime_nsec()),
+            has_flags: false,
         }
     }
 }
 
 impl From<Statx> for Status {
     fn from(stat: Statx) -> Self {
+        let of_users = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND | StatxAttributes::NODUMP;
         Self {
             dev: fs::makedev(stat.stx_dev_major, stat.stx_dev_minor),
             ino: stat.stx_ino,
@@ -194,13 +205,14 @@ impl From<Statx> for Status {
             room: stat.stx_blocks.saturating_mul(512),
             mtime: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec.into()),
             ctime: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec.into()),
+            has_flags: stat.stx_attributes.intersects(of_users),
         }
     }
 }
 
-fn status(folder: &OwnedFd, name: &[u8], flags: AtFlags) -> io::Result<Status> {
-    match fs::statx(folder, name, flags, StatxFlags::BASIC_STATS) {
-        // Kernels before 4.11.
+fn status(folder: impl AsFd, name: &[u8], flags: AtFlags) -> io::Result<Status> {
+    match fs::statx(&folder, name, flags, StatxFlags::BASIC_STATS) {
+        // Kernels before 4.11: flags remain unknown.
         Err(Errno::NOSYS) => Ok(of_stat(fs::statat(folder, name, flags)?)),
         found => Ok(found?.into()),
     }
@@ -217,6 +229,7 @@ fn of_stat(stat: fs::Stat) -> Status {
         room: (stat.st_blocks as u64).saturating_mul(512),
         mtime: (stat.st_mtime as _, stat.st_mtime_nsec as _),
         ctime: (stat.st_ctime as _, stat.st_ctime_nsec as _),
+        has_flags: false,
     }
 }
 
@@ -264,9 +277,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), b"some bytes").unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let known = Status::from(&dir.path().join("file").symlink_metadata().unwrap());
+        let path = dir.path().join("file");
+        let known = Status::from(&path.symlink_metadata().unwrap());
         let old = of_stat(fs::statat(&folder.0, c"file", AtFlags::SYMLINK_NOFOLLOW).unwrap());
-        for other in [folder.look_at(b"file").unwrap(), old] {
+        for other in [folder.look_at(b"file").unwrap(), Status::at(&path).unwrap(), old] {
             assert_eq!(format!("{known:?}"), format!("{other:?}"));
         }
         assert_eq!(folder.status().unwrap().ino, dir.path().metadata().unwrap().ino());

@@ -100,6 +100,7 @@ mod tests {
         room: 4096,
         mtime: (100, 5),
         ctime: (100, 6),
+        has_flags: false,
     };
 
     fn links(files: &[Status]) -> HardLinks {

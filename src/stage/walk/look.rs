@@ -13,6 +13,7 @@ use crate::base::branch::branch_out;
 use crate::base::entry::{Entry, Flag, Hole, Kind, Time};
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
+use crate::base::os::attributes::Attributes;
 use crate::base::os::folder::{Folder, Status, list};
 use crate::base::path::{BytePath, escape};
 use crate::base::size::count;
@@ -33,8 +34,17 @@ pub(super) struct FoundEntry {
     pub(super) stamp: Stamp,
     /// Of a file that has more names.
     pub(super) identity: Option<Box<FileIdentity>>,
+    pub(super) has_flags: bool,
     /// Of a folder: which listing tells what it holds.
     pub(super) listing: Option<usize>,
+}
+
+/// What a folder holds.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub(super) found: Vec<Found>,
+    /// Of the folder itself.
+    pub(super) attributes: Attributes,
 }
 
 /// Takes a folder by its path below the source; returns the number of its listing.
@@ -61,21 +71,22 @@ impl Look<'_> {
     }
 
     /// What all folders of the source hold; entries say which listing is theirs.
-    pub(super) fn listings(&self, tree: &OpenTree) -> Vec<Vec<Found>> {
+    pub(super) fn listings(&self, tree: &OpenTree) -> Vec<Listed> {
         branch_out(Vec::new(), |below: Vec<u8>, fork| self.folder(tree, &below, fork))
     }
 
     /// What a folder holds; `below` is its path below the source.
-    fn folder(&self, tree: &OpenTree, below: &[u8], fork: &mut Fork) -> Vec<Found> {
+    fn folder(&self, tree: &OpenTree, below: &[u8], fork: &mut Fork) -> Listed {
         let path = if below.is_empty() { self.name.to_vec() } else { [self.name, b"/", below].concat() };
         let found = tree.in_folder(below, |folder| {
             let to_list = folder.to_list()?;
             let listing = Listing::hear(|| !self.monitor.cancelled(), |hear| list(&to_list, hear));
-            Ok(self.names(folder, &path, listing, fork))
+            Ok(Listed { found: self.names(folder, &path, listing, fork), attributes: Attributes::of(&to_list) })
         });
         found.unwrap_or_else(|error| {
             let text = format!("could not be looked into, what it holds is not packed: {error}");
-            vec![Found::LeftOut(Note::new(NoteKind::Unreadable, &path, text))]
+            let note = Note::new(NoteKind::Unreadable, &path, text);
+            Listed { found: vec![Found::LeftOut(note)], attributes: Attributes::default() }
         })
     }
 
@@ -111,6 +122,7 @@ impl Look<'_> {
             listing: (kind == Kind::Dir).then(|| fork(below.to_vec())),
             identity: FileIdentity::of(&status).filter(|_| is_file).map(Box::new),
             stamp: Stamp::new(&status),
+            has_flags: status.has_flags,
             entry: Entry {
                 path: name,
                 kind,
@@ -130,7 +142,7 @@ impl Look<'_> {
 impl Place<'_> {
     fn status(&self) -> io::Result<Status> {
         match self {
-            Place::Source(path) => Ok((&path.metadata()?).into()),
+            Place::Source(path) => Status::at(path),
             Place::In(folder, name) => folder.look_at(name),
         }
     }

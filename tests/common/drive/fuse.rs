@@ -14,6 +14,7 @@ use fuser::{
 use super::Cache;
 use super::device::{BLOCK, Work};
 use super::files::{Disk, TOP};
+use super::lies::{self, Lie};
 
 /// Names and lengths change through the kernel only, so it may remember them.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -21,10 +22,32 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// A disk as the kernel sees it.
 pub struct Mounted {
     pub disk: Arc<Mutex<Disk>>,
+    pub talk: Arc<Mutex<Talk>>,
     pub cache: Cache,
 }
 
+/// What is said to the kernel beside what is true, and what it asked.
+#[derive(Default)]
+pub struct Talk {
+    /// If there are any, even none, the kernel remembers nothing.
+    pub lies: Option<Vec<Lie>>,
+    /// Names that were looked for.
+    pub looked_for: u64,
+    /// Folders that were listed; a long listing counts more than once.
+    pub listed: u64,
+}
+
 impl Mounted {
+    /// What is said wrongly now.
+    fn lies(&self) -> Vec<Lie> {
+        lock(&self.talk).lies.clone().unwrap_or_default()
+    }
+
+    /// How long the kernel may believe what it hears.
+    fn remembered(&self) -> Duration {
+        if lock(&self.talk).lies.is_some() { Duration::ZERO } else { REMEMBERED }
+    }
+
     /// Has the device do some work, which may take its time.
     fn with<T>(&self, work: Work, deal: impl FnOnce(&mut Disk) -> Result<T, Errno>) -> Result<T, Errno> {
         let (until, done) = {
@@ -51,8 +74,8 @@ impl Mounted {
     }
 }
 
-pub fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
-    disk.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn entry(made: Result<FileAttr, Errno>, reply: ReplyEntry) {
@@ -79,12 +102,16 @@ impl Filesystem for Mounted {
     }
 
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(self.with(Work::Name, |disk| disk.find(parent.0, name).and_then(|number| disk.attr(number))), reply);
+        lock(&self.talk).looked_for += 1;
+        match self.with(Work::Name, |disk| disk.find(parent.0, name).and_then(|number| disk.attr(number))) {
+            Ok(attr) => reply.entry(&self.remembered(), &attr, Generation(0)),
+            Err(errno) => reply.error(errno),
+        }
     }
 
     fn getattr(&self, _req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         match self.with(Work::Name, |disk| disk.attr(ino.0)) {
-            Ok(attr) => reply.attr(&REMEMBERED, &attr),
+            Ok(attr) => reply.attr(&self.remembered(), &lies::asked(&self.lies(), attr)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -269,8 +296,15 @@ impl Filesystem for Mounted {
             Ok(names) => names,
             Err(errno) => return reply.error(errno),
         };
+        lock(&self.talk).listed += 1;
+        let lies = self.lies();
         let dots = [".", ".."].map(|name| (name.into(), TOP, FileType::Directory));
-        for (at, (name, number, kind)) in dots.into_iter().chain(names).enumerate().skip(offset as usize) {
+        let end = lies::breaks_off(&lies, ino.0).map_or(usize::MAX, |names| dots.len() + names);
+        if offset as usize >= end {
+            return reply.error(Errno::EIO);
+        }
+        let told = dots.into_iter().chain(lies::told(&lies, names)).enumerate();
+        for (at, (name, number, kind)) in told.take(end).skip(offset as usize) {
             if reply.add(INodeNo(number), at as u64 + 1, kind, &name) {
                 break;
             }

@@ -6,15 +6,17 @@
 mod device;
 mod files;
 mod fuse;
+mod lies;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use fuser::{BackgroundSession, Config, MountOption};
 
 pub use device::{BLOCK, Fault};
 use files::Disk;
-use fuse::{Mounted, lock};
+use fuse::{Mounted, Talk, lock};
+pub use lies::Lie;
 
 /// When the kernel hands on what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub enum Cache {
 pub struct Drive {
     at: PathBuf,
     disk: Arc<Mutex<Disk>>,
+    talk: Arc<Mutex<Talk>>,
     cache: Cache,
     session: Option<BackgroundSession>,
 }
@@ -39,7 +42,7 @@ impl Drive {
         std::fs::create_dir_all(&at).expect("a mount point");
         let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
         let disk = Arc::new(Mutex::new(Disk::new(claimed, owner)));
-        let mut drive = Self { at, disk, cache, session: None };
+        let mut drive = Self { at, disk, talk: Arc::default(), cache, session: None };
         match drive.mount() {
             Ok(()) => Some(drive),
             Err(error) => {
@@ -52,7 +55,7 @@ impl Drive {
     fn mount(&mut self) -> std::io::Result<()> {
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("pouch-test".into()), MountOption::NoAtime];
-        let mounted = Mounted { disk: self.disk.clone(), cache: self.cache };
+        let mounted = Mounted { disk: self.disk.clone(), talk: self.talk.clone(), cache: self.cache };
         self.session = Some(fuser::spawn_mount(mounted, &self.at, &config)?);
         Ok(())
     }
@@ -65,6 +68,23 @@ impl Drive {
     /// Waits until something waits at the gate.
     pub fn until_it_waits(&self) {
         super::until(|| lock(&self.disk).device.is_waited_at());
+    }
+
+    /// From now on the drive says this wrongly, and the kernel remembers nothing that it says.
+    pub fn lie(&self, lies: &[Lie]) {
+        lock(&self.talk).lies = Some(lies.to_vec());
+    }
+
+    /// The number of a file or folder, by its path below the top.
+    pub fn number(&self, path: impl AsRef<Path>) -> u64 {
+        let mut disk = lock(&self.disk);
+        path.as_ref().iter().fold(files::TOP, |folder, name| disk.find(folder, name).expect("it was made"))
+    }
+
+    /// How often names were looked for, and folders listed, since the last time.
+    pub fn asked(&self) -> (u64, u64) {
+        let mut talk = lock(&self.talk);
+        (std::mem::take(&mut talk.looked_for), std::mem::take(&mut talk.listed))
     }
 
     /// As long as this is kept, whoever asks the drive for anything hangs.

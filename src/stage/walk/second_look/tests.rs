@@ -1,8 +1,10 @@
+use super::super::Walk;
 use super::*;
 use crate::base::monitor::Silent;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 /// A walked source; its folders are old enough for their times to tell.
 fn walked() -> (tempfile::TempDir, PathBuf, Walk) {

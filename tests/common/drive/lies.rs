@@ -1,0 +1,65 @@
+//! What a file system may say wrongly of what it holds: in listings, and of files that are asked for. The kernel
+//! believes all of it.
+
+use std::ffi::OsString;
+
+use fuser::{FileAttr, FileType, INodeNo};
+
+/// A wrong word. Files and folders are known by their numbers: [`super::Drive::number`].
+#[derive(Debug, Clone)]
+pub enum Lie {
+    /// Listings name this once more at once, and once more at their end.
+    Repeated(u64),
+    /// Listings call this what it is not.
+    Called(u64, FileType),
+    /// The listing of this folder fails after so many names.
+    BreaksOff(u64, usize),
+    /// Whoever asks for this file hears the number of another, and that so many names lead to it.
+    Shares { file: u64, number: u64, names: u32 },
+}
+
+/// A name in a listing.
+pub type Listed = (OsString, u64, FileType);
+
+/// The listing as it is told.
+pub fn told(lies: &[Lie], mut names: Vec<Listed>) -> Vec<Listed> {
+    for lie in lies {
+        match lie {
+            Lie::Repeated(number) => {
+                if let Some(at) = names.iter().position(|(_, there, _)| there == number) {
+                    names.insert(at, names[at].clone());
+                    names.push(names[at].clone());
+                }
+            }
+            Lie::Called(number, kind) => {
+                for (_, there, called) in &mut names {
+                    *called = if there == number { *kind } else { *called };
+                }
+            }
+            Lie::BreaksOff(..) | Lie::Shares { .. } => {}
+        }
+    }
+    names
+}
+
+/// After how many names the listing of a folder fails.
+pub fn breaks_off(lies: &[Lie], folder: u64) -> Option<usize> {
+    lies.iter().find_map(|lie| match lie {
+        Lie::BreaksOff(number, after) if *number == folder => Some(*after),
+        _ => None,
+    })
+}
+
+/// What is said of a file that is asked for. Names lead to files by their true numbers, so it is no way to find out.
+pub fn asked(lies: &[Lie], mut attr: FileAttr) -> FileAttr {
+    for lie in lies {
+        if let Lie::Shares { file, number, names } = lie {
+            if attr.ino == INodeNo(*file) {
+                attr.ino = INodeNo(*number);
+                attr.nlink = *names;
+                return attr;
+            }
+        }
+    }
+    attr
+}
