@@ -55,7 +55,7 @@ fn line(entry: &Entry) -> String {
     };
     let flag = match entry.flag {
         Flag::Clean => "",
-        Flag::Changed => "  (changed, or was open for writing, while it was packed)",
+        Flag::Changed => "  (changed while it was packed, or could have unseen)",
         Flag::Unreadable if entry.kind == Kind::Dir => "  (not all of it is in the bundle)",
         Flag::Unreadable if entry.size == 0 => "  (could not be read when it was packed: its size was 0)",
         Flag::Unreadable => "  (could not be read when it was packed: not in the bundle)",

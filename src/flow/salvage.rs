@@ -220,7 +220,7 @@ impl Why<'_> {
 /// What is to be known of what was delivered all the same.
 fn flaws(unvouched: &[BytePath], made: &[BytePath], asked: &Asked) -> Vec<Note> {
     let note = |kind, text: &'static str| move |path: &BytePath| Note::new(kind, path.as_bytes(), text);
-    let text = "the manifest does not vouch for it: it changed while it was packed, or could not be read and is zeros";
+    let text = "the manifest does not vouch for it: it changed while it was packed, or a program could change it unseen, or it could not be read and is zeros";
     let unvouched = unvouched.iter().map(note(NoteKind::Changed, text));
     let text = "its own member is lost: its mode and time are not known";
     let made = made.iter().map(note(NoteKind::Property, text));

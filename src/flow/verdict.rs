@@ -129,7 +129,7 @@ impl Verdict {
         match fate {
             Fate::Whole => {}
             Fate::Changed => {
-                let text = "changed, or was open for writing, while it was packed; it may mix two states";
+                let text = "changed while it was packed, or a program could change it unseen; it may mix two states";
                 self.notes.push(Note::new(NoteKind::Changed, path, text));
             }
             Fate::Unreadable => {
