@@ -23,6 +23,8 @@ use pouch::stage::stream::PartSealer;
 mod file;
 #[path = "vectors/forged.rs"]
 mod forged;
+#[path = "vectors/forged_files.rs"]
+mod forged_files;
 #[path = "vectors/kept.rs"]
 mod kept;
 #[path = "vectors/readable.rs"]

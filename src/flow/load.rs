@@ -261,9 +261,10 @@ impl<'a> Run<'a> {
             self.notes.push(note);
         }
         // What is there as a whole may have been copied by something else.
-        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(name))?;
+        let there = volume::read(self.folder)?;
+        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(&there.path(name)))?;
         if standing.complete && missing.is_empty() {
-            return Ok(self.copier.make_neutral(SUMS)?);
+            return Ok(self.copier.make_neutral(&there.path(SUMS))?);
         }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;

@@ -116,9 +116,8 @@ impl Copier {
     }
 
     /// Gives a file that is there the mode and time of all.
-    pub fn make_neutral(&mut self, name: &str) -> Result<(), IoFault> {
-        let path = self.to.join(name);
-        self.shows_times |= !self.neutral()?.apply_to(&path).at(NEUTRAL, &path)?;
+    pub fn make_neutral(&mut self, path: &Path) -> Result<(), IoFault> {
+        self.shows_times |= !self.neutral()?.apply_to(path).at(NEUTRAL, path)?;
         Ok(())
     }
 
