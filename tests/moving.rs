@@ -174,7 +174,7 @@ fn a_name_that_comes_while_packing_is_named_to_both_sides() {
         assert!(text.ends_with("1 name in it is not in the bundle: new"), "{text}");
         run(gate.desk.check_cmd(&gate.desk.drives(), &[])).exits(0);
         let (out, said) = gate.unpack(4);
-        assert!(said.out.contains("complete  no: 2 of 2 files"), "{}", said.out);
+        assert!(said.out.contains("complete  no: all 2 files"), "{}", said.out);
         assert!(said.all().contains("source/folder: not all of this folder is in the bundle"), "{said:?}");
         assert_eq!(fs::read(out.join("source/folder/file")).unwrap(), b"content");
         assert!(!out.join("source/folder/new").exists());

@@ -248,7 +248,7 @@ fn show_mended(report: &UnpackReport, term: &Term) {
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
         true if report.delivered == 0 && !report.lost.is_empty() => {
-            "yes: nothing that was found is damaged; nothing was delivered".into()
+            "not known: nothing was delivered, so nothing was held against what was packed".into()
         }
         true => format!("yes: every byte delivered is the one that was read when it was packed{}", mixed(report)),
         false if report.is_unkept() => {

@@ -5,6 +5,7 @@
 mod bundle;
 mod copies;
 mod drive;
+mod exhausted;
 mod keyring;
 mod leftover;
 mod load;
@@ -14,6 +15,7 @@ mod source;
 pub use bundle::{BundleAt, BundleError};
 pub use copies::{BadCopy, CopyFault, IndexFile, NoCopy, Proof, outcome_of};
 pub use drive::{CapacityTestFailure, DriveError, Remedy, not_for_you, stopped_answering};
+pub use exhausted::no_memory;
 pub use keyring::KeyringError;
 pub use leftover::LeftoverError;
 pub use load::{LoadError, Misread};
@@ -23,7 +25,6 @@ pub use source::SourceError;
 use std::io;
 
 use crate::base::fault::IoFault;
-use crate::base::size::human;
 use crate::flow::outcome::Outcome;
 use crate::format::FormatError;
 use crate::stage::compress::ZstdError;
@@ -105,11 +106,6 @@ impl FlowError {
     pub fn no_thread(error: &io::Error) -> Self {
         FlowError::Exhausted(format!("the system lets this run have no more threads: {error}"))
     }
-}
-
-/// So many bytes of memory cannot be had, in words.
-pub fn no_memory(bytes: u64) -> String {
-    format!("the system lets this run have no more memory: {} in one piece are missing", human(bytes))
 }
 
 macro_rules! wrap {

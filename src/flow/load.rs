@@ -58,12 +58,13 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let brought = run.bring(&standing);
     run.copier.leave(brought.is_ok());
     brought?;
+    // To look into a folder is to read it, which changes a time: so the last look comes before.
+    let loaded = volume::read(&folder).ok();
     run.copier.make_folder_neutral()?;
     if run.copier.shows_times() {
         run.note(&folder, SHOWS_TIMES);
     }
     let gone = request.remove.then(|| volume::remove_whole(&staged.volume, &staged.names()));
-    let loaded = volume::read(&folder).ok();
     Ok(LoadReport {
         source: staged.volume.dir.clone(),
         files: staged.files.len(),

@@ -32,6 +32,7 @@ pub mod places;
 pub mod plan;
 pub mod proofread;
 pub mod ranges;
+pub(crate) mod read_files;
 pub mod readback;
 pub mod reading;
 pub mod received;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::base::fault::{IoFault, is_denied};
 use crate::base::path::show;
 use crate::base::size::first_ten;
-use crate::flow::error::no_memory;
+use crate::flow::error::exhausted::no_memory;
 use crate::flow::outcome::Outcome;
 use crate::format::FormatError;
 use crate::stage::seal::KeyError;
