@@ -105,8 +105,11 @@ pub struct Finder<'a> {
     by_header: OnceLock<ByHeader>,
 }
 
+/// A file by the index of its volume and its name.
+type FilePlace = (usize, String);
+
 /// Volume and name of files that begin like a part and are not named like it, by its header; the likeliest first.
-type ByHeader = HashMap<[u8; HEADER], Vec<(usize, String)>>;
+type ByHeader = HashMap<[u8; HEADER], Vec<FilePlace>>;
 
 /// A copy of a part as far as it is whole.
 struct Best {
@@ -329,7 +332,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Files under other names that begin with the part's header: the likeliest, and all others.
-    fn copies(&self, part: &Part) -> (&[(usize, String)], &[(usize, String)]) {
+    fn copies(&self, part: &Part) -> (&[FilePlace], &[FilePlace]) {
         let index = self.by_header.get_or_init(|| self.index());
         let all = index.get(&*part.header).map_or(&[][..], Vec::as_slice);
         all.split_at(all.len().min(limits::COPIES))

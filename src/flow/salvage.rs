@@ -128,7 +128,7 @@ fn by_the_tar(
     let entries = asked.choose(entries, &lost)?;
     let mut report = unpack_opened(request, bundle, entries, Rounds::Last, monitor)?;
     basis.unproven = report.unproven;
-    report.lost.iter_mut().for_each(|lost| lost.why = by_manifest(&lost.why));
+    report.lost.iter_mut().for_each(|lost| lost.why = by_manifest(std::mem::take(&mut lost.why)));
     report.files += lost.len() as u64;
     report.lost.append(&mut lost);
     report.notes.extend(flaws(&unvouched, &made, &asked));
@@ -141,8 +141,8 @@ fn by_the_tar(
 }
 
 /// Why a file is lost, where it was the manifest that said what it should be.
-fn by_manifest(why: &Cow<'static, str>) -> Cow<'static, str> {
-    if why.contains("the list") { why.replace("the list", "the manifest").into() } else { why.clone() }
+fn by_manifest(why: Cow<'static, str>) -> Cow<'static, str> {
+    if why.contains("the list") { why.replace("the list", "the manifest").into() } else { why }
 }
 
 /// What was asked for with `--only`, of what is there and what is lost.
