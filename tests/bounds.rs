@@ -107,7 +107,7 @@ fn without_threads_to_spare_a_run_ends_with_a_sentence_or_does_with_fewer() {
             assert!(!said.err.contains("backtrace"), "{}", said.err);
             volumes::none_looks_complete(&[desk.drive(1), desk.drive(2)]);
             refused += 1;
-            let mut again = pouch(&pack);
+            let mut again = pouch(pack);
             again.current_dir(desk.dir.path());
             run(again).exits(0);
         }

@@ -16,12 +16,12 @@ use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
 use crate::flow::error::{LoadError, Misread};
-use crate::flow::folders::{check_is_folder, lock_folder};
+use crate::flow::folders::lock_folder;
 use crate::flow::loaded::LoadReport;
 use crate::flow::mounted::{is_beside, refuse_to_move};
 use crate::flow::places::lost_before;
 use crate::flow::report::SHOWS_TIMES;
-use crate::flow::staged::{Listed, Staged, the_one};
+use crate::flow::staged::{Listed, Staged, target_of, the_one};
 use crate::flow::trial::before_loading;
 use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
@@ -81,21 +81,6 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     })
 }
 
-/// Where the copy goes: under the same name, outside of the volume.
-fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
-    check_is_folder(drive)?;
-    let Some(number) = volume.number() else {
-        let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
-        return Err(FlowError::Usage(text));
-    };
-    let (real, folder) = (drive.canonicalize().at("look at", drive)?, volume::folder_on(drive, number));
-    if real.starts_with(&volume.dir) || folder.canonicalize().is_ok_and(|folder| folder.starts_with(&volume.dir)) {
-        let text = format!("{} is in the staged volume, or around it; give another drive", show(drive));
-        return Err(FlowError::Usage(text));
-    }
-    Ok(folder)
-}
-
 /// What stands on the drive.
 #[derive(Default)]
 struct Standing {
@@ -107,6 +92,8 @@ struct Standing {
     complete: bool,
     /// Lengths of unfinished files.
     unfinished: Vec<u64>,
+    /// The folder as it was found.
+    there: Option<Volume>,
 }
 
 impl Standing {
@@ -202,6 +189,7 @@ impl<'a> Run<'a> {
             let text = "is no longer what an earlier run wrote, so it is copied again";
             self.note(&there.path(name), text);
         }
+        standing.there = Some(there);
         Ok(standing)
     }
 
@@ -262,10 +250,10 @@ impl<'a> Run<'a> {
             self.notes.push(note);
         }
         // What is there as a whole may have been copied by something else.
-        let there = volume::read(self.folder)?;
-        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(&there.path(name)))?;
+        let there = |name: &str| standing.there.as_ref().map_or(self.folder.join(name), |there| there.path(name));
+        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(&there(name)))?;
         if standing.complete && missing.is_empty() {
-            return Ok(self.copier.make_neutral(&there.path(SUMS))?);
+            return Ok(self.copier.make_neutral(&there(SUMS))?);
         }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;

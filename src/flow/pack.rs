@@ -53,7 +53,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
         Ok(begun) => begun,
         Err(error) if resumed => return Err(error),
         Err(error) => {
-            volumes.abandon(|| ());
+            volumes.abandon(|| begin::remove_journals(&planned));
             return Err(error);
         }
     };

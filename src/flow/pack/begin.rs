@@ -57,6 +57,13 @@ fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
     [Some(0), other].into_iter().flatten().map(folder).collect()
 }
 
+/// Removes the journal of a packing that could not begin, and its copy.
+pub fn remove_journals(planned: &Planned) {
+    for folder in journal_folders(planned) {
+        let _ = os::remove_if_there(&folder.join(JOURNAL));
+    }
+}
+
 /// A seal to be written: number of the volume, name, and bytes.
 type NewSeal = (u16, String, Vec<u8>);
 
