@@ -342,6 +342,7 @@ fn whoever_has_no_more_drives_says_so() {
     let desk = desk();
     let mut terminal = waiting(&desk, &plug(&desk, 1));
     terminal.says(PROMPT, 1);
+    terminal.says(" missing or damaged; ", 1);
     terminal.types("\n");
     terminal.says(PROMPT, 2);
     terminal.types("q\n");

@@ -1,7 +1,9 @@
 //! What keys, passphrases and plaintext touch: memory that is locked and nobody else's, and files on the
-//! targets only.
+//! targets only; and what the volumes show.
 
 mod common;
+#[path = "secrets/traces.rs"]
+mod traces;
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -157,6 +157,8 @@ fn while_a_drive_hangs_ctrl_c_is_answered_and_the_second_one_stops_at_once() {
         stopping.zip(loading).is_some_and(|(stopping, loading)| stopping < loading)
             && text.matches("loading ").count() == 1
     });
+    let text = screen.text();
+    assert!(!text.contains(" 0s left") && !text.contains(" 0 B/s"), "{text}");
     let pid = only_child(&screen);
     screen.interrupt();
     // All of it is gone, but for what the system waits for, if there is such a thing.

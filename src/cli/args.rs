@@ -26,7 +26,7 @@ pub enum Command {
     Keygen(Keygen),
     /// Pack files and folders into sealed volumes on drives
     Pack(Pack),
-    /// Verify volumes without any key
+    /// Verify volumes, without a key or with one
     Check(Check),
     /// Show what is inside without unpacking
     List(List),
@@ -174,7 +174,7 @@ pub struct Check {
     /// that the drives hold it, and not some memory
     #[arg(long)]
     pub after_replug: bool,
-    /// An identity file that opens the bundle: says what else may be lost, too
+    /// An identity file that opens the bundle: opens every part, too, and says what else may be lost
     #[arg(short, long = "identity", value_name = "FILE")]
     pub identities: Vec<PathBuf>,
     #[command(flatten)]

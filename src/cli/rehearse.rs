@@ -62,8 +62,10 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     step(3, "The courier checks a drive, without any key.");
     courier(&drives[1], term)?;
 
-    step(4, "On the way one bit flips; the next check notices, here on the second drive. It is flipped back.");
     let part = first_part(&drives)?;
+    let text =
+        format!("On the way one bit flips, here in {}; the next check notices. It is flipped back.", show(&part));
+    step(4, &text);
     flip_bit(&part)?;
     let noticed = crate::flow::check::check(&drives, term)?;
     flip_bit(&part)?;
@@ -96,9 +98,10 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     let found = differences(source, &back)?;
     found.iter().take(20).for_each(|difference| term.line(difference));
     let good = found.is_empty() && damaged == 1 && report.outcome() == Outcome::Ok && packed.outcome() == Outcome::Ok;
-    term.line(match good {
-        true => "the same: contents, types, modes, times, links, holes. The hand-off works.",
-        false => "not all of it is the same: see above.",
+    term.line(match (good, found.is_empty()) {
+        (true, _) => "the same: contents, types, modes, times, links, holes. The hand-off works.",
+        (false, true) => "the same, but not all went as it should: see above.",
+        (false, false) => "not all of it is the same: see above.",
     });
     Ok(if good { Exit::Ok } else { Exit::Damaged })
 }

@@ -19,7 +19,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     term.end();
     let salvaged = salvaged?;
     match (args.json.json, salvaged.is_ordinary()) {
-        (true, _) => term.json(&salvaged.to_json()),
+        (true, _) => term.json_document(&salvaged.to_json()),
         (false, true) => show_report(&salvaged.report, term),
         (false, false) => show_salvaged(&salvaged, term),
     }
@@ -37,7 +37,11 @@ fn show_salvaged(salvaged: &Salvaged, term: &Term) {
     }
     let missing: Vec<u32> = report.bad_parts.iter().filter(|part| !part.damaged).map(|part| part.number).collect();
     if !missing.is_empty() {
-        term.line(&format!("missing: {} {}", if missing.len() == 1 { "part" } else { "parts" }, ranges(missing)));
+        let which = format!("{} {}", if missing.len() == 1 { "part" } else { "parts" }, ranges(missing));
+        let more = if basis.endless { "; how many follow the last is not known" } else { "" };
+        term.line(&format!("missing: {which}{more}"));
+    } else if basis.endless {
+        term.line("how many parts follow the last is not known");
     }
     show_losses(report, basis.head, term);
     term.line(&format!("intact    {}", intact(salvaged)));
@@ -57,13 +61,16 @@ fn intact(salvaged: &Salvaged) -> String {
         (_, true) => "; some files are known by that alone, no hash vouches for them",
         (_, false) => "; no hash vouches for the files",
     };
-    match salvaged.report.intact() {
+    let nothing = salvaged.report.delivered == 0;
+    match salvaged.intact() {
+        true if nothing => "not known: nothing was delivered, and nothing that was found is damaged".into(),
+        false if nothing => "no: what there is, is damaged; nothing was delivered".into(),
         true => format!("yes: each byte delivered was authenticated with the bundle's key{unproven}"),
         false if salvaged.report.is_unkept() => {
             "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
         }
         false => format!(
-            "no: files are damaged, they were not delivered; each byte delivered was authenticated with the bundle's key{unproven}"
+            "no: what is damaged was not delivered; each byte delivered was authenticated with the bundle's key{unproven}"
         ),
     }
 }
@@ -78,6 +85,9 @@ fn complete(salvaged: &Salvaged) -> String {
         return format!("yes: all {} {what}, {got}, as the {proof} proves", count(report.files, "file"));
     }
     match () {
+        () if !basis.list && !basis.manifest && report.files == 0 => {
+            "no: no file was found; list and manifest are lost, so which there were cannot be told".into()
+        }
         () if !basis.list && !basis.manifest => format!(
             "no: {all} that were found, {got}; list and manifest are lost, so which others are missing cannot be told"
         ),

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::base::monitor::NoteKind;
 use crate::base::path::{escape, show};
 use crate::base::pool::lock;
 use crate::base::size::{count, grouped, human};
@@ -37,7 +38,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     term.end();
     let report = report?;
     match args.json.json {
-        true => term.json(&report.to_json()),
+        true => term.json_document(&report.to_json()),
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())
@@ -101,7 +102,7 @@ fn has_volumes(place: &Path) -> bool {
 impl Changer for Hands<'_> {
     fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError> {
         let volumes = ranges(ask.bad.iter().map(|part| u32::from(part.volume)).collect::<BTreeSet<u32>>());
-        let parts = count(ask.bad.len() as u64, "part");
+        let parts = parts(&ask.bad.iter().map(|part| part.number).collect::<Vec<u32>>());
         let which = match ask.verdict {
             Verdict::Short { any_one, .. } if any_one.len() > 1 => {
                 format!("any one of the volumes {} of {}, whole, completes it", of(any_one), ask.volumes)
@@ -110,7 +111,7 @@ impl Changer for Hands<'_> {
         };
         let gone = if ask.gone.is_empty() { String::new() } else { format!("{}. ", stopped_answering(ask.gone)) };
         loop {
-            if !self.ask(&format!("{gone}{parts} are not there yet; {which}."))? {
+            if !self.ask(&format!("{gone}{parts} missing or damaged; {which}."))? {
                 return Ok(None);
             }
             let there: Vec<PathBuf> = self.places().into_iter().filter(|place| has_volumes(place)).collect();
@@ -187,16 +188,14 @@ fn show_rest(report: &UnpackReport, term: &Term) {
     } else if !report.gone.is_empty() {
         term.say(&format!("note: {}; nothing is missing for that", stopped_answering(&report.gone)));
     }
+    let again = match report.kept {
+        Some(_) => "run the same command again: it goes on from there",
+        None => "unpack once more, into another folder",
+    };
     if let Some(why) = &report.failed {
         term.error(why);
-        term.hint(
-            "what was whole by then is in place; mend that, then run the same command again: it goes on from there",
-        );
+        term.hint(&format!("what was whole by then is in place; mend that, then {again}"));
     } else if report.lacks_gone() {
-        let again = match report.kept {
-            Some(_) => "run the same command again: it goes on from there",
-            None => "unpack once more, into another folder",
-        };
         term.hint(&format!(
             "that is no damage, and nothing that was delivered is lost; plug it in again, then {again}"
         ));
@@ -239,13 +238,26 @@ fn show_mended(report: &UnpackReport, term: &Term) {
 
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
-        true => "yes: every byte delivered is the one that was packed".into(),
+        true if report.delivered == 0 && !report.lost.is_empty() => {
+            "yes: nothing that was found is damaged; nothing was delivered".into()
+        }
+        true => format!("yes: every byte delivered is the one that was read when it was packed{}", mixed(report)),
         false if report.is_unkept() => {
             "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
         }
-        false => {
-            "no: files are damaged, they were not delivered; every file delivered is the one that was packed".into()
-        }
+        false => format!(
+            "no: files are damaged, they were not delivered; every byte delivered is the one that was read when it was packed{}",
+            mixed(report)
+        ),
+    }
+}
+
+/// What that does not say of files that changed while they were read.
+fn mixed(report: &UnpackReport) -> String {
+    let changed = report.notes.iter().filter(|note| note.kind == NoteKind::Changed).count() as u64;
+    match changed {
+        0 => String::new(),
+        _ => format!("; {} may mix two states, named above", count(changed, "file")),
     }
 }
 
@@ -256,15 +268,23 @@ fn complete(report: &UnpackReport) -> String {
     if report.complete() {
         let spare = match bad.is_empty() {
             true => String::new(),
-            false => format!("; {} missing or damaged, and hold none of their bytes", parts(&bad)),
+            false => format!(
+                "; {} missing or damaged, and what {} lost holds no byte of these files",
+                parts(&bad),
+                if bad.len() == 1 { "it" } else { "they" }
+            ),
         };
         return format!("yes: all {} {what}, {where_to}{spare}", count(report.files, "file"));
     }
+    if report.lost.is_empty() && report.delivered == report.files {
+        let all = count(report.files, "file");
+        return format!(
+            "no: all {all} {what}, {where_to}; folders named above lack something that is not in the bundle"
+        );
+    }
     if report.lost.is_empty() {
         let got = format!("{} of {}", grouped(report.delivered), count(report.files, "file"));
-        return format!(
-            "no: {got} {what}, {where_to}; the rest could not be read when it was packed, it is named above"
-        );
+        return format!("no: {got} {what}, {where_to}; not all of the sources could be packed, as named above");
     }
     if report.delivered == report.files {
         let links = count(report.lost.len() as u64, "link");

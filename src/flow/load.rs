@@ -3,6 +3,7 @@
 //! drive against SHA256SUMS and goes on, also inside a file. What this does not guarantee: that a drive
 //! which stores it now still does when it is read, nor that a driver outside of the kernel read the drive.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::fault::{At, IoFault};
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
@@ -19,6 +21,7 @@ use crate::flow::folders::{check_is_folder, lock_folder};
 use crate::flow::loaded::LoadReport;
 use crate::flow::mounted::{is_beside, refuse_to_move};
 use crate::flow::places::lost_before;
+use crate::flow::report::SHOWS_TIMES;
 use crate::flow::staged::{Listed, Staged, the_one};
 use crate::flow::trial::before_loading;
 use crate::format::{is_unfinished, limits, part};
@@ -56,6 +59,10 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let brought = run.bring(&standing);
     run.copier.leave(brought.is_ok());
     brought?;
+    run.copier.make_folder_neutral()?;
+    if run.copier.shows_times() {
+        run.note(&folder, SHOWS_TIMES);
+    }
     let gone = request.remove.then(|| volume::remove_whole(&staged.volume.dir, &staged.names()));
     Ok(LoadReport {
         source: staged.volume.dir.clone(),
@@ -133,7 +140,7 @@ impl<'a> Run<'a> {
         Self { staged, drive, folder, copier, monitor, written, verified, changed: None, notes: Vec::new() }
     }
 
-    fn note(&mut self, path: &Path, text: impl Into<String>) {
+    fn note(&mut self, path: &Path, text: impl Into<Cow<'static, str>>) {
         let note = Note::new(NoteKind::Volume, as_bytes(path), text);
         self.monitor.note(&note);
         self.notes.push(note);
@@ -200,7 +207,7 @@ impl<'a> Run<'a> {
     /// That a staged volume without SHA256SUMS is what a moving left that was interrupted.
     fn is_rest_of_it(&self) -> Result<(), FlowError> {
         let volume = &self.staged.volume;
-        let (tick, mut buf) = (|_| go_on(self.monitor), vec![0; READ]);
+        let (tick, mut buf) = (|_| go_on(self.monitor), memory::zeros(READ));
         let left = self.staged.files.iter().filter(|file| volume.file(&file.name).is_some());
         for file in left.filter(|_| volume.file(SUMS).is_none()) {
             let digest = volume::digest(volume.open(&file.name)?, &mut buf, tick);
@@ -253,8 +260,10 @@ impl<'a> Run<'a> {
             self.monitor.note(&note);
             self.notes.push(note);
         }
+        // What is there as a whole may have been copied by something else.
+        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(name))?;
         if standing.complete && missing.is_empty() {
-            return Ok(());
+            return Ok(self.copier.make_neutral(SUMS)?);
         }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;

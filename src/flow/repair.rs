@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::base::digest::{Digest, sha256};
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::path::as_bytes;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
 use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
@@ -16,11 +17,13 @@ use crate::flow::error::{BundleError, DriveError, OutputError};
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
 use crate::flow::gone::{self, or_gone};
-use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
+use crate::flow::head_check::index_is_whole;
+use crate::flow::margin::{Survey, opened, whole_files};
 use crate::flow::open::{Bundle, gather};
 use crate::flow::places::lost_before;
+use crate::flow::readback::read_back_small;
 use crate::flow::received::RepairReport;
-use crate::flow::report::{CheckReport, State, VolumeCheck};
+use crate::flow::report::{CheckReport, SHOWS_TIMES, State, VolumeCheck};
 use crate::flow::seals::Seals;
 use crate::flow::target::{self, Standing};
 use crate::format::head::Part;
@@ -86,7 +89,7 @@ fn repair_opened(
     if request.dry_run || report.volumes.is_empty() || !report.is_possible() {
         return Ok(report);
     }
-    let (list, list_hash) = list_of(&bundle.read_list()?)?;
+    let (list, list_hash) = list_of(&bundle.read_list()?, bundle.head.statement.tar)?;
     if list_hash != bundle.head.statement.list_hash {
         return Err(FlowError::Defect("the list is not written as it was read".into()));
     }
@@ -255,7 +258,11 @@ fn write_all(
     for writer in writers.values() {
         let mut writer = lock(writer);
         writer.write_sums()?;
+        read_back_small(&writer)?;
         writer.finish()?;
+        if writer.shows_times() {
+            monitor.note(&Note::new(NoteKind::Property, as_bytes(writer.dir()), SHOWS_TIMES));
+        }
     }
     Ok(())
 }
@@ -321,8 +328,9 @@ impl Parts<'_> {
         let class = self.bundle.head.statement.class;
         let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
             FlowError::Bundle(BundleError::Damaged(format!(
-                "the header of part {} does not open: {error}",
-                part.number
+                "the header of part {} does not open: {}",
+                part.number,
+                error.with_own_key()
             )))
         })?;
         let mut file = PartBuf::new(class);

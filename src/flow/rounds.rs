@@ -82,7 +82,8 @@ pub fn place_all(
 
 /// The volumes that are at these places now.
 fn look(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec<Volume> {
-    let mut volumes: Vec<Volume> = paths.iter().filter_map(|path| volume::scan(path).ok()).flatten().collect();
+    let mut volumes: Vec<Volume> =
+        paths.iter().filter_map(|path| volume::scan(path).ok()).flat_map(|found| found.volumes).collect();
     volumes.retain(|volume| {
         let ours = HEADS.iter().all(|name| volume.file(name).is_none()) || bundle.owns(volume);
         if !ours {

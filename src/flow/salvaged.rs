@@ -1,7 +1,7 @@
 //! What salvaging has to say when it is over: what unpacking would, and what it rests on. Nothing
 //! here claims more than was verified.
 
-use crate::base::json::{Value, json};
+use crate::base::json::{Document, Value, json};
 use crate::base::monitor::NoteKind;
 use crate::flow::Outcome;
 use crate::flow::received::UnpackReport;
@@ -21,6 +21,8 @@ pub struct Basis {
     pub unproven: u64,
     /// Parity parts that are of no use without a head.
     pub idle_parity: usize,
+    /// Nothing says how many parts follow the last that was found.
+    pub endless: bool,
 }
 
 /// What was delivered, and what that rests on.
@@ -36,6 +38,13 @@ impl Salvaged {
     /// Of an unpacking that lacked neither head nor list.
     pub fn of_whole(report: UnpackReport) -> Self {
         Self { report, basis: Basis { head: true, list: true, seamless: true, ..Basis::default() } }
+    }
+
+    /// Whether no file is known to be damaged. Where nothing says which files there were, a damaged part may
+    /// have held any.
+    pub fn intact(&self) -> bool {
+        let told = self.basis.list || self.basis.manifest;
+        self.report.intact() && (told || !self.report.bad_parts.iter().any(|part| part.damaged))
     }
 
     /// Whether nothing was lacking: then it is an unpacking like any other.
@@ -60,13 +69,14 @@ impl Salvaged {
     }
 
     /// For `--json`.
-    pub fn to_json(&self) -> Value {
-        let Basis { head, list, manifest, seamless, unproven, idle_parity } = self.basis;
-        let mut json = self.report.to_json();
-        json["complete"] = json!(self.complete());
+    pub fn to_json(&self) -> Document<'_> {
+        let Basis { head, list, manifest, seamless, unproven, idle_parity, endless } = self.basis;
+        let mut document = self.report.to_json();
+        let json = document.object();
+        (json["intact"], json["complete"]) = (json!(self.intact()), json!(self.complete()));
         json["salvage"] = json!({
             "head": head, "list": list, "manifest": manifest, "seamless": seamless, "unproven": unproven,
-            "idle_parity": idle_parity,
+            "idle_parity": idle_parity, "more_parts_may_follow": endless,
         });
         if !head {
             for key in ["fingerprint", "volumes", "verdict", "margin"] {
@@ -76,6 +86,6 @@ impl Salvaged {
                 part["volume"] = Value::Null;
             }
         }
-        json
+        document
     }
 }

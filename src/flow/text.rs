@@ -14,7 +14,7 @@ use crate::stage::volume::{LIST, Volume};
 
 /// The head's text in a sealed head.
 pub fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, String> {
-    let (key, len) = keyring.open_header(sealed).map_err(|error| error.to_string())?;
+    let (key, len) = keyring.open_header(sealed).map_err(|error| error.with_own_key())?;
     let mut text = Vec::new();
     unseal(&sealed[len..], &key, limits::HEAD, |bytes| {
         text.extend_from_slice(bytes);
@@ -60,7 +60,7 @@ fn unseal(
     result.map_err(|error| match error {
         DecodeError::Sink(error) => TextError::Format(error),
         DecodeError::Truncated => TextError::Damaged("its compressed text is cut short".into()),
-        DecodeError::Zstd(error) => TextError::Damaged(error.to_string()),
+        DecodeError::Zstd(error) => TextError::Damaged(format!("its compressed text cannot be read ({error})")),
     })
 }
 
@@ -91,7 +91,7 @@ impl<R: Read> Pieces<'_, R> {
 pub fn read_list(volume: &Volume, keyring: &Keyring, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, TextError> {
     let damaged = |why: String| TextError::Damaged(why);
     let (start, file) = volume.read_start(LIST, limits::AGE_HEADER).map_err(|fault| damaged(fault.to_string()))?;
-    let (key, len) = keyring.open_header(&start).map_err(|error| damaged(error.to_string()))?;
+    let (key, len) = keyring.open_header(&start).map_err(|error| damaged(error.with_own_key()))?;
     let sealed = std::io::BufReader::with_capacity(1 << 20, start[len..].chain(file));
     let reader = list::Reader::new(tar);
     let mut lines = Lines { reader, hasher: Hasher::tagged("list"), line: Vec::new() };
@@ -125,7 +125,10 @@ impl Lines {
 
     fn finish(self, expected: Option<Digest>) -> Result<Vec<Entry>, TextError> {
         let found = self.hasher.finish();
-        if !self.line.is_empty() || expected.is_some_and(|expected| expected != found) {
+        if !self.line.is_empty() {
+            return Err(TextError::Damaged("its last line is cut short".into()));
+        }
+        if expected.is_some_and(|expected| expected != found) {
             return Err(TextError::Damaged("it is not the list that the head names".into()));
         }
         Ok(self.reader.finish())

@@ -25,6 +25,8 @@ pub struct Verdict {
     pub delivered: u64,
     /// Their bytes, hard links counted once.
     pub bytes: u64,
+    /// Those of which nothing says what their content should be.
+    pub unproven: u64,
 }
 
 const NOT_FOUND: &str = "it was not found in the parts";
@@ -36,6 +38,8 @@ enum Fate {
     Whole,
     Changed,
     Unreadable,
+    /// It could not be read, and its size was 0.
+    UnreadEmpty,
     Lost(Cause, &'static str),
 }
 
@@ -50,7 +54,7 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
         let content = match &entry.kind {
             Kind::Dir if entry.flag == Flag::Unreadable => {
                 let text =
-                    "not all of this folder could be read when it was packed; what is missing is not in the bundle";
+                    "not all of this folder is in the bundle: it could not be read, or came while the rest was packed";
                 verdict.notes.push(Note::new(NoteKind::Unreadable, entry.path.as_bytes(), text));
                 continue;
             }
@@ -63,6 +67,7 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
             fate => fate,
         };
         verdict.add(at, entry, fate);
+        verdict.unproven += u64::from(verdict.kept[at] && extraction.entries[content].sha256.is_none());
     }
     verdict
 }
@@ -70,6 +75,7 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
 fn fate(extraction: &Extraction, content: usize, missing: &BTreeSet<usize>, damaged: &BTreeSet<usize>) -> Fate {
     let file = &extraction.entries[content];
     match file.flag {
+        Flag::Unreadable if file.size == 0 => Fate::UnreadEmpty,
         Flag::Unreadable => Fate::Unreadable,
         flag if file.size == 0 || extraction.is_whole(content) => match flag {
             Flag::Changed => Fate::Changed,
@@ -88,11 +94,20 @@ fn fate(extraction: &Extraction, content: usize, missing: &BTreeSet<usize>, dama
     }
 }
 
+/// Whether nothing says what the content of a file, or of what a hard link names, should be.
+pub fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
+    match &entry.kind {
+        Kind::File => entry.sha256.is_none(),
+        Kind::Hardlink(first) => find(entries, first.as_bytes()).is_none_or(|at| entries[at].sha256.is_none()),
+        Kind::Dir | Kind::Symlink(_) => false,
+    }
+}
+
 impl Verdict {
     fn add(&mut self, at: usize, entry: &Entry, fate: Fate) {
         let path = entry.path.as_bytes();
         self.files += 1;
-        self.kept[at] = matches!(fate, Fate::Whole | Fate::Changed);
+        self.kept[at] = matches!(fate, Fate::Whole | Fate::Changed | Fate::UnreadEmpty);
         if self.kept[at] {
             self.delivered += 1;
             self.bytes += entry.size;
@@ -100,11 +115,15 @@ impl Verdict {
         match fate {
             Fate::Whole => {}
             Fate::Changed => {
-                let text = "changed while it was packed; it may mix two states";
+                let text = "changed, or was open for writing, while it was packed; it may mix two states";
                 self.notes.push(Note::new(NoteKind::Changed, path, text));
             }
             Fate::Unreadable => {
                 let text = "could not be read when it was packed; it is not in the bundle";
+                self.notes.push(Note::new(NoteKind::Unreadable, path, text));
+            }
+            Fate::UnreadEmpty => {
+                let text = "could not be read when it was packed; its size was 0, and it is delivered as empty";
                 self.notes.push(Note::new(NoteKind::Unreadable, path, text));
             }
             Fate::Lost(cause, why) => self.lost.push(Lost { path: path.to_vec(), cause, why: why.into() }),

@@ -3,6 +3,7 @@
 //! copies of whole volumes, `volume/copier.rs`.
 
 mod copier;
+mod scan;
 mod writer;
 
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
 use crate::format::{FormatError, is_unfinished, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
+pub use scan::{PassedOver, Search, scan};
 pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
 
 /// The list of a volume's own files.
@@ -85,6 +87,8 @@ pub struct Volume {
     pub dir: PathBuf,
     /// What is in it, by name; foreign files too.
     pub files: Vec<Found>,
+    /// How many more names are in it that are no UTF-8.
+    pub odd: usize,
 }
 
 /// Why a place could not be searched.
@@ -98,41 +102,10 @@ pub enum ScanError {
     Format(#[from] FormatError),
 }
 
-/// The volumes at `path`: itself, or the folders in it.
-pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
-    let files = read_folder(path)?;
-    let here = Volume { dir: path.to_owned(), files };
-    let mut found = Vec::new();
-    for name in here.files.iter().filter(|file| !file.regular).map(|file| &file.name) {
-        let dir = path.join(name);
-        // A link to a folder is not followed: it could lead anywhere.
-        let is_folder = match dir.symlink_metadata() {
-            Err(error) if is_unknown(&error) => return Err(error).at("look at", &dir)?,
-            found => found.is_ok_and(|meta| meta.is_dir()),
-        };
-        if is_folder {
-            // A folder of somebody else's that cannot be read is not ours to complain about.
-            match read_folder(&dir) {
-                Ok(files) => found.push(Volume { dir, files }),
-                Err(ScanError::Io(fault))
-                    if fault.source.kind() == io::ErrorKind::PermissionDenied && !looks_ours(name) => {}
-                Err(ScanError::Format(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    found.retain(Volume::is_volume);
-    found.sort_by_key(|volume| natural(&volume.dir));
-    // A stray part beside the folders of volumes makes no volume of the drive itself.
-    if here.has_index() || (found.is_empty() && here.is_volume()) {
-        found.insert(0, here);
-    }
-    Ok(found)
-}
-
 /// A folder as a volume, whatever is in it.
 pub fn read(dir: &Path) -> Result<Volume, ScanError> {
-    Ok(Volume { dir: dir.to_owned(), files: read_folder(dir)? })
+    let (files, odd) = read_folder(dir)?;
+    Ok(Volume { dir: dir.to_owned(), files, odd })
 }
 
 /// As we name the folders of volumes.
@@ -140,23 +113,22 @@ pub fn looks_ours(name: &str) -> bool {
     name.strip_prefix("volume-").is_some_and(|number| number.parse::<u16>().is_ok())
 }
 
-/// volume-10 after volume-9.
-fn natural(dir: &Path) -> (usize, PathBuf) {
-    (dir.as_os_str().len(), dir.to_owned())
-}
-
 /// Whether nobody knows what is there, for the drive does not say.
 fn is_unknown(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
-fn read_folder(dir: &Path) -> Result<Vec<Found>, ScanError> {
-    let (mut files, mut unknown) = (Vec::new(), None);
+/// What is in a folder by name, and how many names are no UTF-8.
+fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
+    let (mut files, mut odd, mut unknown) = (Vec::new(), 0, None);
     for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
         FormatError::limit("the number of files in a folder", at as u64, limits::FOLDER as u64)?;
         let entry = entry.at("look into", dir)?;
         // What vanished or cannot be looked at since counts as not there.
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            odd += 1;
+            continue;
+        };
         match entry.metadata() {
             Ok(meta) => files.push(Found { name, len: meta.len(), regular: meta.is_file() }),
             Err(error) if is_unknown(&error) => unknown = Some(error),
@@ -167,7 +139,7 @@ fn read_folder(dir: &Path) -> Result<Vec<Found>, ScanError> {
         return Err(error).at("look into", dir)?;
     }
     files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    Ok((files, odd))
 }
 
 impl Volume {
@@ -216,15 +188,21 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
 
 /// SHA-256 of a file, and its length; `tick` hears of every stretch that was read and may stop.
 pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Result<()>) -> io::Result<(Digest, u64)> {
-    let (mut file, mut hasher, mut len) = (file, Hasher::new(), 0);
+    let (mut hasher, mut len) = (Hasher::new(), 0);
+    read_through(file, buf, |bytes| {
+        hasher.update(bytes);
+        len += bytes.len() as u64;
+        tick(bytes.len() as u64)
+    })?;
+    Ok((hasher.finish(), len))
+}
+
+/// Hands out a file stretch by stretch; `take` may stop.
+pub fn read_through(mut file: File, buf: &mut [u8], mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     loop {
         match file.read(buf) {
-            Ok(0) => return Ok((hasher.finish(), len)),
-            Ok(n) => {
-                hasher.update(&buf[..n]);
-                len += n as u64;
-                tick(n as u64)?;
-            }
+            Ok(0) => return Ok(()),
+            Ok(n) => take(&buf[..n])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -250,14 +228,14 @@ mod tests {
         writer.finish().unwrap();
         fs::write(drive.path().join("volume-2/.DS_Store"), b"foreign").unwrap();
         fs::create_dir(drive.path().join("System Volume Information")).unwrap();
-        let found = scan(drive.path()).unwrap();
+        let found = scan(drive.path()).unwrap().volumes;
         assert_eq!(found.len(), 1);
         let names: Vec<_> = found[0].files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, [".DS_Store", "000001.age", "SHA256SUMS", "head.age"]);
         let text = found[0].read_small(SUMS, 1000).unwrap().unwrap();
         let lines = sums::parse(&text).unwrap();
         assert_eq!(lines, [(sha256(b"part"), "000001.age".into()), (sha256(b"head"), "head.age".into())]);
-        assert_eq!(scan(&found[0].dir).unwrap().len(), 1, "given itself");
+        assert_eq!(scan(&found[0].dir).unwrap().volumes.len(), 1, "given itself");
     }
 
     #[test]
@@ -329,7 +307,7 @@ mod tests {
         fs::create_dir(&volume).unwrap();
         std::os::unix::fs::symlink("/dev/zero", volume.join("000001.age")).unwrap();
         std::os::unix::fs::symlink(&volume, drive.path().join("link")).unwrap();
-        let found = scan(drive.path()).unwrap();
+        let found = scan(drive.path()).unwrap().volumes;
         assert_eq!(found.len(), 1, "the link to it does not count");
         assert!(!found[0].files[0].regular && found[0].open("000001.age").is_err());
         fs::write(volume.join("seal.age"), [0; 100]).unwrap();

@@ -8,11 +8,13 @@ mod hard_links;
 mod listing;
 mod look;
 mod open_tree;
+mod second_look;
 mod stamp;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Kind};
@@ -20,18 +22,17 @@ use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
 use crate::base::os::attributes::Attributes;
-use crate::base::os::folder::{Folder, Status, list};
+use crate::base::os::folder::Status;
 use crate::base::path::{as_bytes, as_path, escape};
 use dropped::Extras;
 use gone::Ground;
 use hard_links::SharedFile;
-use listing::Listing;
 use look::{Found, FoundEntry, Listed, Look};
 use open_tree::OpenTree;
+pub use second_look::{OwnNames, SecondLook};
 pub use stamp::Stamp;
 
 /// All that is to be packed.
-#[derive(Default)]
 pub struct Walk {
     /// In the order of the tar.
     pub entries: Vec<Entry>,
@@ -42,6 +43,8 @@ pub struct Walk {
     /// For each entry.
     extras: Vec<Extras>,
     sources: Vec<Source>,
+    /// When the first name was looked at.
+    began: SystemTime,
 }
 
 struct Source {
@@ -90,7 +93,9 @@ pub enum WalkError {
 /// Walks the sources; each goes under its last name.
 pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
-    let mut walk = Walk { sources: named(sources)?, ..Walk::default() };
+    let (sources, began) = (named(sources)?, SystemTime::now());
+    let mut walk =
+        Walk { entries: Vec::new(), stamps: Vec::new(), notes: Vec::new(), extras: Vec::new(), sources, began };
     let mut shared = Vec::new();
     for at in 0..walk.sources.len() {
         shared.extend(walk.source(at, monitor)?);
@@ -151,26 +156,6 @@ impl Walk {
     /// What files and folders have that no bundle carries, in one note; of files as far as they were opened.
     pub fn dropped(&self) -> Option<Note> {
         dropped::note(self.entries.iter().zip(&self.extras))
-    }
-
-    /// How the entry with that index is now.
-    pub fn stamp_now(&self, index: usize) -> std::io::Result<Stamp> {
-        match self.place_of(index) {
-            Some((tree, folder, name)) => tree.in_folder(folder, |folder| Ok(Stamp::new(&folder.look_at(name)?))),
-            None => Ok(Stamp::of(&self.source_of(index).0.path.symlink_metadata()?)),
-        }
-    }
-
-    /// The names that the folder with that index holds now, in order, each once.
-    ///
-    /// # Errors
-    /// The folder cannot be reached, or its listing breaks off.
-    pub fn names_now(&self, index: usize) -> std::io::Result<Vec<Box<[u8]>>> {
-        let (source, below) = self.source_of(index);
-        let tree = source.tree.as_ref().ok_or(std::io::ErrorKind::NotADirectory)?;
-        let to_list = tree.in_folder(below.unwrap_or_default(), Folder::to_list)?;
-        let listing = Listing::hear(|| true, |hear| list(&to_list, hear));
-        listing.broke_off.map_or(Ok(listing.names), Err)
     }
 
     /// A digest of names, sizes and times of all files: nobody guesses it who has not got them.

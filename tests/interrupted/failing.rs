@@ -52,7 +52,7 @@ fn what_cannot_be_read_now_is_not_called_gone() {
     let eio = "open,openat,openat2:error=EIO";
     let (said, met) = failing(&pack, &[desk.source().join("notes")], eio);
     let said = said.exits(2);
-    assert!(met && said.err.contains("of its files are gone since"), "{}", said.err);
+    assert!(met && said.err.contains("items of that not among the sources now"), "{}", said.err);
     assert!(said.err.contains("note: source/notes: could not be"), "{}", said.err);
     let of_volume = |number| ["seal.age", "seal2.age"].map(|seal| desk.volume(number).join(seal));
     let seals: Vec<_> = (1..=3).flat_map(of_volume).collect();

@@ -16,6 +16,7 @@ use crate::flow::finish::{new_volume, seals};
 use crate::flow::left::Left;
 use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::plan::{Planned, Target};
+use crate::flow::readback::read_back_seals;
 use crate::flow::request::Request;
 use crate::flow::resume::{Kept, options};
 use crate::format::journal::{self, Opening, Written};
@@ -59,7 +60,7 @@ fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
 /// A seal to be written: number of the volume, name, and bytes.
 type NewSeal = (u16, String, Vec<u8>);
 
-/// Writes seals, the first files of a volume.
+/// Writes seals, the first files of a volume, and reads them back.
 fn write_seals(volumes: &mut VolumeSet, seals: &[NewSeal], monitor: &dyn Monitor) -> Result<(), FlowError> {
     volumes.forget_earlier_losses(monitor);
     for (volume, name, bytes) in seals {
@@ -67,7 +68,8 @@ fn write_seals(volumes: &mut VolumeSet, seals: &[NewSeal], monitor: &dyn Monitor
             writer.put(name, bytes, sha256(bytes))?;
         }
     }
-    Ok(())
+    // While the key is still known: a seal that a drive did not keep is not missed at the end of hours.
+    read_back_seals(volumes.writers())
 }
 
 /// Begins a new bundle: makes the key, writes the journal and the seals, and wipes the key.
@@ -88,7 +90,7 @@ pub fn begin(
     let bundle = BundleIdentity { name, kcommit, recipient: identity.recipient() };
     let mut made: Vec<NewSeal> = Vec::new();
     for volume in 1..=planned.targets.len() as u16 {
-        let seals = seals(&seal, &request.recipients, request.passphrase.as_ref())?;
+        let seals = seals((&seal, &bundle.recipient), &request.recipients, request.passphrase.as_ref())?;
         made.extend(seals.into_iter().map(|(name, bytes)| (volume, name.to_string(), bytes)));
     }
     let opening = Opening {
@@ -126,6 +128,9 @@ pub fn resume(
     opening.seals = kept_seals(&kept);
     let mut text = opening.encode();
     before.reads.iter().for_each(|read| text.push_str(&read.encode()));
+    if before.tar > planned.layout.tail_start {
+        text.push_str(journal::ALL_CLEAN);
+    }
     before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
     before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
     // Volumes on new drives, before the journal comes to one of them.

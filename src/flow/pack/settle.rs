@@ -254,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn a_drive_that_is_reported_twice_is_not_the_last_drive() {
+        let (mut set, _) = set_of(&[1, 1]);
+        let ledger = ledger(&[2, 2], None, 2, &[(Data(1), 1), (Data(2), 2)]);
+        let mut settler = Settler::new(ledger, &mut set, &Silent);
+        let failed = || FailedDrive { drive: DriveId(0), fault: fault() };
+        settler.take_losses(BTreeSet::new(), vec![failed(), failed()]).unwrap();
+        assert_eq!(settler.volumes().given_up().len(), 1);
+        assert_eq!(settler.settle(&FakeRepacker::default()).unwrap(), 0);
+    }
+
+    #[test]
     fn a_full_drive_keeps_its_parts() {
         let (mut set, _) = set_of(&[1, 1]);
         let ledger = ledger(&[3, 2], None, 3, &[(Data(1), 1), (Data(2), 2)]);

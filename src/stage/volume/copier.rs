@@ -9,10 +9,12 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::SUMS;
-use super::writer::{FAILURES, SUMS_READY, SYNC_EVERY, close_durably};
+use super::writer::{FAILURES, NEUTRAL, SUMS_READY, SYNC_EVERY, close_durably};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
+use crate::base::memory;
+use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::format::{is_unfinished, unfinished};
 
@@ -45,14 +47,15 @@ pub struct Copier {
     dead: u32,
     /// Errors that were got over.
     faults: Vec<IoFault>,
+    shows_times: bool,
 }
 
 impl Copier {
     /// The second folder may be missing yet.
     pub fn new(from: &Path, to: &Path) -> Self {
         let (from, to) = (from.to_path_buf(), to.to_path_buf());
-        let (reader, buf) = (DriveReader::default(), vec![0; STRETCH]);
-        Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new() }
+        let (reader, buf) = (DriveReader::default(), memory::zeros(STRETCH));
+        Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new(), shows_times: false }
     }
 
     /// Makes the folder. Of what earlier runs left unfinished there the last is kept, to be gone on from.
@@ -66,6 +69,8 @@ impl Copier {
         let above = self.to.parent().unwrap_or(&self.to);
         os::sync_dir(above).at("sync", above)?;
         let folder = File::open(&self.to).at("open", &self.to)?;
+        // Its mode, from the beginning; its time comes in the end.
+        self.neutral()?.apply(&folder).at(NEUTRAL, &self.to)?;
         let entries = fs::read_dir(&self.to).at("look into", &self.to)?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut left: Vec<String> = names.filter(|name| is_unfinished(name)).collect();
@@ -99,6 +104,28 @@ impl Copier {
     /// Whether all that was read back came past the system's cache.
     pub fn past_cache(&self) -> bool {
         !self.reader.saw_cache()
+    }
+
+    /// Whether some of the files on the drive show when they were written: its file system takes no other times.
+    pub fn shows_times(&self) -> bool {
+        self.shows_times
+    }
+
+    fn neutral(&self) -> Result<Neutral, IoFault> {
+        Neutral::of(&self.to).at("look at", &self.to)
+    }
+
+    /// Gives a file that is there the mode and time of all.
+    pub fn make_neutral(&mut self, name: &str) -> Result<(), IoFault> {
+        let path = self.to.join(name);
+        self.shows_times |= !self.neutral()?.apply_to(&path).at(NEUTRAL, &path)?;
+        Ok(())
+    }
+
+    /// The same for the folder, once nothing more is made or removed in it.
+    pub fn make_folder_neutral(&mut self) -> Result<(), IoFault> {
+        self.shows_times |= !self.neutral()?.apply_to_folder(&self.to).at(NEUTRAL, &self.to)?;
+        Ok(())
     }
 
     fn temporary(&self) -> PathBuf {
@@ -180,7 +207,7 @@ impl Copier {
             os::remove_if_there(&temporary).at("remove", &temporary)?;
             return Ok(Copied::Wrong);
         }
-        close_durably(file, &temporary, &path)?;
+        self.shows_times |= !close_durably(file, &temporary, &path, self.neutral()?)?;
         Ok(Copied::Whole)
     }
 
@@ -233,7 +260,8 @@ impl Copier {
             let temporary = copier.temporary();
             let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
             file.write_all(text).at("write", &path)?;
-            close_durably(file, &temporary, &path)
+            copier.shows_times |= !close_durably(file, &temporary, &path, copier.neutral()?)?;
+            Ok(())
         })?;
         match &self.folder {
             Some(folder) => os::sync_file_system(folder).at("sync", &self.to),

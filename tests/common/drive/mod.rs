@@ -95,6 +95,11 @@ impl Drive {
         (std::mem::take(&mut talk.looked_for), std::mem::take(&mut talk.listed))
     }
 
+    /// Waits until something waits at the gate.
+    pub fn until_it_waits(&self) {
+        super::until(|| lock(&self.disk).device.is_waited_at());
+    }
+
     /// As long as this is kept, whoever asks the drive for anything hangs.
     pub fn hang(&self) -> impl Drop + '_ {
         Hanging(lock(&self.disk))
