@@ -83,7 +83,7 @@ fn mode_of(meta: &Metadata) -> u32 {
 
 fn unless_refused(done: io::Result<()>) -> io::Result<()> {
     match done {
-        Err(error) if os::is_refusal(&error) => Ok(()),
+        Err(error) if os::is_refusal(&error) || error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
         done => done,
     }
 }
