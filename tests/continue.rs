@@ -184,7 +184,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
 #[test]
 fn an_interruption_says_how_to_go_on() {
     let desk = Desk::new();
-    put(desk.source().join("clip"), noise(60_000_000, 1));
+    put(desk.source().join("clip"), noise(30_000_000, 1));
     desk.pack_bare();
     let start = || {
         let _ = fs::remove_dir_all(desk.path("out"));
@@ -192,7 +192,7 @@ fn an_interruption_says_how_to_go_on() {
         command.args(desk.drives()).arg("-i").arg(desk.path("key")).arg("-o").arg(desk.path("out")).spawn().unwrap()
     };
     let log = desk.path("out").join(STAGING).join("placed");
-    let output = midway::interrupted(start, || log.metadata().is_ok_and(|meta| meta.len() > 100));
+    let output = midway::interrupted(start, || log.metadata().is_ok_and(|meta| meta.len() > 20));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("hint: run the same command again"), "{said}");
     let inode = fs::metadata(desk.path("out").join(STAGING).join("files/source/clip")).unwrap().ino();

@@ -86,8 +86,8 @@ fn packed_and_verified(said: &Run) -> bool {
 
 #[test]
 fn an_interruption_leaves_what_is_packed_and_the_same_command_goes_on() {
-    let desk = clip(60);
-    let output = midway::interrupted(|| start_anew(&desk, &BARE), || noted(&desk, "d ") >= 20);
+    let desk = clip(30);
+    let output = midway::interrupted(|| start_anew(&desk, &BARE), || noted(&desk, "d ") >= 10);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("hint: run the same command again"), "{said}");
     volumes::none_looks_complete(&desk.drives());
@@ -103,8 +103,8 @@ fn an_interruption_leaves_what_is_packed_and_the_same_command_goes_on() {
 
 #[test]
 fn with_parity_whole_stripes_stay() {
-    let desk = clip(80);
-    killed(&desk, &["--lose", "1"], 30);
+    let desk = clip(40);
+    killed(&desk, &["--lose", "1"], 16);
     volumes::none_looks_complete(&desk.drives());
     let said = again(&desk, &["--lose", "1"], 0);
     assert!(packed_and_verified(&said), "{}", said.out);
@@ -120,8 +120,8 @@ fn with_parity_whole_stripes_stay() {
 
 #[test]
 fn what_was_damaged_meanwhile_is_packed_again() {
-    let desk = clip(60);
-    killed(&desk, &BARE, 20);
+    let desk = clip(30);
+    killed(&desk, &BARE, 17);
     let parts = volumes::parts(&desk.drives());
     volumes::flip(&parts[12], 5000, 1);
     fs::remove_file(&parts[15]).unwrap();
@@ -133,7 +133,7 @@ fn what_was_damaged_meanwhile_is_packed_again() {
 
 #[test]
 fn a_changed_source_is_named_and_nothing_is_touched() {
-    let desk = clip(60);
+    let desk = clip(30);
     killed(&desk, &BARE, 10);
     let before = common::tree::look(&desk.drive(1));
     put(desk.source().join("notes/7"), "other");
@@ -150,7 +150,7 @@ fn a_changed_source_is_named_and_nothing_is_touched() {
 
 #[test]
 fn a_source_that_changed_behind_its_times_is_named() {
-    let desk = clip(60);
+    let desk = clip(30);
     killed(&desk, &BARE, 10);
     // As if the disk had changed it: the journal's marks are made to fit what is there now.
     let journal = desk.volume(1).join("journal");
@@ -190,7 +190,7 @@ fn journal_of(desk: &Desk, more: &[&str]) -> String {
 
 #[test]
 fn somebody_elses_volume_is_left_alone() {
-    let desk = clip(60);
+    let desk = clip(30);
     killed(&desk, &BARE, 10);
     // The second drive is another one now.
     fs::remove_dir_all(desk.volume(2)).unwrap();
@@ -204,8 +204,8 @@ fn somebody_elses_volume_is_left_alone() {
 
 #[test]
 fn without_a_drive_that_had_parts_nothing_goes_on() {
-    let desk = clip(60);
-    killed(&desk, &BARE, 20);
+    let desk = clip(30);
+    killed(&desk, &BARE, 10);
     let (there, gone) = (desk.volume(3), desk.path("in a pocket"));
     fs::rename(&there, &gone).unwrap();
     let said = again(&desk, &BARE, 2);
@@ -217,8 +217,8 @@ fn without_a_drive_that_had_parts_nothing_goes_on() {
 
 #[test]
 fn drives_in_another_order_are_told_so() {
-    let desk = clip(60);
-    killed(&desk, &BARE, 20);
+    let desk = clip(30);
+    killed(&desk, &BARE, 10);
     let turned: Vec<PathBuf> = desk.drives().into_iter().rev().collect();
     let said = run(desk.pack_cmd(&[&desk.source()], &turned, &BARE)).exits(2);
     assert!(said.err.contains("not given first"), "{}", said.err);
@@ -228,8 +228,8 @@ fn drives_in_another_order_are_told_so() {
 
 #[test]
 fn what_was_interrupted_is_not_taken_for_a_second_bundle() {
-    let desk = clip(60);
-    killed(&desk, &BARE, 20);
+    let desk = clip(30);
+    killed(&desk, &BARE, 10);
     let other = [desk.path("other")];
     fs::create_dir(&other[0]).unwrap();
     run(desk.pack_cmd(&[&desk.source()], &other, &BARE)).exits(0);
@@ -242,9 +242,9 @@ fn what_was_interrupted_is_not_taken_for_a_second_bundle() {
 
 #[test]
 fn it_is_sealed_to_whom_it_was_or_not_at_all() {
-    let desk = clip(60);
+    let desk = clip(30);
     let other = Desk::new();
-    killed(&desk, &BARE, 20);
+    killed(&desk, &BARE, 10);
     let journal = fs::read_to_string(desk.volume(1).join("journal")).unwrap();
     assert!(!journal.contains(&desk.recipient), "it names nobody");
     let said = run(other.pack_cmd(&[&desk.source()], &desk.drives(), &BARE)).exits(2);
@@ -256,7 +256,7 @@ fn it_is_sealed_to_whom_it_was_or_not_at_all() {
 
 #[test]
 fn a_passphrase_goes_on_with_itself_only() {
-    let desk = clip(60);
+    let desk = clip(30);
     put(desk.path("words"), common::PASSPHRASE);
     put(desk.path("others"), "another-battery-horse-staple-correct");
     let script = |file: &str, more: &str| {
@@ -316,8 +316,8 @@ fn a_prepared_drive_leads_nowhere_and_costs_nobody_a_volume() {
 
 #[test]
 fn one_more_drive_can_be_added() {
-    let desk = clip(60);
-    killed(&desk, &BARE, 20);
+    let desk = clip(30);
+    killed(&desk, &BARE, 10);
     fs::create_dir(desk.drive(4)).unwrap();
     let drives = [desk.drives(), vec![desk.drive(4)]].concat();
     let said = run(desk.pack_cmd(&[&desk.source()], &drives, &BARE)).exits(0);
@@ -328,7 +328,7 @@ fn one_more_drive_can_be_added() {
 
 #[test]
 fn the_journal_opens_nothing_and_a_second_run_is_kept_away() {
-    let desk = clip(60);
+    let desk = clip(30);
     let journal = desk.volume(1).join("journal");
     let there = || journal.exists() && desk.volume(1).join("seal.age").exists();
     let packing = midway::held(|| start_anew(&desk, &BARE), there, || there() && !any_complete(&desk));

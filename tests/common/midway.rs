@@ -10,13 +10,20 @@ use super::until;
 /// So many runs may get away.
 const TRIES: usize = 100;
 
-/// Starts runs until `meet` has met one; that gets a run that is `there`, or already over, and ends or keeps it.
-/// `start` clears away what an earlier one left.
+/// Starts runs until `meet` has met one; that gets a run that is `there`, and ends or keeps it. `start` clears away
+/// what an earlier one left.
 #[track_caller]
 fn met<T>(start: impl Fn() -> Child, there: impl Fn() -> bool, meet: impl Fn(Child) -> Option<T>) -> T {
     for _ in 0..TRIES {
         let mut child = start();
-        until(|| child.try_wait().expect("a child").is_some() || there());
+        let mut is_over = false;
+        until(|| {
+            is_over = child.try_wait().expect("a child").is_some();
+            is_over || there()
+        });
+        if is_over {
+            continue;
+        }
         if let Some(met) = meet(child) {
             return met;
         }
@@ -49,9 +56,13 @@ pub fn interrupted(start: impl Fn() -> Child, there: impl Fn() -> bool) -> Outpu
 pub fn held(start: impl Fn() -> Child, there: impl Fn() -> bool, midway: impl Fn() -> bool) -> Held {
     met(start, there, |mut child| {
         signal(&child, Signal::STOP);
-        until(|| stands(&child) || child.try_wait().expect("a child").is_some());
+        let mut is_over = false;
+        until(|| {
+            is_over = child.try_wait().expect("a child").is_some();
+            is_over || stands(&child)
+        });
         let held = Held(Some(child));
-        midway().then_some(held)
+        (!is_over && midway()).then_some(held)
     })
 }
 

@@ -24,7 +24,7 @@ fn killed_while_it_removes_what_cannot_be_gone_on_from_it_begins_anew() {
     if !need(&["strace"]) {
         return;
     }
-    let desk = clip(30);
+    let desk = clip(16);
     // A few parts, and no stripe that is whole.
     crate::killed(&desk, &[], 3);
     let restore = kept(&desk);
@@ -46,8 +46,8 @@ fn what_cannot_be_read_now_is_not_called_gone() {
     if !need(&["strace"]) {
         return;
     }
-    let desk = clip(60);
-    crate::killed(&desk, &BARE, 20);
+    let desk = clip(30);
+    crate::killed(&desk, &BARE, 10);
     let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
     let eio = "open,openat,openat2:error=EIO";
     let (said, met) = failing(&pack, &[desk.source().join("notes")], eio);

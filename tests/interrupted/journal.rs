@@ -22,8 +22,8 @@ pub fn checked(lines: &str) -> String {
 
 /// A packing that was killed, its journal and that one's bytes.
 fn killed() -> (Desk, std::path::PathBuf, Vec<u8>) {
-    let desk = clip(60);
-    crate::killed(&desk, &BARE, 20);
+    let desk = clip(30);
+    crate::killed(&desk, &BARE, 12);
     let journal = desk.volume(1).join("journal");
     let text = fs::read(&journal).unwrap();
     (desk, journal, text)

@@ -21,7 +21,7 @@ fn a_target_that_does_not_keep_what_it_takes_is_at_fault_and_not_the_bundle() {
     bench.pack(&["--verify", "--mend", "0"]).exits(0);
     bench.mend();
     // Parts of the other drive come before their turn.
-    bench.drives[0].set(&[Fault::Slow { write: MIB, read: 100 * MIB }]);
+    bench.drives[0].set(&[Fault::Slow { write: MIB, read: 40 * MIB }]);
     let drives = bench.paths();
     let target = Drive::plug(bench.desk.path("target"), 96 * MIB, Cache::WriteThrough).expect("as the others");
     target.set(&[Fault::Discard { real: MIB, fill: 0 }, Fault::Uncached]);
