@@ -272,6 +272,15 @@ fn more_files_than_the_target_can_hold_are_counted_before_anything_is_written() 
     memory.grow("nr_inodes=170");
     run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(0);
     common::tree::same(&desk.source(), &target.join("source"));
+    // Where there is not even room to try the longest path.
+    std::fs::remove_dir_all(&target).unwrap();
+    put(desk.path("long").join(["n"; 15].map(|name| name.repeat(100)).join("/")).join("file"), "long");
+    let other = desk.path("other drive");
+    std::fs::create_dir(&other).unwrap();
+    run(desk.pack_cmd(&[&desk.path("long")], &[other.clone()], &["--mend", "0"])).exits(0);
+    memory.grow("nr_inodes=15");
+    let refused = run(desk.unpack_cmd(&[other], &target, &[])).exits(7);
+    assert!(refused.err.contains("files and folders are to be made") && !target.exists(), "{}", refused.err);
 }
 
 #[test]

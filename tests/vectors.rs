@@ -172,7 +172,8 @@ fn with_holes(vector: &Vector) -> Vec<u8> {
 
 fn whole_list(vector: &Vector) -> Outcome {
     let text = with_holes(vector);
-    let mut reader = list::Reader::new(vector.number("tar"));
+    let kept = vector.find("kept").map_or(0, |_| vector.number("kept"));
+    let mut reader = list::Reader::new(vector.number("tar")).after(kept);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         reader.line(line)?;
     }

@@ -1,5 +1,7 @@
 //! How work that takes time speaks to whoever started it: progress, notes, and the wish to stop.
 
+use std::borrow::Cow;
+
 use crate::base::json::{Value, json};
 use crate::base::path::escape;
 
@@ -95,12 +97,12 @@ pub struct Note {
     /// About which file or folder; bytes as they are, not yet fit for a terminal.
     pub path: Vec<u8>,
     /// In words, without the path.
-    pub text: String,
+    pub text: Cow<'static, str>,
 }
 
 impl Note {
     /// A note about `path`.
-    pub fn new(kind: NoteKind, path: &[u8], text: impl Into<String>) -> Self {
+    pub fn new(kind: NoteKind, path: &[u8], text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, path: path.to_vec(), text: text.into() }
     }
 }
@@ -147,5 +149,10 @@ impl Monitor for Silent {
 
 /// Notes for `--json`.
 pub fn notes_json(notes: &[Note]) -> Value {
-    notes.iter().map(|note| json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})).collect()
+    notes.iter().map(note_json).collect()
+}
+
+/// One of them.
+pub fn note_json(note: &Note) -> Value {
+    json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})
 }

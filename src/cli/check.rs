@@ -1,5 +1,6 @@
 //! `pouch check`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::base::path::{escape, show};
@@ -20,6 +21,9 @@ use crate::plan::want::ranges;
 
 /// File names that are listed one by one.
 const SHOWN: usize = 20;
+/// Volumes that are listed one by one: those that are whole, and those that are not.
+const MOST_WHOLE: usize = 1000;
+const MOST_HURT: usize = 100;
 /// Names that are given of what else lies in a volume's folder.
 const FOREIGN: usize = 3;
 
@@ -72,9 +76,7 @@ fn tell(event: Event, drive: &Path, term: &Term) {
 
 /// Each volume, what is wrong with it, and what was not proved.
 pub fn show_report(report: &CheckReport, term: &Term) {
-    for volume in &report.volumes {
-        show_volume(volume, term);
-    }
+    show_volumes(report, term);
     if let Some(bundle) = &report.bundle {
         show_bundle(bundle, term);
     }
@@ -105,6 +107,22 @@ fn show_not_searched(place: &NotSearched, term: &Term) {
     if place.unread.len() > SHOWN {
         let more = place.unread.len() - SHOWN;
         term.line(&format!("not searched for volumes: {more} more that cannot be read (--json has all)"));
+    }
+}
+
+/// All volumes; of very many the first ones, and how many there are of the others.
+fn show_volumes(report: &CheckReport, term: &Term) {
+    let (whole, hurt): (Vec<_>, Vec<_>) =
+        (0..report.volumes.len()).partition(|at| report.volumes[*at].state == State::Whole);
+    let shown: BTreeSet<usize> = whole.into_iter().take(MOST_WHOLE).chain(hurt.into_iter().take(MOST_HURT)).collect();
+    shown.iter().for_each(|at| show_volume(&report.volumes[*at], term));
+    let mut others: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, volume) in report.volumes.iter().enumerate().filter(|(at, _)| !shown.contains(at)) {
+        *others.entry(volume.state.word()).or_default() += 1;
+    }
+    if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(|(word, many)| format!("{} {word}", grouped(*many))).collect();
+        term.line(&format!("and more volumes: {} (--json has all)", others.join(", ")));
     }
 }
 

@@ -1,6 +1,5 @@
 //! Exit codes: the same in the help, in `docs/`, in scripts that rely on them, and here.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::flow::Outcome;
@@ -44,28 +43,6 @@ Exit codes:
   7    I/O error or no room; can be tried again
   8    key missing or wrong
   130  interrupted";
-
-/// Where there is a panic if the system has no random numbers: here, in the standard library, in age.
-const NO_RANDOMNESS: [&str; 4] = ["src/base/secret.rs", "/sys/random/", "/rand_core-", "/getrandom-"];
-
-/// A panic is a defect, but for this one: without random numbers nothing can be sealed, and no thread has
-/// a way on. The process ends as if it were killed, which leaves nothing that looks complete.
-pub fn without_randomness() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let place = info.location().map_or("", |place| place.file());
-        if !NO_RANDOMNESS.iter().any(|known| place.contains(known)) {
-            return usual(info);
-        }
-        let text =
-            "pouch: the system has no random numbers, and without them there are no keys; nothing new looks complete";
-        let _ = writeln!(
-            std::io::stderr(),
-            "{text}\n  hint: run the same command again once the system is up and has some"
-        );
-        std::process::exit(Exit::Failed as i32);
-    }));
-}
 
 impl From<Outcome> for Exit {
     fn from(outcome: Outcome) -> Self {

@@ -7,6 +7,7 @@ use crate::base::size::human;
 use crate::cli::args::Command;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
+use crate::cli::unforeseen::EXHAUSTED;
 use crate::flow::error::{
     BundleError, DriveError, KeyringError, LeftoverError, LoadError, OutputError, Remedy, SourceError,
 };
@@ -45,68 +46,101 @@ fn hint(error: &FlowError, command: &Command) -> Option<String> {
         | FlowError::Source(SourceError::CannotRepack(_))
         | FlowError::Drive(DriveError::ReadBackDiffers { .. })
         | FlowError::Drive(DriveError::FailedCapacityTest(_)) => of_drives(error, command)?,
-        FlowError::Output(OutputError::NoRoom { .. } | OutputError::NoFiles { .. }) => {
-            let only = matches!(command, Command::Unpack(args) if args.only.is_empty());
-            let less = if only { " (--only takes less)" } else { "" };
-            format!("nothing was written; free room there or choose another -o{less}")
-        }
-        FlowError::Output(OutputError::VolumeExists(path)) => format!(
-            "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it. If it calls it whole, it is a finished volume, also where some files could not be read for it: choose another folder or drive, or remove it yourself if nobody needs it",
-            show(path)
-        ),
-        FlowError::Key(KeyringError::FileExists(_)) => "it may be somebody's key, so it is left alone; choose another -o".into(),
-        FlowError::Output(OutputError::Names { .. }) => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
-        FlowError::Output(OutputError::InTheWay(_) | OutputError::Foreign(_)) => "nothing was changed; move it away, or choose another -o".into(),
         FlowError::Drive(DriveError::TooSmall { .. }) => "nothing was written; free room there, or leave that drive out".into(),
-        FlowError::Bundle(BundleError::BadFile { source: FormatError::Newer { .. }, .. }) => "nothing was written; get a newer pouch".into(),
-        FlowError::Bundle(BundleError::BadFile { source: FormatError::Limit { .. }, .. }) => "nothing of it was used; no bundle made by pouch is like that".into(),
-        FlowError::Bundle(BundleError::BadFile { .. }) => {
-            let without = if salvages(command) { "" } else { ". For a head or list: `pouch unpack --salvage` does without" };
-            format!("the key opens it and yet no pouch writes such a file; another volume may hold a good one{without}")
-        }
-        FlowError::Output(OutputError::Exists(_)) => match command {
-            Command::Unpack(_) => "nothing was changed; choose another -o, or say --overwrite".into(),
-            _ => "nothing was changed; choose another place".into(),
-        },
         FlowError::Source(SourceError::Changed(_))
         | FlowError::Leftover(LeftoverError::OtherPacking(_))
         | FlowError::Leftover(LeftoverError::AllButFinished(_))
         | FlowError::Leftover(LeftoverError::OtherUnpacking(_))
         | FlowError::Leftover(LeftoverError::BadJournal { .. }) => unfinished(error)?,
-        FlowError::Bundle(BundleError::Mixed(_)) => "nothing was written; give the volumes of one bundle at a time".into(),
-        FlowError::Key(KeyringError::NotGiven) => "give your identity file with -i; only a recipient of the bundle can open it".into(),
-        FlowError::Key(KeyringError::Wrong { passphrase: true }) => "the passphrase is not the one; mind case and hyphens".into(),
-        FlowError::Key(KeyringError::Wrong { passphrase: false }) => {
-            "it was sealed to another recipient: ask the sender to whom; what a passphrase opens is opened without -i".into()
-        }
-        FlowError::Key(KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. }) => {
-            "an identity file is what `pouch keygen` writes".into()
-        }
-        FlowError::Bundle(BundleError::NoSeal { .. }) => {
-            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
-        }
-        FlowError::Bundle(BundleError::NoIndex { .. }) if !salvages(command) => {
-            "bring another volume of the bundle: each carries its own copies. If there is none, `pouch unpack --salvage` delivers what is whole without them".into()
-        }
-        FlowError::Bundle(BundleError::Missing(_)) => "bring another volume of the bundle: each carries seal, head and list".into(),
-        FlowError::Bundle(BundleError::Damaged(_)) if matches!(command, Command::Pack(_)) => {
-            "what was packed cannot be gone on with. With all drives of that run, --restart removes it and begins anew".into()
-        }
-        FlowError::Bundle(BundleError::Damaged(_) | BundleError::NoIndex { .. }) => "bring another volume of the bundle: each carries its own copies".into(),
+        FlowError::Output(error) => of_output(error, command)?,
+        FlowError::Bundle(error) => of_bundle(error, command),
+        FlowError::Key(error) => of_key(error)?,
         FlowError::Format(FormatError::Newer { .. }) => "nothing was written; get a newer pouch".into(),
+        FlowError::Format(FormatError::Limit { .. }) if matches!(command, Command::Pack(_)) => {
+            "nothing was written: no reader takes so much in one bundle. Pack it as several".into()
+        }
         FlowError::Format(FormatError::Limit { .. }) => {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
         FlowError::Drive(DriveError::Gone(_)) | FlowError::Io(_) => of_the_system(error)?,
         error if error.outcome() == Outcome::Interrupted => {
             "run the same command again; pack, unpack and load go on from where they were".into()
-        },
+        }
         FlowError::Load(error) => loading(error),
+        FlowError::Exhausted(_) => EXHAUSTED.into(),
         FlowError::Unopenable(_) => "no volume of this run looks complete, and nothing of the sources was changed. This is a defect of pouch; please report it. If an entry is named, the others can be packed without it".into(),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };
     Some(text)
+}
+
+/// What to do where the place to write to cannot take the result.
+fn of_output(error: &OutputError, command: &Command) -> Option<String> {
+    let text = match error {
+        OutputError::NoRoom { .. } | OutputError::NoFiles { .. } => {
+            let only = matches!(command, Command::Unpack(args) if args.only.is_empty());
+            let less = if only { " (--only takes less)" } else { "" };
+            format!("nothing was written; free room there or choose another -o{less}")
+        }
+        OutputError::VolumeExists(path) => format!(
+            "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it. If it calls it whole, it is a finished volume, also where some files could not be read for it: choose another folder or drive, or remove it yourself if nobody needs it",
+            show(path)
+        ),
+        OutputError::Names { .. } => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
+        OutputError::InTheWay(_) | OutputError::Foreign(_) => "nothing was changed; move it away, or choose another -o".into(),
+        OutputError::Exists(_) => match command {
+            Command::Unpack(_) => "nothing was changed; choose another -o, or say --overwrite".into(),
+            _ => "nothing was changed; choose another place".into(),
+        },
+        OutputError::Busy(_) => return None,
+    };
+    Some(text)
+}
+
+/// What to do about a bundle that is missing, damaged, or not one bundle.
+fn of_bundle(error: &BundleError, command: &Command) -> String {
+    match error {
+        BundleError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),
+        BundleError::BadFile { source: FormatError::Limit { .. }, .. } => {
+            "nothing of it was used; no bundle made by pouch is like that".into()
+        }
+        BundleError::BadFile { .. } => {
+            let without = if salvages(command) { "" } else { ". For a head or list: `pouch unpack --salvage` does without" };
+            format!("the key opens it and yet no pouch writes such a file; another volume may hold a good one{without}")
+        }
+        BundleError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
+        BundleError::NoSeal { .. } => {
+            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
+        }
+        BundleError::NoIndex { .. } if !salvages(command) => {
+            "bring another volume of the bundle: each carries its own copies. If there is none, `pouch unpack --salvage` delivers what is whole without them".into()
+        }
+        BundleError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
+        BundleError::Damaged(_) if matches!(command, Command::Pack(_)) => {
+            "what was packed cannot be gone on with. With all drives of that run, --restart removes it and begins anew".into()
+        }
+        BundleError::Damaged(_) | BundleError::NoIndex { .. } => {
+            "bring another volume of the bundle: each carries its own copies".into()
+        }
+    }
+}
+
+/// What to do where no key opens it.
+fn of_key(error: &KeyringError) -> Option<String> {
+    let text = match error {
+        KeyringError::FileExists(_) => "it may be somebody's key, so it is left alone; choose another -o",
+        KeyringError::NotGiven => "give your identity file with -i; only a recipient of the bundle can open it",
+        KeyringError::Wrong { passphrase: true } => "the passphrase is not the one; mind case and hyphens",
+        KeyringError::Wrong { passphrase: false } => {
+            "it was sealed to another recipient: ask the sender to whom; what a passphrase opens is opened without -i"
+        }
+        KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. } => {
+            "an identity file is what `pouch keygen` writes"
+        }
+        KeyringError::BadFile { .. } | KeyringError::Refused(_) => return None,
+    };
+    Some(text.into())
 }
 
 /// Whether it does without head and list already.
@@ -278,6 +312,8 @@ mod tests {
         let wrong = of(KeyringError::Wrong { passphrase: false }.into(), "pouch list d -i k");
         assert!(wrong.contains("passphrase"), "it may be sealed to one alone: {wrong}");
         let long = FormatError::Limit { what: "the length of a sealed text", value: 2, limit: 1 };
+        let too_many = of(FlowError::Format(long.clone()), "pouch pack s -r k -o d");
+        assert!(too_many.contains("Pack it as several"), "{too_many}");
         let long = BundleError::BadFile { path: PathBuf::from("list.age"), source: long };
         assert!(of(long.into(), "pouch list d").contains("no bundle made by pouch"));
         let lost = LoadError::Unfinished { staged: "v".into(), on_drive: None };

@@ -20,7 +20,7 @@ pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
         term.print_note(note);
     }
     match args.json.json {
-        true => term.json(&report.to_json()),
+        true => term.json_document(&report.to_json()),
         false => show(&report, term),
     }
     Ok(Exit::Ok)

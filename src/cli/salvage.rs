@@ -19,7 +19,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     term.end();
     let salvaged = salvaged?;
     match (args.json.json, salvaged.is_ordinary()) {
-        (true, _) => term.json(&salvaged.to_json()),
+        (true, _) => term.json_document(&salvaged.to_json()),
         (false, true) => show_report(&salvaged.report, term),
         (false, false) => show_salvaged(&salvaged, term),
     }

@@ -38,7 +38,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     term.end();
     let report = report?;
     match args.json.json {
-        true => term.json(&report.to_json()),
+        true => term.json_document(&report.to_json()),
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())

@@ -9,9 +9,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::{Digest, Hasher};
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::pool::{lock, unlocked, workers};
+use crate::base::threads::start;
 use crate::flow::FlowError;
 use crate::flow::gone::is_gone;
 use crate::flow::head_check::{HeadCheck, PartCheck};
@@ -39,13 +41,13 @@ pub fn check_drives(
 ) -> Result<CheckReport, FlowError> {
     let (volumes, passed_over) = search(paths)?;
     let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
-    let mut jobs = Vec::new();
+    let (mut jobs, mut lines) = (Vec::new(), 0);
     for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
         let head = head.filter(|head| head.is_of(volume));
         check.held = head.is_some();
         let drive = drive_of(volume, freshness);
         check.past_cache = drive.is_some() && is_past_cache(volume, freshness);
-        for (sum, name) in listed(volume, check) {
+        for (sum, name) in some_of(listed(volume, check), &mut lines, check) {
             match volume.file(&name) {
                 None => check.missing.push(name),
                 Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
@@ -121,8 +123,11 @@ fn blank(volume: &Volume) -> VolumeCheck {
     }
 }
 
-/// Adds what is not as the head says.
+/// Adds what is not as the head says. Of a drive that is gone nothing is known.
 fn hold(head: &HeadCheck, check: &mut VolumeCheck, volume: &Volume) {
+    if is_gone(volume) {
+        return;
+    }
     let known: HashSet<String> = check.damaged.iter().map(|(name, _)| name).chain(&check.missing).cloned().collect();
     let wrong = head.wrong_index(volume).into_iter();
     check.damaged.extend(wrong.filter(|(name, _)| !known.contains(name)));
@@ -171,6 +176,22 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
             let unsafe_file = matches!(error, FormatError::Unsafe { .. } | FormatError::Limit { .. });
             check.state = if unsafe_file { State::Unsafe } else { State::Damaged };
             check.trouble = Some(error.to_string());
+            Vec::new()
+        }
+    }
+}
+
+/// What a volume lists, unless all of them list more than one run takes on.
+fn some_of(listed: Vec<(Digest, String)>, lines: &mut u64, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    let all = *lines + listed.len() as u64;
+    match FormatError::limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
+        Ok(()) => {
+            *lines = all;
+            listed
+        }
+        Err(error) => {
+            check.state = State::Unsafe;
+            check.trouble = Some(format!("was not looked at: {error}; check it alone"));
             Vec::new()
         }
     }
@@ -237,35 +258,59 @@ impl<'a> Reading<'a> {
 }
 
 fn read_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<Vec<FileRead>, FlowError> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<FileRead>>> = jobs.iter().map(|_| Mutex::default()).collect();
+    let results = jobs.iter().map(|_| Mutex::default()).collect();
+    let work = Work { volumes, jobs, monitor, results };
     let anywhere: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
     let mut drives: Vec<u64> = jobs.iter().filter_map(|job| job.drive).collect();
     drives.sort_unstable();
     drives.dedup();
+    let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for drive in drives {
-            let results = &results;
-            let own: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive == Some(drive)).collect();
-            scope.spawn(move || {
-                let own_jobs: Vec<&Job> = own.iter().map(|at| &jobs[*at]).collect();
-                read_drive(volumes, &own_jobs, monitor, |number, read| *lock(&results[own[number]]) = Some(read));
-            });
+        let (work, next, anywhere) = (&work, &next, &anywhere[..]);
+        drives.retain(|drive| {
+            let drive = *drive;
+            start(scope, move || work.drive(drive)).is_err()
+        });
+        for _ in 1..workers().min(anywhere.len()) {
+            if start(scope, || work.some_of(anywhere, next)).is_err() {
+                break;
+            }
         }
-        for _ in 0..workers().min(anywhere.len()) {
-            scope.spawn(|| {
-                let mut buf = vec![0; READ];
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(at) = anywhere.get(at).filter(|_| !monitor.cancelled()) else { break };
-                    *lock(&results[*at]) = Some(read(&volumes[jobs[*at].volume], &jobs[*at], &mut buf, monitor));
-                }
-            });
-        }
+        // Here is done what there is no thread for.
+        drives.iter().for_each(|drive| work.drive(*drive));
+        work.some_of(anywhere, next);
     });
     // Only a run that is to stop leaves some of them.
-    let all: Option<Vec<FileRead>> = results.into_iter().map(unlocked).collect();
+    let all: Option<Vec<FileRead>> = work.results.into_iter().map(unlocked).collect();
     all.filter(|_| !monitor.cancelled()).ok_or(FlowError::Cancelled)
+}
+
+/// Files that are read, and what came of each.
+struct Work<'a> {
+    volumes: &'a [Volume],
+    jobs: &'a [Job<'a>],
+    monitor: &'a dyn Monitor,
+    results: Vec<Mutex<Option<FileRead>>>,
+}
+
+impl Work<'_> {
+    /// All files of one drive, one after the other.
+    fn drive(&self, drive: u64) {
+        let own: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].drive == Some(drive)).collect();
+        let jobs: Vec<&Job> = own.iter().map(|at| &self.jobs[*at]).collect();
+        read_drive(self.volumes, &jobs, self.monitor, |number, read| *lock(&self.results[own[number]]) = Some(read));
+    }
+
+    /// Those of these files that no other thread has taken.
+    fn some_of(&self, files: &[usize], next: &AtomicUsize) {
+        let mut buf = memory::zeros(READ);
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(at) = files.get(at).filter(|_| !self.monitor.cancelled()) else { break };
+            let job = &self.jobs[*at];
+            *lock(&self.results[*at]) = Some(read(&self.volumes[job.volume], job, &mut buf, self.monitor));
+        }
+    }
 }
 
 /// Reads files of one drive past the cache.

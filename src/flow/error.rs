@@ -18,7 +18,10 @@ pub use load::{LoadError, Misread};
 pub use output::OutputError;
 pub use source::SourceError;
 
+use std::io;
+
 use crate::base::fault::IoFault;
+use crate::base::size::human;
 use crate::flow::outcome::Outcome;
 use crate::format::FormatError;
 use crate::stage::compress::ZstdError;
@@ -65,6 +68,9 @@ pub enum FlowError {
     /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
+    /// The system has no memory or no threads to spare.
+    #[error("{0}")]
+    Exhausted(String),
     /// A defect of ours.
     #[error("{0}")]
     Defect(String),
@@ -84,9 +90,24 @@ impl FlowError {
             FlowError::Load(error) => error.outcome(),
             FlowError::Format(error) => bundle::outcome_of(error),
             FlowError::Cancelled => Outcome::Interrupted,
-            FlowError::Unopenable(_) | FlowError::Defect(_) => Outcome::Failed,
+            FlowError::Unopenable(_) | FlowError::Exhausted(_) | FlowError::Defect(_) => Outcome::Failed,
         }
     }
+
+    /// So many bytes of memory cannot be had.
+    pub fn no_memory(bytes: u64) -> Self {
+        FlowError::Exhausted(no_memory(bytes))
+    }
+
+    /// A thread that the work needs could not be started.
+    pub fn no_thread(error: &io::Error) -> Self {
+        FlowError::Exhausted(format!("the system lets this run have no more threads: {error}"))
+    }
+}
+
+/// So many bytes of memory cannot be had, in words.
+pub fn no_memory(bytes: u64) -> String {
+    format!("the system lets this run have no more memory: {} in one piece are missing", human(bytes))
 }
 
 macro_rules! wrap {

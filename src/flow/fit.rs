@@ -33,12 +33,12 @@ const HEADING: &str = "# Names that this folder could not hold as they were pack
 /// Without `rename`, when any is to be changed: nothing was written.
 pub fn fit_to(
     target: &Path,
-    entries: &[Entry],
+    entries: Vec<Entry>,
     rename: bool,
     monitor: &dyn Monitor,
 ) -> Result<(Fitted, Option<PathBuf>), FlowError> {
     let probe = Probe::begin(target)?;
-    let fitted = probe.limits(entries).and_then(|limits| fit(entries, &probe, &limits));
+    let fitted = probe.limits(&entries).and_then(|limits| fit(entries, &probe, &limits));
     let left = probe.end();
     let fitted = match fitted {
         Ok(fitted) if fitted.changes.is_empty() || rename => return Ok((fitted, left)),
@@ -120,7 +120,7 @@ pub fn tell(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
             report.lost.push(Lost {
                 path: change.path.as_bytes().to_vec(),
                 cause: Cause::Target,
-                why: change.why.clone(),
+                why: change.why.clone().into(),
             });
         }
     }

@@ -74,12 +74,13 @@ pub fn load(
     if !is_for_passphrase(&sealed) {
         return Err(key_file(KeyError::NoIdentity { line: 0, why: "it is sealed, and not with a passphrase" }));
     }
-    let mut lock = Keyring::new();
+    let mut lock = Keyring::for_key_file();
     lock.add_passphrase(&ask(path)?);
     let opened = lock.open_small(&sealed, limits::KEY_FILE).map_err(|error| match error {
         KeyError::Wrong => {
             FlowError::Key(KeyringError::Refused(format!("{}: the passphrase is wrong", crate::base::path::show(path))))
         }
+        KeyError::NoMemory(bytes) => FlowError::no_memory(bytes),
         other => key_file(other),
     })?;
     ring.add_file(text_of(&opened).map_err(key_file)?).map_err(key_file)

@@ -4,6 +4,7 @@
 //! A part is known by its first chunk, whatever its name: it opens with the bundle's key and
 //! names bundle, number and tar offset. There is no other proof of where it belongs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 
@@ -71,25 +72,25 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
 
 impl Survey {
     fn look_at(&mut self, unsealed: &Unsealed, volume: &Volume, found: &Found) {
-        let mut note = |text: &str| {
+        let mut note = |text: Cow<'static, str>| {
             if is_part(&found.name) && found.name.ends_with(".age") {
                 let path = volume.dir.join(&found.name);
                 self.notes.push(Note::new(NoteKind::Volume, as_bytes(&path), text));
             }
         };
         let Some((lead, key, header)) = first_chunk(unsealed, volume, found) else {
-            return note("has a part's name, and does not begin like a part of this bundle that is whole");
+            return note("has a part's name, and does not begin like a part of this bundle that is whole".into());
         };
         if lead.bundle != unsealed.seal.bundle {
-            return note(&format!("says that it is a part of another bundle, {}", hex(&lead.bundle)));
+            return note(format!("says that it is a part of another bundle, {}", hex(&lead.bundle)).into());
         }
         if !(1..=limits::PARTS).contains(&lead.number) || lead.offset % BLOCK != 0 || lead.offset > FAR {
-            return note("says that it is a part that no bundle can have");
+            return note("says that it is a part that no bundle can have".into());
         }
         self.longest = self.longest.max(found.len);
         self.class = self.class.or_else(|| class_of(volume, found, &key, &header));
         match self.parts.get(&lead.number) {
-            Some(known) if known.header != header => note("says that it is a part that another file is already"),
+            Some(known) if known.header != header => note("says that it is a part that another file is already".into()),
             Some(_) => {}
             None => drop(self.parts.insert(lead.number, Known { lead, header })),
         }

@@ -3,6 +3,7 @@
 //! drive against SHA256SUMS and goes on, also inside a file. What this does not guarantee: that a drive
 //! which stores it now still does when it is read, nor that a driver outside of the kernel read the drive.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::fault::{At, IoFault};
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
@@ -138,7 +140,7 @@ impl<'a> Run<'a> {
         Self { staged, drive, folder, copier, monitor, written, verified, changed: None, notes: Vec::new() }
     }
 
-    fn note(&mut self, path: &Path, text: impl Into<String>) {
+    fn note(&mut self, path: &Path, text: impl Into<Cow<'static, str>>) {
         let note = Note::new(NoteKind::Volume, as_bytes(path), text);
         self.monitor.note(&note);
         self.notes.push(note);
@@ -205,7 +207,7 @@ impl<'a> Run<'a> {
     /// That a staged volume without SHA256SUMS is what a moving left that was interrupted.
     fn is_rest_of_it(&self) -> Result<(), FlowError> {
         let volume = &self.staged.volume;
-        let (tick, mut buf) = (|_| go_on(self.monitor), vec![0; READ]);
+        let (tick, mut buf) = (|_| go_on(self.monitor), memory::zeros(READ));
         let left = self.staged.files.iter().filter(|file| volume.file(&file.name).is_some());
         for file in left.filter(|_| volume.file(SUMS).is_none()) {
             let digest = volume::digest(volume.open(&file.name)?, &mut buf, tick);

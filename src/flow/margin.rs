@@ -11,7 +11,7 @@ use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::find::Finder;
-use crate::flow::open::{Bundle, gather, open};
+use crate::flow::open::{Bundle, open_at};
 use crate::flow::received::BundleCheck;
 use crate::flow::report::CheckReport;
 use crate::format::head::Head;
@@ -24,7 +24,7 @@ use crate::stage::volume::{self, SUMS, Volume};
 
 /// Opens the bundle of these volumes: before hours of checking, not behind them.
 pub fn opened(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
-    open(gather(paths)?, keyring)
+    open_at(paths, keyring)
 }
 
 /// Holds what was checked against the bundle's head, and adds to the report what it comes to.

@@ -10,19 +10,23 @@ use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{as_bytes, show};
+use crate::base::size::count;
 use crate::flow::FlowError;
 use crate::flow::error::{BundleError, KeyringError};
 use crate::flow::gone::or_gone;
 use crate::flow::text::{TextError, head_text, read_list};
+use crate::format::age::scan_up_to;
 use crate::format::head::Head;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::{FormatError, limits};
-use crate::stage::seal::{Identity, KeyError, Keyring, Recipient};
+use crate::stage::seal::{Identity, KeyError, Keyring, OUR_WORK_FACTOR, Recipient};
 use crate::stage::volume::{ALL_SEALS, HEADS, LIST, PASSPHRASE_SEAL, PassedOver, ScanError, Volume, scan};
 
-/// Passphrase seals that one run tries. The volumes of a bundle share one; more are somebody's
-/// attempt to keep us busy.
-const MOST_GUESSES: usize = 3;
+/// What one run spends on passphrase seals, as work factors count it: four like ours. The volumes of a bundle
+/// share one; more are somebody's attempt to keep us busy.
+const MOST_WORK: u64 = 4 << OUR_WORK_FACTOR;
+/// What each of them counts at least.
+const LEAST_WORK: u64 = 1 << 12;
 
 /// A bundle that was opened.
 pub struct Bundle {
@@ -94,6 +98,23 @@ pub fn search(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowE
     Ok((volumes, passed_over))
 }
 
+/// Opens the one bundle at the given places.
+pub fn open_at(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
+    let (volumes, passed_over) = search(paths)?;
+    let mut bundle = open(volumes, keyring)?;
+    // First of all: only some notes about volumes are shown.
+    bundle.notes.splice(0..0, too_many(&passed_over));
+    Ok(bundle)
+}
+
+/// What is said of places where not all folders were searched, for there were too many.
+pub fn too_many(passed_over: &[PassedOver]) -> Vec<Note> {
+    let crowded = passed_over.iter().filter(|place| place.beyond > 0);
+    let text =
+        |folders| format!("{} more in it were not searched for volumes: it holds too many", count(folders, "folder"));
+    crowded.map(|place| Note::new(NoteKind::Volume, as_bytes(&place.below), text(place.beyond))).collect()
+}
+
 /// Whether a passphrase opens some of the volumes at the given places.
 pub fn takes_passphrase(paths: &[PathBuf]) -> Result<bool, FlowError> {
     Ok(gather(paths)?.iter().any(|volume| volume.file(PASSPHRASE_SEAL).is_some()))
@@ -111,7 +132,7 @@ pub fn unseal(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Unsealed, FlowE
     let mut opened: Vec<Known> = Vec::new();
     let mut trouble = Trouble::default();
     let mut notes = Vec::new();
-    for volume in &volumes {
+    for volume in by_work(&volumes, keyring) {
         if let Some(known) = opened.iter_mut().find(|known| known.owns(volume)) {
             known.volumes.push(show(&volume.dir));
             continue;
@@ -195,19 +216,31 @@ struct Trouble {
     broken: Option<FlowError>,
     /// The first file that the system would not read.
     io: Option<IoFault>,
-    /// Passphrase seals that were tried: each takes a second or more.
-    guesses: usize,
+    /// Memory that was lacking for a passphrase seal.
+    memory: Option<u64>,
+    /// What passphrase seals cost that were tried: each like ours takes a second.
+    work: u64,
 }
 
 impl Trouble {
     fn note(&mut self, error: KeyError) {
         match error {
             KeyError::Wrong => self.wrong = true,
+            KeyError::NoMemory(bytes) => self.memory = Some(bytes),
             KeyError::Format(error @ (FormatError::Limit { .. } | FormatError::Newer { .. })) => {
                 self.limit = Some(error)
             }
             other => self.damaged = Some(other.to_string()),
         }
+    }
+
+    /// Whether one more passphrase seal may be tried.
+    fn may_guess(&mut self, sealed: &[u8]) -> bool {
+        let factor = scan_up_to(sealed, limits::WORK_FACTOR).map_or(0, |scanned| scanned.work_factor);
+        let work = if factor > 0 { LEAST_WORK.max(1 << factor) } else { 0 };
+        let fits = self.work + work <= MOST_WORK;
+        self.work += if fits { work } else { 0 };
+        fits
     }
 
     fn breaks(&mut self, path: PathBuf, source: FormatError, notes: &mut Vec<Note>) {
@@ -221,6 +254,9 @@ impl Trouble {
         }
         if let Some(error) = self.limit {
             return FlowError::Format(error);
+        }
+        if let Some(bytes) = self.memory {
+            return FlowError::no_memory(bytes);
         }
         if keyring.is_empty() {
             return FlowError::Key(KeyringError::NotGiven);
@@ -238,6 +274,19 @@ impl Trouble {
     }
 }
 
+/// Volumes in the order in which to try their seals: where a passphrase is to be tried, those like ours first, and
+/// of the others those that cost least.
+fn by_work<'a>(volumes: &'a [Volume], keyring: &Keyring) -> Vec<&'a Volume> {
+    let mut all: Vec<&Volume> = volumes.iter().collect();
+    if keyring.has_passphrase() {
+        let start = |volume: &Volume| volume.read_start(PASSPHRASE_SEAL, limits::AGE_HEADER).ok();
+        let work = |(start, _): (Vec<u8>, _)| scan_up_to(&start, limits::WORK_FACTOR).ok();
+        let factor = |volume: &Volume| start(volume).and_then(work).map_or(u8::MAX, |scanned| scanned.work_factor);
+        all.sort_by_cached_key(|volume| Some(factor(volume)).filter(|factor| *factor != OUR_WORK_FACTOR));
+    }
+    all
+}
+
 /// The volume's seal, from whichever copy opens.
 fn open_seal(
     volume: &Volume,
@@ -247,13 +296,12 @@ fn open_seal(
 ) -> Result<Option<Seal>, FlowError> {
     for name in ALL_SEALS {
         let Some(read) = volume.read_small(name, limits::SEAL_FILE) else { continue };
-        if name == PASSPHRASE_SEAL && keyring.has_passphrase() {
-            trouble.guesses += 1;
-            if trouble.guesses > MOST_GUESSES {
+        let opened = match read {
+            Ok(bytes) if keyring.has_passphrase() && !trouble.may_guess(&bytes) => {
+                let text = "was not tried: the passphrase was tried on as many seals as one run takes on";
+                notes.push(Note::new(NoteKind::Volume, as_bytes(&volume.dir.join(name)), text));
                 continue;
             }
-        }
-        let opened = match read {
             Ok(bytes) => keyring.open_small(&bytes, 2048),
             Err(ScanError::Format(error)) => Err(KeyError::Format(error)),
             Err(ScanError::Io(fault)) if fault.source.kind() == std::io::ErrorKind::PermissionDenied => {

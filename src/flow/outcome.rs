@@ -5,7 +5,7 @@
 pub enum Outcome {
     /// Everything that was asked for was done.
     Ok,
-    /// A defect of ours: the run failed in a way nobody planned for.
+    /// A defect of ours, or a system without memory or threads to spare.
     Failed,
     /// The request makes no sense. Nothing was done.
     Usage,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::base::digest::Digest;
 use crate::base::entry::Kind;
 use crate::base::fault::At;
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::pool::side_by_side;
@@ -92,7 +93,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let list = geometry::list_at_most(&walk.entries);
     FormatError::limit("the length of the list", list, limits::LIST)?;
     check_sequence(&walk.entries, layout.len)?;
-    let mut beginning = vec![0; SAMPLE.min(layout.tail_start) as usize];
+    let mut beginning = memory::zeros(SAMPLE.min(layout.tail_start) as usize);
     let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
     if let Err(FlowError::Source(SourceError::Walk(gone))) = read {
         return Err(gone.into());
@@ -237,7 +238,7 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     let data = layout.tail_start - nothing;
     let stride = (data / SAMPLES).max(SAMPLE) / 512 * 512;
     let starts: Vec<u64> = (0..SAMPLES).map(|at| at * stride).filter(|start| *start < data).collect();
-    let tools = || (Compressor::new(level), vec![0; SAMPLE as usize]);
+    let tools = || (Compressor::new(level), memory::zeros(SAMPLE as usize));
     let measured = side_by_side(&starts, tools, |(compressor, buf), start| {
         let compressor = compressor.as_mut().map_err(|error| error.clone())?;
         let (start, follow) = layout.past_holes(&holes, *start);

@@ -22,7 +22,12 @@ const ANOTHER_TEXT: &str = "what was compressed comes back as another text";
 pub fn check_sequence(entries: &[Entry], tar_len: u64) -> Result<(), FlowError> {
     let mut sequence = Sequence::new(tar_len);
     let mut each = entries.iter().enumerate();
-    each.try_for_each(|(at, entry)| sequence.next(&entries[..at], entry)).map_err(FlowError::Unopenable)
+    let refused = |error| match error {
+        // There is more of the sources than one bundle takes: that is no defect.
+        FormatError::Limit { .. } => FlowError::Format(error),
+        _ => FlowError::Unopenable(error),
+    };
+    each.try_for_each(|(at, entry)| sequence.next(&entries[..at], entry)).map_err(refused)
 }
 
 /// Holds lines of a list against the entries that they were made of. `before` entries stand before these.

@@ -8,6 +8,7 @@ use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{lock, unlocked};
 use crate::base::size::{count, first_ten};
+use crate::base::threads::one_each;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId};
 use crate::flow::error::DriveError;
@@ -125,11 +126,6 @@ pub fn read_back(drives: &[Drive], monitor: &dyn Monitor) -> Result<(Vec<Finding
             }
         }
     };
-    std::thread::scope(|scope| {
-        for drive in drives {
-            let one_drive = &one_drive;
-            scope.spawn(move || one_drive(drive));
-        }
-    });
+    one_each(drives, one_drive);
     if monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok((unlocked(found), !cached.into_inner())) }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use crate::base::digest::Digest;
 use crate::base::entry::{Flag, Kind};
 use crate::base::fault::At;
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::show;
 use crate::base::pool::{Lease, lock, unlocked};
@@ -154,7 +155,7 @@ impl<'a> Reading<'a> {
 
     /// Whether a stretch of the tar that is not what it was can be read at all.
     pub fn readable(&self, range: Range<u64>) -> Result<(), FlowError> {
-        let mut buf = vec![0; 1 << 20];
+        let mut buf = memory::zeros(1 << 20);
         let mut pieces = range.clone().step_by(buf.len());
         pieces.try_for_each(|at| {
             let len = (range.end - at).min(buf.len() as u64) as usize;

@@ -1,10 +1,11 @@
 //! What a run on an opened bundle has to say when it is over: what was delivered, lost, rebuilt,
 //! and what margin is left. Plain values, like those of `report`.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::base::json::{Value, json};
-use crate::base::monitor::{Note, NoteKind, notes_json};
+use crate::base::json::{Document, Value, json};
+use crate::base::monitor::{Note, NoteKind, note_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::format::head::{Part, PartKind};
@@ -40,7 +41,7 @@ pub struct Lost {
     /// What kept it.
     pub cause: Cause,
     /// In words.
-    pub why: String,
+    pub why: Cow<'static, str>,
 }
 
 /// A part that could not be used whole.
@@ -150,6 +151,8 @@ pub struct UnpackReport {
     pub delivered: u64,
     /// Bytes of the delivered files.
     pub bytes: u64,
+    /// Delivered files of which nothing says what their content should be: there was no list.
+    pub unproven: u64,
     /// Parts missing or damaged, and not to be rebuilt.
     pub bad_parts: Vec<BadPart>,
     /// Parts missing or damaged, and rebuilt.
@@ -216,10 +219,10 @@ impl UnpackReport {
     }
 
     /// For `--json`.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Document<'_> {
         let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
         let parts = |parts: &[BadPart]| parts.iter().map(BadPart::to_json).collect::<Value>();
-        json!({
+        let object = json!({
             "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
@@ -227,14 +230,15 @@ impl UnpackReport {
             "failed": self.failed, "gone": self.gone.iter().map(|folder| show(folder)).collect::<Value>(),
             "kept": self.kept.as_ref().map(|path| show(path)), "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
             "verdict": verdict_json(&self.verdict),
-            "margin": margin_json(self.margin), "lost": lost.collect::<Value>(),
+            "margin": margin_json(self.margin),
             "changes": self.changes.iter().map(Change::to_json).collect::<Value>(),
             "otherwise": {
                 "modes": self.otherwise.modes, "times": self.otherwise.times + self.clamped,
                 "clamped": self.clamped, "off_by_ns": self.otherwise.off,
             },
-            "renamed_in": self.renamed_in.as_ref().map(|path| show(path)), "notes": notes_json(&self.notes),
-        })
+            "renamed_in": self.renamed_in.as_ref().map(|path| show(path)),
+        });
+        Document::new(object).with("lost", lost).with("notes", self.notes.iter().map(note_json))
     }
 }
 

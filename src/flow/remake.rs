@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
 use crate::base::fault::IoFault;
+use crate::base::memory;
 use crate::base::monitor::Phase;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
@@ -235,7 +236,7 @@ impl Remaker<'_> {
     fn bytes(&self, start: u64, len: usize) -> Vec<u8> {
         let layout = self.job.layout;
         if start < layout.tail_start {
-            let mut bytes = vec![0; len];
+            let mut bytes = memory::zeros(len);
             // What could not be read then is zeros: the hash tells whether they were.
             let _ = self.reading.raw(start, &mut bytes);
             return bytes;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::base::entry::Entry;
 use crate::base::fault::IoFault;
-use crate::base::json::{Value, json};
-use crate::base::monitor::{Note, NoteKind, notes_json};
+use crate::base::json::{Document, Value, json};
+use crate::base::monitor::{Note, NoteKind, note_json, notes_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::flow::received::BundleCheck;
@@ -369,7 +369,7 @@ pub struct ListReport {
 
 impl ListReport {
     /// For `--json`.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Document<'_> {
         let entries = self.entries.iter().map(|entry| {
             json!({
                 "path": escape(entry.path.as_bytes()), "type": entry.kind.word(), "size": entry.size,
@@ -377,9 +377,7 @@ impl ListReport {
                 "sha256": entry.sha256.map(|sum| format!("{sum:?}")), "flag": entry.flag.word(),
             })
         });
-        json!({
-            "command": "list", "fingerprint": self.fingerprint, "entries": entries.collect::<Value>(),
-            "notes": notes_json(&self.notes),
-        })
+        let object = json!({"command": "list", "fingerprint": self.fingerprint});
+        Document::new(object).with("entries", entries).with("notes", self.notes.iter().map(note_json))
     }
 }

@@ -1,7 +1,7 @@
 //! What salvaging has to say when it is over: what unpacking would, and what it rests on. Nothing
 //! here claims more than was verified.
 
-use crate::base::json::{Value, json};
+use crate::base::json::{Document, Value, json};
 use crate::base::monitor::NoteKind;
 use crate::flow::Outcome;
 use crate::flow::received::UnpackReport;
@@ -69,9 +69,10 @@ impl Salvaged {
     }
 
     /// For `--json`.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Document<'_> {
         let Basis { head, list, manifest, seamless, unproven, idle_parity, endless } = self.basis;
-        let mut json = self.report.to_json();
+        let mut document = self.report.to_json();
+        let json = document.object();
         (json["intact"], json["complete"]) = (json!(self.intact()), json!(self.complete()));
         json["salvage"] = json!({
             "head": head, "list": list, "manifest": manifest, "seamless": seamless, "unproven": unproven,
@@ -85,6 +86,6 @@ impl Salvaged {
                 part["volume"] = Value::Null;
             }
         }
-        json
+        document
     }
 }

@@ -1,20 +1,22 @@
 //! Files of one drive as it stores them: read one after the other past the cache, which is what drives
 //! do best, and hashed or opened beside that on another thread.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
 use crate::base::direct::DriveReader;
 use crate::base::monitor::Monitor;
+use crate::base::threads::start;
 
 /// Stretches that may wait to be hashed.
 const AHEAD: usize = 8;
 
 /// What comes of a file.
-pub enum Piece {
+pub enum Piece<'a> {
     /// Its next bytes.
-    Bytes(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
     /// Nothing more, at its end or at an error.
     End(io::Result<()>),
 }
@@ -23,22 +25,39 @@ pub enum Piece {
 pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut take: impl FnMut(usize, Piece)) {
     let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut reader = DriveReader::default();
-            for (number, file) in files.iter().enumerate() {
-                let read = reader.read(file, |bytes| {
-                    monitor.advance(bytes.len() as u64);
-                    give.send((number, Piece::Bytes(bytes.to_vec()))).is_ok() && !monitor.cancelled()
-                });
-                if monitor.cancelled() || give.send((number, Piece::End(read))).is_err() {
-                    return;
-                }
-            }
+        let reading = start(scope, move || {
+            read_all(files, monitor, |number, piece| {
+                let piece = match piece {
+                    Piece::Bytes(bytes) => Piece::Bytes(Cow::Owned(bytes.into_owned())),
+                    Piece::End(read) => Piece::End(read),
+                };
+                give.send((number, piece)).is_ok()
+            });
         });
-        for (number, piece) in taken {
-            take(number, piece);
+        if reading.is_ok() {
+            taken.into_iter().for_each(|(number, piece)| take(number, piece));
+        } else {
+            // Without a second thread reading and hashing take turns.
+            read_all(files, monitor, |number, piece| {
+                take(number, piece);
+                true
+            });
         }
     });
+}
+
+/// Hands out the pieces of all files; `false` from `give` ends that.
+fn read_all(files: &[PathBuf], monitor: &dyn Monitor, mut give: impl FnMut(usize, Piece) -> bool) {
+    let mut reader = DriveReader::default();
+    for (number, file) in files.iter().enumerate() {
+        let read = reader.read(file, |bytes| {
+            monitor.advance(bytes.len() as u64);
+            give(number, Piece::Bytes(Cow::Borrowed(bytes))) && !monitor.cancelled()
+        });
+        if monitor.cancelled() || !give(number, Piece::End(read)) {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -56,7 +75,7 @@ mod tests {
         files.insert(1, dir.path().join("missing"));
         let (mut all, mut read) = (Vec::new(), Vec::new());
         sweep(&files, &Silent, |number, piece| match piece {
-            Piece::Bytes(bytes) => read.extend(bytes),
+            Piece::Bytes(bytes) => read.extend_from_slice(&bytes),
             Piece::End(end) => all.push((number, end.ok().map(|()| std::mem::take(&mut read)))),
         });
         let content = |number: usize| Some(contents[number].to_vec());

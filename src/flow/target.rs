@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::fault::At;
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::path::show;
@@ -77,7 +78,7 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
     let names: Vec<&String> = files.keys().collect();
     let ours = side_by_side(
         &names,
-        || vec![0; READ],
+        || memory::zeros(READ),
         |buf, name| {
             let path = dir.join(name);
             if let Some(sum) = known.get(*name) {

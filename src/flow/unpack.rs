@@ -19,14 +19,14 @@ use crate::flow::again::{take_up, work};
 use crate::flow::error::OutputError;
 use crate::flow::fit::{clamped, copies, copies_to_make, fit_to, left_behind, tell, tell_copied, tell_otherwise};
 use crate::flow::folders::check_is_folder;
-use crate::flow::open::{Bundle, gather, open};
+use crate::flow::open::{Bundle, open_at};
 use crate::flow::parts::Placed;
 use crate::flow::places::lost_before;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::flow::report::ListReport;
 use crate::flow::rounds::{Changer, place_all};
 use crate::flow::unpack::file_writer::Extraction;
-use crate::flow::verdict::{Verdict, judge};
+use crate::flow::verdict::{Verdict, is_unproven, judge};
 use crate::flow::{FlowError, Outcome};
 use crate::plan::names::Fitted;
 use crate::plan::select::{NotFound, select};
@@ -50,7 +50,7 @@ pub struct Request {
 
 /// What a bundle holds.
 pub fn list(volumes: &[PathBuf], keyring: &Keyring) -> Result<ListReport, FlowError> {
-    let mut bundle = open(gather(volumes)?, keyring)?;
+    let mut bundle = open_at(volumes, keyring)?;
     let entries = bundle.read_list()?;
     Ok(ListReport { fingerprint: bundle.head.statement.fingerprint(), entries, notes: bundle.notes })
 }
@@ -62,9 +62,9 @@ pub fn unpack(
     changer: Option<&dyn Changer>,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
-    let mut bundle = open(gather(&request.volumes)?, keyring)?;
+    let mut bundle = open_at(&request.volumes, keyring)?;
     let entries = bundle.read_list()?;
-    unpack_opened(request, &mut bundle, &chosen(entries, &request.only)?, Rounds::These(changer), monitor)
+    unpack_opened(request, &mut bundle, chosen(entries, &request.only)?, Rounds::These(changer), monitor)
 }
 
 /// Those entries that were asked for.
@@ -87,7 +87,7 @@ pub enum Rounds<'a> {
 pub fn unpack_opened(
     request: &Request,
     bundle: &mut Bundle,
-    entries: &[Entry],
+    entries: Vec<Entry>,
     rounds: Rounds,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
@@ -103,7 +103,7 @@ pub fn unpack_opened(
 fn fit_and_unpack(
     request: &Request,
     bundle: &mut Bundle,
-    entries: &[Entry],
+    entries: Vec<Entry>,
     rounds: Rounds,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
@@ -257,7 +257,7 @@ fn conclude(
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
     let Placed { bad, mended, verdict: can, margin, failed, gone } = placed;
-    let Verdict { kept, lost, mut notes, files, delivered, bytes } =
+    let Verdict { kept, lost, mut notes, files, delivered, bytes, unproven } =
         judge(&bundle.head, extraction, &bad, failed.is_some());
     let failed = match failed {
         Some(fault) if delivered == 0 => return Err(fault.into()),
@@ -273,6 +273,7 @@ fn conclude(
         files,
         delivered,
         bytes,
+        unproven,
         bad_parts: bad,
         mended,
         verdict: can,
@@ -309,7 +310,8 @@ impl Job<'_> {
             let entry = &self.fitted.entries[at];
             let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
             report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
-            report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
+            report.unproven -= u64::from(is_unproven(&self.fitted.entries, entry));
+            report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why: why.into() });
         }
         tell(self.fitted, &mut report)?;
         tell_copied(self.fitted, &finished.copied, &mut report);

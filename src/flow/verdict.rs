@@ -25,6 +25,8 @@ pub struct Verdict {
     pub delivered: u64,
     /// Their bytes, hard links counted once.
     pub bytes: u64,
+    /// Those of which nothing says what their content should be.
+    pub unproven: u64,
 }
 
 const NOT_FOUND: &str = "it was not found in the parts";
@@ -65,6 +67,7 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
             fate => fate,
         };
         verdict.add(at, entry, fate);
+        verdict.unproven += u64::from(verdict.kept[at] && extraction.entries[content].sha256.is_none());
     }
     verdict
 }
@@ -88,6 +91,15 @@ fn fate(extraction: &Extraction, content: usize, missing: &BTreeSet<usize>, dama
         _ if damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
         _ if missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),
         _ => Fate::Lost(Cause::Damaged, NOT_FOUND),
+    }
+}
+
+/// Whether nothing says what the content of a file, or of what a hard link names, should be.
+pub fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
+    match &entry.kind {
+        Kind::File => entry.sha256.is_none(),
+        Kind::Hardlink(first) => find(entries, first.as_bytes()).is_none_or(|at| entries[at].sha256.is_none()),
+        Kind::Dir | Kind::Symlink(_) => false,
     }
 }
 

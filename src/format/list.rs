@@ -90,6 +90,8 @@ pub fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
 pub struct Sequence {
     tar_len: u64,
     content_end: u64,
+    /// What the entries take, by the format's count.
+    kept: u64,
     /// Indices of the folders that the last entry stands in, outermost first.
     open: Vec<usize>,
 }
@@ -97,16 +99,23 @@ pub struct Sequence {
 impl Sequence {
     /// Of the list of a tar of `tar_len` bytes.
     pub fn new(tar_len: u64) -> Self {
-        Self { tar_len, content_end: 0, open: Vec::new() }
+        Self { tar_len, content_end: 0, kept: 0, open: Vec::new() }
+    }
+
+    /// Counts so many bytes as kept already: a limit can be tried without a list of that size.
+    pub fn after(self, kept: u64) -> Self {
+        Self { kept, ..self }
     }
 
     /// Takes the next entry; `before` are all that it took so far.
     ///
     /// # Errors
-    /// It stands out of order, in no folder, or its content lies elsewhere than it may.
+    /// It stands out of order, in no folder, its content lies elsewhere than it may, or too much would be kept.
     pub fn next(&mut self, before: &[Entry], entry: &Entry) -> Result<(), FormatError> {
         let bad = |why| FormatError::malformed(WHAT, before.len() + 1, format!("\"{}\" {why}", entry.path));
         self.check(before, entry).map_err(bad)?;
+        self.kept += kept(entry);
+        FormatError::limit("what is to be kept of the list, in bytes,", self.kept, limits::LIST_KEPT)?;
         if entry.has_content() {
             self.content_end = entry.at + entry.size;
         }
@@ -143,6 +152,11 @@ impl Sequence {
     }
 }
 
+/// What an entry takes in memory.
+pub(crate) fn kept(entry: &Entry) -> u64 {
+    limits::ENTRY_KEPT + entry.names_len() as u64 + limits::HOLE_KEPT * entry.holes.len() as u64
+}
+
 /// Reads a list line by line and keeps its entries.
 pub struct Reader {
     entries: Vec<Entry>,
@@ -153,6 +167,11 @@ impl Reader {
     /// A reader for the list of a tar of `tar_len` bytes.
     pub fn new(tar_len: u64) -> Self {
         Self { entries: Vec::new(), sequence: Sequence::new(tar_len) }
+    }
+
+    /// As [`Sequence::after`].
+    pub fn after(self, kept: u64) -> Self {
+        Self { sequence: self.sequence.after(kept), ..self }
     }
 
     /// Takes the next line, with its newline.
@@ -342,6 +361,20 @@ mod tests {
         assert!(read(&[DIR, &hard("d")]).is_err());
         assert!(read(&[&hard("a")]).is_err());
         assert!(read(&[&hard("z")]).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_before_it_is() {
+        // What is counted is no less than what is taken.
+        assert!(size_of::<Entry>() as u64 + 16 <= limits::ENTRY_KEPT && size_of::<Hole>() as u64 <= limits::HOLE_KEPT);
+        let link = r#"{"path":"l","type":"symlink","mode":"0777","mtime":"0.000000000","target":"12345"}"#;
+        let holes = file("h", 512, 5).replace("\"}", "\",\"holes\":[[0,1],[2,1]]}");
+        for (line, takes) in [(DIR, 144 + 1), (link, 144 + 1 + 5), (&*holes, 144 + 1 + 2 * 16)] {
+            let read = |kept| Reader::new(1 << 20).after(kept).line(format!("{line}\n").as_bytes());
+            assert_eq!(read(limits::LIST_KEPT - takes), Ok(()), "{line}");
+            let refused = read(limits::LIST_KEPT - takes + 1);
+            assert!(matches!(refused, Err(FormatError::Limit { limit: limits::LIST_KEPT, .. })), "{refused:?}");
+        }
     }
 
     proptest! {

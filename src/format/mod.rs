@@ -105,7 +105,7 @@ pub(crate) fn version(what: &'static str, text: &str) -> Result<(), FormatError>
         _ => Err(FormatError::malformed(
             what,
             1,
-            format!("\"{}\" is no version", crate::base::path::escape(text.as_bytes())),
+            format!("\"{}\" is no version", crate::base::path::brief(text.as_bytes())),
         )),
     }
 }

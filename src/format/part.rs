@@ -1,5 +1,6 @@
 //! A part: how large it is, and the two skippable frames around its zstd frames (FORMAT section 4).
 
+use crate::base::memory;
 use crate::format::FormatError;
 use crate::format::limits;
 
@@ -183,7 +184,7 @@ pub struct PartBuf(Vec<u8>);
 impl PartBuf {
     /// A file of zeros.
     pub fn new(class: Class) -> Self {
-        Self(vec![0; class.file_len()])
+        Self(memory::zeros(class.file_len()))
     }
 
     /// The age header and nonce at its start.
@@ -196,6 +197,11 @@ impl PartBuf {
         self.0[HEADER..].chunks_exact_mut(SEALED_CHUNK)
     }
 
+    /// How many chunks it has.
+    pub fn chunks(&self) -> usize {
+        (self.0.len() - HEADER) / SEALED_CHUNK
+    }
+
     /// The plaintext of chunk `index`, once it is open.
     pub fn plain(&self, index: usize) -> &[u8] {
         &self.0[HEADER + index * SEALED_CHUNK..][..CHUNK]
@@ -203,7 +209,7 @@ impl PartBuf {
 
     /// The trail of an open part, if no chunk that it lies in is `bad` (their indices, ascending).
     pub fn trail(&self, bad: &[usize]) -> Option<Trail> {
-        let chunks = (self.0.len() - HEADER) / SEALED_CHUNK;
+        let chunks = self.chunks();
         let good = |index: &usize| bad.binary_search(index).is_err();
         // Its length is not 0, and behind its fields there is nothing but zeros.
         let not_zero = |index: usize| Some(index * CHUNK + self.plain(index).iter().rposition(|byte| *byte != 0)?);

@@ -4,7 +4,7 @@
 //! with coreutils' escapes.
 
 use crate::base::digest::Digest;
-use crate::base::path::escape;
+use crate::base::path::brief;
 use crate::base::text::{hex, unhex};
 use crate::format::{FormatError, limits};
 
@@ -58,7 +58,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
         let (sum, name) = line.split_once("  ").ok_or_else(|| bad("it is no line of sha256sum".into()))?;
         let sum = unhex(sum).ok_or_else(|| bad("it has no SHA-256".into()))?;
         if !is_our_name(name) {
-            let why = format!("\"{}\" is no name that a volume holds", escape(name.as_bytes()));
+            let why = format!("\"{}\" is no name that a volume holds", brief(name.as_bytes()));
             let leads_out = name.contains('/') || name == ".." || name.contains(|c: char| c.is_control() && c != '\r');
             return Err(match leads_out {
                 true => FormatError::Unsafe { what: WHAT, line: at + 1, why },

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crate::base::digest::quick;
 use crate::base::entry::{Entry, Kind, Time};
 use crate::base::fault::IoFault;
 use crate::base::path::{BytePath, MAX_COMPONENT, escape};
@@ -41,20 +42,26 @@ pub struct Fitted {
 }
 
 /// Fits entries to a file system.
-pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<Fitted, IoFault> {
+pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Result<Fitted, IoFault> {
     let mut changes = Vec::new();
-    let left_out = leave_out(entries, limits, &mut changes);
-    let names = Names::of(entries, &left_out, ground)?.choose()?;
+    let left_out = leave_out(&entries, limits, &mut changes);
+    let names = Names::of(&entries, &left_out, ground)?.choose()?;
+    let is_in_time = |entry: &Entry| within(entry.mtime, limits.times) == entry.mtime;
     let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), HashSet::new());
-    let mut renamed: HashMap<&[u8], BytePath> = HashMap::new();
-    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
+    if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
+        cut_off(&mut entries, &former, ground, &mut changes)?;
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        return Ok(Fitted { entries, former, changes, clamped, names: limits.names });
+    }
+    let mut renamed: HashMap<Vec<u8>, BytePath> = HashMap::new();
+    for (at, entry) in entries.into_iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
         let folder = entry.path.parent().map(|parent| renamed.get(parent).map_or(parent, |path| path.as_bytes()));
         let (name, why) = names.get(&at).map_or((entry.path.name(), None), |(name, why)| (name, Some(why)));
         let path = folder.map_or(name.to_vec(), |folder| [folder, b"/", name].concat());
         // Only a path that escaping made longer than any may be is not one.
         let Ok(path) = BytePath::new(path) else {
             let why = "its path would become too long".to_string();
-            changes.push(Change { path: entry.path.clone(), why, becomes: left_out_as(entry) });
+            changes.push(Change { path: entry.path.clone(), why, becomes: left_out_as(&entry) });
             continue;
         };
         if let Some(why) = why {
@@ -62,14 +69,14 @@ pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<F
             changes.push(Change { path: entry.path.clone(), why: why.clone(), becomes });
         }
         if path != entry.path {
-            renamed.insert(entry.path.as_bytes(), path.clone());
+            renamed.insert(entry.path.as_bytes().to_vec(), path.clone());
             former.insert(path.clone(), entry.path.clone());
         }
         let mtime = within(entry.mtime, limits.times);
         if mtime != entry.mtime {
             clamped.insert(path.clone());
         }
-        fitted.push(Entry { path, mtime, ..entry.clone() });
+        fitted.push(Entry { path, mtime, ..entry });
     }
     let moved =
         |first: &mut BytePath| renamed.get(first.as_bytes()).cloned().into_iter().for_each(|path| *first = path);
@@ -164,7 +171,8 @@ const SOME: usize = 40;
 struct Names<'a, G> {
     entries: &'a [Entry],
     ground: &'a G,
-    folders: BTreeMap<&'a [u8], Vec<usize>>,
+    /// All that are not left out, those of one folder beside each other.
+    order: Vec<u32>,
     refused: HashSet<&'a [u8]>,
     tried: RefCell<HashMap<Vec<u8>, bool>>,
 }
@@ -172,10 +180,10 @@ struct Names<'a, G> {
 impl<'a, G: Ground> Names<'a, G> {
     /// Tries every character that is not plain.
     fn of(entries: &'a [Entry], but: &BTreeSet<usize>, ground: &'a G) -> Result<Self, IoFault> {
-        let mut folders: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        let mut order: Vec<u32> = (0..entries.len() as u32).filter(|at| !but.contains(&(*at as usize))).collect();
+        order.sort_unstable_by_key(|at| (entries[*at as usize].path.parent(), *at));
         let mut odd: BTreeSet<&[u8]> = BTreeSet::new();
-        for (at, entry) in entries.iter().enumerate().filter(|(at, _)| !but.contains(at)) {
-            folders.entry(entry.path.parent().unwrap_or_default()).or_default().push(at);
+        for entry in order.iter().map(|at| &entries[*at as usize]) {
             if !entry.path.name().iter().all(is_plain) {
                 odd.extend(pieces(entry.path.name()).filter(|piece| !piece.iter().all(is_plain)));
             }
@@ -191,22 +199,28 @@ impl<'a, G: Ground> Names<'a, G> {
                 }
             }
         }
-        Ok(Self { entries, ground, folders, refused, tried: RefCell::default() })
+        Ok(Self { entries, ground, order, refused, tried: RefCell::default() })
     }
 
     /// New names for those that need them, with the reason.
     fn choose(&self) -> Result<HashMap<usize, (Vec<u8>, String)>, IoFault> {
         let mut chosen = HashMap::new();
-        for members in self.folders.values() {
-            for at in members {
-                let name = self.entries[*at].path.name();
+        let folder = |at: &u32| self.entries[*at as usize].path.parent();
+        for members in self.order.chunk_by(|one, next| folder(one) == folder(next)) {
+            for at in members.iter().map(|at| *at as usize) {
+                let name = self.entries[at].path.name();
                 if let Some(why) = self.flaw(name)? {
-                    chosen.insert(*at, (self.spell(name)?, why));
+                    chosen.insert(at, (self.spell(name)?, why));
                 }
             }
             self.part(members, &mut chosen)?;
         }
         Ok(chosen)
+    }
+
+    /// The name that an entry has so far.
+    fn name<'s>(&'s self, at: usize, chosen: &'s HashMap<usize, (Vec<u8>, String)>) -> &'s [u8] {
+        chosen.get(&at).map_or(self.entries[at].path.name(), |(name, _)| name)
     }
 
     /// Why the name is not kept as it is.
@@ -258,21 +272,26 @@ impl<'a, G: Ground> Names<'a, G> {
     }
 
     /// Gives numbers to those of one folder that the ground takes for another.
-    fn part(&self, members: &[usize], chosen: &mut HashMap<usize, (Vec<u8>, String)>) -> Result<(), IoFault> {
+    fn part(&self, members: &[u32], chosen: &mut HashMap<usize, (Vec<u8>, String)>) -> Result<(), IoFault> {
+        // A folder may hold millions: only marks of all names are kept, and the names that may be one.
+        let mark = |at: &u32| mark(self.name(*at as usize, chosen));
+        let mut marked: Vec<(u64, u32)> = members.iter().map(|at| (mark(at), *at)).collect();
+        marked.sort_unstable();
         let mut groups: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        for at in members {
-            let name = chosen.get(at).map_or(self.entries[*at].path.name(), |(name, _)| name);
-            groups.entry(key(name)).or_default().push(*at);
+        for alike in marked.chunk_by(|one, next| one.0 == next.0).filter(|alike| alike.len() > 1) {
+            for at in alike.iter().map(|(_, at)| *at as usize) {
+                groups.entry(key(self.name(at, chosen))).or_default().push(at);
+            }
         }
-        let mut taken: HashSet<Vec<u8>> = groups.keys().cloned().collect();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut taken: HashSet<u64> = marked.into_iter().map(|(mark, _)| mark).collect();
         for group in groups.into_values().filter(|group| group.len() > 1) {
             let mut group = group;
             // Whoever keeps its name comes first.
             group.sort_by_key(|at| (chosen.contains_key(at), *at));
-            let names: Vec<Vec<u8>> = group
-                .iter()
-                .map(|at| chosen.get(at).map_or(self.entries[*at].path.name(), |(name, _)| name).to_vec())
-                .collect();
+            let names: Vec<Vec<u8>> = group.iter().map(|at| self.name(*at, chosen).to_vec()).collect();
             let apart = self.ground.apart(&names.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
             let mut number = 2;
             for (at, name) in group.iter().zip(&names).zip(&apart).filter(|(_, apart)| !**apart).map(|(one, _)| one) {
@@ -287,7 +306,7 @@ impl<'a, G: Ground> Names<'a, G> {
     }
 
     /// The name with the first number that makes it another than all.
-    fn numbered(&self, base: &[u8], number: &mut u32, taken: &mut HashSet<Vec<u8>>) -> Result<Vec<u8>, IoFault> {
+    fn numbered(&self, base: &[u8], number: &mut u32, taken: &mut HashSet<u64>) -> Result<Vec<u8>, IoFault> {
         loop {
             let suffix = format!("%~{number}");
             *number += 1;
@@ -299,11 +318,16 @@ impl<'a, G: Ground> Names<'a, G> {
                 }
                 most -= 20;
             };
-            if taken.insert(key(&name)) {
+            if taken.insert(mark(&name)) {
                 return Ok(name);
             }
         }
     }
+}
+
+/// A mark of a name's key. Two keys may have the same, if hardly ever.
+fn mark(name: &[u8]) -> u64 {
+    quick(&key(name)) as u64
 }
 
 /// What every file system takes, between others.

@@ -179,7 +179,20 @@ impl Ground for Probe {
 
     fn reach(&self, path: &[u8]) -> Result<usize, IoFault> {
         let trial = self.trial()?;
-        let mut place = OpenPath::new(&trial);
+        let reach = self.reach_in(&trial, path);
+        clear(&trial);
+        match reach {
+            // How many folders there is room for is another limit, and asked for where all is counted.
+            Err(fault) if os::is_full(&fault.source) => Ok(path.len()),
+            reach => reach,
+        }
+    }
+}
+
+impl Probe {
+    /// Makes the folders of a path, the last name too, and says how many bytes of it were taken.
+    fn reach_in(&self, trial: &Folder, path: &[u8]) -> Result<usize, IoFault> {
+        let mut place = OpenPath::new(trial);
         let mut reach = 0;
         for name in path.split(|byte| *byte == b'/') {
             let takes = |len: usize| {
@@ -192,16 +205,14 @@ impl Ground for Probe {
             let slash = usize::from(reach > 0);
             if !takes(name.len())? {
                 let len = most_of(name.len(), takes)?;
-                reach += if len > 0 { len + slash } else { 0 };
-                break;
+                return Ok(if len > 0 { reach + slash + len } else { reach });
             }
-            reach += name.len() + slash;
+            reach += slash + name.len();
             // A folder that can be made and not be entered holds nothing.
             if reach < path.len() && !self.takes(place.enter(name))? {
                 break;
             }
         }
-        clear(&trial);
         Ok(reach)
     }
 }

@@ -12,14 +12,16 @@ use age::secrecy::{ExposeSecret, SecretString};
 
 use crate::base::crypto::header_mac;
 use crate::base::locked;
+use crate::base::memory;
 use crate::base::path::escape;
 use crate::base::secret::{FileKey, Secret, SecretText, shuffle};
-use crate::format::age::{Stanza, scan, signed, unsigned};
+use crate::base::size::human;
+use crate::format::age::{Scanned, Stanza, scan_up_to, signed, unsigned};
 use crate::format::part::HEADER;
 use crate::format::{FormatError, limits};
 
 /// scrypt work factor for passphrases: about a second.
-const WORK_FACTOR: u8 = 18;
+pub const OUR_WORK_FACTOR: u8 = 18;
 const SECRET_PREFIX: &str = "age-secret-key-";
 
 /// Why a key does not do.
@@ -34,6 +36,9 @@ pub enum KeyError {
     /// It breaks a rule or limit of the format.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// Its passphrase takes more memory to try than the system has.
+    #[error("trying the passphrase takes {} of memory, which the system does not have", human(*.0))]
+    NoMemory(u64),
     /// A text that is no recipient.
     #[error("\"{text}\" is no age recipient: {why}", text = escape(.text.as_bytes()))]
     NoRecipient {
@@ -161,16 +166,28 @@ impl Identity {
 }
 
 /// Keys to try on what was sealed.
-#[derive(Default)]
 pub struct Keyring {
     keys: Vec<Box<dyn age::Identity + Send + Sync>>,
     passphrase: bool,
+    /// The highest scrypt work factor that it takes on.
+    most_work: u8,
+}
+
+impl Default for Keyring {
+    fn default() -> Self {
+        Self { keys: Vec::new(), passphrase: false, most_work: limits::WORK_FACTOR }
+    }
 }
 
 impl Keyring {
-    /// No keys.
+    /// No keys, for what lies on drives.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No keys, for a key file that the user names.
+    pub fn for_key_file() -> Self {
+        Self { most_work: limits::KEY_WORK_FACTOR, ..Self::default() }
     }
 
     /// Adds an identity.
@@ -190,7 +207,7 @@ impl Keyring {
         let secret = SecretString::from(passphrase.to_string());
         locked::keep(secret.expose_secret().as_bytes());
         let mut identity = age::scrypt::Identity::new(secret);
-        identity.set_max_work_factor(limits::WORK_FACTOR);
+        identity.set_max_work_factor(self.most_work);
         self.keys.push(Box::new(identity));
         self.passphrase = true;
     }
@@ -228,9 +245,18 @@ impl Keyring {
         self.keys.is_empty()
     }
 
+    /// Looks at a header before anything parses it or derives keys for it.
+    fn scan(&self, bytes: &[u8]) -> Result<Scanned, KeyError> {
+        let scanned = scan_up_to(bytes, self.most_work)?;
+        if self.passphrase && !memory::has(scanned.memory()) {
+            return Err(KeyError::NoMemory(scanned.memory()));
+        }
+        Ok(scanned)
+    }
+
     /// The file key in the age header at the start of `bytes`, and the header's length.
     pub fn open_header(&self, bytes: &[u8]) -> Result<(FileKey, usize), KeyError> {
-        let len = scan(bytes)?;
+        let len = self.scan(bytes)?.len;
         // The age crate wants a nonce behind the header; which one makes no difference here.
         let with_nonce = [&bytes[..len], &[0; 16]].concat();
         let captures: Vec<Capture> =
@@ -243,7 +269,7 @@ impl Keyring {
 
     /// The content of a small age file (a seal, an identity file), of at most `limit` bytes.
     pub fn open_small(&self, bytes: &[u8], limit: u64) -> Result<zeroize::Zeroizing<Vec<u8>>, KeyError> {
-        scan(bytes)?;
+        self.scan(bytes)?;
         let decryptor = age::Decryptor::new_buffered(bytes).map_err(key_error)?;
         let reader = decryptor.decrypt(self.keys.iter().map(|key| &**key as &dyn age::Identity)).map_err(key_error)?;
         let mut out = zeroize::Zeroizing::new(Vec::new());
@@ -340,9 +366,13 @@ pub fn header_for(recipients: &[Recipient]) -> (Vec<u8>, FileKey) {
 
 /// A header that a passphrase opens.
 pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
+    let needed = Scanned { len: 0, work_factor: OUR_WORK_FACTOR }.memory();
+    if !memory::has(needed) {
+        memory::lacks(needed);
+    }
     let file_key = FileKey::random();
     let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase.to_string()));
-    recipient.set_work_factor(WORK_FACTOR);
+    recipient.set_work_factor(OUR_WORK_FACTOR);
     (finish(&[wrap(&recipient, &file_key)], &file_key), file_key)
 }
 

@@ -71,6 +71,24 @@ impl<'a, F: FnMut(usize, &[u8])> PartSealer<'a, F> {
     }
 }
 
+/// SHA-256 of the file of a part with that header and these chunks of plaintext.
+pub fn sealed_digest<'a>(
+    file_key: &FileKey,
+    header: &[u8; HEADER],
+    chunks: impl ExactSizeIterator<Item = &'a [u8]>,
+) -> Digest {
+    let (key, mut hasher, last) = (ChunkKey::new(file_key, nonce(header)), Hasher::new(), chunks.len());
+    hasher.update(header);
+    let mut sealed = vec![0; CHUNK];
+    for (index, plain) in chunks.enumerate() {
+        sealed.copy_from_slice(plain);
+        let tag = key.seal(index as u64, index + 1 == last, &mut sealed);
+        hasher.update(&sealed);
+        hasher.update(&tag);
+    }
+    hasher.finish()
+}
+
 /// Opens chunks of a part, any of them, in any order.
 pub struct PartOpener {
     key: ChunkKey,
@@ -248,6 +266,10 @@ mod tests {
         [CHUNK - 1, 1, 3 * CHUNK + 7].iter().for_each(|len| sealer.append(&vec![5; *len]));
         let digest = sealer.finish();
         assert_eq!(digest, crate::base::digest::sha256(part.file()));
+        let mut plain = vec![[5; CHUNK]; 4].concat();
+        plain.extend_from_slice(&[5; 7]);
+        plain.resize(class.plain_len(), 0);
+        assert_eq!(sealed_digest(&key, &header, plain.chunks_exact(CHUNK)), digest);
         assert_eq!(&part.file()[..HEADER], header);
         part.file_mut()[HEADER + 3 * SEALED_CHUNK + 100] ^= 1;
         let open = |key: &FileKey, part: &mut PartBuf| PartOpener::new(key, &header, class.chunks()).open_all(part);

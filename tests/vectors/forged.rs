@@ -18,6 +18,11 @@ use pouch::stage::stream::{Opener, PartOpener, PartSealer, Sealer};
 use crate::readable::{KEY, VOLUME, pouch};
 use crate::stored;
 
+#[path = "seals.rs"]
+mod seals;
+#[path = "wrong_parity.rs"]
+mod wrong_parity;
+
 const PART: &str = "000001.age";
 
 /// The bundle on a drive of its own, to be changed.

@@ -385,6 +385,16 @@ def lists():
     vec("list", "content-to-the-end", last, rule="R-LIST-28", note="up to the last byte is allowed", tar=1024,
         want=want("file", b"a", 512, at=512))
 
+    # An entry counts 144, its names and 16 for each hole: these four 627.
+    four = (folder(b"d") + line(b"d/a", size=9, at=512, holes=[[0, 1], [2, 1]])
+            + line(b"d/link", "symlink", mode="0777", target="xyz") + line(b"d/m", "hardlink", target="d/a"))
+    vec("list", "kept-most", four, rule="R-LIST-29", note="with it 2,000 MiB are kept", tar=8192, kept=(2000 << 20) - 627,
+        want=[want("dir", b"d", mode="0755"), want("file", b"d/a", 9, at=512, holes="0+1,2+1"),
+              want("symlink", b"d/link", mode="0777", target=b"xyz".hex()),
+              want("hardlink", b"d/m", target=b"d/a".hex())])
+    vec("list", "kept-over", four, "limit", "R-LIST-29", "with it 2,000 MiB and a byte are kept", tar=8192,
+        kept=(2000 << 20) - 626)
+
     def bad(rule, name, body, note, expect="malformed", tar=1 << 40):
         vec("list", name, body, expect, f"R-LIST-{rule}", note, tar=tar)
 
@@ -695,14 +705,16 @@ def age_headers():
     vec("age-header", "one-stanza", (INTRO + one + end).encode() + b"payload --- \n", rule="W-PART-1", note="168 bytes", length=168)
     assert len(INTRO + one + end) == 168
     vec("age-header", "64-stanzas", (INTRO + one * 64 + end).encode(), rule="R-AGE-3", note="as many as are taken", length=len(INTRO + one * 64 + end))
-    vec("age-header", "scrypt-22", (INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end).encode(), rule="R-AGE-4",
-        note="the largest that is taken", length=len(INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end))
+    for factor, note in [("18", "as ours are"), ("20", "the largest that is taken")]:
+        text = INTRO + stanza("scrypt", [salt, factor], bytes(32)) + end
+        vec("age-header", "scrypt-" + factor, text.encode(), rule="R-AGE-4", note=note, length=len(text))
     for rule, name, text, note, expect in [
         (1, "other-file", "something else\n", "no age file", "malformed"), (1, "empty", "", "no bytes", "malformed"),
         (1, "version-2", "age-encryption.org/v2\n" + one + end, "another age", "malformed"),
         (1, "armored", "-----BEGIN AGE ENCRYPTED FILE-----\n", "armor is for mail", "malformed"),
         (3, "65-stanzas", INTRO + one * 65 + end, "one too many", "limit"),
-        (4, "scrypt-23", INTRO + stanza("scrypt", [salt, "23"], bytes(32)) + end, "8 GiB of memory", "limit"),
+        (4, "scrypt-21", INTRO + stanza("scrypt", [salt, "21"], bytes(32)) + end, "2 GiB of memory", "limit"),
+        (4, "scrypt-22", INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end, "4 GiB of memory", "limit"),
         (4, "scrypt-30", INTRO + stanza("scrypt", [salt, "30"], bytes(32)) + end, "1 TiB of memory", "limit"),
         (5, "scrypt-negative", INTRO + stanza("scrypt", [salt, "-1"], bytes(32)) + end, "below zero", "malformed"),
         (5, "scrypt-none", INTRO + stanza("scrypt", [salt], bytes(32)) + end, "no work factor", "malformed"),

@@ -65,6 +65,12 @@ impl OutputError {
     }
 }
 
+/// Changes that are named.
+const NAMED: usize = 1000;
+
 fn one_per_line(changes: &[Change]) -> String {
-    changes.iter().map(|change| format!("\n  {}: {}", change.path, change.why)).collect()
+    let named = changes.iter().take(NAMED).map(|change| format!("\n  {}: {}", change.path, change.why));
+    let more = changes.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("\n  and {} more", grouped(more as u64)));
+    named.chain(more).collect()
 }

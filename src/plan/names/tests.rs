@@ -34,7 +34,7 @@ const ALL: Limits =
 fn fitted(entries: &[Entry], folds: bool, limits: &Limits) -> Fitted {
     let mut entries = entries.to_vec();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    fit(&entries, &Strict { folds }, limits).unwrap()
+    fit(entries, &Strict { folds }, limits).unwrap()
 }
 
 fn paths(fitted: &Fitted) -> Vec<String> {
@@ -87,7 +87,7 @@ fn names_become_as_short_as_they_must() {
     for most in [143, 150, 230] {
         let (long, other) = ("n".repeat(240), format!("{}N", "n".repeat(239)));
         let entries = [file(&other, 1), file(&long, 2), file("short", 3)];
-        let fitted = fit(&entries, &Short(most), &ALL).unwrap();
+        let fitted = fit(entries.to_vec(), &Short(most), &ALL).unwrap();
         let lens: Vec<usize> = fitted.entries.iter().map(|entry| entry.path.as_bytes().len()).collect();
         assert!(fitted.changes.len() == 2 && lens.iter().all(|len| *len <= most), "{most}: {lens:?}");
         assert!(Strict { folds: true }.apart(&names_of(&fitted)).unwrap().iter().all(|apart| *apart));
@@ -95,7 +95,7 @@ fn names_become_as_short_as_they_must() {
     }
     // Each is kept; only the number makes it too long.
     let entries = [file(&"N".repeat(150), 1), file(&"n".repeat(150), 2)];
-    let fitted = fit(&entries, &Short(150), &ALL).unwrap();
+    let fitted = fit(entries.to_vec(), &Short(150), &ALL).unwrap();
     assert_eq!(fitted.changes.len(), 1);
     assert!(names_of(&fitted).iter().all(|name| name.len() <= 150), "{:?}", paths(&fitted));
 }
@@ -185,7 +185,7 @@ fn a_path_that_is_too_long_as_a_whole_is_left_out_with_all_below_it() {
         entries.push(dir(&path));
     }
     entries.extend([file(&format!("{path}/deep"), 9), hardlink("z", &format!("{path}/deep"))]);
-    let fitted = fit(&entries, &Short(140), &ALL).unwrap();
+    let fitted = fit(entries.clone(), &Short(140), &ALL).unwrap();
     assert!(fitted.entries.iter().all(|entry| entry.path.as_bytes().len() <= 2 * LONG));
     assert_eq!(fitted.entries.len() + fitted.changes.len(), entries.len());
     assert!(fitted.entries.iter().any(|entry| entry.path.as_bytes() == b"top/first"));
@@ -224,7 +224,7 @@ proptest! {
         let ok = |name: &Vec<u8>| BytePath::new(name.clone()).ok();
         let entries: Vec<Entry> = names.iter().filter_map(ok).map(|path| Entry { path, ..file("x", 1) }).collect();
         let fitted = fitted(&entries, true, &ALL);
-        let again = fit(&fitted.entries, &Strict { folds: true }, &ALL).unwrap();
+        let again = fit(fitted.entries.clone(), &Strict { folds: true }, &ALL).unwrap();
         prop_assert!(again.changes.is_empty(), "{:?}", again.changes);
         prop_assert_eq!(fitted.entries.len(), entries.len());
         for change in &fitted.changes {

@@ -13,6 +13,7 @@ use super::writer::{FAILURES, NEUTRAL, SUMS_READY, SYNC_EVERY, close_durably};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
+use crate::base::memory;
 use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::format::{is_unfinished, unfinished};
@@ -53,7 +54,7 @@ impl Copier {
     /// The second folder may be missing yet.
     pub fn new(from: &Path, to: &Path) -> Self {
         let (from, to) = (from.to_path_buf(), to.to_path_buf());
-        let (reader, buf) = (DriveReader::default(), vec![0; STRETCH]);
+        let (reader, buf) = (DriveReader::default(), memory::zeros(STRETCH));
         Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new(), shows_times: false }
     }
 

@@ -31,7 +31,7 @@ fn look(walk: &Walk, own: &OwnNames) -> Vec<(String, NoteKind, String)> {
     let lacks: Vec<&[u8]> =
         look.notes.iter().filter(|note| note.text.contains("not in the bundle:")).map(|note| &*note.path).collect();
     assert_eq!(incomplete, lacks, "those folders are flagged");
-    let text = |note: Note| (String::from_utf8(note.path).unwrap(), note.kind, note.text);
+    let text = |note: Note| (String::from_utf8(note.path).unwrap(), note.kind, note.text.into_owned());
     look.notes.into_iter().map(text).collect()
 }
 
