@@ -17,16 +17,16 @@ use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
 use crate::flow::error::{LoadError, Misread};
-use crate::flow::folders::{check_is_folder, lock_folder};
+use crate::flow::folders::lock_folder;
 use crate::flow::loaded::LoadReport;
 use crate::flow::mounted::{is_beside, refuse_to_move};
 use crate::flow::places::lost_before;
 use crate::flow::report::SHOWS_TIMES;
-use crate::flow::staged::{Listed, Staged, the_one};
+use crate::flow::staged::{Listed, Staged, target_of, the_one};
 use crate::flow::trial::before_loading;
 use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, Volume};
+use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY};
 
 const READ: usize = 1 << 20;
 
@@ -83,21 +83,6 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
         notes: run.notes,
         folder,
     })
-}
-
-/// Where the copy goes: under the same name, outside of the volume.
-fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
-    check_is_folder(drive)?;
-    let Some(name) = volume.dir.file_name().filter(|name| name.to_str().is_some_and(volume::looks_ours)) else {
-        let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
-        return Err(FlowError::Usage(text));
-    };
-    let (real, folder) = (drive.canonicalize().at("look at", drive)?, drive.join(name));
-    if real.starts_with(&volume.dir) || folder.canonicalize().is_ok_and(|folder| folder.starts_with(&volume.dir)) {
-        let text = format!("{} is in the staged volume, or around it; give another drive", show(drive));
-        return Err(FlowError::Usage(text));
-    }
-    Ok(folder)
 }
 
 /// What stands on the drive.

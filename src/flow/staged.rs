@@ -1,7 +1,7 @@
 //! A staged volume as it must be to be loaded: whole, as far as can be seen without reading it.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::fault::At;
@@ -9,6 +9,7 @@ use crate::base::path::show;
 use crate::flow::FlowError;
 use crate::flow::check::impossible;
 use crate::flow::error::LoadError;
+use crate::flow::folders::check_is_folder;
 use crate::flow::open::gather;
 use crate::format::{is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
@@ -25,6 +26,21 @@ pub fn the_one(staged: &Path) -> Result<Volume, FlowError> {
     let mut volume = volumes.swap_remove(0);
     volume.dir = volume.dir.canonicalize().at("look at", &volume.dir)?;
     Ok(volume)
+}
+
+/// Where its copy goes: under the same name, outside of the volume.
+pub(super) fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
+    check_is_folder(drive)?;
+    let Some(name) = volume.dir.file_name().filter(|name| name.to_str().is_some_and(volume::looks_ours)) else {
+        let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
+        return Err(FlowError::Usage(text));
+    };
+    let (real, folder) = (drive.canonicalize().at("look at", drive)?, drive.join(name));
+    if real.starts_with(&volume.dir) || folder.canonicalize().is_ok_and(|folder| folder.starts_with(&volume.dir)) {
+        let text = format!("{} is in the staged volume, or around it; give another drive", show(drive));
+        return Err(FlowError::Usage(text));
+    }
+    Ok(folder)
 }
 
 /// A file that SHA256SUMS names.
