@@ -103,7 +103,12 @@ fn folders_that_others_may_not_read_stop_nothing_and_are_named_unless_they_are_t
     closed.iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
     closed.iter().for_each(|folder| chmod(folder, 0o000));
     let said = run(desk.as_nobody(desk.check_cmd(&[desk.drive(1)], &[]))).exits(0);
-    assert!(said.out.contains("volume-1: whole") && said.out.contains("day1/diary: Permission denied"), "{}", said.out);
+    assert!(
+        said.out.contains("volume-1: whole")
+            && said.out.contains("day1/diary could not be read by you: Permission denied"),
+        "{}",
+        said.out
+    );
     assert!(!said.out.contains("lost+found") && !said.out.contains("System Volume"), "{}", said.out);
     assert_eq!(said.out.matches("not searched").count(), 1, "{}", said.out);
     closed.iter().for_each(|folder| chmod(folder, 0o700));
@@ -239,7 +244,7 @@ impl Insider {
         let desk = Desk::packed();
         let mut ring = Keyring::new();
         ring.add_file(&fs::read_to_string(desk.path("key")).unwrap()).unwrap();
-        let bundle = open(gather(&desk.drives()).unwrap(), &ring).unwrap_or_else(|error| panic!("{error}"));
+        let bundle = open(gather(&desk.drives()).unwrap(), &ring, None).unwrap_or_else(|error| panic!("{error}"));
         Self { desk, bundle }
     }
 
@@ -349,5 +354,5 @@ fn a_list_without_its_end_is_not_measured_against_a_head_that_is_not_there() {
         fs::remove_file(volume.join("head2.age")).unwrap();
     }
     let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--salvage"]));
-    assert!(said.err.contains("list.age: could not be used: its last line is cut short"), "{}", said.err);
+    assert!(said.err.contains("list.age: the list is malformed: its last line does not end"), "{}", said.err);
 }

@@ -335,6 +335,32 @@ fn a_drive_that_is_pulled_out_while_it_is_read_is_asked_for_again() {
 }
 
 #[test]
+fn a_drive_whose_heads_are_damaged_is_not_passed_over_but_one_of_another_bundle_is() {
+    if !common::need(&["script"]) {
+        return;
+    }
+    let (desk, other) = (desk(), Desk::packed());
+    let mut terminal = waiting(&desk, &plug(&desk, 1));
+    for (turn, drive) in [2, 0, 3].into_iter().enumerate() {
+        terminal.says(PROMPT, turn + 1);
+        if drive == 0 {
+            fs::remove_dir_all(desk.path("port")).unwrap();
+            fs::create_dir(desk.path("port")).unwrap();
+            volumes::copy(&other.drive(1), &desk.path("port"));
+        } else {
+            let port = plug(&desk, drive);
+            for name in ["head.age", "head2.age"] {
+                volumes::zero(&port.join(format!("volume-{drive}")).join(name));
+            }
+        }
+        terminal.types("\n");
+    }
+    terminal.says("is not of this bundle", 1);
+    assert_eq!(terminal.ends(), 0);
+    is_whole(&desk);
+}
+
+#[test]
 fn whoever_has_no_more_drives_says_so() {
     if !common::need(&["script"]) {
         return;

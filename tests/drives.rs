@@ -194,7 +194,7 @@ fn fields(value: &Value, expected: &str) {
 
 const PLAN: &str = "files folders links bytes class_mib packed packed_again begins_anew expected at_most room recipients passphrase memory parity fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
-    origin bad_parts rebuilt_parts verdict margin failed gone kept changes renamed_in otherwise lost notes";
+    origin bad_parts rebuilt_parts verdict margin failed gone unreadable kept changes renamed_in otherwise lost notes";
 
 #[test]
 fn json_holds_one_document_with_the_documented_fields() {
@@ -213,7 +213,7 @@ fn json_holds_one_document_with_the_documented_fields() {
     fields(&checked, "command volumes bundle not_proved not_searched replugged remounted read");
     fields(
         &checked["volumes"][2],
-        "folder state past_cache held files read bytes unchecked damaged missing foreign trouble",
+        "folder state past_cache held files read bytes unchecked damaged missing unreadable foreign trouble",
     );
     let mut list = pouch(["list", "--json", "-i"]);
     list.arg(desk.path("key")).arg(desk.drive(2));

@@ -22,7 +22,7 @@ fn what_the_sender_could_not_read_the_receiver_is_told() {
     let report = run(desk.unpack_cmd(&desk.drives(), &desk.path("again"), &["--json"])).exits(4).json();
     assert_eq!(report["complete"], false);
     assert!(report["notes"].to_string().contains("source/private"));
-    assert!(got.out.contains("folders named above could not be read when they were packed"), "{}", got.out);
+    assert!(got.out.contains("folders named above lack something that is not in the bundle"), "{}", got.out);
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_right_key_is_not_called_wrong() {
             fs::copy(other.volume(number).join(name), desk.volume(number).join(name)).unwrap();
         }
         let said = run(desk.unpack_cmd(&desk.drives(), &desk.path(&format!("without-{name}")), &["--salvage"]));
-        assert!(said.err.contains("it is not sealed to this bundle"), "{}", said.err);
+        assert!(said.err.contains("the bundle's key does not open it, or it is of another bundle"), "{}", said.err);
         assert!(!said.err.contains("given keys"), "{}", said.err);
     }
 }

@@ -277,9 +277,9 @@ fn more_files_than_the_target_can_hold_are_counted_before_anything_is_written() 
     put(desk.path("long").join(["n"; 15].map(|name| name.repeat(100)).join("/")).join("file"), "long");
     let other = desk.path("other drive");
     std::fs::create_dir(&other).unwrap();
-    run(desk.pack_cmd(&[&desk.path("long")], &[other.clone()], &["--mend", "0"])).exits(0);
+    run(desk.pack_cmd(&[&desk.path("long")], std::slice::from_ref(&other), &["--mend", "0"])).exits(0);
     memory.grow("nr_inodes=15");
-    let refused = run(desk.unpack_cmd(&[other], &target, &[])).exits(7);
+    let refused = run(desk.unpack_cmd(std::slice::from_ref(&other), &target, &[])).exits(7);
     assert!(refused.err.contains("files and folders are to be made") && !target.exists(), "{}", refused.err);
 }
 

@@ -33,8 +33,10 @@ pub enum Phase {
 pub enum NoteKind {
     /// A file that could not be read; its content is not in the bundle.
     Unreadable,
-    /// A file that changed, or was open for writing, while it was packed.
+    /// A file that changed while it was packed, or that a program could change unseen.
     Changed,
+    /// A file that a program has open for writing.
+    Open,
     /// A source that is not any more what is packed of it, or of which that is not known.
     Outdated,
     /// A folder of the sources that this packing itself changed.
@@ -71,6 +73,7 @@ impl NoteKind {
         match self {
             NoteKind::Unreadable => "unreadable",
             NoteKind::Changed => "changed",
+            NoteKind::Open => "open",
             NoteKind::Outdated => "outdated",
             NoteKind::OwnWork => "own-work",
             NoteKind::NotKnown => "not-known",

@@ -34,9 +34,14 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
         false => Freshness::AsTheyStand,
     };
     let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
+    if args.bundle.fingerprint.is_some() && !with_key {
+        let text = "only a key can tell which bundle a volume is of: --bundle needs -i";
+        return Err(FlowError::Usage(text.into()));
+    }
     let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
     let ring = if with_key { Some(keyring(&keys, &args.volumes, term)?) } else { None };
-    let (bundle, failed) = match ring.as_ref().map(|ring| opened(&args.volumes, ring)) {
+    let wanted = args.bundle.fingerprint.as_ref();
+    let (bundle, failed) = match ring.as_ref().map(|ring| opened(&args.volumes, ring, wanted)) {
         // A wrong key is said before hours of reading; volumes without a good seal can still be checked.
         Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
         Some(Err(error)) => (None, Some(error)),
@@ -128,6 +133,7 @@ fn show_volumes(report: &CheckReport, term: &Term) {
 
 /// What can be had from these volumes, and what else may go.
 fn show_bundle(bundle: &BundleCheck, term: &Term) {
+    bundle.notes.iter().for_each(|note| term.print_note(note));
     let of = bundle.volumes;
     let list = |volumes: &[u16]| named(volumes, "", "");
     let here = match bundle.here[..] {
@@ -195,7 +201,8 @@ fn show_volume(volume: &VolumeCheck, term: &Term) {
     }
     let damaged = volume.damaged.iter().map(|(name, why)| format!("  {} {why}", escape(name.as_bytes())));
     let missing = volume.missing.iter().map(|name| format!("  {} is missing", escape(name.as_bytes())));
-    let all: Vec<String> = damaged.chain(missing).collect();
+    let unread = volume.unread.iter().map(|(name, why)| format!("  {} {why}", escape(name.as_bytes())));
+    let all: Vec<String> = damaged.chain(missing).chain(unread).collect();
     for line in all.iter().take(SHOWN) {
         term.line(line);
     }
@@ -236,10 +243,14 @@ fn show_foreign(foreign: &Foreign, term: &Term) {
     ));
 }
 
+/// What to do about a volume that this user may not read.
+const UNREADABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX), then check it anew; of what you may not read nothing is known";
+
 /// What to do about a volume.
 fn hint(volume: &VolumeCheck) -> Option<&'static str> {
     match volume.state {
         State::Whole => None,
+        State::Unreadable => Some(UNREADABLE),
         State::Gone => Some("plug it in again and check it anew; of what could not be read nothing is known"),
         State::Incomplete if volume.unchecked.is_some() => Some(
             "if its packing was interrupted, run the same pack command again; else copy the volume again from where it is whole",

@@ -9,12 +9,16 @@ use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::cli::unforeseen::EXHAUSTED;
 use crate::flow::error::{
-    BundleError, DriveError, KeyringError, LeftoverError, LoadError, OutputError, Remedy, SourceError,
+    BundleError, CopyFault, DriveError, IndexFile, KeyringError, LeftoverError, LoadError, NoCopy, OutputError, Remedy,
+    SourceError,
 };
 use crate::flow::{FlowError, Outcome};
 use crate::format::FormatError;
 use crate::stage::seal::KeyError;
 use crate::stage::walk::WalkError;
+
+/// What to do about files that are not for this user.
+pub const READABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX)";
 
 /// Prints an error and what may be done about it.
 pub fn report(term: &Term, error: &FlowError, command: &Command) {
@@ -53,7 +57,7 @@ fn hint(error: &FlowError, command: &Command) -> Option<String> {
         | FlowError::Leftover(LeftoverError::OtherUnpacking(_))
         | FlowError::Leftover(LeftoverError::BadJournal { .. }) => unfinished(error)?,
         FlowError::Output(error) => of_output(error, command)?,
-        FlowError::Bundle(error) => of_bundle(error, command),
+        FlowError::Bundle(error) => of_bundles(error, command),
         FlowError::Key(error) => of_key(error)?,
         FlowError::Format(FormatError::Newer { .. }) => "nothing was written; get a newer pouch".into(),
         FlowError::Format(FormatError::Limit { .. }) if matches!(command, Command::Pack(_)) => {
@@ -62,7 +66,7 @@ fn hint(error: &FlowError, command: &Command) -> Option<String> {
         FlowError::Format(FormatError::Limit { .. }) => {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
-        FlowError::Drive(DriveError::Gone(_)) | FlowError::Io(_) => of_the_system(error)?,
+        FlowError::Drive(DriveError::Gone(_) | DriveError::Denied(_)) | FlowError::Io(_) => of_the_system(error)?,
         error if error.outcome() == Outcome::Interrupted => {
             "run the same command again; pack, unpack and load go on from where they were".into()
         }
@@ -98,31 +102,26 @@ fn of_output(error: &OutputError, command: &Command) -> Option<String> {
     Some(text)
 }
 
-/// What to do about a bundle that is missing, damaged, or not one bundle.
-fn of_bundle(error: &BundleError, command: &Command) -> String {
+/// What to do about a bundle that is not one, or of which too little is left.
+fn of_bundles(error: &BundleError, command: &Command) -> String {
     match error {
-        BundleError::BadFile { source: FormatError::Newer { .. }, .. } => "nothing was written; get a newer pouch".into(),
-        BundleError::BadFile { source: FormatError::Limit { .. }, .. } => {
-            "nothing of it was used; no bundle made by pouch is like that".into()
-        }
-        BundleError::BadFile { .. } => {
-            let without = if salvages(command) { "" } else { ". For a head or list: `pouch unpack --salvage` does without" };
-            format!("the key opens it and yet no pouch writes such a file; another volume may hold a good one{without}")
-        }
-        BundleError::Mixed(_) => "nothing was written; give the volumes of one bundle at a time".into(),
-        BundleError::NoSeal { .. } => {
-            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
-        }
-        BundleError::NoIndex { .. } if !salvages(command) => {
-            "bring another volume of the bundle: each carries its own copies. If there is none, `pouch unpack --salvage` delivers what is whole without them".into()
-        }
         BundleError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
         BundleError::Damaged(_) if matches!(command, Command::Pack(_)) => {
             "what was packed cannot be gone on with. With all drives of that run, --restart removes it and begins anew".into()
         }
-        BundleError::Damaged(_) | BundleError::NoIndex { .. } => {
-            "bring another volume of the bundle: each carries its own copies".into()
+        BundleError::Damaged(_) => OTHER_COPIES.into(),
+        BundleError::NoVolume(_) => "nothing was done; give the drives, or the volumes' folders on them".into(),
+        BundleError::Mixed(bundles) if bundles.iter().all(|bundle| bundle.fingerprint.is_none()) => {
+            "nothing was written; give the volumes of one bundle at a time. A seal that none of them belongs to may have been planted: put that file away".into()
         }
+        BundleError::Mixed(_) if names_bundle(command) => {
+            "nothing was written; give more letters of the fingerprint with --bundle".into()
+        }
+        BundleError::Mixed(_) => {
+            "nothing was written; ask the sender, by another way, for the fingerprint, and choose that bundle with --bundle FINGERPRINT; or give the volumes of one bundle at a time".into()
+        }
+        BundleError::NotTheOne { .. } => "nothing was written; bring the drives of that bundle".into(),
+        BundleError::NoCopy(none) => of_copies(none, command),
     }
 }
 
@@ -131,8 +130,8 @@ fn of_key(error: &KeyringError) -> Option<String> {
     let text = match error {
         KeyringError::FileExists(_) => "it may be somebody's key, so it is left alone; choose another -o",
         KeyringError::NotGiven => "give your identity file with -i; only a recipient of the bundle can open it",
-        KeyringError::Wrong { passphrase: true } => "the passphrase is not the one; mind case and hyphens",
-        KeyringError::Wrong { passphrase: false } => {
+        KeyringError::Wrong { passphrase: true, .. } => "the passphrase is not the one; mind case and hyphens",
+        KeyringError::Wrong { passphrase: false, .. } => {
             "it was sealed to another recipient: ask the sender to whom; what a passphrase opens is opened without -i"
         }
         KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. } => {
@@ -141,6 +140,49 @@ fn of_key(error: &KeyringError) -> Option<String> {
         KeyringError::BadFile { .. } | KeyringError::Refused(_) => return None,
     };
     Some(text.into())
+}
+
+const OTHER_COPIES: &str = "bring another volume of the bundle: each carries its own copies";
+
+/// What to do where no seal, head or list can be used.
+fn of_copies(none: &NoCopy, command: &Command) -> String {
+    let without = |what: &str| match none.what {
+        IndexFile::Head | IndexFile::List if !salvages(command) => {
+            format!(". If there is none, `pouch unpack --salvage` {what}")
+        }
+        _ => String::new(),
+    };
+    match none.decisive() {
+        Some(CopyFault::Denied(_)) => format!("{READABLE}, then run the same command again"),
+        Some(CopyFault::NoMemory(_)) => EXHAUSTED.into(),
+        Some(CopyFault::Unread(_)) => {
+            "bring another volume of the bundle, or run the same command again once that is mended".into()
+        }
+        Some(fault) if fault.outcome() == Outcome::Usage => "nothing was written; get a newer pouch".into(),
+        Some(CopyFault::Refused(_) | CopyFault::Broken(FormatError::Limit { .. })) => {
+            "nothing of it was used; no bundle made by pouch is like that".into()
+        }
+        Some(CopyFault::Broken(_)) => format!(
+            "the key opens it and yet no pouch writes such a file; another volume may hold a good one{}",
+            without("does without")
+        ),
+        _ if none.what == IndexFile::Seal => {
+            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
+        }
+        _ => format!("{OTHER_COPIES}{}", without("delivers what is whole without them")),
+    }
+}
+
+/// Whether it was said which bundle is meant.
+fn names_bundle(command: &Command) -> bool {
+    let wanted = match command {
+        Command::Unpack(args) => &args.bundle,
+        Command::List(args) => &args.bundle,
+        Command::Check(args) => &args.bundle,
+        Command::Repair(args) => &args.bundle,
+        _ => return false,
+    };
+    wanted.fingerprint.is_some()
 }
 
 /// Whether it does without head and list already.
@@ -159,6 +201,8 @@ fn of_the_system(error: &FlowError) -> Option<String> {
         FlowError::Drive(DriveError::Gone(_)) => {
             "that is no damage: of what could not be read nothing is known. Plug it in again and run the same command; if it is gone for good, leave it out".into()
         }
+        FlowError::Drive(DriveError::Denied(_)) => format!("{READABLE}, then run the same command again"),
+        FlowError::Io(fault) if fault.is_denied() => format!("{READABLE}, then run the same command again"),
         FlowError::Io(fault) if fault.is_full() => {
             format!("free room where {} is and run the same command again; pack, unpack and load go on from where they were", show(&fault.path))
         }
@@ -262,6 +306,7 @@ fn unfinished(error: &FlowError) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cli::args::Cli;
+    use crate::flow::error::{BadCopy, BundleAt};
     use clap::Parser as _;
     use std::path::PathBuf;
 
@@ -269,19 +314,23 @@ mod tests {
         hint(&error, &Cli::try_parse_from(line.split(' ')).unwrap().command).unwrap_or_default()
     }
 
-    fn bad_list() -> FlowError {
-        let source = FormatError::malformed("the list", 3, "no");
-        BundleError::BadFile { path: PathBuf::from("list.age"), source }.into()
+    fn no_list(fault: CopyFault) -> FlowError {
+        let bad = vec![BadCopy { path: PathBuf::from("list.age"), fault }];
+        BundleError::NoCopy(NoCopy { what: IndexFile::List, bad }).into()
     }
 
     #[test]
     fn no_hint_names_an_option_that_was_given() {
-        let no_list = || FlowError::from(BundleError::no_index(true, "damaged"));
-        for error in [no_list, bad_list] {
-            assert!(of(error(), "pouch unpack d -o o").contains("--salvage"));
-            let salvaged = of(error(), "pouch unpack d -o o --salvage");
+        let broken = CopyFault::Broken(FormatError::malformed("the list", 3, "no"));
+        for fault in [CopyFault::Damaged("cut".into()), broken] {
+            assert!(of(no_list(fault.clone()), "pouch unpack d -o o").contains("--salvage"));
+            let salvaged = of(no_list(fault), "pouch unpack d -o o --salvage");
             assert!(!salvaged.contains("--salvage") && salvaged.contains("another volume"), "{salvaged}");
         }
+        let at = |fingerprint: &str| BundleAt { fingerprint: Some(fingerprint.into()), places: vec![] };
+        let two = || FlowError::from(BundleError::Mixed(vec![at("AAAAA-AAA"), at("AAAAA-AAB")]));
+        assert!(of(two(), "pouch list d").contains("--bundle FINGERPRINT"));
+        assert!(of(two(), "pouch list d --bundle AAAAA-AAA").contains("more letters"));
         let full = || FlowError::from(OutputError::NoRoom { target: "o".into(), needed: 2, free: 1 });
         assert!(of(full(), "pouch unpack d -o o").contains("--only"));
         assert!(!of(full(), "pouch unpack d -o o --only x").contains("--only"));
@@ -309,13 +358,13 @@ mod tests {
     fn a_hint_does_not_say_more_than_is_known() {
         let full = of(DriveError::RanFull { packed: 1, total: 19 }.into(), "pouch pack s -r a -o o");
         assert!(!full.contains("compressed worse"), "{full}");
-        let wrong = of(KeyringError::Wrong { passphrase: false }.into(), "pouch list d -i k");
+        let wrong = KeyringError::Wrong { passphrase: false, seals: vec![], untried: vec![] };
+        let wrong = of(wrong.into(), "pouch list d -i k");
         assert!(wrong.contains("passphrase"), "it may be sealed to one alone: {wrong}");
         let long = FormatError::Limit { what: "the length of a sealed text", value: 2, limit: 1 };
         let too_many = of(FlowError::Format(long.clone()), "pouch pack s -r k -o d");
         assert!(too_many.contains("Pack it as several"), "{too_many}");
-        let long = BundleError::BadFile { path: PathBuf::from("list.age"), source: long };
-        assert!(of(long.into(), "pouch list d").contains("no bundle made by pouch"));
+        assert!(of(no_list(CopyFault::Broken(long)), "pouch list d").contains("no bundle made by pouch"));
         let lost = LoadError::Unfinished { staged: "v".into(), on_drive: None };
         let lost = of(FlowError::Load(lost), "pouch load v d");
         assert!(lost.contains("If its packing was interrupted") && lost.contains("repair"), "{lost}");

@@ -15,7 +15,7 @@ use crate::flow::report::ListReport;
 /// Shows what is inside.
 pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
-    let report = crate::flow::unpack::list(&args.volumes, &ring)?;
+    let report = crate::flow::unpack::list(&args.volumes, &ring, args.bundle.fingerprint.as_ref())?;
     for note in &report.notes {
         term.print_note(note);
     }
@@ -55,7 +55,7 @@ fn line(entry: &Entry) -> String {
     };
     let flag = match entry.flag {
         Flag::Clean => "",
-        Flag::Changed => "  (changed, or was open for writing, while it was packed)",
+        Flag::Changed => "  (changed while it was packed, or could have unseen)",
         Flag::Unreadable if entry.kind == Kind::Dir => "  (not all of it is in the bundle)",
         Flag::Unreadable if entry.size == 0 => "  (could not be read when it was packed: its size was 0)",
         Flag::Unreadable => "  (could not be read when it was packed: not in the bundle)",

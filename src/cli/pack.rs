@@ -234,7 +234,7 @@ fn show_report(report: &PackReport, term: &Term) {
 fn show_flaws(report: &PackReport, term: &Term) {
     let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
     let flaws = [
-        (flawed(NoteKind::Changed), "changed or open for writing while packed"),
+        (flawed(NoteKind::Changed), "changed while packed, or could have unseen"),
         (flawed(NoteKind::Unreadable), "could not be read"),
         (flawed(NoteKind::Outdated), "no longer as packed"),
     ];

@@ -83,6 +83,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     key::load(&mut ring, &key_file, |_| Err(FlowError::Defect("the rehearsal's key has no passphrase".into())))?;
     let order = crate::flow::unpack::Request {
         volumes: backwards,
+        bundle: None,
         target: target.clone(),
         only: vec![],
         overwrite: false,
@@ -150,6 +151,6 @@ fn first_part(drives: &[PathBuf]) -> Result<PathBuf, FlowError> {
     let volumes = crate::flow::open::gather(drives)?;
     let part = |file: &&crate::stage::volume::Found| crate::format::part::is_part(&file.name);
     let order = volumes.iter().skip(1).chain(&volumes);
-    let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.dir.join(&file.name))).next();
+    let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.path(&file.name))).next();
     found.ok_or_else(|| FlowError::Defect("the rehearsal wrote no part".into()))
 }

@@ -8,6 +8,7 @@ use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::cli::unpack::{request, show_losses, show_report};
 use crate::flow::FlowError;
+use crate::flow::received::PartState;
 use crate::flow::salvage::salvage;
 use crate::flow::salvaged::Salvaged;
 use crate::plan::want::ranges;
@@ -35,7 +36,8 @@ fn show_salvaged(salvaged: &Salvaged, term: &Term) {
     if basis.list && !basis.head {
         term.line("the list opens with the bundle's key; that it is the bundle's only list, a head would prove");
     }
-    let missing: Vec<u32> = report.bad_parts.iter().filter(|part| !part.damaged).map(|part| part.number).collect();
+    let missing: Vec<u32> =
+        report.bad_parts.iter().filter(|part| part.state == PartState::Missing).map(|part| part.number).collect();
     if !missing.is_empty() {
         let which = format!("{} {}", if missing.len() == 1 { "part" } else { "parts" }, ranges(missing));
         let more = if basis.endless { "; how many follow the last is not known" } else { "" };

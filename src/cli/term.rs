@@ -29,7 +29,7 @@ use crate::flow::error::KeyringError;
 fn shown(kind: NoteKind) -> usize {
     match kind {
         NoteKind::Unreadable | NoteKind::Changed | NoteKind::Outdated | NoteKind::Drive => 1000,
-        NoteKind::NotKnown | NoteKind::OwnWork => 20,
+        NoteKind::NotKnown | NoteKind::OwnWork | NoteKind::Open => 20,
         NoteKind::Volume | NoteKind::Followed | NoteKind::Property | NoteKind::Left => 20,
         NoteKind::Repeated | NoteKind::NotLinked | NoteKind::ExtrasDropped => 20,
         NoteKind::Skipped | NoteKind::BitsDropped => 5,

@@ -79,7 +79,7 @@ pub fn end_on_panic() {
 
 /// What happened, and what to do about it.
 fn in_words(info: &PanicHookInfo) -> (String, String) {
-    let message = info.payload_as_str().unwrap_or("without a word");
+    let message = text_of(info).unwrap_or("without a word");
     let place = info.location().map(|place| (place.file(), place.line()));
     if let Some(NoMemory(bytes)) = info.payload().downcast_ref() {
         return (no_memory(*bytes), EXHAUSTED.into());
@@ -99,6 +99,12 @@ fn in_words(info: &PanicHookInfo) -> (String, String) {
         format!("it ended in a way that was not foreseen: {message}{place}"),
         "this is a defect of pouch; please report it. Nothing new looks complete: run the same command again; pack, unpack and load go on from where they were".into(),
     )
+}
+
+/// What a panic says, if it is text.
+fn text_of<'a>(info: &'a PanicHookInfo) -> Option<&'a str> {
+    let payload = info.payload();
+    payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
 /// The end of the path of a source file: the rest is about the machine that built the program.

@@ -11,12 +11,13 @@ use crate::base::pool::lock;
 use crate::base::size::{count, grouped, human};
 use crate::cli::args::Unpack;
 use crate::cli::exit::Exit;
+use crate::cli::hint::READABLE;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
-use crate::flow::error::stopped_answering;
+use crate::flow::error::{not_for_you, stopped_answering};
 use crate::flow::open::gather;
-use crate::flow::received::UnpackReport;
+use crate::flow::received::{PartState, UnpackReport};
 use crate::flow::rounds::{Ask, Changer};
 use crate::flow::unpack::Request;
 use crate::plan::repair::Verdict;
@@ -96,7 +97,7 @@ impl<'a> Hands<'a> {
 }
 
 fn has_volumes(place: &Path) -> bool {
-    gather(&[place.to_owned()]).is_ok()
+    gather(&[place.to_owned()]).is_ok_and(|volumes| volumes.iter().any(|volume| volume.fault.is_none()))
 }
 
 impl Changer for Hands<'_> {
@@ -131,6 +132,7 @@ pub fn request(args: &Unpack) -> Request {
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
     Request {
         volumes: args.volumes.clone(),
+        bundle: args.bundle.fingerprint.clone(),
         target: args.output.clone(),
         only,
         overwrite: args.overwrite,
@@ -155,9 +157,10 @@ pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
         term.print_note(note);
     }
     show_mended(report, term);
-    for part in report.bad_parts.iter().filter(|part| part.damaged).take(SHOWN) {
+    for part in report.bad_parts.iter().filter(|part| part.state != PartState::Missing).take(SHOWN) {
         let of = if volumes { format!(" of volume {}", part.volume) } else { String::new() };
-        term.line(&format!("part {}{of} is damaged: {}", part.number, part.why));
+        let is = if part.state == PartState::Damaged { "is damaged" } else { "is not known" };
+        term.line(&format!("part {}{of} {is}: {}", part.number, part.why));
     }
     for lost in report.lost.iter().take(SHOWN) {
         term.line(&format!("not delivered: {}: {}", escape(&lost.path), lost.why));
@@ -188,6 +191,9 @@ fn show_rest(report: &UnpackReport, term: &Term) {
     } else if !report.gone.is_empty() {
         term.say(&format!("note: {}; nothing is missing for that", stopped_answering(&report.gone)));
     }
+    if report.lacks_denied() {
+        term.error(&not_for_you(&report.denied));
+    }
     let again = match report.kept {
         Some(_) => "run the same command again: it goes on from there",
         None => "unpack once more, into another folder",
@@ -199,6 +205,8 @@ fn show_rest(report: &UnpackReport, term: &Term) {
         term.hint(&format!(
             "that is no damage, and nothing that was delivered is lost; plug it in again, then {again}"
         ));
+    } else if report.lacks_denied() {
+        term.hint(&format!("{READABLE}, then run the same command again: it goes on from there"));
     } else if let Some(kept) = &report.kept {
         let kept = show(kept);
         term.say(&format!(
@@ -209,7 +217,7 @@ fn show_rest(report: &UnpackReport, term: &Term) {
 
 /// What the parity gave back.
 fn show_mended(report: &UnpackReport, term: &Term) {
-    let damaged = || report.mended.iter().filter(|part| part.damaged);
+    let damaged = || report.mended.iter().filter(|part| part.state == PartState::Damaged);
     for part in damaged().take(SHOWN) {
         term.line(&format!("rebuilt: part {} of volume {}, for {}", part.number, part.volume, part.why));
     }
@@ -217,7 +225,8 @@ fn show_mended(report: &UnpackReport, term: &Term) {
     if more > 0 {
         term.line(&format!("rebuilt: {} more that were damaged (--json has all)", count(more as u64, "part")));
     }
-    let missing: Vec<u32> = report.mended.iter().filter(|part| !part.damaged).map(|part| part.volume.into()).collect();
+    let missing: Vec<u32> =
+        report.mended.iter().filter(|part| part.state != PartState::Damaged).map(|part| part.volume.into()).collect();
     if !missing.is_empty() {
         let volumes: BTreeSet<u32> = missing.iter().copied().collect();
         let parts = count(missing.len() as u64, "part");
@@ -239,7 +248,7 @@ fn show_mended(report: &UnpackReport, term: &Term) {
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
         true if report.delivered == 0 && !report.lost.is_empty() => {
-            "yes: nothing that was found is damaged; nothing was delivered".into()
+            "not known: nothing was delivered, so nothing was held against what was packed".into()
         }
         true => format!("yes: every byte delivered is the one that was read when it was packed{}", mixed(report)),
         false if report.is_unkept() => {
@@ -290,10 +299,11 @@ fn complete(report: &UnpackReport) -> String {
         let links = count(report.lost.len() as u64, "link");
         return format!("no: all {} {what}, {where_to}; {links} not, named above", count(report.files, "file"));
     }
-    let missing = || report.bad_parts.iter().filter(|part| !part.damaged);
+    let missing = || report.bad_parts.iter().filter(|part| part.state == PartState::Missing);
     let numbers: Vec<u32> = missing().map(|part| part.number).collect();
     let volumes: BTreeSet<u32> = missing().map(|part| part.volume.into()).collect();
     let bring = match (&report.verdict, numbers.is_empty()) {
+        _ if report.lacks_denied() => "; what you may not read may hold the rest".into(),
         (_, true) => String::new(),
         (Verdict::Short { any_one, .. }, _) if any_one.len() > 1 => {
             format!("; any one of the volumes {} of {}, whole, would complete it", of(any_one), report.volumes)

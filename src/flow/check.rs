@@ -3,28 +3,21 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::base::digest::{Digest, Hasher};
-use crate::base::memory;
-use crate::base::monitor::{Monitor, Phase, go_on};
+use crate::base::digest::Digest;
+use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
-use crate::base::pool::{lock, unlocked, workers};
-use crate::base::threads::start;
-use crate::flow::FlowError;
+use crate::flow::error::{Proof, outcome_of};
 use crate::flow::gone::is_gone;
-use crate::flow::head_check::{HeadCheck, PartCheck};
+use crate::flow::head_check::HeadCheck;
 use crate::flow::open::search;
+use crate::flow::read_files::{FileFault, Job, read_all};
 use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, VolumeCheck};
-use crate::flow::sweep::{Piece, sweep};
+use crate::flow::{FlowError, Outcome};
 use crate::format::{FormatError, is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS, ScanError, Volume};
-
-const READ: usize = 1 << 20;
 
 /// Checks all volumes at the given places.
 pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
@@ -63,8 +56,10 @@ pub fn check_drives(
         let check = &mut checks[job.volume];
         check.read += 1;
         check.bytes += read.bytes;
-        if let Err(why) = read.verdict {
-            check.damaged.push((job.name.clone(), why));
+        match read.verdict {
+            Ok(()) => {}
+            Err(FileFault::Denied(why)) => check.unread.push((job.name.clone(), why)),
+            Err(FileFault::Wrong(why)) => check.damaged.push((job.name.clone(), why)),
         }
     }
     for (check, volume) in checks.iter_mut().zip(&volumes) {
@@ -95,17 +90,6 @@ fn is_past_cache(volume: &Volume, freshness: Freshness) -> bool {
     }
 }
 
-struct Job<'a> {
-    volume: usize,
-    name: String,
-    sum: Digest,
-    len: u64,
-    /// The drive, where it is read past the cache.
-    drive: Option<u64>,
-    /// The head, if the volume is of its bundle.
-    head: Option<&'a HeadCheck<'a>>,
-}
-
 fn blank(volume: &Volume) -> VolumeCheck {
     VolumeCheck {
         folder: volume.dir.clone(),
@@ -118,24 +102,47 @@ fn blank(volume: &Volume) -> VolumeCheck {
         unchecked: None,
         damaged: Vec::new(),
         missing: Vec::new(),
+        unread: Vec::new(),
         foreign: Foreign::default(),
         trouble: None,
     }
 }
 
-/// Adds what is not as the head says. Of a drive that is gone nothing is known.
+/// What keeps a whole volume from being checked.
+fn troubled(check: &mut VolumeCheck, error: &ScanError) {
+    (check.state, check.trouble) = match error {
+        ScanError::Io(fault) if fault.is_denied() => (State::Unreadable, Some(fault.to_string())),
+        ScanError::Io(fault) => (State::Damaged, Some(fault.to_string())),
+        ScanError::Format(error) => match outcome_of(error, Proof::None) {
+            Outcome::Hostile => (State::Unsafe, Some(error.to_string())),
+            _ => (State::Damaged, Some(error.to_string())),
+        },
+    };
+}
+
+/// Adds what is not as the head says. Of a drive that is gone, and of what this user may not read, nothing is known.
 fn hold(head: &HeadCheck, check: &mut VolumeCheck, volume: &Volume) {
     if is_gone(volume) {
         return;
     }
-    let known: HashSet<String> = check.damaged.iter().map(|(name, _)| name).chain(&check.missing).cloned().collect();
-    let wrong = head.wrong_index(volume).into_iter();
-    check.damaged.extend(wrong.filter(|(name, _)| !known.contains(name)));
+    let known = check.damaged.iter().chain(&check.unread).map(|(name, _)| name).chain(&check.missing);
+    let known: HashSet<String> = known.cloned().collect();
+    let is_closed = |name: &str| volume.open(name).is_err_and(|fault| fault.is_denied());
+    for (name, why) in head.wrong_index(volume).into_iter().filter(|(name, _)| !known.contains(name)) {
+        match is_closed(&name) {
+            true => check.unread.push((name, "could not be read by you".into())),
+            false => check.damaged.push((name, why)),
+        }
+    }
     check.missing.extend(head.missing_parts(volume).into_iter().filter(|name| !known.contains(name)));
 }
 
 /// What SHA256SUMS names; nothing, and trouble noted, where it cannot be used.
 fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    if let Some(fault) = &volume.fault {
+        troubled(check, fault);
+        return Vec::new();
+    }
     let Some(read) = volume.read_small(SUMS, limits::SUMS_FILE) else {
         check.state = State::Incomplete;
         check.foreign = foreign(volume, |name| is_ours(name) || name == JOURNAL || is_unfinished(name));
@@ -147,16 +154,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
         });
         return Vec::new();
     };
-    let parsed = match read {
-        Ok(bytes) => sums::parse(&bytes),
-        Err(ScanError::Format(error)) => Err(error),
-        Err(ScanError::Io(fault)) => {
-            check.state = State::Damaged;
-            check.trouble = Some(fault.to_string());
-            return Vec::new();
-        }
-    };
-    match parsed {
+    match read.and_then(|bytes| Ok(sums::parse(&bytes)?)) {
         Ok(lines) => {
             check.files = lines.len();
             let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
@@ -173,9 +171,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
             lines
         }
         Err(error) => {
-            let unsafe_file = matches!(error, FormatError::Unsafe { .. } | FormatError::Limit { .. });
-            check.state = if unsafe_file { State::Unsafe } else { State::Damaged };
-            check.trouble = Some(error.to_string());
+            troubled(check, &error);
             Vec::new()
         }
     }
@@ -208,142 +204,6 @@ fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
     Foreign { count: others().count() + volume.odd, names: others().take(Foreign::NAMED).cloned().collect() }
 }
 
-/// What came of reading a file.
-struct FileRead {
-    bytes: u64,
-    verdict: Result<(), String>,
-}
-
-/// A file while it is read.
-struct Reading<'a> {
-    job: &'a Job<'a>,
-    hasher: Hasher,
-    bytes: u64,
-    part: Option<Result<PartCheck<'a>, String>>,
-}
-
-impl<'a> Reading<'a> {
-    fn of(job: &'a Job<'a>) -> Self {
-        let part = job.head.filter(|_| part::is_part(&job.name)).map(|head| head.part(&job.name));
-        Self { job, hasher: Hasher::new(), bytes: 0, part }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        if let Some(Ok(part)) = &mut self.part {
-            part.take(bytes);
-        }
-    }
-
-    fn finish(self, end: io::Result<()>) -> FileRead {
-        let bytes = self.bytes;
-        let verdict = end.map_err(|error| format!("could not be read: {error}")).and_then(|()| self.verdict());
-        FileRead { bytes, verdict }
-    }
-
-    fn verdict(self) -> Result<(), String> {
-        let sum = self.hasher.finish();
-        let part = self.part.map(|part| part.and_then(|part| part.finish(sum)));
-        if sum == self.job.sum {
-            return part.unwrap_or(Ok(()));
-        }
-        if part == Some(Ok(())) {
-            return Err("is the part that the head names, and SHA256SUMS has another SHA-256 for it".into());
-        }
-        let cut =
-            if self.bytes < self.job.len { format!(", and ends after {} bytes", self.bytes) } else { String::new() };
-        Err(format!("has another SHA-256 than when it was written{cut}"))
-    }
-}
-
-fn read_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<Vec<FileRead>, FlowError> {
-    let results = jobs.iter().map(|_| Mutex::default()).collect();
-    let work = Work { volumes, jobs, monitor, results };
-    let anywhere: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
-    let mut drives: Vec<u64> = jobs.iter().filter_map(|job| job.drive).collect();
-    drives.sort_unstable();
-    drives.dedup();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let (work, next, anywhere) = (&work, &next, &anywhere[..]);
-        drives.retain(|drive| {
-            let drive = *drive;
-            start(scope, move || work.drive(drive)).is_err()
-        });
-        for _ in 1..workers().min(anywhere.len()) {
-            if start(scope, || work.some_of(anywhere, next)).is_err() {
-                break;
-            }
-        }
-        // Here is done what there is no thread for.
-        drives.iter().for_each(|drive| work.drive(*drive));
-        work.some_of(anywhere, next);
-    });
-    // Only a run that is to stop leaves some of them.
-    let all: Option<Vec<FileRead>> = work.results.into_iter().map(unlocked).collect();
-    all.filter(|_| !monitor.cancelled()).ok_or(FlowError::Cancelled)
-}
-
-/// Files that are read, and what came of each.
-struct Work<'a> {
-    volumes: &'a [Volume],
-    jobs: &'a [Job<'a>],
-    monitor: &'a dyn Monitor,
-    results: Vec<Mutex<Option<FileRead>>>,
-}
-
-impl Work<'_> {
-    /// All files of one drive, one after the other.
-    fn drive(&self, drive: u64) {
-        let own: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].drive == Some(drive)).collect();
-        let jobs: Vec<&Job> = own.iter().map(|at| &self.jobs[*at]).collect();
-        read_drive(self.volumes, &jobs, self.monitor, |number, read| *lock(&self.results[own[number]]) = Some(read));
-    }
-
-    /// Those of these files that no other thread has taken.
-    fn some_of(&self, files: &[usize], next: &AtomicUsize) {
-        let mut buf = memory::zeros(READ);
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(at) = files.get(at).filter(|_| !self.monitor.cancelled()) else { break };
-            let job = &self.jobs[*at];
-            *lock(&self.results[*at]) = Some(read(&self.volumes[job.volume], job, &mut buf, self.monitor));
-        }
-    }
-}
-
-/// Reads files of one drive past the cache.
-fn read_drive(volumes: &[Volume], jobs: &[&Job], monitor: &dyn Monitor, mut found: impl FnMut(usize, FileRead)) {
-    let paths: Vec<PathBuf> = jobs.iter().map(|job| volumes[job.volume].dir.join(&job.name)).collect();
-    let mut reading = None;
-    sweep(&paths, monitor, |number, piece| {
-        let current = reading.get_or_insert_with(|| Reading::of(jobs[number]));
-        match piece {
-            Piece::Bytes(bytes) => current.take(&bytes),
-            Piece::End(end) => {
-                if let Some(reading) = reading.take() {
-                    found(number, reading.finish(end));
-                }
-            }
-        }
-    });
-}
-
-fn read(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> FileRead {
-    let file = match volume.open(&job.name) {
-        Ok(file) => file,
-        Err(fault) => return FileRead { bytes: 0, verdict: Err(fault.to_string()) },
-    };
-    let mut reading = Reading::of(job);
-    let end = volume::read_through(file, buf, |bytes| {
-        reading.take(bytes);
-        monitor.advance(bytes.len() as u64);
-        go_on(monitor)
-    });
-    reading.finish(end)
-}
-
 /// Why a file of that length cannot be what was written, whatever is in it: then it is not read,
 /// for it may have no end.
 pub fn impossible(name: &str, len: u64) -> Option<String> {
@@ -373,6 +233,8 @@ fn conclude(check: &mut VolumeCheck, volume: &Volume) {
         check.trouble = Some("the drive stopped answering while it was read".into());
     } else if !check.damaged.is_empty() {
         check.state = State::Damaged;
+    } else if !check.unread.is_empty() {
+        check.state = State::Unreadable;
     } else if !check.missing.is_empty() && check.state == State::Whole {
         check.state = State::Incomplete;
     }

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use crate::base::fault::{IoFault, is_denied};
 use crate::base::os;
 use crate::base::path::show;
 use crate::base::secret::FileKey;
@@ -17,8 +18,8 @@ use crate::base::size::grouped;
 use crate::flow::FlowError;
 use crate::flow::open::Bundle;
 use crate::format::head::Part;
+use crate::format::limits;
 use crate::format::part::{HEADER, PartBuf, SEALED_CHUNK};
-use crate::format::{FormatError, limits};
 use crate::stage::stream::{PartOpener, sealed_digest};
 
 /// What came of looking for a part: which of its chunks are open in the buffer.
@@ -33,6 +34,11 @@ pub enum Loaded {
         /// What is wrong, and where.
         why: String,
     },
+    /// There is such a file, and this user may not read it.
+    Unread {
+        /// Which, and what the system said.
+        why: String,
+    },
     /// There is no such file.
     Missing,
 }
@@ -43,21 +49,22 @@ impl Loaded {
         match self {
             Loaded::Whole => Vec::new(),
             Loaded::Partly { bad, .. } => bad.clone(),
-            Loaded::Missing => (0..chunks).collect(),
+            Loaded::Unread { .. } | Loaded::Missing => (0..chunks).collect(),
         }
     }
 }
 
 /// A part of which single chunks are wanted.
 pub struct Shard {
-    opener: PartOpener,
+    /// `None` if the head does not tell how to open it.
+    opener: Option<PartOpener>,
     copies: Vec<PathBuf>,
     /// The copy that had the last chunk. Only one is open: a stripe has many shards.
     open: RefCell<Option<(usize, File)>>,
 }
 
 impl Shard {
-    fn new(opener: PartOpener, copies: Vec<PathBuf>) -> Self {
+    fn new(opener: Option<PartOpener>, copies: Vec<PathBuf>) -> Self {
         Self { opener, copies, open: RefCell::default() }
     }
 
@@ -81,7 +88,8 @@ impl Shard {
 
     fn read(&self, file: &File, index: usize, sealed: &mut [u8]) -> bool {
         let at = (HEADER + index * SEALED_CHUNK) as u64;
-        file.read_exact_at(sealed, at).is_ok() && self.opener.open(index, sealed)
+        let Some(opener) = &self.opener else { return false };
+        file.read_exact_at(sealed, at).is_ok() && opener.open(index, sealed)
     }
 
     /// Puts chunks that are `bad` into the buffer; returns those that no copy has.
@@ -97,21 +105,35 @@ pub struct Finder<'a> {
     by_header: OnceLock<ByHeader>,
 }
 
+/// A file by the index of its volume and its name.
+type FilePlace = (usize, String);
+
 /// Volume and name of files that begin like a part and are not named like it, by its header; the likeliest first.
-type ByHeader = HashMap<[u8; HEADER], Vec<(usize, String)>>;
+type ByHeader = HashMap<[u8; HEADER], Vec<FilePlace>>;
 
 /// A copy of a part as far as it is whole.
 struct Best {
     bad: Vec<usize>,
-    /// What is wrong with it.
-    why: String,
+    /// What is wrong with it; `None` if it is whole, or there is none.
+    why: Option<String>,
+    /// This user may not read it: it may be whole.
+    is_denied: bool,
+}
+
+impl Best {
+    /// Of a part of which no file could be read.
+    fn without_bytes(refused: &[IoFault], chunks: usize) -> Self {
+        let denied = refused.iter().find(|fault| fault.is_denied());
+        let why = denied.or(refused.first()).map(IoFault::to_string);
+        Best { bad: (0..chunks).collect(), why, is_denied: denied.is_some() }
+    }
 }
 
 /// What came of reading a file.
 enum Read {
     Done,
     Absent,
-    Refused(String),
+    Refused(IoFault),
 }
 
 impl<'a> Finder<'a> {
@@ -123,20 +145,23 @@ impl<'a> Finder<'a> {
     /// Reads and opens a part into `buf`, from whichever copy is whole; else the best there is. What the likeliest
     /// copies lack is looked for in many more, of which one chunk is tried.
     pub fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
-        let best = self.best(part, buf)?;
-        if best.as_ref().is_some_and(|best| best.bad.is_empty()) {
+        let Some(opener) = self.opener(part) else {
+            let why = "the head names a header for it that does not open with the bundle's key".into();
+            return Ok(Loaded::Partly { bad: (0..buf.chunks()).collect(), why });
+        };
+        let Best { bad, why, is_denied } = self.best(part, &opener, buf);
+        if bad.is_empty() {
             return Ok(Loaded::Whole);
         }
-        let nothing = (0..buf.chunks()).collect();
-        let (bad, why) = best.map_or((nothing, None), |best| (best.bad, Some(best.why)));
         // Two damaged copies may make a whole one.
         let bad = self.shard(part)?.fill_in(bad, buf);
         let (_, crowd) = self.copies(part);
-        let bad = self.search(part, &crowd[..crowd.len().min(limits::CROWD)], bad, buf)?;
+        let bad = self.search(opener, &crowd[..crowd.len().min(limits::CROWD)], bad, buf);
         let untried = crowd.len().saturating_sub(limits::CROWD);
         let others = format!("{} more files that begin like it were not tried", grouped(untried as u64));
         Ok(match (why, untried) {
             _ if bad.is_empty() => Loaded::Whole,
+            (Some(why), _) if is_denied && bad.len() == buf.chunks() => Loaded::Unread { why },
             (Some(why), 0) => Loaded::Partly { bad, why },
             (Some(why), _) => Loaded::Partly { bad, why: format!("{why}; {others}") },
             (None, 0) if bad.len() == buf.chunks() => Loaded::Missing,
@@ -148,12 +173,12 @@ impl<'a> Finder<'a> {
     /// Looks for bad chunks in files that have the first of them.
     fn search(
         &self,
-        part: &Part,
+        opener: PartOpener,
         files: &[(usize, String)],
         mut bad: Vec<usize>,
         buf: &mut PartBuf,
-    ) -> Result<Vec<usize>, FlowError> {
-        let (mut copy, mut chunk) = (Shard::new(self.opener(part)?, Vec::new()), vec![0; SEALED_CHUNK]);
+    ) -> Vec<usize> {
+        let (mut copy, mut chunk) = (Shard::new(Some(opener), Vec::new()), vec![0; SEALED_CHUNK]);
         for (volume, name) in files {
             let Some(first) = bad.first() else { break };
             copy = Shard::new(copy.opener, vec![self.path(*volume, name)]);
@@ -161,34 +186,32 @@ impl<'a> Finder<'a> {
                 bad = copy.fill_in(bad, buf);
             }
         }
-        Ok(bad)
+        bad
     }
 
-    /// The likeliest copy with the fewest chunks that are not whole, opened in `buf`; `None` if there is none.
-    fn best(&self, part: &Part, buf: &mut PartBuf) -> Result<Option<Best>, FlowError> {
-        let opener = self.opener(part)?;
-        let (mut best, mut refused): (Option<(Vec<usize>, usize, String)>, _) = (None, None);
+    /// The likeliest copy with the fewest chunks that are not whole, opened in `buf`.
+    fn best(&self, part: &Part, opener: &PartOpener, buf: &mut PartBuf) -> Best {
+        let mut best: Option<(Vec<usize>, usize, String)> = None;
+        let mut refused: Vec<IoFault> = Vec::new();
         for (volume, name) in self.places(part) {
             match self.read(volume, &name, buf) {
                 Read::Done => {}
                 Read::Absent => continue,
-                Read::Refused(why) => {
-                    refused.get_or_insert(why);
+                Read::Refused(fault) => {
+                    refused.push(fault);
                     continue;
                 }
             }
             let bad = opener.open_all(buf);
             if bad.is_empty() {
-                return Ok(Some(Best { bad, why: String::new() }));
+                return Best { bad, why: None, is_denied: false };
             }
             if best.as_ref().is_none_or(|(least, _, _)| bad.len() < least.len()) {
                 best = Some((bad, volume, name));
             }
         }
         let chunks = buf.chunks();
-        let Some((bad, volume, name)) = best else {
-            return Ok(refused.map(|why| Best { bad: (0..chunks).collect(), why }));
-        };
+        let Some((bad, volume, name)) = best else { return Best::without_bytes(&refused, chunks) };
         let why = format!(
             "{} is damaged in chunk {} of {chunks}{}",
             show(&self.path(volume, &name)),
@@ -197,13 +220,14 @@ impl<'a> Finder<'a> {
         );
         // Opened in place: what was tried since has overwritten it.
         self.read(volume, &name, buf);
-        Ok(Some(Best { bad: opener.open_all(buf), why }))
+        Best { bad: opener.open_all(buf), why: Some(why), is_denied: false }
     }
 
     /// Whether a plaintext, sealed again under the part's header, is the file that the head names.
     pub fn is_as_packed(&self, part: &Part, plain: &PartBuf) -> Result<bool, FlowError> {
         let chunks = (0..plain.chunks()).map(|index| plain.plain(index));
-        Ok(sealed_digest(&self.key(part)?, &part.header, chunks) == part.sha256)
+        let Some(key) = self.key(part) else { return Ok(false) };
+        Ok(sealed_digest(&key, &part.header, chunks) == part.sha256)
     }
 
     /// Whether some copy of a part is there and long enough to be whole.
@@ -255,24 +279,20 @@ impl<'a> Finder<'a> {
             let found = self.bundle.volumes[volume].file(&name).filter(|found| found.regular);
             found.map(|_| self.path(volume, &name))
         };
-        Ok(Shard::new(self.opener(part)?, self.places(part).filter_map(path).collect()))
+        Ok(Shard::new(self.opener(part), self.places(part).filter_map(path).collect()))
     }
 
     fn path(&self, volume: usize, name: &str) -> PathBuf {
-        self.bundle.volumes[volume].dir.join(name)
+        self.bundle.volumes[volume].path(name)
     }
 
-    fn opener(&self, part: &Part) -> Result<PartOpener, FlowError> {
-        Ok(PartOpener::new(&self.key(part)?, &part.header, self.bundle.head.statement.class.chunks()))
+    /// What opens a part; `None` if the header that the head names does not. That costs this part and no other.
+    fn opener(&self, part: &Part) -> Option<PartOpener> {
+        Some(PartOpener::new(&self.key(part)?, &part.header, self.bundle.head.statement.class.chunks()))
     }
 
-    fn key(&self, part: &Part) -> Result<FileKey, FlowError> {
-        let opened = self.bundle.keyring.open_header(&part.header[..]);
-        let (key, _) = opened.map_err(|error| {
-            let why = format!("the header of part {} does not open: {}", part.number, error.with_own_key());
-            FlowError::Format(FormatError::Malformed { what: "the head", line: 0, why })
-        })?;
-        Ok(key)
+    fn key(&self, part: &Part) -> Option<FileKey> {
+        Some(self.bundle.keyring.open_header(&part.header[..]).ok()?.0)
     }
 
     /// Volumes and names under which a part is likely to be found.
@@ -291,7 +311,7 @@ impl<'a> Finder<'a> {
         }
         let mut file = match volume.open(name) {
             Ok(file) => file,
-            Err(fault) => return Read::Refused(fault.to_string()),
+            Err(fault) => return Read::Refused(fault),
         };
         let bytes = buf.file_mut();
         let mut done = 0;
@@ -300,6 +320,9 @@ impl<'a> Finder<'a> {
                 Ok(0) => break,
                 Ok(n) => done += n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(source) if is_denied(&source) => {
+                    return Read::Refused(IoFault { doing: "read", path: volume.path(name), source });
+                }
                 // A bad sector; what lies before it may still be of use.
                 Err(_) => break,
             }
@@ -309,7 +332,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Files under other names that begin with the part's header: the likeliest, and all others.
-    fn copies(&self, part: &Part) -> (&[(usize, String)], &[(usize, String)]) {
+    fn copies(&self, part: &Part) -> (&[FilePlace], &[FilePlace]) {
         let index = self.by_header.get_or_init(|| self.index());
         let all = index.get(&*part.header).map_or(&[][..], Vec::as_slice);
         all.split_at(all.len().min(limits::COPIES))

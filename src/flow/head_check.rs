@@ -46,6 +46,10 @@ impl<'a> HeadCheck<'a> {
         let begins = |name: &str, part: &Part| {
             volume.read_start(name, HEADER).is_ok_and(|(start, _)| start == part.header.as_slice())
         };
+        let is_other = self.bundle.passed_over.iter().any(|other| other.dir == volume.dir);
+        if is_other {
+            return false;
+        }
         self.bundle.owns(volume)
             || SEALS.into_iter().any(|name| self.seal(volume, name) == Some(Ok(())))
             || self.parts_on(volume).into_iter().any(|part| begins(&part.file_name(), part))

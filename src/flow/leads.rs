@@ -57,7 +57,7 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
     survey.drop_unordered();
     if survey.parts.is_empty() {
         let why = "on these volumes there is no head, and no data part of the bundle that opens";
-        return Err(BundleError::no_index(false, why).into());
+        return Err(BundleError::Missing(why.into()).into());
     }
     let Survey { parts: known, class, longest, mut notes } = survey;
     let class = class.or(Class::ALL.into_iter().find(|class| class.file_len() as u64 >= longest));
@@ -74,10 +74,15 @@ impl Survey {
     fn look_at(&mut self, unsealed: &Unsealed, volume: &Volume, found: &Found) {
         let mut note = |text: Cow<'static, str>| {
             if is_part(&found.name) && found.name.ends_with(".age") {
-                let path = volume.dir.join(&found.name);
+                let path = volume.path(&found.name);
                 self.notes.push(Note::new(NoteKind::Volume, as_bytes(&path), text));
             }
         };
+        if let Err(fault) = volume.open(&found.name)
+            && fault.is_denied()
+        {
+            return note("could not be read by you".into());
+        }
         let Some((lead, key, header)) = first_chunk(unsealed, volume, found) else {
             return note("has a part's name, and does not begin like a part of this bundle that is whole".into());
         };
@@ -144,7 +149,8 @@ fn trails(bundle: &Bundle, known: &BTreeMap<u32, Known>) -> Result<BTreeMap<u32,
     for number in known.keys().filter(|number| !known.contains_key(&(**number + 1))) {
         let loaded = finder.load(&bundle.head.parts[*number as usize - 1], &mut buf)?;
         // Where nothing was read the buffer holds another part.
-        let trail = (loaded != Loaded::Missing).then(|| buf.trail(&loaded.bad(class.chunks()))).flatten();
+        let is_read = !matches!(loaded, Loaded::Missing | Loaded::Unread { .. });
+        let trail = is_read.then(|| buf.trail(&loaded.bad(class.chunks()))).flatten();
         trails.extend(trail.map(|trail| (*number, trail)));
     }
     Ok(trails)

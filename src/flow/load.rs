@@ -5,12 +5,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::fault::{At, IoFault};
+use crate::base::fault::{At, IoFault, is_denied};
 use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
@@ -26,7 +25,7 @@ use crate::flow::staged::{Listed, Staged, target_of, the_one};
 use crate::flow::trial::before_loading;
 use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY};
+use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, ScanError};
 
 const READ: usize = 1 << 20;
 
@@ -59,20 +58,17 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let brought = run.bring(&standing);
     run.copier.leave(brought.is_ok());
     brought?;
+    // To look into a folder is to read it, which changes a time: so the last look comes before.
+    let loaded = volume::read(&folder).ok();
     run.copier.make_folder_neutral()?;
     if run.copier.shows_times() {
         run.note(&folder, SHOWS_TIMES);
     }
-    let gone = request.remove.then(|| volume::remove_whole(&staged.volume.dir, &staged.names()));
+    let gone = request.remove.then(|| volume::remove_whole(&staged.volume, &staged.names()));
     Ok(LoadReport {
         source: staged.volume.dir.clone(),
         files: staged.files.len(),
-        bytes: staged
-            .files
-            .iter()
-            .filter_map(|file| fs::metadata(folder.join(&file.name)).ok())
-            .map(|meta| meta.len())
-            .sum(),
+        bytes: staged.files.iter().filter_map(|file| loaded.as_ref()?.file(&file.name)).map(|found| found.len).sum(),
         kept: standing.whole.len(),
         again: standing.again,
         changed: run.changed,
@@ -120,7 +116,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(staged: &'a Staged, drive: &'a Path, folder: &'a Path, monitor: &'a dyn Monitor) -> Self {
-        let copier = Copier::new(&staged.volume.dir, folder);
+        let copier = Copier::new(&staged.volume, folder);
         let (written, verified) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { staged, drive, folder, copier, monitor, written, verified, changed: None, notes: Vec::new() }
     }
@@ -152,7 +148,11 @@ impl<'a> Run<'a> {
         standing.unfinished = unfinished.map(|found| found.len).collect();
         if let Some(text) = there.read_small(SUMS, limits::SUMS_FILE) {
             standing.complete = true;
-            if text.ok().as_ref() != Some(&self.staged.text) {
+            let text = match text {
+                Err(ScanError::Io(fault)) => return Err(fault.into()),
+                text => text.ok(),
+            };
+            if text.as_ref() != Some(&self.staged.text) {
                 return self.another("its SHA256SUMS says other things");
             }
         }
@@ -173,9 +173,10 @@ impl<'a> Run<'a> {
         };
         for file in ours {
             // What cannot be read is written anew.
-            match copier.holds(&file.name, file.sum, &tick) {
+            match copier.holds(&there.path(&file.name), file.sum, &tick) {
                 Ok(None) => return Err(FlowError::Cancelled),
                 Ok(Some(true)) => drop(standing.whole.insert(file.name.clone())),
+                Err(error) if is_denied(&error) => return Err(error).at("read", &there.path(&file.name))?,
                 Ok(Some(false)) | Err(_) => standing.again.push(file.name.clone()),
             }
         }
@@ -184,7 +185,7 @@ impl<'a> Run<'a> {
         }
         for name in &standing.again {
             let text = "is no longer what an earlier run wrote, so it is copied again";
-            self.note(&self.folder.join(name), text);
+            self.note(&there.path(name), text);
         }
         Ok(standing)
     }
@@ -199,7 +200,7 @@ impl<'a> Run<'a> {
             if self.monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            if digest.at("read", &volume.dir.join(&file.name))?.0 != file.sum || volume.file(JOURNAL).is_some() {
+            if digest.at("read", &volume.path(&file.name))?.0 != file.sum || volume.file(JOURNAL).is_some() {
                 return Err(LoadError::Unfinished { staged: volume.dir.clone(), on_drive: None }.into());
             }
         }
@@ -246,12 +247,14 @@ impl<'a> Run<'a> {
             self.notes.push(note);
         }
         // What is there as a whole may have been copied by something else.
-        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(name))?;
+        let there = volume::read(self.folder)?;
+        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(&there.path(name)))?;
         if standing.complete && missing.is_empty() {
-            return Ok(self.copier.make_neutral(SUMS)?);
+            return Ok(self.copier.make_neutral(&there.path(SUMS))?);
         }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;
+        volume::spell_out(self.folder)?;
         self.write(&missing)?;
         self.write_sums()?;
         // What was read before the last byte was written may have been hit by it.
@@ -344,7 +347,7 @@ impl<'a> Run<'a> {
             !monitor.cancelled()
         };
         for file in &self.staged.files {
-            match self.copier.holds(&file.name, file.sum, &tick) {
+            match self.copier.holds(&self.folder.join(&file.name), file.sum, &tick) {
                 Ok(Some(true)) => {}
                 Ok(None) => return Err(FlowError::Cancelled),
                 Ok(Some(false)) => {

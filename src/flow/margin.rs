@@ -18,13 +18,14 @@ use crate::format::head::Head;
 use crate::format::limits;
 use crate::format::part::{Class, PartBuf};
 use crate::format::sums;
+use crate::plan::choose::FingerprintStart;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
 use crate::stage::volume::{self, SUMS, Volume};
 
 /// Opens the bundle of these volumes: before hours of checking, not behind them.
-pub fn opened(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
-    open_at(paths, keyring)
+pub fn opened(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
+    open_at(paths, keyring, wanted)
 }
 
 /// Holds what was checked against the bundle's head, and adds to the report what it comes to.
@@ -40,6 +41,7 @@ pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) 
         margin: repair::margin(&bundle.head, &survey.whole),
         needed: repair::needed(&bundle.head, &survey.whole),
         sources: repair::sources(&bundle.head, &survey.whole),
+        notes: bundle.notes.clone(),
     });
     Ok(())
 }

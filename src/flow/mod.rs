@@ -2,8 +2,10 @@
 //! prints anything.
 
 pub mod again;
+pub mod belonging;
 pub mod bundle;
 pub mod check;
+pub mod denied;
 pub mod drives;
 pub mod engine;
 pub mod error;
@@ -13,6 +15,7 @@ pub mod fit;
 pub mod folders;
 pub mod gone;
 pub mod head_check;
+pub mod heads;
 pub mod key;
 pub mod leads;
 pub mod left;
@@ -29,6 +32,7 @@ pub mod places;
 pub mod plan;
 pub mod proofread;
 pub mod ranges;
+pub(crate) mod read_files;
 pub mod readback;
 pub mod reading;
 pub mod received;
@@ -52,6 +56,7 @@ pub mod text;
 pub mod trial;
 pub mod unlisted;
 pub mod unpack;
+pub mod unseal;
 pub mod verdict;
 
 pub use error::FlowError;

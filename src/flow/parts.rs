@@ -14,10 +14,11 @@ use crate::base::threads::on_several;
 use crate::flow::FlowError;
 use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
 use crate::flow::bundle::rebuilt_part::RebuiltPart;
+use crate::flow::denied;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::gone;
 use crate::flow::open::Bundle;
-use crate::flow::received::BadPart;
+use crate::flow::received::{BadPart, PartState};
 use crate::flow::unpack::file_writer::{Extraction, FileWriter};
 use crate::format::FormatError;
 use crate::format::head::{Head, Part, PartKind};
@@ -44,6 +45,8 @@ pub struct Placed {
     pub failed: Option<IoFault>,
     /// Folders of volumes whose drives stopped answering: what is on them counts as missing, not as damaged.
     pub gone: Vec<PathBuf>,
+    /// Folders of volumes of which this user may not read everything.
+    pub denied: Vec<PathBuf>,
 }
 
 /// Opens and places all `parts`, by their numbers.
@@ -65,7 +68,7 @@ pub fn place_parts(
     let mut failed = placing.each(parts, |tools, number| {
         let (part, buf) = (part(number), tools.buf.get_or_insert_with(|| PartBuf::new(class)));
         match (finder.load(part, buf)?, part.stripe) {
-            (Loaded::Missing | Loaded::Partly { .. }, Some((stripe, _))) => {
+            (Loaded::Missing | Loaded::Unread { .. } | Loaded::Partly { .. }, Some((stripe, _))) => {
                 lock(&hurt).entry(stripe).or_default().push(part);
                 Ok(())
             }
@@ -84,6 +87,7 @@ pub fn place_parts(
     placed.failed = failed;
     if !placed.bad.is_empty() || !placed.mended.is_empty() {
         placed.take_gone(gone::among(&bundle.volumes), &bundle.head, &finder);
+        placed.denied = denied::among(&bundle.volumes);
     }
     let bad: BTreeSet<u32> = placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect();
     let before = extraction.staging.placed();
@@ -106,9 +110,9 @@ pub fn place_parts(
 impl Placed {
     /// What could not be read of drives that are gone is not damaged.
     fn take_gone(&mut self, gone: Vec<PathBuf>, head: &Head, finder: &Finder) {
-        for bad in self.bad.iter_mut().chain(&mut self.mended).filter(|bad| bad.damaged) {
+        for bad in self.bad.iter_mut().chain(&mut self.mended).filter(|bad| bad.state == PartState::Damaged) {
             if finder.is_gone(&head.parts[bad.number as usize - 1], &gone) {
-                (bad.damaged, bad.why) = (false, "its drive is gone".into());
+                (bad.state, bad.why) = (PartState::Missing, "its drive is gone".into());
             }
         }
         self.gone = gone;
@@ -138,25 +142,25 @@ struct Hurt {
     readable: usize,
     /// Nothing vouches for some of them.
     doubtful: bool,
-    /// Something was found, and is damaged.
-    damaged: bool,
+    state: PartState,
     why: String,
 }
 
 impl Hurt {
     fn of(loaded: &Loaded, chunks: usize) -> Option<Self> {
-        let (damaged, why) = match loaded {
+        let (state, why) = match loaded {
             Loaded::Whole => return None,
-            Loaded::Partly { why, .. } => (true, why.clone()),
-            Loaded::Missing => (false, "was not found".into()),
+            Loaded::Partly { why, .. } => (PartState::Damaged, why.clone()),
+            Loaded::Unread { why } => (PartState::Unread, why.clone()),
+            Loaded::Missing => (PartState::Missing, "was not found".into()),
         };
         let readable = loaded.bad(chunks).first().copied().unwrap_or(chunks);
-        Some(Hurt { readable, doubtful: false, damaged, why })
+        Some(Hurt { readable, doubtful: false, state, why })
     }
 
     /// All chunks are there, and what they hold is not what it should be.
     fn content(why: String) -> Self {
-        Hurt { readable: 0, doubtful: false, damaged: true, why }
+        Hurt { readable: 0, doubtful: false, state: PartState::Damaged, why }
     }
 
     /// What is still wrong once all was tried.
@@ -279,6 +283,6 @@ impl<'a> Placing<'a> {
 
 impl Hurt {
     fn report(&self, part: &Part) -> BadPart {
-        BadPart { number: part.number, volume: part.volume, damaged: self.damaged, why: self.why.clone() }
+        BadPart { number: part.number, volume: part.volume, state: self.state, why: self.why.clone() }
     }
 }

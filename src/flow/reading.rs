@@ -1,7 +1,6 @@
 //! The sources as ranges of the tar: read, hashed, and what was wrong with them. Any range, on any
 //! thread; the digest of a file that is longer than its range meets in a lane. A file that another process
-//! could write to before the first or after the last of it was read counts as changed: its times need not
-//! tell.
+//! could write to is named, and counts as changed if its times need not tell of it.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -100,13 +99,26 @@ impl<'a> Reading<'a> {
         };
         let files = self.walk.entries.iter().zip(&self.walk.stamps).enumerate();
         for (index, (_, stamp)) in files.filter(|(_, (entry, _))| entry.kind == Kind::File) {
-            if let Some(Holder { process, name, is_mapped }) = holders.of(stamp.id()) {
-                let held = if is_mapped { "mapped to be written to" } else { "open for writing" };
-                let why =
-                    format!("was {held} while it was packed, by {name} (process {process}); it may mix two states");
-                self.note_fault(Fault { entry: index as u32, flag: Flag::Changed, why, errno: None });
+            if let Some(holder) = holders.of(stamp.id()) {
+                self.note_holder(index, &holder);
             }
         }
+    }
+
+    /// A write through a mapping may leave no trace; any other changes the file's times.
+    fn note_holder(&self, index: usize, holder: &Holder) {
+        let Holder { process, name, is_mapped } = holder;
+        if !is_mapped {
+            let text = format!(
+                "is open for writing by {name} (process {process}); it is packed as it stands, finished or not"
+            );
+            return self.say_once(Note::new(NoteKind::Open, self.walk.entries[index].path.as_bytes(), text));
+        }
+        let mixed = if self.is_listed { "" } else { "; it may mix two states" };
+        let why = format!(
+            "could be changed unseen while it was packed, through the memory of {name} (process {process}){mixed}"
+        );
+        self.note_fault(Fault { entry: index as u32, flag: Flag::Changed, why, errno: None });
     }
 
     /// Whether every file that was read is what it was: then the manifests have a digest for each.

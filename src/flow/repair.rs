@@ -28,6 +28,7 @@ use crate::flow::seals::Seals;
 use crate::flow::target::{self, Standing};
 use crate::format::head::Part;
 use crate::format::part::PartBuf;
+use crate::plan::choose::FingerprintStart;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
 use crate::stage::stream::PartSealer;
@@ -37,6 +38,8 @@ use crate::stage::volume::{self, SUMS, Volume, Writer};
 pub struct Request {
     /// Drives or volumes.
     pub volumes: Vec<PathBuf>,
+    /// Which bundle, if several are there.
+    pub bundle: Option<FingerprintStart>,
     /// Where the new volumes go.
     pub target: PathBuf,
     /// Only say what would be done.
@@ -49,7 +52,7 @@ pub struct Request {
 /// Also where a drive is gone that something is missing of: it may have to be repaired or not.
 pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
     // A wrong key is said before hours of reading.
-    let bundle = opened(&request.volumes, keyring)?;
+    let bundle = opened(&request.volumes, keyring, request.bundle.as_ref())?;
     let volumes = bundle.volumes.clone();
     let report = repair_opened(request, bundle, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
     let gone = if report.is_possible() { Vec::new() } else { gone::among(&volumes) };
@@ -67,6 +70,13 @@ fn repair_opened(
     let gone: Vec<PathBuf> = gone.map(|check| check.folder.clone()).collect();
     if !gone.is_empty() {
         return Err(FlowError::Drive(DriveError::Gone(gone)));
+    }
+    let is_other = |folder: &Path| bundle.passed_over.iter().any(|volume| volume.dir == folder);
+    let unread = checked.volumes.iter().filter(|check| check.state == State::Unreadable && !is_other(&check.folder));
+    let unread: Vec<PathBuf> = unread.map(|check| check.folder.clone()).collect();
+    if !unread.is_empty() {
+        // Whether they are to be repaired is not known.
+        return Err(FlowError::Drive(DriveError::Denied(unread)));
     }
     let mut report = RepairReport {
         volumes: to_be_written(&bundle, &bundle.volumes, &checked),
@@ -115,7 +125,7 @@ fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> 
     let is_there = |number: u16, parts: &[&Part]| {
         volumes.iter().zip(&whole).any(|(volume, sums)| {
             let Some(sums) = sums else { return false };
-            let named = volume.dir.file_name() == volume::folder(Path::new(""), number).file_name();
+            let named = volume.number() == Some(number);
             let listed = parts.iter().all(|part| sums.get(&part.file_name()) == Some(&part.sha256));
             listed && (named || !parts.is_empty())
         })
@@ -151,14 +161,15 @@ fn look_ahead(
 fn pass_over_finished(bundle: &Bundle, report: &mut RepairReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
     let folders = report.volumes.iter().map(|number| volume::folder(&report.target, *number));
     let given = |folder: &Path| bundle.volumes.iter().any(|volume| target::same(&volume.dir, folder));
-    let finished: Vec<PathBuf> =
-        folders.filter(|folder| folder.join(SUMS).is_file() && !given(folder.as_path())).collect();
+    let looks_whole =
+        |folder: &Path| volume::read(folder).is_ok_and(|volume| volume.file(SUMS).is_some_and(|found| found.regular));
+    let finished: Vec<PathBuf> = folders.filter(|folder| looks_whole(folder) && !given(folder.as_path())).collect();
     if finished.is_empty() {
         return Ok(());
     }
     let volumes = match gather(&finished) {
         // A SHA256SUMS of something else.
-        Err(FlowError::Bundle(BundleError::Missing(_))) => return Ok(()),
+        Err(FlowError::Bundle(BundleError::NoVolume(_))) => return Ok(()),
         volumes => volumes?,
     };
     let missing = to_be_written(bundle, &volumes, &check(&finished, monitor)?);
@@ -326,13 +337,7 @@ impl Parts<'_> {
     /// that the head names.
     fn put(&self, part: &Part, buf: &mut PartBuf) -> Result<bool, FlowError> {
         let class = self.bundle.head.statement.class;
-        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
-            FlowError::Bundle(BundleError::Damaged(format!(
-                "the header of part {} does not open: {}",
-                part.number,
-                error.with_own_key()
-            )))
-        })?;
+        let Ok((key, _)) = self.bundle.keyring.open_header(&part.header[..]) else { return Ok(false) };
         let mut file = PartBuf::new(class);
         let mut sealer = PartSealer::new(&key, &part.header, &mut file, |_, _| ());
         (0..class.chunks()).for_each(|chunk| sealer.append(buf.plain(chunk)));

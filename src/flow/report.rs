@@ -161,6 +161,8 @@ pub enum State {
     Damaged,
     /// Its drive stopped answering: of what could not be read nothing is known.
     Gone,
+    /// This user may not read all of it: of what could not be read nothing is known.
+    Unreadable,
     /// Its SHA256SUMS points out of the volume.
     Unsafe,
 }
@@ -173,6 +175,7 @@ impl State {
             State::Incomplete => "incomplete",
             State::Damaged => "damaged",
             State::Gone => "gone",
+            State::Unreadable => "unreadable",
             State::Unsafe => "unsafe",
         }
     }
@@ -201,6 +204,8 @@ pub struct VolumeCheck {
     pub damaged: Vec<(String, String)>,
     /// Files that are not there.
     pub missing: Vec<String>,
+    /// Files that this user may not read, and what the system said.
+    pub unread: Vec<(String, String)>,
     /// What else lies in its folder.
     pub foreign: Foreign,
     /// Why the volume as a whole could not be checked.
@@ -324,7 +329,7 @@ impl CheckReport {
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
         if any(State::Unsafe) {
             Outcome::Hostile
-        } else if any(State::Gone) || self.not_searched.iter().any(|place| place.failed) {
+        } else if any(State::Gone) || any(State::Unreadable) || self.not_searched.iter().any(|place| place.failed) {
             Outcome::Io
         } else if any(State::Damaged) {
             Outcome::Damaged
@@ -338,11 +343,12 @@ impl CheckReport {
     /// For `--json`.
     pub fn to_json(&self) -> Value {
         let volumes = self.volumes.iter().map(|volume| {
-            let damaged = volume.damaged.iter().map(|(name, why)| json!({"file": escape(name.as_bytes()), "why": why}));
+            let file = |(name, why): &(String, String)| json!({"file": escape(name.as_bytes()), "why": why});
+            let (damaged, unread) = (volume.damaged.iter().map(file), volume.unread.iter().map(file));
             json!({
                 "folder": show(&volume.folder), "state": volume.state.word(), "past_cache": volume.past_cache, "held": volume.held,
                 "files": volume.files, "read": volume.read, "bytes": volume.bytes, "unchecked": volume.unchecked.map(|(files, bytes)| json!({"files": files, "bytes": bytes})),
-                "damaged": damaged.collect::<Value>(), "missing": volume.missing, "trouble": volume.trouble,
+                "damaged": damaged.collect::<Value>(), "missing": volume.missing, "unreadable": unread.collect::<Value>(), "trouble": volume.trouble,
                 "foreign": {"count": volume.foreign.count, "names": volume.foreign.names.iter().map(|name| escape(name.as_bytes())).collect::<Value>()},
             })
         });

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::DriveReader;
+use crate::base::fault::{At, is_denied};
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::base::path::show;
@@ -118,7 +119,7 @@ impl Left {
         let seals =
             self.folders.iter().map(|folder| volume::read_small(&folder.join(PASSPHRASE_SEAL), limits::SEAL_FILE));
         // One try: it takes a second.
-        seals.flatten().next().is_some_and(|bytes| ring.open_small(&bytes, 2048).is_ok())
+        seals.flatten().next().is_some_and(|bytes| ring.open_small(&bytes, limits::SEAL_FILE).is_ok())
     }
 
     /// Reads back all parts that were written, and says how far they reach.
@@ -190,8 +191,10 @@ impl Left {
             Ok(stored == Some((sha256, opening.class.file_len() as u64)))
         });
         monitor.advance(opening.class.file_len() as u64);
-        // What cannot be read is packed again.
-        Ok(whole.is_ok_and(|whole| whole).then_some(Part { number, kind, stripe, volume, sha256, header }))
+        let denied = whole.as_ref().is_err_and(is_denied);
+        let whole = if denied { whole.at("read", &path)? } else { whole.is_ok_and(|whole| whole) };
+        // What the drive cannot read is packed again.
+        Ok(whole.then_some(Part { number, kind, stripe, volume, sha256, header }))
     }
 
     /// What each volume keeps: name and SHA-256 of seals and parts. A seal that is missing is

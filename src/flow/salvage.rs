@@ -8,16 +8,16 @@ use std::collections::BTreeSet;
 use crate::base::entry::Entry;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, is_at_or_below};
-use crate::flow::FlowError;
-use crate::flow::error::BundleError;
+use crate::flow::denied;
+use crate::flow::error::{BadCopy, BundleError, CopyFault, NoCopy};
 use crate::flow::gone::{self, or_gone};
 use crate::flow::leads::{FAR, from_leads};
-use crate::flow::open::{Bundle, Unsealed, search, too_many, unseal};
+use crate::flow::open::{Bundle, Unsealed, gather_noting, too_many, unseal};
 use crate::flow::received::{Cause, Lost};
 use crate::flow::salvaged::{Basis, Salvaged};
 use crate::flow::unlisted::{Unlisted, read_tar};
 use crate::flow::unpack::{Request, Rounds, chosen, unpack, unpack_opened};
-use crate::format::FormatError;
+use crate::flow::{FlowError, Outcome};
 use crate::format::manifest::Manifest;
 use crate::plan::recover::{Recovered, recover};
 use crate::plan::select::meant;
@@ -25,15 +25,16 @@ use crate::stage::seal::Keyring;
 
 /// Unpacks, with head and list or without.
 pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
-    let (volumes, passed_over) = search(&request.volumes)?;
-    let mut unsealed = unseal(volumes, keyring)?;
+    let (volumes, passed_over) = gather_noting(&request.volumes)?;
+    let mut unsealed = unseal(volumes, keyring, request.bundle.as_ref())?;
     unsealed.notes.splice(0..0, too_many(&passed_over));
     let volumes = unsealed.volumes.clone();
     let mut salvaged =
         unsealed_salvage(request, unsealed, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
-    if !salvaged.report.lost.is_empty() {
+    if !salvaged.complete() {
         // Perhaps before anything was placed.
         salvaged.report.gone = gone::among(&volumes);
+        salvaged.report.denied = denied::among(&volumes);
     }
     Ok(salvaged)
 }
@@ -49,6 +50,10 @@ fn unsealed_salvage(
         Some(head) => {
             basis.head = true;
             unsealed.with(head)
+        }
+        None if request.bundle.is_some() => {
+            let text = "without a head there is no fingerprint to hold --bundle against; nothing was written";
+            return Err(FlowError::Usage(text.into()));
         }
         None => {
             basis.idle_parity = parity_files(&unsealed);
@@ -73,15 +78,18 @@ fn unsealed_salvage(
 fn without<T>(opened: Result<T, FlowError>, request: &Request, notes: &mut Vec<Note>) -> Result<Option<T>, FlowError> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
-        Err(error @ FlowError::Bundle(BundleError::BadFile { source: FormatError::Newer { .. }, .. })) => Err(error),
-        Err(
-            error @ (FlowError::Bundle(BundleError::NoIndex { .. }) | FlowError::Bundle(BundleError::BadFile { .. })),
-        ) => {
-            notes.push(note(request, error.to_string()));
+        Err(FlowError::Bundle(BundleError::NoCopy(none))) if can_do_without(&none) => {
+            notes.push(note(request, none.to_string()));
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether what is wrong with all copies stays as it is: not if this user may not read one, or if a later pouch may.
+fn can_do_without(none: &NoCopy) -> bool {
+    let denied = |bad: &BadCopy| matches!(bad.fault, CopyFault::Denied(_));
+    none.outcome() != Outcome::Usage && !none.bad.iter().any(denied)
 }
 
 /// About the volumes as a whole.
@@ -120,7 +128,7 @@ fn by_the_tar(
     let entries = asked.choose(entries, &lost)?;
     let mut report = unpack_opened(request, bundle, entries, Rounds::Last, monitor)?;
     basis.unproven = report.unproven;
-    report.lost.iter_mut().for_each(|lost| lost.why = by_manifest(&lost.why));
+    report.lost.iter_mut().for_each(|lost| lost.why = by_manifest(std::mem::take(&mut lost.why)));
     report.files += lost.len() as u64;
     report.lost.append(&mut lost);
     report.notes.extend(flaws(&unvouched, &made, &asked));
@@ -133,8 +141,8 @@ fn by_the_tar(
 }
 
 /// Why a file is lost, where it was the manifest that said what it should be.
-fn by_manifest(why: &Cow<'static, str>) -> Cow<'static, str> {
-    if why.contains("the list") { why.replace("the list", "the manifest").into() } else { why.clone() }
+fn by_manifest(why: Cow<'static, str>) -> Cow<'static, str> {
+    if why.contains("the list") { why.replace("the list", "the manifest").into() } else { why }
 }
 
 /// What was asked for with `--only`, of what is there and what is lost.
@@ -212,7 +220,7 @@ impl Why<'_> {
 /// What is to be known of what was delivered all the same.
 fn flaws(unvouched: &[BytePath], made: &[BytePath], asked: &Asked) -> Vec<Note> {
     let note = |kind, text: &'static str| move |path: &BytePath| Note::new(kind, path.as_bytes(), text);
-    let text = "the manifest does not vouch for it: it changed while it was packed, or could not be read and is zeros";
+    let text = "the manifest does not vouch for it: it changed while it was packed, or a program could change it unseen, or it could not be read and is zeros";
     let unvouched = unvouched.iter().map(note(NoteKind::Changed, text));
     let text = "its own member is lost: its mode and time are not known";
     let made = made.iter().map(note(NoteKind::Property, text));

@@ -4,7 +4,7 @@
 use crate::base::json::{Document, Value, json};
 use crate::base::monitor::NoteKind;
 use crate::flow::Outcome;
-use crate::flow::received::UnpackReport;
+use crate::flow::received::{PartState, UnpackReport};
 
 /// What there was to go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +44,7 @@ impl Salvaged {
     /// have held any.
     pub fn intact(&self) -> bool {
         let told = self.basis.list || self.basis.manifest;
-        self.report.intact() && (told || !self.report.bad_parts.iter().any(|part| part.damaged))
+        self.report.intact() && (told || !self.report.bad_parts.iter().any(|part| part.state == PartState::Damaged))
     }
 
     /// Whether nothing was lacking: then it is an unpacking like any other.
@@ -58,11 +58,12 @@ impl Salvaged {
         self.report.complete() && (list || (manifest && seamless && unproven == 0))
     }
 
-    /// 0 only if everything is proven whole; 7 if the target failed or a drive is gone.
+    /// 0 only if everything is proven whole; 7 if the target failed, a drive is gone or may not be read.
     pub fn outcome(&self) -> Outcome {
         let flawed = self.report.notes.iter().any(|note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable));
         match () {
             () if self.is_ordinary() || self.report.outcome() == Outcome::Io => self.report.outcome(),
+            () if !self.complete() && !self.report.denied.is_empty() => Outcome::Io,
             () if self.complete() && !flawed => Outcome::Ok,
             () => Outcome::Damaged,
         }

@@ -31,11 +31,11 @@ pub fn the_one(staged: &Path) -> Result<Volume, FlowError> {
 /// Where its copy goes: under the same name, outside of the volume.
 pub(super) fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
     check_is_folder(drive)?;
-    let Some(name) = volume.dir.file_name().filter(|name| name.to_str().is_some_and(volume::looks_ours)) else {
+    let Some(number) = volume.number() else {
         let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
         return Err(FlowError::Usage(text));
     };
-    let (real, folder) = (drive.canonicalize().at("look at", drive)?, drive.join(name));
+    let (real, folder) = (drive.canonicalize().at("look at", drive)?, volume::folder_on(drive, number));
     if real.starts_with(&volume.dir) || folder.canonicalize().is_ok_and(|folder| folder.starts_with(&volume.dir)) {
         let text = format!("{} is in the staged volume, or around it; give another drive", show(drive));
         return Err(FlowError::Usage(text));
@@ -66,10 +66,10 @@ pub struct Staged {
 impl Staged {
     /// Reads its SHA256SUMS: what a moving left that was interrupted has it on the drive, in `folder`.
     pub fn read(volume: Volume, folder: &Path, remove: bool) -> Result<Self, FlowError> {
-        let mut path = volume.dir.join(SUMS);
+        let mut path = volume.path(SUMS);
         if volume.file(SUMS).is_none() {
             // Moving takes away SHA256SUMS first: who is interrupted then has it on the drive.
-            path = folder.join(SUMS);
+            path = volume::read(folder).map_or(folder.join(SUMS), |there| there.path(SUMS));
             if !remove || !path.is_file() {
                 let on_drive = path.is_file().then(|| folder.to_path_buf());
                 return Err(LoadError::Unfinished { staged: volume.dir, on_drive }.into());

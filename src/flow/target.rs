@@ -136,7 +136,7 @@ fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
     for entry in fs::read_dir(dir).ok()?.take(limits::FOLDER) {
         let entry = entry.ok()?;
         let (name, meta) = (entry.file_name().into_string().ok()?, entry.metadata().ok()?);
-        if name == SUMS || !meta.is_file() {
+        if name.eq_ignore_ascii_case(SUMS) || !meta.is_file() {
             return None;
         }
         files.insert(name, meta.len());

@@ -28,6 +28,7 @@ use crate::flow::rounds::{Changer, place_all};
 use crate::flow::unpack::file_writer::Extraction;
 use crate::flow::verdict::{Verdict, is_unproven, judge};
 use crate::flow::{FlowError, Outcome};
+use crate::plan::choose::FingerprintStart;
 use crate::plan::names::Fitted;
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
@@ -38,6 +39,8 @@ use crate::stage::seal::Keyring;
 pub struct Request {
     /// Drives or volumes.
     pub volumes: Vec<PathBuf>,
+    /// Which bundle, if several are there.
+    pub bundle: Option<FingerprintStart>,
     /// Where to.
     pub target: PathBuf,
     /// Only these files and folders; all if empty.
@@ -49,8 +52,12 @@ pub struct Request {
 }
 
 /// What a bundle holds.
-pub fn list(volumes: &[PathBuf], keyring: &Keyring) -> Result<ListReport, FlowError> {
-    let mut bundle = open_at(volumes, keyring)?;
+pub fn list(
+    volumes: &[PathBuf],
+    keyring: &Keyring,
+    wanted: Option<&FingerprintStart>,
+) -> Result<ListReport, FlowError> {
+    let mut bundle = open_at(volumes, keyring, wanted)?;
     let entries = bundle.read_list()?;
     Ok(ListReport { fingerprint: bundle.head.statement.fingerprint(), entries, notes: bundle.notes })
 }
@@ -62,7 +69,7 @@ pub fn unpack(
     changer: Option<&dyn Changer>,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
-    let mut bundle = open_at(&request.volumes, keyring)?;
+    let mut bundle = open_at(&request.volumes, keyring, request.bundle.as_ref())?;
     let entries = bundle.read_list()?;
     unpack_opened(request, &mut bundle, chosen(entries, &request.only)?, Rounds::These(changer), monitor)
 }
@@ -256,7 +263,7 @@ fn conclude(
     extraction: &Extraction,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
-    let Placed { bad, mended, verdict: can, margin, failed, gone } = placed;
+    let Placed { bad, mended, verdict: can, margin, failed, gone, denied } = placed;
     let Verdict { kept, lost, mut notes, files, delivered, bytes, unproven } =
         judge(&bundle.head, extraction, &bad, failed.is_some());
     let failed = match failed {
@@ -281,6 +288,7 @@ fn conclude(
         lost,
         failed,
         gone,
+        denied,
         kept: None,
         changes: vec![],
         otherwise: Otherwise::default(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::monitor::{Note, NoteKind};
-use crate::flow::received::{BadPart, Cause, Lost};
+use crate::flow::received::{BadPart, Cause, Lost, PartState};
 use crate::flow::unpack::file_writer::{Extraction, TargetFault};
 use crate::format::head::Head;
 use crate::plan::links::find;
@@ -46,9 +46,13 @@ enum Fate {
 /// Judges every file by what was placed of it; `stopped`: the target took no more before all parts
 /// were tried.
 pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: bool) -> Verdict {
-    let of = |damaged| bad.iter().filter(|part| part.damaged == damaged).map(|part| part.number).collect();
-    let missing = hurt_by(head, extraction.entries, extraction.contents, &of(false));
-    let damaged = hurt_by(head, extraction.entries, extraction.contents, &of(true));
+    let of = |state| bad.iter().filter(|part| part.state == state).map(|part| part.number).collect();
+    let hurt = |state| hurt_by(head, extraction.entries, extraction.contents, &of(state));
+    let hurt = FilesHurt {
+        damaged: hurt(PartState::Damaged),
+        unread: hurt(PartState::Unread),
+        missing: hurt(PartState::Missing),
+    };
     let mut verdict = Verdict { kept: vec![true; extraction.entries.len()], ..Verdict::default() };
     for (at, entry) in extraction.entries.iter().enumerate() {
         let content = match &entry.kind {
@@ -62,7 +66,7 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
             Kind::Hardlink(first) => find(extraction.entries, first.as_bytes()).unwrap_or(at),
             _ => continue,
         };
-        let fate = match fate(extraction, content, &missing, &damaged) {
+        let fate = match fate(extraction, content, &hurt) {
             Fate::Lost(_, NOT_FOUND) if stopped => Fate::Lost(Cause::Target, "the target took no more"),
             fate => fate,
         };
@@ -72,7 +76,14 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
     verdict
 }
 
-fn fate(extraction: &Extraction, content: usize, missing: &BTreeSet<usize>, damaged: &BTreeSet<usize>) -> Fate {
+/// Files that lack bytes, by index, and what is wrong with the parts that hold these.
+struct FilesHurt {
+    damaged: BTreeSet<usize>,
+    unread: BTreeSet<usize>,
+    missing: BTreeSet<usize>,
+}
+
+fn fate(extraction: &Extraction, content: usize, hurt: &FilesHurt) -> Fate {
     let file = &extraction.entries[content];
     match file.flag {
         Flag::Unreadable if file.size == 0 => Fate::UnreadEmpty,
@@ -88,8 +99,11 @@ fn fate(extraction: &Extraction, content: usize, missing: &BTreeSet<usize>, dama
             Fate::Lost(Cause::Damaged, NOT_TOLD)
         }
         _ if extraction.is_wrong(content) => Fate::Lost(Cause::Damaged, "its content is not what the list says"),
-        _ if damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
-        _ if missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),
+        _ if hurt.damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
+        _ if hurt.unread.contains(&content) => {
+            Fate::Lost(Cause::Unread, "a part that holds it could not be read by you")
+        }
+        _ if hurt.missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),
         _ => Fate::Lost(Cause::Damaged, NOT_FOUND),
     }
 }
@@ -115,7 +129,7 @@ impl Verdict {
         match fate {
             Fate::Whole => {}
             Fate::Changed => {
-                let text = "changed, or was open for writing, while it was packed; it may mix two states";
+                let text = "changed while it was packed, or a program could change it unseen; it may mix two states";
                 self.notes.push(Note::new(NoteKind::Changed, path, text));
             }
             Fate::Unreadable => {

@@ -2,12 +2,15 @@
 //! one kind have one length, and scanned here before any parser sees a hostile one.
 
 use crate::base::text::base64;
-use crate::format::{FormatError, limits};
+use crate::format::{FormatError, limits, number};
 
 const WHAT: &str = "an age header";
 const INTRO: &str = "age-encryption.org/v1\n";
 /// Letters of a full line of a stanza's body.
 const BODY_LINE: usize = 64;
+
+/// Most digits of a version, and the LF behind them.
+const DIGITS: usize = 11;
 
 /// One wrapped file key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +82,7 @@ impl Scanned {
 pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     let bad = |why: &str| FormatError::malformed(WHAT, 0, why);
     if !bytes.starts_with(INTRO.as_bytes()) {
-        return Err(bad("it does not begin like one"));
+        return Err(newer(bytes).unwrap_or_else(|| bad("it does not begin like one")));
     }
     let window = &bytes[..bytes.len().min(limits::AGE_HEADER)];
     let mut at = INTRO.len();
@@ -104,6 +107,14 @@ pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     }
     FormatError::limit("the length of an age header", bytes.len() as u64, limits::AGE_HEADER as u64)?;
     Err(bad("it has no end"))
+}
+
+/// A later version of age. One flipped bit looks like that, too: nothing here is authenticated.
+fn newer(bytes: &[u8]) -> Option<FormatError> {
+    let rest = bytes.strip_prefix(b"age-encryption.org/v")?;
+    let digits = rest.iter().take(DIGITS).position(|byte| *byte == b'\n')?;
+    let version = number(std::str::from_utf8(&rest[..digits]).ok()?)?;
+    (version > 1).then_some(FormatError::Newer { what: WHAT, version })
 }
 
 /// The work factor in a stanza's first line, 0 if it is not scrypt's.
@@ -167,7 +178,9 @@ mod tests {
         }
         assert_eq!(Scanned { len: 0, work_factor: 20 }.memory(), 1 << 30);
         assert!(scan(b"age-encryption.org/v1\n-> X25519 abc\n").is_err());
-        assert!(scan(b"something else").is_err());
+        assert!(matches!(scan(b"something else"), Err(FormatError::Malformed { .. })));
+        assert!(matches!(scan(b"age-encryption.org/v2\n-> x"), Err(FormatError::Newer { version: 2, .. })));
+        assert!(matches!(scan(b"age-encryption.org/v0\n"), Err(FormatError::Malformed { .. })));
         let bodiless = b"age-encryption.org/v1\n-> X25519 abc\n--- mac\n";
         assert!(matches!(scan(bodiless), Err(FormatError::Malformed { .. })));
     }

@@ -2,6 +2,8 @@
 
 /// A seal file: 16 recipients need 2 KiB of header, a seal's text 300 bytes.
 pub const SEAL_FILE: u64 = 64 * 1024;
+/// A seal's text.
+pub const SEAL_TEXT: u64 = 2048;
 /// An age header: parsing one takes time quadratic in its length.
 pub const AGE_HEADER: usize = 16 * 1024;
 /// Stanzas of an age header.

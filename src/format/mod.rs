@@ -73,7 +73,7 @@ pub enum FormatError {
         limit: u64,
     },
     /// A later version of the format.
-    #[error("{what} is of version {version}, made by a newer pouch; this one reads version 1")]
+    #[error("{what} is of version {version}, which a newer pouch may read; this one reads version 1")]
     Newer {
         /// Which file.
         what: &'static str,

@@ -1,5 +1,6 @@
 //! Floor 2: decisions without any I/O. What is decided here is printed before it is done.
 
+pub mod choose;
 pub mod distrust;
 pub mod fold;
 pub mod forecast;

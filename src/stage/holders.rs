@@ -44,6 +44,12 @@ struct Hold {
     way: Way,
 }
 
+impl Hold {
+    fn is_mapped(&self) -> bool {
+        matches!(self.way, Way::Mapped { .. })
+    }
+}
+
 enum Way {
     /// Open, under that number.
     Open(String),
@@ -71,6 +77,9 @@ impl Holders {
             || (),
             |(), process| {
                 let folder = proc.join(process.to_string());
+                if !may_be_looked_at(&folder) {
+                    return (*process, Vec::new());
+                }
                 let mut ways = opened(&folder);
                 ways.extend(mapped(&folder));
                 (*process, ways)
@@ -85,15 +94,15 @@ impl Holders {
         Ok(Self { proc: proc.into(), by_inode })
     }
 
-    /// A process that can write to that file.
+    /// A process that can write to that file, through memory if one can so.
     pub fn of(&self, file: FileId) -> Option<Holder> {
-        let holds = self.by_inode.get(&file.1)?;
-        let hold = holds.iter().find(|hold| self.is_of(hold, file))?;
+        let holds = self.by_inode.get(&file.1)?.iter();
+        let hold = holds.filter(|hold| self.is_of(hold, file)).max_by_key(|hold| hold.is_mapped())?;
         let name = std::fs::read(self.folder(hold).join("comm")).unwrap_or_default();
         Some(Holder {
             process: hold.process,
             name: escape(name.trim_ascii_end()).into_owned(),
-            is_mapped: matches!(hold.way, Way::Mapped { .. }),
+            is_mapped: hold.is_mapped(),
         })
     }
 
@@ -119,16 +128,21 @@ fn id(meta: &Metadata) -> FileId {
     (meta.dev(), meta.ino())
 }
 
-/// What a process has open for writing; nothing if this user may not look, or if it has just ended.
+/// Whether it is a process that this user may look at, and no thread of the kernel, which has no program.
+fn may_be_looked_at(process: &Path) -> bool {
+    process.join("exe").read_link().is_ok()
+}
+
+/// What a process has open for writing; nothing if it has just ended.
 fn opened(process: &Path) -> Vec<(u64, Way)> {
     let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let (path, number) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        // The link's own mode says what the file is open for.
-        let is_for_writing = entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0);
-        let is_a_file = || path.read_link().is_ok_and(|to| as_bytes(&to).starts_with(b"/"));
-        if is_for_writing && is_a_file() {
+        // Most lead to no file. The link's own mode says what it is open for.
+        let is_a_file = path.read_link().is_ok_and(|to| as_bytes(&to).starts_with(b"/"));
+        let is_for_writing = || entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0);
+        if is_a_file && is_for_writing() {
             let noted = noted_inode(&process.join("fdinfo").join(&number));
             let inode = noted.or_else(|| path.metadata().ok().map(|meta| meta.ino()));
             found.extend(inode.map(|inode| (inode, Way::Open(number))));
@@ -168,27 +182,45 @@ fn mapping(line: &[u8]) -> Option<(u64, Way)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Child, Command, Stdio};
+
+    /// A shell that makes the file, or opens it so, and ends with its input. Here nothing is opened for writing:
+    /// a process that another test starts would have it too, for a moment.
+    fn holding(path: &Path, way: &str) -> Child {
+        let script = format!("exec 3{way}\"$1\"; echo ready; read line");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, "sh"]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut line = [0; 6];
+        shell.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"ready\n");
+        shell
+    }
+
+    fn ends(mut shell: Child) {
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
 
     #[test]
     fn a_file_that_is_open_for_writing_is_told_from_one_that_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        std::fs::write(&path, "content").unwrap();
+        ends(holding(&path, ">"));
         let file = id(&path.metadata().unwrap());
-        assert_eq!(Holders::look().unwrap().of(file), None);
-        let reading = File::open(&path).unwrap();
-        assert_eq!(Holders::look().unwrap().of(file), None);
-        for options in [File::options().append(true), File::options().read(true).write(true)] {
-            let writing = options.open(&path).unwrap();
-            let holder = Holders::look().unwrap().of(file).unwrap();
-            assert_eq!((holder.process, holder.is_mapped), (std::process::id(), false));
-            assert!(!holder.name.is_empty() && !holder.name.ends_with('\n'));
+        let holder = || Holders::look().unwrap().of(file);
+        assert_eq!(holder(), None);
+        for way in [">>", "<>", ">"] {
+            let shell = holding(&path, way);
+            let expected = Holder { process: shell.id(), name: "sh".into(), is_mapped: false };
+            assert_eq!(holder(), Some(expected), "{way}");
             assert_eq!(Holders::look().unwrap().of((file.0 + 1, file.1)), None, "a file of another file system");
-            drop(writing);
+            ends(shell);
         }
-        drop(reading);
-        assert_eq!(Holders::look().unwrap().of(file), None);
+        let reader = holding(&path, "<");
+        assert_eq!(holder(), None);
+        ends(reader);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod stamp;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Kind};
@@ -29,10 +29,12 @@ use gone::Ground;
 use hard_links::SharedFile;
 use look::{Found, FoundEntry, Listed, Look};
 use open_tree::OpenTree;
+use second_look::{Known, Spot};
 pub use second_look::{OwnNames, SecondLook};
 pub use stamp::Stamp;
 
 /// All that is to be packed.
+#[derive(Default)]
 pub struct Walk {
     /// In the order of the tar.
     pub entries: Vec<Entry>,
@@ -43,8 +45,8 @@ pub struct Walk {
     /// For each entry.
     extras: Vec<Extras>,
     sources: Vec<Source>,
-    /// When the first name was looked at.
-    began: SystemTime,
+    /// When the first name was looked at, in seconds since 1970.
+    began: i64,
 }
 
 struct Source {
@@ -93,15 +95,17 @@ pub enum WalkError {
 /// Walks the sources; each goes under its last name.
 pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
-    let (sources, began) = (named(sources)?, SystemTime::now());
-    let mut walk =
-        Walk { entries: Vec::new(), stamps: Vec::new(), notes: Vec::new(), extras: Vec::new(), sources, began };
+    let mut walk = Walk { sources: named(sources)?, began: seconds_now(), ..Walk::default() };
     let mut shared = Vec::new();
     for at in 0..walk.sources.len() {
         shared.extend(walk.source(at, monitor)?);
     }
     walk.link(&shared);
     Ok(walk)
+}
+
+fn seconds_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// The first source that contains `target` or is it.
@@ -156,6 +160,31 @@ impl Walk {
     /// What files and folders have that no bundle carries, in one note; of files as far as they were opened.
     pub fn dropped(&self) -> Option<Note> {
         dropped::note(self.entries.iter().zip(&self.extras))
+    }
+
+    /// How long to wait before the first file is read: until every write to one shows in its times.
+    pub fn until_times_tell(&self) -> Duration {
+        let now = SystemTime::now();
+        self.stamps.iter().map(|stamp| stamp.until_it_tells(now)).max().unwrap_or_default()
+    }
+
+    /// Looks at every entry again, but for those that `is_named` already.
+    ///
+    /// # Errors
+    /// The run was asked to stop.
+    pub fn look_again(
+        &self,
+        is_named: impl Fn(usize) -> bool + Sync,
+        own: &OwnNames,
+        monitor: &dyn Monitor,
+    ) -> Result<SecondLook, WalkError> {
+        self.sources.iter().filter_map(|source| source.tree.as_ref()).for_each(OpenTree::forget_ways);
+        let spot = |index: usize| {
+            let (source, below) = self.source_of(index);
+            (!is_named(index)).then(|| Spot { tree: source.tree.as_ref(), source: &source.path, below })
+        };
+        let known = Known { entries: &self.entries, stamps: &self.stamps, began: self.began, own };
+        known.look_again(spot, || monitor.cancelled()).ok_or(WalkError::Cancelled)
     }
 
     /// A digest of names, sizes and times of all files: nobody guesses it who has not got them.

@@ -6,6 +6,7 @@
 
 pub mod drive;
 pub mod faults;
+pub mod forge;
 pub mod midway;
 pub mod recipe;
 pub mod stage;

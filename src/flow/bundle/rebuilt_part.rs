@@ -41,7 +41,8 @@ impl RebuiltPart<'_> {
 
     /// Whether no drive had the part, and nothing before its last missing chunk could be rebuilt.
     pub fn is_absent(&self) -> bool {
-        self.found == Loaded::Missing && self.missing.last().is_some_and(|last| last + 1 == self.missing.len())
+        matches!(self.found, Loaded::Missing | Loaded::Unread { .. })
+            && self.missing.last().is_some_and(|last| last + 1 == self.missing.len())
     }
 
     /// Whether other bytes came of its stripe than those that the head names.

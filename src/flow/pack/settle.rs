@@ -288,7 +288,8 @@ mod tests {
 
     #[test]
     fn without_room_and_parity_the_error_says_what_would_help() {
-        let cases: [(fn(&mut Settler<FakeWriter>), Remedy, &str); 3] = [
+        type Event = fn(&mut Settler<FakeWriter>);
+        let cases: [(Event, Remedy, &str); 3] = [
             (|settler| settler.drive_failed(DriveId(0), fault()).unwrap(), Remedy::Replug, "/media/1 is full"),
             (|settler| settler.drive_failed(DriveId(0), full()).unwrap(), Remedy::Room, "/media/0 is full"),
             (

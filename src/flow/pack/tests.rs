@@ -51,7 +51,7 @@ fn a_list_that_no_reader_takes_is_not_finished() {
     ];
     for tamper in tampers {
         let (done, files) = packed(tamper);
-        let error = done.err().expect("it is refused");
+        let Err(error) = done else { panic!("it is refused") };
         assert!(matches!(error, FlowError::Unopenable(_)) && error.outcome() == Outcome::Failed, "{error}");
         assert!(error.to_string().contains("the list is malformed in line "), "{error}");
         assert!(files.is_empty(), "nothing is left: {files:?}");

@@ -17,6 +17,12 @@ pub struct VolumeSet<W = Writer> {
     drives: Vec<Drive<W>>,
 }
 
+impl<W: VolumeWriter> Default for VolumeSet<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<W: VolumeWriter> VolumeSet<W> {
     /// No volume yet.
     pub fn new() -> Self {
@@ -173,7 +179,10 @@ impl<W: VolumeWriter> VolumeSet<W> {
         }
         let folders: Vec<PathBuf> = self.writers().map(|writer| writer.dir().to_path_buf()).collect();
         let writers = self.drives.into_iter().flat_map(|drive| drive.writers);
-        let all_removed = writers.map(W::abandon).fold(true, |all, removed| all && removed);
+        let mut all_removed = true;
+        for writer in writers {
+            all_removed &= writer.abandon();
+        }
         if all_removed {
             remove_journal();
         }

@@ -8,8 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::SUMS;
 use super::writer::{FAILURES, NEUTRAL, SUMS_READY, SYNC_EVERY, close_durably};
+use super::{SUMS, Volume};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
@@ -37,7 +37,7 @@ pub enum Copied {
 
 /// Copies the files of one volume's folder to another folder.
 pub struct Copier {
-    from: PathBuf,
+    from: Volume,
     to: PathBuf,
     reader: DriveReader,
     buf: Vec<u8>,
@@ -51,9 +51,9 @@ pub struct Copier {
 }
 
 impl Copier {
-    /// The second folder may be missing yet.
-    pub fn new(from: &Path, to: &Path) -> Self {
-        let (from, to) = (from.to_path_buf(), to.to_path_buf());
+    /// The folder may be missing yet.
+    pub fn new(from: &Volume, to: &Path) -> Self {
+        let (from, to) = (from.clone(), to.to_path_buf());
         let (reader, buf) = (DriveReader::default(), memory::zeros(STRETCH));
         Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new(), shows_times: false }
     }
@@ -116,9 +116,8 @@ impl Copier {
     }
 
     /// Gives a file that is there the mode and time of all.
-    pub fn make_neutral(&mut self, name: &str) -> Result<(), IoFault> {
-        let path = self.to.join(name);
-        self.shows_times |= !self.neutral()?.apply_to(&path).at(NEUTRAL, &path)?;
+    pub fn make_neutral(&mut self, path: &Path) -> Result<(), IoFault> {
+        self.shows_times |= !self.neutral()?.apply_to(path).at(NEUTRAL, path)?;
         Ok(())
     }
 
@@ -132,9 +131,9 @@ impl Copier {
         self.to.join(unfinished(self.dead))
     }
 
-    /// Whether the drive stores a file with that digest under that name; `None` if told to stop.
-    pub fn holds(&mut self, name: &str, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
-        Ok(self.reader.digest(&self.to.join(name), tick)?.map(|(stored, _)| stored == sum))
+    /// Whether the drive stores a file with that digest there; `None` if told to stop.
+    pub fn holds(&mut self, path: &Path, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
+        Ok(self.reader.digest(path, tick)?.map(|(stored, _)| stored == sum))
     }
 
     /// Takes a file's name away, not its place, for it is not what was written there.
@@ -154,7 +153,7 @@ impl Copier {
     fn anew<T>(&mut self, once: impl Fn(&mut Self) -> Result<T, IoFault>) -> Result<T, IoFault> {
         loop {
             match once(self) {
-                Err(fault) if os::is_of_one_place(&fault.source) && !fault.path.starts_with(&self.from) => {
+                Err(fault) if os::is_of_one_place(&fault.source) && !fault.path.starts_with(&self.from.dir) => {
                     self.dead += 1;
                     if self.dead > FAILURES {
                         return Err(fault);
@@ -169,7 +168,7 @@ impl Copier {
     }
 
     fn copy_once(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
-        let (origin, path, temporary) = (self.from.join(name), self.to.join(name), self.temporary());
+        let (origin, path, temporary) = (self.from.path(name), self.to.join(name), self.temporary());
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let mut hasher = Hasher::new();
         let agreed = self.agreed(&mut source, &origin, &temporary, &mut hasher, tick)?;
@@ -244,7 +243,7 @@ impl Copier {
 
     /// Where the drive's copy of a file first differs from the source; `None` if it does not now.
     pub fn first_difference(&mut self, name: &str) -> Result<Option<u64>, IoFault> {
-        let (origin, path) = (self.from.join(name), self.to.join(name));
+        let (origin, path) = (self.from.path(name), self.to.join(name));
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let len = source.metadata().at("read", &origin)?.len();
         let at = self.agreed(&mut source, &origin, &path, &mut Hasher::new(), &|_| true)?;
@@ -286,12 +285,13 @@ impl Copier {
     }
 }
 
-/// Removes these files of a folder and then the folder, if nothing else is in it; whether it went.
+/// Removes these files of a volume and then its folder, if nothing else is in it; whether that went.
 /// SHA256SUMS goes first, durably, so that at no moment a volume looks complete that is not; then the last
 /// named first, for the seals, which are named first, tell a later run what the rest is of.
-pub fn remove_whole(dir: &Path, names: &[String]) -> Result<bool, IoFault> {
+pub fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> {
+    let dir = &volume.dir;
     no_longer_whole(dir)?;
-    for path in names.iter().rev().map(|name| dir.join(name)) {
+    for path in names.iter().rev().map(|name| volume.path(name)) {
         os::remove_if_there(&path).at("remove", &path)?;
     }
     os::sync_dir(dir).at("sync", dir)?;
@@ -302,9 +302,14 @@ pub fn remove_whole(dir: &Path, names: &[String]) -> Result<bool, IoFault> {
     Ok(gone)
 }
 
-/// Removes SHA256SUMS of a volume that turned out not to be whole.
+/// Removes SHA256SUMS of a volume that turned out not to be whole, in capitals or not.
 pub fn no_longer_whole(dir: &Path) -> Result<(), IoFault> {
-    os::remove_if_there(&dir.join(SUMS)).at("remove", &dir.join(SUMS))?;
+    for entry in fs::read_dir(dir).at("look into", dir)? {
+        let entry = entry.at("look into", dir)?;
+        if entry.file_name().eq_ignore_ascii_case(SUMS) {
+            os::remove_if_there(&entry.path()).at("remove", &entry.path())?;
+        }
+    }
     os::sync_dir(dir).at("sync", dir)
 }
 

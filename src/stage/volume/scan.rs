@@ -60,8 +60,7 @@ impl PassedOver {
 /// The volumes at `path` and below it.
 ///
 /// # Errors
-/// The folder itself, or one named as a volume, cannot be read; or nothing was found and the system does
-/// not say what some folder holds.
+/// The folder itself cannot be read; or nothing was found and the system does not say what some folder holds.
 pub fn scan(path: &Path) -> Result<Search, ScanError> {
     search(path, limits::FOLDERS)
 }
@@ -110,7 +109,10 @@ impl Walk {
                 Ok(())
             }
             Err(error) if depth == 0 => Err(error),
-            Err(error) => self.pass_over(&dir, error),
+            Err(error) => {
+                self.pass_over(&dir, depth, error);
+                Ok(())
+            }
         }
     }
 
@@ -130,17 +132,16 @@ impl Walk {
         }
     }
 
-    /// A folder of somebody else's that cannot be read stops nothing; one that is named as a volume does.
-    fn pass_over(&mut self, dir: &Path, error: ScanError) -> Result<(), ScanError> {
+    /// A folder that cannot be read stops nothing; one that is named as a volume counts as one.
+    fn pass_over(&mut self, dir: &Path, depth: usize, error: ScanError) {
         let name = lower(dir);
         match error {
-            ScanError::Format(_) => self.passed_over.beyond += 1,
             ScanError::Io(fault) if fault.source.kind() == io::ErrorKind::NotFound => {}
-            ScanError::Io(fault) if looks_ours(&name) => return Err(fault.into()),
+            error if looks_ours(&name) => self.found.push((depth, Volume::unread(dir, error))),
+            ScanError::Format(_) => self.passed_over.beyond += 1,
             ScanError::Io(fault) if !is_unknown(&fault.source) && SYSTEM.contains(&&*name) => {}
             ScanError::Io(fault) => self.passed_over.unread.push(fault),
         }
-        Ok(())
     }
 
     fn finish(mut self) -> Result<Search, ScanError> {

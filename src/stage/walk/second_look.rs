@@ -8,14 +8,13 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::Path;
 
 use super::listing::Listing;
 use super::open_tree::OpenTree;
-use super::{Stamp, Walk, WalkError};
-use crate::base::entry::{Flag, Kind};
-use crate::base::monitor::{Monitor, Note, NoteKind};
+use super::stamp::Stamp;
+use crate::base::entry::{Entry, Flag, Kind};
+use crate::base::monitor::{Note, NoteKind};
 use crate::base::os::folder::{Folder, Status, list};
 use crate::base::path::{escape, is_at_or_below};
 use crate::base::pool::side_by_side;
@@ -59,40 +58,47 @@ enum Drift {
     OwnWork,
 }
 
-impl Walk {
-    /// How long to wait before the first file is read: until every write to one shows in its times.
-    pub fn until_times_tell(&self) -> Duration {
-        let now = SystemTime::now();
-        self.stamps.iter().map(|stamp| stamp.until_it_tells(now)).max().unwrap_or_default()
-    }
+/// The entries as they were.
+pub(super) struct Known<'a> {
+    pub(super) entries: &'a [Entry],
+    pub(super) stamps: &'a [Stamp],
+    /// When the first of them was looked at, in seconds since 1970.
+    pub(super) began: i64,
+    pub(super) own: &'a OwnNames,
+}
 
-    /// Looks at every entry again, but for those that `is_named` already.
-    ///
-    /// # Errors
-    /// The run was asked to stop.
-    pub fn look_again(
+/// Where an entry is looked for.
+pub(super) struct Spot<'a> {
+    /// Its source, unless that is a file.
+    pub(super) tree: Option<&'a OpenTree>,
+    /// Where its source is.
+    pub(super) source: &'a Path,
+    /// Its path below the source; `None` for the source itself.
+    pub(super) below: Option<&'a [u8]>,
+}
+
+impl Known<'_> {
+    /// Looks at all entries that `spot` tells a place of, until `is_cancelled`: then `None`.
+    pub(super) fn look_again<'s>(
         &self,
-        is_named: impl Fn(usize) -> bool + Sync,
-        own: &OwnNames,
-        monitor: &dyn Monitor,
-    ) -> Result<SecondLook, WalkError> {
-        self.sources.iter().filter_map(|source| source.tree.as_ref()).for_each(OpenTree::forget_ways);
+        spot: impl Fn(usize) -> Option<Spot<'s>> + Sync,
+        is_cancelled: impl Fn() -> bool + Sync,
+    ) -> Option<SecondLook> {
         let all = self.entries.len();
         let stretches: Vec<Range<usize>> = (0..all).step_by(SOME).map(|at| at..(at + SOME).min(all)).collect();
+        let drift = |index: usize| Some((index, self.drift(index, &spot(index)?)?));
         let found = side_by_side(
             &stretches,
             || (),
-            |(), stretch| {
-                let wanted = stretch.clone().filter(|index| !monitor.cancelled() && !is_named(*index));
-                wanted.filter_map(|index| Some((index, self.drift(index, own)?))).collect::<Vec<_>>()
-            },
+            |(), stretch| stretch.clone().take_while(|_| !is_cancelled()).filter_map(drift).collect::<Vec<_>>(),
         );
-        if monitor.cancelled() {
-            return Err(WalkError::Cancelled);
-        }
+        (!is_cancelled()).then(|| self.sum_up(found.into_iter().flatten()))
+    }
+
+    fn sum_up(&self, found: impl Iterator<Item = (usize, Drift)>) -> SecondLook {
         let mut look = SecondLook::default();
         let mut lost_folder: Option<&[u8]> = None;
-        for (index, drift) in found.into_iter().flatten() {
+        for (index, drift) in found {
             let entry = &self.entries[index];
             let path = entry.path.as_bytes();
             if lost_folder.is_some_and(|folder| is_at_or_below(path, folder)) {
@@ -106,30 +112,32 @@ impl Walk {
             }
             look.notes.push(Note::new(drift.note_kind(), path, drift.text(&entry.kind)));
         }
-        Ok(look)
+        look
     }
 
-    fn drift(&self, index: usize, own: &OwnNames) -> Option<Drift> {
+    fn drift(&self, index: usize, spot: &Spot) -> Option<Drift> {
         let is_folder = self.entries[index].kind == Kind::Dir;
-        match self.status_now(index) {
+        match spot.status() {
             Err(error) if is_gone(&error) => Some(Drift::Gone),
             Err(error) => Some(Drift::Unknown(error)),
             Ok(status) if is_folder && !status.is_dir() => Some(Drift::Gone),
-            Ok(status) if is_folder => self.folder_drift(index, &status, own),
+            Ok(status) if is_folder => self.folder_drift(index, spot, &status),
             Ok(status) => (Stamp::new(&status) != self.stamps[index]).then_some(Drift::Changed),
         }
     }
 
-    fn folder_drift(&self, index: usize, status: &Status, own: &OwnNames) -> Option<Drift> {
-        let entry = &self.entries[index];
-        let is_same = Stamp::new(status) == self.stamps[index];
+    fn folder_drift(&self, index: usize, spot: &Spot, status: &Status) -> Option<Drift> {
+        let (entry, stamp) = (&self.entries[index], &self.stamps[index]);
+        let is_same = Stamp::new(status) == *stamp;
         let is_told = is_same && entry.flag == Flag::Unreadable;
-        let is_moved = self.is_moved(index);
-        if !is_moved && (is_told || (is_same && !self.is_recent(index))) {
+        // Its time does not tell if it changed shortly before it was listed.
+        let is_recent = entry.mtime.secs >= self.began - STEP;
+        let is_moved = spot.is_moved(stamp);
+        if !is_moved && (is_told || (is_same && !is_recent)) {
             return None;
         }
-        let ours = own.get(&(status.dev, status.ino));
-        match self.not_packed(index, ours) {
+        let ours = self.own.get(&stamp.id());
+        match self.not_packed(entry, spot, ours) {
             Err(error) if is_gone(&error) => Some(Drift::Gone),
             Err(error) => Some(Drift::Unknown(error)),
             Ok(names) if !names.is_empty() => Some(Drift::Lacks(names)),
@@ -140,46 +148,40 @@ impl Walk {
         }
     }
 
-    /// How an entry is now. A source that is a folder is asked itself, wherever it was moved.
-    fn status_now(&self, index: usize) -> io::Result<Status> {
-        if let Some((tree, folder, name)) = self.place_of(index) {
-            return tree.in_folder(folder, |folder| folder.look_at(name));
-        }
-        let source = self.source_of(index).0;
-        match &source.tree {
-            Some(tree) => tree.in_folder(b"", Folder::status),
-            None => Ok((&source.path.symlink_metadata()?).into()),
-        }
-    }
-
-    /// Whether it is a source, and its path does not lead to it any more.
-    fn is_moved(&self, index: usize) -> bool {
-        let (source, below) = self.source_of(index);
-        let is_another = |meta: std::fs::Metadata| (meta.dev(), meta.ino()) != self.stamps[index].id();
-        below.is_none() && source.path.metadata().map_or_else(|error| is_gone(&error), is_another)
-    }
-
-    /// Whether a folder changed so shortly before it was listed that its time does not tell.
-    fn is_recent(&self, index: usize) -> bool {
-        let began = self.began.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-        self.entries[index].mtime.secs >= began - STEP
-    }
-
     /// Names in a folder that should be packed and are not, nor are they `ours`.
-    fn not_packed(&self, index: usize, ours: Option<&HashSet<Vec<u8>>>) -> io::Result<Vec<Box<[u8]>>> {
-        let (source, below) = self.source_of(index);
-        let tree = source.tree.as_ref().ok_or(io::ErrorKind::NotADirectory)?;
-        let path = self.entries[index].path.as_bytes();
-        tree.in_folder(below.unwrap_or_default(), |folder| {
+    fn not_packed(&self, entry: &Entry, spot: &Spot, ours: Option<&HashSet<Vec<u8>>>) -> io::Result<Vec<Box<[u8]>>> {
+        let tree = spot.tree.ok_or(io::ErrorKind::NotADirectory)?;
+        let is_packed = |name: &[u8]| find(self.entries, &[entry.path.as_bytes(), b"/", name].concat()).is_some();
+        tree.in_folder(spot.below.unwrap_or_default(), |folder| {
             let to_list = folder.to_list()?;
             let Listing { mut names, broke_off, .. } = Listing::hear(|| true, |hear| list(&to_list, hear));
-            let is_packed = |name: &[u8]| find(&self.entries, &[path, b"/", name].concat()).is_some();
             names.retain(|name| {
                 let is_ours = ours.is_some_and(|ours| ours.contains(&name[..]));
                 !is_ours && !is_packed(name) && !is_special(folder, name)
             });
             broke_off.map_or(Ok(names), Err)
         })
+    }
+}
+
+impl Spot<'_> {
+    /// How the entry is now. A source that is a folder is asked itself, wherever it was moved.
+    fn status(&self) -> io::Result<Status> {
+        match (self.tree, self.below) {
+            (Some(tree), Some(below)) => {
+                let slash = below.iter().rposition(|byte| *byte == b'/');
+                let (folder, name) = slash.map_or((&b""[..], below), |at| (&below[..at], &below[at + 1..]));
+                tree.in_folder(folder, |folder| folder.look_at(name))
+            }
+            (Some(tree), None) => tree.in_folder(b"", Folder::status),
+            (None, _) => Ok((&self.source.symlink_metadata()?).into()),
+        }
+    }
+
+    /// Whether it is a source, and the path of that does not lead to it any more.
+    fn is_moved(&self, stamp: &Stamp) -> bool {
+        let is_another = |meta: std::fs::Metadata| Stamp::of(&meta).id() != stamp.id();
+        self.below.is_none() && self.source.metadata().map_or_else(|error| is_gone(&error), is_another)
     }
 }
 
@@ -207,7 +209,9 @@ impl Drift {
                 "is not there any more: it was removed, renamed or moved away while it was packed".into()
             }
             (Drift::Gone, _) => "is not there any more; it is packed as it was".into(),
-            (Drift::Moved, _) => "was renamed or moved away while it was packed; it is packed as it was".into(),
+            (Drift::Moved, _) => {
+                "is not at its place any more (renamed, moved or unmounted); it is packed as it was".into()
+            }
             (Drift::Unknown(error), _) => {
                 format!("could not be looked at again ({error}); whether it changed meanwhile is not known")
             }

@@ -1,8 +1,10 @@
+use super::super::Walk;
 use super::*;
 use crate::base::monitor::Silent;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 /// A walked source; its folders are old enough for their times to tell.
 fn walked() -> (tempfile::TempDir, PathBuf, Walk) {
@@ -89,7 +91,7 @@ fn a_folder_that_went_is_named_once() {
     let said = after(|source| fs::remove_dir_all(source).unwrap());
     names(&said, &[("source", "is not there any more")]);
     let said = after(|source| fs::rename(source, source.with_file_name("elsewhere")).unwrap());
-    names(&said, &[("source", "was renamed or moved away")]);
+    names(&said, &[("source", "is not at its place any more")]);
 }
 
 #[test]
