@@ -25,7 +25,7 @@ use crate::flow::staged::{Listed, Staged, target_of, the_one};
 use crate::flow::trial::before_loading;
 use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, ScanError};
+use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, ScanError, Volume};
 
 const READ: usize = 1 << 20;
 

@@ -15,21 +15,6 @@ use crate::format::{is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, SUMS, ScanError, Volume};
 
-/// Where the copy goes: under the same name, outside of the volume.
-pub fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
-    check_is_folder(drive)?;
-    let Some(number) = volume.number() else {
-        let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
-        return Err(FlowError::Usage(text));
-    };
-    let (real, folder) = (drive.canonicalize().at("look at", drive)?, volume::folder_on(drive, number));
-    if real.starts_with(&volume.dir) || folder.canonicalize().is_ok_and(|folder| folder.starts_with(&volume.dir)) {
-        let text = format!("{} is in the staged volume, or around it; give another drive", show(drive));
-        return Err(FlowError::Usage(text));
-    }
-    Ok(folder)
-}
-
 /// The volume that is meant.
 pub fn the_one(staged: &Path) -> Result<Volume, FlowError> {
     let mut volumes = gather(&[staged.to_path_buf()])?;

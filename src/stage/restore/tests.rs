@@ -7,13 +7,10 @@ use std::os::unix::fs::MetadataExt;
 
 /// Another test's child has the lock of a staging that is gone until it becomes the program that it starts.
 fn begin(target: &Path, entries: &[Entry]) -> Result<Staging, TargetError> {
-    for _ in 0..100 {
-        match Staging::begin(target, entries, &Digest([1; 32])) {
-            Err(TargetError::Busy(_)) => std::thread::sleep(std::time::Duration::from_millis(5)),
-            begun => return begun,
-        }
-    }
-    Staging::begin(target, entries, &Digest([1; 32]))
+    let begin = || Staging::begin(target, entries, &Digest([1; 32]));
+    let wait = || std::thread::sleep(std::time::Duration::from_millis(5));
+    let held = (0..100).take_while(|_| matches!(begin(), Err(TargetError::Busy(_)))).map(|_| wait()).count();
+    if held == 100 { Err(TargetError::Busy(target.into())) } else { begin() }
 }
 
 fn keep(_: usize) -> Fate {
