@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use common::recipe::by_hand;
+use common::recipe::{by_hand, by_hand_in_busybox};
 use common::tree::{Node, Tree, differences, look};
 use common::{Desk, Run, bash, chmod, need, noise, put, volumes};
 
@@ -66,6 +66,18 @@ fn every_tar_brings_back_a_whole_and_proven_bag() {
         assert_eq!(run.out.matches(": OK\n").count(), 6, "{tar}: every file and link to one: {}", run.out);
         same_content(&desk, &bag);
     }
+}
+
+#[test]
+#[cfg_attr(not(stock_tools), ignore = "needs age, zstd, sha256sum, GNU tar, bsdtar, busybox and python3 with bagit")]
+fn the_small_tools_of_busybox_do() {
+    if !need(&TOOLS) {
+        return;
+    }
+    let desk = ordinary_desk();
+    let (bag, run) = by_hand_in_busybox(&desk);
+    assert!(is_proven(&run), "{run:?}");
+    same_content(&desk, &bag);
 }
 
 #[test]
@@ -224,6 +236,12 @@ fn list_and_head_open_by_hand() {
     assert!(head.contains("pouch") && head == second, "{head}");
     let parts = volumes::sealed_parts(&desk.drives()).len();
     assert!(head.contains(&format!("parts {parts}\n")), "{head}");
+}
+
+#[test]
+fn the_readme_has_the_recipe_of_the_format() {
+    let script = common::recipe::script();
+    assert!(fs::read_to_string("README.md").unwrap().contains(&script), "{script}");
 }
 
 fn path_of(line: &str) -> String {

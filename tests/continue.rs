@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::drive::{Cache, Drive, Fault};
 use common::tree::{only_true_files, same};
-use common::{Desk, PART_FILE, noise, pouch_raw, put, run, volumes};
+use common::{Desk, GUARD, PART_FILE, midway, noise, pouch_raw, put, run, volumes};
 
 const STAGING: &str = ".pouch-unfinished";
 
@@ -184,18 +184,16 @@ fn killed_at_any_instant_the_same_command_goes_on() {
 #[test]
 fn an_interruption_says_how_to_go_on() {
     let desk = Desk::new();
-    put(desk.source().join("clip"), noise(200_000_000, 1));
+    put(desk.source().join("clip"), noise(60_000_000, 1));
     desk.pack_bare();
-    let child = {
+    let start = || {
+        let _ = fs::remove_dir_all(desk.path("out"));
         let mut command = pouch_raw(["unpack"]);
         command.args(desk.drives()).arg("-i").arg(desk.path("key")).arg("-o").arg(desk.path("out")).spawn().unwrap()
     };
     let log = desk.path("out").join(STAGING).join("placed");
-    common::until(|| log.metadata().is_ok_and(|meta| meta.len() > 100));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = midway::interrupted(start, || log.metadata().is_ok_and(|meta| meta.len() > 100));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(said.contains("hint: run the same command again"), "{said}");
     let inode = fs::metadata(desk.path("out").join(STAGING).join("files/source/clip")).unwrap().ino();
     unpack(&desk, &desk.drives(), 0);
@@ -237,7 +235,7 @@ impl Terminal {
         let text_seen = || String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned();
         let begun = Instant::now();
         while text_seen().matches(text).count() < times {
-            assert!(begun.elapsed() < Duration::from_secs(60), "no {text:?} in {}", text_seen());
+            assert!(begun.elapsed() < GUARD, "no {text:?} in {}", text_seen());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -337,6 +335,32 @@ fn a_drive_that_is_pulled_out_while_it_is_read_is_asked_for_again() {
 }
 
 #[test]
+fn a_drive_whose_heads_are_damaged_is_not_passed_over_but_one_of_another_bundle_is() {
+    if !common::need(&["script"]) {
+        return;
+    }
+    let (desk, other) = (desk(), Desk::packed());
+    let mut terminal = waiting(&desk, &plug(&desk, 1));
+    for (turn, drive) in [2, 0, 3].into_iter().enumerate() {
+        terminal.says(PROMPT, turn + 1);
+        if drive == 0 {
+            fs::remove_dir_all(desk.path("port")).unwrap();
+            fs::create_dir(desk.path("port")).unwrap();
+            volumes::copy(&other.drive(1), &desk.path("port"));
+        } else {
+            let port = plug(&desk, drive);
+            for name in ["head.age", "head2.age"] {
+                volumes::zero(&port.join(format!("volume-{drive}")).join(name));
+            }
+        }
+        terminal.types("\n");
+    }
+    terminal.says("is not of this bundle", 1);
+    assert_eq!(terminal.ends(), 0);
+    is_whole(&desk);
+}
+
+#[test]
 fn whoever_has_no_more_drives_says_so() {
     if !common::need(&["script"]) {
         return;
@@ -344,6 +368,7 @@ fn whoever_has_no_more_drives_says_so() {
     let desk = desk();
     let mut terminal = waiting(&desk, &plug(&desk, 1));
     terminal.says(PROMPT, 1);
+    terminal.says(" missing or damaged; ", 1);
     terminal.types("\n");
     terminal.says(PROMPT, 2);
     terminal.types("q\n");

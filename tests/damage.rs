@@ -58,7 +58,7 @@ fn files_of(desk: &Desk) -> BTreeSet<String> {
 fn untouched(desk: &Desk, is_lost: impl Fn(u32, u16) -> bool) -> BTreeSet<String> {
     let mut ring = Keyring::new();
     ring.add_file(&fs::read_to_string(desk.path("key")).unwrap()).unwrap();
-    let mut bundle = open(gather(&desk.drives()).unwrap(), &ring).unwrap_or_else(|error| panic!("{error}"));
+    let mut bundle = open(gather(&desk.drives()).unwrap(), &ring, None).unwrap_or_else(|error| panic!("{error}"));
     let entries = bundle.read_list().unwrap_or_else(|error| panic!("{error}"));
     let parts: Vec<_> = bundle.head.data_parts().filter(|(part, _, _)| is_lost(part.number, part.volume)).collect();
     let files = entries.iter().filter(|entry| entry.kind == Kind::File);

@@ -140,7 +140,8 @@ fn a_passphrase_opens_a_bundle_and_a_wrong_one_does_not() {
     };
     let short = with_passphrase(pack(), "too short").exits(2);
     assert!(short.err.contains("20"), "{}", short.err);
-    with_passphrase(pack(), PASSPHRASE).exits(0);
+    let packed = with_passphrase(pack(), PASSPHRASE).exits(0);
+    assert!(packed.out.contains("opens the bundle: only the passphrase does."), "{}", packed.out);
     assert!(desk.drive(1).join("volume-1/seal-p.age").exists() && !desk.drive(1).join("volume-1/seal.age").exists());
     let unpack = |to: &str| {
         let mut unpack = pouch(["unpack"]);
@@ -193,7 +194,7 @@ fn fields(value: &Value, expected: &str) {
 
 const PLAN: &str = "files folders links bytes class_mib packed packed_again begins_anew expected at_most room recipients passphrase memory parity fill shared_drive volumes";
 const UNPACKED: &str = "command fingerprint target volumes volumes_given selected files delivered bytes intact complete \
-    origin bad_parts rebuilt_parts verdict margin failed gone kept changes renamed_in otherwise lost notes";
+    origin bad_parts rebuilt_parts verdict margin failed gone unreadable kept changes renamed_in otherwise lost notes";
 
 #[test]
 fn json_holds_one_document_with_the_documented_fields() {
@@ -209,8 +210,11 @@ fn json_holds_one_document_with_the_documented_fields() {
     assert_eq!((&packed["read_back"], &packed["past_cache"]), (&false.into(), &false.into()), "nothing was read back");
     assert_eq!(packed["parts"], volumes::sealed_parts(&desk.drives()).len());
     let checked = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0).json();
-    fields(&checked, "command volumes bundle not_proved replugged remounted read");
-    fields(&checked["volumes"][2], "folder state past_cache files bytes damaged missing trouble");
+    fields(&checked, "command volumes bundle not_proved not_searched replugged remounted read");
+    fields(
+        &checked["volumes"][2],
+        "folder state past_cache held files read bytes unchecked damaged missing unreadable foreign trouble",
+    );
     let mut list = pouch(["list", "--json", "-i"]);
     list.arg(desk.path("key")).arg(desk.drive(2));
     let listed = run(list).exits(0).json();
@@ -243,5 +247,5 @@ fn json_says_what_failed_where_there_is_no_report() {
     // A report that is there is the only document.
     desk.pack();
     let said = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0);
-    fields(&said.json(), "command volumes bundle not_proved replugged remounted read");
+    fields(&said.json(), "command volumes bundle not_proved not_searched replugged remounted read");
 }

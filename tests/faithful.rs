@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use common::faults::faulty;
-use common::{Desk, noise, pouch_raw, put, run, volumes};
+use common::{Desk, midway, noise, pouch_raw, put, run, volumes};
 
 #[test]
 fn what_is_stored_is_said_to_be() {
@@ -22,14 +22,18 @@ fn what_is_stored_is_said_to_be() {
 #[test]
 fn a_drive_that_changes_what_it_took_is_named_and_what_it_did_not_keep_is_written_anew() {
     let desk = Desk::new();
-    put(desk.source().join("clip"), noise(200_000_000, 1));
-    let mut pack = pouch_raw(["pack", "--verify", "--mend", "0", "-r", &desk.recipient]);
-    pack.arg(desk.source()).arg("-o").arg(desk.drive(1)).arg("-o").arg(desk.drive(2));
-    let child = pack.stdout(Stdio::null()).spawn().unwrap();
+    put(desk.source().join("clip"), noise(40_000_000, 1));
+    let start = || {
+        [1, 2].iter().for_each(|number| drop(std::fs::remove_dir_all(desk.volume(*number))));
+        let mut pack = pouch_raw(["pack", "--verify", "--mend", "0", "-r", &desk.recipient]);
+        pack.arg(desk.source()).arg("-o").arg(desk.drive(1)).arg("-o").arg(desk.drive(2));
+        pack.stdout(Stdio::null()).spawn().unwrap()
+    };
     let part = desk.volume(1).join("000001.age");
-    common::until(|| part.exists());
+    // All is read back once more after the list was written.
+    let packing = midway::held(start, || part.exists(), || part.exists() && !desk.volume(1).join("list.age").exists());
     volumes::flip(&part, 600_000, 2);
-    let output = child.wait_with_output().unwrap();
+    let output = packing.go_on().wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(

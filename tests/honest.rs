@@ -22,6 +22,72 @@ fn what_the_sender_could_not_read_the_receiver_is_told() {
     let report = run(desk.unpack_cmd(&desk.drives(), &desk.path("again"), &["--json"])).exits(4).json();
     assert_eq!(report["complete"], false);
     assert!(report["notes"].to_string().contains("source/private"));
+    assert!(got.out.contains("folders named above lack something that is not in the bundle"), "{}", got.out);
+}
+
+#[test]
+fn the_right_key_is_not_called_wrong() {
+    let (desk, other) = (Desk::packed(), Desk::packed());
+    for name in ["list.age", "head.age", "head2.age"] {
+        for number in 1..=3 {
+            fs::copy(other.volume(number).join(name), desk.volume(number).join(name)).unwrap();
+        }
+        let said = run(desk.unpack_cmd(&desk.drives(), &desk.path(&format!("without-{name}")), &["--salvage"]));
+        assert!(said.err.contains("the bundle's key does not open it, or it is of another bundle"), "{}", said.err);
+        assert!(!said.err.contains("given keys"), "{}", said.err);
+    }
+}
+
+#[test]
+fn parts_that_no_delivered_file_is_in_are_told_from_those_that_lost_none_of_one() {
+    let desk = Desk::new();
+    put(desk.source().join("a"), "a");
+    desk.pack_bare();
+    // The last chunk is padding; the file stands before it.
+    volumes::flip(&volumes::parts(&desk.drives())[0], 184 + 14 * 65_552 + 9, 0);
+    let got = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(0);
+    let words = "; part 1 is missing or damaged, and what it lost holds no byte of these files";
+    assert!(got.out.contains(words), "{}", got.out);
+}
+
+#[test]
+fn what_is_no_key_file_is_said_to_be_what_it_is() {
+    let desk = Desk::packed();
+    let list = |key: &std::path::Path| {
+        let mut list = pouch(["list", "-i"]);
+        list.arg(key).arg(desk.drive(1));
+        run(list).exits(8).err
+    };
+    assert!(list(&desk.drive(2)).contains("drive-2: it is a folder"));
+    put(desk.path("empty"), "# nothing\n");
+    assert!(list(&desk.path("empty")).contains("empty: it holds no age identity"));
+    assert!(list(&desk.volume(1).join("head.age")).contains("it is sealed, and not with a passphrase"));
+    put(desk.path("text"), "one\ntwo\n");
+    assert!(list(&desk.path("text")).contains("text: line 1 is no age identity"));
+    let size = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--volume-size", "many"])).exits(2).err;
+    assert!(size.contains("it is no size; write it like 32GB") && !size.contains("digit"), "{size}");
+}
+
+#[test]
+fn what_is_in_the_way_of_the_program_is_not_overwritten_by_an_option() {
+    let desk = Desk::packed();
+    put(desk.path("out/.pouch-unfinished/mine"), "x");
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--overwrite"])).exits(2).err;
+    assert!(said.contains("is in the way: it was not made by pouch") && !said.contains("--overwrite"), "{said}");
+}
+
+#[test]
+fn a_volume_that_has_no_part_is_here_all_the_same() {
+    let desk = Desk::new();
+    put(desk.source().join("a"), "a");
+    desk.pack_bare();
+    let mut check = desk.check_cmd(&desk.drives(), &["-i"]);
+    check.arg(desk.path("key"));
+    let said = run(check).exits(0);
+    assert!(said.out.contains("the bundle: volumes 1-3 of 3 are here"), "{}", said.out);
+    let mut check = desk.check_cmd(&desk.drives()[..2], &["-i"]);
+    check.arg(desk.path("key"));
+    assert!(run(check).out.contains("the bundle: volumes 1-2 of 3 are here"));
 }
 
 #[test]

@@ -6,18 +6,24 @@ mod common;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
+use assert_cmd::Command;
 use common::tree::{look, only_true_files, same};
 use common::{Desk, Tmpfs, noise, pouch, put, run, volumes};
 
-/// Far more than a refusal may take, far less than believing the trap would.
-const SOON: Duration = Duration::from_secs(10);
 const STAGING: &str = ".pouch-unfinished";
 
 fn fifo(path: &Path) {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+}
+
+/// The same command with ten seconds of processor time: far more than a refusal may take, far less than believing
+/// a trap would. It is killed then.
+fn soon(command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -t 10; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    limited
 }
 
 fn header(stanzas: &str, end: &str) -> Vec<u8> {
@@ -35,14 +41,13 @@ fn hostile_seals_are_refused_soon_and_nothing_is_written() {
         ("seal.age", header(&stanza, &"x".repeat(60_000)), vec![6, 8]),
         ("seal.age", header("", &"-> x\n".repeat(12_000)), vec![6, 8]),
         ("seal-p.age", header(&format!("-> scrypt {} 30\n{body}\n", "A".repeat(22)), &end), vec![6, 8]),
-        ("seal.age", b"age-encryption.org/v7\n".to_vec(), vec![4, 6]),
+        ("seal.age", b"age-encryption.org/v7\n".to_vec(), vec![2]),
         ("seal.age", vec![0xff; 40_000], vec![4, 6]),
     ];
     for (number, (name, bytes, codes)) in traps.iter().enumerate() {
         let drive = Desk::new();
         put(drive.path("v").join(name), bytes);
-        let started = Instant::now();
-        let mut unpack = pouch(["unpack", "-o"]);
+        let mut unpack = soon(&pouch(["unpack", "-o"]));
         unpack.arg(drive.path("out")).arg(drive.path("v"));
         match *name {
             "seal-p.age" => unpack.args(["--passphrase-fd", "0"]).write_stdin(common::PASSPHRASE),
@@ -50,7 +55,7 @@ fn hostile_seals_are_refused_soon_and_nothing_is_written() {
         };
         let said = run(unpack);
         assert!(codes.contains(&said.code), "trap {number}: {said:?}");
-        assert!(started.elapsed() < SOON && !drive.path("out").exists(), "trap {number}: {said:?}");
+        assert!(!drive.path("out").exists(), "trap {number}: {said:?}");
     }
 }
 
@@ -71,9 +76,8 @@ fn sums_that_lead_out_of_the_volume_are_unsafe() {
     let traps = ["../x", "/etc/passwd", "..", "a/b", "\u{1b}[2Jx"].map(|name| format!("{good}{zeros}  {name}\n"));
     for trap in traps.iter().chain([&many]) {
         fs::write(&sums, trap).unwrap();
-        let started = Instant::now();
-        let said = run(desk.check_cmd(&[desk.drive(1)], &[])).exits(6);
-        assert!(said.out.contains("unsafe") && started.elapsed() < SOON, "{}", said.out);
+        let said = run(soon(&desk.check_cmd(&[desk.drive(1)], &[]))).exits(6);
+        assert!(said.out.contains("unsafe"), "{}", said.out);
         run(desk.check_cmd(&[desk.drive(1)], &["--json"])).exits(6).json();
     }
     for damaged in [&good[10..], &format!("{good}{good}"), "\u{202e}\n", &good[..good.len() - 1]] {
@@ -236,7 +240,9 @@ fn a_target_that_runs_full_holds_whole_files_only() {
     for options in ["size=1m", "size=100m,nr_inodes=100"] {
         let Some(full) = Tmpfs::mount(desk.path("full"), options) else { return };
         let said = run(desk.unpack_cmd(&desk.drives(), &full.path(), &[])).exits(7);
-        assert!(said.err.contains("No space") && said.err.contains("hint:"), "{options}: {}", said.err);
+        // Files are counted beforehand where the file system counts them.
+        let why = if options.contains("inodes") { "407 are too many" } else { "No space" };
+        assert!(said.err.contains(why) && said.err.contains("hint:"), "{options}: {}", said.err);
         if full.path().join("source").exists() {
             only_true_files(&desk.source(), &full.path().join("source"));
         }

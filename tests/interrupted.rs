@@ -8,12 +8,13 @@ mod failing;
 mod journal;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use common::tree::same;
-use common::{Desk, Run, noise, pouch_raw, put, run, volumes};
+use common::{Desk, Run, midway, noise, pouch_raw, put, run, volumes};
 
 /// Options of a bundle in which every part counts at once.
 const BARE: [&str; 2] = ["--mend", "0"];
@@ -27,20 +28,28 @@ fn start(desk: &Desk, more: &[&str]) -> Child {
     pack.spawn().unwrap()
 }
 
-fn signal(child: &Child, signal: rustix::process::Signal) {
-    rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+/// The same without what an earlier one left.
+fn start_anew(desk: &Desk, more: &[&str]) -> Child {
+    (1..=3).for_each(|number| drop(fs::remove_dir_all(desk.volume(number))));
+    start(desk, more)
 }
 
-/// Packs until some parts are on the drives, then stops it that way.
-fn stopped(desk: &Desk, more: &[&str], how: rustix::process::Signal, parts: usize) -> (Option<i32>, String) {
-    let child = start(desk, more);
-    let journal = desk.volume(1).join("journal");
-    let lines =
-        || fs::read_to_string(&journal).unwrap_or_default().lines().filter(|line| line.starts_with("d ")).count();
-    common::until(|| lines() >= parts);
-    signal(&child, how);
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+/// Lines of the journal that begin so.
+fn noted(desk: &Desk, kind: &str) -> usize {
+    let journal = fs::read_to_string(desk.volume(1).join("journal")).unwrap_or_default();
+    journal.lines().filter(|line| line.starts_with(kind)).count()
+}
+
+fn any_complete(desk: &Desk) -> bool {
+    (1..=3).any(|number| desk.volume(number).join("SHA256SUMS").exists())
+}
+
+/// Kills a packing once so many parts are on the drives. Only with `--lose` a stripe is whole by then.
+#[track_caller]
+fn killed(desk: &Desk, more: &[&str], parts: usize) {
+    let there = || noted(desk, "d ") >= parts;
+    let midway = || there() && !any_complete(desk) && (more.contains(&"--lose") || noted(desk, "p ") == 0);
+    midway::killed(|| start_anew(desk, more), there, midway);
 }
 
 #[track_caller]
@@ -77,25 +86,25 @@ fn packed_and_verified(said: &Run) -> bool {
 
 #[test]
 fn an_interruption_leaves_what_is_packed_and_the_same_command_goes_on() {
-    let desk = clip(150);
-    let (code, said) = stopped(&desk, &BARE, rustix::process::Signal::INT, 20);
-    assert_eq!(code, Some(130), "{said}");
+    let desk = clip(60);
+    let output = midway::interrupted(|| start_anew(&desk, &BARE), || noted(&desk, "d ") >= 20);
+    let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("hint: run the same command again"), "{said}");
     volumes::none_looks_complete(&desk.drives());
     run(desk.check_cmd(&desk.drives(), &[])).exits(3);
     let first = desk.volume(1).join("000001.age");
     let first = if first.exists() { first } else { desk.volume(2).join("000001.age") };
-    let written = fs::metadata(&first).map(|meta| meta.modified().unwrap()).ok();
+    let written = fs::metadata(&first).map(|meta| meta.ino()).ok();
     let said = again(&desk, &BARE, 0);
     assert!(packed_and_verified(&said), "{}", said.out);
-    assert_eq!(written, fs::metadata(&first).map(|meta| meta.modified().unwrap()).ok(), "it was not written again");
+    assert_eq!(written, fs::metadata(&first).map(|meta| meta.ino()).ok(), "it was not written again");
     is_whole(&desk, &desk.drives());
 }
 
 #[test]
 fn with_parity_whole_stripes_stay() {
     let desk = clip(80);
-    stopped(&desk, &["--lose", "1"], rustix::process::Signal::KILL, 30);
+    killed(&desk, &["--lose", "1"], 30);
     volumes::none_looks_complete(&desk.drives());
     let said = again(&desk, &["--lose", "1"], 0);
     assert!(packed_and_verified(&said), "{}", said.out);
@@ -112,7 +121,7 @@ fn with_parity_whole_stripes_stay() {
 #[test]
 fn what_was_damaged_meanwhile_is_packed_again() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    killed(&desk, &BARE, 20);
     let parts = volumes::parts(&desk.drives());
     volumes::flip(&parts[12], 5000, 1);
     fs::remove_file(&parts[15]).unwrap();
@@ -125,7 +134,7 @@ fn what_was_damaged_meanwhile_is_packed_again() {
 #[test]
 fn a_changed_source_is_named_and_nothing_is_touched() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 10);
+    killed(&desk, &BARE, 10);
     let before = common::tree::look(&desk.drive(1));
     put(desk.source().join("notes/7"), "other");
     let said = again(&desk, &BARE, 2);
@@ -142,7 +151,7 @@ fn a_changed_source_is_named_and_nothing_is_touched() {
 #[test]
 fn a_source_that_changed_behind_its_times_is_named() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 10);
+    killed(&desk, &BARE, 10);
     // As if the disk had changed it: the journal's marks are made to fit what is there now.
     let journal = desk.volume(1).join("journal");
     let clip = desk.source().join("clip");
@@ -169,8 +178,11 @@ fn journal_of(desk: &Desk, more: &[&str]) -> String {
     let mut pack = pouch_raw(["pack", "-r", &desk.recipient]);
     let mut child = pack.args(more).arg(desk.source()).arg("-o").arg(&drive).spawn().unwrap();
     let journal = drive.join("volume-1/journal");
-    common::until(|| journal.exists());
-    let text = fs::read_to_string(journal).unwrap();
+    let mut text = String::new();
+    common::until(|| {
+        text = fs::read_to_string(&journal).unwrap_or_default();
+        !text.is_empty()
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     text
@@ -179,7 +191,7 @@ fn journal_of(desk: &Desk, more: &[&str]) -> String {
 #[test]
 fn somebody_elses_volume_is_left_alone() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 10);
+    killed(&desk, &BARE, 10);
     // The second drive is another one now.
     fs::remove_dir_all(desk.volume(2)).unwrap();
     put(desk.volume(2).join("000001.age"), "of another bundle");
@@ -193,7 +205,7 @@ fn somebody_elses_volume_is_left_alone() {
 #[test]
 fn without_a_drive_that_had_parts_nothing_goes_on() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    killed(&desk, &BARE, 20);
     let (there, gone) = (desk.volume(3), desk.path("in a pocket"));
     fs::rename(&there, &gone).unwrap();
     let said = again(&desk, &BARE, 2);
@@ -206,7 +218,7 @@ fn without_a_drive_that_had_parts_nothing_goes_on() {
 #[test]
 fn drives_in_another_order_are_told_so() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    killed(&desk, &BARE, 20);
     let turned: Vec<PathBuf> = desk.drives().into_iter().rev().collect();
     let said = run(desk.pack_cmd(&[&desk.source()], &turned, &BARE)).exits(2);
     assert!(said.err.contains("not given first"), "{}", said.err);
@@ -217,7 +229,7 @@ fn drives_in_another_order_are_told_so() {
 #[test]
 fn what_was_interrupted_is_not_taken_for_a_second_bundle() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    killed(&desk, &BARE, 20);
     let other = [desk.path("other")];
     fs::create_dir(&other[0]).unwrap();
     run(desk.pack_cmd(&[&desk.source()], &other, &BARE)).exits(0);
@@ -232,7 +244,7 @@ fn what_was_interrupted_is_not_taken_for_a_second_bundle() {
 fn it_is_sealed_to_whom_it_was_or_not_at_all() {
     let desk = clip(60);
     let other = Desk::new();
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    killed(&desk, &BARE, 20);
     let journal = fs::read_to_string(desk.volume(1).join("journal")).unwrap();
     assert!(!journal.contains(&desk.recipient), "it names nobody");
     let said = run(other.pack_cmd(&[&desk.source()], &desk.drives(), &BARE)).exits(2);
@@ -252,18 +264,14 @@ fn a_passphrase_goes_on_with_itself_only() {
         let drives: String = desk.drives().iter().map(|drive| format!(" -o '{}'", drive.display())).collect();
         format!("{}{drives} {more} 9<{file}", words.join(" "))
     };
-    let child = std::process::Command::new("bash")
-        .args(["-c", &format!("exec {}", script("words", ""))])
-        .current_dir(desk.dir.path())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let journal = desk.volume(1).join("journal");
-    common::until(|| {
-        fs::read_to_string(&journal).unwrap_or_default().lines().filter(|l| l.starts_with("d ")).count() > 9
-    });
-    signal(&child, rustix::process::Signal::KILL);
-    child.wait_with_output().unwrap();
+    let start = || {
+        (1..=3).for_each(|number| drop(fs::remove_dir_all(desk.volume(number))));
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", &format!("exec {}", script("words", ""))]).current_dir(desk.dir.path());
+        bash.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let there = || noted(&desk, "d ") > 9;
+    midway::killed(start, there, || there() && !any_complete(&desk));
     let bash = |script: String| common::bash(&script, desk.dir.path(), &[]);
     let said = bash(script("others", "")).exits(2);
     assert!(said.err.contains("another passphrase"), "{}", said.err);
@@ -309,7 +317,7 @@ fn a_prepared_drive_leads_nowhere_and_costs_nobody_a_volume() {
 #[test]
 fn one_more_drive_can_be_added() {
     let desk = clip(60);
-    stopped(&desk, &BARE, rustix::process::Signal::KILL, 20);
+    killed(&desk, &BARE, 20);
     fs::create_dir(desk.drive(4)).unwrap();
     let drives = [desk.drives(), vec![desk.drive(4)]].concat();
     let said = run(desk.pack_cmd(&[&desk.source()], &drives, &BARE)).exits(0);
@@ -320,14 +328,13 @@ fn one_more_drive_can_be_added() {
 
 #[test]
 fn the_journal_opens_nothing_and_a_second_run_is_kept_away() {
-    let desk = clip(150);
-    let mut child = start(&desk, &BARE);
+    let desk = clip(60);
     let journal = desk.volume(1).join("journal");
-    common::until(|| journal.exists() && desk.volume(1).join("seal.age").exists());
+    let there = || journal.exists() && desk.volume(1).join("seal.age").exists();
+    let packing = midway::held(|| start_anew(&desk, &BARE), there, || there() && !any_complete(&desk));
     let said = again(&desk, &BARE, 2);
     assert!(said.err.contains("another pouch is packing"), "{}", said.err);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    drop(packing);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&journal).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     // What the seal holds is nowhere on the drives: neither key nor its secret bytes.

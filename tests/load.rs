@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::drive::{Cache, Drive};
 use common::stage::{MAYBE, Stage, on_a_disk, same};
-use common::{Run, Tmpfs, pouch, pouch_raw, put, run, until, volumes};
+use common::{Run, Tmpfs, midway, pouch, pouch_raw, put, run, volumes};
 
 impl Stage {
     fn new() -> Self {
@@ -136,12 +136,17 @@ fn what_the_drive_changed_meanwhile_is_written_again() {
 #[test]
 fn killed_at_any_instant_the_same_command_goes_on() {
     let stage = Stage::of(2, 40_000_000);
-    let begun = Instant::now();
-    assert!(stage.start().wait_with_output().unwrap().status.success());
-    let whole = begun.elapsed();
     let mut inside = 0;
+    let mut whole = Duration::ZERO;
     for turn in 0..20u32 {
-        fs::remove_dir_all(stage.loaded()).unwrap();
+        let _ = fs::remove_dir_all(stage.loaded());
+        if turn % 5 == 0 {
+            // Machines are not always as busy as they were.
+            let begun = Instant::now();
+            assert!(stage.start().wait_with_output().unwrap().status.success());
+            whole = begun.elapsed();
+            fs::remove_dir_all(stage.loaded()).unwrap();
+        }
         for kill in 0..2 {
             let mut child = stage.start();
             std::thread::sleep(whole * ((turn * 7 + kill * 11) % 20) / 20);
@@ -155,17 +160,27 @@ fn killed_at_any_instant_the_same_command_goes_on() {
         stage.load(&[]).exits(0);
         same(&stage.staged(1), &stage.loaded());
     }
-    assert!(inside > 3, "killed inside a file {inside} times");
+    println!("killed inside a file {inside} times");
+    // Whatever the times were: once inside a file for sure.
+    let start = || {
+        let _ = fs::remove_dir_all(stage.loaded());
+        stage.start()
+    };
+    let is_inside = || stage.loaded().join("unfinished.tmp").metadata().is_ok_and(|meta| meta.len() > 0);
+    midway::killed(start, is_inside, is_inside);
+    stage.load(&[]).exits(0);
+    same(&stage.staged(1), &stage.loaded());
 }
 
 #[test]
 fn interrupted_it_says_so_and_can_be_gone_on_with() {
     let stage = Stage::of(2, 60_000_000);
-    let child = stage.start();
-    until(|| stage.loaded().join("000001.age").exists() || stage.loaded().join("000002.age").exists());
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
+    let start = || {
+        let _ = fs::remove_dir_all(stage.loaded());
+        stage.start()
+    };
+    let some_are_there = || ["000001.age", "000002.age"].iter().any(|name| stage.loaded().join(name).exists());
+    let output = midway::interrupted(start, some_are_there);
     assert!(String::from_utf8_lossy(&output.stderr).contains("hint: run the same command again"));
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
     let said = stage.load(&[]).exits(0);
@@ -179,13 +194,16 @@ fn changed_on_the_way(stage: &Stage, which: &[isize], more: &[&str]) -> (Run, Ve
     let parts: Vec<&String> = parts.iter().filter(|name| name.starts_with('0')).collect();
     let at = |at: &isize| at.rem_euclid(parts.len() as isize) as usize;
     let names: Vec<String> = which.iter().map(|which| parts[at(which)].clone()).collect();
-    let child = pouch_raw(stage.args_and(&stage.desk.drive(1), more)).spawn().unwrap();
-    for name in &names {
-        // Some of many: damaged long before they are read back.
-        until(|| stage.loaded().join(name).exists());
-        volumes::flip(&stage.loaded().join(name), 123_456, 3);
-    }
-    let output = child.wait_with_output().unwrap();
+    let start = || {
+        let _ = fs::remove_dir_all(stage.loaded());
+        pouch_raw(stage.args_and(&stage.desk.drive(1), more)).spawn().unwrap()
+    };
+    let are_there = || names.iter().all(|name| stage.loaded().join(name).exists());
+    // All is read back once all is there.
+    let last = parts.last().expect("there are parts");
+    let loading = midway::held(start, are_there, || are_there() && !stage.loaded().join(last).exists());
+    names.iter().for_each(|name| volumes::flip(&stage.loaded().join(name), 123_456, 3));
+    let output = loading.go_on().wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (Run { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }, names)
 }
@@ -301,10 +319,16 @@ fn a_drive_without_room_is_refused_and_one_that_runs_full_is_gone_on_with() {
     assert_eq!(volumes::files(&drive.path()).len(), 0, "nothing was written");
     // Room that somebody else takes meanwhile.
     drive.grow("size=14m");
-    let child = pouch_raw(stage.args(&drive.path())).spawn().unwrap();
-    until(|| drive.path().join("volume-1").exists());
+    let volume = drive.path().join("volume-1");
+    let start = || {
+        let _ = fs::remove_dir_all(&volume);
+        pouch_raw(stage.args(&drive.path())).spawn().unwrap()
+    };
+    let has_begun = || volume.exists();
+    let has_just_begun = || volume.exists() && volumes::parts(&[drive.path()]).len() < 5;
+    let loading = midway::held(start, has_begun, has_just_begun);
     put(drive.path().join("others"), vec![1; 4 << 20]);
-    let output = child.wait_with_output().unwrap();
+    let output = loading.go_on().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!drive.path().join("volume-1/SHA256SUMS").exists());
     drive.grow("size=30m");
@@ -353,12 +377,10 @@ fn a_second_run_is_refused_and_a_dead_one_is_no_obstacle() {
     assert!(pouch::base::os::try_lock(&held).unwrap());
     stage.refuses(2, "another pouch is at work");
     drop(held);
-    let started = Instant::now();
     let mut child = stage.start();
     std::thread::sleep(Duration::from_millis(5));
     child.kill().unwrap();
     child.wait().unwrap();
     stage.load(&[]).exits(0);
-    assert!(started.elapsed() < Duration::from_secs(60));
     stage.is_loaded(&stage.desk.drive(1));
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use common::drive::{Cache, Drive};
 use common::faults::faulty;
 use common::stage::{MAYBE, Stage, on_a_disk};
-use common::{Exfat, Run, Tmpfs, need, pouch, pouch_raw, run, until, volumes};
+use common::{Exfat, Run, Tmpfs, midway, need, pouch, pouch_raw, run, until, volumes};
 
 impl Stage {
     /// Loads anew onto the first drive, with system calls on these paths failing so.
@@ -103,7 +103,7 @@ fn driver(of: &Path) -> rustix::process::Pid {
 
 #[test]
 fn an_exfat_drive_takes_a_volume_also_when_it_was_pulled_out_meanwhile() {
-    let stage = Stage::of(1, 40_000_000);
+    let stage = Stage::of(1, 20_000_000);
     let Some(drive) = Exfat::mount(stage.desk.path("exfat"), 60) else { return };
     let said = run(pouch(stage.args(&drive.path()))).exits(0);
     // Its driver reads through the system's cache, whatever is asked of it; and below it is a file.
@@ -113,10 +113,17 @@ fn an_exfat_drive_takes_a_volume_also_when_it_was_pulled_out_meanwhile() {
     assert!(drive.again());
     stage.is_loaded(&drive.path());
     fs::remove_dir_all(drive.path().join("volume-1")).unwrap();
-    let child = pouch_raw(stage.args(&drive.path())).spawn().unwrap();
-    until(|| drive.path().join("volume-1/000005.age").exists());
+    let volume = drive.path().join("volume-1");
+    let start = || {
+        let _ = fs::remove_dir_all(&volume);
+        pouch_raw(stage.args(&drive.path())).spawn().unwrap()
+    };
+    let some_are_there = || volume.join("000005.age").exists();
+    let is_midway = || some_are_there() && !volume.join("list.age").exists();
+    let loading = midway::held(start, some_are_there, is_midway);
     rustix::process::kill_process(driver(&drive.path()), rustix::process::Signal::KILL).unwrap();
-    let output = child.wait_with_output().unwrap();
+    until(|| fs::read_dir(drive.path()).is_err());
+    let output = loading.go_on().wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("hint: run the same command again once that is mended"), "{said}");

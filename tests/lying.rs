@@ -1,6 +1,8 @@
 //! Drives that lie: smaller than they say, forgetful, of two minds. What was not stored is never
 //! called safe, and what is called safe is there after the drive was pulled out and plugged in again.
 
+#[path = "lying/before.rs"]
+mod before;
 #[path = "lying/bench.rs"]
 mod bench;
 mod common;
@@ -12,6 +14,8 @@ mod journals;
 mod places;
 #[path = "lying/replaced.rs"]
 mod replaced;
+#[path = "lying/small.rs"]
+mod small;
 #[path = "lying/targets.rs"]
 mod targets;
 
@@ -196,7 +200,8 @@ fn a_drive_that_forgets_what_it_synced_is_found_out() {
 fn without_reading_back_nothing_is_called_safe_and_a_check_shows_what_is_stored() {
     let Some(mut bench) = Bench::of(2, 32 * MIB) else { return };
     bench.source(16 * MIB, 1);
-    bench.drives[1].set(&[Fault::Forget { bytes: 5 * MIB }]);
+    // In the second and third part, behind seals and journal.
+    bench.drives[1].set(&[Fault::Lose(300..304)]);
     let run = bench.pack(&["--no-verify"]).exits(0);
     assert!(run.out.contains("not read back") && !run.out.contains("safe"), "{}", run.out);
     bench.drives.iter_mut().for_each(|drive| drive.replug());

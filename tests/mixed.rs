@@ -114,7 +114,7 @@ fn parts_that_are_elsewhere_or_hurt_do_no_harm() {
 fn predicted(desk: &Desk, drives: &[PathBuf], lost: &[u16]) -> BTreeSet<String> {
     let mut ring = Keyring::new();
     ring.add_file(&fs::read_to_string(desk.path("key")).unwrap()).unwrap();
-    let mut bundle = open(gather(drives).unwrap(), &ring).unwrap();
+    let mut bundle = open(gather(drives).unwrap(), &ring, None).unwrap();
     let entries = bundle.read_list().unwrap();
     let (parts, scheme) = (&bundle.head.parts, bundle.head.statement.scheme.unwrap());
     let gone =

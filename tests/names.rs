@@ -1,4 +1,5 @@
-//! Unpacking onto a file system that cannot hold every name, link and time: exFAT through FUSE.
+//! Unpacking onto a file system that cannot hold every name, link, time or number of files: exFAT through FUSE, ext4 and XFS
+//! in a loop, memory, and a drive of our own.
 
 mod common;
 
@@ -7,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use common::{Desk, Exfat, noise, put, run};
+use common::drive::{Cache, Drive, Fault};
+use common::{Desk, Exfat, Image, Tmpfs, noise, put, run};
 
 /// A desk whose source has of everything, packed; what is fit for exFAT is below `plain`.
 fn desk() -> Desk {
@@ -188,4 +190,166 @@ fn an_interrupted_unpacking_renames_the_same_way() {
     let there = files(&target);
     assert_eq!(there["source/odd/dir%~2/x"], noise(1_500_000, 3));
     assert_eq!((&*there["source/odd/z"], &*there["source/odd/%2Afirst"]), (&b"linked"[..], &b"linked"[..]));
+}
+
+/// How many names the files in a folder have that begin with `n`: inodes, each with its names there.
+fn names_of_files(folder: &Path) -> Vec<usize> {
+    let mut names: BTreeMap<u64, usize> = BTreeMap::new();
+    for child in std::fs::read_dir(folder).unwrap().map(|child| child.unwrap()) {
+        *names.entry(child.metadata().unwrap().ino()).or_default() += 1;
+    }
+    names.into_values().collect()
+}
+
+#[test]
+fn a_file_with_more_names_than_the_target_holds_is_copied() {
+    const NAMES: usize = 65_001;
+    let desk = Desk::new();
+    let Some(memory) = Tmpfs::mount(desk.path("memory"), "size=64m") else { return };
+    let Some(ext4) = Image::mount(desk.path("ext4"), "ext4", 64) else { return };
+    let source = memory.path().join("links");
+    put(source.join("n00000"), "content");
+    (1..NAMES).for_each(|at| std::fs::hard_link(source.join("n00000"), source.join(format!("n{at:05}"))).unwrap());
+    run(desk.pack_cmd(&[&source], &[desk.drive(1)], &["--mend", "0"])).exits(0);
+    let target = ext4.path().join("out");
+    let refused = run(desk.unpack_cmd(&[desk.drive(1)], &target, &[])).exits(2);
+    assert!(refused.err.contains("links/n65000: the target holds at most 65,000 names of one file"), "{}", refused.err);
+    assert!(!target.exists(), "found before the first byte");
+    run(desk.unpack_cmd(&[desk.drive(1)], &target, &["--rename"])).exits(0);
+    assert_eq!(names_of_files(&target.join("links")), [NAMES - 1, 1]);
+    assert_eq!(std::fs::read(target.join("links/n65000")).unwrap(), b"content");
+    let record = std::fs::read_to_string(target.join("pouch-renamed.txt")).unwrap();
+    assert!(record.ends_with("\ncopied\tlinks/n65000\tlinks/n65000\n"), "{record}");
+    // A copy takes room.
+    std::fs::remove_dir_all(&target).unwrap();
+    let big = memory.path().join("big");
+    std::fs::rename(&source, &big).unwrap();
+    put(big.join("n00000"), noise(30_000_000, 1));
+    run(desk.pack_cmd(&[&big], &[desk.drive(2)], &["--mend", "0"])).exits(0);
+    let full = run(desk.unpack_cmd(&[desk.drive(2)], &target, &["--rename"])).exits(7);
+    assert!(full.err.contains("takes 60.0 MB") && !target.exists(), "{}", full.err);
+}
+
+#[test]
+fn a_symlink_that_is_too_long_for_the_target_is_found_before_anything_is_written() {
+    let desk = Desk::new();
+    let Some(xfs) = Image::mount(desk.path("xfs"), "xfs", 320) else { return };
+    put(desk.source().join("file"), "content");
+    for (name, len) in [("long", 4000), ("longest", 1024), ("short", 1023)] {
+        std::os::unix::fs::symlink("x".repeat(len), desk.source().join(name)).unwrap();
+    }
+    desk.pack_bare();
+    let target = xfs.path().join("out");
+    let refused = run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(2);
+    assert!(refused.err.contains("source/long: this symlink has 4,000 bytes"), "{}", refused.err);
+    assert!(!refused.err.contains("source/short") && !target.exists(), "{}", refused.err);
+    run(desk.unpack_cmd(&desk.drives(), &target, &["--only", "source/short"])).exits(0);
+    let said = run(desk.unpack_cmd(&desk.drives(), &xfs.path().join("all"), &["--rename"])).exits(4);
+    assert!(said.out.contains("not delivered: source/long:") && !said.out.contains("source/short"), "{}", said.all());
+    assert_eq!(std::fs::read(xfs.path().join("all/source/file")).unwrap(), b"content");
+}
+
+#[test]
+fn more_files_than_the_target_can_hold_are_counted_before_anything_is_written() {
+    let desk = Desk::new();
+    (0..60).for_each(|at| put(desk.source().join(format!("few/{at}")), "few"));
+    (0..60).for_each(|at| put(desk.source().join(format!("many/{at}")), "many"));
+    (1..30).for_each(|at| {
+        std::fs::hard_link(desk.source().join("many/0"), desk.path(&format!("source/many/link-{at}"))).unwrap()
+    });
+    desk.pack_bare();
+    let Some(memory) = Tmpfs::mount(desk.path("memory"), "size=8m,nr_inodes=140") else { return };
+    let target = memory.path().join("out");
+    let refused = run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(7);
+    assert!(
+        refused.err.contains("files and folders are to be made") && refused.err.contains("hint:"),
+        "{}",
+        refused.err
+    );
+    assert!(!target.exists(), "found before the first byte");
+    run(desk.unpack_cmd(&desk.drives(), &target, &["--only", "source/few"])).exits(0);
+    std::fs::remove_dir_all(&target).unwrap();
+    memory.grow("nr_inodes=170");
+    run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(0);
+    common::tree::same(&desk.source(), &target.join("source"));
+    // Where there is not even room to try the longest path.
+    std::fs::remove_dir_all(&target).unwrap();
+    put(desk.path("long").join(["n"; 15].map(|name| name.repeat(100)).join("/")).join("file"), "long");
+    let other = desk.path("other drive");
+    std::fs::create_dir(&other).unwrap();
+    run(desk.pack_cmd(&[&desk.path("long")], std::slice::from_ref(&other), &["--mend", "0"])).exits(0);
+    memory.grow("nr_inodes=15");
+    let refused = run(desk.unpack_cmd(std::slice::from_ref(&other), &target, &[])).exits(7);
+    assert!(refused.err.contains("files and folders are to be made") && !target.exists(), "{}", refused.err);
+}
+
+#[test]
+fn a_path_that_the_target_cannot_hold_loses_what_stands_there_and_nothing_else() {
+    let desk = Desk::new();
+    let deep = ["n"; 20].map(|name| name.repeat(100)).join("/");
+    put(desk.source().join("first"), "first");
+    put(desk.source().join(&deep).join("deep"), "deep");
+    put(desk.source().join("second"), "second");
+    desk.pack_bare();
+    let Some(drive) = Drive::plug(desk.path("plugged"), 32 << 20, Cache::WriteThrough) else { return };
+    let target = drive.path().join("out");
+    run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(0);
+    assert_eq!(std::fs::read(target.join("source").join(&deep).join("deep")).unwrap(), b"deep");
+    std::fs::remove_dir_all(&target).unwrap();
+    // As a driver has it that keeps the files somewhere else, by their paths.
+    drive.set(&[Fault::LongPaths { most: 1500 }]);
+    let refused = run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(2);
+    assert!(refused.err.contains("and the target holds paths of at most 1,4") && !target.exists(), "{}", refused.err);
+    let said = run(desk.unpack_cmd(&desk.drives(), &target, &["--rename"])).exits(4);
+    assert!(said.out.contains(&format!("not delivered: source/{deep}/deep: its path has ")), "{}", said.all());
+    assert!(said.out.contains("no: 2 of 3 files"), "{}", said.all());
+    assert_eq!(std::fs::read(target.join("source/second")).unwrap(), b"second");
+    assert_eq!(std::fs::read_dir(drive.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+/// What a reader finds listed, but for the name of the source.
+fn listed(desk: &Desk, drive: u32) -> Vec<serde_json::Value> {
+    let mut list = common::pouch(["list", "--json", "-i"]);
+    list.arg(desk.path("key")).arg(desk.drive(drive));
+    run(list).exits(0).json()["entries"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_tree_that_is_deeper_than_a_path_can_name_comes_back_with_few_folders_open() {
+    for (depth, name) in [(60, "f".repeat(100)), (400, "f".into())] {
+        let desk = Desk::new();
+        common::tree::dig(&desk.source(), depth, &name);
+        run(desk.pack_cmd(&[&desk.source()], &[desk.drive(1)], &["--mend", "0"])).exits(0);
+        let out = desk.path("out");
+        let mut limited = std::process::Command::new("prlimit");
+        limited.arg("--nofile=60").arg(env!("CARGO_BIN_EXE_pouch"));
+        limited.args(desk.unpack_cmd(&[desk.drive(1)], &out, &[]).get_args());
+        if !common::need(&["prlimit"]) {
+            return;
+        }
+        run(assert_cmd::Command::from_std(limited)).exits(0);
+        // What came back is packed again: names, modes, times and contents are listed as before.
+        run(desk.pack_cmd(&[&out.join("source")], &[desk.drive(2)], &["--mend", "0"])).exits(0);
+        assert_eq!(listed(&desk, 1), listed(&desk, 2));
+        let again = run(desk.unpack_cmd(&[desk.drive(1)], &out, &[])).exits(2);
+        assert!(again.err.contains("exists already"), "{}", again.err);
+        run(desk.unpack_cmd(&[desk.drive(1)], &out, &["--overwrite"])).exits(0);
+        [&desk.source(), &out].into_iter().for_each(|deep| common::tree::remove_deep(deep));
+    }
+}
+
+#[test]
+fn delivering_costs_the_same_at_any_depth() {
+    const DEPTH: u64 = 200;
+    let desk = Desk::new();
+    common::tree::dig(&desk.source(), DEPTH as usize, "d");
+    desk.pack_bare();
+    let Some(drive) = Drive::plug(desk.path("plugged"), 32 << 20, Cache::WriteThrough) else { return };
+    drive.lie(&[]);
+    drive.asked();
+    run(desk.unpack_cmd(&desk.drives(), &drive.path().join("out"), &[])).exits(0);
+    let (looked_for, _) = drive.asked();
+    // From the top each time, it would be half the square of the depth, 20,000, and that for each of these.
+    assert!(looked_for < 20 * DEPTH, "{looked_for} names were looked for");
+    common::tree::remove_deep(&desk.source());
 }

@@ -8,10 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use common::drive::{Cache, Drive, Lie};
-use common::tree::{look, only_true_files, same};
+use common::tree::{dig, look, only_true_files, remove_deep, same};
 use common::{Desk, Run, noise, put, run};
 use fuser::FileType;
-use rustix::fs::{Mode, OFlags, XattrFlags};
+use rustix::fs::XattrFlags;
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -172,20 +172,6 @@ fn a_listing_that_breaks_off_names_its_folder_and_no_other() {
     assert!(back.contains(&b"DCIM/c more/deeper/inner"[..]) && back.contains(&b"DCIM/d last"[..]));
 }
 
-/// Folders in each other, each with a file before and one behind the next folder.
-fn dig(top: &Path, depth: usize, name: &str) {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = rustix::fs::open(top, flags, Mode::empty()).unwrap();
-    for _ in 0..depth {
-        rustix::fs::mkdirat(&at, name, Mode::RWXU).unwrap();
-        for file in ["a", "z"] {
-            let made = rustix::fs::openat(&at, file, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
-            rustix::io::write(made, file.as_bytes()).unwrap();
-        }
-        at = rustix::fs::openat(&at, name, flags, Mode::empty()).unwrap();
-    }
-}
-
 #[test]
 fn going_deeper_costs_the_same_at_any_depth() {
     let Some((mut card, desk)) = plugged() else { return };
@@ -217,12 +203,7 @@ fn a_source_that_is_deeper_than_a_path_can_name_is_packed() {
     let sha256 = "594e519ae499312b29433b7dd8a97ff068defcba9755b6d5d00e84c524d67b06";
     assert!(deepest.len() > 5_900);
     assert_eq!(listed[&deepest]["sha256"], sha256, "a file with a z in it: it was read");
-    remove(&desk.source());
-}
-
-/// The standard library holds each folder on the way open, and may have too few handles for that.
-fn remove(deep: &Path) {
-    assert!(std::process::Command::new("rm").arg("-rf").arg(deep).status().unwrap().success());
+    remove_deep(&desk.source());
 }
 
 #[test]
@@ -236,7 +217,7 @@ fn few_folders_are_open_at_once() {
     if common::need(&["prlimit"]) {
         run(assert_cmd::Command::from_std(limited)).exits(0);
     }
-    remove(&desk.source());
+    remove_deep(&desk.source());
 }
 
 #[test]

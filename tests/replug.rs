@@ -163,3 +163,24 @@ fn what_the_system_remembers_of_a_drive_below_its_file_system_is_not_taken_for_t
     let again = load();
     assert!(again.err.contains("000001.age: is no longer what an earlier run wrote"), "{}", again.all());
 }
+
+#[test]
+fn with_a_key_parts_are_opened_as_the_drive_stores_them() {
+    let Some((mut drive, desk)) = packed(&[]) else { return };
+    let key = desk.path("key").display().to_string();
+    let check = |drive: &mut Drive| {
+        let mut waiting = Waiting::start(&drive.path(), &["-i", &key]);
+        drive.replug();
+        // It may have been seen missing first.
+        waiting.hears(&drive.path().display().to_string());
+        waiting.ends()
+    };
+    let (code, out) = check(&mut drive);
+    assert!(code == Some(0) && out.contains("every part opens to its end"), "{code:?} {out}");
+    let volume = drive.path().join("volume-1");
+    common::volumes::flip(&volume.join("000002.age"), 184 + 65_552 + 1, 0);
+    common::volumes::resum(&volume);
+    let (code, out) = check(&mut drive);
+    let words = "  000002.age does not open with the bundle's key in chunk 2 of 15\n";
+    assert!(code == Some(4) && out.contains("volume-1: damaged") && out.contains(words), "{code:?} {out}");
+}

@@ -127,7 +127,7 @@ fn whole_parts_are_enough() {
             }
             let refused = run(desk.unpack_cmd(&desk.drives(), &desk.path("none"), &[]));
             assert_eq!(refused.code, if damaged { 4 } else { 3 }, "{refused:?}");
-            assert!(refused.err.contains("run it with --salvage:"), "{refused:?}");
+            assert!(refused.err.contains("`pouch unpack --salvage` delivers"), "{refused:?}");
             let (code, report, target) = salvage(desk, &desk.drives(), &[]);
             assert_eq!((code, &report["complete"], &report["intact"]), (0, &true.into(), &true.into()), "{report}");
             assert_eq!(report["fingerprint"].is_string(), fingerprint, "{report}");
@@ -208,9 +208,31 @@ fn without_the_manifest_it_cannot_be_told_what_is_missing() {
     let missing: Vec<u64> =
         report["bad_parts"].as_array().unwrap().iter().map(|part| part["number"].as_u64().unwrap()).collect();
     assert_eq!(missing, [2, parts.len() as u64 - 1], "as far as the parts that are there say");
+    assert_eq!(report["salvage"]["more_parts_may_follow"], true);
     let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--salvage"])).exits(4).out;
     assert!(said.contains("which others are missing cannot be told") && said.contains("no hash vouches"), "{said}");
     assert!(said.contains("without a head there is no fingerprint"), "{said}");
+    assert!(said.contains("; how many follow the last is not known"), "{said}");
+}
+
+#[test]
+fn where_nothing_is_delivered_nothing_is_said_of_it() {
+    let desk = bare();
+    remove(&desk, &BOTH);
+    let parts = volumes::parts(&desk.drives());
+    parts[..1].iter().chain(&parts[2..]).for_each(|part| fs::remove_file(part).unwrap());
+    let part = fs::read(&parts[1]).unwrap();
+    let said = |to: &str| run(desk.unpack_cmd(&desk.drives(), &desk.path(to), &["--salvage", "--only", "nothing"]));
+    assert_eq!(said("a").exits(2).code, 2);
+    // Its second chunk, and all behind it: the first says which part it is.
+    fs::write(&parts[1], [&part[..184 + 65_552], &vec![0; part.len() - 184 - 65_552]].concat()).unwrap();
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("b"), &["--salvage"])).exits(4).out;
+    assert!(said.contains("intact    no: ") && said.contains("nothing was delivered"), "{said}");
+    assert!(said.contains("no: no file was found") && !said.contains("each byte delivered"), "{said}");
+    fs::remove_file(&parts[1]).unwrap();
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("c"), &["--salvage"])).exits(3).err;
+    assert!(said.contains("no data part of the bundle that opens"), "{said}");
+    assert!(said.contains("hint: bring another volume") && !said.contains("--salvage"), "{said}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What keys, passphrases and plaintext touch: memory that is locked and nobody else's, and files on the
-//! targets only.
+//! targets only; and what the volumes show.
 
 mod common;
+#[path = "secrets/traces.rs"]
+mod traces;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -138,7 +140,10 @@ fn stray(desk: &Desk, args: &[OsString], may: &[PathBuf]) -> Vec<String> {
     std::fs::create_dir(&log).unwrap();
     let mut command = assert_cmd::Command::new("strace");
     // A file for each thread: in one, calls of several would be torn apart.
-    command.args(["-ff", "-qq", "-y", "-s", "4096", "-o"]).arg(log.join("of")).args(["-e", &format!("trace={MAKING}")]);
+    command
+        .args(["--seccomp-bpf", "-ff", "-qq", "-y", "-s", "4096", "-o"])
+        .arg(log.join("of"))
+        .args(["-e", &format!("trace={MAKING}")]);
     command.arg(env!("CARGO_BIN_EXE_pouch")).args(args).env_remove("HOME").env("TMPDIR", desk.path("tmp"));
     run({
         command.current_dir("/");

@@ -11,7 +11,7 @@ use std::process::Output;
 
 use common::recipe::by_hand;
 use common::tree::{look, only_true_files, same, set_mtime};
-use common::{Desk, Run, chmod, is_root, need, noise, pouch, pouch_raw, put, run, volumes};
+use common::{Desk, Run, chmod, is_root, midway, need, noise, pouch, pouch_raw, put, run, volumes};
 use serde_json::Value;
 
 /// A first file that keeps the packer busy while later ones are changed.
@@ -27,18 +27,23 @@ fn busy_desk() -> Desk {
     desk
 }
 
-/// Packs, and does `change` once packing has begun: seals are written before the first file is
-/// read, and the first file takes far longer than what is done here.
+/// Packs, and does `change` once packing has begun, while it is held: seals are written before the first
+/// file is read, and only some of that was.
 fn pack_while(desk: &Desk, change: impl FnOnce()) -> Output {
-    let mut pack = pouch_raw(["pack", "--json", "-r", &desk.recipient]);
-    for drive in desk.drives() {
-        pack.arg("-o").arg(drive);
-    }
-    let child = pack.arg(desk.source()).spawn().expect("the program starts");
-    let seal = desk.drive(1).join("volume-1/seal.age");
-    common::until(|| seal.exists());
+    let start = || {
+        (1..=3).for_each(|number| drop(fs::remove_dir_all(desk.volume(number))));
+        let mut pack = pouch_raw(["pack", "--json", "-r", &desk.recipient]);
+        for drive in desk.drives() {
+            pack.arg("-o").arg(drive);
+        }
+        pack.arg(desk.source()).spawn().expect("the program starts")
+    };
+    let seal = desk.volume(1).join("seal.age");
+    // Of 60; what is read ahead is less than as many again.
+    let has_just_begun = || seal.exists() && volumes::parts(&desk.drives()).len() < 20;
+    let packing = midway::held(start, || seal.exists(), has_just_begun);
     change();
-    child.wait_with_output().expect("the program ends")
+    packing.go_on().wait_with_output().expect("the program ends")
 }
 
 fn fifo(path: &Path) {

@@ -196,10 +196,11 @@ fn exit_codes_are_documented() {
     let code = std::fs::read_to_string("src/cli/exit.rs").unwrap();
     let readme = std::fs::read_to_string("README.md").unwrap();
     let help = code.split("pub const HELP").nth(1).unwrap().split("\";").next().unwrap();
-    let codes: Vec<&str> = help.lines().skip(2).filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(codes.len() == 10, "{codes:?}");
-    for code in codes {
-        assert!(readme.contains(&format!("| {code} |")), "exit code {code} is not in README.md");
+    let rows: Vec<&str> = help.lines().skip(2).collect();
+    assert!(rows.len() == 10, "{rows:?}");
+    for (code, means) in rows.iter().filter_map(|row| row.trim_start().split_once(' ')) {
+        let row = format!("| {code} | {} |", means.trim_start());
+        assert!(readme.contains(&row), "README.md does not have the row {row}");
     }
 }
 

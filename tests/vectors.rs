@@ -23,6 +23,10 @@ use pouch::stage::stream::PartSealer;
 mod file;
 #[path = "vectors/forged.rs"]
 mod forged;
+#[path = "vectors/forged_files.rs"]
+mod forged_files;
+#[path = "vectors/kept.rs"]
+mod kept;
 #[path = "vectors/readable.rs"]
 mod readable;
 
@@ -170,7 +174,8 @@ fn with_holes(vector: &Vector) -> Vec<u8> {
 
 fn whole_list(vector: &Vector) -> Outcome {
     let text = with_holes(vector);
-    let mut reader = list::Reader::new(vector.number("tar"));
+    let kept = vector.find("kept").map_or(0, |_| vector.number("kept"));
+    let mut reader = list::Reader::new(vector.number("tar")).after(kept);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         reader.line(line)?;
     }
@@ -306,7 +311,14 @@ fn volume_sums(vector: &Vector) -> Outcome {
     let lines = sums::parse(&vector.body)?;
     let found: Vec<String> = lines.iter().map(|(sum, name)| format!("{} {name}", hex(&sum.0))).collect();
     assert_eq!(found, vector.wants(), "{}", vector.name);
-    vector.is_body(&lines.iter().flat_map(|(sum, name)| sums::line(sum, name.as_bytes())).collect::<Vec<_>>());
+    let made: Vec<u8> = lines.iter().flat_map(|(sum, name)| sums::line(sum, name.as_bytes())).collect();
+    match vector.find("ends") {
+        None => vector.is_body(&made),
+        Some(ends) => {
+            let text = String::from_utf8(vector.body.clone()).map_err(malformed)?;
+            assert!(ends == "crlf" && text.replace("\r\n", "\n").into_bytes() == made, "{}", vector.name);
+        }
+    }
     Ok(())
 }
 

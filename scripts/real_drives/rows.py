@@ -1,4 +1,5 @@
-"""The rows: each a function with what it demands above it. Names and times are in `names.py`."""
+"""The rows: each a function with what it demands above it. Names and times are in `names.py`, what volumes show
+of when they were written in `traces.py`."""
 
 import os
 import shutil
@@ -20,6 +21,7 @@ def row(name, short=False):
 def all_of(args):
     failed, begun = [], time.time()
     import names  # adds its rows
+    import traces  # and these
     for name, short, function in ROWS:
         if args.only not in name or args.short and not short:
             continue

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::base::digest::{Digest, Hasher, quick};
+use crate::base::memory;
 use crate::base::os;
 
 /// What drives read in one go; and where a buffer must begin for the cache to be passed by.
@@ -32,7 +33,7 @@ impl Default for DriveReader {
 
 /// A buffer with `len` bytes from where on it can be used to pass the cache by.
 pub fn aligned(len: usize) -> (Vec<u8>, usize) {
-    let buf = vec![0; len + ALIGNED];
+    let buf = memory::zeros(len + ALIGNED);
     let start = buf.as_ptr().align_offset(ALIGNED);
     (buf, start)
 }

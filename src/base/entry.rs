@@ -93,6 +93,16 @@ impl Entry {
         self.kind == Kind::File && self.size > 0
     }
 
+    /// Bytes of its names: of its path and what it points to.
+    pub fn names_len(&self) -> usize {
+        let target = match &self.kind {
+            Kind::Dir | Kind::File => 0,
+            Kind::Symlink(target) => target.len(),
+            Kind::Hardlink(first) => first.as_bytes().len(),
+        };
+        self.path.as_bytes().len() + target
+    }
+
     /// Bytes that a disk must hold: the size without the holes.
     pub fn stored_size(&self) -> u64 {
         self.size - self.holes.iter().map(|(_, len)| len).sum::<u64>()

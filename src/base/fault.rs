@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::path::show;
+
 /// What was being done, where, and what the system answered.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} {}: {source}", crate::base::path::show(path))]
+#[error("{}", self.text())]
 pub struct IoFault {
     /// The verb: "read", "write", "create".
     pub doing: &'static str,
@@ -15,7 +17,23 @@ pub struct IoFault {
     pub source: io::Error,
 }
 
+/// Verbs of what only reads.
+const READING: [&str; 4] = ["read", "read back", "look into", "look at"];
+
 impl IoFault {
+    fn text(&self) -> String {
+        let (doing, path, source) = (self.doing, show(&self.path), &self.source);
+        match self.is_denied() && READING.contains(&doing) {
+            true => format!("{path} could not be read by you: {source}"),
+            false => format!("cannot {doing} {path}: {source}"),
+        }
+    }
+
+    /// Whether the system refused it to this user: that says nothing about what is there.
+    pub fn is_denied(&self) -> bool {
+        is_denied(&self.source)
+    }
+
     /// Whether the system said that there is no room left.
     pub fn is_full(&self) -> bool {
         matches!(
@@ -23,6 +41,21 @@ impl IoFault {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
         )
     }
+}
+
+impl Clone for IoFault {
+    fn clone(&self) -> Self {
+        let source = match self.source.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(self.source.kind(), self.source.to_string()),
+        };
+        Self { doing: self.doing, path: self.path.clone(), source }
+    }
+}
+
+/// Whether the system refused something to this user.
+pub fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Adds the verb and the place to an [`io::Result`].
@@ -34,5 +67,21 @@ pub trait At<T> {
 impl<T> At<T> for io::Result<T> {
     fn at(self, doing: &'static str, path: &Path) -> Result<T, IoFault> {
         self.map_err(|source| IoFault { doing, path: path.to_owned(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_user_may_not_read_is_said_to_be_that() {
+        let fault =
+            |doing, code| IoFault { doing, path: "/media/a".into(), source: io::Error::from_raw_os_error(code) };
+        let denied = fault("read", 13);
+        assert_eq!(denied.to_string(), "/media/a could not be read by you: Permission denied (os error 13)");
+        assert!(denied.is_denied() && denied.clone().to_string() == denied.to_string());
+        assert_eq!(fault("create", 13).to_string(), "cannot create /media/a: Permission denied (os error 13)");
+        assert!(fault("read", 5).to_string().starts_with("cannot read /media/a: ") && !fault("read", 5).is_denied());
     }
 }

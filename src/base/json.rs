@@ -1,5 +1,9 @@
 //! The one address of `serde_json`: values for `--json`, strict lines for the list.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
 pub use serde_json::{Value, json};
 
 /// A value as one line of JSON, with its newline.
@@ -18,7 +22,92 @@ pub fn document(value: &Value) -> String {
     format!("{value:#}")
 }
 
-/// Reads one JSON value; the error says what and where, and may repeat what it read, escaped.
+/// An object of which some values are long lists, made item by item while it is written: as values they would take
+/// many times the memory of what they tell.
+pub struct Document<'a> {
+    object: Value,
+    lists: BTreeMap<&'static str, RefCell<Items<'a>>>,
+}
+
+type Items<'a> = Box<dyn Iterator<Item = Value> + 'a>;
+
+impl<'a> Document<'a> {
+    /// An object without such lists.
+    pub fn new(object: Value) -> Self {
+        Self { object, lists: BTreeMap::new() }
+    }
+
+    /// The same with one more list.
+    pub fn with(mut self, key: &'static str, items: impl Iterator<Item = Value> + 'a) -> Self {
+        self.lists.insert(key, RefCell::new(Box::new(items)));
+        self
+    }
+
+    /// Its other values.
+    pub fn object(&mut self) -> &mut Value {
+        &mut self.object
+    }
+
+    /// Writes it, indented.
+    pub fn write(&self, out: impl Write) -> io::Result<()> {
+        Ok(serde_json::to_writer_pretty(out, self)?)
+    }
+}
+
+impl serde::Serialize for Document<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = self.object.as_object().into_iter().flatten();
+        let values = values.map(|(key, value)| (&**key, Member::Value(value)));
+        let lists = self.lists.iter().map(|(key, items)| (*key, Member::List(items)));
+        serializer.collect_map(values.chain(lists).collect::<BTreeMap<_, _>>())
+    }
+}
+
+enum Member<'d, 'a> {
+    Value(&'d Value),
+    List(&'d RefCell<Items<'a>>),
+}
+
+impl serde::Serialize for Member<'_, '_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Member::Value(value) => value.serialize(serializer),
+            Member::List(items) => serializer.collect_seq(&mut *items.borrow_mut()),
+        }
+    }
+}
+
+/// Characters of an error about JSON that are told: it may repeat what was read, of any length.
+const TOLD: usize = 300;
+
+/// Reads one JSON value in a line; the error says what is wrong and at which byte, and may repeat what it
+/// read, escaped.
 pub fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
-    serde_json::from_str(text).map_err(|error| crate::base::path::defuse(&error.to_string()).into_owned())
+    serde_json::from_str(text).map_err(|error| {
+        let said = error.to_string();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let what: String = said.strip_suffix(&place).unwrap_or(&said).chars().take(TOLD).collect();
+        format!("it is not as JSON should be there ({}, byte {})", crate::base::path::defuse(&what), error.column())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_made_while_it_is_written_looks_like_any_other() {
+        let items = || [json!({"a": 1}), json!(null), json!("\u{1b}")].into_iter();
+        let whole = json!({"a": [], "lost": items().collect::<Value>(), "z": {"k": [1, 2]}, "m": "text"});
+        let document = Document::new(json!({"z": {"k": [1, 2]}, "m": "text"}));
+        let mut out = Vec::new();
+        document.with("lost", items()).with("a", std::iter::empty()).write(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), super::document(&whole));
+    }
+
+    #[test]
+    fn an_error_names_no_line_but_the_callers() {
+        let error = parse::<u32>("x").unwrap_err();
+        assert_eq!(error, "it is not as JSON should be there (expected value, byte 1)");
+    }
 }

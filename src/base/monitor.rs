@@ -1,5 +1,7 @@
 //! How work that takes time speaks to whoever started it: progress, notes, and the wish to stop.
 
+use std::borrow::Cow;
+
 use crate::base::json::{Value, json};
 use crate::base::path::escape;
 
@@ -31,8 +33,16 @@ pub enum Phase {
 pub enum NoteKind {
     /// A file that could not be read; its content is not in the bundle.
     Unreadable,
-    /// A file that changed while it was packed.
+    /// A file that changed while it was packed, or that a program could change unseen.
     Changed,
+    /// A file that a program has open for writing.
+    Open,
+    /// A source that is not any more what is packed of it, or of which that is not known.
+    Outdated,
+    /// A folder of the sources that this packing itself changed.
+    OwnWork,
+    /// Something that this system does not let be found out.
+    NotKnown,
     /// A FIFO, socket or device: not packed.
     Skipped,
     /// A source given as a link: what it points to is packed.
@@ -63,6 +73,10 @@ impl NoteKind {
         match self {
             NoteKind::Unreadable => "unreadable",
             NoteKind::Changed => "changed",
+            NoteKind::Open => "open",
+            NoteKind::Outdated => "outdated",
+            NoteKind::OwnWork => "own-work",
+            NoteKind::NotKnown => "not-known",
             NoteKind::Skipped => "skipped",
             NoteKind::Followed => "followed",
             NoteKind::Repeated => "repeated",
@@ -86,12 +100,12 @@ pub struct Note {
     /// About which file or folder; bytes as they are, not yet fit for a terminal.
     pub path: Vec<u8>,
     /// In words, without the path.
-    pub text: String,
+    pub text: Cow<'static, str>,
 }
 
 impl Note {
     /// A note about `path`.
-    pub fn new(kind: NoteKind, path: &[u8], text: impl Into<String>) -> Self {
+    pub fn new(kind: NoteKind, path: &[u8], text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, path: path.to_vec(), text: text.into() }
     }
 }
@@ -138,5 +152,10 @@ impl Monitor for Silent {
 
 /// Notes for `--json`.
 pub fn notes_json(notes: &[Note]) -> Value {
-    notes.iter().map(|note| json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})).collect()
+    notes.iter().map(note_json).collect()
+}
+
+/// One of them.
+pub fn note_json(note: &Note) -> Value {
+    json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})
 }

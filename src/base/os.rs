@@ -2,10 +2,11 @@
 
 pub(crate) mod attributes;
 pub(crate) mod folder;
+pub(crate) mod make;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, SeekFrom, Timespec, Timestamps};
@@ -31,6 +32,12 @@ pub fn room(path: &Path) -> io::Result<Room> {
     let fs = rustix::fs::statvfs(path)?;
     let unit = fs.f_frsize.max(1);
     Ok(Room { device: stat.st_dev, free: fs.f_bavail.saturating_mul(unit), cluster: fs.f_bsize.max(unit) })
+}
+
+/// How many files and folders can still be made; `None` where the file system has no such limit, or does not say.
+pub fn files_left(path: &Path) -> io::Result<Option<u64>> {
+    let fs = rustix::fs::statvfs(path)?;
+    Ok((fs.f_files > 0).then_some(fs.f_favail))
 }
 
 /// What a file system is on.
@@ -72,12 +79,10 @@ pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     let plain = open_regular(path)?;
     // What is dirty cannot be dropped.
     plain.sync_data()?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     drop_cached(&plain)?;
-    match rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty()) {
-        Ok(file) => Ok((File::from(file), true)),
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok((plain, false)),
-        Err(error) => Err(error.into()),
+    match open_as_regular(|flags| rustix::fs::open(path, flags | OFlags::DIRECT, Mode::empty())) {
+        Err(error) if is_any(&error, &[Errno::INVAL, Errno::OPNOTSUPP]) => Ok((plain, false)),
+        other => other.map(|file| (file, true)),
     }
 }
 
@@ -251,29 +256,9 @@ pub fn set_mtime(fd: impl AsFd, time: Time) -> io::Result<()> {
     Ok(rustix::fs::futimens(fd, &stamps(time))?)
 }
 
-/// Sets the modification time of the link `name` in `dir` itself.
-pub fn set_link_mtime(dir: BorrowedFd<'_>, name: &Path, time: Time) -> io::Result<()> {
-    Ok(rustix::fs::utimensat(dir, name, &stamps(time), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
 fn stamps(time: Time) -> Timestamps {
     let now = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
     Timestamps { last_access: now, last_modification: Timespec { tv_sec: time.secs, tv_nsec: time.nanos.into() } }
-}
-
-/// Renames within two open folders; never replaces anything.
-pub fn rename_new(from_dir: BorrowedFd<'_>, from: &Path, to_dir: BorrowedFd<'_>, to: &Path) -> io::Result<()> {
-    match rustix::fs::renameat_with(from_dir, from, to_dir, to, rustix::fs::RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            // File systems without the flag (FAT over FUSE): look first, which is the best there is.
-            match rustix::fs::statat(to_dir, to, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => Ok(rustix::fs::renameat(from_dir, from, to_dir, to)?),
-                Err(error) => Err(error.into()),
-                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-            }
-        }
-        other => Ok(other?),
-    }
 }
 
 /// Takes the lock of an open file or folder without waiting; `false` if another run holds it.
@@ -332,6 +317,11 @@ pub fn is_refusal(error: &io::Error) -> bool {
         || is_any(error, &[Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV])
 }
 
+/// Whether a file has as many names as its file system holds of one.
+pub fn is_out_of_names(error: &io::Error) -> bool {
+    is_any(error, &[Errno::MLINK])
+}
+
 /// Whether a drive says that it is gone, as no file that is merely bad does. Others may: ENXIO is that of a
 /// socket, ESTALE of one file that somebody replaced on a server.
 pub fn is_of_a_gone_drive(error: &io::Error) -> bool {
@@ -364,10 +354,17 @@ pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     to.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Makes all that was written to a file system durable; an error says that some of it is lost.
-/// `fd` must have been open since before the writing began.
+/// Makes all that was written to a file system durable. An error says that something was lost since
+/// [`forget_earlier_loss`] was called with this `fd`, which must have been open since then.
 pub fn sync_file_system(fd: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::syncfs(fd)?)
+}
+
+/// Makes [`sync_file_system`] speak of what is written from now on: the system keeps an error that it has told
+/// no one yet, and tells it to the next who opens a file there, whoever wrote what was lost. Returns that error.
+/// What an earlier run wrote is then to be read back past the cache: the system may remember it, and the disk not.
+pub fn forget_earlier_loss(fd: impl AsFd) -> Option<io::Error> {
+    rustix::fs::syncfs(fd).err().map(io::Error::from)
 }
 
 /// Whether `path` still leads to what is open as `file`.

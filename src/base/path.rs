@@ -54,6 +54,12 @@ impl BytePath {
         Ok(Self(bytes))
     }
 
+    /// Takes bytes that no path may be, for tests of what refuses such.
+    #[cfg(test)]
+    pub(crate) fn unchecked(bytes: &[u8]) -> Self {
+        Self(bytes.into())
+    }
+
     /// The whole path.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -174,6 +180,15 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// As [`escape`], cut where nobody would read on: for what is quoted and may be of any length.
+pub fn brief(bytes: &[u8]) -> String {
+    const SHOWN: usize = 100;
+    match bytes.get(..SHOWN) {
+        Some(start) if bytes.len() > SHOWN => format!("{}...", escape(start)),
+        _ => escape(bytes).into_owned(),
+    }
+}
+
 /// Text with its controls and direction marks escaped, but for newlines and tabs; what is plain,
 /// backslashes too, stays. For text that is a sentence rather than a name.
 pub fn defuse(text: &str) -> Cow<'_, str> {
@@ -253,6 +268,12 @@ mod tests {
         assert_eq!(escape(b"a\x1b[31m\n"), "a\\x1b[31m\\x0a");
         assert_eq!(escape("x\u{202e}gpj.exe".as_bytes()), "x\\xe2\\x80\\xaegpj.exe");
         assert_eq!(escape(b"\xff\\"), "\\xff\\\\");
+    }
+
+    #[test]
+    fn what_is_quoted_is_cut() {
+        assert_eq!(brief(b"short\n"), "short\\x0a");
+        assert_eq!((brief(&[b'a'; 100]), brief(&[b'a'; 101])), ("a".repeat(100), "a".repeat(100) + "..."));
     }
 
     #[test]

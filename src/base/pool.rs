@@ -9,6 +9,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use crate::base::threads::start;
+
 /// Locks, also after another thread panicked: its panic is passed on by the join anyway.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -216,7 +218,8 @@ pub fn side_by_side<J: Sync, T, R: Send>(
         done
     };
     let mut done = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..workers().min(jobs.len())).map(|_| scope.spawn(one_thread)).collect();
+        let others = (1..workers().min(jobs.len())).map_while(|_| start(scope, one_thread).ok());
+        let others: Vec<_> = others.collect();
         let mut done = one_thread();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::base::size;
 use crate::cli::exit::{Exit, HELP};
+use crate::plan::choose::FingerprintStart;
 
 /// Carries media hand to hand where no network may be used: packs files into sealed volumes on
 /// drives, lets a courier verify them without a key, unpacks them whole from any drives in any
@@ -26,7 +27,7 @@ pub enum Command {
     Keygen(Keygen),
     /// Pack files and folders into sealed volumes on drives
     Pack(Pack),
-    /// Verify volumes without any key
+    /// Verify volumes, without a key or with one
     Check(Check),
     /// Show what is inside without unpacking
     List(List),
@@ -174,13 +175,23 @@ pub struct Check {
     /// that the drives hold it, and not some memory
     #[arg(long)]
     pub after_replug: bool,
-    /// An identity file that opens the bundle: says what else may be lost, too
+    /// An identity file that opens the bundle: opens every part, too, and says what else may be lost
     #[arg(short, long = "identity", value_name = "FILE")]
     pub identities: Vec<PathBuf>,
     #[command(flatten)]
     pub fd: PassphraseFd,
     #[command(flatten)]
+    pub bundle: Wanted,
+    #[command(flatten)]
     pub json: Json,
+}
+
+/// `--bundle`
+#[derive(Debug, Clone, Args)]
+pub struct Wanted {
+    /// Which bundle, if there are several: its fingerprint, or the first 8 letters of it or more
+    #[arg(long = "bundle", value_name = "FINGERPRINT", value_parser = FingerprintStart::parse)]
+    pub fingerprint: Option<FingerprintStart>,
 }
 
 /// The keys to open a bundle with.
@@ -202,6 +213,8 @@ pub struct List {
     #[command(flatten)]
     pub keys: Keys,
     #[command(flatten)]
+    pub bundle: Wanted,
+    #[command(flatten)]
     pub json: Json,
 }
 
@@ -213,6 +226,8 @@ pub struct Unpack {
     pub volumes: Vec<PathBuf>,
     #[command(flatten)]
     pub keys: Keys,
+    #[command(flatten)]
+    pub bundle: Wanted,
     /// Where to; made if it is not there
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
@@ -245,6 +260,8 @@ pub struct Repair {
     pub volumes: Vec<PathBuf>,
     #[command(flatten)]
     pub keys: Keys,
+    #[command(flatten)]
+    pub bundle: Wanted,
     /// The folder in which the new volumes are made
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
@@ -346,6 +363,7 @@ mod tests {
     fn what_belongs_together_is_asked_for_together() {
         let parse = |line: &str| Cli::try_parse_from(line.split(' '));
         assert!(parse("pouch pack a -r age1x -o d").is_ok());
+        assert!(parse("pouch list d --bundle yaqim-oni").is_ok());
         assert!(parse("pouch pack a -r age1x -o d --volumes 3 --volume-size 32GB").is_ok());
         for wrong in [
             "pouch",
@@ -355,6 +373,8 @@ mod tests {
             "pouch pack a -r age1x -o d --level 20",
             "pouch pack a -r age1x -o d --volume-size many",
             "pouch unpack d",
+            "pouch list d --bundle YAQIM-ON1",
+            "pouch list d --bundle YAQIM-ON",
             "pouch rehearse a",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");

@@ -4,11 +4,14 @@
 //! drawn where standard error is no terminal.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    DecimalBytes, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 use crate::base::monitor::Phase;
 use crate::base::pool::lock;
@@ -56,20 +59,25 @@ impl Bars {
         self.all.remove(bar);
     }
 
-    /// Another phase of so many units begins; 0 where nobody knows how many.
+    /// Another phase of so many units begins. How many there are to look at is not known before; of any other
+    /// phase 0 means that there is nothing to do.
     pub fn phase(&self, phase: Phase, total: u64) {
         if !std::io::stderr().is_terminal() {
             return;
         }
         // The empty line above: ^C, which a terminal shows below the bars, moves all by one line, and what is
         // cleared then leaves the first.
-        let template = if total == 0 {
+        let template = if phase == Phase::Walking {
             " \n{prefix} {spinner} {pos} files and folders"
         } else {
-            " \n{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left  {wide_msg}"
+            " \n{prefix} {percent:>3} % {bar:20}  {decimal_bytes} of {decimal_total_bytes}{rate}{left}  {wide_msg}"
         };
         let mut main = lock(&self.main);
         self.remove(&main);
+        if total == 0 && phase != Phase::Walking {
+            *main = ProgressBar::hidden();
+            return;
+        }
         // What is set before it is one of them is drawn beside them, and never cleared.
         *main = styled(self.all.insert(0, ProgressBar::new(total)), template);
         main.set_prefix(word(phase));
@@ -93,10 +101,7 @@ impl Bars {
             return;
         }
         let bar = self.all.add(ProgressBar::new(bytes));
-        let bar = styled(
-            bar,
-            "  {prefix} {bar:16}  {decimal_bytes} of {decimal_total_bytes} on it, {decimal_bytes_per_sec}{msg}",
-        );
+        let bar = styled(bar, "  {prefix} {bar:16}  {decimal_bytes} of {decimal_total_bytes} on it{rate}{msg}");
         bar.set_prefix(format!("volume-{volume}"));
         drives.insert(volume, Line { bar, verified: 0 });
     }
@@ -130,7 +135,19 @@ impl Bars {
 
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.with_style(style.progress_chars("=> "))
+    let rate = |state: &ProgressState, out: &mut dyn Write| out.write_str(&rate(state.per_sec())).unwrap_or_default();
+    let left = |state: &ProgressState, out: &mut dyn Write| out.write_str(&left(state.eta())).unwrap_or_default();
+    bar.with_style(style.progress_chars("=> ").with_key("rate", rate).with_key("left", left))
+}
+
+/// How fast it goes, once anything has gone.
+fn rate(bytes_per_second: f64) -> String {
+    if bytes_per_second < 1.0 { String::new() } else { format!(", {}/s", DecimalBytes(bytes_per_second as u64)) }
+}
+
+/// How long it still takes, once that is known.
+fn left(time: Duration) -> String {
+    if time.as_secs() == 0 { String::new() } else { format!(", {:#} left", HumanDuration(time)) }
 }
 
 fn word(phase: Phase) -> &'static str {
@@ -144,5 +161,17 @@ fn word(phase: Phase) -> &'static str {
         Phase::Moving => "packing again",
         Phase::Loading => "loading",
         Phase::Resuming => "looking at what is there",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_yet_is_not_said() {
+        assert_eq!((rate(0.0), left(Duration::ZERO)), (String::new(), String::new()));
+        assert_eq!(rate(12_300_000.0), ", 12.30 MB/s");
+        assert_eq!(left(Duration::from_secs(180)), ", 3m left");
     }
 }

@@ -1,23 +1,31 @@
 //! `pouch check`
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::base::path::{escape, show};
-use crate::base::size::{count, human};
+use crate::base::size::{count, grouped, human};
 use crate::cli::args::{Check, Keys};
 use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
+use crate::flow::head_check::HeadCheck;
 use crate::flow::margin::{margin, opened};
 use crate::flow::received::BundleCheck;
 use crate::flow::replug::{Event, wait};
-use crate::flow::report::{CHECK_DOES_NOT_PROVE, CheckReport, Freshness, State, VolumeCheck};
+use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, VolumeCheck};
 use crate::flow::{FlowError, Outcome};
+use crate::format::limits;
 use crate::plan::repair::{Margin, Verdict};
 use crate::plan::want::ranges;
 
 /// File names that are listed one by one.
 const SHOWN: usize = 20;
+/// Volumes that are listed one by one: those that are whole, and those that are not.
+const MOST_WHOLE: usize = 1000;
+const MOST_HURT: usize = 100;
+/// Names that are given of what else lies in a volume's folder.
+const FOREIGN: usize = 3;
 
 /// Checks and says what each volume is.
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
@@ -26,22 +34,23 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
         false => Freshness::AsTheyStand,
     };
     let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
+    if args.bundle.fingerprint.is_some() && !with_key {
+        let text = "only a key can tell which bundle a volume is of: --bundle needs -i";
+        return Err(FlowError::Usage(text.into()));
+    }
     let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
-    let opened = match with_key {
-        true => Some(opened(&args.volumes, &keyring(&keys, &args.volumes, term)?)),
-        false => None,
-    };
-    // A wrong key is said before hours of reading; volumes without a good seal can still be checked.
-    let opened = match opened {
+    let ring = if with_key { Some(keyring(&keys, &args.volumes, term)?) } else { None };
+    let wanted = args.bundle.fingerprint.as_ref();
+    let (bundle, failed) = match ring.as_ref().map(|ring| opened(&args.volumes, ring, wanted)) {
+        // A wrong key is said before hours of reading; volumes without a good seal can still be checked.
         Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
-        opened => opened,
+        Some(Err(error)) => (None, Some(error)),
+        Some(Ok(bundle)) => (Some(bundle), None),
+        None => (None, None),
     };
-    let mut report = crate::flow::check::check_drives(&args.volumes, freshness, term)?;
-    let failed = match opened {
-        Some(Ok(bundle)) => margin(&bundle, &mut report, term).err(),
-        Some(Err(error)) => Some(error),
-        None => None,
-    };
+    let head = bundle.as_ref().zip(ring.as_ref()).map(|(bundle, ring)| HeadCheck::new(bundle, ring));
+    let mut report = crate::flow::check::check_drives(&args.volumes, freshness, head.as_ref(), term)?;
+    let failed = failed.or_else(|| margin(bundle.as_ref()?, &mut report, term).err());
     term.end();
     match args.json.json {
         true => term.json(&report.to_json()),
@@ -72,20 +81,59 @@ fn tell(event: Event, drive: &Path, term: &Term) {
 
 /// Each volume, what is wrong with it, and what was not proved.
 pub fn show_report(report: &CheckReport, term: &Term) {
-    for volume in &report.volumes {
-        show_volume(volume, term);
-    }
+    show_volumes(report, term);
     if let Some(bundle) = &report.bundle {
         show_bundle(bundle, term);
     }
-    if let Some(words) = report.freshness.words() {
+    report.not_searched.iter().for_each(|place| show_not_searched(place, term));
+    for words in [report.freshness.words(), report.shows()].into_iter().flatten() {
         term.line(words);
     }
-    term.line(CHECK_DOES_NOT_PROVE);
+}
+
+/// Where else volumes may lie.
+fn show_not_searched(place: &NotSearched, term: &Term) {
+    let below = show(&place.below);
+    if place.deeper > 0 {
+        let folders = count(place.deeper, "folder");
+        term.line(&format!("not searched for volumes: {folders} more than {} levels below {below}", limits::DEPTH));
+    }
+    if place.beyond > 0 {
+        let folders = count(place.beyond, "folder");
+        term.line(&format!("not searched for volumes: {folders} below {below}, which holds too many"));
+    }
+    for path in &place.set_aside {
+        let path = show(path);
+        term.line(&format!("not searched for volumes: {path}, for what was thrown away or is being unpacked"));
+    }
+    for why in place.unread.iter().take(SHOWN) {
+        term.line(&format!("not searched for volumes: {why}"));
+    }
+    if place.unread.len() > SHOWN {
+        let more = place.unread.len() - SHOWN;
+        term.line(&format!("not searched for volumes: {more} more that cannot be read (--json has all)"));
+    }
+}
+
+/// All volumes; of very many the first ones, and how many there are of the others.
+fn show_volumes(report: &CheckReport, term: &Term) {
+    let (whole, hurt): (Vec<_>, Vec<_>) =
+        (0..report.volumes.len()).partition(|at| report.volumes[*at].state == State::Whole);
+    let shown: BTreeSet<usize> = whole.into_iter().take(MOST_WHOLE).chain(hurt.into_iter().take(MOST_HURT)).collect();
+    shown.iter().for_each(|at| show_volume(&report.volumes[*at], term));
+    let mut others: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, volume) in report.volumes.iter().enumerate().filter(|(at, _)| !shown.contains(at)) {
+        *others.entry(volume.state.word()).or_default() += 1;
+    }
+    if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(|(word, many)| format!("{} {word}", grouped(*many))).collect();
+        term.line(&format!("and more volumes: {} (--json has all)", others.join(", ")));
+    }
 }
 
 /// What can be had from these volumes, and what else may go.
 fn show_bundle(bundle: &BundleCheck, term: &Term) {
+    bundle.notes.iter().for_each(|note| term.print_note(note));
     let of = bundle.volumes;
     let list = |volumes: &[u16]| named(volumes, "", "");
     let here = match bundle.here[..] {
@@ -96,8 +144,12 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
         Verdict::Complete => format!("the bundle: {here}: every part of the data is whole"),
         Verdict::Repairable { rebuilt } => {
             let parts = count(rebuilt.len() as u64, "part");
-            let (reads, from) = (count(bundle.sources.0 as u64, "part"), list(&bundle.sources.1));
-            format!("the bundle: {here}: {parts} missing or damaged, to be rebuilt by reading {reads} of {from}")
+            // Of none that is whole, where only single chunks are bad.
+            let by = match &bundle.sources {
+                (_, volumes) if volumes.is_empty() => String::new(),
+                (reads, volumes) => format!(" by reading {} of {}", count(*reads as u64, "part"), list(volumes)),
+            };
+            format!("the bundle: {here}: {parts} missing or damaged, to be rebuilt{by}")
         }
         Verdict::Short { lost, any_one, at_least } => {
             let parts = count(lost.len() as u64, "part");
@@ -143,32 +195,66 @@ fn named(volumes: &[u16], one: &str, more: &str) -> String {
 }
 
 fn show_volume(volume: &VolumeCheck, term: &Term) {
-    let files = format!("{}, {}", count(volume.files as u64, "file"), human(volume.bytes));
-    term.line(&format!("{}: {} ({files})", show(&volume.folder), volume.state.word()));
+    term.line(&format!("{}: {} ({})", show(&volume.folder), volume.state.word(), amount(volume)));
     if let Some(trouble) = &volume.trouble {
         term.line(&format!("  {trouble}"));
     }
     let damaged = volume.damaged.iter().map(|(name, why)| format!("  {} {why}", escape(name.as_bytes())));
     let missing = volume.missing.iter().map(|name| format!("  {} is missing", escape(name.as_bytes())));
-    let all: Vec<String> = damaged.chain(missing).collect();
+    let unread = volume.unread.iter().map(|(name, why)| format!("  {} {why}", escape(name.as_bytes())));
+    let all: Vec<String> = damaged.chain(missing).chain(unread).collect();
     for line in all.iter().take(SHOWN) {
         term.line(line);
     }
     if all.len() > SHOWN {
         term.line(&format!("  and {} more (--json has all)", all.len() - SHOWN));
     }
+    show_foreign(&volume.foreign, term);
+    if let Some(hint) = hint(volume) {
+        term.line(&format!("  hint: {hint}"));
+    }
+}
+
+/// How much was checked, or what there is where nothing could be.
+fn amount(volume: &VolumeCheck) -> String {
+    if let Some((files, bytes)) = volume.unchecked {
+        return format!("{}, {}, not checked", count(files as u64, "file"), human(bytes));
+    }
+    let missing = match volume.missing.len() {
+        0 => String::new(),
+        missing => format!("; {} missing", grouped(missing as u64)),
+    };
+    format!("{}, {}{missing}", count(volume.read as u64, "file"), human(volume.bytes))
+}
+
+/// What else lies in the folder: no error, and not to be opened.
+fn show_foreign(foreign: &Foreign, term: &Term) {
+    if foreign.count == 0 {
+        return;
+    }
+    let mut names: Vec<_> = foreign.names.iter().take(FOREIGN).map(|name| escape(name.as_bytes())).collect();
+    if foreign.count > names.len() {
+        names.push("...".into());
+    }
+    term.line(&format!(
+        "  also in its folder, and not of it: {} ({})",
+        grouped(foreign.count as u64),
+        names.join(", ")
+    ));
+}
+
+/// What to do about a volume that this user may not read.
+const UNREADABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX), then check it anew; of what you may not read nothing is known";
+
+/// What to do about a volume.
+fn hint(volume: &VolumeCheck) -> Option<&'static str> {
     match volume.state {
-        State::Whole => {}
-        State::Gone => {
-            term.line("  hint: plug it in again and check it anew; of what could not be read nothing is known")
-        }
-        _ => {
-            let interrupted = volume.trouble.is_some() && volume.files == 0;
-            let also =
-                if interrupted { "if its packing was interrupted, run the same pack command again; else " } else { "" };
-            term.line(&format!(
-                "  hint: {also}copy the volume again from where it is whole; unpack still delivers what is whole here"
-            ));
-        }
+        State::Whole => None,
+        State::Unreadable => Some(UNREADABLE),
+        State::Gone => Some("plug it in again and check it anew; of what could not be read nothing is known"),
+        State::Incomplete if volume.unchecked.is_some() => Some(
+            "if its packing was interrupted, run the same pack command again; else copy the volume again from where it is whole",
+        ),
+        _ => Some("copy the volume again from where it is whole; unpack still delivers what is whole here"),
     }
 }

@@ -1,6 +1,5 @@
-//! Exit codes: the same in the help, in `docs/`, in scripts that rely on them, and here.
+//! Exit codes: the same in the help, in the man page, in the README, in scripts that rely on them, and here.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::flow::Outcome;
@@ -13,7 +12,7 @@ pub enum Exit {
     Ok = 0,
     /// Failed in a way that was not foreseen.
     Failed = 1,
-    /// Wrong usage; nothing was done.
+    /// Wrong usage, or a newer pouch is needed; nothing was done.
     Usage = 2,
     /// Incomplete: more drives would help.
     Incomplete = 3,
@@ -23,7 +22,7 @@ pub enum Exit {
     Origin = 5,
     /// Hostile, or over a limit.
     Hostile = 6,
-    /// I/O or no room; can be tried again.
+    /// It could not be read or written, or there was no room; can be tried again.
     Io = 7,
     /// Key missing or wrong.
     Key = 8,
@@ -36,36 +35,14 @@ pub const HELP: &str = "\
 Exit codes:
   0    all went well
   1    failed in a way that was not foreseen
-  2    wrong usage; nothing was done
+  2    wrong usage, or a newer pouch is needed; nothing was done
   3    incomplete: more drives would help
   4    damaged, or packed with files that changed: what is whole was delivered
   5    authentication or origin failed
   6    hostile, or over a limit
-  7    I/O error or no room; can be tried again
+  7    could not be read or written, or no room; can be tried again. Also: a drive failed, and the bundle is complete without it
   8    key missing or wrong
   130  interrupted";
-
-/// Where there is a panic if the system has no random numbers: here, in the standard library, in age.
-const NO_RANDOMNESS: [&str; 4] = ["src/base/secret.rs", "/sys/random/", "/rand_core-", "/getrandom-"];
-
-/// A panic is a defect, but for this one: without random numbers nothing can be sealed, and no thread has
-/// a way on. The process ends as if it were killed, which leaves nothing that looks complete.
-pub fn without_randomness() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let place = info.location().map_or("", |place| place.file());
-        if !NO_RANDOMNESS.iter().any(|known| place.contains(known)) {
-            return usual(info);
-        }
-        let text =
-            "pouch: the system has no random numbers, and without them there are no keys; nothing new looks complete";
-        let _ = writeln!(
-            std::io::stderr(),
-            "{text}\n  hint: run the same command again once the system is up and has some"
-        );
-        std::process::exit(Exit::Failed as i32);
-    }));
-}
 
 impl From<Outcome> for Exit {
     fn from(outcome: Outcome) -> Self {

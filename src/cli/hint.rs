@@ -1,34 +1,41 @@
-//! Errors in words, with the next thing to do.
+//! Errors in words, with the next thing to do. A hint names no option that was given, nor one that the
+//! command has not.
 
 use crate::base::json::{Value, json};
 use crate::base::path::{defuse, show};
 use crate::base::size::human;
+use crate::cli::args::Command;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
+use crate::cli::unforeseen::EXHAUSTED;
 use crate::flow::error::{
-    BundleError, DriveError, KeyringError, LeftoverError, LoadError, OutputError, Remedy, SourceError,
+    BundleError, CopyFault, DriveError, IndexFile, KeyringError, LeftoverError, LoadError, NoCopy, OutputError, Remedy,
+    SourceError,
 };
 use crate::flow::{FlowError, Outcome};
 use crate::format::FormatError;
 use crate::stage::seal::KeyError;
 use crate::stage::walk::WalkError;
 
+/// What to do about files that are not for this user.
+pub const READABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX)";
+
 /// Prints an error and what may be done about it.
-pub fn report(term: &Term, error: &FlowError) {
+pub fn report(term: &Term, error: &FlowError, command: &Command) {
     term.error(&error.to_string());
-    if let Some(hint) = hint(error) {
+    if let Some(hint) = hint(error, command) {
         term.hint(&hint);
     }
 }
 
 /// The same for `--json`, where there is nothing else to say.
-pub fn to_json(error: &FlowError) -> Value {
-    let (message, hint) = (error.to_string(), hint(error));
+pub fn to_json(error: &FlowError, command: &Command) -> Value {
+    let (message, hint) = (error.to_string(), hint(error, command));
     let hint = hint.as_deref().map(defuse);
     json!({"error": {"message": defuse(&message), "hint": hint, "code": Exit::from(error.outcome()) as u8}})
 }
 
-fn hint(error: &FlowError) -> Option<String> {
+fn hint(error: &FlowError, command: &Command) -> Option<String> {
     let text = match error {
         FlowError::Source(SourceError::Walk(WalkError::SameName { .. })) => {
             "give each once; rename one, or pack the folder that holds both".into()
@@ -42,58 +49,150 @@ fn hint(error: &FlowError) -> Option<String> {
         | FlowError::Drive(DriveError::NoHome { .. })
         | FlowError::Source(SourceError::CannotRepack(_))
         | FlowError::Drive(DriveError::ReadBackDiffers { .. })
-        | FlowError::Drive(DriveError::FailedCapacityTest(_)) => of_drives(error)?,
-        FlowError::Output(OutputError::NoRoom { .. }) => {
-            "nothing was written; free room there or choose another -o (unpack takes less with --only)".into()
-        }
-        FlowError::Output(OutputError::VolumeExists(path)) => format!(
-            "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it. If it calls it whole, it is a finished volume, also where some files could not be read for it: choose another folder or drive, or remove it yourself if nobody needs it",
-            show(path)
-        ),
-        FlowError::Key(KeyringError::FileExists(_)) => "it may be somebody's key, so it is left alone; choose another -o".into(),
-        FlowError::Output(OutputError::Names { .. }) => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
-        FlowError::Output(OutputError::InTheWay(_)) => "nothing was changed; move it away, or choose another -o".into(),
+        | FlowError::Drive(DriveError::FailedCapacityTest(_)) => of_drives(error, command)?,
         FlowError::Drive(DriveError::TooSmall { .. }) => "nothing was written; free room there, or leave that drive out".into(),
-        FlowError::Bundle(BundleError::BadFile { source: FormatError::Newer { .. }, .. }) => "nothing was written; get a newer pouch".into(),
-        FlowError::Bundle(BundleError::BadFile { .. }) => {
-            "it is sealed to this bundle and yet no pouch writes such a file; another volume may hold a good one. For a head or list, run it with --salvage: `pouch unpack --salvage` does without".into()
-        }
-        FlowError::Output(OutputError::Exists(_)) => "nothing was changed; choose another place, or say --overwrite to unpack".into(),
         FlowError::Source(SourceError::Changed(_))
         | FlowError::Leftover(LeftoverError::OtherPacking(_))
         | FlowError::Leftover(LeftoverError::AllButFinished(_))
         | FlowError::Leftover(LeftoverError::OtherUnpacking(_))
         | FlowError::Leftover(LeftoverError::BadJournal { .. }) => unfinished(error)?,
-        FlowError::Bundle(BundleError::Mixed(_)) => "nothing was written; give the volumes of one bundle at a time".into(),
-        FlowError::Key(KeyringError::NotGiven) => "give your identity file with -i; only a recipient of the bundle can open it".into(),
-        FlowError::Key(KeyringError::Wrong { passphrase: true }) => "the passphrase is not the one; mind case and hyphens".into(),
-        FlowError::Key(KeyringError::Wrong { passphrase: false }) => {
-            "the bundle was sealed to another recipient; ask the sender to whom".into()
-        }
-        FlowError::Key(KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. }) => {
-            "an identity file is what `pouch keygen` writes".into()
-        }
-        FlowError::Bundle(BundleError::NoSeal { .. }) => {
-            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
-        }
-        FlowError::Bundle(BundleError::NoIndex { .. }) => {
-            "bring another volume of the bundle: each carries its own copies. If there is none, run it with --salvage: `pouch unpack --salvage` delivers what is whole without them".into()
-        }
-        FlowError::Bundle(BundleError::Missing(_)) => "bring another volume of the bundle: each carries seal, head and list".into(),
-        FlowError::Bundle(BundleError::Damaged(_)) => "bring another volume of the bundle: each carries its own copies".into(),
+        FlowError::Output(error) => of_output(error, command)?,
+        FlowError::Bundle(error) => of_bundles(error, command),
+        FlowError::Key(error) => of_key(error)?,
         FlowError::Format(FormatError::Newer { .. }) => "nothing was written; get a newer pouch".into(),
+        FlowError::Format(FormatError::Limit { .. }) if matches!(command, Command::Pack(_)) => {
+            "nothing was written: no reader takes so much in one bundle. Pack it as several".into()
+        }
         FlowError::Format(FormatError::Limit { .. }) => {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
-        FlowError::Drive(DriveError::Gone(_)) | FlowError::Io(_) => of_the_system(error)?,
+        FlowError::Drive(DriveError::Gone(_) | DriveError::Denied(_)) | FlowError::Io(_) => of_the_system(error)?,
         error if error.outcome() == Outcome::Interrupted => {
             "run the same command again; pack, unpack and load go on from where they were".into()
-        },
+        }
         FlowError::Load(error) => loading(error),
+        FlowError::Exhausted(_) => EXHAUSTED.into(),
+        FlowError::Unopenable(_) => "no volume of this run looks complete, and nothing of the sources was changed. This is a defect of pouch; please report it. If an entry is named, the others can be packed without it".into(),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
         _ => return None,
     };
     Some(text)
+}
+
+/// What to do where the place to write to cannot take the result.
+fn of_output(error: &OutputError, command: &Command) -> Option<String> {
+    let text = match error {
+        OutputError::NoRoom { .. } | OutputError::NoFiles { .. } => {
+            let only = matches!(command, Command::Unpack(args) if args.only.is_empty());
+            let less = if only { " (--only takes less)" } else { "" };
+            format!("nothing was written; free room there or choose another -o{less}")
+        }
+        OutputError::VolumeExists(path) => format!(
+            "it may hold somebody's bundle, so it is left alone. If `pouch check {}` says that it was never finished, remove it. If it calls it whole, it is a finished volume, also where some files could not be read for it: choose another folder or drive, or remove it yourself if nobody needs it",
+            show(path)
+        ),
+        OutputError::Names { .. } => "nothing was written; choose another -o, or say --rename: what can be held under another name is, and a file beside it says what became of which".into(),
+        OutputError::InTheWay(_) | OutputError::Foreign(_) => "nothing was changed; move it away, or choose another -o".into(),
+        OutputError::Exists(_) => match command {
+            Command::Unpack(_) => "nothing was changed; choose another -o, or say --overwrite".into(),
+            _ => "nothing was changed; choose another place".into(),
+        },
+        OutputError::Busy(_) => return None,
+    };
+    Some(text)
+}
+
+/// What to do about a bundle that is not one, or of which too little is left.
+fn of_bundles(error: &BundleError, command: &Command) -> String {
+    match error {
+        BundleError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
+        BundleError::Damaged(_) if matches!(command, Command::Pack(_)) => {
+            "what was packed cannot be gone on with. With all drives of that run, --restart removes it and begins anew".into()
+        }
+        BundleError::Damaged(_) => OTHER_COPIES.into(),
+        BundleError::NoVolume(_) => "nothing was done; give the drives, or the volumes' folders on them".into(),
+        BundleError::Mixed(bundles) if bundles.iter().all(|bundle| bundle.fingerprint.is_none()) => {
+            "nothing was written; give the volumes of one bundle at a time. A seal that none of them belongs to may have been planted: put that file away".into()
+        }
+        BundleError::Mixed(_) if names_bundle(command) => {
+            "nothing was written; give more letters of the fingerprint with --bundle".into()
+        }
+        BundleError::Mixed(_) => {
+            "nothing was written; ask the sender, by another way, for the fingerprint, and choose that bundle with --bundle FINGERPRINT; or give the volumes of one bundle at a time".into()
+        }
+        BundleError::NotTheOne { .. } => "nothing was written; bring the drives of that bundle".into(),
+        BundleError::NoCopy(none) => of_copies(none, command),
+    }
+}
+
+/// What to do where no key opens it.
+fn of_key(error: &KeyringError) -> Option<String> {
+    let text = match error {
+        KeyringError::FileExists(_) => "it may be somebody's key, so it is left alone; choose another -o",
+        KeyringError::NotGiven => "give your identity file with -i; only a recipient of the bundle can open it",
+        KeyringError::Wrong { passphrase: true, .. } => "the passphrase is not the one; mind case and hyphens",
+        KeyringError::Wrong { passphrase: false, .. } => {
+            "it was sealed to another recipient: ask the sender to whom; what a passphrase opens is opened without -i"
+        }
+        KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. } => {
+            "an identity file is what `pouch keygen` writes"
+        }
+        KeyringError::BadFile { .. } | KeyringError::Refused(_) => return None,
+    };
+    Some(text.into())
+}
+
+const OTHER_COPIES: &str = "bring another volume of the bundle: each carries its own copies";
+
+/// What to do where no seal, head or list can be used.
+fn of_copies(none: &NoCopy, command: &Command) -> String {
+    let without = |what: &str| match none.what {
+        IndexFile::Head | IndexFile::List if !salvages(command) => {
+            format!(". If there is none, `pouch unpack --salvage` {what}")
+        }
+        _ => String::new(),
+    };
+    match none.decisive() {
+        Some(CopyFault::Denied(_)) => format!("{READABLE}, then run the same command again"),
+        Some(CopyFault::NoMemory(_)) => EXHAUSTED.into(),
+        Some(CopyFault::Unread(_)) => {
+            "bring another volume of the bundle, or run the same command again once that is mended".into()
+        }
+        Some(fault) if fault.outcome() == Outcome::Usage => "nothing was written; get a newer pouch".into(),
+        Some(CopyFault::Refused(_) | CopyFault::Broken(FormatError::Limit { .. })) => {
+            "nothing of it was used; no bundle made by pouch is like that".into()
+        }
+        Some(CopyFault::Broken(_)) => format!(
+            "the key opens it and yet no pouch writes such a file; another volume may hold a good one{}",
+            without("does without")
+        ),
+        _ if none.what == IndexFile::Seal => {
+            "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
+        }
+        _ => format!("{OTHER_COPIES}{}", without("delivers what is whole without them")),
+    }
+}
+
+/// Whether it was said which bundle is meant.
+fn names_bundle(command: &Command) -> bool {
+    let wanted = match command {
+        Command::Unpack(args) => &args.bundle,
+        Command::List(args) => &args.bundle,
+        Command::Check(args) => &args.bundle,
+        Command::Repair(args) => &args.bundle,
+        _ => return false,
+    };
+    wanted.fingerprint.is_some()
+}
+
+/// Whether it does without head and list already.
+fn salvages(command: &Command) -> bool {
+    matches!(command, Command::Unpack(args) if args.salvage)
+}
+
+/// Whether volumes are staged in one folder.
+fn stages(command: &Command) -> bool {
+    matches!(command, Command::Pack(args) if args.volumes.is_some())
 }
 
 /// What to do where the system failed, or a drive is gone.
@@ -102,6 +201,8 @@ fn of_the_system(error: &FlowError) -> Option<String> {
         FlowError::Drive(DriveError::Gone(_)) => {
             "that is no damage: of what could not be read nothing is known. Plug it in again and run the same command; if it is gone for good, leave it out".into()
         }
+        FlowError::Drive(DriveError::Denied(_)) => format!("{READABLE}, then run the same command again"),
+        FlowError::Io(fault) if fault.is_denied() => format!("{READABLE}, then run the same command again"),
         FlowError::Io(fault) if fault.is_full() => {
             format!("free room where {} is and run the same command again; pack, unpack and load go on from where they were", show(&fault.path))
         }
@@ -114,11 +215,14 @@ fn of_the_system(error: &FlowError) -> Option<String> {
 }
 
 /// What to do where drives do not hold what is packed.
-fn of_drives(error: &FlowError) -> Option<String> {
+fn of_drives(error: &FlowError, command: &Command) -> Option<String> {
+    let staged = stages(command);
     let text = match error {
+        FlowError::Drive(DriveError::NoRoom { .. }) if staged => "nothing was written; give larger --volumes or --volume-size, free room there, or pack less".into(),
         FlowError::Drive(DriveError::NoRoom { .. }) => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
         FlowError::Drive(DriveError::RanFull { packed, total }) => format!(
-            "the files compressed worse than their samples. Add one more -o, with room for about {}, to the same command: it goes on from there",
+            "it takes more room than was expected. {}, with room for about {}, to the same command: it goes on from there",
+            if staged { "Give larger --volumes" } else { "Add one more -o" },
             human((total - packed) / 9 * 10)
         ),
         FlowError::Drive(DriveError::NoHome { remedy: Remedy::None, .. }) => {
@@ -128,6 +232,7 @@ fn of_drives(error: &FlowError) -> Option<String> {
             "nothing of the sources is lost: {}; it goes on from there as far as that can be",
             match remedy {
                 Remedy::Replace => "put another drive in the place of the one that did not keep what it was given, and run the same command with --replaced",
+                Remedy::Room if staged => "run the same command with larger --volumes, or free room there",
                 Remedy::Room => "run the same command with one more -o, or free room on these drives",
                 _ => "plug in again the drive that failed and run the same command; or put another one in its place and say --replaced; or give one more -o",
             }
@@ -149,7 +254,7 @@ fn loading(error: &LoadError) -> String {
             "nothing was written. {} has one: if these are the rest of a volume that was moved there, say --move: it verifies the drive, and then removes them. If not, finish packing first: the same pack command goes on",
             show(folder)
         ),
-        LoadError::Unfinished { .. } => "nothing was written; finish packing first: the same pack command goes on".into(),
+        LoadError::Unfinished { .. } => "nothing was written. If its packing was interrupted, the same pack command finishes it; else `pouch repair` with the bundle's other volumes makes it anew".into(),
         LoadError::Source { .. } | LoadError::Sums { .. } => {
             "nothing on the drive looks complete. `pouch repair` with the bundle's other volumes makes the volume anew; load that one".into()
         }
@@ -195,4 +300,73 @@ fn unfinished(error: &FlowError) -> Option<String> {
         _ => return None,
     };
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Cli;
+    use crate::flow::error::{BadCopy, BundleAt};
+    use clap::Parser as _;
+    use std::path::PathBuf;
+
+    fn of(error: FlowError, line: &str) -> String {
+        hint(&error, &Cli::try_parse_from(line.split(' ')).unwrap().command).unwrap_or_default()
+    }
+
+    fn no_list(fault: CopyFault) -> FlowError {
+        let bad = vec![BadCopy { path: PathBuf::from("list.age"), fault }];
+        BundleError::NoCopy(NoCopy { what: IndexFile::List, bad }).into()
+    }
+
+    #[test]
+    fn no_hint_names_an_option_that_was_given() {
+        let broken = CopyFault::Broken(FormatError::malformed("the list", 3, "no"));
+        for fault in [CopyFault::Damaged("cut".into()), broken] {
+            assert!(of(no_list(fault.clone()), "pouch unpack d -o o").contains("--salvage"));
+            let salvaged = of(no_list(fault), "pouch unpack d -o o --salvage");
+            assert!(!salvaged.contains("--salvage") && salvaged.contains("another volume"), "{salvaged}");
+        }
+        let at = |fingerprint: &str| BundleAt { fingerprint: Some(fingerprint.into()), places: vec![] };
+        let two = || FlowError::from(BundleError::Mixed(vec![at("AAAAA-AAA"), at("AAAAA-AAB")]));
+        assert!(of(two(), "pouch list d").contains("--bundle FINGERPRINT"));
+        assert!(of(two(), "pouch list d --bundle AAAAA-AAA").contains("more letters"));
+        let full = || FlowError::from(OutputError::NoRoom { target: "o".into(), needed: 2, free: 1 });
+        assert!(of(full(), "pouch unpack d -o o").contains("--only"));
+        assert!(!of(full(), "pouch unpack d -o o --only x").contains("--only"));
+    }
+
+    #[test]
+    fn no_hint_names_an_option_that_does_not_help() {
+        let full = || FlowError::from(OutputError::NoRoom { target: "o".into(), needed: 2, free: 1 });
+        assert!(!of(full(), "pouch repair d -o o").contains("--only"));
+        let exists = || FlowError::from(OutputError::Exists("o".into()));
+        assert!(of(exists(), "pouch unpack d -o o").contains("--overwrite"));
+        assert!(!of(exists(), "pouch rehearse s -o o").contains("--overwrite"));
+        let foreign = FlowError::from(OutputError::Foreign("o".into()));
+        assert!(!of(foreign, "pouch unpack d -o o").contains("--overwrite"));
+        let room = || FlowError::from(DriveError::NoRoom { needed: 2, room: 1 });
+        assert!(of(room(), "pouch pack s -r a -o o").contains("-o)"));
+        let staged = of(room(), "pouch pack s -r a -o o --volumes 2 --volume-size 1GB");
+        assert!(!staged.contains("-o") && staged.contains("--volumes"), "{staged}");
+        let lost = || FlowError::from(BundleError::Damaged("no seal is whole".into()));
+        assert!(of(lost(), "pouch pack s -r a -o o").contains("--restart"));
+        assert!(of(lost(), "pouch repair d -o o").contains("another volume"));
+    }
+
+    #[test]
+    fn a_hint_does_not_say_more_than_is_known() {
+        let full = of(DriveError::RanFull { packed: 1, total: 19 }.into(), "pouch pack s -r a -o o");
+        assert!(!full.contains("compressed worse"), "{full}");
+        let wrong = KeyringError::Wrong { passphrase: false, seals: vec![], untried: vec![] };
+        let wrong = of(wrong.into(), "pouch list d -i k");
+        assert!(wrong.contains("passphrase"), "it may be sealed to one alone: {wrong}");
+        let long = FormatError::Limit { what: "the length of a sealed text", value: 2, limit: 1 };
+        let too_many = of(FlowError::Format(long.clone()), "pouch pack s -r k -o d");
+        assert!(too_many.contains("Pack it as several"), "{too_many}");
+        assert!(of(no_list(CopyFault::Broken(long)), "pouch list d").contains("no bundle made by pouch"));
+        let lost = LoadError::Unfinished { staged: "v".into(), on_drive: None };
+        let lost = of(FlowError::Load(lost), "pouch load v d");
+        assert!(lost.contains("If its packing was interrupted") && lost.contains("repair"), "{lost}");
+    }
 }

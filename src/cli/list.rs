@@ -15,12 +15,12 @@ use crate::flow::report::ListReport;
 /// Shows what is inside.
 pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
-    let report = crate::flow::unpack::list(&args.volumes, &ring)?;
+    let report = crate::flow::unpack::list(&args.volumes, &ring, args.bundle.fingerprint.as_ref())?;
     for note in &report.notes {
         term.print_note(note);
     }
     match args.json.json {
-        true => term.json(&report.to_json()),
+        true => term.json_document(&report.to_json()),
         false => show(&report, term),
     }
     Ok(Exit::Ok)
@@ -55,8 +55,9 @@ fn line(entry: &Entry) -> String {
     };
     let flag = match entry.flag {
         Flag::Clean => "",
-        Flag::Changed => "  (changed while it was packed)",
-        Flag::Unreadable if entry.kind == Kind::Dir => "  (not all of it could be read when it was packed)",
+        Flag::Changed => "  (changed while it was packed, or could have unseen)",
+        Flag::Unreadable if entry.kind == Kind::Dir => "  (not all of it is in the bundle)",
+        Flag::Unreadable if entry.size == 0 => "  (could not be read when it was packed: its size was 0)",
         Flag::Unreadable => "  (could not be read when it was packed: not in the bundle)",
     };
     let bits = (0..9).rev().zip("rwxrwxrwx".chars());
@@ -66,8 +67,8 @@ fn line(entry: &Entry) -> String {
 
 fn moment(time: Time) -> String {
     match jiff::Timestamp::new(time.secs, 0) {
-        Ok(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%S").to_string(),
-        Err(_) => format!("{:>19}", time.secs),
+        Ok(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Err(_) => format!("{:>23}", time.secs),
     }
 }
 
@@ -80,10 +81,24 @@ mod tests {
     fn lines_look_like_those_of_ls() {
         let mut entry = file("a\n", 1234567);
         entry.mtime.secs = 86_400;
-        assert_eq!(line(&entry), "-rw-r--r--       1,234,567 1970-01-02 00:00:00 a\\x0a");
+        assert_eq!(line(&entry), "-rw-r--r--       1,234,567 1970-01-02 00:00:00 UTC a\\x0a");
         assert!(line(&dir("d")).starts_with("drw-r--r--"));
         assert!(line(&symlink("l", "x")).ends_with("l -> x"));
-        entry.mtime.secs = i64::MIN;
-        assert!(line(&entry).contains("-9223372036854775808"));
+    }
+
+    #[test]
+    fn no_time_is_too_far() {
+        let mut entry = file("a", 1);
+        for secs in [i64::MIN, i64::MIN + 1, -(1 << 50), i64::MAX - 1, i64::MAX] {
+            entry.mtime = Time { secs, nanos: 999_999_999 };
+            assert!(line(&entry).contains(&format!(" {secs} a")), "{}", line(&entry));
+        }
+        // Years 1 to 9999 and before: whatever is shown, it is shown.
+        for power in 0..63 {
+            for secs in [1i64 << power, -(1i64 << power)] {
+                entry.mtime.secs = secs;
+                assert!(line(&entry).ends_with(" a"));
+            }
+        }
     }
 }

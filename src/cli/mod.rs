@@ -17,6 +17,7 @@ mod repair;
 mod salvage;
 mod secrets;
 mod term;
+mod unforeseen;
 mod unpack;
 
 pub use exit::Exit;
@@ -29,12 +30,15 @@ const STACK: usize = 8 << 20;
 
 /// Runs the program; the result is its exit code.
 pub fn main() -> ExitCode {
+    unforeseen::without_backtrace();
     crate::base::os::keep_memory_private();
-    exit::without_randomness();
+    unforeseen::end_on_panic();
+    term::end_on_abort();
     let cli = match args::parse() {
         Ok(cli) => cli,
         Err(exit) => return exit.into(),
     };
+    unforeseen::owes_json(cli.command.json());
     let term = Term::new();
     term.stop_on_signals();
     let result = beside(|| run(&cli, &term));
@@ -42,9 +46,9 @@ pub fn main() -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
         Err(error) => {
-            hint::report(&term, &error);
+            hint::report(&term, &error, &cli.command);
             if cli.command.json() && !term.answered() {
-                term.json(&hint::to_json(&error));
+                term.json(&hint::to_json(&error, &cli.command));
             }
             Exit::from(error.outcome())
         }

@@ -4,7 +4,7 @@ use crate::base::fault::At;
 use crate::base::monitor::NoteKind;
 use crate::base::path::show;
 use crate::base::secret::SecretText;
-use crate::base::size::{count, human};
+use crate::base::size::{count, grouped, human};
 use crate::cli::args::{FillArg, Pack};
 use crate::cli::exit::Exit;
 use crate::cli::secrets::{ask, new_passphrase};
@@ -218,12 +218,35 @@ fn show_report(report: &PackReport, term: &Term) {
     if report.replaced {
         term.line(REPLACED);
     }
-    let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
-    let (changed, unreadable) = (flawed(NoteKind::Changed), flawed(NoteKind::Unreadable));
-    if changed + unreadable > 0 {
-        let text = format!("{changed} changed while packed, {unreadable} could not be read");
-        term.line(&format!("not all files are as they should be: {text}; they are named above"));
-    }
+    show_flaws(report, term);
     term.line(&format!("fingerprint {}", report.fingerprint));
-    term.line("Nothing on these drives, and nothing kept here, opens the bundle: only its recipients can. `pouch check` verifies a drive.");
+    let opens = match (report.plan.recipients, report.plan.passphrase) {
+        (0, _) => "the passphrase does",
+        (_, true) => "its recipients and the passphrase do",
+        (_, false) => "its recipients can",
+    };
+    term.line(&format!(
+        "Nothing on these drives, and nothing kept here, opens the bundle: only {opens}. `pouch check` verifies a drive."
+    ));
+}
+
+/// How many sources are not in the bundle as they are.
+fn show_flaws(report: &PackReport, term: &Term) {
+    let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
+    let flaws = [
+        (flawed(NoteKind::Changed), "changed while packed, or could have unseen"),
+        (flawed(NoteKind::Unreadable), "could not be read"),
+        (flawed(NoteKind::Outdated), "no longer as packed"),
+    ];
+    let said: Vec<String> = flaws
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, what)| format!("{} {what}", grouped(*number)))
+        .collect();
+    if !said.is_empty() {
+        term.line(&format!(
+            "not all of the sources is in the bundle as it is: {}; named above, or counted",
+            said.join(", ")
+        ));
+    }
 }

@@ -62,8 +62,10 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     step(3, "The courier checks a drive, without any key.");
     courier(&drives[1], term)?;
 
-    step(4, "On the way one bit flips; the next check notices, here on the second drive. It is flipped back.");
     let part = first_part(&drives)?;
+    let text =
+        format!("On the way one bit flips, here in {}; the next check notices. It is flipped back.", show(&part));
+    step(4, &text);
     flip_bit(&part)?;
     let noticed = crate::flow::check::check(&drives, term)?;
     flip_bit(&part)?;
@@ -81,6 +83,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     key::load(&mut ring, &key_file, |_| Err(FlowError::Defect("the rehearsal's key has no passphrase".into())))?;
     let order = crate::flow::unpack::Request {
         volumes: backwards,
+        bundle: None,
         target: target.clone(),
         only: vec![],
         overwrite: false,
@@ -96,9 +99,10 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     let found = differences(source, &back)?;
     found.iter().take(20).for_each(|difference| term.line(difference));
     let good = found.is_empty() && damaged == 1 && report.outcome() == Outcome::Ok && packed.outcome() == Outcome::Ok;
-    term.line(match good {
-        true => "the same: contents, types, modes, times, links, holes. The hand-off works.",
-        false => "not all of it is the same: see above.",
+    term.line(match (good, found.is_empty()) {
+        (true, _) => "the same: contents, types, modes, times, links, holes. The hand-off works.",
+        (false, true) => "the same, but not all went as it should: see above.",
+        (false, false) => "not all of it is the same: see above.",
     });
     Ok(if good { Exit::Ok } else { Exit::Damaged })
 }
@@ -147,6 +151,6 @@ fn first_part(drives: &[PathBuf]) -> Result<PathBuf, FlowError> {
     let volumes = crate::flow::open::gather(drives)?;
     let part = |file: &&crate::stage::volume::Found| crate::format::part::is_part(&file.name);
     let order = volumes.iter().skip(1).chain(&volumes);
-    let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.dir.join(&file.name))).next();
+    let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.path(&file.name))).next();
     found.ok_or_else(|| FlowError::Defect("the rehearsal wrote no part".into()))
 }

@@ -15,7 +15,12 @@ use crate::plan::want::ranges;
 /// Writes what is damaged or lost anew.
 pub fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
-    let request = Request { volumes: args.volumes.clone(), target: args.output.clone(), dry_run: args.dry_run };
+    let request = Request {
+        volumes: args.volumes.clone(),
+        bundle: args.bundle.fingerprint.clone(),
+        target: args.output.clone(),
+        dry_run: args.dry_run,
+    };
     let report = repair(&request, &ring, term)?;
     term.end();
     match args.json.json {

@@ -8,6 +8,7 @@ use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::cli::unpack::{request, show_losses, show_report};
 use crate::flow::FlowError;
+use crate::flow::received::PartState;
 use crate::flow::salvage::salvage;
 use crate::flow::salvaged::Salvaged;
 use crate::plan::want::ranges;
@@ -19,7 +20,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     term.end();
     let salvaged = salvaged?;
     match (args.json.json, salvaged.is_ordinary()) {
-        (true, _) => term.json(&salvaged.to_json()),
+        (true, _) => term.json_document(&salvaged.to_json()),
         (false, true) => show_report(&salvaged.report, term),
         (false, false) => show_salvaged(&salvaged, term),
     }
@@ -35,9 +36,14 @@ fn show_salvaged(salvaged: &Salvaged, term: &Term) {
     if basis.list && !basis.head {
         term.line("the list opens with the bundle's key; that it is the bundle's only list, a head would prove");
     }
-    let missing: Vec<u32> = report.bad_parts.iter().filter(|part| !part.damaged).map(|part| part.number).collect();
+    let missing: Vec<u32> =
+        report.bad_parts.iter().filter(|part| part.state == PartState::Missing).map(|part| part.number).collect();
     if !missing.is_empty() {
-        term.line(&format!("missing: {} {}", if missing.len() == 1 { "part" } else { "parts" }, ranges(missing)));
+        let which = format!("{} {}", if missing.len() == 1 { "part" } else { "parts" }, ranges(missing));
+        let more = if basis.endless { "; how many follow the last is not known" } else { "" };
+        term.line(&format!("missing: {which}{more}"));
+    } else if basis.endless {
+        term.line("how many parts follow the last is not known");
     }
     show_losses(report, basis.head, term);
     term.line(&format!("intact    {}", intact(salvaged)));
@@ -57,13 +63,16 @@ fn intact(salvaged: &Salvaged) -> String {
         (_, true) => "; some files are known by that alone, no hash vouches for them",
         (_, false) => "; no hash vouches for the files",
     };
-    match salvaged.report.intact() {
+    let nothing = salvaged.report.delivered == 0;
+    match salvaged.intact() {
+        true if nothing => "not known: nothing was delivered, and nothing that was found is damaged".into(),
+        false if nothing => "no: what there is, is damaged; nothing was delivered".into(),
         true => format!("yes: each byte delivered was authenticated with the bundle's key{unproven}"),
         false if salvaged.report.is_unkept() => {
             "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
         }
         false => format!(
-            "no: files are damaged, they were not delivered; each byte delivered was authenticated with the bundle's key{unproven}"
+            "no: what is damaged was not delivered; each byte delivered was authenticated with the bundle's key{unproven}"
         ),
     }
 }
@@ -78,6 +87,9 @@ fn complete(salvaged: &Salvaged) -> String {
         return format!("yes: all {} {what}, {got}, as the {proof} proves", count(report.files, "file"));
     }
     match () {
+        () if !basis.list && !basis.manifest && report.files == 0 => {
+            "no: no file was found; list and manifest are lost, so which there were cannot be told".into()
+        }
         () if !basis.list && !basis.manifest => format!(
             "no: {all} that were found, {got}; list and manifest are lost, so which others are missing cannot be told"
         ),

@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::base::json::{Value, document};
+use crate::base::json::{Document, Value, document};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::path::{defuse, escape};
 use crate::base::pool::lock;
 use crate::base::secret::SecretText;
 use crate::base::size::{count, human};
 use crate::cli::bars::Bars;
+use crate::cli::exit::Exit;
+use crate::cli::unforeseen::owes_json;
 use crate::flow::FlowError;
 use crate::flow::error::KeyringError;
 
@@ -26,12 +28,20 @@ use crate::flow::error::KeyringError;
 /// every file, what is only worth knowing a few times.
 fn shown(kind: NoteKind) -> usize {
     match kind {
-        NoteKind::Unreadable | NoteKind::Changed | NoteKind::Drive => 1000,
+        NoteKind::Unreadable | NoteKind::Changed | NoteKind::Outdated | NoteKind::Drive => 1000,
+        NoteKind::NotKnown | NoteKind::OwnWork | NoteKind::Open => 20,
         NoteKind::Volume | NoteKind::Followed | NoteKind::Property | NoteKind::Left => 20,
         NoteKind::Repeated | NoteKind::NotLinked | NoteKind::ExtrasDropped => 20,
         NoteKind::Skipped | NoteKind::BitsDropped => 5,
         NoteKind::BagName => 2,
     }
+}
+
+/// Where the standard library has no memory for something small it says so and aborts, and so do other
+/// libraries in a plight: the process then ends as it does after a panic, without a core dump.
+pub fn end_on_abort() {
+    let always = Arc::new(AtomicBool::new(true));
+    let _ = signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGABRT, Exit::Failed as i32, always);
 }
 
 /// The terminal, or what stands for it.
@@ -94,7 +104,21 @@ impl Term {
     /// A JSON document for standard output; its strings are escaped by JSON's own rules.
     pub fn json(&self, value: &Value) {
         self.answered.store(true, Ordering::Relaxed);
+        owes_json(false);
         self.bars.suspend(|| self.out(&format!("{}\n", document(value))));
+    }
+
+    /// The same for a document with long lists.
+    pub fn json_document(&self, document: &Document) {
+        self.answered.store(true, Ordering::Relaxed);
+        owes_json(false);
+        self.bars.suspend(|| {
+            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+            let written = document.write(&mut out).and_then(|()| writeln!(out)).and_then(|()| out.flush());
+            if written.is_err() {
+                self.output_failed.store(true, Ordering::Relaxed);
+            }
+        });
     }
 
     /// A line for standard error.
@@ -140,7 +164,7 @@ impl Term {
         let seen = noted.entry(note.kind).or_insert(0);
         *seen += 1;
         if *seen <= shown(note.kind) {
-            self.say(&format!("note: {}: {}", escape(&note.path), note.text));
+            self.say(&in_words(note));
         }
     }
 
@@ -174,8 +198,11 @@ impl Term {
         self.bars.clear();
         let _ = write!(std::io::stderr(), "{}", defuse(prompt));
         let (tx, rx) = std::sync::mpsc::channel();
+        let read = || std::io::stdin().lines().next();
         // Waiting for a line does not hear Ctrl-C; whoever waits for this thread does.
-        std::thread::spawn(move || tx.send(std::io::stdin().lines().next()));
+        if std::thread::Builder::new().spawn(move || tx.send(read())).is_err() {
+            return Ok(read().and_then(Result::ok));
+        }
         loop {
             if self.cancelled() {
                 return Err(FlowError::Cancelled);
@@ -197,6 +224,11 @@ impl Term {
             )))
         })
     }
+}
+
+fn in_words(note: &Note) -> String {
+    let about = if note.path.is_empty() { String::new() } else { format!("{}: ", escape(&note.path)) };
+    format!("note: {about}{}", note.text)
 }
 
 impl Monitor for Term {
@@ -234,5 +266,16 @@ impl Monitor for Term {
 
     fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_about_no_file_names_none() {
+        assert_eq!(in_words(&Note::new(NoteKind::Volume, b"", "the tar ends")), "note: the tar ends");
+        assert_eq!(in_words(&Note::new(NoteKind::Volume, b"a\n", "is odd")), "note: a\\x0a: is odd");
     }
 }

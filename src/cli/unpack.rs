@@ -5,17 +5,19 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use crate::base::monitor::NoteKind;
 use crate::base::path::{escape, show};
 use crate::base::pool::lock;
 use crate::base::size::{count, grouped, human};
 use crate::cli::args::Unpack;
 use crate::cli::exit::Exit;
+use crate::cli::hint::READABLE;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
-use crate::flow::error::stopped_answering;
+use crate::flow::error::{not_for_you, stopped_answering};
 use crate::flow::open::gather;
-use crate::flow::received::UnpackReport;
+use crate::flow::received::{PartState, UnpackReport};
 use crate::flow::rounds::{Ask, Changer};
 use crate::flow::unpack::Request;
 use crate::plan::repair::Verdict;
@@ -37,7 +39,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     term.end();
     let report = report?;
     match args.json.json {
-        true => term.json(&report.to_json()),
+        true => term.json_document(&report.to_json()),
         false => show_report(&report, term),
     }
     Ok(report.outcome().into())
@@ -95,13 +97,13 @@ impl<'a> Hands<'a> {
 }
 
 fn has_volumes(place: &Path) -> bool {
-    gather(&[place.to_owned()]).is_ok()
+    gather(&[place.to_owned()]).is_ok_and(|volumes| volumes.iter().any(|volume| volume.fault.is_none()))
 }
 
 impl Changer for Hands<'_> {
     fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError> {
         let volumes = ranges(ask.bad.iter().map(|part| u32::from(part.volume)).collect::<BTreeSet<u32>>());
-        let parts = count(ask.bad.len() as u64, "part");
+        let parts = parts(&ask.bad.iter().map(|part| part.number).collect::<Vec<u32>>());
         let which = match ask.verdict {
             Verdict::Short { any_one, .. } if any_one.len() > 1 => {
                 format!("any one of the volumes {} of {}, whole, completes it", of(any_one), ask.volumes)
@@ -110,7 +112,7 @@ impl Changer for Hands<'_> {
         };
         let gone = if ask.gone.is_empty() { String::new() } else { format!("{}. ", stopped_answering(ask.gone)) };
         loop {
-            if !self.ask(&format!("{gone}{parts} are not there yet; {which}."))? {
+            if !self.ask(&format!("{gone}{parts} missing or damaged; {which}."))? {
                 return Ok(None);
             }
             let there: Vec<PathBuf> = self.places().into_iter().filter(|place| has_volumes(place)).collect();
@@ -130,6 +132,7 @@ pub fn request(args: &Unpack) -> Request {
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
     Request {
         volumes: args.volumes.clone(),
+        bundle: args.bundle.fingerprint.clone(),
         target: args.output.clone(),
         only,
         overwrite: args.overwrite,
@@ -154,9 +157,10 @@ pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
         term.print_note(note);
     }
     show_mended(report, term);
-    for part in report.bad_parts.iter().filter(|part| part.damaged).take(SHOWN) {
+    for part in report.bad_parts.iter().filter(|part| part.state != PartState::Missing).take(SHOWN) {
         let of = if volumes { format!(" of volume {}", part.volume) } else { String::new() };
-        term.line(&format!("part {}{of} is damaged: {}", part.number, part.why));
+        let is = if part.state == PartState::Damaged { "is damaged" } else { "is not known" };
+        term.line(&format!("part {}{of} {is}: {}", part.number, part.why));
     }
     for lost in report.lost.iter().take(SHOWN) {
         term.line(&format!("not delivered: {}: {}", escape(&lost.path), lost.why));
@@ -187,19 +191,22 @@ fn show_rest(report: &UnpackReport, term: &Term) {
     } else if !report.gone.is_empty() {
         term.say(&format!("note: {}; nothing is missing for that", stopped_answering(&report.gone)));
     }
+    if report.lacks_denied() {
+        term.error(&not_for_you(&report.denied));
+    }
+    let again = match report.kept {
+        Some(_) => "run the same command again: it goes on from there",
+        None => "unpack once more, into another folder",
+    };
     if let Some(why) = &report.failed {
         term.error(why);
-        term.hint(
-            "what was whole by then is in place; mend that, then run the same command again: it goes on from there",
-        );
+        term.hint(&format!("what was whole by then is in place; mend that, then {again}"));
     } else if report.lacks_gone() {
-        let again = match report.kept {
-            Some(_) => "run the same command again: it goes on from there",
-            None => "unpack once more, into another folder",
-        };
         term.hint(&format!(
             "that is no damage, and nothing that was delivered is lost; plug it in again, then {again}"
         ));
+    } else if report.lacks_denied() {
+        term.hint(&format!("{READABLE}, then run the same command again: it goes on from there"));
     } else if let Some(kept) = &report.kept {
         let kept = show(kept);
         term.say(&format!(
@@ -210,7 +217,7 @@ fn show_rest(report: &UnpackReport, term: &Term) {
 
 /// What the parity gave back.
 fn show_mended(report: &UnpackReport, term: &Term) {
-    let damaged = || report.mended.iter().filter(|part| part.damaged);
+    let damaged = || report.mended.iter().filter(|part| part.state == PartState::Damaged);
     for part in damaged().take(SHOWN) {
         term.line(&format!("rebuilt: part {} of volume {}, for {}", part.number, part.volume, part.why));
     }
@@ -218,7 +225,8 @@ fn show_mended(report: &UnpackReport, term: &Term) {
     if more > 0 {
         term.line(&format!("rebuilt: {} more that were damaged (--json has all)", count(more as u64, "part")));
     }
-    let missing: Vec<u32> = report.mended.iter().filter(|part| !part.damaged).map(|part| part.volume.into()).collect();
+    let missing: Vec<u32> =
+        report.mended.iter().filter(|part| part.state != PartState::Damaged).map(|part| part.volume.into()).collect();
     if !missing.is_empty() {
         let volumes: BTreeSet<u32> = missing.iter().copied().collect();
         let parts = count(missing.len() as u64, "part");
@@ -239,13 +247,26 @@ fn show_mended(report: &UnpackReport, term: &Term) {
 
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
-        true => "yes: every byte delivered is the one that was packed".into(),
+        true if report.delivered == 0 && !report.lost.is_empty() => {
+            "not known: nothing was delivered, so nothing was held against what was packed".into()
+        }
+        true => format!("yes: every byte delivered is the one that was read when it was packed{}", mixed(report)),
         false if report.is_unkept() => {
             "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
         }
-        false => {
-            "no: files are damaged, they were not delivered; every file delivered is the one that was packed".into()
-        }
+        false => format!(
+            "no: files are damaged, they were not delivered; every byte delivered is the one that was read when it was packed{}",
+            mixed(report)
+        ),
+    }
+}
+
+/// What that does not say of files that changed while they were read.
+fn mixed(report: &UnpackReport) -> String {
+    let changed = report.notes.iter().filter(|note| note.kind == NoteKind::Changed).count() as u64;
+    match changed {
+        0 => String::new(),
+        _ => format!("; {} may mix two states, named above", count(changed, "file")),
     }
 }
 
@@ -256,24 +277,33 @@ fn complete(report: &UnpackReport) -> String {
     if report.complete() {
         let spare = match bad.is_empty() {
             true => String::new(),
-            false => format!("; {} missing or damaged, and hold none of their bytes", parts(&bad)),
+            false => format!(
+                "; {} missing or damaged, and what {} lost holds no byte of these files",
+                parts(&bad),
+                if bad.len() == 1 { "it" } else { "they" }
+            ),
         };
         return format!("yes: all {} {what}, {where_to}{spare}", count(report.files, "file"));
     }
+    if report.lost.is_empty() && report.delivered == report.files {
+        let all = count(report.files, "file");
+        return format!(
+            "no: all {all} {what}, {where_to}; folders named above lack something that is not in the bundle"
+        );
+    }
     if report.lost.is_empty() {
         let got = format!("{} of {}", grouped(report.delivered), count(report.files, "file"));
-        return format!(
-            "no: {got} {what}, {where_to}; the rest could not be read when it was packed, it is named above"
-        );
+        return format!("no: {got} {what}, {where_to}; not all of the sources could be packed, as named above");
     }
     if report.delivered == report.files {
         let links = count(report.lost.len() as u64, "link");
         return format!("no: all {} {what}, {where_to}; {links} not, named above", count(report.files, "file"));
     }
-    let missing = || report.bad_parts.iter().filter(|part| !part.damaged);
+    let missing = || report.bad_parts.iter().filter(|part| part.state == PartState::Missing);
     let numbers: Vec<u32> = missing().map(|part| part.number).collect();
     let volumes: BTreeSet<u32> = missing().map(|part| part.volume.into()).collect();
     let bring = match (&report.verdict, numbers.is_empty()) {
+        _ if report.lacks_denied() => "; what you may not read may hold the rest".into(),
         (_, true) => String::new(),
         (Verdict::Short { any_one, .. }, _) if any_one.len() > 1 => {
             format!("; any one of the volumes {} of {}, whole, would complete it", of(any_one), report.volumes)

@@ -1,5 +1,6 @@
 //! What an earlier run of the same unpacking placed or delivered, taken up: nothing of it counts
-//! before it is held against the list.
+//! before it is held against the list, as the disk stores it. Where no disk is asked (memory, some networks),
+//! that is what the system remembers.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +96,11 @@ fn look(
     monitor: &dyn Monitor,
 ) -> Result<(), FlowError> {
     let entry = &extraction.entries[index];
-    match writer.placer().lengths(entry)? {
+    let lengths = writer.placer().lengths(entry)?;
+    if lengths.0.is_some() {
+        writer.placer().forget_cached(entry)?;
+    }
+    match lengths {
         (Some(len), _) if parts.cut(entry) => {
             // A file that is too short has lost what was placed: it is begun anew.
             for (from, to) in parts.within(entry).filter(|_| len == entry.size) {

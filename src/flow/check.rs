@@ -1,81 +1,93 @@
-//! Checking volumes without any key: every file that SHA256SUMS names, read once, on all cores.
-//! `sha256sum -c SHA256SUMS` in the volume's folder says the same.
+//! Checking volumes: every file that SHA256SUMS names, read once, on all cores. Without a key
+//! `sha256sum -c SHA256SUMS` in the volume's folder says the same. With one, parts are opened in the same pass.
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::digest::Digest;
-use crate::base::monitor::{Monitor, Phase, go_on};
+use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
-use crate::base::pool::{lock, unlocked, workers};
-use crate::flow::FlowError;
+use crate::flow::error::{Proof, outcome_of};
 use crate::flow::gone::is_gone;
-use crate::flow::open::gather;
-use crate::flow::report::{CheckReport, Freshness, State, VolumeCheck};
-use crate::flow::sweep::sweep;
-use crate::format::{FormatError, limits, part, sums};
+use crate::flow::head_check::HeadCheck;
+use crate::flow::open::search;
+use crate::flow::read_files::{FileFault, Job, read_all};
+use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, VolumeCheck};
+use crate::flow::{FlowError, Outcome};
+use crate::format::{FormatError, is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, SUMS, ScanError, Volume};
-
-const READ: usize = 1 << 20;
+use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS, ScanError, Volume};
 
 /// Checks all volumes at the given places.
 pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
-    check_drives(paths, Freshness::AsTheyStand, monitor)
+    check_drives(paths, Freshness::AsTheyStand, None, monitor)
 }
 
 /// The same. Drives that can be pulled out are read past the system's cache, and so are all that were
-/// plugged in again or mounted anew for it.
-pub fn check_drives(paths: &[PathBuf], freshness: Freshness, monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
-    let volumes = gather(paths)?;
+/// plugged in again or mounted anew for it. What is of the bundle is held against its head.
+pub fn check_drives(
+    paths: &[PathBuf],
+    freshness: Freshness,
+    head: Option<&HeadCheck>,
+    monitor: &dyn Monitor,
+) -> Result<CheckReport, FlowError> {
+    let (volumes, passed_over) = search(paths)?;
     let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
-    let mut jobs = Vec::new();
+    let (mut jobs, mut lines) = (Vec::new(), 0);
     for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
-        let drive = os::room(&volume.dir).ok().map(|room| room.device);
-        let drive = drive.filter(|device| freshness != Freshness::AsTheyStand || os::block(*device).is_removable());
-        let is_cached_below = || File::open(&volume.dir).is_ok_and(|dir| os::is_cached_below(&dir));
-        check.past_cache = drive.is_some()
-            && match freshness {
-                Freshness::AsTheyStand => !is_cached_below(),
-                Freshness::Remounted => false,
-                Freshness::Replugged => true,
-            };
-        for (sum, name) in listed(volume, check) {
+        let head = head.filter(|head| head.is_of(volume));
+        check.held = head.is_some();
+        let drive = drive_of(volume, freshness);
+        check.past_cache = drive.is_some() && is_past_cache(volume, freshness);
+        for (sum, name) in some_of(listed(volume, check), &mut lines, check) {
             match volume.file(&name) {
                 None => check.missing.push(name),
                 Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
                 Some(found) => match impossible(&name, found.len) {
                     Some(why) => check.damaged.push((name, why)),
-                    None => jobs.push(Job { volume: at, name, sum, len: found.len, drive }),
+                    None => jobs.push(Job { volume: at, name, sum, len: found.len, drive, head }),
                 },
             }
         }
     }
     monitor.phase(Phase::Checking, jobs.iter().map(|job| job.len).sum());
-    for (job, result) in jobs.iter().zip(hash_all(&volumes, &jobs, monitor)?) {
+    for (job, read) in jobs.iter().zip(read_all(&volumes, &jobs, monitor)?) {
         let check = &mut checks[job.volume];
-        check.bytes += job.len;
-        if let Err(why) = result {
-            check.damaged.push((job.name.clone(), why));
+        check.read += 1;
+        check.bytes += read.bytes;
+        match read.verdict {
+            Ok(()) => {}
+            Err(FileFault::Denied(why)) => check.unread.push((job.name.clone(), why)),
+            Err(FileFault::Wrong(why)) => check.damaged.push((job.name.clone(), why)),
         }
     }
     for (check, volume) in checks.iter_mut().zip(&volumes) {
+        match head {
+            Some(head) if check.held => hold(head, check, volume),
+            Some(_) if check.trouble.is_none() => check.trouble = Some(NOT_OF_THE_BUNDLE.into()),
+            _ => {}
+        }
         conclude(check, volume);
     }
-    Ok(CheckReport { volumes: checks, bundle: None, freshness })
+    let not_searched = passed_over.iter().filter(|place| place.folders() > 0).map(NotSearched::of).collect();
+    Ok(CheckReport { volumes: checks, bundle: None, freshness, not_searched })
 }
 
-struct Job {
-    volume: usize,
-    name: String,
-    sum: Digest,
-    len: u64,
-    /// The drive, where it is read past the cache.
-    drive: Option<u64>,
+const NOT_OF_THE_BUNDLE: &str = "it is not of the bundle that the key opens: nothing in it was opened";
+
+/// The drive of a volume, if it is to be read past the cache.
+fn drive_of(volume: &Volume, freshness: Freshness) -> Option<u64> {
+    let drive = os::room(&volume.dir).ok().map(|room| room.device);
+    drive.filter(|device| freshness != Freshness::AsTheyStand || os::block(*device).is_removable())
+}
+
+fn is_past_cache(volume: &Volume, freshness: Freshness) -> bool {
+    match freshness {
+        Freshness::AsTheyStand => !File::open(&volume.dir).is_ok_and(|dir| os::is_cached_below(&dir)),
+        Freshness::Remounted => false,
+        Freshness::Replugged => true,
+    }
 }
 
 fn blank(volume: &Volume) -> VolumeCheck {
@@ -83,37 +95,70 @@ fn blank(volume: &Volume) -> VolumeCheck {
         folder: volume.dir.clone(),
         state: State::Whole,
         past_cache: false,
+        held: false,
         files: 0,
+        read: 0,
         bytes: 0,
+        unchecked: None,
         damaged: Vec::new(),
         missing: Vec::new(),
+        unread: Vec::new(),
+        foreign: Foreign::default(),
         trouble: None,
     }
 }
 
+/// What keeps a whole volume from being checked.
+fn troubled(check: &mut VolumeCheck, error: &ScanError) {
+    (check.state, check.trouble) = match error {
+        ScanError::Io(fault) if fault.is_denied() => (State::Unreadable, Some(fault.to_string())),
+        ScanError::Io(fault) => (State::Damaged, Some(fault.to_string())),
+        ScanError::Format(error) => match outcome_of(error, Proof::None) {
+            Outcome::Hostile => (State::Unsafe, Some(error.to_string())),
+            _ => (State::Damaged, Some(error.to_string())),
+        },
+    };
+}
+
+/// Adds what is not as the head says. Of a drive that is gone, and of what this user may not read, nothing is known.
+fn hold(head: &HeadCheck, check: &mut VolumeCheck, volume: &Volume) {
+    if is_gone(volume) {
+        return;
+    }
+    let known = check.damaged.iter().chain(&check.unread).map(|(name, _)| name).chain(&check.missing);
+    let known: HashSet<String> = known.cloned().collect();
+    let is_closed = |name: &str| volume.open(name).is_err_and(|fault| fault.is_denied());
+    for (name, why) in head.wrong_index(volume).into_iter().filter(|(name, _)| !known.contains(name)) {
+        match is_closed(&name) {
+            true => check.unread.push((name, "could not be read by you".into())),
+            false => check.damaged.push((name, why)),
+        }
+    }
+    check.missing.extend(head.missing_parts(volume).into_iter().filter(|name| !known.contains(name)));
+}
+
 /// What SHA256SUMS names; nothing, and trouble noted, where it cannot be used.
 fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    if let Some(fault) = &volume.fault {
+        troubled(check, fault);
+        return Vec::new();
+    }
     let Some(read) = volume.read_small(SUMS, limits::SUMS_FILE) else {
         check.state = State::Incomplete;
+        check.foreign = foreign(volume, |name| is_ours(name) || name == JOURNAL || is_unfinished(name));
+        let there = || volume.files.iter().filter(|file| file.regular && is_ours(&file.name));
+        check.unchecked = Some((there().count(), there().map(|file| file.len).sum()));
         check.trouble = Some(match volume.file(JOURNAL) {
             Some(_) => "packing was interrupted here: the same pack command goes on from there".into(),
             None => "there is no SHA256SUMS: the volume was never finished, or lost it".into(),
         });
         return Vec::new();
     };
-    let parsed = match read {
-        Ok(bytes) => sums::parse(&bytes),
-        Err(ScanError::Format(error)) => Err(error),
-        Err(ScanError::Io(fault)) => {
-            check.state = State::Damaged;
-            check.trouble = Some(fault.to_string());
-            return Vec::new();
-        }
-    };
-    match parsed {
+    match read.and_then(|bytes| Ok(sums::parse(&bytes)?)) {
         Ok(lines) => {
             check.files = lines.len();
             let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
+            check.foreign = foreign(volume, |name| names.contains(name) || name == SUMS || part::is_part(name));
             if !volume::has_all_small(|name| names.contains(name)) {
                 check.state = State::Damaged;
                 check.trouble =
@@ -126,68 +171,37 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
             lines
         }
         Err(error) => {
-            let unsafe_file = matches!(error, FormatError::Unsafe { .. } | FormatError::Limit { .. });
-            check.state = if unsafe_file { State::Unsafe } else { State::Damaged };
-            check.trouble = Some(error.to_string());
+            troubled(check, &error);
             Vec::new()
         }
     }
 }
 
-type Verdict = Result<(), String>;
-
-fn hash_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<Vec<Verdict>, FlowError> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Verdict>> = jobs.iter().map(|_| Mutex::new(Ok(()))).collect();
-    let anywhere: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
-    let mut drives: Vec<u64> = jobs.iter().filter_map(|job| job.drive).collect();
-    drives.sort_unstable();
-    drives.dedup();
-    std::thread::scope(|scope| {
-        for drive in drives {
-            let results = &results;
-            scope.spawn(move || {
-                let own: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive == Some(drive)).collect();
-                let path = |at: &usize| volumes[jobs[*at].volume].dir.join(&jobs[*at].name);
-                let paths: Vec<PathBuf> = own.iter().map(path).collect();
-                sweep(&paths, monitor, |number, read| {
-                    *lock(&results[own[number]]) = verdict(&jobs[own[number]], read);
-                });
-            });
+/// What a volume lists, unless all of them list more than one run takes on.
+fn some_of(listed: Vec<(Digest, String)>, lines: &mut u64, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    let all = *lines + listed.len() as u64;
+    match FormatError::limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
+        Ok(()) => {
+            *lines = all;
+            listed
         }
-        for _ in 0..workers().min(anywhere.len()) {
-            scope.spawn(|| {
-                let mut buf = vec![0; READ];
-                loop {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(at) = anywhere.get(at).filter(|_| !monitor.cancelled()) else { break };
-                    *lock(&results[*at]) = hash(&volumes[jobs[*at].volume], &jobs[*at], &mut buf, monitor);
-                }
-            });
+        Err(error) => {
+            check.state = State::Unsafe;
+            check.trouble = Some(format!("was not looked at: {error}; check it alone"));
+            Vec::new()
         }
-    });
-    if monitor.cancelled() {
-        return Err(FlowError::Cancelled);
     }
-    Ok(results.into_iter().map(unlocked).collect())
 }
 
-fn hash(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Verdict {
-    let file = volume.open(&job.name).map_err(|fault| fault.to_string())?;
-    let tick = |bytes| {
-        monitor.advance(bytes);
-        go_on(monitor)
-    };
-    verdict(job, volume::digest(file, buf, tick))
+/// Whether a file of a volume may be called that.
+fn is_ours(name: &str) -> bool {
+    ALL_SEALS.contains(&name) || HEADS.contains(&name) || name == LIST || part::is_part(name)
 }
 
-fn verdict(job: &Job, read: io::Result<(Digest, u64)>) -> Verdict {
-    let (found, len) = read.map_err(|error| format!("could not be read: {error}"))?;
-    if found == job.sum {
-        return Ok(());
-    }
-    let cut = if len < job.len { format!(", and ends after {len} bytes") } else { String::new() };
-    Err(format!("has another SHA-256 than when it was written{cut}"))
+/// What lies in the folder and is not of the volume.
+fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
+    let others = || volume.files.iter().map(|file| &file.name).filter(|name| !is_ours(name));
+    Foreign { count: others().count() + volume.odd, names: others().take(Foreign::NAMED).cloned().collect() }
 }
 
 /// Why a file of that length cannot be what was written, whatever is in it: then it is not read,
@@ -219,6 +233,8 @@ fn conclude(check: &mut VolumeCheck, volume: &Volume) {
         check.trouble = Some("the drive stopped answering while it was read".into());
     } else if !check.damaged.is_empty() {
         check.state = State::Damaged;
+    } else if !check.unread.is_empty() {
+        check.state = State::Unreadable;
     } else if !check.missing.is_empty() && check.state == State::Whole {
         check.state = State::Incomplete;
     }

@@ -14,6 +14,7 @@ mod drives;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -22,6 +23,7 @@ use crate::base::digest::{Digest, quick};
 use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::pool::{Lease, Queue, Stop, lock, unlocked, workers};
+use crate::base::threads::start;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::parity::{Making, Shard};
@@ -174,6 +176,7 @@ struct Shared<'a> {
 /// The last drive failed too, or something else did.
 pub fn run(job: &Job, placement: Placement, drives: &mut [Drive]) -> Result<Packing, FlowError> {
     let all = Shared::new(job, drives);
+    all.reading.look_for_holders();
     std::thread::scope(|scope| {
         let shared = &all;
         let (done_tx, done) = mpsc::channel();
@@ -182,14 +185,20 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Drive]) -> Result<Pack
         for drive in drives.iter_mut() {
             let (tx, rx) = mpsc::channel();
             routes.add(&drive.writers, tx);
-            scope.spawn(move || shared.guarded(|| shared.write(drive, rx)));
+            shared.needs(start(scope, move || shared.guarded(|| shared.write(drive, rx))));
         }
-        for _ in 0..workers() {
+        shared.needs(start(scope, move || shared.guarded(|| shared.dispatch(filled))));
+        for worker in 0..workers() {
             let (done, filled, routes) = (done_tx.clone(), filled_tx.clone(), routes.clone());
-            scope.spawn(move || shared.guarded(|| shared.work(done, filled, routes)));
+            let started = start(scope, move || shared.guarded(|| shared.work(done, filled, routes)));
+            if worker == 0 {
+                shared.needs(started);
+            } else if started.is_err() {
+                // Fewer do all the work, too.
+                break;
+            }
         }
         drop((done_tx, filled_tx, routes));
-        scope.spawn(move || shared.guarded(|| shared.dispatch(filled)));
         shared.guarded(|| shared.collect(done, placement));
     });
     let Shared { stop, reading, written, unwritten, recipes, failed, distrusted, .. } = all;
@@ -238,7 +247,8 @@ impl<'a> Shared<'a> {
                 queue.abandon();
             })
         };
-        let reading = Reading::new(job.walk, job.layout, job.monitor);
+        let is_listed = job.before.tar > job.layout.tail_start;
+        let reading = Reading::new(job.walk, job.layout, job.monitor).after_manifests(is_listed);
         let forecast = Mutex::new(Forecast::new(class.room()));
         let unsealed = AtomicUsize::new(2);
         let written = Mutex::new(job.before.parts.clone());
@@ -260,6 +270,13 @@ impl<'a> Shared<'a> {
             drives,
             failed,
             distrusted: Mutex::default(),
+        }
+    }
+
+    /// Without this thread nothing moves: if the system has none to spare, the others stop.
+    fn needs<T>(&self, started: io::Result<T>) {
+        if let Err(error) = started {
+            self.stop.fail(FlowError::no_thread(&error));
         }
     }
 

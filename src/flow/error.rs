@@ -3,20 +3,26 @@
 //! what happened; what to do about it is said by `cli/hint.rs`.
 
 mod bundle;
+mod copies;
 mod drive;
+mod exhausted;
 mod keyring;
 mod leftover;
 mod load;
 mod output;
 mod source;
 
-pub use bundle::BundleError;
-pub use drive::{CapacityTestFailure, DriveError, Remedy, stopped_answering};
+pub use bundle::{BundleAt, BundleError};
+pub use copies::{BadCopy, CopyFault, IndexFile, NoCopy, Proof, outcome_of};
+pub use drive::{CapacityTestFailure, DriveError, Remedy, not_for_you, stopped_answering};
+pub use exhausted::no_memory;
 pub use keyring::KeyringError;
 pub use leftover::LeftoverError;
 pub use load::{LoadError, Misread};
 pub use output::OutputError;
 pub use source::SourceError;
+
+use std::io;
 
 use crate::base::fault::IoFault;
 use crate::flow::outcome::Outcome;
@@ -59,9 +65,15 @@ pub enum FlowError {
     /// Sealed bytes that break the format.
     #[error(transparent)]
     Format(FormatError),
+    /// What this run was about to seal breaks the format. Nothing was made to look complete.
+    #[error("not sealed, for no reader would take it: {0}")]
+    Unopenable(FormatError),
     /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,
+    /// The system has no memory or no threads to spare.
+    #[error("{0}")]
+    Exhausted(String),
     /// A defect of ours.
     #[error("{0}")]
     Defect(String),
@@ -79,10 +91,20 @@ impl FlowError {
             FlowError::Key(error) => error.outcome(),
             FlowError::Output(error) => error.outcome(),
             FlowError::Load(error) => error.outcome(),
-            FlowError::Format(error) => bundle::outcome_of(error),
+            FlowError::Format(error) => outcome_of(error, Proof::Sealed),
             FlowError::Cancelled => Outcome::Interrupted,
-            FlowError::Defect(_) => Outcome::Failed,
+            FlowError::Unopenable(_) | FlowError::Exhausted(_) | FlowError::Defect(_) => Outcome::Failed,
         }
+    }
+
+    /// So many bytes of memory cannot be had.
+    pub fn no_memory(bytes: u64) -> Self {
+        FlowError::Exhausted(no_memory(bytes))
+    }
+
+    /// A thread that the work needs could not be started.
+    pub fn no_thread(error: &io::Error) -> Self {
+        FlowError::Exhausted(format!("the system lets this run have no more threads: {error}"))
     }
 }
 
@@ -133,7 +155,7 @@ impl From<TargetError> for FlowError {
     fn from(error: TargetError) -> Self {
         match error {
             TargetError::Io(fault) => fault.into(),
-            TargetError::Foreign(path) => OutputError::Exists(path).into(),
+            TargetError::Foreign(path) => OutputError::Foreign(path).into(),
             TargetError::Busy(_) => OutputError::Busy(error.to_string()).into(),
             TargetError::Other(path) => LeftoverError::OtherUnpacking(path).into(),
         }
@@ -147,17 +169,19 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_a_usage_error_and_a_broken_one_hostile() {
-        let broken = || FormatError::Malformed { what: "the head", line: 1, why: "no".into() };
-        assert_eq!(FlowError::from(broken()).outcome(), Outcome::Hostile);
-        let in_file = BundleError::BadFile { path: PathBuf::from("head.age"), source: broken() };
-        assert_eq!(FlowError::from(in_file).outcome(), Outcome::Hostile);
+        let broken = FormatError::Malformed { what: "the head", line: 1, why: "no".into() };
+        assert_eq!(FlowError::from(broken).outcome(), Outcome::Hostile);
+        let newer = FormatError::Newer { what: "the head", version: 2 };
+        assert_eq!(FlowError::from(newer).outcome(), Outcome::Usage);
     }
 
     #[test]
     fn whether_more_drives_would_help_depends_on_what_was_found() {
-        let none_there = FlowError::from(BundleError::no_seal(false, "none"));
-        let damaged = FlowError::from(BundleError::no_seal(true, "damaged"));
+        let no_seal = |bad: Vec<BadCopy>| FlowError::from(BundleError::from(NoCopy { what: IndexFile::Seal, bad }));
+        let damaged = BadCopy { path: PathBuf::from("seal.age"), fault: CopyFault::Damaged("cut".into()) };
+        let (none_there, damaged) = (no_seal(vec![]), no_seal(vec![damaged]));
         assert_eq!((none_there.outcome(), damaged.outcome()), (Outcome::Incomplete, Outcome::Damaged));
+        assert_eq!(damaged.to_string(), "no seal on these volumes can be used: seal.age: it is damaged: cut");
     }
 
     #[test]

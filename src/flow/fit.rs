@@ -1,7 +1,7 @@
 //! Whether the target holds everything under its name, tried before the first byte; with `--rename`
 //! under which other, and the file beside the result that says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,9 @@ use crate::flow::FlowError;
 use crate::flow::error::OutputError;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::plan::fold::key;
+use crate::plan::holds::{Becomes, Change, copies_of};
 use crate::plan::links::find;
-use crate::plan::names::{Becomes, Change, Fitted, fit};
+use crate::plan::names::{Fitted, fit};
 use crate::stage::probe::Probe;
 
 /// What the first line of the record says.
@@ -32,12 +33,12 @@ const HEADING: &str = "# Names that this folder could not hold as they were pack
 /// Without `rename`, when any is to be changed: nothing was written.
 pub fn fit_to(
     target: &Path,
-    entries: &[Entry],
+    entries: Vec<Entry>,
     rename: bool,
     monitor: &dyn Monitor,
 ) -> Result<(Fitted, Option<PathBuf>), FlowError> {
     let probe = Probe::begin(target)?;
-    let fitted = probe.limits(entries).and_then(|limits| fit(entries, &probe, &limits));
+    let fitted = probe.limits(&entries).and_then(|limits| fit(entries, &probe, &limits));
     let left = probe.end();
     let fitted = match fitted {
         Ok(fitted) if fitted.changes.is_empty() || rename => return Ok((fitted, left)),
@@ -61,6 +62,7 @@ impl Change {
             Becomes::Copy => ("copied", self.path.to_string()),
             Becomes::LeftOut(Some(to)) => ("symlink left out", escape(to).into_owned()),
             Becomes::LeftOut(None) => ("left out", String::new()),
+            Becomes::FolderLeftOut => ("folder left out", String::new()),
         }
     }
 
@@ -71,18 +73,37 @@ impl Change {
     }
 }
 
-/// Whether hard links become copies there.
+/// Whether all hard links become copies there.
 pub fn copies(fitted: &Fitted) -> bool {
-    fitted.changes.iter().any(|change| change.becomes == Becomes::Copy)
+    fitted.names == Some(1)
 }
 
-/// Bytes that hard links take as copies, those that `is_there` left out.
-pub fn copied_bytes(entries: &[Entry], is_there: impl Fn(usize) -> bool) -> u64 {
-    let size = |at: usize| match &entries[at].kind {
-        Kind::Hardlink(first) if !is_there(at) => find(entries, first.as_bytes()).map_or(0, |at| entries[at].size),
-        _ => 0,
-    };
-    (0..entries.len()).map(size).sum()
+/// What takes room beside the files: copies in place of hard links.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// How many.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// The copies in place of hard links, those that `is_there` left out.
+pub fn copies_to_make(fitted: &Fitted, is_there: impl Fn(usize) -> bool) -> Copies {
+    let Some(most) = fitted.names else { return Copies::default() };
+    let mut links: HashMap<&[u8], u64> = HashMap::new();
+    for (at, entry) in fitted.entries.iter().enumerate() {
+        if let (Kind::Hardlink(first), false) = (&entry.kind, is_there(at)) {
+            *links.entry(first.as_bytes()).or_default() += 1;
+        }
+    }
+    let mut copies = Copies::default();
+    for (first, links) in links {
+        let files = copies_of(links, most);
+        let size = find(&fitted.entries, first).map_or(0, |at| fitted.entries[at].size);
+        copies.files += files;
+        copies.bytes = copies.bytes.saturating_add(size.saturating_mul(files));
+    }
+    copies
 }
 
 /// Tells what was changed: in the report, under the paths of the bundle, and in a file beside what
@@ -94,12 +115,12 @@ pub fn tell(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
         old.into_iter().for_each(|old| *path = old.as_bytes().to_vec());
     }
     for change in &fitted.changes {
-        if let Becomes::LeftOut(to) = &change.becomes {
-            report.files += u64::from(to.is_none());
+        if matches!(change.becomes, Becomes::LeftOut(_) | Becomes::FolderLeftOut) {
+            report.files += u64::from(change.becomes == Becomes::LeftOut(None));
             report.lost.push(Lost {
                 path: change.path.as_bytes().to_vec(),
                 cause: Cause::Target,
-                why: change.why.clone(),
+                why: change.why.clone().into(),
             });
         }
     }
@@ -114,6 +135,20 @@ pub fn tell(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
 pub fn clamped(fitted: &Fitted, is_delivered: impl Fn(usize) -> bool) -> u64 {
     let clamped = |(at, entry): (usize, &Entry)| is_delivered(at) && fitted.clamped.contains(&entry.path);
     fitted.entries.iter().enumerate().filter(|one| clamped(*one)).count() as u64
+}
+
+/// Tells which hard links became copies although nobody knew that they must.
+pub fn tell_copied(fitted: &Fitted, copied: &[usize], report: &mut UnpackReport) {
+    let known: HashSet<&BytePath> = fitted.changes.iter().map(|change| &change.path).collect();
+    for at in copied {
+        let path = &fitted.entries[*at].path;
+        let path = fitted.former.get(path).unwrap_or(path);
+        if !known.contains(path) {
+            let text =
+                "became a copy, for the target holds no more names of this file; later names are names of the copy";
+            report.notes.push(Note::new(NoteKind::Property, path.as_bytes(), text));
+        }
+    }
 }
 
 /// Tells which modes and times are others than were packed.

@@ -6,9 +6,10 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::direct::DriveReader;
+use crate::base::fault::is_denied;
 use crate::flow::error::DriveError;
 use crate::flow::{FlowError, Outcome};
-use crate::stage::volume::{self, ALL_SEALS, HEADS, SUMS, Volume};
+use crate::stage::volume::{self, ALL_SEALS, HEADS, SUMS, ScanError, Volume};
 
 /// Other files that are tried before a drive is called gone: all that is small may lie on one bad place.
 const OTHERS: usize = 8;
@@ -22,14 +23,18 @@ pub fn is_gone(volume: &Volume) -> bool {
     let tried: Vec<&str> = files().filter(|name| small(name)).chain(some).collect();
     let mut reader = DriveReader::default();
     match tried.is_empty() {
-        true => volume::read(&volume.dir).is_err(),
-        false => !tried.iter().any(|name| answers(reader.read(&volume.dir.join(name), |_| false))),
+        true => volume::read(&volume.dir).is_err_and(|error| !is_closed(&error)),
+        false => !tried.iter().any(|name| answers(reader.read(&volume.path(name), |_| false))),
     }
 }
 
 /// A drive that refuses somebody is there.
 fn answers(read: io::Result<()>) -> bool {
-    read.map_or_else(|error| error.kind() == io::ErrorKind::PermissionDenied, |()| true)
+    read.map_or_else(|error| is_denied(&error), |()| true)
+}
+
+fn is_closed(error: &ScanError) -> bool {
+    matches!(error, ScanError::Io(fault) if fault.is_denied())
 }
 
 /// The folders of those volumes whose drives are gone.
@@ -40,7 +45,8 @@ pub fn among(volumes: &[Volume]) -> Vec<PathBuf> {
 /// What failed for want of something that should be on these volumes, or for damage: that one is gone, if
 /// it is, for then nobody knows.
 pub fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
-    if !matches!(error.outcome(), Outcome::Damaged | Outcome::Incomplete) {
+    let unread = matches!(&error, FlowError::Bundle(error) if error.outcome() == Outcome::Io);
+    if !unread && !matches!(error.outcome(), Outcome::Damaged | Outcome::Incomplete) {
         return error;
     }
     let gone = among(volumes);

@@ -13,7 +13,9 @@ use crate::base::secret::SecretText;
 use crate::flow::FlowError;
 use crate::flow::error::KeyringError;
 use crate::format::limits;
-use crate::stage::seal::{Identity, KeyError, Keyring, Recipient, header_for_passphrase, is_age_file, unarmor};
+use crate::stage::seal::{
+    Identity, KeyError, Keyring, Recipient, header_for_passphrase, is_age_file, is_for_passphrase, unarmor,
+};
 use crate::stage::stream::Sealer;
 
 /// Writes a new identity file, for its owner's eyes only, and returns its recipient. With a
@@ -69,12 +71,16 @@ pub fn load(
         return ring.add_file(text_of(&bytes).map_err(key_file)?).map_err(key_file);
     }
     let sealed = unarmor(&bytes).map_err(key_file)?;
-    let mut lock = Keyring::new();
+    if !is_for_passphrase(&sealed) {
+        return Err(key_file(KeyError::NoIdentity { line: 0, why: "it is sealed, and not with a passphrase" }));
+    }
+    let mut lock = Keyring::for_key_file();
     lock.add_passphrase(&ask(path)?);
     let opened = lock.open_small(&sealed, limits::KEY_FILE).map_err(|error| match error {
         KeyError::Wrong => {
             FlowError::Key(KeyringError::Refused(format!("{}: the passphrase is wrong", crate::base::path::show(path))))
         }
+        KeyError::NoMemory(bytes) => FlowError::no_memory(bytes),
         other => key_file(other),
     })?;
     ring.add_file(text_of(&opened).map_err(key_file)?).map_err(key_file)
@@ -113,17 +119,17 @@ fn read_key_file(path: &Path) -> Result<Vec<u8>, FlowError> {
         other => other.at("read", path)?,
     };
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {
-        let source = KeyError::NoIdentity { line: 1, why: "it is a folder" };
+        let source = KeyError::NoIdentity { line: 0, why: "it is a folder" };
         return Err(FlowError::Key(KeyringError::BadFile { path: path.to_owned(), source }));
     }
     file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).at("read", path)?;
     if bytes.len() as u64 > limits::KEY_FILE {
-        let source = KeyError::NoIdentity { line: 1, why: "the file is far too large to be a key" };
+        let source = KeyError::NoIdentity { line: 0, why: "it is far too large to hold keys" };
         return Err(FlowError::Key(KeyringError::BadFile { path: path.to_owned(), source }));
     }
     Ok(bytes)
 }
 
 fn text_of(bytes: &[u8]) -> Result<&str, KeyError> {
-    std::str::from_utf8(bytes).map_err(|_| KeyError::NoIdentity { line: 1, why: "the file is no text" })
+    std::str::from_utf8(bytes).map_err(|_| KeyError::NoIdentity { line: 0, why: "it is no text" })
 }

@@ -4,6 +4,7 @@
 //! A part is known by its first chunk, whatever its name: it opens with the bundle's key and
 //! names bundle, number and tar offset. There is no other proof of where it belongs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt as _;
 
@@ -56,7 +57,7 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
     survey.drop_unordered();
     if survey.parts.is_empty() {
         let why = "on these volumes there is no head, and no data part of the bundle that opens";
-        return Err(BundleError::no_index(false, why).into());
+        return Err(BundleError::Missing(why.into()).into());
     }
     let Survey { parts: known, class, longest, mut notes } = survey;
     let class = class.or(Class::ALL.into_iter().find(|class| class.file_len() as u64 >= longest));
@@ -71,25 +72,30 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
 
 impl Survey {
     fn look_at(&mut self, unsealed: &Unsealed, volume: &Volume, found: &Found) {
-        let mut note = |text: &str| {
+        let mut note = |text: Cow<'static, str>| {
             if is_part(&found.name) && found.name.ends_with(".age") {
-                let path = volume.dir.join(&found.name);
+                let path = volume.path(&found.name);
                 self.notes.push(Note::new(NoteKind::Volume, as_bytes(&path), text));
             }
         };
+        if let Err(fault) = volume.open(&found.name)
+            && fault.is_denied()
+        {
+            return note("could not be read by you".into());
+        }
         let Some((lead, key, header)) = first_chunk(unsealed, volume, found) else {
-            return note("has a part's name, and does not begin like a part of this bundle that is whole");
+            return note("has a part's name, and does not begin like a part of this bundle that is whole".into());
         };
         if lead.bundle != unsealed.seal.bundle {
-            return note(&format!("says that it is a part of another bundle, {}", hex(&lead.bundle)));
+            return note(format!("says that it is a part of another bundle, {}", hex(&lead.bundle)).into());
         }
         if !(1..=limits::PARTS).contains(&lead.number) || lead.offset % BLOCK != 0 || lead.offset > FAR {
-            return note("says that it is a part that no bundle can have");
+            return note("says that it is a part that no bundle can have".into());
         }
         self.longest = self.longest.max(found.len);
         self.class = self.class.or_else(|| class_of(volume, found, &key, &header));
         match self.parts.get(&lead.number) {
-            Some(known) if known.header != header => note("says that it is a part that another file is already"),
+            Some(known) if known.header != header => note("says that it is a part that another file is already".into()),
             Some(_) => {}
             None => drop(self.parts.insert(lead.number, Known { lead, header })),
         }
@@ -105,7 +111,7 @@ impl Survey {
                 // Each holds at least a block.
                 end = known.lead.offset + BLOCK;
             } else {
-                let text = "says that it begins where an earlier part does; it was not used";
+                let text = "says that it begins where it cannot, after what other parts say; it was not used";
                 notes.push(Note::new(NoteKind::Volume, file_name(*number).as_bytes(), text));
             }
             follows
@@ -143,7 +149,8 @@ fn trails(bundle: &Bundle, known: &BTreeMap<u32, Known>) -> Result<BTreeMap<u32,
     for number in known.keys().filter(|number| !known.contains_key(&(**number + 1))) {
         let loaded = finder.load(&bundle.head.parts[*number as usize - 1], &mut buf)?;
         // Where nothing was read the buffer holds another part.
-        let trail = (loaded != Loaded::Missing).then(|| buf.trail(&loaded.bad(class.chunks()))).flatten();
+        let is_read = !matches!(loaded, Loaded::Missing | Loaded::Unread { .. });
+        let trail = is_read.then(|| buf.trail(&loaded.bad(class.chunks()))).flatten();
         trails.extend(trail.map(|trail| (*number, trail)));
     }
     Ok(trails)
@@ -258,5 +265,6 @@ mod tests {
         survey.drop_unordered();
         assert_eq!(survey.parts.into_keys().collect::<Vec<_>>(), [1, 3, 6]);
         assert_eq!(survey.notes.len(), 3);
+        assert!(survey.notes.iter().all(|note| note.text.contains("begins where it cannot")));
     }
 }

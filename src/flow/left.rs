@@ -94,7 +94,7 @@ fn best(folders: &[PathBuf]) -> Result<Option<Read>, FlowError> {
                     show(folder)
                 ))));
             }
-            Err(fault) if os::is_of_one_place(&fault.source) => {
+            Err(fault) if os::is_of_one_place(&fault.source) || fault.is_denied() => {
                 unread = unread.or(Some(fault));
                 continue;
             }
@@ -146,7 +146,9 @@ impl Left {
             match volume::read_small(&folder.join(name), limits::SEAL_FILE) {
                 Ok(bytes) if sha256(&bytes) == *sum => return Ok(self.could_list(number, folder)),
                 // Whose it is is not known as long as it cannot be read.
-                Err(ScanError::Io(fault)) if os::is_of_one_place(&fault.source) => return Err(fault),
+                Err(ScanError::Io(fault)) if os::is_of_one_place(&fault.source) || fault.is_denied() => {
+                    return Err(fault);
+                }
                 _ => {}
             }
         }

@@ -3,13 +3,14 @@
 //! drive against SHA256SUMS and goes on, also inside a file. What this does not guarantee: that a drive
 //! which stores it now still does when it is read, nor that a driver outside of the kernel read the drive.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::fault::{At, IoFault};
+use crate::base::fault::{At, IoFault, is_denied};
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
@@ -18,11 +19,13 @@ use crate::flow::error::{LoadError, Misread};
 use crate::flow::folders::{check_is_folder, lock_folder};
 use crate::flow::loaded::LoadReport;
 use crate::flow::mounted::{is_beside, refuse_to_move};
+use crate::flow::places::lost_before;
+use crate::flow::report::SHOWS_TIMES;
 use crate::flow::staged::{Listed, Staged, the_one};
 use crate::flow::trial::before_loading;
 use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, Volume};
+use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, ScanError, Volume};
 
 const READ: usize = 1 << 20;
 
@@ -55,16 +58,17 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let brought = run.bring(&standing);
     run.copier.leave(brought.is_ok());
     brought?;
-    let gone = request.remove.then(|| volume::remove_whole(&staged.volume.dir, &staged.names()));
+    // To look into a folder is to read it, which changes a time: so the last look comes before.
+    let loaded = volume::read(&folder).ok();
+    run.copier.make_folder_neutral()?;
+    if run.copier.shows_times() {
+        run.note(&folder, SHOWS_TIMES);
+    }
+    let gone = request.remove.then(|| volume::remove_whole(&staged.volume, &staged.names()));
     Ok(LoadReport {
         source: staged.volume.dir.clone(),
         files: staged.files.len(),
-        bytes: staged
-            .files
-            .iter()
-            .filter_map(|file| fs::metadata(folder.join(&file.name)).ok())
-            .map(|meta| meta.len())
-            .sum(),
+        bytes: staged.files.iter().filter_map(|file| loaded.as_ref()?.file(&file.name)).map(|found| found.len).sum(),
         kept: standing.whole.len(),
         again: standing.again,
         changed: run.changed,
@@ -80,11 +84,11 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
 /// Where the copy goes: under the same name, outside of the volume.
 fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
     check_is_folder(drive)?;
-    let Some(name) = volume.dir.file_name().filter(|name| name.to_str().is_some_and(volume::looks_ours)) else {
+    let Some(number) = volume.number() else {
         let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
         return Err(FlowError::Usage(text));
     };
-    let (real, folder) = (drive.canonicalize().at("look at", drive)?, drive.join(name));
+    let (real, folder) = (drive.canonicalize().at("look at", drive)?, volume::folder_on(drive, number));
     if real.starts_with(&volume.dir) || folder.canonicalize().is_ok_and(|folder| folder.starts_with(&volume.dir)) {
         let text = format!("{} is in the staged volume, or around it; give another drive", show(drive));
         return Err(FlowError::Usage(text));
@@ -127,12 +131,12 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(staged: &'a Staged, drive: &'a Path, folder: &'a Path, monitor: &'a dyn Monitor) -> Self {
-        let copier = Copier::new(&staged.volume.dir, folder);
+        let copier = Copier::new(&staged.volume, folder);
         let (written, verified) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { staged, drive, folder, copier, monitor, written, verified, changed: None, notes: Vec::new() }
     }
 
-    fn note(&mut self, path: &Path, text: impl Into<String>) {
+    fn note(&mut self, path: &Path, text: impl Into<Cow<'static, str>>) {
         let note = Note::new(NoteKind::Volume, as_bytes(path), text);
         self.monitor.note(&note);
         self.notes.push(note);
@@ -159,7 +163,11 @@ impl<'a> Run<'a> {
         standing.unfinished = unfinished.map(|found| found.len).collect();
         if let Some(text) = there.read_small(SUMS, limits::SUMS_FILE) {
             standing.complete = true;
-            if text.ok().as_ref() != Some(&self.staged.text) {
+            let text = match text {
+                Err(ScanError::Io(fault)) => return Err(fault.into()),
+                text => text.ok(),
+            };
+            if text.as_ref() != Some(&self.staged.text) {
                 return self.another("its SHA256SUMS says other things");
             }
         }
@@ -180,9 +188,10 @@ impl<'a> Run<'a> {
         };
         for file in ours {
             // What cannot be read is written anew.
-            match copier.holds(&file.name, file.sum, &tick) {
+            match copier.holds(&there.path(&file.name), file.sum, &tick) {
                 Ok(None) => return Err(FlowError::Cancelled),
                 Ok(Some(true)) => drop(standing.whole.insert(file.name.clone())),
+                Err(error) if is_denied(&error) => return Err(error).at("read", &there.path(&file.name))?,
                 Ok(Some(false)) | Err(_) => standing.again.push(file.name.clone()),
             }
         }
@@ -191,7 +200,7 @@ impl<'a> Run<'a> {
         }
         for name in &standing.again {
             let text = "is no longer what an earlier run wrote, so it is copied again";
-            self.note(&self.folder.join(name), text);
+            self.note(&there.path(name), text);
         }
         Ok(standing)
     }
@@ -199,14 +208,14 @@ impl<'a> Run<'a> {
     /// That a staged volume without SHA256SUMS is what a moving left that was interrupted.
     fn is_rest_of_it(&self) -> Result<(), FlowError> {
         let volume = &self.staged.volume;
-        let (tick, mut buf) = (|_| go_on(self.monitor), vec![0; READ]);
+        let (tick, mut buf) = (|_| go_on(self.monitor), memory::zeros(READ));
         let left = self.staged.files.iter().filter(|file| volume.file(&file.name).is_some());
         for file in left.filter(|_| volume.file(SUMS).is_none()) {
             let digest = volume::digest(volume.open(&file.name)?, &mut buf, tick);
             if self.monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            if digest.at("read", &volume.dir.join(&file.name))?.0 != file.sum || volume.file(JOURNAL).is_some() {
+            if digest.at("read", &volume.path(&file.name))?.0 != file.sum || volume.file(JOURNAL).is_some() {
                 return Err(LoadError::Unfinished { staged: volume.dir.clone(), on_drive: None }.into());
             }
         }
@@ -247,12 +256,20 @@ impl<'a> Run<'a> {
         if standing.is_nothing() {
             before_loading(&self.staged.volume.dir, self.drive, self.monitor)?;
         }
-        self.copier.begin()?;
+        if let Some(error) = self.copier.begin()? {
+            let note = lost_before(self.drive, &error);
+            self.monitor.note(&note);
+            self.notes.push(note);
+        }
+        // What is there as a whole may have been copied by something else.
+        let there = volume::read(self.folder)?;
+        standing.whole.iter().try_for_each(|name| self.copier.make_neutral(&there.path(name)))?;
         if standing.complete && missing.is_empty() {
-            return Ok(());
+            return Ok(self.copier.make_neutral(&there.path(SUMS))?);
         }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;
+        volume::spell_out(self.folder)?;
         self.write(&missing)?;
         self.write_sums()?;
         // What was read before the last byte was written may have been hit by it.
@@ -345,7 +362,7 @@ impl<'a> Run<'a> {
             !monitor.cancelled()
         };
         for file in &self.staged.files {
-            match self.copier.holds(&file.name, file.sum, &tick) {
+            match self.copier.holds(&self.folder.join(&file.name), file.sum, &tick) {
                 Ok(Some(true)) => {}
                 Ok(None) => return Err(FlowError::Cancelled),
                 Ok(Some(false)) => {

@@ -4,44 +4,36 @@
 //! it is the least.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::find::Finder;
-use crate::flow::open::{Bundle, gather, open};
+use crate::flow::open::{Bundle, open_at};
 use crate::flow::received::BundleCheck;
-use crate::flow::report::{CheckReport, State};
-use crate::flow::text::{head_text, read_list};
+use crate::flow::report::CheckReport;
 use crate::format::head::Head;
 use crate::format::limits;
 use crate::format::part::{Class, PartBuf};
 use crate::format::sums;
+use crate::plan::choose::FingerprintStart;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
-use crate::stage::volume::{HEADS, SUMS, Volume};
+use crate::stage::volume::{self, SUMS, Volume};
 
 /// Opens the bundle of these volumes: before hours of checking, not behind them.
-pub fn opened(paths: &[PathBuf], keyring: &Keyring) -> Result<Bundle, FlowError> {
-    open(gather(paths)?, keyring)
+pub fn opened(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
+    open_at(paths, keyring, wanted)
 }
 
 /// Holds what was checked against the bundle's head, and adds to the report what it comes to.
 pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
-    let text = bundle.head.encode();
-    let owned: Vec<&Volume> = bundle.volumes.iter().filter(|volume| bundle.owns(volume)).collect();
-    let whole = side_by_side(&owned, || (), |(), volume| index_is_whole(volume, bundle, &text));
-    let lying: HashSet<&PathBuf> = owned.iter().zip(whole).filter(|(_, whole)| !whole).map(|(v, _)| &v.dir).collect();
-    for check in report.volumes.iter_mut().filter(|check| check.state == State::Whole && lying.contains(&check.folder))
-    {
-        check.state = State::Damaged;
-        check.trouble = Some("its list or a head is not the bundle's, although its SHA256SUMS names it so".into());
-    }
     let survey = Survey::of(bundle, report, monitor)?;
     let parts = bundle.head.parts.iter().zip(&survey.found);
-    let here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
+    let mut here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
+    here.extend(without_parts(bundle));
     report.bundle = Some(BundleCheck {
         volumes: bundle.head.statement.n,
         here: here.into_iter().collect(),
@@ -49,22 +41,19 @@ pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) 
         margin: repair::margin(&bundle.head, &survey.whole),
         needed: repair::needed(&bundle.head, &survey.whole),
         sources: repair::sources(&bundle.head, &survey.whole),
+        notes: bundle.notes.clone(),
     });
     Ok(())
 }
 
-/// Whether list and heads of a volume are those of the bundle. Anybody can write SHA256SUMS anew:
-/// it is not believed about what the key can tell.
-pub fn index_is_whole(volume: &Volume, bundle: &Bundle, head: &str) -> bool {
-    let same = |name: &str| {
-        let sealed = volume.read_small(name, limits::HEAD).and_then(Result::ok);
-        let text = sealed.and_then(|sealed| head_text(&sealed, &bundle.keyring).ok());
-        text.is_some_and(|text| text == head.as_bytes())
+/// Volumes here that have no parts, as a small bundle has some: they are known by their names alone.
+fn without_parts(bundle: &Bundle) -> impl Iterator<Item = u16> {
+    let has_parts: HashSet<u16> = bundle.head.parts.iter().map(|part| part.volume).collect();
+    let is_here = |number: &u16| {
+        let name = volume::folder(Path::new(""), *number);
+        bundle.volumes.iter().any(|volume| volume.dir.ends_with(&name) && bundle.owns(volume))
     };
-    HEADS.into_iter().all(same) && {
-        let statement = &bundle.head.statement;
-        read_list(volume, &bundle.keyring, statement.tar, Some(statement.list_hash)).is_ok()
-    }
+    (1..=bundle.head.statement.n).filter(move |number| !has_parts.contains(number)).filter(is_here)
 }
 
 /// What there is of every part, in the order of the head's table.

@@ -2,8 +2,10 @@
 //! prints anything.
 
 pub mod again;
+pub mod belonging;
 pub mod bundle;
 pub mod check;
+pub mod denied;
 pub mod drives;
 pub mod engine;
 pub mod error;
@@ -12,6 +14,8 @@ pub mod finish;
 pub mod fit;
 pub mod folders;
 pub mod gone;
+pub mod head_check;
+pub mod heads;
 pub mod key;
 pub mod leads;
 pub mod left;
@@ -26,7 +30,9 @@ pub mod parity;
 pub mod parts;
 pub mod places;
 pub mod plan;
+pub mod proofread;
 pub mod ranges;
+pub(crate) mod read_files;
 pub mod readback;
 pub mod reading;
 pub mod received;
@@ -42,6 +48,7 @@ pub mod salvage;
 pub mod salvaged;
 pub mod sealing;
 pub mod seals;
+pub mod second_look;
 pub mod staged;
 pub mod sweep;
 pub mod target;
@@ -49,6 +56,7 @@ pub mod text;
 pub mod trial;
 pub mod unlisted;
 pub mod unpack;
+pub mod unseal;
 pub mod verdict;
 
 pub use error::FlowError;

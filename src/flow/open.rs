@@ -1,28 +1,30 @@
 //! From folders on drives to an opened bundle: volumes, seal, head, list.
 //!
-//! Every volume carries all three; whichever copy is whole will do. What belongs to which bundle
-//! is told by what opens, never by names.
+//! Every volume carries all three; whichever copy is whole will do, and what is wrong with the others is noted. What
+//! belongs to which bundle is told by what opens, never by names. If there are several bundles, the first one found is
+//! not taken for the one that is meant.
 
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Entry;
-use crate::base::fault::{At, IoFault};
+use crate::base::fault::At;
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::path::{as_bytes, show};
+use crate::base::size::count;
 use crate::flow::FlowError;
-use crate::flow::error::{BundleError, KeyringError};
+use crate::flow::belonging::{Belonging, Marks};
+use crate::flow::error::{BadCopy, BundleAt, BundleError, CopyFault, IndexFile, KeyringError, NoCopy};
 use crate::flow::gone::or_gone;
-use crate::flow::text::{TextError, head_text, read_list};
+use crate::flow::heads::{FoundHead, Heads};
+use crate::flow::text::read_list;
+use crate::flow::unseal::{BundleKey, Unlocked, owns, unlock};
 use crate::format::head::Head;
-use crate::format::seal::{Mode, Seal, commitment};
-use crate::format::{FormatError, limits};
-use crate::stage::seal::{Identity, KeyError, Keyring, Recipient};
-use crate::stage::volume::{ALL_SEALS, HEADS, LIST, PASSPHRASE_SEAL, ScanError, Volume, scan};
-
-/// Passphrase seals that one run tries. The volumes of a bundle share one; more are somebody's
-/// attempt to keep us busy.
-const MOST_GUESSES: usize = 3;
+use crate::format::limits;
+use crate::format::seal::Seal;
+use crate::plan::choose::{Choice, FingerprintStart, choose};
+use crate::stage::seal::{Keyring, Recipient};
+use crate::stage::volume::{LIST, PASSPHRASE_SEAL, PassedOver, ScanError, Volume, scan};
 
 /// A bundle that was opened.
 pub struct Bundle {
@@ -32,15 +34,17 @@ pub struct Bundle {
     pub keyring: Keyring,
     /// Whom they are sealed to.
     pub recipient: Recipient,
-    /// All volumes given, its own and those that nobody could tell.
+    /// Its volumes, and those of which nothing tells whose they are.
     pub volumes: Vec<Volume>,
+    /// Volumes given that are of other bundles.
+    pub passed_over: Vec<Volume>,
     /// What is wrong with seals and heads that were not needed.
     pub notes: Vec<Note>,
 }
 
-/// A bundle of which no more than the key is known.
+/// A bundle whose key was found.
 pub struct Unsealed {
-    /// As in the seal.
+    /// As it was opened.
     pub seal: Seal,
     /// As in a [`Bundle`].
     pub keyring: Keyring,
@@ -48,13 +52,35 @@ pub struct Unsealed {
     pub recipient: Recipient,
     /// As in a [`Bundle`].
     pub volumes: Vec<Volume>,
-    /// What is wrong with seals.
+    /// As in a [`Bundle`].
+    pub passed_over: Vec<Volume>,
+    /// As in a [`Bundle`].
     pub notes: Vec<Note>,
+    /// Its head, or what is wrong with every copy.
+    head: Result<Head, NoCopy>,
 }
 
-/// The volumes at the given places.
+/// The volumes at the given places and below them.
+///
+/// # Errors
+/// Also where none of them could be looked into.
 pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
-    let mut volumes: Vec<Volume> = Vec::new();
+    Ok(gather_noting(paths)?.0)
+}
+
+/// The same, and for each place the folders that were not searched.
+pub fn gather_noting(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
+    let (volumes, passed_over) = search(paths)?;
+    match volumes.iter().find_map(|volume| volume.fault.clone()) {
+        Some(fault) if volumes.iter().all(|volume| volume.fault.is_some()) => Err(fault.into()),
+        _ => Ok((volumes, passed_over)),
+    }
+}
+
+/// The same, and for each place the folders that were not searched. A place that could not be looked into counts as a
+/// volume, and so does a folder named as one.
+pub fn search(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
+    let (mut volumes, mut passed_over): (Vec<Volume>, Vec<PassedOver>) = (Vec::new(), Vec::new());
     for path in paths {
         if path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             return Err(FlowError::Usage(format!(
@@ -62,24 +88,59 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
                 show(path)
             )));
         }
-        if !path.metadata().at("look at", path)?.is_dir() {
+        let meta = match path.metadata().at("look at", path) {
+            Err(fault) if fault.is_denied() => {
+                volumes.push(Volume::unread(path, ScanError::Io(fault)));
+                continue;
+            }
+            meta => meta?,
+        };
+        if !meta.is_dir() {
             return Err(FlowError::Usage(format!(
                 "{} is no folder; give the drive, or the volume's folder on it",
                 show(path)
             )));
         }
-        volumes.extend(scan(path)?);
+        match scan(path) {
+            Ok(found) => {
+                volumes.extend(found.volumes);
+                passed_over.push(found.passed_over);
+            }
+            Err(error) => volumes.push(Volume::unread(path, error)),
+        }
     }
     let mut seen = std::collections::HashSet::new();
     volumes.retain(|volume| seen.insert(volume.dir.canonicalize().unwrap_or_else(|_| volume.dir.clone())));
     if volumes.is_empty() {
         let paths: Vec<String> = paths.iter().map(|path| show(path)).collect();
-        return Err(FlowError::Bundle(BundleError::Missing(format!(
-            "there is no volume at {}, nor one folder below",
-            paths.join(", ")
+        let others = match passed_over.iter().map(PassedOver::folders).sum::<u64>() {
+            0 => String::new(),
+            folders => format!(" (folders not searched: {folders})"),
+        };
+        return Err(FlowError::Bundle(BundleError::NoVolume(format!(
+            "there is no volume at {}, nor up to {} folders below{others}",
+            paths.join(", "),
+            limits::DEPTH
         ))));
     }
-    Ok(volumes)
+    Ok((volumes, passed_over))
+}
+
+/// Opens the one bundle at the given places.
+pub fn open_at(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
+    let (volumes, passed_over) = gather_noting(paths)?;
+    let mut bundle = open(volumes, keyring, wanted)?;
+    // First of all: only some notes about volumes are shown.
+    bundle.notes.splice(0..0, too_many(&passed_over));
+    Ok(bundle)
+}
+
+/// What is said of places where not all folders were searched, for there were too many.
+pub fn too_many(passed_over: &[PassedOver]) -> Vec<Note> {
+    let crowded = passed_over.iter().filter(|place| place.beyond > 0);
+    let text =
+        |folders| format!("{} more in it were not searched for volumes: it holds too many", count(folders, "folder"));
+    crowded.map(|place| Note::new(NoteKind::Volume, as_bytes(&place.below), text(place.beyond))).collect()
 }
 
 /// Whether a passphrase opens some of the volumes at the given places.
@@ -87,254 +148,164 @@ pub fn takes_passphrase(paths: &[PathBuf]) -> Result<bool, FlowError> {
     Ok(gather(paths)?.iter().any(|volume| volume.file(PASSPHRASE_SEAL).is_some()))
 }
 
-/// Opens the one bundle that these volumes carry.
-pub fn open(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Bundle, FlowError> {
-    let mut unsealed = unseal(volumes, keyring)?;
+/// Opens the one bundle that these volumes carry, or the one that is wanted.
+pub fn open(volumes: Vec<Volume>, keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
+    let mut unsealed = unseal(volumes, keyring, wanted)?;
     let head = unsealed.head()?;
     Ok(unsealed.with(head))
 }
 
-/// Opens the seal of the one bundle that these volumes carry.
-pub fn unseal(volumes: Vec<Volume>, keyring: &Keyring) -> Result<Unsealed, FlowError> {
-    let mut opened: Vec<Known> = Vec::new();
-    let mut trouble = Trouble::default();
-    let mut notes = Vec::new();
-    for volume in &volumes {
-        if let Some(known) = opened.iter_mut().find(|known| known.owns(volume)) {
-            known.volumes.push(show(&volume.dir));
-            continue;
+/// Finds the key of the one bundle that these volumes carry, or of the one that is wanted; and its head, if one can be
+/// used.
+pub fn unseal(
+    volumes: Vec<Volume>,
+    keyring: &Keyring,
+    wanted: Option<&FingerprintStart>,
+) -> Result<Unsealed, FlowError> {
+    let Unlocked { mut keys, bad, untried } = unlock(&volumes, keyring);
+    if keys.is_empty() {
+        return Err(or_gone(no_key(bad, untried, keyring), &volumes));
+    }
+    let mut heads = Heads::find(&volumes, &keys, wanted);
+    let (key, head) = match choose(heads.found.iter().map(|found| found.fingerprint.as_str()), wanted) {
+        Choice::One(at) => {
+            let found = heads.found.swap_remove(at);
+            let (key, head) = (found.key, found.read(&volumes, &keys));
+            (key, head.map_err(|bad| NoCopy { what: IndexFile::Head, bad: vec![bad] }))
         }
-        match open_seal(volume, keyring, &mut trouble, &mut notes)? {
-            Some(seal) => match opened.iter_mut().find(|known| known.seal.bundle == seal.bundle) {
-                Some(known) => known.volumes.push(show(&volume.dir)),
-                None => opened.push(Known { seal, volumes: vec![show(&volume.dir)] }),
-            },
-            None => notes.push(Note::new(NoteKind::Volume, as_bytes(&volume.dir), "its seal could not be opened")),
+        Choice::Several(which) => {
+            let meant = which.into_iter().map(|at| &heads.found[at]);
+            return Err(BundleError::Mixed(bundles(meant, &volumes)).into());
+        }
+        Choice::None => match wanted {
+            Some(wanted) if !heads.found.is_empty() => {
+                let (wanted, found) = (wanted.to_string(), bundles(heads.found.iter(), &volumes));
+                return Err(BundleError::NotTheOne { wanted, found }.into());
+            }
+            _ => (without_head(&keys, &volumes)?, Err(NoCopy { what: IndexFile::Head, bad: heads.bad.clone() })),
+        },
+    };
+    let BundleKey { seal, keyring, recipient, .. } = keys.swap_remove(key);
+    let sorted = Sorted::of(volumes, &keyring, head.as_ref().ok(), &heads.found);
+    let mut notes = sorted.notes;
+    let index = bad.into_iter().chain(if head.is_ok() { heads.bad } else { Vec::new() });
+    notes.extend(index.filter(|bad| is_worth_a_note(bad, &sorted.kept)).map(|bad| note_of(&bad)));
+    Ok(Unsealed { seal, keyring, recipient, volumes: sorted.kept, passed_over: sorted.passed_over, notes, head })
+}
+
+/// What is said of bundles when one is to be chosen, in an order that does not depend on the volumes'.
+fn bundles<'a>(found: impl Iterator<Item = &'a FoundHead>, volumes: &[Volume]) -> Vec<BundleAt> {
+    let at = |head: &FoundHead| BundleAt { fingerprint: Some(head.fingerprint.clone()), places: head.places(volumes) };
+    let mut all: Vec<BundleAt> = found.map(at).collect();
+    all.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+    all
+}
+
+/// The key, by index, of the one bundle that there is more of than seals: a seal alone may have been planted, or left by
+/// a packing that was interrupted.
+fn without_head(keys: &[BundleKey], volumes: &[Volume]) -> Result<usize, FlowError> {
+    if keys.len() == 1 {
+        return Ok(0);
+    }
+    let has_more = |key: &BundleKey| {
+        let marks = Marks::of(&key.keyring, None);
+        volumes.iter().any(|volume| marks.look_at(volume) == Belonging::Ours)
+    };
+    let with_more: Vec<usize> = (0..keys.len()).filter(|at| has_more(&keys[*at])).collect();
+    match with_more[..] {
+        [one] => Ok(one),
+        _ => {
+            let at = |key: &BundleKey| BundleAt { fingerprint: None, places: key.seals.clone() };
+            Err(BundleError::Mixed(keys.iter().map(at).collect()).into())
         }
     }
-    if opened.len() > 1 {
-        // What an interrupted packing left is no bundle yet.
-        let has_head = |known: &Known| volumes.iter().any(|volume| known.owns(volume));
-        if opened.iter().any(has_head) {
-            opened.retain(has_head);
+}
+
+/// No seal could be opened.
+fn no_key(bad: Vec<BadCopy>, untried: Vec<PathBuf>, keyring: &Keyring) -> FlowError {
+    let none = NoCopy { what: IndexFile::Seal, bad };
+    match none.decisive() {
+        Some(CopyFault::Denied(_) | CopyFault::Unread(_)) => BundleError::NoCopy(none).into(),
+        _ if keyring.is_empty() => KeyringError::NotGiven.into(),
+        Some(CopyFault::Wrong) => {
+            KeyringError::Wrong { passphrase: keyring.has_passphrase(), seals: none.bad, untried }.into()
         }
+        _ => BundleError::NoCopy(none).into(),
     }
-    if opened.len() > 1 {
-        return Err(FlowError::Bundle(BundleError::Mixed(
-            opened.iter().map(|known| known.volumes.join(", ")).collect(),
-        )));
+}
+
+/// A seal that none of the keys opens is no fault: it may be to somebody else.
+fn is_worth_a_note(bad: &BadCopy, volumes: &[Volume]) -> bool {
+    bad.fault != CopyFault::Wrong && volumes.iter().any(|volume| bad.path.parent() == Some(&volume.dir))
+}
+
+fn note_of(BadCopy { path, fault }: &BadCopy) -> Note {
+    Note::new(NoteKind::Volume, as_bytes(path), format!("could not be used: {fault}"))
+}
+
+/// Volumes, sorted by whether they are of the bundle.
+struct Sorted {
+    kept: Vec<Volume>,
+    passed_over: Vec<Volume>,
+    notes: Vec<Note>,
+}
+
+impl Sorted {
+    fn of(volumes: Vec<Volume>, keyring: &Keyring, head: Option<&Head>, others: &[FoundHead]) -> Self {
+        let marks = Marks::of(keyring, head);
+        let mut sorted = Sorted { kept: Vec::new(), passed_over: Vec::new(), notes: Vec::new() };
+        for (index, volume) in volumes.into_iter().enumerate() {
+            if let Some(fault) = &volume.fault {
+                sorted.note(&volume, fault.to_string());
+            }
+            match marks.look_at(&volume) {
+                Belonging::Ours | Belonging::Unknown => sorted.kept.push(volume),
+                Belonging::Foreign => {
+                    let other = others.iter().find(|other| other.volumes.contains(&index));
+                    sorted.note(&volume, passed_over(other.map(|other| other.fingerprint.as_str())));
+                    sorted.passed_over.push(volume);
+                }
+            }
+        }
+        sorted
     }
-    let Some(known) = opened.pop() else { return Err(or_gone(trouble.into_error(keyring), &volumes)) };
-    let keyring = ring_of(&known.seal)?;
-    let recipient = Identity::parse(&known.seal.identity).map(|identity| identity.recipient());
-    let recipient = recipient
-        .map_err(|error| FlowError::Bundle(BundleError::Damaged(format!("the seal holds no usable key: {error}"))))?;
-    Ok(Unsealed { seal: known.seal, keyring, recipient, volumes, notes })
+
+    fn note(&mut self, volume: &Volume, text: String) {
+        self.notes.push(Note::new(NoteKind::Volume, as_bytes(&volume.dir), text));
+    }
+}
+
+/// What is said of a volume of another bundle.
+pub fn passed_over(fingerprint: Option<&str>) -> String {
+    match fingerprint {
+        Some(fingerprint) => format!("is not of this bundle but of {fingerprint}; it is passed over"),
+        None => "is not of this bundle: nothing on it opens with its key; it is passed over".into(),
+    }
 }
 
 impl Unsealed {
-    /// The head, from whichever copy on whichever volume is whole.
+    /// The head.
+    ///
+    /// # Errors
+    /// No copy can be used.
     pub fn head(&mut self) -> Result<Head, FlowError> {
-        let head = open_head(&self.volumes, &self.keyring, &self.seal, &mut self.notes);
-        head.map_err(|error| or_gone(error, &self.volumes))
+        let none = NoCopy { what: IndexFile::Head, bad: Vec::new() };
+        let head = std::mem::replace(&mut self.head, Err(none));
+        head.map_err(|none| or_gone(BundleError::NoCopy(none).into(), &self.volumes))
     }
 
     /// The bundle with that head.
     pub fn with(self, head: Head) -> Bundle {
-        let Self { keyring, recipient, volumes, notes, .. } = self;
-        Bundle { head, keyring, recipient, volumes, notes }
+        let Self { keyring, recipient, volumes, passed_over, notes, .. } = self;
+        Bundle { head, keyring, recipient, volumes, passed_over, notes }
     }
-}
-
-/// A bundle whose seal was opened, and the volumes found to be its own.
-struct Known {
-    seal: Seal,
-    volumes: Vec<String>,
-}
-
-impl Known {
-    /// Whether one of the volume's heads opens with this bundle's key; spares a passphrase seal.
-    fn owns(&self, volume: &Volume) -> bool {
-        ring_of(&self.seal).is_ok_and(|ring| owns(&ring, volume))
-    }
-}
-
-/// Whether one of the volume's heads opens with the bundle's key.
-fn owns(ring: &Keyring, volume: &Volume) -> bool {
-    let mut starts = HEADS.into_iter().filter_map(|name| volume.read_start(name, limits::AGE_HEADER).ok());
-    starts.any(|(start, _)| ring.open_header(&start).is_ok())
-}
-
-fn ring_of(seal: &Seal) -> Result<Keyring, FlowError> {
-    let damaged =
-        |error: KeyError| FlowError::Bundle(BundleError::Damaged(format!("the seal holds no usable key: {error}")));
-    let mut ring = Keyring::new();
-    ring.add(Identity::parse(&seal.identity).map_err(damaged)?);
-    Ok(ring)
-}
-
-/// What went wrong with seals, for when none opens.
-#[derive(Default)]
-struct Trouble {
-    wrong: bool,
-    damaged: Option<String>,
-    limit: Option<FormatError>,
-    /// The first file that opens and breaks the format.
-    broken: Option<FlowError>,
-    /// The first file that the system would not read.
-    io: Option<IoFault>,
-    /// Passphrase seals that were tried: each takes a second or more.
-    guesses: usize,
-}
-
-impl Trouble {
-    fn note(&mut self, error: KeyError) {
-        match error {
-            KeyError::Wrong => self.wrong = true,
-            KeyError::Format(error @ (FormatError::Limit { .. } | FormatError::Newer { .. })) => {
-                self.limit = Some(error)
-            }
-            other => self.damaged = Some(other.to_string()),
-        }
-    }
-
-    fn breaks(&mut self, path: PathBuf, source: FormatError, notes: &mut Vec<Note>) {
-        notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {source}")));
-        self.broken.get_or_insert(FlowError::Bundle(BundleError::BadFile { path, source }));
-    }
-
-    fn into_error(self, keyring: &Keyring) -> FlowError {
-        if let Some(error) = self.broken {
-            return error;
-        }
-        if let Some(error) = self.limit {
-            return FlowError::Format(error);
-        }
-        if keyring.is_empty() {
-            return FlowError::Key(KeyringError::NotGiven);
-        }
-        if self.wrong {
-            return FlowError::Key(KeyringError::Wrong { passphrase: keyring.has_passphrase() });
-        }
-        if let Some(fault) = self.io {
-            return FlowError::Io(fault);
-        }
-        match self.damaged {
-            Some(why) => BundleError::no_seal(true, format!("every seal on these volumes is damaged ({why})")).into(),
-            None => BundleError::no_seal(false, "there is no seal on these volumes").into(),
-        }
-    }
-}
-
-/// The volume's seal, from whichever copy opens.
-fn open_seal(
-    volume: &Volume,
-    keyring: &Keyring,
-    trouble: &mut Trouble,
-    notes: &mut Vec<Note>,
-) -> Result<Option<Seal>, FlowError> {
-    for name in ALL_SEALS {
-        let Some(read) = volume.read_small(name, limits::SEAL_FILE) else { continue };
-        if name == PASSPHRASE_SEAL && keyring.has_passphrase() {
-            trouble.guesses += 1;
-            if trouble.guesses > MOST_GUESSES {
-                continue;
-            }
-        }
-        let opened = match read {
-            Ok(bytes) => keyring.open_small(&bytes, 2048),
-            Err(ScanError::Format(error)) => Err(KeyError::Format(error)),
-            Err(ScanError::Io(fault)) if fault.source.kind() == std::io::ErrorKind::PermissionDenied => {
-                trouble.io.get_or_insert(fault);
-                continue;
-            }
-            Err(ScanError::Io(fault)) => Err(KeyError::Damaged(fault.to_string())),
-        };
-        match opened {
-            // It opened: what breaks the format now was sealed that way, not damaged. Another copy
-            // may do all the same.
-            Ok(text) => {
-                match Seal::parse(&text).map_err(FlowError::from).and_then(|seal| check_seal(&seal).map(|()| seal)) {
-                    Ok(seal) => return Ok(Some(seal)),
-                    Err(FlowError::Format(source)) => trouble.breaks(volume.dir.join(name), source, notes),
-                    Err(error) => return Err(error),
-                }
-            }
-            Err(KeyError::Wrong) => trouble.wrong = true,
-            Err(error) => {
-                let path = volume.dir.join(name);
-                notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {error}")));
-                trouble.note(error);
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn check_seal(seal: &Seal) -> Result<(), FlowError> {
-    if let Mode::Threshold { need, of } = seal.mode {
-        let text =
-            format!("this bundle opens with the cards of {need} of its {of} volumes, which this pouch cannot do yet");
-        return Err(FlowError::Usage(text));
-    }
-    let identity = Identity::parse(&seal.identity);
-    let identity = identity
-        .map_err(|error| FlowError::Bundle(BundleError::Damaged(format!("the seal holds no usable key: {error}"))))?;
-    if commitment(&seal.bundle, identity.secret().expose()) != seal.kcommit {
-        let why = "its key is not the one it commits to".into();
-        return Err(FlowError::Format(FormatError::Malformed { what: "the seal", line: 0, why }));
-    }
-    Ok(())
-}
-
-/// The head, from whichever copy on whichever volume is whole.
-fn open_head(volumes: &[Volume], keyring: &Keyring, seal: &Seal, notes: &mut Vec<Note>) -> Result<Head, FlowError> {
-    let (mut found, mut trouble) = (false, Trouble::default());
-    for (volume, name) in volumes.iter().flat_map(|volume| HEADS.map(|name| (volume, name))) {
-        let Some(read) = volume.read_small(name, limits::HEAD) else { continue };
-        found = true;
-        let path = volume.dir.join(name);
-        let text = match read.map_err(|error| error.to_string()).and_then(|bytes| head_text(&bytes, keyring)) {
-            Ok(text) => text,
-            Err(why) => {
-                notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {why}")));
-                continue;
-            }
-        };
-        match head_of_seal(&text, seal) {
-            Ok(head) if head.statement.profile == "open" => return Ok(head),
-            Ok(head) => {
-                let profile = head.statement.profile;
-                let text = format!("this bundle has the profile {profile}, which this pouch cannot read yet");
-                return Err(FlowError::Usage(text));
-            }
-            Err(source) => trouble.breaks(path, source, notes),
-        }
-    }
-    Err(match (trouble.broken, found) {
-        (Some(error), _) => error,
-        (None, true) => {
-            BundleError::no_index(true, "every head on these volumes is damaged, or of another bundle").into()
-        }
-        (None, false) => {
-            BundleError::no_index(false, "there is no head on these volumes: they were never finished, or lost it")
-                .into()
-        }
-    })
-}
-
-fn head_of_seal(text: &[u8], seal: &Seal) -> Result<Head, FormatError> {
-    let head = Head::parse(text)?;
-    if head.statement.bundle == seal.bundle && head.statement.kcommit == seal.kcommit {
-        return Ok(head);
-    }
-    Err(FormatError::malformed("the head", 0, "it is sealed for this bundle but names another"))
 }
 
 impl Bundle {
     /// The volume given that a folder, as its canonical path, lies in.
     pub fn volume_around(&self, folder: &Path) -> Option<&Volume> {
-        self.volumes.iter().find(|volume| volume.dir.canonicalize().is_ok_and(|dir| folder.starts_with(dir)))
+        let mut all = self.volumes.iter().chain(&self.passed_over);
+        all.find(|volume| volume.dir.canonicalize().is_ok_and(|dir| folder.starts_with(dir)))
     }
 
     /// Whether a volume is of this bundle.
@@ -351,37 +322,17 @@ impl Bundle {
     /// The list, from whichever copy is whole, for a tar of so many bytes; without a hash nothing
     /// says that it is the one.
     pub fn read_list_of(&mut self, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, FlowError> {
-        let (mut found, mut last, mut broken) = (false, String::new(), None);
-        for volume in &self.volumes {
-            if volume.file(LIST).is_none() {
-                continue;
-            }
-            found = true;
+        let mut bad = Vec::new();
+        for volume in self.volumes.iter().filter(|volume| volume.file(LIST).is_some()) {
             match read_list(volume, &self.keyring, tar, hash) {
-                Ok(entries) => return Ok(entries),
-                Err(TextError::Format(source)) => {
-                    let path = volume.dir.join(LIST);
-                    self.notes.push(Note::new(
-                        NoteKind::Volume,
-                        as_bytes(&path),
-                        format!("could not be used: {source}"),
-                    ));
-                    broken.get_or_insert(FlowError::Bundle(BundleError::BadFile { path, source }));
+                Ok(entries) => {
+                    self.notes.extend(bad.iter().map(note_of));
+                    return Ok(entries);
                 }
-                Err(TextError::Damaged(why)) => {
-                    let path = volume.dir.join(LIST);
-                    last = format!(": {why}");
-                    self.notes.push(Note::new(NoteKind::Volume, as_bytes(&path), format!("could not be used: {why}")));
-                }
+                Err(fault) => bad.push(BadCopy { path: volume.path(LIST), fault }),
             }
         }
-        if let Some(error) = broken {
-            return Err(error);
-        }
-        let none = match found {
-            true => BundleError::no_index(true, format!("every list on these volumes is damaged{last}")).into(),
-            false => BundleError::no_index(false, "there is no list on these volumes").into(),
-        };
-        Err(or_gone(none, &self.volumes))
+        let none = NoCopy { what: IndexFile::List, bad };
+        Err(or_gone(BundleError::NoCopy(none).into(), &self.volumes))
     }
 }

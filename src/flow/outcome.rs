@@ -5,9 +5,9 @@
 pub enum Outcome {
     /// Everything that was asked for was done.
     Ok,
-    /// A defect of ours: the run failed in a way nobody planned for.
+    /// A defect of ours, or a system without memory or threads to spare.
     Failed,
-    /// The request makes no sense. Nothing was done.
+    /// The request makes no sense, or needs a newer pouch. Nothing was done.
     Usage,
     /// More drives would help.
     Incomplete,
@@ -17,7 +17,7 @@ pub enum Outcome {
     Origin,
     /// A limit was exceeded, or the data was crafted to do harm.
     Hostile,
-    /// The system failed or ran out of room. The same command can be run again.
+    /// The system failed, refused or ran out of room. The same command can be run again.
     Io,
     /// No key, or none that opens the bundle.
     Key,

@@ -12,8 +12,8 @@ pub mod volume_set;
 
 use crate::base::digest::Digest;
 use crate::base::entry::{Flag, Kind};
-use crate::base::monitor::{Monitor, Note, Phase};
-use crate::flow::FlowError;
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::path::as_bytes;
 use crate::flow::engine::{self, Job, Packing};
 use crate::flow::error::{DriveError, Remedy};
 use crate::flow::finish::{Sealable, head_of, list_of, write_index};
@@ -24,9 +24,11 @@ use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::plan::Planned;
 use crate::flow::readback::read_back;
 use crate::flow::remake::Repacker;
-use crate::flow::report::PackReport;
+use crate::flow::report::{PackReport, SHOWS_TIMES};
 use crate::flow::request::Request;
+use crate::flow::second_look::look_again;
 use crate::flow::trial::before_packing;
+use crate::flow::{FlowError, Outcome};
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
 use crate::stage::journal::Log;
@@ -44,8 +46,8 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
     before_packing(&planned, request, monitor)?;
     let mut volumes = VolumeSet::new();
     let begun = match left {
-        Some(left) => begin::resume(&mut volumes, &planned, request, left),
-        None => begin::begin(&mut volumes, &planned, request),
+        Some(left) => begin::resume(&mut volumes, &planned, request, left, monitor),
+        None => begin::begin(&mut volumes, &planned, request, monitor),
     };
     let (bundle, log) = match begun {
         Ok(begun) => begun,
@@ -69,7 +71,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
             Err(FlowError::Drive(DriveError::NoHome { parts, bytes, why, remedy }))
         }
         // A defect is no good beginning.
-        Err(error) if (resumed || log.parts() > 0) && !matches!(error, FlowError::Defect(_)) => {
+        Err(error) if (resumed || log.parts() > 0) && error.outcome() != Outcome::Failed => {
             volumes.leave();
             Err(error)
         }
@@ -96,7 +98,8 @@ impl<'a> Run<'a> {
         let packing = self.fill_drives(&planned, volumes)?;
         let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
         record_files(&mut planned, &files, notes)?;
-        let (list, list_hash) = list_of(&planned.walk.entries)?;
+        look_again(&mut planned, self.monitor)?;
+        let (list, list_hash) = list_of(&planned.walk.entries, planned.layout.len)?;
         let all_read_back = volumes.writers().all(Writer::is_read_back);
         let job = self.job(&planned);
         let repacker = Repacker { job: &job, files: &files, recipes: &recipes };
@@ -120,6 +123,7 @@ impl<'a> Run<'a> {
         for (number, volume) in (1..).zip(&planned.plan.volumes) {
             self.monitor.expect(number, volume.expected);
         }
+        std::thread::sleep(planned.walk.until_times_tell());
         engine::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
     }
 
@@ -151,6 +155,9 @@ impl<'a> Run<'a> {
     /// What the bundle came to. Not yet in it: what parity stands in for, and what was read back.
     fn report(&self, planned: &Planned, settler: &Settler<Writer>, head: &Head) -> PackReport {
         let volumes = settler.volumes();
+        volumes.writers().filter(|writer| writer.shows_times()).for_each(|writer| {
+            self.monitor.note(&Note::new(NoteKind::Property, as_bytes(writer.dir()), SHOWS_TIMES));
+        });
         let on_volume = |writer: &Writer| (writer.dir().to_path_buf(), settler.ledger().bytes_on(writer.number()));
         PackReport {
             fingerprint: head.statement.fingerprint(),
@@ -231,3 +238,6 @@ fn ledger_of(planned: &Planned, data_parts: u32, written: Vec<Part>, unwritten: 
     let from_earlier_run = planned.before.parts.iter().map(Part::id).collect();
     PartLedger::new(shape, planned.placement.clone(), &from_earlier_run, written, unwritten)
 }
+
+#[cfg(test)]
+mod tests;

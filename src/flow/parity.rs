@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::base::memory;
 use crate::base::pool::lock;
 use crate::format::part::{CHUNK, Class};
 use crate::format::stripe::Scheme;
@@ -84,6 +85,7 @@ impl Making {
         if row.is_empty() {
             *row = lock(&self.spare).pop().unwrap_or_default();
             row.clear();
+            memory::reserve(&mut row, usize::from(self.scheme.m) * CHUNK);
             row.resize(usize::from(self.scheme.m) * CHUNK, 0);
         }
         for (parity, sum) in row.chunks_exact_mut(CHUNK).enumerate() {

@@ -6,21 +6,29 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::base::entry::{Entry, Kind};
 use crate::base::fault::IoFault;
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::pool::{Stop, lock, unlocked, workers};
+use crate::base::threads::on_several;
 use crate::flow::FlowError;
-use crate::flow::bundle::part_rebuilder::{PartRebuilder, RebuiltPart, rebuild_groups};
+use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
+use crate::flow::bundle::rebuilt_part::RebuiltPart;
+use crate::flow::denied;
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::gone;
 use crate::flow::open::Bundle;
-use crate::flow::received::BadPart;
+use crate::flow::received::{BadPart, PartState};
 use crate::flow::unpack::file_writer::{Extraction, FileWriter};
 use crate::format::FormatError;
 use crate::format::head::{Head, Part, PartKind};
-use crate::format::part::{Lead, PartBuf};
+use crate::format::part::{Lead, PartBuf, parity_name};
 use crate::plan::repair::{self, Margin, Verdict};
 use crate::stage::compress::{DecodeError, Decompressor};
+
+/// What is said of parity that did not give back what it stands for.
+const UNFIT: &str = "is as it was sealed, and it or another part of its stripe does not fit the others: nothing was \
+delivered that was made with it";
 
 /// What came of placing parts.
 #[derive(Default)]
@@ -37,6 +45,8 @@ pub struct Placed {
     pub failed: Option<IoFault>,
     /// Folders of volumes whose drives stopped answering: what is on them counts as missing, not as damaged.
     pub gone: Vec<PathBuf>,
+    /// Folders of volumes of which this user may not read everything.
+    pub denied: Vec<PathBuf>,
 }
 
 /// Opens and places all `parts`, by their numbers.
@@ -50,13 +60,15 @@ pub fn place_parts(
     monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
     let finder = Finder::new(bundle);
     let rebuilder = PartRebuilder::new(&bundle.head, &finder);
-    let placing = Placing { bundle, extraction, rebuilder, monitor, placed: Mutex::default() };
+    let has_digest = |entry: &Entry| entry.kind != Kind::File || entry.sha256.is_some();
+    let has_digests = extraction.entries.iter().all(has_digest);
+    let placing = Placing { bundle, extraction, rebuilder, has_digests, monitor, placed: Mutex::default() };
     let part = |number: &u32| &bundle.head.parts[*number as usize - 1];
     let hurt = Mutex::new(BTreeMap::<u32, Vec<&Part>>::new());
     let mut failed = placing.each(parts, |tools, number| {
         let (part, buf) = (part(number), tools.buf.get_or_insert_with(|| PartBuf::new(class)));
         match (finder.load(part, buf)?, part.stripe) {
-            (Loaded::Missing | Loaded::Partly { .. }, Some((stripe, _))) => {
+            (Loaded::Missing | Loaded::Unread { .. } | Loaded::Partly { .. }, Some((stripe, _))) => {
                 lock(&hurt).entry(stripe).or_default().push(part);
                 Ok(())
             }
@@ -70,19 +82,24 @@ pub fn place_parts(
     if failed.is_none() {
         failed = placing.each(&rebuild_groups(&hurt, class), |tools, parts| placing.rebuild(parts, tools))?;
     }
+    let wrong_parity = placing.rebuilder.wrong_parity();
     let mut placed = unlocked(placing.placed);
     placed.failed = failed;
     if !placed.bad.is_empty() || !placed.mended.is_empty() {
         placed.take_gone(gone::among(&bundle.volumes), &bundle.head, &finder);
+        placed.denied = denied::among(&bundle.volumes);
     }
     let bad: BTreeSet<u32> = placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect();
     let before = extraction.staging.placed();
     let is_there = |part: &Part| match part.kind {
         PartKind::Data { .. } if parts.binary_search(&part.number).is_ok() => !bad.contains(&part.number),
         PartKind::Data { .. } if before.contains(&part.number) => true,
+        PartKind::Parity if wrong_parity.contains(&part.number) => false,
         _ => finder.seems_there(part, &placed.gone),
     };
     let there: Vec<bool> = bundle.head.parts.iter().map(is_there).collect();
+    let noted = wrong_parity.iter().map(|number| Note::new(NoteKind::Volume, parity_name(*number).as_bytes(), UNFIT));
+    noted.for_each(|note| monitor.note(&note));
     placed.margin = repair::margin(&bundle.head, &there);
     placed.verdict = repair::judge(&bundle.head, &there);
     placed.bad.sort_by_key(|part| part.number);
@@ -93,9 +110,9 @@ pub fn place_parts(
 impl Placed {
     /// What could not be read of drives that are gone is not damaged.
     fn take_gone(&mut self, gone: Vec<PathBuf>, head: &Head, finder: &Finder) {
-        for bad in self.bad.iter_mut().chain(&mut self.mended).filter(|bad| bad.damaged) {
+        for bad in self.bad.iter_mut().chain(&mut self.mended).filter(|bad| bad.state == PartState::Damaged) {
             if finder.is_gone(&head.parts[bad.number as usize - 1], &gone) {
-                (bad.damaged, bad.why) = (false, "its drive is gone".into());
+                (bad.state, bad.why) = (PartState::Missing, "its drive is gone".into());
             }
         }
         self.gone = gone;
@@ -106,6 +123,8 @@ struct Placing<'a> {
     bundle: &'a Bundle,
     extraction: &'a Extraction<'a>,
     rebuilder: PartRebuilder<'a>,
+    /// Every file is held against a digest before it is delivered.
+    has_digests: bool,
     monitor: &'a dyn Monitor,
     placed: Mutex<Placed>,
 }
@@ -119,21 +138,39 @@ struct Tools<'a> {
 
 /// What is wrong with a part.
 struct Hurt {
-    /// Chunks that are not there.
-    bad: Vec<usize>,
-    /// Something was found, and is damaged.
-    damaged: bool,
+    /// Chunks at its beginning that can be read.
+    readable: usize,
+    /// Nothing vouches for some of them.
+    doubtful: bool,
+    state: PartState,
     why: String,
 }
 
 impl Hurt {
     fn of(loaded: &Loaded, chunks: usize) -> Option<Self> {
-        let (damaged, why) = match loaded {
+        let (state, why) = match loaded {
             Loaded::Whole => return None,
-            Loaded::Partly { why, .. } => (true, why.clone()),
-            Loaded::Missing => (false, "was not found".into()),
+            Loaded::Partly { why, .. } => (PartState::Damaged, why.clone()),
+            Loaded::Unread { why } => (PartState::Unread, why.clone()),
+            Loaded::Missing => (PartState::Missing, "was not found".into()),
         };
-        Some(Hurt { bad: loaded.bad(chunks), damaged, why })
+        let readable = loaded.bad(chunks).first().copied().unwrap_or(chunks);
+        Some(Hurt { readable, doubtful: false, state, why })
+    }
+
+    /// All chunks are there, and what they hold is not what it should be.
+    fn content(why: String) -> Self {
+        Hurt { readable: 0, doubtful: false, state: PartState::Damaged, why }
+    }
+
+    /// What is still wrong once all was tried.
+    fn after(self, rebuilt: &RebuiltPart, has_digests: bool) -> Self {
+        let (readable, doubtful) = (rebuilt.readable(has_digests), has_digests && rebuilt.is_doubtful());
+        let why = match rebuilt.is_wrong() {
+            true => format!("{}, and the others of its stripe give another part than the head names", self.why),
+            false => self.why,
+        };
+        Hurt { readable, doubtful, why, ..self }
     }
 }
 
@@ -156,11 +193,7 @@ impl<'a> Placing<'a> {
             }
             Ok(())
         };
-        std::thread::scope(|scope| {
-            for _ in 0..workers().min(jobs.len()) {
-                scope.spawn(|| one_thread().unwrap_or_else(|error| stop.fail(error)));
-            }
-        });
+        on_several(workers().min(jobs.len()), || one_thread().unwrap_or_else(|error| stop.fail(error)));
         match stop.into_result() {
             Ok(()) => Ok(None),
             Err(FlowError::Io(fault)) => Ok(Some(fault)),
@@ -171,14 +204,14 @@ impl<'a> Placing<'a> {
     /// Rebuilds parts of one stripe as far as that is possible, and writes what they hold.
     fn rebuild(&self, parts: &[&Part], tools: &mut Tools) -> Result<(), FlowError> {
         let chunks = self.bundle.head.statement.class.chunks();
-        for RebuiltPart { part, buf, found, missing } in self.rebuilder.rebuild(parts)? {
-            let mut hurt = Hurt::of(&found, chunks);
-            if missing.is_empty() {
-                let mended = hurt.take().map(|hurt| hurt.report(part));
+        for rebuilt in self.rebuilder.rebuild(parts)? {
+            let mut hurt = Hurt::of(&rebuilt.found, chunks);
+            if rebuilt.is_whole() {
+                let mended = hurt.take().map(|hurt| hurt.report(rebuilt.part));
                 lock(&self.placed).mended.extend(mended);
             }
-            let hurt = hurt.map(|hurt| Hurt { bad: missing, ..hurt });
-            self.place(part, hurt, &buf, &mut tools.writer, &mut tools.decompressor)?;
+            let hurt = hurt.map(|hurt| hurt.after(&rebuilt, self.has_digests));
+            self.place(rebuilt.part, hurt, &rebuilt.buf, &mut tools.writer, &mut tools.decompressor)?;
         }
         Ok(())
     }
@@ -193,12 +226,17 @@ impl<'a> Placing<'a> {
         decompressor: &mut Decompressor,
     ) -> Result<(), FlowError> {
         let class = self.bundle.head.statement.class;
-        let chunks = hurt.as_ref().and_then(|hurt| hurt.bad.first().copied()).unwrap_or(class.chunks());
-        let wrong = match chunks {
-            0 => None,
-            _ => self.decode(part, buf, chunks, writer, decompressor)?.filter(|_| hurt.is_none()),
+        let chunks = hurt.as_ref().map_or(class.chunks(), |hurt| hurt.readable);
+        let decoded = match chunks {
+            0 => Ok(None),
+            _ => self.decode(part, buf, chunks, writer, decompressor),
         };
-        let wrong = hurt.or(wrong.map(|why| Hurt { bad: Vec::new(), damaged: true, why }));
+        let wrong = match decoded {
+            // It is not what was sealed, so it says nothing about who sealed it.
+            Err(FlowError::Format(error)) if hurt.as_ref().is_some_and(|hurt| hurt.doubtful) => Some(error.to_string()),
+            other => other?.filter(|_| hurt.is_none()),
+        };
+        let wrong = hurt.or(wrong.map(Hurt::content));
         match wrong {
             None => self.extraction.staging.note_placed(part.number)?,
             Some(hurt) => lock(&self.placed).bad.push(hurt.report(part)),
@@ -219,11 +257,8 @@ impl<'a> Placing<'a> {
     ) -> Result<Option<String>, FlowError> {
         let PartKind::Data { offset, length } = part.kind else { return Ok(None) };
         let lead = Lead::parse(buf.plain(0))?;
-        if lead != (Lead { bundle: self.bundle.head.statement.bundle, number: part.number, offset }) {
-            let why = format!(
-                "it says that it is part {} at {}, the head that it is part {} at {offset}",
-                lead.number, lead.offset, part.number
-            );
+        let named = Lead { bundle: self.bundle.head.statement.bundle, number: part.number, offset };
+        if let Some(why) = lead.difference(&named) {
             return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
         }
         writer.begin_part(offset, offset + length, chunks == self.bundle.head.statement.class.chunks());
@@ -241,13 +276,13 @@ impl<'a> Placing<'a> {
             Ok(()) if at == offset + length => Ok(None),
             Ok(()) => Ok(Some(format!("holds {} bytes of tar, {length} were announced", at - offset))),
             Err(DecodeError::Truncated) => Ok(Some("its compressed content is cut short".into())),
-            Err(DecodeError::Zstd(error)) => Ok(Some(error.to_string())),
+            Err(DecodeError::Zstd(error)) => Ok(Some(format!("its compressed content cannot be read ({error})"))),
         }
     }
 }
 
 impl Hurt {
     fn report(&self, part: &Part) -> BadPart {
-        BadPart { number: part.number, volume: part.volume, damaged: self.damaged, why: self.why.clone() }
+        BadPart { number: part.number, volume: part.volume, state: self.state, why: self.why.clone() }
     }
 }

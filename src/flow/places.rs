@@ -42,6 +42,14 @@ pub fn notes<'a>(targets: impl Iterator<Item = (&'a Path, u64)>, sources: &[Path
     notes
 }
 
+/// The system had lost something of what was written there before this run.
+pub fn lost_before(place: &Path, error: &std::io::Error) -> Note {
+    let text = format!(
+        "the system lost something that was written there before this run ({error}): other files there may be damaged"
+    );
+    Note::new(NoteKind::Drive, as_bytes(place), text)
+}
+
 fn is_for_drives(path: &Path) -> bool {
     path.canonicalize().is_ok_and(|path| MOUNTED.iter().any(|mounted| path.starts_with(mounted)))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::base::digest::Digest;
 use crate::base::entry::Kind;
 use crate::base::fault::At;
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::pool::side_by_side;
@@ -13,6 +14,7 @@ use crate::flow::engine::{self, Before};
 use crate::flow::error::{DriveError, SourceError};
 use crate::flow::left::{self, Left};
 use crate::flow::places;
+use crate::flow::proofread::check_sequence;
 use crate::flow::reading::Reading;
 use crate::flow::report::{Plan, VolumePlan};
 use crate::flow::request::Request;
@@ -90,7 +92,8 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     // What no reader would take is refused before it is written.
     let list = geometry::list_at_most(&walk.entries);
     FormatError::limit("the length of the list", list, limits::LIST)?;
-    let mut beginning = vec![0; SAMPLE.min(layout.tail_start) as usize];
+    check_sequence(&walk.entries, layout.len)?;
+    let mut beginning = memory::zeros(SAMPLE.min(layout.tail_start) as usize);
     let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
     if let Err(FlowError::Source(SourceError::Walk(gone))) = read {
         return Err(gone.into());
@@ -235,7 +238,7 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     let data = layout.tail_start - nothing;
     let stride = (data / SAMPLES).max(SAMPLE) / 512 * 512;
     let starts: Vec<u64> = (0..SAMPLES).map(|at| at * stride).filter(|start| *start < data).collect();
-    let tools = || (Compressor::new(level), vec![0; SAMPLE as usize]);
+    let tools = || (Compressor::new(level), memory::zeros(SAMPLE as usize));
     let measured = side_by_side(&starts, tools, |(compressor, buf), start| {
         let compressor = compressor.as_mut().map_err(|error| error.clone())?;
         let (start, follow) = layout.past_holes(&holes, *start);

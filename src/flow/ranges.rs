@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::base::memory;
 use crate::base::pool::{Lease, Pool, lock, workers};
 use crate::format::part::Class;
 use crate::plan::geometry::range_len;
@@ -25,7 +26,7 @@ pub struct Ranges {
 impl Ranges {
     /// For parts of that class; `stored`: it is likely that little compresses.
     pub fn new(class: Class, stored: bool) -> Self {
-        let pool = |len| (len, Pool::new(lent(class, len), Vec::new));
+        let pool = |len| (len, Pool::new(lent(class, len), move || memory::zeros(len as usize)));
         Self { long: pool(range_len(class)), short: pool(SHORT), latest: Arc::new(Mutex::new((0, stored))) }
     }
 

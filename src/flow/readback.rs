@@ -1,5 +1,5 @@
 //! Written means written: what went to the drives is read back past the system's cache before they
-//! are called safe. Only once all is written: a drive that is smaller than it says overwrites what it
+//! are called safe; seals, head, list and SHA256SUMS always, parts where that is wanted. Only once all is written: a drive that is smaller than it says overwrites what it
 //! took before, and would pass if each file were looked at as it comes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use crate::base::direct::DriveReader;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::{lock, unlocked};
 use crate::base::size::{count, first_ten};
+use crate::base::threads::one_each;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId};
 use crate::flow::error::DriveError;
@@ -40,6 +41,42 @@ pub fn in_words(found: &[Finding]) -> String {
     format!("did not keep {files} as written: {named}; do not trust this drive")
 }
 
+/// Reads back the small files that a volume has so far, past the cache.
+///
+/// # Errors
+/// One is not as it was written, or cannot be read.
+pub fn read_back_small(writer: &Writer) -> Result<(), FlowError> {
+    let mut reader = DriveReader::default();
+    for name in writer.small_files() {
+        if let Some(offset) = writer.read_back(name, &mut reader)? {
+            return Err(DriveError::ReadBackDiffers { path: writer.dir().join(name), offset }.into());
+        }
+    }
+    Ok(())
+}
+
+/// Reads back the seals of all volumes.
+///
+/// # Errors
+/// A drive gave back other bytes: it is not to be trusted, and nothing depends on it yet. Or none could be read; a
+/// single one that fails is left out as soon as parts come to it.
+pub fn read_back_seals<'a>(writers: impl Iterator<Item = &'a Writer>) -> Result<(), FlowError> {
+    let (mut any, mut unread) = (false, None);
+    for writer in writers {
+        match read_back_small(writer) {
+            Err(FlowError::Io(fault)) => drop(unread.get_or_insert(fault)),
+            other => {
+                other?;
+                any = true;
+            }
+        }
+    }
+    match unread {
+        Some(fault) if !any => Err(fault.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Reads back all files of all volumes that are to be, every drive on a thread of its own; also whether
 /// all came past the cache.
 ///
@@ -49,11 +86,11 @@ pub fn read_back(drives: &[Drive], monitor: &dyn Monitor) -> Result<(Vec<Finding
     let files = Writer::to_read_back;
     let len = |writer: &Writer, name: &String| writer.dir().join(name).metadata().map_or(0, |meta| meta.len());
     let writers = || drives.iter().flat_map(|drive| &drive.writers);
-    let total = writers().flat_map(|writer| files(writer).into_iter().map(move |name| len(writer, &name))).sum();
-    if writers().all(|writer| files(writer).is_empty()) {
-        return Ok((Vec::new(), true));
+    // Small files alone are read in a moment.
+    if writers().any(Writer::is_read_back) {
+        let lengths = writers().flat_map(|writer| files(writer).into_iter().map(move |name| len(writer, &name)));
+        monitor.phase(Phase::Verifying, lengths.sum());
     }
-    monitor.phase(Phase::Verifying, total);
     let (found, cached) = (std::sync::Mutex::new(Vec::new()), AtomicBool::new(false));
     let one_drive = |drive: &Drive| {
         let mut reader = DriveReader::default();
@@ -81,17 +118,14 @@ pub fn read_back(drives: &[Drive], monitor: &dyn Monitor) -> Result<(Vec<Finding
                     }
                 }
                 cached.fetch_or(reader.saw_cache(), Ordering::Relaxed);
-                let len = len(writer, &name);
-                monitor.verified(writer.number(), len);
-                monitor.advance(len);
+                if writer.is_read_back() {
+                    let len = len(writer, &name);
+                    monitor.verified(writer.number(), len);
+                    monitor.advance(len);
+                }
             }
         }
     };
-    std::thread::scope(|scope| {
-        for drive in drives {
-            let one_drive = &one_drive;
-            scope.spawn(move || one_drive(drive));
-        }
-    });
+    one_each(drives, one_drive);
     if monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok((unlocked(found), !cached.into_inner())) }
 }

@@ -1,5 +1,6 @@
 //! The sources as ranges of the tar: read, hashed, and what was wrong with them. Any range, on any
-//! thread; the digest of a file that is longer than its range meets in a lane.
+//! thread; the digest of a file that is longer than its range meets in a lane. A file that another process
+//! could write to is named, and counts as changed if its times need not tell of it.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -9,14 +10,16 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::base::digest::Digest;
-use crate::base::entry::Flag;
+use crate::base::entry::{Flag, Kind};
 use crate::base::fault::At;
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::show;
 use crate::base::pool::{Lease, lock, unlocked};
 use crate::flow::FlowError;
 use crate::plan::layout::Layout;
-use crate::stage::archive::{self, Filled, Piece};
+use crate::stage::archive::{self, Fault, Filled, Piece};
+use crate::stage::holders::{Holder, Holders};
 use crate::stage::lane::Lane;
 use crate::stage::walk::{Stamp, Walk, WalkError};
 
@@ -44,13 +47,21 @@ pub struct Reading<'a> {
     lane: Lane<(Raw, Range<usize>)>,
     files: Mutex<Vec<Read>>,
     notes: Mutex<Vec<Note>>,
+    /// Whether the manifests are packed already, by a run for which every file was as it should be.
+    is_listed: bool,
 }
 
 impl<'a> Reading<'a> {
     /// Nothing is read yet.
     pub fn new(walk: &'a Walk, layout: &'a Layout, monitor: &'a dyn Monitor) -> Self {
         let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); walk.entries.len()]);
-        Self { walk, layout, monitor, lane: Lane::default(), files, notes: Mutex::default() }
+        Self { walk, layout, monitor, lane: Lane::default(), files, notes: Mutex::default(), is_listed: false }
+    }
+
+    /// The same where an earlier run packed manifests too: no file gets a flag that those do not show. Every
+    /// byte is read again and held against what was packed, so what is found now is only said.
+    pub fn after_manifests(self, is_listed: bool) -> Self {
+        Self { is_listed, ..self }
     }
 
     /// For each entry its digest (files only) and how well it was read, once all ranges are.
@@ -72,6 +83,47 @@ impl<'a> Reading<'a> {
             Some(at) => Err(FlowError::Defect(format!("{} was not hashed", show(&self.walk.real_path(at))))),
             None => Ok((files, unlocked(self.notes))),
         }
+    }
+
+    /// Looks which files other processes can write to. Before the first is read that shows who could change
+    /// them without a trace in their times, after the last who came since.
+    pub fn look_for_holders(&self) {
+        let holders = match Holders::look() {
+            Ok(holders) => holders,
+            Err(error) => {
+                let text = format!(
+                    "cannot be looked at ({error}); whether a file was open for writing while it was packed is not known"
+                );
+                return self.say_once(Note::new(NoteKind::NotKnown, b"/proc", text));
+            }
+        };
+        let files = self.walk.entries.iter().zip(&self.walk.stamps).enumerate();
+        for (index, (_, stamp)) in files.filter(|(_, (entry, _))| entry.kind == Kind::File) {
+            if let Some(holder) = holders.of(stamp.id()) {
+                self.note_holder(index, &holder);
+            }
+        }
+    }
+
+    /// A write through a mapping may leave no trace; any other changes the file's times.
+    fn note_holder(&self, index: usize, holder: &Holder) {
+        let Holder { process, name, is_mapped } = holder;
+        if !is_mapped {
+            let text = format!(
+                "is open for writing by {name} (process {process}); it is packed as it stands, finished or not"
+            );
+            return self.say_once(Note::new(NoteKind::Open, self.walk.entries[index].path.as_bytes(), text));
+        }
+        let mixed = if self.is_listed { "" } else { "; it may mix two states" };
+        let why = format!(
+            "could be changed unseen while it was packed, through the memory of {name} (process {process}){mixed}"
+        );
+        self.note_fault(Fault { entry: index as u32, flag: Flag::Changed, why, errno: None });
+    }
+
+    /// Whether every file that was read is what it was: then the manifests have a digest for each.
+    pub fn is_clean(&self) -> bool {
+        lock(&self.files).iter().all(|(_, flag)| *flag == Flag::Clean)
     }
 
     /// Fills the range that begins at `start` and hashes what it holds.
@@ -115,7 +167,7 @@ impl<'a> Reading<'a> {
 
     /// Whether a stretch of the tar that is not what it was can be read at all.
     pub fn readable(&self, range: Range<u64>) -> Result<(), FlowError> {
-        let mut buf = vec![0; 1 << 20];
+        let mut buf = memory::zeros(1 << 20);
         let mut pieces = range.clone().step_by(buf.len());
         pieces.try_for_each(|at| {
             let len = (range.end - at).min(buf.len() as u64) as usize;
@@ -124,7 +176,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Whether the sources of what is not as it was still answer.
-    fn answers(&self, faults: &[archive::Fault]) -> Result<(), WalkError> {
+    fn answers(&self, faults: &[Fault]) -> Result<(), WalkError> {
         faults.iter().try_for_each(|fault| self.walk.answers(fault.entry as usize, fault.errno))
     }
 
@@ -161,8 +213,13 @@ impl<'a> Reading<'a> {
     }
 
     /// Says once of each file what is worst about it.
-    fn note_fault(&self, fault: archive::Fault) {
+    fn note_fault(&self, fault: Fault) {
         let at = fault.entry as usize;
+        let path = self.walk.entries[at].path.as_bytes();
+        if self.is_listed && fault.flag == Flag::Changed {
+            let text = format!("{}; every byte of it is the one that was packed before", fault.why);
+            return self.say_once(Note::new(NoteKind::Outdated, path, text));
+        }
         let mut files = lock(&self.files);
         let known = files[at].1;
         if known == fault.flag || known == Flag::Unreadable {
@@ -171,10 +228,18 @@ impl<'a> Reading<'a> {
         files[at].1 = fault.flag;
         drop(files);
         let kind = if fault.flag == Flag::Changed { NoteKind::Changed } else { NoteKind::Unreadable };
-        let note = Note::new(kind, self.walk.entries[at].path.as_bytes(), fault.why);
+        let note = Note::new(kind, path, fault.why);
         self.monitor.note(&note);
         let mut notes = lock(&self.notes);
         notes.retain(|old| old.path != note.path);
         notes.push(note);
+    }
+
+    fn say_once(&self, note: Note) {
+        let mut notes = lock(&self.notes);
+        if notes.iter().all(|old| old.path != note.path) {
+            self.monitor.note(&note);
+            notes.push(note);
+        }
     }
 }

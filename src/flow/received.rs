@@ -1,14 +1,15 @@
 //! What a run on an opened bundle has to say when it is over: what was delivered, lost, rebuilt,
 //! and what margin is left. Plain values, like those of `report`.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::base::json::{Value, json};
-use crate::base::monitor::{Note, NoteKind, notes_json};
+use crate::base::json::{Document, Value, json};
+use crate::base::monitor::{Note, NoteKind, note_json, notes_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::format::head::{Part, PartKind};
-use crate::plan::names::Change;
+use crate::plan::holds::Change;
 use crate::plan::repair::{Margin, Verdict};
 use crate::stage::restore::Otherwise;
 
@@ -17,6 +18,8 @@ use crate::stage::restore::Otherwise;
 pub enum Cause {
     /// A part is not there: another drive would help.
     Missing,
+    /// A part is there that this user may not read.
+    Unread,
     /// What is there is not what was packed.
     Damaged,
     /// The target cannot hold such a thing.
@@ -28,7 +31,7 @@ pub enum Cause {
 impl Cause {
     /// Whether other drives of the bundle, or the same once more, may help.
     pub fn is_of_bundle(self) -> bool {
-        matches!(self, Cause::Missing | Cause::Damaged)
+        matches!(self, Cause::Missing | Cause::Unread | Cause::Damaged)
     }
 }
 
@@ -40,7 +43,29 @@ pub struct Lost {
     /// What kept it.
     pub cause: Cause,
     /// In words.
-    pub why: String,
+    pub why: Cow<'static, str>,
+}
+
+/// What is wrong with a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartState {
+    /// It was not found at all.
+    Missing,
+    /// It was found, and this user may not read it.
+    Unread,
+    /// It was found and is damaged.
+    Damaged,
+}
+
+impl PartState {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            PartState::Missing => "missing",
+            PartState::Unread => "unreadable",
+            PartState::Damaged => "damaged",
+        }
+    }
 }
 
 /// A part that could not be used whole.
@@ -50,8 +75,8 @@ pub struct BadPart {
     pub number: u32,
     /// The volume it belongs to.
     pub volume: u16,
-    /// It was found and is damaged; else it was not found at all.
-    pub damaged: bool,
+    /// What is wrong with it.
+    pub state: PartState,
     /// What was found, in words.
     pub why: String,
 }
@@ -126,7 +151,7 @@ impl BadPart {
     fn to_json(&self) -> Value {
         json!({
             "number": self.number, "volume": self.volume, "why": self.why,
-            "state": if self.damaged { "damaged" } else { "missing" },
+            "state": self.state.word(),
         })
     }
 }
@@ -150,6 +175,8 @@ pub struct UnpackReport {
     pub delivered: u64,
     /// Bytes of the delivered files.
     pub bytes: u64,
+    /// Delivered files of which nothing says what their content should be: there was no list.
+    pub unproven: u64,
     /// Parts missing or damaged, and not to be rebuilt.
     pub bad_parts: Vec<BadPart>,
     /// Parts missing or damaged, and rebuilt.
@@ -164,6 +191,8 @@ pub struct UnpackReport {
     pub failed: Option<String>,
     /// Folders of volumes whose drives stopped answering while they were read.
     pub gone: Vec<PathBuf>,
+    /// Folders of volumes of which this user may not read everything, if anything was lacking.
+    pub denied: Vec<PathBuf>,
     /// Where what was placed of the others is kept, for the same command to go on from.
     pub kept: Option<PathBuf>,
     /// What the target could not hold as it was packed.
@@ -183,8 +212,8 @@ impl UnpackReport {
     /// fit the target, 3 if drives are missing.
     pub fn outcome(&self) -> Outcome {
         let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
-        let other = |lost: &Lost| lost.cause != Cause::Missing;
-        if self.failed.is_some() || self.lacks_gone() || self.is_unkept() {
+        let other = |lost: &Lost| !matches!(lost.cause, Cause::Missing | Cause::Unread);
+        if self.failed.is_some() || self.lacks_gone() || self.lacks_denied() || self.is_unkept() {
             Outcome::Io
         } else if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
             Outcome::Damaged
@@ -198,6 +227,12 @@ impl UnpackReport {
     /// Whether drives are gone, and files are not there that may be on them.
     pub fn lacks_gone(&self) -> bool {
         !self.gone.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle())
+    }
+
+    /// Whether there are volumes that this user may not read, and files are not there that may be on them.
+    pub fn lacks_denied(&self) -> bool {
+        let unread = self.lost.iter().any(|lost| lost.cause == Cause::Unread);
+        unread || (!self.denied.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle()))
     }
 
     /// Whether all that was asked for is there, and all that was to be packed was.
@@ -216,25 +251,27 @@ impl UnpackReport {
     }
 
     /// For `--json`.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Document<'_> {
         let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
         let parts = |parts: &[BadPart]| parts.iter().map(BadPart::to_json).collect::<Value>();
-        json!({
+        let object = json!({
             "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
             "failed": self.failed, "gone": self.gone.iter().map(|folder| show(folder)).collect::<Value>(),
+            "unreadable": self.denied.iter().map(|folder| show(folder)).collect::<Value>(),
             "kept": self.kept.as_ref().map(|path| show(path)), "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
             "verdict": verdict_json(&self.verdict),
-            "margin": margin_json(self.margin), "lost": lost.collect::<Value>(),
+            "margin": margin_json(self.margin),
             "changes": self.changes.iter().map(Change::to_json).collect::<Value>(),
             "otherwise": {
                 "modes": self.otherwise.modes, "times": self.otherwise.times + self.clamped,
                 "clamped": self.clamped, "off_by_ns": self.otherwise.off,
             },
-            "renamed_in": self.renamed_in.as_ref().map(|path| show(path)), "notes": notes_json(&self.notes),
-        })
+            "renamed_in": self.renamed_in.as_ref().map(|path| show(path)),
+        });
+        Document::new(object).with("lost", lost).with("notes", self.notes.iter().map(note_json))
     }
 }
 
@@ -253,6 +290,8 @@ pub struct BundleCheck {
     pub needed: Vec<u16>,
     /// Parts that rebuilding reads, and the volumes here that have them.
     pub sources: (usize, Vec<u16>),
+    /// What is worth knowing about the volumes.
+    pub notes: Vec<Note>,
 }
 
 impl BundleCheck {
@@ -261,7 +300,7 @@ impl BundleCheck {
         json!({
             "volumes": self.volumes, "here": self.here, "verdict": verdict_json(&self.verdict),
             "margin": margin_json(self.margin), "needed": self.needed,
-            "rebuilding_reads": {"parts": self.sources.0, "volumes": self.sources.1},
+            "rebuilding_reads": {"parts": self.sources.0, "volumes": self.sources.1}, "notes": notes_json(&self.notes),
         })
     }
 }

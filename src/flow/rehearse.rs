@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::base::digest::Digest;
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
+use crate::base::memory;
 use crate::base::monitor::Silent;
 use crate::base::secret::random;
 use crate::flow::FlowError;
@@ -99,7 +100,7 @@ fn is_sparse(entry: &Entry) -> bool {
 
 fn content((walk, index): (&Walk, usize)) -> Result<Digest, FlowError> {
     let path = walk.real_path(index);
-    let hash = || digest(walk.open(index)?, &mut vec![0; 1 << 20], |_| Ok(()));
+    let hash = || digest(walk.open(index)?, &mut memory::zeros(1 << 20), |_| Ok(()));
     Ok(hash().at("read", &path)?.0)
 }
 

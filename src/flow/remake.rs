@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::base::digest::Digest;
 use crate::base::entry::Flag;
+use crate::base::fault::IoFault;
+use crate::base::memory;
 use crate::base::monitor::Phase;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
@@ -77,6 +79,20 @@ type Bytes = Arc<Vec<u8>>;
 struct Drives<'a> {
     writers: BTreeMap<u16, (DriveId, Mutex<&'a mut Writer>)>,
     failed: Mutex<Vec<FailedDrive>>,
+}
+
+impl Drives<'_> {
+    fn has_failed(&self, drive: DriveId) -> bool {
+        lock(&self.failed).iter().any(|failed| failed.drive == drive)
+    }
+
+    /// Notes that a drive failed. Threads that write to two of its volumes may both see that; it fails once.
+    fn fail(&self, drive: DriveId, fault: IoFault) {
+        let mut failed = lock(&self.failed);
+        if failed.iter().all(|known| known.drive != drive) {
+            failed.push(FailedDrive { drive, fault });
+        }
+    }
 }
 
 impl Remaker<'_> {
@@ -170,13 +186,16 @@ impl Remaker<'_> {
         let Some((at, writer)) = drives.writers.get(&part.volume) else {
             return Err(FlowError::Defect("a part came to the wrong drive".into()));
         };
-        if lock(&drives.failed).iter().any(|failed| failed.drive == *at) {
+        // Held until the part is written: another thread may see the drive fail while this one waits for it.
+        let mut writer = lock(writer);
+        if drives.has_failed(*at) {
             return Ok(None);
         }
-        if let Err(fault) = lock(writer).put(&part.file_name(), buf.file(), part.sha256) {
-            lock(&drives.failed).push(FailedDrive { drive: *at, fault });
+        if let Err(fault) = writer.put(&part.file_name(), buf.file(), part.sha256) {
+            drives.fail(*at, fault);
             return Ok(None);
         }
+        drop(writer);
         self.job.log.write(&Written::of(&part).encode());
         self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
         self.job.monitor.advance(length);
@@ -217,7 +236,7 @@ impl Remaker<'_> {
     fn bytes(&self, start: u64, len: usize) -> Vec<u8> {
         let layout = self.job.layout;
         if start < layout.tail_start {
-            let mut bytes = vec![0; len];
+            let mut bytes = memory::zeros(len);
             // What could not be read then is zeros: the hash tells whether they were.
             let _ = self.reading.raw(start, &mut bytes);
             return bytes;
@@ -246,5 +265,22 @@ impl Remaker<'_> {
             return fault;
         }
         FlowError::Source(SourceError::CannotRepack(self.reading.files_in(&range)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::drives::drive::fake::fault;
+
+    #[test]
+    fn a_drive_that_two_threads_saw_fail_has_failed_once() {
+        let drives = Drives { writers: BTreeMap::new(), failed: Mutex::default() };
+        for (drive, failed) in [(0, 1), (0, 1), (1, 2), (0, 2)] {
+            drives.fail(DriveId(drive), fault());
+            assert!(drives.has_failed(DriveId(drive)));
+            assert_eq!(lock(&drives.failed).len(), failed);
+        }
+        assert!(!drives.has_failed(DriveId(2)));
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::base::digest::{Digest, sha256};
-use crate::base::monitor::{Monitor, Phase};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
+use crate::base::path::as_bytes;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
 use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
@@ -16,14 +17,18 @@ use crate::flow::error::{BundleError, DriveError, OutputError};
 use crate::flow::find::{Finder, Loaded};
 use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
 use crate::flow::gone::{self, or_gone};
-use crate::flow::margin::{Survey, index_is_whole, opened, whole_files};
+use crate::flow::head_check::index_is_whole;
+use crate::flow::margin::{Survey, opened, whole_files};
 use crate::flow::open::{Bundle, gather};
+use crate::flow::places::lost_before;
+use crate::flow::readback::read_back_small;
 use crate::flow::received::RepairReport;
-use crate::flow::report::{CheckReport, State, VolumeCheck};
+use crate::flow::report::{CheckReport, SHOWS_TIMES, State, VolumeCheck};
 use crate::flow::seals::Seals;
 use crate::flow::target::{self, Standing};
 use crate::format::head::Part;
 use crate::format::part::PartBuf;
+use crate::plan::choose::FingerprintStart;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
 use crate::stage::stream::PartSealer;
@@ -33,6 +38,8 @@ use crate::stage::volume::{self, SUMS, Volume, Writer};
 pub struct Request {
     /// Drives or volumes.
     pub volumes: Vec<PathBuf>,
+    /// Which bundle, if several are there.
+    pub bundle: Option<FingerprintStart>,
     /// Where the new volumes go.
     pub target: PathBuf,
     /// Only say what would be done.
@@ -45,7 +52,7 @@ pub struct Request {
 /// Also where a drive is gone that something is missing of: it may have to be repaired or not.
 pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
     // A wrong key is said before hours of reading.
-    let bundle = opened(&request.volumes, keyring)?;
+    let bundle = opened(&request.volumes, keyring, request.bundle.as_ref())?;
     let volumes = bundle.volumes.clone();
     let report = repair_opened(request, bundle, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
     let gone = if report.is_possible() { Vec::new() } else { gone::among(&volumes) };
@@ -63,6 +70,13 @@ fn repair_opened(
     let gone: Vec<PathBuf> = gone.map(|check| check.folder.clone()).collect();
     if !gone.is_empty() {
         return Err(FlowError::Drive(DriveError::Gone(gone)));
+    }
+    let is_other = |folder: &Path| bundle.passed_over.iter().any(|volume| volume.dir == folder);
+    let unread = checked.volumes.iter().filter(|check| check.state == State::Unreadable && !is_other(&check.folder));
+    let unread: Vec<PathBuf> = unread.map(|check| check.folder.clone()).collect();
+    if !unread.is_empty() {
+        // Whether they are to be repaired is not known.
+        return Err(FlowError::Drive(DriveError::Denied(unread)));
     }
     let mut report = RepairReport {
         volumes: to_be_written(&bundle, &bundle.volumes, &checked),
@@ -85,7 +99,7 @@ fn repair_opened(
     if request.dry_run || report.volumes.is_empty() || !report.is_possible() {
         return Ok(report);
     }
-    let (list, list_hash) = list_of(&bundle.read_list()?)?;
+    let (list, list_hash) = list_of(&bundle.read_list()?, bundle.head.statement.tar)?;
     if list_hash != bundle.head.statement.list_hash {
         return Err(FlowError::Defect("the list is not written as it was read".into()));
     }
@@ -111,7 +125,7 @@ fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> 
     let is_there = |number: u16, parts: &[&Part]| {
         volumes.iter().zip(&whole).any(|(volume, sums)| {
             let Some(sums) = sums else { return false };
-            let named = volume.dir.file_name() == volume::folder(Path::new(""), number).file_name();
+            let named = volume.number() == Some(number);
             let listed = parts.iter().all(|part| sums.get(&part.file_name()) == Some(&part.sha256));
             listed && (named || !parts.is_empty())
         })
@@ -147,14 +161,15 @@ fn look_ahead(
 fn pass_over_finished(bundle: &Bundle, report: &mut RepairReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
     let folders = report.volumes.iter().map(|number| volume::folder(&report.target, *number));
     let given = |folder: &Path| bundle.volumes.iter().any(|volume| target::same(&volume.dir, folder));
-    let finished: Vec<PathBuf> =
-        folders.filter(|folder| folder.join(SUMS).is_file() && !given(folder.as_path())).collect();
+    let looks_whole =
+        |folder: &Path| volume::read(folder).is_ok_and(|volume| volume.file(SUMS).is_some_and(|found| found.regular));
+    let finished: Vec<PathBuf> = folders.filter(|folder| looks_whole(folder) && !given(folder.as_path())).collect();
     if finished.is_empty() {
         return Ok(());
     }
     let volumes = match gather(&finished) {
         // A SHA256SUMS of something else.
-        Err(FlowError::Bundle(BundleError::Missing(_))) => return Ok(()),
+        Err(FlowError::Bundle(BundleError::NoVolume(_))) => return Ok(()),
         volumes => volumes?,
     };
     let missing = to_be_written(bundle, &volumes, &check(&finished, monitor)?);
@@ -228,7 +243,11 @@ fn write_all(
 ) -> Result<(), FlowError> {
     let bundle = new.bundle;
     for number in &report.volumes {
-        let writer = writers.entry(*number).or_insert(Mutex::new(new_volume(&report.target, *number)?));
+        let writer = new_volume(&report.target, *number)?;
+        if let Some(error) = writer.forget_earlier_loss() {
+            monitor.note(&lost_before(&report.target, &error));
+        }
+        let writer = writers.entry(*number).or_insert(Mutex::new(writer));
         for (name, bytes) in new.seals.for_volume(*number) {
             lock(writer).put(name, bytes, sha256(bytes))?;
         }
@@ -250,7 +269,11 @@ fn write_all(
     for writer in writers.values() {
         let mut writer = lock(writer);
         writer.write_sums()?;
+        read_back_small(&writer)?;
         writer.finish()?;
+        if writer.shows_times() {
+            monitor.note(&Note::new(NoteKind::Property, as_bytes(writer.dir()), SHOWS_TIMES));
+        }
     }
     Ok(())
 }
@@ -314,12 +337,7 @@ impl Parts<'_> {
     /// that the head names.
     fn put(&self, part: &Part, buf: &mut PartBuf) -> Result<bool, FlowError> {
         let class = self.bundle.head.statement.class;
-        let (key, _) = self.bundle.keyring.open_header(&part.header[..]).map_err(|error| {
-            FlowError::Bundle(BundleError::Damaged(format!(
-                "the header of part {} does not open: {error}",
-                part.number
-            )))
-        })?;
+        let Ok((key, _)) = self.bundle.keyring.open_header(&part.header[..]) else { return Ok(false) };
         let mut file = PartBuf::new(class);
         let mut sealer = PartSealer::new(&key, &part.header, &mut file, |_, _| ());
         (0..class.chunks()).for_each(|chunk| sealer.append(buf.plain(chunk)));

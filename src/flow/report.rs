@@ -4,13 +4,15 @@
 use std::path::PathBuf;
 
 use crate::base::entry::Entry;
-use crate::base::json::{Value, json};
-use crate::base::monitor::{Note, NoteKind, notes_json};
+use crate::base::fault::IoFault;
+use crate::base::json::{Document, Value, json};
+use crate::base::monitor::{Note, NoteKind, note_json, notes_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::flow::received::BundleCheck;
 use crate::format::stripe::Scheme;
 use crate::plan::repair::Verdict;
+use crate::stage::volume::PassedOver;
 
 /// What packing would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,11 +120,14 @@ pub struct PackReport {
 pub const REPLACED: &str = "the drive that was replaced must not be handed on with these, should it turn up again: \
 what it holds is of the same run, and its parts are elsewhere now";
 
+/// What is said of a volume on a file system that keeps its own times.
+pub const SHOWS_TIMES: &str = "shows when it was written: this file system takes no other times";
+
 impl PackReport {
-    /// 7 if a drive failed or is not to be trusted, although the bundle is complete; 4 if files changed or
+    /// 7 if a drive failed or is not to be trusted, although the bundle is complete; 4 if sources changed or
     /// could not be read.
     pub fn outcome(&self) -> Outcome {
-        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
+        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable | NoteKind::Outdated);
         if self.spared > 0 || !self.distrusted.is_empty() || !self.given_up.is_empty() {
             Outcome::Io
         } else if self.notes.iter().any(flawed) {
@@ -156,6 +161,8 @@ pub enum State {
     Damaged,
     /// Its drive stopped answering: of what could not be read nothing is known.
     Gone,
+    /// This user may not read all of it: of what could not be read nothing is known.
+    Unreadable,
     /// Its SHA256SUMS points out of the volume.
     Unsafe,
 }
@@ -168,6 +175,7 @@ impl State {
             State::Incomplete => "incomplete",
             State::Damaged => "damaged",
             State::Gone => "gone",
+            State::Unreadable => "unreadable",
             State::Unsafe => "unsafe",
         }
     }
@@ -182,16 +190,79 @@ pub struct VolumeCheck {
     pub state: State,
     /// Whether it was read past the system's cache.
     pub past_cache: bool,
+    /// Whether its files were held against the bundle's head, and its parts opened.
+    pub held: bool,
     /// Files that SHA256SUMS lists.
     pub files: usize,
-    /// Bytes read.
+    /// Those of them that were read.
+    pub read: usize,
+    /// Their bytes.
     pub bytes: u64,
+    /// Files and their bytes that there is no SHA256SUMS to check against.
+    pub unchecked: Option<(usize, u64)>,
     /// Damaged files, and how.
     pub damaged: Vec<(String, String)>,
     /// Files that are not there.
     pub missing: Vec<String>,
+    /// Files that this user may not read, and what the system said.
+    pub unread: Vec<(String, String)>,
+    /// What else lies in its folder.
+    pub foreign: Foreign,
     /// Why the volume as a whole could not be checked.
     pub trouble: Option<String>,
+}
+
+/// What lies in a volume's folder and is not of the volume. Nothing of it is read.
+#[derive(Debug, Clone, Default)]
+pub struct Foreign {
+    /// How many files and folders.
+    pub count: usize,
+    /// The first of their names.
+    pub names: Vec<String>,
+}
+
+impl Foreign {
+    /// Names that are kept.
+    pub const NAMED: usize = 20;
+}
+
+/// Folders below a place given that were not searched for volumes.
+#[derive(Debug, Clone)]
+pub struct NotSearched {
+    /// The place.
+    pub below: PathBuf,
+    /// How many lie deeper than a search goes.
+    pub deeper: u64,
+    /// How many were left when the search had looked into as many as it does, or hold too much.
+    pub beyond: u64,
+    /// Trash, and what an unpacking has not finished.
+    pub set_aside: Vec<PathBuf>,
+    /// Why others could not be read.
+    pub unread: Vec<String>,
+    /// Whether one of those failed, and was not just closed to this user.
+    pub failed: bool,
+}
+
+impl NotSearched {
+    /// As a search tells it.
+    pub fn of(passed_over: &PassedOver) -> Self {
+        let closed = |fault: &IoFault| fault.source.kind() == std::io::ErrorKind::PermissionDenied;
+        Self {
+            below: passed_over.below.clone(),
+            deeper: passed_over.deeper,
+            beyond: passed_over.beyond,
+            set_aside: passed_over.set_aside.clone(),
+            unread: passed_over.unread.iter().map(IoFault::to_string).collect(),
+            failed: !passed_over.unread.iter().all(closed),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({
+            "below": show(&self.below), "deeper": self.deeper, "beyond": self.beyond,
+            "set_aside": self.set_aside.iter().map(|path| show(path)).collect::<Value>(), "unread": self.unread,
+        })
+    }
 }
 
 /// What `check` found.
@@ -203,6 +274,8 @@ pub struct CheckReport {
     pub bundle: Option<BundleCheck>,
     /// What happened to the drives before.
     pub freshness: Freshness,
+    /// What was not searched for volumes, place by place.
+    pub not_searched: Vec<NotSearched>,
 }
 
 /// What is known of the caches that may stand before what is read.
@@ -234,18 +307,29 @@ const REPLUGGED: &str = "read from the drives after they were plugged in again";
 const REMOUNTED: &str = "read after mounting anew what is no drive that can be seen to be unplugged (a file, memory, a program, a network): \
 a cache below may have answered";
 
-/// The sentence that goes with every check: what it did not prove.
-pub const CHECK_DOES_NOT_PROVE: &str = "This shows that nothing on these volumes changed since their SHA256SUMS was written; \
+/// What volumes that are whole show without a key, and what not.
+const WHOLE: &str = "This shows that nothing on these volumes changed since their SHA256SUMS was written; \
 not who wrote it, nor that the bundle's other volumes exist.";
 
+/// What they show with a key.
+const HELD: &str = "This shows that head, list, parts and the seals that the key opens are the bundle's on these volumes, and that every part opens to its end; \
+not who packed it, nor that the parts hold what the list says: `pouch unpack` shows that.";
+
 impl CheckReport {
-    /// The worst of all volumes; 3 if they do not make the bundle whole.
+    /// What this shows, and what not; `None` if a volume is not whole: then each says what it is.
+    pub fn shows(&self) -> Option<&'static str> {
+        let is_whole = |volume: &VolumeCheck| volume.state == State::Whole;
+        let held = self.volumes.iter().all(|volume| volume.held);
+        self.volumes.iter().all(is_whole).then_some(if held { HELD } else { WHOLE })
+    }
+
+    /// The worst of all volumes; 3 if they do not make the bundle whole; 7 if not all could be searched.
     pub fn outcome(&self) -> Outcome {
         let short = self.bundle.as_ref().is_some_and(|bundle| matches!(bundle.verdict, Verdict::Short { .. }));
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
         if any(State::Unsafe) {
             Outcome::Hostile
-        } else if any(State::Gone) {
+        } else if any(State::Gone) || any(State::Unreadable) || self.not_searched.iter().any(|place| place.failed) {
             Outcome::Io
         } else if any(State::Damaged) {
             Outcome::Damaged
@@ -259,14 +343,18 @@ impl CheckReport {
     /// For `--json`.
     pub fn to_json(&self) -> Value {
         let volumes = self.volumes.iter().map(|volume| {
-            let damaged = volume.damaged.iter().map(|(name, why)| json!({"file": escape(name.as_bytes()), "why": why}));
+            let file = |(name, why): &(String, String)| json!({"file": escape(name.as_bytes()), "why": why});
+            let (damaged, unread) = (volume.damaged.iter().map(file), volume.unread.iter().map(file));
             json!({
-                "folder": show(&volume.folder), "state": volume.state.word(), "past_cache": volume.past_cache, "files": volume.files, "bytes": volume.bytes,
-                "damaged": damaged.collect::<Value>(), "missing": volume.missing, "trouble": volume.trouble,
+                "folder": show(&volume.folder), "state": volume.state.word(), "past_cache": volume.past_cache, "held": volume.held,
+                "files": volume.files, "read": volume.read, "bytes": volume.bytes, "unchecked": volume.unchecked.map(|(files, bytes)| json!({"files": files, "bytes": bytes})),
+                "damaged": damaged.collect::<Value>(), "missing": volume.missing, "unreadable": unread.collect::<Value>(), "trouble": volume.trouble,
+                "foreign": {"count": volume.foreign.count, "names": volume.foreign.names.iter().map(|name| escape(name.as_bytes())).collect::<Value>()},
             })
         });
         json!({
-            "command": "check", "volumes": volumes.collect::<Value>(), "not_proved": CHECK_DOES_NOT_PROVE,
+            "command": "check", "volumes": volumes.collect::<Value>(), "not_proved": self.shows(),
+            "not_searched": self.not_searched.iter().map(NotSearched::to_json).collect::<Value>(),
             "replugged": self.freshness == Freshness::Replugged, "remounted": self.freshness == Freshness::Remounted,
             "read": self.freshness.words(),
             "bundle": self.bundle.as_ref().map(BundleCheck::to_json),
@@ -287,7 +375,7 @@ pub struct ListReport {
 
 impl ListReport {
     /// For `--json`.
-    pub fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Document<'_> {
         let entries = self.entries.iter().map(|entry| {
             json!({
                 "path": escape(entry.path.as_bytes()), "type": entry.kind.word(), "size": entry.size,
@@ -295,9 +383,7 @@ impl ListReport {
                 "sha256": entry.sha256.map(|sum| format!("{sum:?}")), "flag": entry.flag.word(),
             })
         });
-        json!({
-            "command": "list", "fingerprint": self.fingerprint, "entries": entries.collect::<Value>(),
-            "notes": notes_json(&self.notes),
-        })
+        let object = json!({"command": "list", "fingerprint": self.fingerprint});
+        Document::new(object).with("entries", entries).with("notes", self.notes.iter().map(note_json))
     }
 }

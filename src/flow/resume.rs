@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::DriveReader;
+use crate::base::fault::{At, is_denied};
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::base::path::show;
@@ -59,11 +60,13 @@ impl Left {
     ) -> Result<(), FlowError> {
         let opening = &self.journal()?.opening;
         let folder = show(&self.folders[0]);
-        if usize::from(opening.volumes) > self.folders.len() || opening.options != options(request) {
-            let text = format!(
-                "{folder} holds what an interrupted run packed with other options, onto {} volumes",
-                opening.volumes
-            );
+        let (volumes, given) = (usize::from(opening.volumes), self.folders.len());
+        if volumes > given || opening.options != options(request) {
+            let how = match volumes > given {
+                true => format!("onto {}, and {given} given now", count(volumes as u64, "volume")),
+                false => "with other options".into(),
+            };
+            let text = format!("{folder} holds what an interrupted run packed {how}");
             return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
         }
         let marks = walk.marks();
@@ -77,7 +80,9 @@ impl Left {
             false => Err(FlowError::Source(SourceError::Changed(other))),
             true => {
                 let gone = opening.stamps.len() - marks.len().min(opening.stamps.len());
-                let text = format!("{folder} holds what an interrupted run packed; {gone} of its files are gone since");
+                let gone = count(gone as u64, "item");
+                let text =
+                    format!("{folder} holds what an interrupted run packed; {gone} of that not among the sources now");
                 Err(FlowError::Leftover(LeftoverError::OtherPacking(text)))
             }
         }
@@ -114,7 +119,7 @@ impl Left {
         let seals =
             self.folders.iter().map(|folder| volume::read_small(&folder.join(PASSPHRASE_SEAL), limits::SEAL_FILE));
         // One try: it takes a second.
-        seals.flatten().next().is_some_and(|bytes| ring.open_small(&bytes, 2048).is_ok())
+        seals.flatten().next().is_some_and(|bytes| ring.open_small(&bytes, limits::SEAL_FILE).is_ok())
     }
 
     /// Reads back all parts that were written, and says how far they reach.
@@ -124,7 +129,7 @@ impl Left {
         replaced: bool,
         monitor: &dyn Monitor,
     ) -> Result<Before, FlowError> {
-        let Journal { opening, reads, parts, recipes, .. } = self.journal()?;
+        let Journal { opening, reads, parts, recipes, is_clean, .. } = self.journal()?;
         let noted = reached(parts, recipes, opening.scheme, tar_len).parts;
         if !replaced {
             self.check_drives(parts, opening.volumes)?;
@@ -135,10 +140,12 @@ impl Left {
         for part in checked {
             whole.extend(part?);
         }
-        // What was not read well is packed again, and all behind it.
+        // What was not read well is packed again, and all behind it; so are manifests without a digest for
+        // every file, for this run may find other files changed.
         let (covered, _) = covering(reads, tail_start);
+        let keeps_manifests = covered == tail_start && *is_clean;
         let mut recipes = recipes.clone();
-        recipes.retain(|_, recipe| covered == tail_start || recipe.offset + recipe.length() <= covered);
+        recipes.retain(|_, recipe| keeps_manifests || recipe.offset + recipe.length() <= covered);
         let parts: Vec<Written> = whole.iter().map(Written::of).collect();
         let reach = reached(&parts, &recipes, opening.scheme, tar_len);
         recipes.retain(|number, _| *number <= reach.data);
@@ -184,8 +191,10 @@ impl Left {
             Ok(stored == Some((sha256, opening.class.file_len() as u64)))
         });
         monitor.advance(opening.class.file_len() as u64);
-        // What cannot be read is packed again.
-        Ok(whole.is_ok_and(|whole| whole).then_some(Part { number, kind, stripe, volume, sha256, header }))
+        let denied = whole.as_ref().is_err_and(is_denied);
+        let whole = if denied { whole.at("read", &path)? } else { whole.is_ok_and(|whole| whole) };
+        // What the drive cannot read is packed again.
+        Ok(whole.then_some(Part { number, kind, stripe, volume, sha256, header }))
     }
 
     /// What each volume keeps: name and SHA-256 of seals and parts. A seal that is missing is

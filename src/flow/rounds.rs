@@ -13,16 +13,17 @@ use crate::base::os;
 use crate::base::path::as_bytes;
 use crate::flow::FlowError;
 use crate::flow::again::{parts_of, to_do};
+use crate::flow::belonging::{Belonging, Marks};
 use crate::flow::find::Finder;
 use crate::flow::gone::is_gone;
-use crate::flow::open::Bundle;
+use crate::flow::open::{Bundle, passed_over};
 use crate::flow::parts::{Placed, place_parts};
-use crate::flow::received::BadPart;
+use crate::flow::received::{BadPart, PartState};
 use crate::flow::unpack::file_writer::Extraction;
 use crate::format::UNFINISHED;
 use crate::format::part::SEALED_CHUNK;
 use crate::plan::repair::Verdict;
-use crate::stage::volume::{self, HEADS, Volume};
+use crate::stage::volume::{self, Volume};
 
 /// What is still wanted.
 pub struct Ask<'a> {
@@ -82,14 +83,18 @@ pub fn place_all(
 
 /// The volumes that are at these places now.
 fn look(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec<Volume> {
-    let mut volumes: Vec<Volume> = paths.iter().filter_map(|path| volume::scan(path).ok()).flatten().collect();
+    let mut volumes: Vec<Volume> =
+        paths.iter().filter_map(|path| volume::scan(path).ok()).flat_map(|found| found.volumes).collect();
+    let marks = Marks::of(&bundle.keyring, Some(&bundle.head));
     volumes.retain(|volume| {
-        let ours = HEADS.iter().all(|name| volume.file(name).is_none()) || bundle.owns(volume);
-        if !ours {
-            let text = "is not of this bundle, or its heads are damaged; it is passed over";
-            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), text));
+        if let Some(fault) = &volume.fault {
+            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), fault.to_string()));
         }
-        ours
+        let is_foreign = marks.look_at(volume) == Belonging::Foreign;
+        if is_foreign {
+            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), passed_over(None)));
+        }
+        !is_foreign
     });
     volumes
 }
@@ -110,7 +115,7 @@ fn add_kept(bundle: &mut Bundle, extraction: &Extraction) -> Result<(), FlowErro
 fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Result<(), FlowError> {
     let head = &bundle.head;
     let Some(scheme) = head.statement.scheme else { return Ok(()) };
-    let of_use = |part: &&BadPart| scheme.volumes_spared() > 0 || part.damaged;
+    let of_use = |part: &&BadPart| scheme.volumes_spared() > 0 || part.state == PartState::Damaged;
     let stripes: BTreeSet<u32> = bad.iter().filter(of_use).map(|part| scheme.of_data(part.number).0).collect();
     let in_work = |stripe: Option<(u32, u16)>| stripe.is_some_and(|(stripe, _)| stripes.contains(&stripe));
     let dir = extraction.staging.kept_parts();

@@ -2,36 +2,39 @@
 //! the same. Parts say themselves which they are (`leads`), the tar says what files there are
 //! (`unlisted`), its manifests what they should be; what none of them says is not claimed.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::base::entry::{Entry, Kind};
+use crate::base::entry::Entry;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, is_at_or_below};
-use crate::flow::FlowError;
-use crate::flow::error::BundleError;
+use crate::flow::denied;
+use crate::flow::error::{BadCopy, BundleError, CopyFault, NoCopy};
 use crate::flow::gone::{self, or_gone};
 use crate::flow::leads::{FAR, from_leads};
-use crate::flow::open::{Bundle, Unsealed, gather, unseal};
+use crate::flow::open::{Bundle, Unsealed, gather_noting, too_many, unseal};
 use crate::flow::received::{Cause, Lost};
 use crate::flow::salvaged::{Basis, Salvaged};
 use crate::flow::unlisted::{Unlisted, read_tar};
 use crate::flow::unpack::{Request, Rounds, chosen, unpack, unpack_opened};
-use crate::format::FormatError;
+use crate::flow::{FlowError, Outcome};
 use crate::format::manifest::Manifest;
-use crate::plan::links::find;
 use crate::plan::recover::{Recovered, recover};
 use crate::plan::select::meant;
 use crate::stage::seal::Keyring;
 
 /// Unpacks, with head and list or without.
 pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
-    let unsealed = unseal(gather(&request.volumes)?, keyring)?;
+    let (volumes, passed_over) = gather_noting(&request.volumes)?;
+    let mut unsealed = unseal(volumes, keyring, request.bundle.as_ref())?;
+    unsealed.notes.splice(0..0, too_many(&passed_over));
     let volumes = unsealed.volumes.clone();
     let mut salvaged =
         unsealed_salvage(request, unsealed, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
-    if !salvaged.report.lost.is_empty() {
+    if !salvaged.complete() {
         // Perhaps before anything was placed.
         salvaged.report.gone = gone::among(&volumes);
+        salvaged.report.denied = denied::among(&volumes);
     }
     Ok(salvaged)
 }
@@ -48,18 +51,24 @@ fn unsealed_salvage(
             basis.head = true;
             unsealed.with(head)
         }
+        None if request.bundle.is_some() => {
+            let text = "without a head there is no fingerprint to hold --bundle against; nothing was written";
+            return Err(FlowError::Usage(text.into()));
+        }
         None => {
             basis.idle_parity = parity_files(&unsealed);
             from_leads(unsealed)?
         }
     };
+    let ends = bundle.head.data_parts().last().map(|(_, offset, length)| offset + length);
+    basis.endless = !basis.head && ends == Some(FAR);
     let list = if basis.head { bundle.read_list() } else { bundle.read_list_of(FAR, None) };
     match without(list, request, &mut bundle.notes)? {
         Some(_) if basis.head => Ok(Salvaged::of_whole(unpack(request, keyring, None, monitor)?)),
         Some(entries) => {
             basis.list = true;
             let entries = chosen(entries, &request.only)?;
-            Ok(Salvaged { report: unpack_opened(request, &mut bundle, &entries, Rounds::Last, monitor)?, basis })
+            Ok(Salvaged { report: unpack_opened(request, &mut bundle, entries, Rounds::Last, monitor)?, basis })
         }
         None => by_the_tar(request, &mut bundle, basis, monitor),
     }
@@ -69,15 +78,18 @@ fn unsealed_salvage(
 fn without<T>(opened: Result<T, FlowError>, request: &Request, notes: &mut Vec<Note>) -> Result<Option<T>, FlowError> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
-        Err(error @ FlowError::Bundle(BundleError::BadFile { source: FormatError::Newer { .. }, .. })) => Err(error),
-        Err(
-            error @ (FlowError::Bundle(BundleError::NoIndex { .. }) | FlowError::Bundle(BundleError::BadFile { .. })),
-        ) => {
-            notes.push(note(request, error.to_string()));
+        Err(FlowError::Bundle(BundleError::NoCopy(none))) if can_do_without(&none) => {
+            notes.push(note(request, none.to_string()));
             Ok(None)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Whether what is wrong with all copies stays as it is: not if this user may not read one, or if a later pouch may.
+fn can_do_without(none: &NoCopy) -> bool {
+    let denied = |bad: &BadCopy| matches!(bad.fault, CopyFault::Denied(_));
+    none.outcome() != Outcome::Usage && !none.bad.iter().any(denied)
 }
 
 /// About the volumes as a whole.
@@ -100,23 +112,23 @@ fn by_the_tar(
     let Unlisted { mut members, damaged } = read_tar(bundle, monitor)?;
     let [manifest, sums] = members.manifests.each_ref().map(Option::as_deref);
     let manifest = manifest.and_then(|text| Manifest::parse(text, sums).ok());
-    let recovered = recover(std::mem::take(&mut members.entries), manifest.as_ref());
+    let (whole, torn) = (std::mem::take(&mut members.whole), std::mem::take(&mut members.torn));
+    let recovered = recover(whole, torn, manifest.as_ref());
     (basis.manifest, basis.seamless) = (manifest.is_some(), members.ended && !members.gaps);
     let why = Why { bundle, damaged: &damaged, seamless: basis.seamless };
     let mut lost = why.lost(&recovered, manifest.as_ref());
+    // They take much room, and have said what they have to say.
+    members.manifests = Default::default();
     for (path, text) in std::mem::take(&mut members.refused) {
-        lost.push(Lost { path, cause: Cause::Damaged, why: text });
+        lost.push(Lost { path, cause: Cause::Damaged, why: text.into() });
     }
     let Recovered { entries, made, unvouched, .. } = recovered;
     let asked = Asked::of(&request.only, &entries, &lost);
     lost.retain(|lost| asked.includes(&lost.path));
     let entries = asked.choose(entries, &lost)?;
-    let mut report = unpack_opened(request, bundle, &entries, Rounds::Last, monitor)?;
-    let failed: BTreeSet<&[u8]> = report.lost.iter().map(|lost| &*lost.path).collect();
-    basis.unproven =
-        entries.iter().filter(|entry| is_unproven(&entries, entry) && !failed.contains(entry.path.as_bytes())).count()
-            as u64;
-    report.lost.iter_mut().for_each(|lost| lost.why = lost.why.replace("the list", "the manifest"));
+    let mut report = unpack_opened(request, bundle, entries, Rounds::Last, monitor)?;
+    basis.unproven = report.unproven;
+    report.lost.iter_mut().for_each(|lost| lost.why = by_manifest(std::mem::take(&mut lost.why)));
     report.files += lost.len() as u64;
     report.lost.append(&mut lost);
     report.notes.extend(flaws(&unvouched, &made, &asked));
@@ -128,13 +140,9 @@ fn by_the_tar(
     Ok(Salvaged { report, basis })
 }
 
-/// Whether nothing says what its content should be.
-fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
-    match &entry.kind {
-        Kind::File => entry.sha256.is_none(),
-        Kind::Hardlink(first) => find(entries, first.as_bytes()).is_none_or(|at| entries[at].sha256.is_none()),
-        _ => false,
-    }
+/// Why a file is lost, where it was the manifest that said what it should be.
+fn by_manifest(why: Cow<'static, str>) -> Cow<'static, str> {
+    if why.contains("the list") { why.replace("the list", "the manifest").into() } else { why }
 }
 
 /// What was asked for with `--only`, of what is there and what is lost.
@@ -177,15 +185,14 @@ struct Why<'a> {
 impl Why<'_> {
     /// What members and manifest name and is not delivered.
     fn lost(&self, recovered: &Recovered, manifest: Option<&Manifest>) -> Vec<Lost> {
-        let lost = |path: &[u8], (cause, why): (Cause, &str)| Lost { path: path.to_vec(), cause, why: why.into() };
+        let lost =
+            |path: &[u8], (cause, why): (Cause, &'static str)| Lost { path: path.to_vec(), cause, why: why.into() };
         let torn = recovered.torn.iter().map(|entry| lost(entry.path.as_bytes(), self.of_content(entry)));
         let refused = recovered.refused.iter().map(|(path, why)| lost(path.as_bytes(), (Cause::Damaged, *why)));
         let mut all: Vec<Lost> = torn.chain(refused).collect();
         if let Some(manifest) = manifest {
             let delivered = recovered.entries.iter().map(|entry| entry.path.as_bytes());
-            let seen: BTreeSet<Vec<u8>> =
-                delivered.chain(all.iter().map(|lost| &*lost.path)).map(|path| manifest.spelled(path)).collect();
-            let nowhere = manifest.paths().filter(|path| !seen.contains(*path));
+            let nowhere = manifest.paths_but(delivered.chain(all.iter().map(|lost| &*lost.path)));
             let found: Vec<Lost> = nowhere.map(|path| lost(path, self.of_nothing())).collect();
             all.extend(found);
         }
@@ -213,7 +220,7 @@ impl Why<'_> {
 /// What is to be known of what was delivered all the same.
 fn flaws(unvouched: &[BytePath], made: &[BytePath], asked: &Asked) -> Vec<Note> {
     let note = |kind, text: &'static str| move |path: &BytePath| Note::new(kind, path.as_bytes(), text);
-    let text = "the manifest does not vouch for it: it changed while it was packed, or could not be read and is zeros";
+    let text = "the manifest does not vouch for it: it changed while it was packed, or a program could change it unseen, or it could not be read and is zeros";
     let unvouched = unvouched.iter().map(note(NoteKind::Changed, text));
     let text = "its own member is lost: its mode and time are not known";
     let made = made.iter().map(note(NoteKind::Property, text));

@@ -3,7 +3,6 @@
 //! and whoever sees both can tell that they belong together.
 
 use std::cmp::Reverse;
-use std::path::Path;
 
 use crate::base::digest::sha256;
 use crate::flow::FlowError;
@@ -11,10 +10,11 @@ use crate::flow::error::BundleError;
 use crate::flow::margin::whole_files;
 use crate::flow::open::Bundle;
 use crate::flow::report::CheckReport;
+use crate::flow::unseal::seal_in;
 use crate::format::limits;
 use crate::format::seal::Seal;
 use crate::stage::seal::Keyring;
-use crate::stage::volume::{self, ALL_SEALS, PASSPHRASE_SEAL, Volume};
+use crate::stage::volume::{ALL_SEALS, PASSPHRASE_SEAL, Volume};
 
 /// Good seals of the bundle's volumes.
 pub struct Seals(Vec<Copy>);
@@ -74,15 +74,14 @@ impl Seals {
 }
 
 fn number_of(volume: &Volume, volumes: u16) -> Option<u16> {
-    let name = volume.dir.file_name()?;
-    (1..=volumes).find(|number| volume::folder(Path::new(""), *number).as_os_str() == name)
+    volume.number().filter(|number| (1..=volumes).contains(number))
 }
 
 /// Whether it is a seal of this bundle that one of the keys opens.
 fn opens(bytes: &[u8], bundle: &Bundle, keyring: &Keyring) -> bool {
-    let text = keyring.open_small(bytes, 2048);
-    let seal = text.ok().and_then(|text| Seal::parse(&text).ok());
-    seal.is_some_and(|seal| seal.kcommit == bundle.head.statement.kcommit)
+    let statement = &bundle.head.statement;
+    let is_its = |seal: &Seal| seal.bundle == statement.bundle && seal.kcommit == statement.kcommit;
+    seal_in(bytes, keyring).is_ok_and(|(seal, _)| is_its(&seal))
 }
 
 #[cfg(test)]

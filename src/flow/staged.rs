@@ -50,10 +50,10 @@ pub struct Staged {
 impl Staged {
     /// Reads its SHA256SUMS: what a moving left that was interrupted has it on the drive, in `folder`.
     pub fn read(volume: Volume, folder: &Path, remove: bool) -> Result<Self, FlowError> {
-        let mut path = volume.dir.join(SUMS);
+        let mut path = volume.path(SUMS);
         if volume.file(SUMS).is_none() {
             // Moving takes away SHA256SUMS first: who is interrupted then has it on the drive.
-            path = folder.join(SUMS);
+            path = volume::read(folder).map_or(folder.join(SUMS), |there| there.path(SUMS));
             if !remove || !path.is_file() {
                 let on_drive = path.is_file().then(|| folder.to_path_buf());
                 return Err(LoadError::Unfinished { staged: volume.dir, on_drive }.into());

@@ -1,72 +1,84 @@
 //! Files of one drive as it stores them: read one after the other past the cache, which is what drives
-//! do best, and hashed beside that on another thread.
+//! do best, and hashed or opened beside that on another thread.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
-use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::monitor::Monitor;
+use crate::base::threads::start;
 
 /// Stretches that may wait to be hashed.
 const AHEAD: usize = 8;
 
-enum Piece {
-    Bytes(Vec<u8>),
+/// What comes of a file.
+pub enum Piece<'a> {
+    /// Its next bytes.
+    Bytes(Cow<'a, [u8]>),
+    /// Nothing more, at its end or at an error.
     End(io::Result<()>),
 }
 
-/// Hands out SHA-256 and length of each file, in order; of fewer if the work is to stop.
-pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut found: impl FnMut(usize, io::Result<(Digest, u64)>)) {
-    let (give, take) = sync_channel(AHEAD);
+/// Hands out the files piece by piece, in order, each with its place among them; fewer if the work is to stop.
+pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut take: impl FnMut(usize, Piece)) {
+    let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let mut reader = DriveReader::default();
-            for file in files {
-                let read = reader.read(file, |bytes| {
-                    monitor.advance(bytes.len() as u64);
-                    give.send(Piece::Bytes(bytes.to_vec())).is_ok() && !monitor.cancelled()
-                });
-                if monitor.cancelled() || give.send(Piece::End(read)).is_err() {
-                    return;
-                }
-            }
+        let reading = start(scope, move || {
+            read_all(files, monitor, |number, piece| {
+                let piece = match piece {
+                    Piece::Bytes(bytes) => Piece::Bytes(Cow::Owned(bytes.into_owned())),
+                    Piece::End(read) => Piece::End(read),
+                };
+                give.send((number, piece)).is_ok()
+            });
         });
-        let (mut hasher, mut len, mut number) = (Hasher::new(), 0, 0);
-        for piece in take {
-            match piece {
-                Piece::Bytes(bytes) => {
-                    hasher.update(&bytes);
-                    len += bytes.len() as u64;
-                }
-                Piece::End(read) => {
-                    let sum = std::mem::take(&mut hasher).finish();
-                    found(number, read.map(|()| (sum, std::mem::take(&mut len))));
-                    (len, number) = (0, number + 1);
-                }
-            }
+        if reading.is_ok() {
+            taken.into_iter().for_each(|(number, piece)| take(number, piece));
+        } else {
+            // Without a second thread reading and hashing take turns.
+            read_all(files, monitor, |number, piece| {
+                take(number, piece);
+                true
+            });
         }
     });
+}
+
+/// Hands out the pieces of all files; `false` from `give` ends that.
+fn read_all(files: &[PathBuf], monitor: &dyn Monitor, mut give: impl FnMut(usize, Piece) -> bool) {
+    let mut reader = DriveReader::default();
+    for (number, file) in files.iter().enumerate() {
+        let read = reader.read(file, |bytes| {
+            monitor.advance(bytes.len() as u64);
+            give(number, Piece::Bytes(Cow::Borrowed(bytes))) && !monitor.cancelled()
+        });
+        if monitor.cancelled() || !give(number, Piece::End(read)) {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::digest::sha256;
     use crate::base::monitor::Silent;
 
     #[test]
-    fn each_file_has_its_own_digest() {
+    fn each_file_comes_whole_and_in_order() {
         let dir = tempfile::tempdir().unwrap();
         let long: Vec<u8> = (0..3_000_001u32).map(|at| (at * 7) as u8).collect();
         let contents = [&b"one"[..], b"", &long, b"four"];
         let mut files: Vec<PathBuf> = (0..contents.len()).map(|number| dir.path().join(number.to_string())).collect();
         files.iter().zip(contents).for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap());
         files.insert(1, dir.path().join("missing"));
-        let mut all = Vec::new();
-        sweep(&files, &Silent, |number, found| all.push((number, found.ok())));
-        let sum = |number: usize| Some((sha256(contents[number]), contents[number].len() as u64));
-        assert_eq!(all, [(0, sum(0)), (1, None), (2, sum(1)), (3, sum(2)), (4, sum(3))]);
+        let (mut all, mut read) = (Vec::new(), Vec::new());
+        sweep(&files, &Silent, |number, piece| match piece {
+            Piece::Bytes(bytes) => read.extend_from_slice(&bytes),
+            Piece::End(end) => all.push((number, end.ok().map(|()| std::mem::take(&mut read)))),
+        });
+        let content = |number: usize| Some(contents[number].to_vec());
+        assert!(all == [(0, content(0)), (1, None), (2, content(1)), (3, content(2)), (4, content(3))]);
     }
 }

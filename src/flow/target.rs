@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
 use crate::base::fault::At;
+use crate::base::memory;
 use crate::base::monitor::{Monitor, Phase, go_on};
 use crate::base::os;
 use crate::base::path::show;
@@ -77,7 +78,7 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
     let names: Vec<&String> = files.keys().collect();
     let ours = side_by_side(
         &names,
-        || vec![0; READ],
+        || memory::zeros(READ),
         |buf, name| {
             let path = dir.join(name);
             if let Some(sum) = known.get(*name) {
@@ -135,7 +136,7 @@ fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
     for entry in fs::read_dir(dir).ok()?.take(limits::FOLDER) {
         let entry = entry.ok()?;
         let (name, meta) = (entry.file_name().into_string().ok()?, entry.metadata().ok()?);
-        if name == SUMS || !meta.is_file() {
+        if name.eq_ignore_ascii_case(SUMS) || !meta.is_file() {
             return None;
         }
         files.insert(name, meta.len());

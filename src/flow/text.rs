@@ -1,67 +1,109 @@
 //! Head and list as they lie on a volume: opened, decompressed and, for the list, read line by
 //! line as it comes.
 
+use std::cell::Cell;
 use std::io::Read;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::Entry;
+use crate::flow::error::CopyFault;
 use crate::format::part::CHUNK;
 use crate::format::{FormatError, limits, list};
 use crate::stage::compress::{DecodeError, Decompressor};
-use crate::stage::seal::Keyring;
+use crate::stage::seal::{KeyError, Keyring};
 use crate::stage::stream::Opener;
 use crate::stage::volume::{LIST, Volume};
 
 /// The head's text in a sealed head.
-pub fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, String> {
-    let (key, len) = keyring.open_header(sealed).map_err(|error| error.to_string())?;
+pub fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, CopyFault> {
+    let (key, len) = keyring.open_header(sealed).map_err(of_this_bundle)?;
     let mut text = Vec::new();
-    unseal(&sealed[len..], &key, limits::HEAD, |bytes| {
+    unseal(&sealed[len..], &key, HEAD, |bytes| {
         text.extend_from_slice(bytes);
         Ok(())
-    })
-    .map_err(|error| error.to_string())?;
+    })?;
     Ok(text)
 }
 
-/// Why a sealed text could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum TextError {
-    /// It does not open, or not to the end.
-    #[error("{0}")]
-    Damaged(String),
-    /// It opens and breaks the format.
-    #[error(transparent)]
-    Format(#[from] FormatError),
+/// The first `len` bytes of the text in one of a volume's heads, fewer where it is shorter: no more is read of it than
+/// that takes.
+pub fn head_start(volume: &Volume, name: &str, keyring: &Keyring, len: usize) -> Result<Vec<u8>, CopyFault> {
+    let (start, file) = volume.read_start(name, limits::AGE_HEADER).map_err(|fault| CopyFault::from(&fault))?;
+    let (key, header) = keyring.open_header(&start).map_err(of_this_bundle)?;
+    let mut opener =
+        Opener::new(start[header..].chain(file.take(limits::HEAD)), &key).map_err(|error| CopyFault::from(&error))?;
+    let (mut text, seen, mut failed) = (Vec::new(), Cell::new(0), None);
+    let mut pieces = Pieces { opener: &mut opener, failed: &mut failed };
+    let pieces = std::iter::from_fn(|| if seen.get() < len { pieces.next() } else { None });
+    let mut decompressor = Decompressor::new().map_err(|error| broken(HEAD.what, error))?;
+    let decoded = decompressor.decode(pieces, |bytes| {
+        text.extend_from_slice(bytes);
+        seen.set(text.len());
+        Ok::<(), FormatError>(())
+    });
+    match (failed, decoded) {
+        _ if text.len() >= len => text.truncate(len),
+        (Some(error), _) => return Err(CopyFault::from(&error)),
+        (None, Err(error)) => return Err(of_decoding(HEAD.what, error)),
+        (None, Ok(())) => {}
+    }
+    Ok(text)
 }
 
-/// Opens and decompresses a text of at most `limit` bytes, piece by piece.
+/// A text that is sealed to a bundle.
+#[derive(Clone, Copy)]
+struct Text {
+    what: &'static str,
+    /// Its most bytes.
+    limit: u64,
+}
+
+const HEAD: Text = Text { what: "the head", limit: limits::HEAD };
+const LIST_TEXT: Text = Text { what: "the list", limit: limits::LIST };
+
+/// The keys are the bundle's own, so what none of them opens is not its, or not any more.
+pub(super) fn of_this_bundle(error: KeyError) -> CopyFault {
+    match CopyFault::from(error) {
+        CopyFault::Wrong => CopyFault::Damaged("the bundle's key does not open it, or it is of another bundle".into()),
+        other => other,
+    }
+}
+
+/// What was authenticated and is no such text.
+fn broken(what: &'static str, why: impl ToString) -> CopyFault {
+    CopyFault::Broken(FormatError::malformed(what, 0, why.to_string()))
+}
+
+fn of_decoding(what: &'static str, error: DecodeError<FormatError>) -> CopyFault {
+    match error {
+        DecodeError::Sink(error) => CopyFault::Broken(error),
+        DecodeError::Truncated => broken(what, "its last zstd frame is cut short"),
+        DecodeError::Zstd(error) => broken(what, error),
+    }
+}
+
+/// Opens and decompresses a text, piece by piece.
 fn unseal(
     sealed: impl Read,
     key: &crate::base::secret::FileKey,
-    limit: u64,
+    text: Text,
     mut sink: impl FnMut(&[u8]) -> Result<(), FormatError>,
-) -> Result<(), TextError> {
-    let damaged = |error: std::io::Error| TextError::Damaged(error.to_string());
-    let mut opener = Opener::new(sealed, key).map_err(damaged)?;
-    let mut decompressor = Decompressor::new().map_err(|error| TextError::Damaged(error.to_string()))?;
+) -> Result<(), CopyFault> {
+    let mut opener = Opener::new(sealed, key).map_err(|error| CopyFault::from(&error))?;
+    let mut decompressor = Decompressor::new().map_err(|error| broken(text.what, error))?;
     let mut seen = 0;
     // The decoder takes pieces as they come; an error of the source ends them and is kept.
     let mut failed = None;
     let mut pieces = Pieces { opener: &mut opener, failed: &mut failed };
     let result = decompressor.decode(std::iter::from_fn(|| pieces.next()), |bytes| {
         seen += bytes.len() as u64;
-        FormatError::limit("the length of a sealed text", seen, limit)?;
+        FormatError::limit("the length of a sealed text", seen, text.limit)?;
         sink(bytes)
     });
-    if let Some(error) = failed {
-        return Err(damaged(error));
+    match failed {
+        Some(error) => Err(CopyFault::from(&error)),
+        None => result.map_err(|error| of_decoding(text.what, error)),
     }
-    result.map_err(|error| match error {
-        DecodeError::Sink(error) => TextError::Format(error),
-        DecodeError::Truncated => TextError::Damaged("its compressed text is cut short".into()),
-        DecodeError::Zstd(error) => TextError::Damaged(error.to_string()),
-    })
 }
 
 struct Pieces<'a, R: Read> {
@@ -88,14 +130,13 @@ impl<R: Read> Pieces<'_, R> {
 
 /// The entries of a volume's list for a tar of so many bytes, if it is the one with that hash;
 /// `None`: there is no head to say which hash that is.
-pub fn read_list(volume: &Volume, keyring: &Keyring, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, TextError> {
-    let damaged = |why: String| TextError::Damaged(why);
-    let (start, file) = volume.read_start(LIST, limits::AGE_HEADER).map_err(|fault| damaged(fault.to_string()))?;
-    let (key, len) = keyring.open_header(&start).map_err(|error| damaged(error.to_string()))?;
+pub fn read_list(volume: &Volume, keyring: &Keyring, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, CopyFault> {
+    let (start, file) = volume.read_start(LIST, limits::AGE_HEADER).map_err(|fault| CopyFault::from(&fault))?;
+    let (key, len) = keyring.open_header(&start).map_err(of_this_bundle)?;
     let sealed = std::io::BufReader::with_capacity(1 << 20, start[len..].chain(file));
     let reader = list::Reader::new(tar);
     let mut lines = Lines { reader, hasher: Hasher::tagged("list"), line: Vec::new() };
-    unseal(sealed, &key, limits::LIST, |bytes| lines.push(bytes))?;
+    unseal(sealed, &key, LIST_TEXT, |bytes| lines.push(bytes))?;
     lines.finish(hash)
 }
 
@@ -123,10 +164,13 @@ impl Lines {
         FormatError::limit("the length of a line of the list", self.line.len() as u64, limits::LIST_LINE as u64)
     }
 
-    fn finish(self, expected: Option<Digest>) -> Result<Vec<Entry>, TextError> {
+    fn finish(self, expected: Option<Digest>) -> Result<Vec<Entry>, CopyFault> {
+        if !self.line.is_empty() {
+            return Err(broken(LIST_TEXT.what, "its last line does not end"));
+        }
         let found = self.hasher.finish();
-        if !self.line.is_empty() || expected.is_some_and(|expected| expected != found) {
-            return Err(TextError::Damaged("it is not the list that the head names".into()));
+        if expected.is_some_and(|expected| expected != found) {
+            return Err(broken(LIST_TEXT.what, "it is not the one that the head names"));
         }
         Ok(self.reader.finish())
     }

@@ -7,6 +7,7 @@ use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
 use crate::base::path::as_bytes;
 use crate::base::pool::{lock, unlocked};
+use crate::base::threads::one_each;
 use crate::flow::FlowError;
 use crate::flow::error::{CapacityTestFailure, DriveError};
 use crate::flow::plan::Planned;
@@ -39,14 +40,10 @@ pub fn before_loading(staged: &Path, drive: &Path, monitor: &dyn Monitor) -> Res
 /// Tries them all at the same time.
 fn try_all(drives: &[&Path], monitor: &dyn Monitor) -> Result<(), FlowError> {
     let untrue = std::sync::Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for drive in drives {
-            scope.spawn(|| {
-                let tried = try_out(drive, &|| monitor.cancelled()).unwrap_or_default();
-                if !tried.wrong.is_empty() {
-                    lock(&untrue).push(CapacityTestFailure { drive: drive.to_path_buf(), tried });
-                }
-            });
+    one_each(drives, |drive| {
+        let tried = try_out(drive, &|| monitor.cancelled()).unwrap_or_default();
+        if !tried.wrong.is_empty() {
+            lock(&untrue).push(CapacityTestFailure { drive: drive.to_path_buf(), tried });
         }
     });
     if monitor.cancelled() {

@@ -33,7 +33,8 @@ pub fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, Flow
     let mut buf = PartBuf::new(class);
     for (part, offset, length) in bundle.head.data_parts() {
         let rebuilt = rebuilder.rebuild_one(part, buf)?;
-        let readable = rebuilt.missing.first().copied().unwrap_or(class.chunks());
+        // There may be no manifest either, and then nothing else to hold against what was rebuilt.
+        let readable = rebuilt.readable(false);
         let mut is_whole = rebuilt.is_whole();
         if readable > 0 {
             let stretch = Stretch { bundle, monitor, number: part.number, offset, length };

@@ -13,20 +13,22 @@ use std::path::PathBuf;
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note};
-use crate::base::os;
+use crate::base::os::{self, Storing};
 use crate::base::path::{escape, show};
 use crate::flow::again::{take_up, work};
 use crate::flow::error::OutputError;
-use crate::flow::fit::{clamped, copied_bytes, copies, fit_to, left_behind, tell, tell_otherwise};
+use crate::flow::fit::{clamped, copies, copies_to_make, fit_to, left_behind, tell, tell_copied, tell_otherwise};
 use crate::flow::folders::check_is_folder;
-use crate::flow::open::{Bundle, gather, open};
+use crate::flow::open::{Bundle, open_at};
 use crate::flow::parts::Placed;
+use crate::flow::places::lost_before;
 use crate::flow::received::{Cause, Lost, UnpackReport};
 use crate::flow::report::ListReport;
 use crate::flow::rounds::{Changer, place_all};
 use crate::flow::unpack::file_writer::Extraction;
-use crate::flow::verdict::{Verdict, judge};
+use crate::flow::verdict::{Verdict, is_unproven, judge};
 use crate::flow::{FlowError, Outcome};
+use crate::plan::choose::FingerprintStart;
 use crate::plan::names::Fitted;
 use crate::plan::select::{NotFound, select};
 use crate::plan::want::{Contents, needed_parts};
@@ -37,6 +39,8 @@ use crate::stage::seal::Keyring;
 pub struct Request {
     /// Drives or volumes.
     pub volumes: Vec<PathBuf>,
+    /// Which bundle, if several are there.
+    pub bundle: Option<FingerprintStart>,
     /// Where to.
     pub target: PathBuf,
     /// Only these files and folders; all if empty.
@@ -48,8 +52,12 @@ pub struct Request {
 }
 
 /// What a bundle holds.
-pub fn list(volumes: &[PathBuf], keyring: &Keyring) -> Result<ListReport, FlowError> {
-    let mut bundle = open(gather(volumes)?, keyring)?;
+pub fn list(
+    volumes: &[PathBuf],
+    keyring: &Keyring,
+    wanted: Option<&FingerprintStart>,
+) -> Result<ListReport, FlowError> {
+    let mut bundle = open_at(volumes, keyring, wanted)?;
     let entries = bundle.read_list()?;
     Ok(ListReport { fingerprint: bundle.head.statement.fingerprint(), entries, notes: bundle.notes })
 }
@@ -61,9 +69,9 @@ pub fn unpack(
     changer: Option<&dyn Changer>,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
-    let mut bundle = open(gather(&request.volumes)?, keyring)?;
+    let mut bundle = open_at(&request.volumes, keyring, request.bundle.as_ref())?;
     let entries = bundle.read_list()?;
-    unpack_opened(request, &mut bundle, &chosen(entries, &request.only)?, Rounds::These(changer), monitor)
+    unpack_opened(request, &mut bundle, chosen(entries, &request.only)?, Rounds::These(changer), monitor)
 }
 
 /// Those entries that were asked for.
@@ -86,7 +94,7 @@ pub enum Rounds<'a> {
 pub fn unpack_opened(
     request: &Request,
     bundle: &mut Bundle,
-    entries: &[Entry],
+    entries: Vec<Entry>,
     rounds: Rounds,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
@@ -102,7 +110,7 @@ pub fn unpack_opened(
 fn fit_and_unpack(
     request: &Request,
     bundle: &mut Bundle,
-    entries: &[Entry],
+    entries: Vec<Entry>,
     rounds: Rounds,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
@@ -191,18 +199,9 @@ impl Job<'_> {
         let (target, entries) = (&self.request.target, &self.fitted.entries);
         let staging = extraction.staging;
         if staging.is_resumed() {
-            staging.make_dirs(entries)?;
             take_up(extraction, &bundle.head, self.monitor)?;
         }
-        let open = |at: &usize| !extraction.is_whole(*at) && !extraction.is_unverified(*at);
-        let mut needed: u64 = (0..entries.len()).filter(open).map(|at| entries[at].stored_size()).sum();
-        if copies(self.fitted) {
-            needed += copied_bytes(entries, |at| extraction.is_delivered(at));
-        }
-        let room = os::room(target).at("look at", target)?;
-        if needed > room.free {
-            return Err(FlowError::Output(OutputError::NoRoom { target: target.clone(), needed, free: room.free }));
-        }
+        self.check_room(extraction)?;
         let overwrite = self.request.overwrite;
         if let Some(entry) = first_conflict(target, entries, overwrite, |at| extraction.is_delivered(at))? {
             let path = target.join(entry.path.as_path());
@@ -219,6 +218,41 @@ impl Job<'_> {
     }
 }
 
+impl Job<'_> {
+    /// Whether all that is still to come has room, in bytes and in number.
+    fn check_room(&self, extraction: &Extraction) -> Result<(), FlowError> {
+        let (target, entries) = (&self.request.target, &self.fitted.entries);
+        let copies = copies_to_make(self.fitted, |at| extraction.is_delivered(at));
+        let open = |at: &usize| !extraction.is_whole(*at) && !extraction.is_unverified(*at);
+        let bytes: u64 = (0..entries.len()).filter(open).map(|at| entries[at].stored_size()).sum();
+        let (needed, room) = (bytes.saturating_add(copies.bytes), os::room(target).at("look at", target)?);
+        if needed > room.free {
+            return Err(FlowError::Output(OutputError::NoRoom { target: target.clone(), needed, free: room.free }));
+        }
+        let Some(free) = os::files_left(target).at("look at", target)? else { return Ok(()) };
+        let storing = os::storing(target).at("look at", target)?;
+        // A file system in memory counts every name.
+        let counts_names = storing == Storing::Memory;
+        // Drivers of FAT and the like have no such limit, and tell how many clusters are free.
+        let counts_clusters = storing == Storing::Program;
+        let is_to_make = |at: &usize| match &entries[*at].kind {
+            // Those are made already, where a run goes on.
+            Kind::Dir => !extraction.staging.is_resumed(),
+            Kind::File if counts_clusters && entries[*at].size == 0 => false,
+            Kind::File | Kind::Symlink(_) => open(at),
+            Kind::Hardlink(_) => counts_names && !extraction.is_delivered(*at),
+        };
+        let in_all = (0..entries.len()).filter(is_to_make).count() as u64;
+        let record = u64::from(!self.fitted.changes.is_empty());
+        let copies = if counts_names { 0 } else { copies.files };
+        let needed = in_all + copies + record + Staging::LATER;
+        if needed > free {
+            return Err(FlowError::Output(OutputError::NoFiles { target: target.clone(), needed, free }));
+        }
+        Ok(())
+    }
+}
+
 /// The report on what was placed, and what is to become of each entry.
 ///
 /// # Errors
@@ -229,8 +263,8 @@ fn conclude(
     extraction: &Extraction,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
-    let Placed { bad, mended, verdict: can, margin, failed, gone } = placed;
-    let Verdict { kept, lost, mut notes, files, delivered, bytes } =
+    let Placed { bad, mended, verdict: can, margin, failed, gone, denied } = placed;
+    let Verdict { kept, lost, mut notes, files, delivered, bytes, unproven } =
         judge(&bundle.head, extraction, &bad, failed.is_some());
     let failed = match failed {
         Some(fault) if delivered == 0 => return Err(fault.into()),
@@ -246,6 +280,7 @@ fn conclude(
         files,
         delivered,
         bytes,
+        unproven,
         bad_parts: bad,
         mended,
         verdict: can,
@@ -253,6 +288,7 @@ fn conclude(
         lost,
         failed,
         gone,
+        denied,
         kept: None,
         changes: vec![],
         otherwise: Otherwise::default(),
@@ -277,16 +313,21 @@ impl Job<'_> {
 
     /// Links, then everything out of the staging folder.
     fn deliver(&self, staging: Staging, mut report: UnpackReport, fates: &[Fate]) -> Result<UnpackReport, FlowError> {
-        for (at, error) in staging.finish(&self.fitted.entries, |at| fates[at])? {
+        let finished = staging.finish(&self.fitted.entries, |at| fates[at])?;
+        for (at, error) in finished.refused {
             let entry = &self.fitted.entries[at];
             let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
             report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
-            report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why });
+            report.unproven -= u64::from(is_unproven(&self.fitted.entries, entry));
+            report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why: why.into() });
         }
         tell(self.fitted, &mut report)?;
+        tell_copied(self.fitted, &finished.copied, &mut report);
         let unfinished =
             self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause.is_of_bundle()));
         report.kept = unfinished.then(|| staging.path());
+        let earlier = staging.lost_before().map(|error| lost_before(&self.request.target, error));
+        report.notes.extend(earlier);
         let left;
         (report.otherwise, left) = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
         report.notes.extend(self.left(left));

@@ -2,12 +2,15 @@
 //! one kind have one length, and scanned here before any parser sees a hostile one.
 
 use crate::base::text::base64;
-use crate::format::{FormatError, limits};
+use crate::format::{FormatError, limits, number};
 
 const WHAT: &str = "an age header";
 const INTRO: &str = "age-encryption.org/v1\n";
 /// Letters of a full line of a stanza's body.
 const BODY_LINE: usize = 64;
+
+/// Most digits of a version, and the LF behind them.
+const DIGITS: usize = 11;
 
 /// One wrapped file key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,32 +53,53 @@ pub fn signed(mut unsigned: Vec<u8>, mac: &[u8; 32]) -> Vec<u8> {
     unsigned
 }
 
-/// Length of the header at the start of `bytes`.
+/// Length of the header at the start of `bytes`, which come from a drive.
 ///
 /// # Errors
 /// No age header; one over the limits of size or stanzas; an scrypt work factor over the limit.
 /// All of it before anything is computed or allocated.
 pub fn scan(bytes: &[u8]) -> Result<usize, FormatError> {
+    scan_up_to(bytes, limits::WORK_FACTOR).map(|scanned| scanned.len)
+}
+
+/// What a scan finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scanned {
+    /// Length of the header.
+    pub len: usize,
+    /// The highest scrypt work factor in it; 0 without one.
+    pub work_factor: u8,
+}
+
+impl Scanned {
+    /// Bytes of memory that deriving its key takes.
+    pub fn memory(self) -> u64 {
+        if self.work_factor == 0 { 0 } else { 1 << (self.work_factor + 10) }
+    }
+}
+
+/// The same with another limit on work factors.
+pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     let bad = |why: &str| FormatError::malformed(WHAT, 0, why);
     if !bytes.starts_with(INTRO.as_bytes()) {
-        return Err(bad("it does not begin like one"));
+        return Err(newer(bytes).unwrap_or_else(|| bad("it does not begin like one")));
     }
     let window = &bytes[..bytes.len().min(limits::AGE_HEADER)];
     let mut at = INTRO.len();
-    let mut stanzas = 0;
+    let (mut stanzas, mut work_factor) = (0, 0);
     let (mut in_body, mut broken) = (false, false);
     for line in window[at..].split_inclusive(|b| *b == b'\n') {
         at += line.len();
         // Told at the end only: what is over a limit besides is over the limit first of all.
         broken |= in_body && line.starts_with(b"-");
         if line.starts_with(b"--- ") && line.ends_with(b"\n") {
-            return if broken { Err(bad("a stanza's body has no end")) } else { Ok(at) };
+            return if broken { Err(bad("a stanza's body has no end")) } else { Ok(Scanned { len: at, work_factor }) };
         }
         if line.starts_with(b"-> ") {
             stanzas += 1;
             in_body = true;
             FormatError::limit("the number of stanzas of an age header", stanzas, limits::AGE_STANZAS as u64)?;
-            check_work_factor(line)?;
+            work_factor = work_factor.max(work_factor_of(line, most_work)?);
         } else {
             // The age crate forgives a body without the short line that ends it; age does not.
             in_body = in_body && line.trim_ascii_end().len() >= BODY_LINE;
@@ -85,14 +109,24 @@ pub fn scan(bytes: &[u8]) -> Result<usize, FormatError> {
     Err(bad("it has no end"))
 }
 
-fn check_work_factor(line: &[u8]) -> Result<(), FormatError> {
+/// A later version of age. One flipped bit looks like that, too: nothing here is authenticated.
+fn newer(bytes: &[u8]) -> Option<FormatError> {
+    let rest = bytes.strip_prefix(b"age-encryption.org/v")?;
+    let digits = rest.iter().take(DIGITS).position(|byte| *byte == b'\n')?;
+    let version = number(std::str::from_utf8(&rest[..digits]).ok()?)?;
+    (version > 1).then_some(FormatError::Newer { what: WHAT, version })
+}
+
+/// The work factor in a stanza's first line, 0 if it is not scrypt's.
+fn work_factor_of(line: &[u8], most: u8) -> Result<u8, FormatError> {
     let mut words = line.trim_ascii_end().split(|b| *b == b' ').skip(1);
     if words.next() != Some(b"scrypt") {
-        return Ok(());
+        return Ok(0);
     }
     let factor = words.nth(1).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u64>().ok());
     let factor = factor.ok_or_else(|| FormatError::malformed(WHAT, 0, "its scrypt stanza has no work factor"))?;
-    FormatError::limit("the scrypt work factor", factor, limits::WORK_FACTOR.into())
+    FormatError::limit("the scrypt work factor", factor, most.into())?;
+    Ok(factor as u8)
 }
 
 #[cfg(test)]
@@ -126,12 +160,27 @@ mod tests {
         assert!(matches!(scan(&endless), Err(FormatError::Limit { .. })));
         let many = unsigned(&vec![Stanza { body: vec![], ..stanza() }; 65]);
         assert!(matches!(scan(&signed(many, &[0; 32])), Err(FormatError::Limit { .. })));
-        for (factor, good) in [("18", true), ("22", true), ("23", false), ("30", false), ("-1", false), ("", false)] {
+        for (factor, good, in_key_file) in [
+            ("18", true, true),
+            ("20", true, true),
+            ("21", false, true),
+            ("22", false, true),
+            ("23", false, false),
+            ("-1", false, false),
+            ("", false, false),
+        ] {
             let stanza = Stanza { tag: "scrypt".into(), args: vec!["c2FsdA".into(), factor.into()], body: vec![] };
-            assert_eq!(scan(&signed(unsigned(&[stanza]), &[0; 32])).is_ok(), good, "{factor}");
+            let header = signed(unsigned(&[stanza]), &[0; 32]);
+            assert_eq!(scan(&header).is_ok(), good, "{factor}");
+            let scanned = scan_up_to(&header, limits::KEY_WORK_FACTOR);
+            assert_eq!(scanned.is_ok(), in_key_file, "{factor}");
+            assert!(scanned.is_err() || scanned.map(|scanned| scanned.work_factor.to_string()) == Ok(factor.into()));
         }
+        assert_eq!(Scanned { len: 0, work_factor: 20 }.memory(), 1 << 30);
         assert!(scan(b"age-encryption.org/v1\n-> X25519 abc\n").is_err());
-        assert!(scan(b"something else").is_err());
+        assert!(matches!(scan(b"something else"), Err(FormatError::Malformed { .. })));
+        assert!(matches!(scan(b"age-encryption.org/v2\n-> x"), Err(FormatError::Newer { version: 2, .. })));
+        assert!(matches!(scan(b"age-encryption.org/v0\n"), Err(FormatError::Malformed { .. })));
         let bodiless = b"age-encryption.org/v1\n-> X25519 abc\n--- mac\n";
         assert!(matches!(scan(bodiless), Err(FormatError::Malformed { .. })));
     }

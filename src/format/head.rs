@@ -82,11 +82,16 @@ pub struct Head {
 }
 
 impl Head {
+    /// The beginning of its text, to the end of the statement: heads that begin alike are of one bundle.
+    pub fn start(&self) -> String {
+        let statement = self.statement.encode();
+        format!("pouch-head 1\nSTATEMENT {}\n{statement}", statement.lines().count())
+    }
+
     /// The head's text.
     pub fn encode(&self) -> String {
-        let mut out = String::from("pouch-head 1\n");
-        let statement = self.statement.encode();
-        out.push_str(&format!("STATEMENT {}\n{statement}AUTH {}\n", statement.lines().count(), self.auth.len()));
+        let mut out = self.start();
+        out.push_str(&format!("AUTH {}\n", self.auth.len()));
         for auth in &self.auth {
             out.push_str(&format!("{} {}\n", auth.kind, auth.value));
         }

@@ -19,6 +19,9 @@ use crate::format::{FormatError, limits, number, version};
 pub const JOURNAL: &str = "journal";
 
 const WHAT: &str = "the journal";
+/// The line that stands before what is noted of the manifests if no file has a flag. Without it another run
+/// packs them again: it may find other files changed.
+pub const ALL_CLEAN: &str = "c\n";
 /// No range is longer.
 const LONGEST: u64 = 64 << 20;
 /// Runs of frames of all parts: more than any tar has. What a planted journal says beyond is not read.
@@ -86,6 +89,8 @@ pub struct Journal {
     pub parts: Vec<Written>,
     /// How data parts were made, by their numbers.
     pub recipes: BTreeMap<u32, Recipe>,
+    /// Whether the manifests were packed with a digest for every file.
+    pub is_clean: bool,
     /// Lines that the drive did not keep: what they said is not known.
     pub lost: usize,
 }
@@ -207,10 +212,12 @@ impl Journal {
         let kept = checked::read(WHAT, text)?;
         let opening = Opening::parse(&mut Lines::of(WHAT, &kept.opening))?;
         let (mut reads, mut parts, mut recipes, mut spelled) = (Vec::new(), Vec::new(), BTreeMap::new(), 0);
+        let mut is_clean = false;
         for line in kept.lines {
             let mut words = line.split(' ');
             let known = match words.next() {
                 Some("r") => read(words).map(|read| reads.push(read)),
+                Some("c") => words.next().is_none().then(|| is_clean = true),
                 Some("d") => part(words, true).map(|part| parts.push(part)),
                 Some("p") => part(words, false).map(|part| parts.push(part)),
                 Some("m") => made(words)
@@ -225,7 +232,7 @@ impl Journal {
                 break;
             }
         }
-        Ok(Self { opening, reads, parts, recipes, lost: kept.lost })
+        Ok(Self { opening, reads, parts, recipes, is_clean, lost: kept.lost })
     }
 }
 
@@ -297,14 +304,15 @@ mod tests {
         let part = |number, kind| Written { number, kind, volume: 2, sha256: Digest([8; 32]) };
         let parts = vec![part(1, data), part(1, PartKind::Parity)];
         let recipes = BTreeMap::from([(1, Recipe::new(0, 5, vec![Made::Stored(512)]))]);
-        Journal { opening, reads: vec![Read { start: 0, len: 512, hash: 1 << 127 }], parts, recipes, lost: 0 }
+        let reads = vec![Read { start: 0, len: 512, hash: 1 << 127 }];
+        Journal { opening, reads, parts, recipes, is_clean: true, lost: 0 }
     }
 
     fn encode(journal: &Journal) -> String {
         let reads: String = journal.reads.iter().map(Read::encode).collect();
         let parts: String = journal.parts.iter().map(Written::encode).collect();
         let recipes: String = journal.recipes.iter().map(|(number, made)| recipe(*number, made)).collect();
-        journal.opening.encode() + &reads + &recipes + &parts
+        journal.opening.encode() + &reads + if journal.is_clean { ALL_CLEAN } else { "" } + &recipes + &parts
     }
 
     fn parse(lines: &str) -> Result<Journal, FormatError> {
@@ -315,7 +323,7 @@ mod tests {
     fn a_journal_comes_back() {
         let mut journal = journal();
         assert_eq!(parse(&encode(&journal)), Ok(journal.clone()));
-        journal.opening.scheme = None;
+        (journal.opening.scheme, journal.is_clean) = (None, false);
         assert_eq!(parse(&encode(&journal)), Ok(journal));
     }
 
@@ -342,7 +350,7 @@ mod tests {
             assert!(parse(&wrong).is_err(), "{name:?}");
         }
         assert!(parse(&text.replacen("1 seal.age", "0 seal.age", 1)).is_err());
-        for strange in ["x 1 2\n", "r 1\n", "d 0 1 00\n", "\n", "m 0 0 00 s1\n", &huge, &far, &nowhere] {
+        for strange in ["x 1 2\n", "c 1\n", "r 1\n", "d 0 1 00\n", "\n", "m 0 0 00 s1\n", &huge, &far, &nowhere] {
             let more = format!("{text}{strange}{}", journal.parts[0].encode());
             assert_eq!(parse(&more), Ok(journal.clone()), "it ends before {strange:?}");
         }
@@ -367,8 +375,10 @@ mod tests {
                     _ if other == whole[at] => {}
                     Ok(found) => {
                         assert!(at >= begun, "byte {at} of the opening");
-                        let noted =
-                            |journal: &Journal| journal.reads.len() + journal.parts.len() + journal.recipes.len();
+                        let noted = |journal: &Journal| {
+                            let lines = journal.reads.len() + journal.parts.len() + journal.recipes.len();
+                            lines + usize::from(journal.is_clean)
+                        };
                         assert!(found.opening == journal.opening && noted(&found) < noted(&journal), "byte {at}");
                         assert!(among(&found.reads, &journal.reads) && among(&found.parts, &journal.parts));
                         assert!(found.recipes.iter().all(|(number, made)| journal.recipes.get(number) == Some(made)));

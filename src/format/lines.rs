@@ -25,7 +25,7 @@ impl<'a> Lines<'a> {
 
     pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &str, limit: u64) -> Result<T, FormatError> {
         let value: u64 = number(self.field(key)?).ok_or_else(|| self.bad("it is no number"))?;
-        FormatError::limit("a number in the head", value, limit)?;
+        FormatError::limit("a number in it", value, limit)?;
         T::try_from(value).map_err(|_| self.bad("the number is too large"))
     }
 
@@ -52,5 +52,16 @@ impl<'a> Lines<'a> {
 
     pub(crate) fn bad(&self, why: &str) -> FormatError {
         FormatError::malformed(self.what, self.at, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_does_not_name_another_file() {
+        let error = Lines::of("the journal", "volumes 7").number::<u16>("volumes ", 5).unwrap_err();
+        assert_eq!(error.to_string(), "a number in it is 7, over the limit of 5");
     }
 }

@@ -65,66 +65,80 @@ pub fn encode(entry: &Entry) -> String {
     json::line(&line)
 }
 
-/// Reads a list line by line and keeps its entries.
-pub struct Reader {
-    entries: Vec<Entry>,
+/// The entry that a line says, with its newline; `at` is the line's number, from 1.
+///
+/// # Errors
+/// Anything that is not what [`encode`] makes of an entry.
+pub fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
+    let entry = parse(line, at)?;
+    if encode(&entry).as_bytes() != line {
+        return Err(FormatError::malformed(WHAT, at, "it is not written canonically"));
+    }
+    Ok(entry)
+}
+
+/// The same of a line that is known to be written canonically, if it is one at all.
+pub fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
+    let bad = |why: String| FormatError::malformed(WHAT, at, why);
+    FormatError::limit("the length of a line of the list", line.len() as u64, limits::LIST_LINE as u64)?;
+    let text = std::str::from_utf8(line).map_err(|_| bad("it is not UTF-8".into()))?;
+    let body = text.strip_suffix('\n').ok_or_else(|| bad("it is cut short".into()))?;
+    entry(json::parse(body).map_err(bad)?).map_err(bad)
+}
+
+/// Holds each entry of a list against those before it, and against the tar.
+pub struct Sequence {
     tar_len: u64,
     content_end: u64,
+    /// What the entries take, by the format's count.
+    kept: u64,
     /// Indices of the folders that the last entry stands in, outermost first.
     open: Vec<usize>,
 }
 
-impl Reader {
-    /// A reader for the list of a tar of `tar_len` bytes.
+impl Sequence {
+    /// Of the list of a tar of `tar_len` bytes.
     pub fn new(tar_len: u64) -> Self {
-        Self { entries: Vec::new(), tar_len, content_end: 0, open: Vec::new() }
+        Self { tar_len, content_end: 0, kept: 0, open: Vec::new() }
     }
 
-    /// Takes the next line, with its newline.
+    /// Counts so many bytes as kept already: a limit can be tried without a list of that size.
+    pub fn after(self, kept: u64) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// Takes the next entry; `before` are all that it took so far.
     ///
     /// # Errors
-    /// Anything that is not canonical, leaves the target, lies outside the tar or stands in a
-    /// place where no folder was listed.
-    pub fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
-        let at = self.entries.len() + 1;
-        let bad = |why: String| FormatError::malformed(WHAT, at, why);
-        FormatError::limit("the length of a line of the list", line.len() as u64, limits::LIST_LINE as u64)?;
-        let text = std::str::from_utf8(line).map_err(|_| bad("it is not UTF-8".into()))?;
-        let body = text.strip_suffix('\n').ok_or_else(|| bad("it is cut short".into()))?;
-        let entry = entry(json::parse(body).map_err(bad)?).map_err(bad)?;
-        if encode(&entry) != text {
-            return Err(bad("it is not written canonically".into()));
-        }
-        self.check(&entry).map_err(|why| bad(format!("\"{}\" {why}", entry.path)))?;
+    /// It stands out of order, in no folder, its content lies elsewhere than it may, or too much would be kept.
+    pub fn next(&mut self, before: &[Entry], entry: &Entry) -> Result<(), FormatError> {
+        let bad = |why| FormatError::malformed(WHAT, before.len() + 1, format!("\"{}\" {why}", entry.path));
+        self.check(before, entry).map_err(bad)?;
+        self.kept += kept(entry);
+        FormatError::limit("what is to be kept of the list, in bytes,", self.kept, limits::LIST_KEPT)?;
         if entry.has_content() {
             self.content_end = entry.at + entry.size;
         }
         if entry.kind == Kind::Dir {
-            self.open.push(self.entries.len());
+            self.open.push(before.len());
         }
-        self.entries.push(entry);
         Ok(())
     }
 
-    /// All entries, in the order of the list.
-    pub fn finish(self) -> Vec<Entry> {
-        self.entries
-    }
-
-    fn check(&mut self, entry: &Entry) -> Result<(), String> {
-        if self.entries.last().is_some_and(|last| last.path >= entry.path) {
+    fn check(&mut self, before: &[Entry], entry: &Entry) -> Result<(), String> {
+        if before.last().is_some_and(|last| last.path >= entry.path) {
             return Err("stands out of order or twice".into());
         }
-        while self.open.last().is_some_and(|dir| !entry.path.is_at_or_below(self.entries[*dir].path.as_bytes())) {
+        while self.open.last().is_some_and(|dir| !entry.path.is_at_or_below(before[*dir].path.as_bytes())) {
             self.open.pop();
         }
-        let folder = self.open.last().map(|dir| self.entries[*dir].path.as_bytes());
+        let folder = self.open.last().map(|dir| before[*dir].path.as_bytes());
         if folder != entry.path.parent() {
             return Err("stands in a folder that is not listed".into());
         }
         if let Kind::Hardlink(first) = &entry.kind {
-            let found = self.entries.binary_search_by(|e| e.path.cmp(first));
-            if !found.is_ok_and(|at| self.entries[at].kind == Kind::File) {
+            let found = before.binary_search_by(|e| e.path.cmp(first));
+            if !found.is_ok_and(|at| before[at].kind == Kind::File) {
                 return Err("is a hard link to no earlier file".into());
             }
         }
@@ -135,6 +149,46 @@ impl Reader {
             }
         }
         Ok(())
+    }
+}
+
+/// What an entry takes in memory.
+pub(crate) fn kept(entry: &Entry) -> u64 {
+    limits::ENTRY_KEPT + entry.names_len() as u64 + limits::HOLE_KEPT * entry.holes.len() as u64
+}
+
+/// Reads a list line by line and keeps its entries.
+pub struct Reader {
+    entries: Vec<Entry>,
+    sequence: Sequence,
+}
+
+impl Reader {
+    /// A reader for the list of a tar of `tar_len` bytes.
+    pub fn new(tar_len: u64) -> Self {
+        Self { entries: Vec::new(), sequence: Sequence::new(tar_len) }
+    }
+
+    /// As [`Sequence::after`].
+    pub fn after(self, kept: u64) -> Self {
+        Self { sequence: self.sequence.after(kept), ..self }
+    }
+
+    /// Takes the next line, with its newline.
+    ///
+    /// # Errors
+    /// Anything that is not canonical, leaves the target, lies outside the tar or stands in a
+    /// place where no folder was listed.
+    pub fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
+        let entry = decode(line, self.entries.len() + 1)?;
+        self.sequence.next(&self.entries, &entry)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// All entries, in the order of the list.
+    pub fn finish(self) -> Vec<Entry> {
+        self.entries
     }
 }
 
@@ -307,6 +361,20 @@ mod tests {
         assert!(read(&[DIR, &hard("d")]).is_err());
         assert!(read(&[&hard("a")]).is_err());
         assert!(read(&[&hard("z")]).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_before_it_is() {
+        // What is counted is no less than what is taken.
+        assert!(size_of::<Entry>() as u64 + 16 <= limits::ENTRY_KEPT && size_of::<Hole>() as u64 <= limits::HOLE_KEPT);
+        let link = r#"{"path":"l","type":"symlink","mode":"0777","mtime":"0.000000000","target":"12345"}"#;
+        let holes = file("h", 512, 5).replace("\"}", "\",\"holes\":[[0,1],[2,1]]}");
+        for (line, takes) in [(DIR, 144 + 1), (link, 144 + 1 + 5), (&*holes, 144 + 1 + 2 * 16)] {
+            let read = |kept| Reader::new(1 << 20).after(kept).line(format!("{line}\n").as_bytes());
+            assert_eq!(read(limits::LIST_KEPT - takes), Ok(()), "{line}");
+            let refused = read(limits::LIST_KEPT - takes + 1);
+            assert!(matches!(refused, Err(FormatError::Limit { limit: limits::LIST_KEPT, .. })), "{refused:?}");
+        }
     }
 
     proptest! {

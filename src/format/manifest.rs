@@ -1,9 +1,10 @@
-//! The bag's manifests, read: what proves files when there is no list (FORMAT section 3).
+//! The bag's manifests, read: what proves files when there is no list (FORMAT section 3). The texts stay where they
+//! are, and may be long: what is kept beside them is where lines and names begin.
 //!
 //! `manifest-sha256.txt` spells some names with percent signs and two of them may then look
 //! alike; the bag's `SHA256SUMS` has those names as they are.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 use crate::base::digest::Digest;
 use crate::base::text::unhex;
@@ -25,86 +26,160 @@ pub enum Said {
 
 /// Both manifests.
 #[derive(Debug, Default)]
-pub struct Manifest {
-    /// Names below the bag in the order of the manifest, as they are if that is known.
-    names: Vec<Vec<u8>>,
-    /// By names as the manifest spells them; names that `odd` has are not among them.
-    plain: HashMap<Vec<u8>, Vec<Digest>>,
-    /// By names as they are.
-    odd: HashMap<Vec<u8>, Digest>,
+pub struct Manifest<'t> {
+    /// The lines of `manifest-sha256.txt`, in its order.
+    lines: Vec<Line<'t>>,
+    /// Their indices by names as the manifest spells them.
+    by_name: Vec<u32>,
+    /// The lines of `SHA256SUMS`, by names as they are.
+    odd: Vec<Odd<'t>>,
 }
 
-impl Manifest {
+/// A line of `manifest-sha256.txt`.
+#[derive(Debug)]
+struct Line<'t> {
+    /// The whole of it but its newline.
+    text: &'t [u8],
+    /// The line of `SHA256SUMS` that has the same name as it is.
+    odd: Option<u32>,
+}
+
+/// A line of the bag's `SHA256SUMS`.
+#[derive(Debug)]
+struct Odd<'t> {
+    name: Cow<'t, [u8]>,
+    digest: Digest,
+    /// The line of the manifest that is this one.
+    line: Option<u32>,
+}
+
+impl<'t> Line<'t> {
+    /// Its name, as the manifest spells it.
+    fn name(&self) -> &'t [u8] {
+        &self.text[DIGEST..]
+    }
+
+    fn digest(&self) -> Digest {
+        digest_of(self.text).unwrap_or(Digest::ZERO)
+    }
+}
+
+impl<'t> Manifest<'t> {
     /// From both texts, of which the second need not be there.
-    pub fn parse(manifest: &[u8], sums: Option<&[u8]>) -> Result<Self, FormatError> {
-        let mut out = Manifest::default();
-        // By what the manifest makes of them: one line there for each.
-        let mut spelled: HashMap<Vec<u8>, Vec<(Vec<u8>, Digest)>> = HashMap::new();
-        for (digest, name) in lines(sums.unwrap_or_default(), true)? {
-            spelled.entry(bag::encode(&name).into_owned()).or_default().push((name.clone(), digest));
-            out.odd.insert(name, digest);
+    pub fn parse(manifest: &'t [u8], sums: Option<&'t [u8]>) -> Result<Self, FormatError> {
+        let mut lines = Vec::new();
+        for (at, text) in manifest.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            let text = line_of(text).filter(|text| digest_of(text).is_some());
+            lines.push(Line { text: text.ok_or_else(|| malformed(at))?, odd: None });
         }
-        for (digest, name) in lines(manifest, false)? {
-            let odd = spelled.get_mut(&name).and_then(|odd| {
-                let at = odd.iter().position(|(_, of)| *of == digest)?;
-                Some(odd.remove(at).0)
-            });
-            match odd {
-                Some(raw) => out.names.push(raw),
-                None => {
-                    out.plain.entry(name.clone()).or_default().push(digest);
-                    out.names.push(name);
-                }
-            }
+        let mut odd = Vec::new();
+        for (at, text) in sums.unwrap_or_default().split_inclusive(|byte| *byte == b'\n').enumerate() {
+            odd.push(odd_of(text).ok_or_else(|| malformed(at))?);
         }
+        // Of two lines with one name the later counts.
+        odd.reverse();
+        odd.sort_by(|a, b| a.name.cmp(&b.name));
+        odd.dedup_by(|later, first| later.name == first.name);
+        let mut by_name: Vec<u32> = (0..lines.len() as u32).collect();
+        by_name.sort_unstable_by_key(|at| (lines[*at as usize].name(), *at));
+        let mut out = Self { lines, by_name, odd };
+        out.pair();
         Ok(out)
     }
 
-    /// All paths below the payload, in the order of the manifest; those with percent signs as it
-    /// spells them, where nothing says how they are.
-    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
-        self.names.iter().filter_map(|name| name.strip_prefix(bag::PAYLOAD))
+    /// Finds for each line of `SHA256SUMS` the line of the manifest that has its digest and spells its name.
+    fn pair(&mut self) {
+        for at in 0..self.odd.len() {
+            let Odd { name, digest, .. } = &self.odd[at];
+            let is_it = |line: &&u32| {
+                let line = &self.lines[**line as usize];
+                line.odd.is_none() && line.digest() == *digest
+            };
+            if let Some(line) = self.spelled_so(&bag::encode(name)).iter().find(is_it).copied() {
+                self.lines[line as usize].odd = Some(at as u32);
+                self.odd[at].line = Some(line);
+            }
+        }
     }
 
-    /// How the manifest spells a path, or as it is where that is known: an item of
-    /// [`Manifest::paths`], if it is named at all.
-    pub fn spelled(&self, path: &[u8]) -> Vec<u8> {
-        let name = [bag::PAYLOAD, path].concat();
-        if self.odd.contains_key(&name) { path.to_vec() } else { bag::encode(path).into_owned() }
+    /// The lines with that name, as the manifest spells it.
+    fn spelled_so(&self, name: &[u8]) -> &[u32] {
+        let from = self.by_name.partition_point(|at| self.lines[*at as usize].name() < name);
+        let to = self.by_name.partition_point(|at| self.lines[*at as usize].name() <= name);
+        &self.by_name[from..to]
+    }
+
+    /// The line of `SHA256SUMS` with that name.
+    fn odd_of(&self, name: &[u8]) -> Option<&Odd<'t>> {
+        self.odd.binary_search_by(|odd| (*odd.name).cmp(name)).ok().map(|at| &self.odd[at])
+    }
+
+    /// All paths below the payload that are none of `seen`, in the order of the manifest; those with percent signs
+    /// as it spells them, where nothing says how they are.
+    pub fn paths_but<'p>(&self, seen: impl Iterator<Item = &'p [u8]>) -> impl Iterator<Item = &[u8]> {
+        let mut is_seen = vec![false; self.lines.len()];
+        for path in seen {
+            let name = [bag::PAYLOAD, path].concat();
+            match self.odd_of(&name) {
+                Some(odd) => odd.line.into_iter().for_each(|line| is_seen[line as usize] = true),
+                None => self.plain(&name).for_each(|line| is_seen[line as usize] = true),
+            }
+        }
+        let unseen = self.lines.iter().zip(is_seen).filter(|(_, is_seen)| !is_seen);
+        unseen.filter_map(|(line, _)| self.shown(line).strip_prefix(bag::PAYLOAD))
+    }
+
+    /// A line's name as it is, if that is known.
+    fn shown(&self, line: &Line<'t>) -> &[u8] {
+        line.odd.map_or(line.name(), |odd| &self.odd[odd as usize].name)
+    }
+
+    /// The lines that spell this name, and are not known to have another.
+    fn plain(&self, name: &[u8]) -> impl Iterator<Item = u32> {
+        let lines = self.spelled_so(&bag::encode(name)).iter().copied();
+        lines.filter(|line| self.lines[*line as usize].odd.is_none())
     }
 
     /// What is said of the file or link with that path.
     pub fn said(&self, path: &[u8]) -> Said {
         let name = [bag::PAYLOAD, path].concat();
-        let digests = match self.odd.get(&name) {
-            Some(digest) => std::slice::from_ref(digest),
-            None => self.plain.get(&*bag::encode(&name)).map_or(&[][..], Vec::as_slice),
+        let mut digests = self.plain(&name).map(|line| self.lines[line as usize].digest());
+        let (first, more) = match self.odd_of(&name) {
+            Some(odd) => (Some(odd.digest), None),
+            None => (digests.next(), digests.next()),
         };
-        match digests {
-            [] => Said::Nothing,
-            [digest] if *digest != Digest::ZERO => Said::Is(*digest),
+        match (first, more) {
+            (None, _) => Said::Nothing,
+            (Some(digest), None) if digest != Digest::ZERO => Said::Is(digest),
             _ => Said::Unvouched,
         }
     }
 }
 
-/// Digest and name of each line; `escaped`: as coreutils writes names.
-fn lines(text: &[u8], escaped: bool) -> Result<Vec<(Digest, Vec<u8>)>, FormatError> {
-    let parse = |(at, line): (usize, &[u8])| {
-        line_of(line, escaped).ok_or_else(|| FormatError::malformed(WHAT, at + 1, "it is no hash and name"))
-    };
-    text.split_inclusive(|byte| *byte == b'\n').enumerate().map(parse).collect()
+/// Bytes of a digest in a line, and the two blanks behind it.
+const DIGEST: usize = 64 + 2;
+
+fn malformed(at: usize) -> FormatError {
+    FormatError::malformed(WHAT, at + 1, "it is no hash and name")
 }
 
-fn line_of(line: &[u8], escaped: bool) -> Option<(Digest, Vec<u8>)> {
-    let line = line.strip_suffix(b"\n")?;
-    let (escaped, line) = match line.strip_prefix(b"\\") {
-        Some(rest) if escaped => (true, rest),
-        _ => (false, line),
+fn line_of(line: &[u8]) -> Option<&[u8]> {
+    line.strip_suffix(b"\n").filter(|line| line.get(64..DIGEST) == Some(b"  "))
+}
+
+fn digest_of(line: &[u8]) -> Option<Digest> {
+    Some(Digest(unhex(std::str::from_utf8(line.get(..64)?).ok()?)?))
+}
+
+/// A line as coreutils writes it.
+fn odd_of(line: &[u8]) -> Option<Odd<'_>> {
+    let (line, escaped) = match line.strip_prefix(b"\\") {
+        Some(rest) => (line_of(rest)?, true),
+        None => (line_of(line)?, false),
     };
-    let (digest, name) = (line.get(..64)?, line.get(64..)?.strip_prefix(b"  ")?);
-    let name = if escaped { unescaped(name)? } else { name.to_vec() };
-    Some((Digest(unhex(std::str::from_utf8(digest).ok()?)?), name))
+    let name = &line[DIGEST..];
+    let name = if escaped { Cow::Owned(unescaped(name)?) } else { Cow::Borrowed(name) };
+    Some(Odd { name, digest: digest_of(line)?, line: None })
 }
 
 fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
@@ -149,9 +224,10 @@ mod tests {
         for (path, byte) in NAMES {
             let expected = if byte == 0 { Said::Unvouched } else { Said::Is(Digest([byte; 32])) };
             assert_eq!(read.said(path), expected);
-            assert_eq!(read.spelled(path), path);
+            let others: Vec<&[u8]> = NAMES.map(|(path, _)| path).into_iter().filter(|other| *other != path).collect();
+            assert_eq!(read.paths_but([path].into_iter()).collect::<Vec<_>>(), others);
         }
-        assert_eq!(read.paths().collect::<Vec<_>>(), NAMES.map(|(path, _)| path));
+        assert_eq!(read.paths_but(std::iter::empty()).collect::<Vec<_>>(), NAMES.map(|(path, _)| path));
         assert_eq!((read.said(b"b"), read.said(b"%ff")), (Said::Nothing, Said::Nothing));
     }
 
@@ -161,8 +237,9 @@ mod tests {
         let read = Manifest::parse(&manifest, None).unwrap();
         assert_eq!((read.said(b"%FF"), read.said(b"\xff")), (Said::Unvouched, Said::Unvouched));
         assert_eq!((read.said(b"a"), read.said(b"b\n\\")), (Said::Is(Digest([1; 32])), Said::Is(Digest([2; 32]))));
-        assert_eq!(read.paths().nth(1), Some(&b"b%0A\\"[..]));
-        assert_eq!(read.spelled(b"b\n\\"), b"b%0A\\");
+        assert_eq!(read.paths_but(std::iter::empty()).nth(1), Some(&b"b%0A\\"[..]));
+        let seen: [&[u8]; 2] = [b"b\n\\", b"\xff"];
+        assert_eq!(read.paths_but(seen.into_iter()).collect::<Vec<_>>(), [&b"a"[..], b"z"], "%FF may be one byte");
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub mod stripe;
 pub mod sums;
 pub mod ustar;
 
+/// The folder beside an output that holds what an unpacking has not finished.
+pub const UNPACKING: &str = ".pouch-unfinished";
+
 /// How a file is named while it is written.
 pub const UNFINISHED: &str = "unfinished.tmp";
 
@@ -70,7 +73,7 @@ pub enum FormatError {
         limit: u64,
     },
     /// A later version of the format.
-    #[error("{what} is of version {version}, made by a newer pouch; this one reads version 1")]
+    #[error("{what} is of version {version}, which a newer pouch may read; this one reads version 1")]
     Newer {
         /// Which file.
         what: &'static str,
@@ -102,7 +105,7 @@ pub(crate) fn version(what: &'static str, text: &str) -> Result<(), FormatError>
         _ => Err(FormatError::malformed(
             what,
             1,
-            format!("\"{}\" is no version", crate::base::path::escape(text.as_bytes())),
+            format!("\"{}\" is no version", crate::base::path::brief(text.as_bytes())),
         )),
     }
 }

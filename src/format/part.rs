@@ -1,5 +1,6 @@
 //! A part: how large it is, and the two skippable frames around its zstd frames (FORMAT section 4).
 
+use crate::base::memory;
 use crate::format::FormatError;
 use crate::format::limits;
 
@@ -100,6 +101,15 @@ impl Lead {
         out
     }
 
+    /// How this differs from what the head says of the part, in words; `None` if it does not.
+    pub(crate) fn difference(&self, named: &Lead) -> Option<String> {
+        if self.bundle != named.bundle {
+            return Some("it says that it is a part of another bundle".into());
+        }
+        let said = |lead: &Lead| format!("part {}, which begins at byte {} of the tar", lead.number, lead.offset);
+        (self != named).then(|| format!("it says that it is {}, and the head that it is {}", said(self), said(named)))
+    }
+
     /// From the first bytes of a part's plaintext.
     pub fn parse(plain: &[u8]) -> Result<Self, FormatError> {
         let bad = |why: &str| FormatError::malformed("a part's first frame", 0, why);
@@ -174,7 +184,7 @@ pub struct PartBuf(Vec<u8>);
 impl PartBuf {
     /// A file of zeros.
     pub fn new(class: Class) -> Self {
-        Self(vec![0; class.file_len()])
+        Self(memory::zeros(class.file_len()))
     }
 
     /// The age header and nonce at its start.
@@ -187,6 +197,11 @@ impl PartBuf {
         self.0[HEADER..].chunks_exact_mut(SEALED_CHUNK)
     }
 
+    /// How many chunks it has.
+    pub fn chunks(&self) -> usize {
+        (self.0.len() - HEADER) / SEALED_CHUNK
+    }
+
     /// The plaintext of chunk `index`, once it is open.
     pub fn plain(&self, index: usize) -> &[u8] {
         &self.0[HEADER + index * SEALED_CHUNK..][..CHUNK]
@@ -194,7 +209,7 @@ impl PartBuf {
 
     /// The trail of an open part, if no chunk that it lies in is `bad` (their indices, ascending).
     pub fn trail(&self, bad: &[usize]) -> Option<Trail> {
-        let chunks = (self.0.len() - HEADER) / SEALED_CHUNK;
+        let chunks = self.chunks();
         let good = |index: &usize| bad.binary_search(index).is_err();
         // Its length is not 0, and behind its fields there is nothing but zeros.
         let not_zero = |index: usize| Some(index * CHUNK + self.plain(index).iter().rposition(|byte| *byte != 0)?);
@@ -314,5 +329,15 @@ mod tests {
             assert_eq!(part.trail(&[0]), Some(trail), "{padding}");
         }
         assert_eq!(PartBuf::new(class).trail(&[]), None);
+    }
+
+    #[test]
+    fn a_lead_says_what_is_another() {
+        let named = Lead { bundle: [1; 16], number: 1, offset: 0 };
+        assert_eq!(named.difference(&named), None);
+        let other = Lead { bundle: [2; 16], ..named };
+        assert_eq!(other.difference(&named).unwrap(), "it says that it is a part of another bundle");
+        let moved = Lead { offset: 512, ..named }.difference(&named).unwrap();
+        assert!(moved.contains("at byte 512") && moved.contains("at byte 0"), "{moved}");
     }
 }

@@ -69,7 +69,8 @@ impl Seal {
 
     /// The seal in a decrypted text.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
-        FormatError::limit("the size of a seal", text.len() as u64, 2048)?;
+        check_not_newer(text)?;
+        FormatError::limit("the size of a seal", text.len() as u64, limits::SEAL_TEXT)?;
         let text = std::str::from_utf8(text).map_err(|_| FormatError::malformed(WHAT, 0, "it is not text"))?;
         let mut lines = Lines::of(WHAT, text);
         version(WHAT, lines.field("# pouch-seal v")?)?;
@@ -88,6 +89,16 @@ impl Seal {
             return Err(FormatError::malformed(WHAT, 0, "it is not written canonically"));
         }
         Ok(seal)
+    }
+}
+
+/// A later version may be longer, and need not be text.
+fn check_not_newer(text: &[u8]) -> Result<(), FormatError> {
+    let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let version = first.strip_prefix(b"# pouch-seal v").and_then(|version| number(std::str::from_utf8(version).ok()?));
+    match version {
+        Some(version) if version > 1 => Err(FormatError::Newer { what: WHAT, version }),
+        _ => Ok(()),
     }
 }
 
@@ -140,6 +151,8 @@ mod tests {
         }
         let newer = text.replacen("v1", "v2", 1);
         assert!(matches!(Seal::parse(newer.as_bytes()), Err(FormatError::Newer { version: 2, .. })));
+        let longer = [newer.as_bytes(), &[0xff; 4096]].concat();
+        assert!(matches!(Seal::parse(&longer), Err(FormatError::Newer { version: 2, .. })));
         assert!(matches!(Seal::parse(&[b'#'; 4096]), Err(FormatError::Limit { .. })));
     }
 }

@@ -4,7 +4,7 @@
 //! with coreutils' escapes.
 
 use crate::base::digest::Digest;
-use crate::base::path::escape;
+use crate::base::path::brief;
 use crate::base::text::{hex, unhex};
 use crate::format::{FormatError, limits};
 
@@ -42,7 +42,8 @@ fn needs_escape(name: &[u8]) -> bool {
     name.iter().any(|b| b"\\\n\r".contains(b))
 }
 
-/// The lines of a volume's SHA256SUMS: hash and name, in the order of the file.
+/// The lines of a volume's SHA256SUMS: hash and name, in the order of the file. A CR before a line's LF does not
+/// count: editors and mail put one there.
 ///
 /// # Errors
 /// A name that is not a plain file name of ours (a slash, a control, over 64 bytes), a name
@@ -54,11 +55,12 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
     for (at, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
         let bad = |why: String| FormatError::malformed(WHAT, at + 1, why);
         let line = line.strip_suffix(b"\n").ok_or_else(|| bad("the last line is cut short".into()))?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = std::str::from_utf8(line).map_err(|_| bad("it is not text".into()))?;
         let (sum, name) = line.split_once("  ").ok_or_else(|| bad("it is no line of sha256sum".into()))?;
         let sum = unhex(sum).ok_or_else(|| bad("it has no SHA-256".into()))?;
         if !is_our_name(name) {
-            let why = format!("\"{}\" is no name that a volume holds", escape(name.as_bytes()));
+            let why = format!("\"{}\" is no name that a volume holds", brief(name.as_bytes()));
             let leads_out = name.contains('/') || name == ".." || name.contains(|c: char| c.is_control() && c != '\r');
             return Err(match leads_out {
                 true => FormatError::Unsafe { what: WHAT, line: at + 1, why },
@@ -102,13 +104,17 @@ mod tests {
         let good = format!("{}  000001.age\n{}  seal.age\n", "00".repeat(32), "11".repeat(32));
         assert_eq!(parse(good.as_bytes()).unwrap().len(), 2);
         assert_eq!(parse(b"").unwrap().len(), 0);
+        assert_eq!(parse(good.replace('\n', "\r\n").as_bytes()), parse(good.as_bytes()));
+        assert_eq!(parse(good.replacen('\n', "\r\n", 1).as_bytes()), parse(good.as_bytes()));
         for wrong in [
             good.trim_end().to_string(),
             good.replace("seal.age", "000001.age"),
             good.replace("seal.age", "se\u{202e}al.age"),
             good.replace("11  ", "11 *"),
             good.replacen("00", "0g", 1),
-            good.replace('\n', "\r\n"),
+            good.replace('\n', "\r\r\n"),
+            good.replace("seal", "se\ral"),
+            good.replace('\n', "\r"),
         ] {
             assert!(matches!(parse(wrong.as_bytes()), Err(FormatError::Malformed { .. })), "{wrong}");
         }

@@ -165,10 +165,12 @@ fn rows<'a>(entries: &'a [Entry], links: &'a [(u32, u32)]) -> impl Iterator<Item
     })
 }
 
+/// What is said of a link that no manifest can list.
+const ASTRAY: &str = "a link that leads nowhere or out of the bundle; packed as it is, BagIt validators refuse it";
+
 /// Hard links and symlinks that the manifest lists, with the file they stand for.
 fn listed_links(entries: &[Entry], notes: &mut Vec<Note>) -> Vec<(u32, u32)> {
     let mut links = Vec::new();
-    let mut note = |entry: &Entry, why: &str| notes.push(Note::new(NoteKind::BagName, entry.path.as_bytes(), why));
     for (at, entry) in entries.iter().enumerate() {
         let content = match &entry.kind {
             Kind::Dir => continue,
@@ -178,17 +180,15 @@ fn listed_links(entries: &[Entry], notes: &mut Vec<Note>) -> Vec<(u32, u32)> {
                 Leads::File(file) => Some(file),
                 Leads::Dir => continue,
                 Leads::Astray => {
-                    note(
-                        entry,
-                        "a link that leads nowhere or out of the bundle; packed as it is, BagIt validators refuse it",
-                    );
+                    notes.push(Note::new(NoteKind::BagName, entry.path.as_bytes(), ASTRAY));
                     continue;
                 }
             },
         };
         links.extend(content.map(|content| (at as u32, content as u32)));
         if let Some(why) = bag::refused(entry.path.as_bytes()) {
-            note(entry, &format!("{why}; packed exactly, but BagIt validators refuse or misread it"));
+            let text = format!("{why}; packed exactly, but BagIt validators refuse or misread it");
+            notes.push(Note::new(NoteKind::BagName, entry.path.as_bytes(), text));
         }
     }
     links

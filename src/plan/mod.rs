@@ -1,8 +1,11 @@
 //! Floor 2: decisions without any I/O. What is decided here is printed before it is done.
 
+pub mod choose;
+pub mod distrust;
 pub mod fold;
 pub mod forecast;
 pub mod geometry;
+pub mod holds;
 pub mod layout;
 pub mod links;
 pub mod names;

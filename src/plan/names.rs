@@ -7,11 +7,13 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crate::base::digest::quick;
 use crate::base::entry::{Entry, Kind, Time};
 use crate::base::fault::IoFault;
 use crate::base::path::{BytePath, MAX_COMPONENT, escape};
-use crate::base::size::human;
+use crate::base::size::grouped;
 use crate::plan::fold::{cut, is_device, key, percent, pieces};
+use crate::plan::holds::{Becomes, Change, Limits, leave_out, left_out_as};
 
 /// A file system where names can be tried, in an empty folder.
 pub trait Ground {
@@ -20,41 +22,8 @@ pub trait Ground {
     /// For names that are kept, made one after the other in one folder: whether each is another than
     /// all before it.
     fn apart(&self, names: &[&[u8]]) -> Result<Vec<bool>, IoFault>;
-}
-
-/// What a file system holds apart from names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Symbolic links.
-    pub symlinks: bool,
-    /// Hard links.
-    pub hardlinks: bool,
-    /// The largest file, in bytes.
-    pub largest: Option<u64>,
-    /// The first and the last second that it keeps, where what is packed has others.
-    pub times: (Option<i64>, Option<i64>),
-}
-
-/// What becomes of something that cannot be held as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Becomes {
-    /// It stands under this path; what it holds moves with it.
-    Renamed(BytePath),
-    /// A hard link that becomes a file of its own, under the name it has.
-    Copy,
-    /// It is left out; where a symlink points to.
-    LeftOut(Option<Box<[u8]>>),
-}
-
-/// Something that cannot be held as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Its path in the bundle.
-    pub path: BytePath,
-    /// Why.
-    pub why: String,
-    /// What can be done.
-    pub becomes: Becomes,
+    /// How many bytes of a path can be made; all of them if the path can.
+    fn reach(&self, path: &[u8]) -> Result<usize, IoFault>;
 }
 
 /// Entries as they can be held.
@@ -68,23 +37,31 @@ pub struct Fitted {
     pub changes: Vec<Change>,
     /// Those that had a time outside of what can be kept.
     pub clamped: HashSet<BytePath>,
+    /// How many names a file can have, as far as that is known.
+    pub names: Option<u64>,
 }
 
 /// Fits entries to a file system.
-pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<Fitted, IoFault> {
+pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Result<Fitted, IoFault> {
     let mut changes = Vec::new();
-    let left_out = leave_out(entries, limits, &mut changes);
-    let names = Names::of(entries, &left_out, ground)?.choose()?;
+    let left_out = leave_out(&entries, limits, &mut changes);
+    let names = Names::of(&entries, &left_out, ground)?.choose()?;
+    let is_in_time = |entry: &Entry| within(entry.mtime, limits.times) == entry.mtime;
     let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), HashSet::new());
-    let mut renamed: HashMap<&[u8], BytePath> = HashMap::new();
-    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
+    if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
+        cut_off(&mut entries, &former, ground, &mut changes)?;
+        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        return Ok(Fitted { entries, former, changes, clamped, names: limits.names });
+    }
+    let mut renamed: HashMap<Vec<u8>, BytePath> = HashMap::new();
+    for (at, entry) in entries.into_iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
         let folder = entry.path.parent().map(|parent| renamed.get(parent).map_or(parent, |path| path.as_bytes()));
         let (name, why) = names.get(&at).map_or((entry.path.name(), None), |(name, why)| (name, Some(why)));
         let path = folder.map_or(name.to_vec(), |folder| [folder, b"/", name].concat());
         // Only a path that escaping made longer than any may be is not one.
         let Ok(path) = BytePath::new(path) else {
             let why = "its path would become too long".to_string();
-            changes.push(Change { path: entry.path.clone(), why, becomes: Becomes::LeftOut(None) });
+            changes.push(Change { path: entry.path.clone(), why, becomes: left_out_as(&entry) });
             continue;
         };
         if let Some(why) = why {
@@ -92,14 +69,14 @@ pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<F
             changes.push(Change { path: entry.path.clone(), why: why.clone(), becomes });
         }
         if path != entry.path {
-            renamed.insert(entry.path.as_bytes(), path.clone());
+            renamed.insert(entry.path.as_bytes().to_vec(), path.clone());
             former.insert(path.clone(), entry.path.clone());
         }
         let mtime = within(entry.mtime, limits.times);
         if mtime != entry.mtime {
             clamped.insert(path.clone());
         }
-        fitted.push(Entry { path, mtime, ..entry.clone() });
+        fitted.push(Entry { path, mtime, ..entry });
     }
     let moved =
         |first: &mut BytePath| renamed.get(first.as_bytes()).cloned().into_iter().for_each(|path| *first = path);
@@ -110,8 +87,41 @@ pub fn fit(entries: &[Entry], ground: &impl Ground, limits: &Limits) -> Result<F
     }
     fitted.sort_by(|a, b| a.path.cmp(&b.path));
     files_first(&mut fitted);
+    cut_off(&mut fitted, &former, ground, &mut changes)?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Fitted { entries: fitted, former, changes, clamped })
+    Ok(Fitted { entries: fitted, former, changes, clamped, names: limits.names })
+}
+
+/// Shorter paths are held everywhere.
+const LONG: usize = 1_000;
+
+/// Leaves out what stands under a path that is too long as a whole, although each of its names is not.
+fn cut_off(
+    fitted: &mut Vec<Entry>,
+    former: &HashMap<BytePath, BytePath>,
+    ground: &impl Ground,
+    changes: &mut Vec<Change>,
+) -> Result<(), IoFault> {
+    let longest = fitted.iter().map(|entry| &entry.path).max_by_key(|path| path.as_bytes().len());
+    let Some(longest) = longest.filter(|path| path.as_bytes().len() > LONG) else { return Ok(()) };
+    let most = ground.reach(longest.as_bytes())?;
+    let is_held = |path: &BytePath| path.as_bytes().len() <= most;
+    fitted.retain(|entry| {
+        let why = match &entry.kind {
+            _ if !is_held(&entry.path) => {
+                let len = grouped(entry.path.as_bytes().len() as u64);
+                format!("its path has {len} bytes, and the target holds paths of at most {}", grouped(most as u64))
+            }
+            Kind::Hardlink(first) if !is_held(first) => {
+                format!("it is a hard link to {first}, whose path is too long for the target")
+            }
+            _ => return true,
+        };
+        let path = former.get(&entry.path).unwrap_or(&entry.path).clone();
+        changes.push(Change { path, why, becomes: left_out_as(entry) });
+        false
+    });
+    Ok(())
 }
 
 fn within(time: Time, (first, last): (Option<i64>, Option<i64>)) -> Time {
@@ -120,36 +130,6 @@ fn within(time: Time, (first, last): (Option<i64>, Option<i64>)) -> Time {
         secs if last.is_some_and(|last| secs > last) => Time { secs: last.unwrap_or(secs), nanos: 0 },
         _ => time,
     }
-}
-
-/// Links and files that cannot be held at all; hard links that become copies are only named.
-fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Change>) -> BTreeSet<usize> {
-    let mut out = BTreeSet::new();
-    let mut gone: HashSet<&[u8]> = HashSet::new();
-    for (at, entry) in entries.iter().enumerate() {
-        let (why, becomes) = match &entry.kind {
-            Kind::Symlink(to) if !limits.symlinks => {
-                ("the target cannot hold this symlink".to_string(), Becomes::LeftOut(Some(to.clone())))
-            }
-            Kind::File if limits.largest.is_some_and(|largest| entry.size > largest) => {
-                gone.insert(entry.path.as_bytes());
-                let (size, most) = (human(entry.size), human(limits.largest.unwrap_or(0)));
-                (format!("it has {size}, and the target holds files of at most {most}"), Becomes::LeftOut(None))
-            }
-            Kind::Hardlink(first) if gone.contains(first.as_bytes()) => {
-                (format!("it is a hard link to {first}, which is too large for the target"), Becomes::LeftOut(None))
-            }
-            Kind::Hardlink(first) if !limits.hardlinks => {
-                (format!("the target cannot hold this hard link to {first}"), Becomes::Copy)
-            }
-            _ => continue,
-        };
-        if matches!(becomes, Becomes::LeftOut(_)) {
-            out.insert(at);
-        }
-        changes.push(Change { path: entry.path.clone(), why, becomes });
-    }
-    out
 }
 
 /// The name of a file that comes first has its content; with other names another may come first.
@@ -191,7 +171,8 @@ const SOME: usize = 40;
 struct Names<'a, G> {
     entries: &'a [Entry],
     ground: &'a G,
-    folders: BTreeMap<&'a [u8], Vec<usize>>,
+    /// All that are not left out, those of one folder beside each other.
+    order: Vec<u32>,
     refused: HashSet<&'a [u8]>,
     tried: RefCell<HashMap<Vec<u8>, bool>>,
 }
@@ -199,10 +180,10 @@ struct Names<'a, G> {
 impl<'a, G: Ground> Names<'a, G> {
     /// Tries every character that is not plain.
     fn of(entries: &'a [Entry], but: &BTreeSet<usize>, ground: &'a G) -> Result<Self, IoFault> {
-        let mut folders: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+        let mut order: Vec<u32> = (0..entries.len() as u32).filter(|at| !but.contains(&(*at as usize))).collect();
+        order.sort_unstable_by_key(|at| (entries[*at as usize].path.parent(), *at));
         let mut odd: BTreeSet<&[u8]> = BTreeSet::new();
-        for (at, entry) in entries.iter().enumerate().filter(|(at, _)| !but.contains(at)) {
-            folders.entry(entry.path.parent().unwrap_or_default()).or_default().push(at);
+        for entry in order.iter().map(|at| &entries[*at as usize]) {
             if !entry.path.name().iter().all(is_plain) {
                 odd.extend(pieces(entry.path.name()).filter(|piece| !piece.iter().all(is_plain)));
             }
@@ -218,22 +199,28 @@ impl<'a, G: Ground> Names<'a, G> {
                 }
             }
         }
-        Ok(Self { entries, ground, folders, refused, tried: RefCell::default() })
+        Ok(Self { entries, ground, order, refused, tried: RefCell::default() })
     }
 
     /// New names for those that need them, with the reason.
     fn choose(&self) -> Result<HashMap<usize, (Vec<u8>, String)>, IoFault> {
         let mut chosen = HashMap::new();
-        for members in self.folders.values() {
-            for at in members {
-                let name = self.entries[*at].path.name();
+        let folder = |at: &u32| self.entries[*at as usize].path.parent();
+        for members in self.order.chunk_by(|one, next| folder(one) == folder(next)) {
+            for at in members.iter().map(|at| *at as usize) {
+                let name = self.entries[at].path.name();
                 if let Some(why) = self.flaw(name)? {
-                    chosen.insert(*at, (self.spell(name)?, why));
+                    chosen.insert(at, (self.spell(name)?, why));
                 }
             }
             self.part(members, &mut chosen)?;
         }
         Ok(chosen)
+    }
+
+    /// The name that an entry has so far.
+    fn name<'s>(&'s self, at: usize, chosen: &'s HashMap<usize, (Vec<u8>, String)>) -> &'s [u8] {
+        chosen.get(&at).map_or(self.entries[at].path.name(), |(name, _)| name)
     }
 
     /// Why the name is not kept as it is.
@@ -285,21 +272,26 @@ impl<'a, G: Ground> Names<'a, G> {
     }
 
     /// Gives numbers to those of one folder that the ground takes for another.
-    fn part(&self, members: &[usize], chosen: &mut HashMap<usize, (Vec<u8>, String)>) -> Result<(), IoFault> {
+    fn part(&self, members: &[u32], chosen: &mut HashMap<usize, (Vec<u8>, String)>) -> Result<(), IoFault> {
+        // A folder may hold millions: only marks of all names are kept, and the names that may be one.
+        let mark = |at: &u32| mark(self.name(*at as usize, chosen));
+        let mut marked: Vec<(u64, u32)> = members.iter().map(|at| (mark(at), *at)).collect();
+        marked.sort_unstable();
         let mut groups: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
-        for at in members {
-            let name = chosen.get(at).map_or(self.entries[*at].path.name(), |(name, _)| name);
-            groups.entry(key(name)).or_default().push(*at);
+        for alike in marked.chunk_by(|one, next| one.0 == next.0).filter(|alike| alike.len() > 1) {
+            for at in alike.iter().map(|(_, at)| *at as usize) {
+                groups.entry(key(self.name(at, chosen))).or_default().push(at);
+            }
         }
-        let mut taken: HashSet<Vec<u8>> = groups.keys().cloned().collect();
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut taken: HashSet<u64> = marked.into_iter().map(|(mark, _)| mark).collect();
         for group in groups.into_values().filter(|group| group.len() > 1) {
             let mut group = group;
             // Whoever keeps its name comes first.
             group.sort_by_key(|at| (chosen.contains_key(at), *at));
-            let names: Vec<Vec<u8>> = group
-                .iter()
-                .map(|at| chosen.get(at).map_or(self.entries[*at].path.name(), |(name, _)| name).to_vec())
-                .collect();
+            let names: Vec<Vec<u8>> = group.iter().map(|at| self.name(*at, chosen).to_vec()).collect();
             let apart = self.ground.apart(&names.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
             let mut number = 2;
             for (at, name) in group.iter().zip(&names).zip(&apart).filter(|(_, apart)| !**apart).map(|(one, _)| one) {
@@ -314,7 +306,7 @@ impl<'a, G: Ground> Names<'a, G> {
     }
 
     /// The name with the first number that makes it another than all.
-    fn numbered(&self, base: &[u8], number: &mut u32, taken: &mut HashSet<Vec<u8>>) -> Result<Vec<u8>, IoFault> {
+    fn numbered(&self, base: &[u8], number: &mut u32, taken: &mut HashSet<u64>) -> Result<Vec<u8>, IoFault> {
         loop {
             let suffix = format!("%~{number}");
             *number += 1;
@@ -326,11 +318,16 @@ impl<'a, G: Ground> Names<'a, G> {
                 }
                 most -= 20;
             };
-            if taken.insert(key(&name)) {
+            if taken.insert(mark(&name)) {
                 return Ok(name);
             }
         }
     }
+}
+
+/// A mark of a name's key. Two keys may have the same, if hardly ever.
+fn mark(name: &[u8]) -> u64 {
+    quick(&key(name)) as u64
 }
 
 /// What every file system takes, between others.

@@ -49,8 +49,10 @@ pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Resu
         // Drives that hold no single stripe say nothing: what they spend on parity does.
         (data, u32::from(scheme.k) * 1000 / (scheme.shards() as u32), std::cmp::Reverse(scheme.shards()))
     });
-    best.map(Some)
-        .ok_or_else(|| format!("--lose {lose} and --mend together leave no room for data on {volumes} drives"))
+    best.map(Some).ok_or_else(|| {
+        let both = if mend.is_some_and(|percent| percent > 0.0) { " and --mend together leave" } else { " leaves" };
+        format!("--lose {lose}{both} no room for data on {volumes} drives")
+    })
 }
 
 fn against_bad_sectors(mend: Option<f64>) -> Option<Scheme> {
@@ -116,6 +118,9 @@ mod tests {
     fn what_cannot_be_promised_is_refused() {
         assert!(choose(Wish { lose: 2, mend: None }, 2, |_| 1).unwrap_err().contains("at least 3 drives"));
         assert!(choose(Wish { lose: 1, mend: None }, 1, |_| 1).unwrap_err().contains("1 is given"));
-        assert!(choose(Wish { lose: 199, mend: Some(100.0) }, 200, |_| 1).is_err());
+        let both = choose(Wish { lose: 199, mend: Some(100.0) }, 200, |_| 1).unwrap_err();
+        assert!(both.contains("--mend"), "{both}");
+        let alone = choose(Wish { lose: 255, mend: None }, 256, |_| 1).unwrap_err();
+        assert_eq!(alone, "--lose 255 leaves no room for data on 256 drives");
     }
 }

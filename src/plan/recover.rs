@@ -1,13 +1,14 @@
 //! What the members of a tar amount to when there is no list: the same things that the list's
 //! reader holds of entries are made true here, or what breaks them is left out and named.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::base::digest::{Digest, sha256};
 use crate::base::entry::{Entry, Flag, Kind, Time};
 use crate::base::path::BytePath;
 use crate::format::limits;
 use crate::format::manifest::{Manifest, Said};
+use crate::plan::links::find;
 
 /// What can be delivered, and what cannot.
 #[derive(Debug, Default)]
@@ -24,22 +25,27 @@ pub struct Recovered {
     pub unvouched: Vec<BytePath>,
 }
 
-/// Puts members in order; of each it is known whether all of its content is there.
-pub fn recover(members: Vec<(Entry, bool)>, manifest: Option<&Manifest>) -> Recovered {
-    let mut out = Recovered::default();
-    let mut entries: BTreeMap<BytePath, Entry> = BTreeMap::new();
-    for (mut entry, whole) in members {
-        if !whole {
-            out.torn.push(entry);
-        } else if entries.contains_key(&entry.path) {
-            out.refused.push((entry.path, "the tar holds that name twice"));
-        } else if vouch(&mut entry, manifest, &mut out) {
-            entries.insert(entry.path.clone(), entry);
+/// Puts members in order, those that are whole and those of which not all content is there.
+pub fn recover(whole: Vec<Entry>, torn: Vec<Entry>, manifest: Option<&Manifest>) -> Recovered {
+    let mut out = Recovered { torn, ..Recovered::default() };
+    let mut entries = whole;
+    // The first of a name comes first.
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut last: Option<BytePath> = None;
+    entries.retain_mut(|entry| {
+        if last.as_ref() == Some(&entry.path) {
+            out.refused.push((entry.path.clone(), "the tar holds that name twice"));
+            return false;
         }
-    }
-    out.make_folders(&mut entries);
-    out.drop_strays(&mut entries);
-    out.entries = entries.into_values().collect();
+        let is_taken = vouch(entry, manifest, &mut out);
+        if is_taken {
+            last = Some(entry.path.clone());
+        }
+        is_taken
+    });
+    out.entries = entries;
+    out.make_folders();
+    out.drop_strays();
     out
 }
 
@@ -64,10 +70,11 @@ fn vouch(entry: &mut Entry, manifest: Option<&Manifest>, out: &mut Recovered) ->
 
 impl Recovered {
     /// Every folder that something stands in.
-    fn make_folders(&mut self, entries: &mut BTreeMap<BytePath, Entry>) {
+    fn make_folders(&mut self) {
         let (mut missing, mut held) = (BTreeSet::<BytePath>::new(), 0);
-        for path in entries.keys() {
-            let unknown = |folder: &BytePath| !entries.contains_key(folder) && !missing.contains(folder);
+        for path in self.entries.iter().map(|entry| &entry.path) {
+            let unknown =
+                |folder: &BytePath| find(&self.entries, folder.as_bytes()).is_none() && !missing.contains(folder);
             let mut with = held;
             let fits = |folder: &BytePath| {
                 with += folder.as_bytes().len();
@@ -79,45 +86,45 @@ impl Recovered {
                 missing.extend(chain);
             }
         }
-        entries.extend(missing.iter().map(|path| (path.clone(), folder(path.clone()))));
+        self.entries.extend(missing.iter().map(|path| folder(path.clone())));
+        self.entries.sort_by(|a, b| a.path.cmp(&b.path));
         self.made = missing.into_iter().collect();
     }
 
     /// Nothing stands in what is no folder, and hard links are links to files.
-    fn drop_strays(&mut self, entries: &mut BTreeMap<BytePath, Entry>) {
-        let mut strays: Vec<(BytePath, &'static str)> = Vec::new();
+    fn drop_strays(&mut self) {
+        let mut strays: Vec<Option<&'static str>> = vec![None; self.entries.len()];
         let mut open: Vec<&BytePath> = Vec::new();
-        for (path, entry) in entries.iter() {
+        for (Entry { path, kind, .. }, stray) in self.entries.iter().zip(&mut strays) {
             while open.last().is_some_and(|folder| !path.is_at_or_below(folder.as_bytes())) {
                 open.pop();
             }
             if open.last().map(|folder| folder.as_bytes()) != path.parent() {
-                strays.push((path.clone(), "what it stands in is no folder, or is lost"));
-                continue;
-            }
-            match &entry.kind {
-                Kind::Dir => open.push(path),
-                Kind::Hardlink(first) if !entries.get(first).is_some_and(|file| file.kind == Kind::File) => {
-                    strays.push((path.clone(), "the file that it is another name of is not there"));
-                }
-                _ => {}
+                *stray = Some("what it stands in is no folder, or is lost");
+            } else if *kind == Kind::Dir {
+                open.push(path);
             }
         }
-        strays.iter().for_each(|(path, _)| drop(entries.remove(path)));
-        // What a stray file was the first name of went with it.
-        let orphan = |entry: &Entry| match &entry.kind {
-            Kind::Hardlink(first) => !entries.contains_key(first),
-            _ => false,
+        // What a stray file was the first name of goes with it.
+        let is_file = |first: &BytePath| {
+            find(&self.entries, first.as_bytes())
+                .is_some_and(|at| self.entries[at].kind == Kind::File && strays[at].is_none())
         };
-        let orphans: Vec<BytePath> =
-            entries.values().filter(|entry| orphan(entry)).map(|entry| entry.path.clone()).collect();
-        for path in orphans {
-            entries.remove(&path);
-            strays.push((path, "the file that it is another name of is not there"));
+        let is_orphan = |entry: &Entry| matches!(&entry.kind, Kind::Hardlink(first) if !is_file(first));
+        let orphans: Vec<bool> = self.entries.iter().map(is_orphan).collect();
+        for (stray, _) in strays.iter_mut().zip(orphans).filter(|(_, is_orphan)| *is_orphan) {
+            stray.get_or_insert("the file that it is another name of is not there");
         }
-        let made = |path: &BytePath| self.made.binary_search(path).is_ok();
-        self.refused.extend(strays.into_iter().filter(|(path, _)| !made(path)));
-        self.made.retain(|path| entries.contains_key(path));
+        let mut strays = strays.into_iter();
+        let (made, refused) = (&self.made, &mut self.refused);
+        self.entries.retain(|entry| {
+            let stray = strays.next().flatten();
+            let is_told = stray.filter(|_| made.binary_search(&entry.path).is_err());
+            refused.extend(is_told.map(|why| (entry.path.clone(), why)));
+            stray.is_none()
+        });
+        let entries = &self.entries;
+        self.made.retain(|path| find(entries, path.as_bytes()).is_some());
     }
 }
 
@@ -153,7 +160,7 @@ mod tests {
     }
 
     fn recovered(members: Vec<Entry>) -> Recovered {
-        recover(members.into_iter().map(|entry| (entry, true)).collect(), None)
+        recover(members, Vec::new(), None)
     }
 
     fn paths<'a>(entries: impl IntoIterator<Item = &'a BytePath>) -> Vec<String> {
@@ -200,9 +207,8 @@ mod tests {
 
     #[test]
     fn links_need_their_files() {
-        let torn = (file("b", 9), false);
         let links = [hardlink("a", "b"), hardlink("c", "d"), hardlink("e", "c"), file("d", 1)];
-        let out = recover(links.map(|entry| (entry, true)).into_iter().chain([torn]).collect(), None);
+        let out = recover(links.into(), vec![file("b", 9)], None);
         assert_eq!(paths(out.entries.iter().map(|entry| &entry.path)), ["c", "d"]);
         assert_eq!(paths(out.torn.iter().map(|entry| &entry.path)), ["b"]);
         assert_eq!(paths(out.refused.iter().map(|(path, _)| path)), ["a", "e"]);
@@ -215,8 +221,8 @@ mod tests {
             .flat_map(|(name, byte)| bag::manifest_line(&Digest([*byte; 32]), &name[..]))
             .collect();
         let manifest = Manifest::parse(&lines, None).unwrap();
-        let members = ["a", "payload", "z"].map(|path| (file(path, 1), true));
-        let out = recover(members.into_iter().chain([(dir("d"), true)]).collect(), Some(&manifest));
+        let members = [file("a", 1), file("payload", 1), file("z", 1), dir("d")];
+        let out = recover(members.into(), Vec::new(), Some(&manifest));
         let digests: Vec<_> = out.entries.iter().map(|entry| (entry.path.to_string(), entry.sha256)).collect();
         let expected = [("a", Some(Digest([7; 32]))), ("d", None), ("z", None)];
         assert_eq!(digests, expected.map(|(path, digest)| (path.to_string(), digest)));

@@ -1,9 +1,11 @@
 //! A range of the tar, filled from the sources. Any range, on any thread, without the others.
 //!
 //! A file is always given the size it was announced with: what is missing becomes zeros, what is
-//! too much is left. Whoever reads the bundle learns which files those are.
+//! too much is left out. The list tells its reader which files those are. One read behind the announced
+//! end shows whether there is more: some file systems announce less than they give.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
@@ -95,21 +97,37 @@ pub fn fill(
             }
         } else if entry.kind == crate::base::entry::Kind::File && entry.size == 0 && content > start && content <= end {
             filled.whole.push((index as u32, sha256(b"")));
-            let opened = open(index).map_err(|error| unreadable("could not be opened".into(), &error));
-            let fault = opened.and_then(|file| verdict(&file, &unchanged, index)).err();
+            let opened = open(index).map_err(|error| unreadable(EMPTY_UNREAD.into(), &error));
+            let fault = opened.and_then(|file| verdict(&file, Some(0), |file| unchanged(index, file))).err();
             filled.faults.extend(fault.map(|flaw| Fault::of(index, flaw)));
         }
     }
     filled
 }
 
-/// Of a file that was announced as empty. Some are not, such as those of /proc: their size says
-/// nothing.
-fn verdict(file: &File, unchanged: impl Fn(usize, &File) -> bool, index: usize) -> Result<(), Flaw> {
-    if matches!(file.read_at(&mut [0], 0), Ok(1..)) {
-        return Err(changed("has content although its size was 0; it is packed as empty"));
+const EMPTY_UNREAD: &str = "could not be opened; its size was 0, and it is packed as empty";
+
+/// Judges a file whose announced bytes were all there. `end` is its announced size, for the piece that
+/// reaches it: that piece looks whether more follows. An error there says nothing of the bytes before it.
+fn verdict(file: &File, end: Option<u64>, unchanged: impl FnOnce(&File) -> bool) -> Result<(), Flaw> {
+    if end.is_some_and(|end| follows(file, end)) {
+        return Err(changed(match end {
+            Some(0) => "has content although its size was 0; it is packed as empty",
+            _ => "holds more than its size said; what is beyond that is not packed",
+        }));
     }
-    if unchanged(index, file) { Ok(()) } else { Err(changed("changed while it was packed")) }
+    if unchanged(file) { Ok(()) } else { Err(changed("changed while it was packed")) }
+}
+
+/// Whether the file has bytes from `end` on.
+fn follows(file: &File, end: u64) -> bool {
+    loop {
+        match file.read_at(&mut [0], end) {
+            Ok(read) => return read > 0,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 /// Copies the part of `bytes`, which lie at `at` in the tar, that the buffer holds.
@@ -161,7 +179,7 @@ fn read(
     if short {
         return Err(changed("shrank while it was packed; what is missing is packed as zeros"));
     }
-    if unchanged(&file) { Ok(()) } else { Err(changed("changed while it was packed")) }
+    verdict(&file, (end == entry.size).then_some(end), unchanged)
 }
 
 /// Fills `buf` from the file; `true` if it ended too early, with zeros for the rest.
@@ -174,11 +192,11 @@ fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, Flaw> {
                 return Ok(true);
             }
             Ok(n) => done += n,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => {
                 buf[done..].fill(0);
                 let place = at + done as u64;
-                let why = format!("could not be read at byte {place}, the rest is packed as zeros");
+                let why = format!("could not be read at byte {place}, what could not be read is packed as zeros");
                 return Err(unreadable(why, &error));
             }
         }
@@ -208,7 +226,7 @@ mod tests {
         files: &[(usize, &File)],
     ) -> (Vec<u8>, Vec<Filled>) {
         let find = |index| files.iter().find(|(at, _)| *at == index).map(|(_, file)| file.try_clone());
-        let open = |index| find(index).unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into()));
+        let open = |index| find(index).unwrap_or_else(|| Err(ErrorKind::NotFound.into()));
         let mut tar = vec![0xee; (len - starts[0]) as usize];
         let ranges = tar.chunks_mut(step).enumerate();
         let filled = ranges
@@ -245,9 +263,25 @@ mod tests {
         let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, 1 << 20, &[(0, &grew), (1, &shrank)]);
         assert_eq!(tar.len() as u64, layout.tail_start - layout.starts[0]);
         let faults: Vec<_> = filled[0].faults.iter().map(|fault| (fault.entry, fault.flag)).collect();
-        assert_eq!(faults, [(1, Flag::Changed), (2, Flag::Unreadable)]);
+        assert_eq!(faults, [(0, Flag::Changed), (1, Flag::Changed), (2, Flag::Unreadable)]);
         let at = (entries[1].at - layout.starts[0]) as usize;
         assert_eq!((&tar[at..at + 5], &tar[at + 5..at + 2000]), (&b"12345"[..], &[0; 1995][..]));
+    }
+
+    #[test]
+    fn the_piece_that_reaches_the_end_looks_whether_more_follows() {
+        let mut entries = vec![file("holed", 2000), file("longer", 2000), file("right", 2000)];
+        entries[0].holes = vec![(512, 1488)].into();
+        let layout = lay_out(&mut entries, &mut Vec::new());
+        let (more, right) = (temp(&[7; 2001]), temp(&[7; 2000]));
+        let files = [(0, &more), (1, &more), (2, &right)];
+        for step in [512, 1024, 1 << 20] {
+            let (_, filled) = fill_all(&entries, &layout.starts, layout.tail_start, step, &files);
+            let faults: Vec<_> = filled.iter().flat_map(|filled| &filled.faults).collect();
+            let named: Vec<_> = faults.iter().map(|fault| (fault.entry, fault.flag)).collect();
+            assert_eq!(named, [(0, Flag::Changed), (1, Flag::Changed)], "{step}: once each, by the last piece");
+            assert!(faults.iter().all(|fault| fault.why.contains("more than its size said")));
+        }
     }
 
     #[test]

@@ -9,10 +9,12 @@
 use std::ops::Range;
 
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective as Directive;
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 use zstd::zstd_safe::{
     CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, Strategy, compress_bound, get_error_name,
 };
 
+use crate::base::memory;
 use crate::format::frame::{CLOSE, Cut, Packed, last_cut, stored_blocks, stored_len};
 use crate::format::limits;
 use crate::plan::forecast::Room;
@@ -48,7 +50,12 @@ pub enum Level {
 #[error("zstd: {0}")]
 pub struct ZstdError(String);
 
+/// # Panics
+/// With [`memory::NoMemory`] where zstd could not get its memory: nothing is wrong with what it was given.
 fn zstd_error(code: usize) -> ZstdError {
+    if code == (ZSTD_ErrorCode::ZSTD_error_memory_allocation as usize).wrapping_neg() {
+        memory::lacks(1 << limits::WINDOW_LOG);
+    }
     ZstdError(get_error_name(code).to_string())
 }
 
@@ -72,7 +79,8 @@ struct Frame {
 impl Compressor {
     /// A compressor of that level.
     pub fn new(level: Level) -> Result<Self, ZstdError> {
-        let mut context = CCtx::create();
+        let create = || CCtx::try_create().unwrap_or_else(|| memory::lacks(1 << limits::WINDOW_LOG));
+        let mut context = create();
         let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(zstd_error);
         // A frame that is cut holds less than it would have announced.
         set(CParameter::ContentSizeFlag(false))?;
@@ -91,7 +99,7 @@ impl Compressor {
                 }
             }
         }
-        Ok(Self { context, probe: CCtx::create(), scratch: Vec::new() })
+        Ok(Self { context, probe: create(), scratch: Vec::new() })
     }
 
     /// Bytes of memory that zstd takes at that level.
@@ -179,7 +187,7 @@ impl Compressor {
     pub fn frame(&mut self, raw: &[u8]) -> Result<Vec<u8>, ZstdError> {
         self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
         self.scratch.clear();
-        self.scratch.reserve(compress_bound(raw.len()));
+        memory::reserve(&mut self.scratch, compress_bound(raw.len()));
         self.context.compress2(&mut self.scratch, raw).map_err(zstd_error)?;
         Ok(self.scratch.to_vec())
     }
@@ -262,7 +270,7 @@ impl Compressor {
         self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
         self.context.set_pledged_src_size(Some(told as u64)).map_err(zstd_error)?;
         self.scratch.clear();
-        self.scratch.reserve(compress_bound(told) + 64);
+        memory::reserve(&mut self.scratch, compress_bound(told) + 64);
         Ok(())
     }
 
@@ -300,9 +308,9 @@ pub enum DecodeError<E> {
 impl Decompressor {
     /// Grants frames the window of the format and no more.
     pub fn new() -> Result<Self, ZstdError> {
-        let mut context = DCtx::create();
+        let mut context = DCtx::try_create().unwrap_or_else(|| memory::lacks(1 << limits::WINDOW_LOG));
         context.set_parameter(DParameter::WindowLogMax(limits::WINDOW_LOG)).map_err(zstd_error)?;
-        Ok(Self { context, window: vec![0; 256 * 1024] })
+        Ok(Self { context, window: memory::zeros(256 * 1024) })
     }
 
     /// Decodes frames that come in pieces, skippable ones left out, and hands out what they hold

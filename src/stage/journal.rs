@@ -9,8 +9,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::base::fault::{At, IoFault};
+use crate::base::neutral::Neutral;
 use crate::base::os;
-use crate::base::pool::lock;
+use crate::base::pool::{lock, unlocked};
 use crate::format::UNFINISHED;
 use crate::format::checked::{self, Checks};
 pub use crate::format::journal::JOURNAL;
@@ -97,13 +98,21 @@ impl Log {
         if state.copies.iter().all(|copy| copy.failed) { 0 } else { state.parts }
     }
 
-    /// Removes it: nothing is left to go on with. What had failed may stay.
+    /// Removes it: nothing is left to go on with. What had failed may stay. The folders that it was in show no
+    /// time of that, as far as they take one.
     pub fn remove(self) -> Result<(), IoFault> {
         // The first one last: it is looked for first.
-        for Copy { path, failed, .. } in lock(&self.state).copies.iter().rev() {
-            let removed = fs::remove_file(path).and_then(|()| path.parent().map_or(Ok(()), os::sync_dir));
+        for Copy { path, file, failed } in unlocked(self.state).copies.into_iter().rev() {
+            let removed = fs::remove_file(&path);
+            // Drivers outside of the kernel keep a file that is open in its folder, under another name.
+            drop(file);
+            let folder = path.parent().unwrap_or(Path::new("."));
+            let removed = removed.and_then(|()| {
+                let _ = Neutral::of(folder).and_then(|neutral| neutral.apply(&File::open(folder)?));
+                os::sync_dir(folder)
+            });
             if !failed {
-                removed.at("remove", path)?;
+                removed.at("remove", &path)?;
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ pub mod archive;
 pub mod compress;
 pub mod erasure;
 pub mod fill;
+pub mod holders;
 pub mod journal;
 pub mod lane;
 pub mod probe;

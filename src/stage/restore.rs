@@ -1,5 +1,6 @@
-//! The only file that writes what users packed. The one address of `cap-std`: no path is opened
-//! that leaves the target, whatever a list says.
+//! The only file that writes what users packed. Nothing below the target is reached by its path: every step opens
+//! one name in an open folder and follows no link, so nothing that a list says leads out of the target, and no path
+//! is too long.
 //!
 //! All goes into one staging folder inside the target, with links last, so that nothing there
 //! can be followed while files are placed. What is whole is then renamed out of it; there is no
@@ -7,53 +8,51 @@
 //! later run, with a log of what was placed.
 
 mod dress;
-mod links;
+mod finish;
 mod placed;
 mod placer;
+mod resume;
 mod tree;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-
-use cap_std::ambient_authority;
-use cap_std::fs::{
-    Dir, DirBuilder, DirBuilderExt, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt,
-};
 
 use crate::base::digest::Digest;
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
+use crate::base::open_path::{OpenPath, remove_all};
 use crate::base::os;
-use crate::base::path::as_path;
+use crate::base::os::folder::Folder;
 use dress::Tally;
 pub use dress::{Dressed, Otherwise};
+pub use finish::Finished;
 use placed::{Found, Log};
 pub use placer::Placer;
 use placer::Places;
-use tree::{merge, sweep};
 
 /// The staging folder: always the same name, so that a later run finds what an interrupted one
 /// left.
-const STAGING: &str = ".pouch-unfinished";
+const STAGING: &str = crate::format::UNPACKING;
 /// In it: the mark that it is ours, which also holds the lock; the log of what was placed; the
 /// folder of files; files that are not whole yet, by their numbers, while others are delivered;
-/// parts that are kept until their stripes are complete.
+/// parts that are kept until their stripes are complete; a file that takes the place of another.
 const MARK: &str = "lock";
 const LOG: &str = "placed";
 const FILES: &str = "files";
 const ASIDE: &str = "aside";
 const PARTS: &str = "parts";
+const OWN: &str = "own";
 
 /// Where files are put together.
 pub struct Staging {
-    target: Dir,
+    target: Folder,
     target_path: PathBuf,
-    root: Dir,
+    /// The folder of files.
+    root: Folder,
     /// The staging folder itself.
-    folder: Dir,
+    folder: Folder,
     name: String,
     log: Log,
     /// Whether an earlier run left something to go on from.
@@ -64,6 +63,8 @@ pub struct Staging {
     tally: Tally,
     /// The target, open since before anything was written: it hears of every error of the disk.
     held: File,
+    /// What the disk lost before.
+    lost_before: Option<io::Error>,
     /// Held open: its lock keeps a second run away.
     _lock: File,
 }
@@ -106,29 +107,34 @@ pub fn first_conflict<'a>(
     overwrite: bool,
     is_there: impl Fn(usize) -> bool,
 ) -> Result<Option<&'a Entry>, IoFault> {
-    let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
+    let target = Folder::open(target_path).at("open", target_path)?;
+    let mut place = OpenPath::new(&target);
     let mut absent: Option<&Entry> = None;
     for (at, entry) in entries.iter().enumerate() {
         if absent.is_some_and(|folder| entry.path.is_at_or_below(folder.path.as_bytes())) {
             continue;
         }
-        match target.symlink_metadata(entry.path.as_path()) {
+        match place.parent_of(&entry.path).and_then(|folder| folder.look_at(entry.path.name())) {
             Ok(there) if entry.kind == Kind::Dir && there.is_dir() => {}
             Ok(there) if overwrite && entry.kind != Kind::Dir && !there.is_dir() => {}
             Ok(_) if is_there(at) => {}
             Ok(_) => return Ok(Some(entry)),
-            Err(_) => absent = Some(entry),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => absent = Some(entry),
+            Err(error) => return Err(error).at("look at", &target_path.join(entry.path.as_path())),
         }
     }
     Ok(None)
 }
 
 impl Staging {
+    /// How many files and folders of its own it may still make once placing has begun.
+    pub const LATER: u64 = 1;
+
     /// Opens the target, which exists, and the staging folder in it, of a name that no entry has.
     /// `work` names what is unpacked: what a run of the same left there is taken up, what left no
     /// trace of what it was is removed.
     pub fn begin(target_path: &Path, entries: &[Entry], work: &Digest) -> Result<Self, TargetError> {
-        let target = Dir::open_ambient_dir(target_path, ambient_authority()).at("open", target_path)?;
+        let target = Folder::open(target_path).at("open", target_path)?;
         let held = File::open(target_path).at("open", target_path)?;
         let name = free_name(entries);
         let path = target_path.join(&name);
@@ -136,9 +142,9 @@ impl Staging {
         loop {
             let new = make_private(&target, &name).at("create", &path)?;
             left |= !new;
-            let folder = target.open_dir(&name).at("open", &path)?;
-            let empty = || folder.entries().is_ok_and(|mut entries| entries.next().is_none());
-            if !new && folder.symlink_metadata(MARK).is_err() && !empty() {
+            let folder = target.enter(name.as_bytes()).at("open", &path)?;
+            let is_empty = || folder.names().is_ok_and(|names| names.is_empty());
+            if !new && folder.look_at(MARK.as_bytes()).is_err() && !is_empty() {
                 return Err(TargetError::Foreign(path));
             }
             let lock = private_file(&folder, MARK).at("lock", &path)?;
@@ -158,12 +164,13 @@ impl Staging {
                     (Log::create(file()?, work, left).at("write", &path.join(LOG))?, left)
                 }
                 Found::Nothing => {
-                    target.remove_dir_all(&name).at("remove", &path)?;
+                    remove_all(&target, name.as_bytes()).at("remove", &path)?;
                     continue;
                 }
             };
-            let root = folder.open_dir(FILES).at("open", &path)?;
+            let root = folder.enter(FILES.as_bytes()).at("open", &path)?;
             let target_path = target_path.to_owned();
+            let lost_before = os::forget_earlier_loss(&held);
             return Ok(Self {
                 target,
                 target_path,
@@ -175,6 +182,7 @@ impl Staging {
                 copies: false,
                 tally: Tally::default(),
                 held,
+                lost_before,
                 _lock: lock,
             });
         }
@@ -188,6 +196,11 @@ impl Staging {
     /// Whether an earlier run left something to go on from.
     pub fn is_resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// What the target's file system lost before this run, if it told that only now.
+    pub fn lost_before(&self) -> Option<&io::Error> {
+        self.lost_before.as_ref()
     }
 
     /// Whether it may have delivered files.
@@ -210,40 +223,11 @@ impl Staging {
         self.path().join(PARTS)
     }
 
-    /// Brings back what the last run could not deliver, and opens folders that it delivered and
-    /// closed.
-    pub fn take_up(&self, entries: &[Entry]) -> Result<(), IoFault> {
-        let known = entries.iter().map(|entry| (entry.path.as_bytes(), entry.kind == Kind::Dir)).collect();
-        sweep(&self.root, b"", &known).at("look into", &self.path())?;
-        let mut places = Places::new(self);
-        if let Ok(aside) = self.folder.open_dir(ASIDE) {
-            for name in aside.entries().at("look into", &self.path())?.flatten().map(|entry| entry.file_name()) {
-                let entry = name.to_str().and_then(|name| name.parse().ok()).and_then(|at: usize| entries.get(at));
-                let Some(entry) = entry.filter(|entry| entry.kind == Kind::File) else { continue };
-                let parent = places.parent(entry)?;
-                os::rename_new(aside.as_fd(), Path::new(&name), parent.as_fd(), as_path(entry.path.name()))
-                    .or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
-                    .at("create", &self.shown(entry))?;
-            }
-        }
-        for entry in entries.iter().filter(|entry| self.log.delivering && entry.kind == Kind::Dir) {
-            // They are given their modes again at the end.
-            let closed = |meta: Metadata| meta.is_dir() && meta.permissions().mode() & 0o700 != 0o700;
-            if self.target.symlink_metadata(entry.path.as_path()).is_ok_and(closed) {
-                let _ = self.target.set_permissions(entry.path.as_path(), Permissions::from_mode(0o700));
-            }
-        }
-        Ok(())
-    }
-
     /// Makes all folders, for now with the owner's rights only.
     pub fn make_dirs(&self, entries: &[Entry]) -> Result<(), IoFault> {
-        let mut private = DirBuilder::new();
-        private.mode(0o700);
         let mut places = Places::new(self);
         for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
-            let parent = places.parent(entry)?;
-            match parent.create_dir_with(as_path(entry.path.name()), &private) {
+            match places.parent(entry)?.make_folder(entry.path.name()) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.resumed => {}
                 made => made.at("create", &self.shown(entry))?,
             }
@@ -256,42 +240,14 @@ impl Staging {
         Placer::new(self)
     }
 
-    /// Empty files, hard links and symlinks, for the entries that are kept; what was placed of
-    /// others is put aside. Returns the entries whose links could not be made here (a file system
-    /// without links), with the reason.
-    pub fn finish(&self, entries: &[Entry], fate: impl Fn(usize) -> Fate) -> Result<Vec<(usize, io::Error)>, IoFault> {
-        let mut places = Places::new(self);
-        let mut refused = Vec::new();
-        let aside = make_private(&self.folder, ASIDE).and_then(|_| self.folder.open_dir(ASIDE));
-        for (at, entry) in entries.iter().enumerate() {
-            let name = as_path(entry.path.name());
-            match (&entry.kind, fate(at)) {
-                (Kind::File, Fate::Aside) => {
-                    let parent = places.parent(entry)?;
-                    // Where it cannot be put aside it is not delivered either.
-                    if !aside.as_ref().is_ok_and(|aside| parent.rename(name, aside, at.to_string()).is_ok()) {
-                        let _ = parent.remove_file(name);
-                    }
-                }
-                (Kind::File, Fate::Keep) if entry.size == 0 => {
-                    let mut placer = self.placer();
-                    placer.remove(entry)?;
-                    placer.write(at as u32, entry, 0, &[], true)?;
-                    self.tally.add(placer.complete(entry)?);
-                }
-                (Kind::Hardlink(first), Fate::Keep) => {
-                    self.unless_refused(at, entry, self.link(first.as_path(), entry), &mut refused)?;
-                }
-                _ => {}
-            }
-        }
-        for (at, entry) in entries.iter().enumerate() {
-            if let (Kind::Symlink(to), Fate::Keep) = (&entry.kind, fate(at)) {
-                let made = self.symlink(places.parent(entry)?, as_path(to), entry);
-                self.unless_refused(at, entry, made, &mut refused)?;
-            }
-        }
-        Ok(refused)
+    /// Hard links become copies from now on.
+    pub fn copy_links(&mut self) {
+        self.copies = true;
+    }
+
+    /// Whether they do.
+    pub fn has_copies(&self) -> bool {
+        self.copies
     }
 
     /// Moves everything out of the staging folder into the target, then gives folders their
@@ -312,9 +268,7 @@ impl Staging {
         self.log.deliver().at("write", &self.path().join(LOG))?;
         self.sync()?;
         self.move_out(entries, overwrite)?;
-        let dirs = entries.iter().rev().filter(|entry| entry.kind == Kind::Dir);
-        // One that cannot even be opened has neither.
-        dirs.for_each(|entry| self.tally.add(self.dress_dir(entry).unwrap_or(Dressed { mode: false, off: 0 })));
+        self.dress_dirs(entries);
         self.sync()?;
         let otherwise = self.tally.sum();
         let left = if keep { None } else { self.discard() };
@@ -323,21 +277,16 @@ impl Staging {
 
     fn sync(&self) -> Result<(), IoFault> {
         os::sync_file_system(&self.held).at("sync", &self.target_path)?;
-        match os::is_still(&self.target_path, &self.held).at("find", &self.target_path)? {
-            true => Ok(()),
-            false => Err(io::Error::other("something else is there now; was the drive unplugged?"))
-                .at("find", &self.target_path),
+        if os::is_still(&self.target_path, &self.held).at("find", &self.target_path)? {
+            return Ok(());
         }
+        let gone = io::Error::other("something else is there now; was the drive unplugged?");
+        Err(gone).at("find", &self.target_path)
     }
 
-    fn move_out(&self, entries: &[Entry], overwrite: bool) -> Result<(), IoFault> {
-        for entry in entries.iter().filter(|entry| entry.path.parent().is_none()) {
-            let name = entry.path.as_path();
-            if self.root.symlink_metadata(name).is_ok() {
-                merge(&self.root, &self.target, name, overwrite, &self.target_path.join(name))?;
-            }
-        }
-        Ok(())
+    /// What the system refused to do with an entry.
+    fn fault(&self, doing: &'static str, entry: &Entry, source: io::Error) -> IoFault {
+        IoFault { doing, path: self.shown(entry), source }
     }
 
     /// The path to name in an error.
@@ -347,21 +296,13 @@ impl Staging {
 }
 
 /// Opens a file for its owner alone; made if it is not there, else as it is.
-fn private_file(dir: &Dir, name: &str) -> io::Result<File> {
-    // A FIFO would keep us waiting.
-    if dir.symlink_metadata(name).is_ok_and(|meta| !meta.is_file()) {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).mode(0o600);
-    Ok(dir.open_with(name, &options)?.into_std())
+fn private_file(folder: &Folder, name: &str) -> io::Result<File> {
+    folder.open_or_create(name.as_bytes())
 }
 
 /// Makes a folder for its owner alone; `false` if it is there already.
-fn make_private(dir: &Dir, name: &str) -> io::Result<bool> {
-    let mut private = DirBuilder::new();
-    private.mode(0o700);
-    match dir.create_dir_with(name, &private) {
+fn make_private(folder: &Folder, name: &str) -> io::Result<bool> {
+    match folder.make_folder(name.as_bytes()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),

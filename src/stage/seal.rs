@@ -12,14 +12,16 @@ use age::secrecy::{ExposeSecret, SecretString};
 
 use crate::base::crypto::header_mac;
 use crate::base::locked;
+use crate::base::memory;
 use crate::base::path::escape;
 use crate::base::secret::{FileKey, Secret, SecretText, shuffle};
-use crate::format::age::{Stanza, scan, signed, unsigned};
+use crate::base::size::human;
+use crate::format::age::{Scanned, Stanza, scan_up_to, signed, unsigned};
 use crate::format::part::HEADER;
 use crate::format::{FormatError, limits};
 
 /// scrypt work factor for passphrases: about a second.
-const WORK_FACTOR: u8 = 18;
+pub const OUR_WORK_FACTOR: u8 = 18;
 const SECRET_PREFIX: &str = "age-secret-key-";
 
 /// Why a key does not do.
@@ -34,6 +36,9 @@ pub enum KeyError {
     /// It breaks a rule or limit of the format.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// Its passphrase takes more memory to try than the system has.
+    #[error("trying the passphrase takes {} of memory, which the system does not have", human(*.0))]
+    NoMemory(u64),
     /// A text that is no recipient.
     #[error("\"{text}\" is no age recipient: {why}", text = escape(.text.as_bytes()))]
     NoRecipient {
@@ -43,13 +48,23 @@ pub enum KeyError {
         why: &'static str,
     },
     /// A file that holds something else than identities; its content is not repeated.
-    #[error("line {line} is no age identity: {why}")]
+    #[error("{}{why}", if *.line == 0 { String::new() } else { format!("line {line} is no age identity: ") })]
     NoIdentity {
-        /// From 1.
+        /// From 1; 0 for the file as a whole.
         line: usize,
         /// Why not.
         why: &'static str,
     },
+}
+
+impl KeyError {
+    /// In words, where the key that was tried is the bundle's own.
+    pub fn with_own_key(&self) -> String {
+        match self {
+            KeyError::Wrong => "it is not sealed to this bundle".into(),
+            other => other.to_string(),
+        }
+    }
 }
 
 /// A public key to seal to.
@@ -100,7 +115,7 @@ fn why_no_recipient(text: &str) -> &'static str {
     } else if text.starts_with("age1pq") || text.starts_with("age1tag") {
         "this kind of recipient is not supported yet; ask for an X25519 one"
     } else if text.starts_with("age1") {
-        "a letter is wrong or missing; copy it again"
+        "a letter is wrong or missing, or it is of a kind that is not supported; copy it again, or ask for an X25519 one"
     } else {
         "it does not begin with age1"
     }
@@ -127,7 +142,9 @@ impl Identity {
 
     /// From `AGE-SECRET-KEY-1...`.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        text.parse().map(Identity).map_err(|_| KeyError::NoIdentity { line: 1, why: "its checksum is wrong" })
+        text.parse()
+            .map(Identity)
+            .map_err(|_| KeyError::NoIdentity { line: 0, why: "it is no age identity, or a letter of it is wrong" })
     }
 
     /// As `AGE-SECRET-KEY-1...`.
@@ -149,16 +166,28 @@ impl Identity {
 }
 
 /// Keys to try on what was sealed.
-#[derive(Default)]
 pub struct Keyring {
     keys: Vec<Box<dyn age::Identity + Send + Sync>>,
     passphrase: bool,
+    /// The highest scrypt work factor that it takes on.
+    most_work: u8,
+}
+
+impl Default for Keyring {
+    fn default() -> Self {
+        Self { keys: Vec::new(), passphrase: false, most_work: limits::WORK_FACTOR }
+    }
 }
 
 impl Keyring {
-    /// No keys.
+    /// No keys, for what lies on drives.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// No keys, for a key file that the user names.
+    pub fn for_key_file() -> Self {
+        Self { most_work: limits::KEY_WORK_FACTOR, ..Self::default() }
     }
 
     /// Adds an identity.
@@ -178,7 +207,7 @@ impl Keyring {
         let secret = SecretString::from(passphrase.to_string());
         locked::keep(secret.expose_secret().as_bytes());
         let mut identity = age::scrypt::Identity::new(secret);
-        identity.set_max_work_factor(limits::WORK_FACTOR);
+        identity.set_max_work_factor(self.most_work);
         self.keys.push(Box::new(identity));
         self.passphrase = true;
     }
@@ -208,7 +237,7 @@ impl Keyring {
             self.hold(identity);
             any = true;
         }
-        if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 1, why: "the file holds none" }) }
+        if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 0, why: "it holds no age identity" }) }
     }
 
     /// Whether there are none.
@@ -216,9 +245,18 @@ impl Keyring {
         self.keys.is_empty()
     }
 
+    /// Looks at a header before anything parses it or derives keys for it.
+    fn scan(&self, bytes: &[u8]) -> Result<Scanned, KeyError> {
+        let scanned = scan_up_to(bytes, self.most_work)?;
+        if self.passphrase && !memory::has(scanned.memory()) {
+            return Err(KeyError::NoMemory(scanned.memory()));
+        }
+        Ok(scanned)
+    }
+
     /// The file key in the age header at the start of `bytes`, and the header's length.
     pub fn open_header(&self, bytes: &[u8]) -> Result<(FileKey, usize), KeyError> {
-        let len = scan(bytes)?;
+        let len = self.scan(bytes)?.len;
         // The age crate wants a nonce behind the header; which one makes no difference here.
         let with_nonce = [&bytes[..len], &[0; 16]].concat();
         let captures: Vec<Capture> =
@@ -231,11 +269,15 @@ impl Keyring {
 
     /// The content of a small age file (a seal, an identity file), of at most `limit` bytes.
     pub fn open_small(&self, bytes: &[u8], limit: u64) -> Result<zeroize::Zeroizing<Vec<u8>>, KeyError> {
-        scan(bytes)?;
+        self.scan(bytes)?;
         let decryptor = age::Decryptor::new_buffered(bytes).map_err(key_error)?;
         let reader = decryptor.decrypt(self.keys.iter().map(|key| &**key as &dyn age::Identity)).map_err(key_error)?;
         let mut out = zeroize::Zeroizing::new(Vec::new());
-        reader.take(limit + 1).read_to_end(&mut out).map_err(|error| KeyError::Damaged(error.to_string()))?;
+        // What is read is in memory: only damage ends it early.
+        reader
+            .take(limit + 1)
+            .read_to_end(&mut out)
+            .map_err(|_| KeyError::Damaged("its sealed bytes changed".into()))?;
         FormatError::limit("the size of a small file", out.len() as u64, limit)?;
         Ok(out)
     }
@@ -280,6 +322,12 @@ fn key_error(error: DecryptError) -> KeyError {
         DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {
             KeyError::Wrong
         }
+        DecryptError::InvalidHeader => KeyError::Damaged("its header is none".into()),
+        DecryptError::InvalidMac => KeyError::Damaged("its header changed".into()),
+        DecryptError::UnknownFormat => KeyError::Damaged("it is of no version of age that is known".into()),
+        DecryptError::ExcessiveWork { required, .. } => {
+            KeyError::Damaged(format!("its passphrase is too hard to try (scrypt work factor {required})"))
+        }
         other => KeyError::Damaged(other.to_string()),
     }
 }
@@ -290,12 +338,17 @@ pub fn is_age_file(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/") || armored
 }
 
+/// Whether an age file is sealed with a passphrase: then its one stanza is scrypt's.
+pub fn is_for_passphrase(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte == b'\n').nth(1).is_some_and(|line| line.starts_with(b"-> scrypt "))
+}
+
 /// An age file without its ASCII armor, if it had one.
 pub fn unarmor(bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
     let mut out = Vec::new();
     let start = if bytes.starts_with(b"age-encryption.org/") { bytes } else { bytes.trim_ascii_start() };
     let read = age::armor::ArmoredReader::new(start).read_to_end(&mut out);
-    read.map_err(|error| KeyError::Damaged(error.to_string()))?;
+    read.map_err(|_| KeyError::Damaged("its ASCII armor is broken".into()))?;
     Ok(out)
 }
 
@@ -313,9 +366,13 @@ pub fn header_for(recipients: &[Recipient]) -> (Vec<u8>, FileKey) {
 
 /// A header that a passphrase opens.
 pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
+    let needed = Scanned { len: 0, work_factor: OUR_WORK_FACTOR }.memory();
+    if !memory::has(needed) {
+        memory::lacks(needed);
+    }
     let file_key = FileKey::random();
     let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase.to_string()));
-    recipient.set_work_factor(WORK_FACTOR);
+    recipient.set_work_factor(OUR_WORK_FACTOR);
     (finish(&[wrap(&recipient, &file_key)], &file_key), file_key)
 }
 

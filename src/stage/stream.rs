@@ -71,6 +71,24 @@ impl<'a, F: FnMut(usize, &[u8])> PartSealer<'a, F> {
     }
 }
 
+/// SHA-256 of the file of a part with that header and these chunks of plaintext.
+pub fn sealed_digest<'a>(
+    file_key: &FileKey,
+    header: &[u8; HEADER],
+    chunks: impl ExactSizeIterator<Item = &'a [u8]>,
+) -> Digest {
+    let (key, mut hasher, last) = (ChunkKey::new(file_key, nonce(header)), Hasher::new(), chunks.len());
+    hasher.update(header);
+    let mut sealed = vec![0; CHUNK];
+    for (index, plain) in chunks.enumerate() {
+        sealed.copy_from_slice(plain);
+        let tag = key.seal(index as u64, index + 1 == last, &mut sealed);
+        hasher.update(&sealed);
+        hasher.update(&tag);
+    }
+    hasher.finish()
+}
+
 /// Opens chunks of a part, any of them, in any order.
 pub struct PartOpener {
     key: ChunkKey,
@@ -164,7 +182,10 @@ impl<R: Read> Opener<R> {
     /// `input` stands behind the header, before the nonce.
     pub fn new(mut input: R, file_key: &FileKey) -> io::Result<Self> {
         let mut nonce = [0; 16];
-        input.read_exact(&mut nonce)?;
+        input.read_exact(&mut nonce).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the sealed bytes end too early"),
+            _ => error,
+        })?;
         let key = ChunkKey::new(file_key, &nonce);
         Ok(Self { key, input, chunk: vec![0; SEALED_CHUNK], at: 0, len: 0, index: 0, ended: false })
     }
@@ -245,6 +266,10 @@ mod tests {
         [CHUNK - 1, 1, 3 * CHUNK + 7].iter().for_each(|len| sealer.append(&vec![5; *len]));
         let digest = sealer.finish();
         assert_eq!(digest, crate::base::digest::sha256(part.file()));
+        let mut plain = vec![[5; CHUNK]; 4].concat();
+        plain.extend_from_slice(&[5; 7]);
+        plain.resize(class.plain_len(), 0);
+        assert_eq!(sealed_digest(&key, &header, plain.chunks_exact(CHUNK)), digest);
         assert_eq!(&part.file()[..HEADER], header);
         part.file_mut()[HEADER + 3 * SEALED_CHUNK + 100] ^= 1;
         let open = |key: &FileKey, part: &mut PartBuf| PartOpener::new(key, &header, class.chunks()).open_all(part);
@@ -289,5 +314,11 @@ mod tests {
         let mut flipped = sealed.clone();
         flipped[16 + SEALED_CHUNK] ^= 1;
         assert!(open(&key, &flipped).is_err());
+    }
+
+    #[test]
+    fn what_ends_before_it_begins_is_said_to_end() {
+        let error = Opener::new(&[0; 15][..], &FileKey::random()).err().unwrap();
+        assert_eq!(error.to_string(), "the sealed bytes end too early");
     }
 }

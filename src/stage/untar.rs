@@ -14,14 +14,16 @@ use crate::format::{FormatError, bag, limits};
 /// Zeros from here on are a hole again.
 const LEAST_HOLE: u64 = 64 * 1024;
 const GRAIN: u64 = 4096;
-/// What an entry takes besides its names.
-const ENTRY: u64 = 256;
+/// Bytes kept for so many of a manifest's text: where its lines begin takes some, too.
+const INDEXED: (u64, u64) = (7, 5);
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Members {
-    /// Files, folders and links, and whether all their content came by.
-    pub entries: Vec<(Entry, bool)>,
+    /// Files, folders and links of which all content came by, in the order of the tar.
+    pub whole: Vec<Entry>,
+    /// Those of which not all did.
+    pub torn: Vec<Entry>,
     /// The texts of the bag's manifests that came whole: `manifest-sha256.txt`, `SHA256SUMS`.
     pub manifests: [Option<Vec<u8>>; 2],
     /// Names that lead out of the target, or are none.
@@ -105,13 +107,13 @@ impl Untar {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What was found takes more memory than a list may.
+    /// What was found takes more memory than it may.
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         while !bytes.is_empty() {
             let used = self.step(bytes);
             (self.at, bytes) = (self.at + used as u64, &bytes[used..]);
             self.pass();
-            FormatError::limit("the size of what the tar names", self.held, limits::LIST)?;
+            FormatError::limit("what is to be kept of the tar, in bytes,", self.held, limits::TAR_KEPT)?;
         }
         Ok(())
     }
@@ -139,7 +141,7 @@ impl Untar {
                 match &mut content.what {
                     What::Entry(_, zeros) => zeros.take(self.at - content.start, &bytes[..own]),
                     What::Manifest(_, text) => {
-                        self.held += own as u64;
+                        self.held += own as u64 * INDEXED.0 / INDEXED.1;
                         text.extend_from_slice(&bytes[..own]);
                     }
                     What::Nothing => {}
@@ -200,7 +202,7 @@ impl Untar {
 
     /// The entry of a member below the payload, if one may be made of it.
     fn entry(&mut self, header: &Header) -> What {
-        self.held += ENTRY + (header.name.len() + header.link.len()) as u64;
+        self.held += limits::ENTRY_KEPT + (header.name.len() + header.link.len()) as u64;
         match entry(header, self.at) {
             Ok(entry) => What::Entry(Box::new(entry), Zeros::default()),
             Err(why) => {
@@ -223,9 +225,10 @@ impl Untar {
         match content.what {
             What::Entry(mut entry, mut zeros) => {
                 zeros.close(entry.size);
-                self.held += 16 * zeros.holes.len() as u64;
+                self.held += limits::HOLE_KEPT * zeros.holes.len() as u64;
                 entry.holes = zeros.holes.into();
-                self.out.entries.push((*entry, whole));
+                let (whole_ones, torn) = (&mut self.out.whole, &mut self.out.torn);
+                if whole { whole_ones.push(*entry) } else { torn.push(*entry) }
             }
             What::Manifest(which, text) if whole => self.out.manifests[which] = Some(text),
             _ => {}

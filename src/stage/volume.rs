@@ -3,6 +3,8 @@
 //! copies of whole volumes, `volume/copier.rs`.
 
 mod copier;
+mod names;
+mod scan;
 mod writer;
 
 use std::fs::{self, File};
@@ -10,24 +12,43 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::{Digest, Hasher};
-use crate::base::fault::{At, IoFault};
+use crate::base::fault::{At, IoFault, is_denied};
 use crate::base::os;
 use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
 use crate::format::{FormatError, is_unfinished, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
+pub use names::{Found, HEADS, LIST, SUMS, looks_ours, number_of};
+pub use scan::{PassedOver, Search, scan};
 pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
-
-/// The list of a volume's own files.
-pub const SUMS: &str = "SHA256SUMS";
-/// Both copies of the head.
-pub const HEADS: [&str; 2] = ["head.age", "head2.age"];
-/// The list of user files.
-pub const LIST: &str = "list.age";
 
 /// The folder of volume `number` on the drive at `path`.
 pub fn folder(path: &Path, number: u16) -> PathBuf {
     path.join(format!("volume-{number}"))
+}
+
+/// The folder of volume `number` that stands on a drive, in capitals or not; else the one to be made.
+pub fn folder_on(drive: &Path, number: u16) -> PathBuf {
+    let exact = folder(drive, number);
+    let same = |name: &std::ffi::OsStr| exact.file_name().is_some_and(|exact| name.eq_ignore_ascii_case(exact));
+    let names = fs::read_dir(drive).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut there: Vec<_> = names.filter(|name| same(name)).collect();
+    there.sort_unstable();
+    match there.first() {
+        Some(name) if exact.symlink_metadata().is_err() => drive.join(name),
+        _ => exact,
+    }
+}
+
+/// Gives the files in a volume's folder the exact names of the format, where the drive shows others.
+pub fn spell_out(dir: &Path) -> Result<(), ScanError> {
+    for found in read(dir)?.files {
+        if let Some(on_drive) = &found.on_drive {
+            let path = dir.join(on_drive);
+            fs::rename(&path, dir.join(&found.name)).at("name", &path)?;
+        }
+    }
+    Ok(os::sync_dir(dir).at("sync", dir)?)
 }
 
 /// Bytes of an unfinished file that are looked at, to tell whose it is: more than a seal has.
@@ -67,17 +88,6 @@ pub fn has_all_small(named: impl Fn(&str) -> bool) -> bool {
     (named(SEALS[0]) || named(PASSPHRASE_SEAL)) && named(LIST) && HEADS.iter().all(|head| named(head))
 }
 
-/// A file in a folder that may be a volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// Its name; names that are no UTF-8 are foreign and left out.
-    pub name: String,
-    /// In bytes.
-    pub len: u64,
-    /// Not a FIFO, link, folder or device.
-    pub regular: bool,
-}
-
 /// A volume as it lies on a drive.
 #[derive(Debug, Clone)]
 pub struct Volume {
@@ -85,10 +95,14 @@ pub struct Volume {
     pub dir: PathBuf,
     /// What is in it, by name; foreign files too.
     pub files: Vec<Found>,
+    /// How many more names are in it that are no UTF-8.
+    pub odd: usize,
+    /// Why its folder could not be looked into: whether it is a volume is not known.
+    pub fault: Option<ScanError>,
 }
 
 /// Why a place could not be searched.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ScanError {
     /// The system said no.
     #[error(transparent)]
@@ -98,101 +112,83 @@ pub enum ScanError {
     Format(#[from] FormatError),
 }
 
-/// The volumes at `path`: itself, or the folders in it.
-pub fn scan(path: &Path) -> Result<Vec<Volume>, ScanError> {
-    let files = read_folder(path)?;
-    let here = Volume { dir: path.to_owned(), files };
-    let mut found = Vec::new();
-    for name in here.files.iter().filter(|file| !file.regular).map(|file| &file.name) {
-        let dir = path.join(name);
-        // A link to a folder is not followed: it could lead anywhere.
-        let is_folder = match dir.symlink_metadata() {
-            Err(error) if is_unknown(&error) => return Err(error).at("look at", &dir)?,
-            found => found.is_ok_and(|meta| meta.is_dir()),
-        };
-        if is_folder {
-            // A folder of somebody else's that cannot be read is not ours to complain about.
-            match read_folder(&dir) {
-                Ok(files) => found.push(Volume { dir, files }),
-                Err(ScanError::Io(fault))
-                    if fault.source.kind() == io::ErrorKind::PermissionDenied && !looks_ours(name) => {}
-                Err(ScanError::Format(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    found.retain(Volume::is_volume);
-    found.sort_by_key(|volume| natural(&volume.dir));
-    // A stray part beside the folders of volumes makes no volume of the drive itself.
-    if here.has_index() || (found.is_empty() && here.is_volume()) {
-        found.insert(0, here);
-    }
-    Ok(found)
-}
-
 /// A folder as a volume, whatever is in it.
 pub fn read(dir: &Path) -> Result<Volume, ScanError> {
-    Ok(Volume { dir: dir.to_owned(), files: read_folder(dir)? })
-}
-
-/// As we name the folders of volumes.
-pub fn looks_ours(name: &str) -> bool {
-    name.strip_prefix("volume-").is_some_and(|number| number.parse::<u16>().is_ok())
-}
-
-/// volume-10 after volume-9.
-fn natural(dir: &Path) -> (usize, PathBuf) {
-    (dir.as_os_str().len(), dir.to_owned())
+    let (files, odd) = read_folder(dir)?;
+    Ok(Volume { dir: dir.to_owned(), files, odd, fault: None })
 }
 
 /// Whether nobody knows what is there, for the drive does not say.
 fn is_unknown(error: &io::Error) -> bool {
-    !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    error.kind() != io::ErrorKind::NotFound && !is_denied(error)
 }
 
-fn read_folder(dir: &Path) -> Result<Vec<Found>, ScanError> {
-    let (mut files, mut unknown) = (Vec::new(), None);
+/// What is in a folder by name, and how many names are no UTF-8.
+fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
+    let (mut files, mut odd, mut unknown) = (Vec::new(), 0, None);
     for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
         FormatError::limit("the number of files in a folder", at as u64, limits::FOLDER as u64)?;
         let entry = entry.at("look into", dir)?;
-        // What vanished or cannot be looked at since counts as not there.
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        // What vanished since counts as not there.
+        let Ok(name) = entry.file_name().into_string() else {
+            odd += 1;
+            continue;
+        };
         match entry.metadata() {
-            Ok(meta) => files.push(Found { name, len: meta.len(), regular: meta.is_file() }),
-            Err(error) if is_unknown(&error) => unknown = Some(error),
-            Err(_) => {}
+            Ok(meta) => files.push(Found { name, on_drive: None, len: meta.len(), regular: meta.is_file() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => unknown = Some(error),
         }
     }
     if let Some(error) = unknown.filter(|_| files.is_empty()) {
         return Err(error).at("look into", dir)?;
     }
-    files.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(files)
+    names::spell(&mut files);
+    Ok((files, odd))
 }
 
 impl Volume {
+    /// A folder that could not be looked into.
+    pub fn unread(dir: &Path, fault: ScanError) -> Self {
+        Self { dir: dir.to_owned(), files: Vec::new(), odd: 0, fault: Some(fault) }
+    }
+
     /// The file with that name.
     pub fn file(&self, name: &str) -> Option<&Found> {
         self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok().map(|at| &self.files[at])
     }
 
+    /// Its number, by its folder's name.
+    pub fn number(&self) -> Option<u16> {
+        number_of(self.dir.file_name()?.to_str()?)
+    }
+
+    /// Where the file with that name is, or would be.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let on_drive = self.file(name).and_then(|found| found.on_drive.as_deref());
+        self.dir.join(on_drive.unwrap_or(name))
+    }
+
     /// A whole small file of at most `limit` bytes; `None` where there is none.
     pub fn read_small(&self, name: &str, limit: u64) -> Option<Result<Vec<u8>, ScanError>> {
-        let found = self.file(name)?;
-        Some(read_small(&self.dir.join(&found.name), limit))
+        self.file(name)?;
+        let file = self.open(name).map_err(ScanError::Io);
+        Some(file.and_then(|file| read_to_limit(file, &self.path(name), limit)))
     }
 
     /// The first bytes of a file, at most `len` of them, and the file behind them.
     pub fn read_start(&self, name: &str, len: usize) -> Result<(Vec<u8>, File), IoFault> {
         let (mut file, mut start) = (self.open(name)?, Vec::new());
-        (&mut file).take(len as u64).read_to_end(&mut start).at("read", &self.dir.join(name))?;
+        (&mut file).take(len as u64).read_to_end(&mut start).at("read", &self.path(name))?;
         Ok((start, file))
     }
 
     /// Opens a file of it to be read.
     pub fn open(&self, name: &str) -> Result<File, IoFault> {
-        let path = self.dir.join(name);
-        os::open_regular(&path).at("read", &path)
+        let path = self.path(name);
+        let not_regular = self.file(name).is_some_and(|found| !found.regular);
+        let file = if not_regular { Err(io::Error::other("not a regular file")) } else { os::open_regular(&path) };
+        file.at("read", &path)
     }
 
     fn is_volume(&self) -> bool {
@@ -207,7 +203,10 @@ impl Volume {
 
 /// Reads a whole file of at most `limit` bytes; the size is checked as it is read.
 pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
-    let file = os::open_regular(path).at("read", path)?;
+    read_to_limit(os::open_regular(path).at("read", path)?, path, limit)
+}
+
+fn read_to_limit(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).at("read", path)?;
     FormatError::limit("the size of a small file", bytes.len() as u64, limit)?;
@@ -216,15 +215,21 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
 
 /// SHA-256 of a file, and its length; `tick` hears of every stretch that was read and may stop.
 pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Result<()>) -> io::Result<(Digest, u64)> {
-    let (mut file, mut hasher, mut len) = (file, Hasher::new(), 0);
+    let (mut hasher, mut len) = (Hasher::new(), 0);
+    read_through(file, buf, |bytes| {
+        hasher.update(bytes);
+        len += bytes.len() as u64;
+        tick(bytes.len() as u64)
+    })?;
+    Ok((hasher.finish(), len))
+}
+
+/// Hands out a file stretch by stretch; `take` may stop.
+pub fn read_through(mut file: File, buf: &mut [u8], mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     loop {
         match file.read(buf) {
-            Ok(0) => return Ok((hasher.finish(), len)),
-            Ok(n) => {
-                hasher.update(&buf[..n]);
-                len += n as u64;
-                tick(n as u64)?;
-            }
+            Ok(0) => return Ok(()),
+            Ok(n) => take(&buf[..n])?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -250,14 +255,14 @@ mod tests {
         writer.finish().unwrap();
         fs::write(drive.path().join("volume-2/.DS_Store"), b"foreign").unwrap();
         fs::create_dir(drive.path().join("System Volume Information")).unwrap();
-        let found = scan(drive.path()).unwrap();
+        let found = scan(drive.path()).unwrap().volumes;
         assert_eq!(found.len(), 1);
         let names: Vec<_> = found[0].files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, [".DS_Store", "000001.age", "SHA256SUMS", "head.age"]);
         let text = found[0].read_small(SUMS, 1000).unwrap().unwrap();
         let lines = sums::parse(&text).unwrap();
         assert_eq!(lines, [(sha256(b"part"), "000001.age".into()), (sha256(b"head"), "head.age".into())]);
-        assert_eq!(scan(&found[0].dir).unwrap().len(), 1, "given itself");
+        assert_eq!(scan(&found[0].dir).unwrap().volumes.len(), 1, "given itself");
     }
 
     #[test]
@@ -329,7 +334,7 @@ mod tests {
         fs::create_dir(&volume).unwrap();
         std::os::unix::fs::symlink("/dev/zero", volume.join("000001.age")).unwrap();
         std::os::unix::fs::symlink(&volume, drive.path().join("link")).unwrap();
-        let found = scan(drive.path()).unwrap();
+        let found = scan(drive.path()).unwrap().volumes;
         assert_eq!(found.len(), 1, "the link to it does not count");
         assert!(!found[0].files[0].regular && found[0].open("000001.age").is_err());
         fs::write(volume.join("seal.age"), [0; 100]).unwrap();

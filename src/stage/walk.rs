@@ -8,11 +8,13 @@ mod hard_links;
 mod listing;
 mod look;
 mod open_tree;
+mod second_look;
 mod stamp;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Kind};
@@ -20,14 +22,15 @@ use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::os;
 use crate::base::os::attributes::Attributes;
-use crate::base::os::folder::{Folder, Status, list};
+use crate::base::os::folder::Status;
 use crate::base::path::{as_bytes, as_path, escape};
 use dropped::Extras;
 use gone::Ground;
 use hard_links::SharedFile;
-use listing::Listing;
 use look::{Found, FoundEntry, Listed, Look};
 use open_tree::OpenTree;
+use second_look::{Known, Spot};
+pub use second_look::{OwnNames, SecondLook};
 pub use stamp::Stamp;
 
 /// All that is to be packed.
@@ -42,6 +45,8 @@ pub struct Walk {
     /// For each entry.
     extras: Vec<Extras>,
     sources: Vec<Source>,
+    /// When the first name was looked at, in seconds since 1970.
+    began: i64,
 }
 
 struct Source {
@@ -90,13 +95,17 @@ pub enum WalkError {
 /// Walks the sources; each goes under its last name.
 pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
-    let mut walk = Walk { sources: named(sources)?, ..Walk::default() };
+    let mut walk = Walk { sources: named(sources)?, began: seconds_now(), ..Walk::default() };
     let mut shared = Vec::new();
     for at in 0..walk.sources.len() {
         shared.extend(walk.source(at, monitor)?);
     }
     walk.link(&shared);
     Ok(walk)
+}
+
+fn seconds_now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// The first source that contains `target` or is it.
@@ -153,24 +162,29 @@ impl Walk {
         dropped::note(self.entries.iter().zip(&self.extras))
     }
 
-    /// How the entry with that index is now.
-    pub fn stamp_now(&self, index: usize) -> std::io::Result<Stamp> {
-        match self.place_of(index) {
-            Some((tree, folder, name)) => tree.in_folder(folder, |folder| Ok(Stamp::new(&folder.look_at(name)?))),
-            None => Ok(Stamp::of(&self.source_of(index).0.path.symlink_metadata()?)),
-        }
+    /// How long to wait before the first file is read: until every write to one shows in its times.
+    pub fn until_times_tell(&self) -> Duration {
+        let now = SystemTime::now();
+        self.stamps.iter().map(|stamp| stamp.until_it_tells(now)).max().unwrap_or_default()
     }
 
-    /// The names that the folder with that index holds now, in order, each once.
+    /// Looks at every entry again, but for those that `is_named` already.
     ///
     /// # Errors
-    /// The folder cannot be reached, or its listing breaks off.
-    pub fn names_now(&self, index: usize) -> std::io::Result<Vec<Box<[u8]>>> {
-        let (source, below) = self.source_of(index);
-        let tree = source.tree.as_ref().ok_or(std::io::ErrorKind::NotADirectory)?;
-        let to_list = tree.in_folder(below.unwrap_or_default(), Folder::to_list)?;
-        let listing = Listing::hear(|| true, |hear| list(&to_list, hear));
-        listing.broke_off.map_or(Ok(listing.names), Err)
+    /// The run was asked to stop.
+    pub fn look_again(
+        &self,
+        is_named: impl Fn(usize) -> bool + Sync,
+        own: &OwnNames,
+        monitor: &dyn Monitor,
+    ) -> Result<SecondLook, WalkError> {
+        self.sources.iter().filter_map(|source| source.tree.as_ref()).for_each(OpenTree::forget_ways);
+        let spot = |index: usize| {
+            let (source, below) = self.source_of(index);
+            (!is_named(index)).then(|| Spot { tree: source.tree.as_ref(), source: &source.path, below })
+        };
+        let known = Known { entries: &self.entries, stamps: &self.stamps, began: self.began, own };
+        known.look_again(spot, || monitor.cancelled()).ok_or(WalkError::Cancelled)
     }
 
     /// A digest of names, sizes and times of all files: nobody guesses it who has not got them.

@@ -14,7 +14,10 @@ pub fn faulty(command: &Command, paths: &[PathBuf], inject: &str) -> Command {
 
 fn logged(command: &Command, paths: &[PathBuf], inject: &str, log: &Path) -> Command {
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-qq", "-o"]).arg(log).args(["-e", &format!("inject={inject}")]);
+    let calls = inject.split(':').next().expect("calls come first");
+    // The kernel stops the process at these calls only.
+    strace.args(["--seccomp-bpf", "-f", "-qq", "-o"]).arg(log);
+    strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={inject}")]);
     for path in paths {
         strace.arg("-P").arg(path);
     }

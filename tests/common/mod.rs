@@ -6,6 +6,8 @@
 
 pub mod drive;
 pub mod faults;
+pub mod forge;
+pub mod midway;
 pub mod recipe;
 pub mod stage;
 pub mod tree;
@@ -22,7 +24,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// No command takes this long; one that does hangs.
-pub const GUARD: Duration = Duration::from_secs(120);
+pub const GUARD: Duration = Duration::from_secs(300);
 /// Plaintext bytes of a part of the smallest class.
 pub const PART_PLAIN: usize = 15 * 65_536;
 /// A part's file of the smallest class.
@@ -106,7 +108,8 @@ pub fn run(mut command: Command) -> Run {
     let output = command.timeout(GUARD).output().expect("the command runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let code = output.status.code().unwrap_or_else(|| panic!("killed or hung: {output:?}"));
-    assert!(code != 101, "panicked: {}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(code != 101 && !said.contains("a defect of pouch"), "panicked: {said}");
     Run { code, out: text(&output.stdout), err: text(&output.stderr) }
 }
 
@@ -280,7 +283,7 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
 
 /// Waits until something holds that another process brings about.
 #[track_caller]
-pub fn until(holds: impl Fn() -> bool) {
+pub fn until(mut holds: impl FnMut() -> bool) {
     let started = std::time::Instant::now();
     while !holds() {
         assert!(started.elapsed() < GUARD, "it never came");
@@ -330,6 +333,39 @@ impl Drop for Tmpfs {
     }
 }
 
+/// A file system of the kernel's in a file, gone when dropped.
+pub struct Image(PathBuf);
+
+impl Image {
+    /// Of a kind that `mkfs.KIND` makes; `None`, said, where that cannot be mounted.
+    pub fn mount(at: PathBuf, kind: &str, mib: u32) -> Option<Self> {
+        let mkfs = format!("mkfs.{kind}");
+        if !need(&[&mkfs, "mount"]) {
+            return None;
+        }
+        std::fs::create_dir_all(&at).expect("a mount point");
+        let script = r#"truncate -s "$2"M "$3" && "$1" -q "$3" && mount -o loop "$3" "$4""#;
+        let mut command = std::process::Command::new("bash");
+        command.args(["-c", script, "bash", &mkfs, &mib.to_string()]).arg(at.with_extension("img")).arg(&at);
+        if command.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self(at));
+        }
+        // Not a tool that can be installed: some machines have no loop devices, or not this file system.
+        eprintln!("ignored: {kind} cannot be mounted on a loop device here");
+        None
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.clone()
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// An exFAT of its own on a loop device, through FUSE; gone when dropped.
 pub struct Exfat {
     at: PathBuf,
@@ -374,9 +410,15 @@ impl Exfat {
         assert!(self.again(), "it is mounted again");
     }
 
-    /// Unmounts it: what was only remembered is gone.
+    /// Unmounts it: what was only remembered is gone. Whoever looks at it just then is waited for.
     pub fn unmount(&self) {
-        let _ = std::process::Command::new("umount").arg(&self.at).status();
+        let umount = || std::process::Command::new("umount").arg(&self.at).stderr(Stdio::null()).status();
+        until(|| umount().is_ok_and(|status| status.success()) || !self.is_mounted());
+    }
+
+    fn is_mounted(&self) -> bool {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        mounts.lines().any(|line| line.split(' ').nth(1) == self.at.to_str())
     }
 
     pub fn path(&self) -> PathBuf {

@@ -1,30 +1,68 @@
-//! The recipe of docs/FORMAT.md for opening a bundle without this program, literally.
+//! The recipe of docs/FORMAT.md for opening a bundle without this program, as it stands there.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Desk, Run, bash, volumes};
 
-/// The recipe: $1 the tar, $2 the key, $3 a seal, then the drives.
-pub const RECIPE: &str = r#"
-TAR=$1 KEY=$2 SEAL=$3; shift 3
-mkdir out; age -d -i "$KEY" "$SEAL" > b.key
-find "$@" -name '[0-9]*.age' -printf '%f\t%p\n' | sort -u -k1,1 | cut -f2- | while IFS= read -r p; do
-  age -d -i b.key "$p" > part && zstd -dqc part || echo "BAD $p" >&2
-done | $TAR -C out -xkf -
-cd out/bag && sha256sum -c manifest-sha256.txt; echo "manifest: $?"
-test ! -f SHA256SUMS || sha256sum -c SHA256SUMS; echo "sums: $?"
-"#;
+/// What the recipe leaves for the reader to fill in, and what the tests put there: $1 is the tar, $2 the key, $3 a seal;
+/// the drives follow.
+const FILLED_IN: [(&str, &str); 6] = [
+    ("me.key VOLUME/seal.age", "\"$KEY\" \"$SEAL\""),
+    ("find DRIVES ", "find \"$@\" "),
+    ("| tar -C", "| $TAR -C"),
+    ("cd out/bag\n", "cd out/bag || exit 1\n"),
+    ("sha256sum -c manifest-sha256.txt ", "sha256sum -c manifest-sha256.txt; echo \"manifest: $?\" "),
+    ("sha256sum -c SHA256SUMS ", "sha256sum -c SHA256SUMS; echo \"sums: $?\" "),
+];
+
+/// The shell script in section 13.
+pub fn script() -> String {
+    let format = std::fs::read_to_string("docs/FORMAT.md").expect("the format");
+    let section = format.split("\n## 13. ").nth(1).expect("section 13");
+    section.split("```").nth(1).expect("a script").trim_start_matches("sh").to_string()
+}
+
+/// The same with the places filled in.
+fn filled_in() -> String {
+    let mut script = script();
+    for (place, filled) in FILLED_IN {
+        assert_eq!(script.matches(place).count(), 1, "{place:?} stands once in {script}");
+        script = script.replace(place, filled);
+    }
+    format!("TAR=$1 KEY=$2 SEAL=$3; shift 3\n{script}")
+}
 
 /// Runs the recipe in a new folder; the bag is then in `out/bag` of it.
 #[track_caller]
 pub fn by_hand(desk: &Desk, tar: &str) -> (PathBuf, Run) {
+    follow(desk, tar, "")
+}
+
+/// The same with the shell and all small tools of busybox.
+#[track_caller]
+pub fn by_hand_in_busybox(desk: &Desk) -> (PathBuf, Run) {
+    let applets = tempfile::tempdir().expect("a folder");
+    let link = "for name in find awk sort cut mkdir test sha256sum tar; do ln -s \"$(command -v busybox)\" $name; done";
+    bash(link, applets.path(), &[]).exits(0);
+    follow(desk, "tar", &format!("PATH={}:$PATH exec busybox sh -c ", applets.path().display()))
+}
+
+fn follow(desk: &Desk, tar: &str, shell: &str) -> (PathBuf, Run) {
     let work = tempfile::tempdir_in(desk.dir.path()).expect("a folder").keep();
     let drives = desk.drives();
     let first = volumes::files(&drives[0]).pop().expect("a volume");
     let (key, seal) = (desk.path("key"), first.join("seal.age"));
     let mut args = vec![OsStr::new(tar), key.as_os_str(), seal.as_os_str()];
     args.extend(drives.iter().map(|drive| drive.as_os_str()));
-    let run = bash(RECIPE, &work, &args);
+    let run = run_in(&work, shell, &args);
     (work.join("out/bag"), run)
+}
+
+fn run_in(work: &Path, shell: &str, args: &[&OsStr]) -> Run {
+    let recipe = filled_in();
+    if shell.is_empty() {
+        return bash(&recipe, work, args);
+    }
+    bash(&format!("{shell}'{}' sh \"$@\"", recipe.replace('\'', "'\\''")), work, args)
 }

@@ -116,3 +116,23 @@ pub fn set_mtime(path: &Path, (secs, nanos): (i64, i64)) {
     let times = Timestamps { last_access, last_modification: Timespec { tv_sec: secs, tv_nsec: nanos } };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("its time can be set");
 }
+
+/// Folders in each other, each with a file before and one behind the next folder.
+pub fn dig(top: &Path, depth: usize, name: &str) {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open(top, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&at, name, Mode::RWXU).unwrap();
+        for file in ["a", "z"] {
+            let made = rustix::fs::openat(&at, file, OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).unwrap();
+            rustix::io::write(made, file.as_bytes()).unwrap();
+        }
+        at = rustix::fs::openat(&at, name, flags, Mode::empty()).unwrap();
+    }
+}
+
+/// The standard library holds each folder on the way open, and may have too few handles for that.
+pub fn remove_deep(deep: &Path) {
+    assert!(std::process::Command::new("rm").arg("-rf").arg(deep).status().unwrap().success());
+}

@@ -5,9 +5,7 @@ use std::fs;
 
 use crate::common::faults::{failing, killed};
 use crate::common::{Desk, need, volumes};
-use crate::{BARE, again, clip, is_whole, packed_and_verified, stopped};
-
-const KILL: rustix::process::Signal = rustix::process::Signal::KILL;
+use crate::{BARE, again, clip, is_whole, packed_and_verified};
 
 /// Keeps what is on the drives, to be brought back.
 fn kept(desk: &Desk) -> impl Fn() {
@@ -28,7 +26,7 @@ fn killed_while_it_removes_what_cannot_be_gone_on_from_it_begins_anew() {
     }
     let desk = clip(30);
     // A few parts, and no stripe that is whole.
-    stopped(&desk, &[], KILL, 3);
+    crate::killed(&desk, &[], 3);
     let restore = kept(&desk);
     let volumes = desk.drives().into_iter().flat_map(|drive| volumes::files(&drive));
     let removed = volumes.map(|volume| volumes::files(&volume).len() + 1).sum();
@@ -49,12 +47,12 @@ fn what_cannot_be_read_now_is_not_called_gone() {
         return;
     }
     let desk = clip(60);
-    stopped(&desk, &BARE, KILL, 20);
+    crate::killed(&desk, &BARE, 20);
     let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
     let eio = "open,openat,openat2:error=EIO";
     let (said, met) = failing(&pack, &[desk.source().join("notes")], eio);
     let said = said.exits(2);
-    assert!(met && said.err.contains("of its files are gone since"), "{}", said.err);
+    assert!(met && said.err.contains("items of that not among the sources now"), "{}", said.err);
     assert!(said.err.contains("note: source/notes: could not be"), "{}", said.err);
     let of_volume = |number| ["seal.age", "seal2.age"].map(|seal| desk.volume(number).join(seal));
     let seals: Vec<_> = (1..=3).flat_map(of_volume).collect();

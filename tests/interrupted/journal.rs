@@ -6,9 +6,8 @@ use std::path::Path;
 use pouch::format::checked::Checks;
 
 use crate::common::{Desk, Run, put, volumes};
-use crate::{BARE, again, clip, is_whole, packed_and_verified, stopped};
+use crate::{BARE, again, clip, is_whole, packed_and_verified};
 
-const KILL: rustix::process::Signal = rustix::process::Signal::KILL;
 const RESTART: [&str; 3] = ["--mend", "0", "--restart"];
 
 /// A journal's lines without their checks.
@@ -24,7 +23,7 @@ pub fn checked(lines: &str) -> String {
 /// A packing that was killed, its journal and that one's bytes.
 fn killed() -> (Desk, std::path::PathBuf, Vec<u8>) {
     let desk = clip(60);
-    stopped(&desk, &BARE, KILL, 20);
+    crate::killed(&desk, &BARE, 20);
     let journal = desk.volume(1).join("journal");
     let text = fs::read(&journal).unwrap();
     (desk, journal, text)

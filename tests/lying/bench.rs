@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::common::drive::{Cache, Drive};
 use crate::common::tree::{Tree, look, same};
-use crate::common::{Desk, Run, noise, pouch, pouch_raw, put, run, volumes};
+use crate::common::{Desk, Run, midway, noise, pouch, pouch_raw, put, run, volumes};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -98,6 +98,30 @@ impl Bench {
             pack.arg("-o").arg(drive.path());
         });
         pack.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
+    }
+
+    /// The same without what an earlier one left.
+    pub fn start_pack_anew(&self, more: &[&str]) -> Child {
+        for volume in self.paths().iter().flat_map(|drive| volumes::files(drive)) {
+            fs::remove_dir_all(volume).expect("it can be removed");
+        }
+        self.start_pack(more)
+    }
+
+    /// Kills a packing that has noted more than five parts, and no stripe that is whole.
+    #[track_caller]
+    pub fn kill_halfway(&self, more: &[&str]) {
+        // A copy of it is on the second drive, the only one that is looked at.
+        let journal = || fs::read_to_string(self.desk.volume(2).join("journal")).unwrap_or_default();
+        let is_halfway = || journal().matches("\nd ").count() > 5;
+        midway::killed(
+            || self.start_pack_anew(more),
+            is_halfway,
+            || {
+                let mut left = self.paths().into_iter().flat_map(|drive| volumes::files(&drive));
+                is_halfway() && !journal().contains("\np ") && !left.any(|volume| volume.join("SHA256SUMS").exists())
+            },
+        );
     }
 
     /// What a courier hears of the drives.

@@ -137,6 +137,12 @@ fn a_drive_that_is_pulled_out_while_it_is_checked_is_not_called_whole() {
             let other = format!("{}/volume-1: whole", drives[0].display());
             assert!(bytes == 0 || said.out.contains(&other), "{said:?}");
             bench.mend();
+            bench.drives[1].set(&[Fault::Gone { bytes, errno }]);
+            let mut with_key = bench.desk.check_cmd(&drives, &["-i"]);
+            with_key.arg(bench.desk.path("key"));
+            let said = run(with_key).exits(7);
+            assert!(!said.all().contains("does not hold") && !said.all().contains("damaged ("), "{said:?}");
+            bench.mend();
             bench.check(0);
             bench.mend();
         }

@@ -5,21 +5,15 @@ use std::fs;
 
 use crate::bench::{Bench, MIB};
 use crate::common::drive::{Cache, Drive, Fault};
-use crate::common::{Desk, noise, pouch_raw, put, volumes};
+use crate::common::{Desk, midway, noise, pouch_raw, put, volumes};
 
 const BARE: [&str; 2] = ["--mend", "0"];
 
 /// Three drives, with some parts on them when the packing was killed.
 fn killed() -> Option<Bench> {
-    // Where the system keeps back what is written to a FUSE, it may call that lost after a process was killed.
-    let mut bench = Bench::with(3, 32 * MIB, Cache::WriteThrough)?;
+    let mut bench = Bench::of(3, 32 * MIB)?;
     bench.source(24 * MIB, 4);
-    let mut child = bench.start_pack(&BARE);
-    let journal = bench.desk.volume(2).join("journal");
-    let noted = || fs::read_to_string(&journal).unwrap_or_default().matches("\nd ").count();
-    crate::common::until(|| noted() > 5);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    bench.kill_halfway(&BARE);
     Some(bench)
 }
 
@@ -56,7 +50,7 @@ fn without_a_copy_that_is_whole_the_one_that_tells_more_is_begun_anew_from() {
 #[test]
 fn a_source_that_cannot_be_read_is_named_and_nobody_is_told_of_other_recipients() {
     let desk = Desk::new();
-    let Some(mut drive) = Drive::plug(desk.drive(1), 64 * MIB, crate::common::drive::Cache::WriteBack) else { return };
+    let Some(mut drive) = Drive::plug(desk.drive(1), 64 * MIB, Cache::WriteBack) else { return };
     put(drive.path().join("clip"), noise(40_000_000, 1));
     drive.replug();
     let out = desk.path("out");
@@ -66,11 +60,13 @@ fn a_source_that_cannot_be_read_is_named_and_nobody_is_told_of_other_recipients(
         pack.arg(drive.path().join("clip")).arg("-o").arg(&out);
         pack
     };
-    let mut child = packing(&drive).spawn().unwrap();
-    let journal = out.join("volume-1/journal");
-    crate::common::until(|| fs::read_to_string(&journal).unwrap_or_default().matches("\nd ").count() > 5);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let start = || {
+        let _ = fs::remove_dir_all(out.join("volume-1"));
+        packing(&drive).spawn().unwrap()
+    };
+    let journal = || fs::read_to_string(out.join("volume-1/journal")).unwrap_or_default();
+    let is_halfway = || journal().matches("\nd ").count() > 5;
+    midway::killed(start, is_halfway, || is_halfway() && !out.join("volume-1/SHA256SUMS").exists());
     let again = |drive: &Drive, faults: &[Fault], code| {
         drive.set(faults);
         crate::common::run(packing(drive).into()).exits(code)

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::bench::{Bench, MIB};
 use crate::common::drive::{Cache, Fault};
-use crate::common::{Desk, noise, put, volumes};
+use crate::common::{Desk, midway, noise, put, volumes};
 use fuser::Errno;
 
 /// Text, noise, a hole and many small files: every kind of frame, and a long end of the tar.
@@ -129,13 +129,13 @@ fn a_source_that_changed_meanwhile_is_named() {
     let Some(bench) = bench(2, 64 * MIB) else { return };
     // Found when all is read back, not before.
     bench.drives[1].set(&[Fault::Wrap { real: 3 * MIB }]);
-    let child = bench.start_pack(&["--verify", "--mend", "0"]);
-    let part = bench.desk.volume(1).join("000001.age");
-    crate::common::until(|| part.exists());
-    crate::common::until(|| bench.desk.volume(1).join("list.age").exists());
+    let list = |number| bench.desk.volume(number).join("list.age");
+    // The first drive's is written before the second one's, and all is read back after that.
+    let start = || bench.start_pack_anew(&["--verify", "--mend", "0"]);
+    let packing = midway::held(start, || list(1).exists(), || list(1).exists() && !list(2).exists());
     put(bench.desk.source().join("clip"), noise(6_000_000, 6));
     put(bench.desk.source().join("text"), "other");
-    let output = child.wait_with_output().unwrap();
+    let output = packing.go_on().wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("cannot be made again") && said.contains("clip"), "{said}");
@@ -145,11 +145,9 @@ fn a_source_that_changed_meanwhile_is_named() {
 #[test]
 fn nothing_of_a_lost_drive_is_needed_after_a_kill() {
     let Some(mut bench) = bench(2, 24 * MIB) else { return };
-    let mut child = bench.start_pack(&["--mend", "0"]);
-    let part = bench.desk.volume(2).join("000008.age");
-    crate::common::until(|| part.exists());
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let some_are_there = || bench.desk.volume(2).join("000008.age").exists();
+    let is_midway = || some_are_there() && !bench.desk.volume(1).join("list.age").exists();
+    midway::killed(|| bench.start_pack_anew(&["--mend", "0"]), some_are_there, is_midway);
     bench.another_drive(1, 24 * MIB, Cache::WriteBack);
     let plan = bench.pack(&["--mend", "0", "--replaced", "-n", "--json"]).exits(0).json();
     let volumes = plan["volumes"].as_array().unwrap().iter().map(|volume| volume["expected"].as_u64().unwrap());

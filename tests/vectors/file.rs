@@ -92,7 +92,8 @@ pub fn unhex(text: &str) -> Vec<u8> {
 pub fn vectors() -> Vec<Vector> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for kind in std::fs::read_dir(VECTORS).unwrap().map(|entry| entry.unwrap().path()) {
-        if kind.is_dir() && !kind.ends_with("bundle-v1") {
+        let of_bundles = ["bundle-v1", "bundles-0.1.0", "bundles-forged"].iter().any(|name| kind.ends_with(name));
+        if kind.is_dir() && !of_bundles {
             paths.extend(std::fs::read_dir(kind).unwrap().map(|entry| entry.unwrap().path()));
         }
     }

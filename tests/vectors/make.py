@@ -167,6 +167,7 @@ def seals():
     vec("seal", "too-long", b"", "limit", "R-SEAL-1", "2,049 bytes", repeat=(0x23, 2049))
     bad(2, "not-text", plain.encode().replace(b"normal", b"norm\xe4l"), "a byte that is not UTF-8")
     bad(3, "version-2", plain.replace("v1", "v2"), "of a later version", "newer")
+    bad(3, "version-2-long", plain.replace("v1", "v2") + "#" * 3000 + "\n", "of a later version, which may be longer", "newer")
     bad(3, "version-large", plain.replace("v1", "v4294967295"), "the largest version", "newer")
     bad(4, "version-0", plain.replace("v1", "v0"), "no version")
     bad(4, "version-01", plain.replace("v1", "v01"), "a leading zero")
@@ -385,6 +386,16 @@ def lists():
     vec("list", "content-to-the-end", last, rule="R-LIST-28", note="up to the last byte is allowed", tar=1024,
         want=want("file", b"a", 512, at=512))
 
+    # An entry counts 144, its names and 16 for each hole: these four 627.
+    four = (folder(b"d") + line(b"d/a", size=9, at=512, holes=[[0, 1], [2, 1]])
+            + line(b"d/link", "symlink", mode="0777", target="xyz") + line(b"d/m", "hardlink", target="d/a"))
+    vec("list", "kept-most", four, rule="R-LIST-29", note="with it 2,000 MiB are kept", tar=8192, kept=(2000 << 20) - 627,
+        want=[want("dir", b"d", mode="0755"), want("file", b"d/a", 9, at=512, holes="0+1,2+1"),
+              want("symlink", b"d/link", mode="0777", target=b"xyz".hex()),
+              want("hardlink", b"d/m", target=b"d/a".hex())])
+    vec("list", "kept-over", four, "limit", "R-LIST-29", "with it 2,000 MiB and a byte are kept", tar=8192,
+        kept=(2000 << 20) - 626)
+
     def bad(rule, name, body, note, expect="malformed", tar=1 << 40):
         vec("list", name, body, expect, f"R-LIST-{rule}", note, tar=tar)
 
@@ -477,7 +488,7 @@ def sums():
     seal, part = b"11" * 32 + b"  seal.age\n", b"00" * 32 + b"  000001.age\n"
     good = part + seal
     vec("sums", "two-files", good, rule="W-SUMS-1", note="what a volume carries", want=["00" * 32 + " 000001.age", "11" * 32 + " seal.age"])
-    vec("sums", "empty", b"", rule="-", note="parses; a volume's must name its list and heads, which is B-VOL-4")
+    vec("sums", "empty", b"", rule="R-SUMS-2", note="parses, for it has no last line; a volume's must name its list and heads, which is B-VOL-3")
     made = b""
     with tempfile.TemporaryDirectory() as where:
         for name in ["head.age", "000001.age"]:
@@ -501,7 +512,12 @@ def sums():
     bad(4, "blank-line", good + b"\n", "an empty line")
     bad(4, "tag-format", b"SHA256 (seal.age) = " + b"11" * 32 + b"\n", "the form of --tag")
     bad(5, "upper-name", good.replace(b"seal", b"SEAL"), "FAT folds case")
-    bad(5, "crlf", good.replace(b"\n", b"\r\n"), "CR LF")
+    want = ["00" * 32 + " 000001.age", "11" * 32 + " seal.age"]
+    vec("sums", "crlf", good.replace(b"\n", b"\r\n"), rule="R-SUMS-4", note="CR LF counts as LF", ends="crlf", want=want)
+    vec("sums", "crlf-once", part.replace(b"\n", b"\r\n") + seal, rule="R-SUMS-4", note="each line may", ends="crlf", want=want)
+    bad(2, "cr-alone", good.replace(b"\n", b"\r"), "CR ends no line")
+    bad(5, "cr-twice", good.replace(b"\n", b"\r\r\n"), "only one CR belongs to the line's end")
+    bad(5, "cr-within", good.replace(b"seal", b"se\ral"), "a CR in a name")
     bad(5, "hidden", good.replace(b"seal", b".seal"), "begins with a dot")
     bad(5, "option", good.replace(b"seal", b"-seal"), "begins with a hyphen")
     bad(5, "name-65", good.replace(b"seal.age", b"s" * 65), "65 bytes")
@@ -695,14 +711,18 @@ def age_headers():
     vec("age-header", "one-stanza", (INTRO + one + end).encode() + b"payload --- \n", rule="W-PART-1", note="168 bytes", length=168)
     assert len(INTRO + one + end) == 168
     vec("age-header", "64-stanzas", (INTRO + one * 64 + end).encode(), rule="R-AGE-3", note="as many as are taken", length=len(INTRO + one * 64 + end))
-    vec("age-header", "scrypt-22", (INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end).encode(), rule="R-AGE-4",
-        note="the largest that is taken", length=len(INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end))
+    for factor, note in [("18", "as ours are"), ("20", "the largest that is taken")]:
+        text = INTRO + stanza("scrypt", [salt, factor], bytes(32)) + end
+        vec("age-header", "scrypt-" + factor, text.encode(), rule="R-AGE-4", note=note, length=len(text))
     for rule, name, text, note, expect in [
         (1, "other-file", "something else\n", "no age file", "malformed"), (1, "empty", "", "no bytes", "malformed"),
-        (1, "version-2", "age-encryption.org/v2\n" + one + end, "another age", "malformed"),
+        (1, "version-2", "age-encryption.org/v2\n" + one + end, "a later age", "newer"),
+        (1, "version-x", "age-encryption.org/vx\n" + one + end, "no version", "malformed"),
+        (1, "version-0", "age-encryption.org/v0\n" + one + end, "no later age", "malformed"),
         (1, "armored", "-----BEGIN AGE ENCRYPTED FILE-----\n", "armor is for mail", "malformed"),
         (3, "65-stanzas", INTRO + one * 65 + end, "one too many", "limit"),
-        (4, "scrypt-23", INTRO + stanza("scrypt", [salt, "23"], bytes(32)) + end, "8 GiB of memory", "limit"),
+        (4, "scrypt-21", INTRO + stanza("scrypt", [salt, "21"], bytes(32)) + end, "2 GiB of memory", "limit"),
+        (4, "scrypt-22", INTRO + stanza("scrypt", [salt, "22"], bytes(32)) + end, "4 GiB of memory", "limit"),
         (4, "scrypt-30", INTRO + stanza("scrypt", [salt, "30"], bytes(32)) + end, "1 TiB of memory", "limit"),
         (5, "scrypt-negative", INTRO + stanza("scrypt", [salt, "-1"], bytes(32)) + end, "below zero", "malformed"),
         (5, "scrypt-none", INTRO + stanza("scrypt", [salt], bytes(32)) + end, "no work factor", "malformed"),
@@ -746,12 +766,12 @@ def frames():
     text = b"".join(b"line %d of a text\n" % n for n in range(40))
     skip = struct.pack("<II", 0x184D2A5D, 5) + b"other"
 
-    def good(name, frames, plain, note):
-        vec("zstd", name, frames, note=note, length=len(plain), sha256=hashlib.sha256(plain).hexdigest())
+    def good(name, frames, plain, rule, note):
+        vec("zstd", name, frames, rule=rule, note=note, length=len(plain), sha256=hashlib.sha256(plain).hexdigest())
 
-    good("checksum", zstd(["-3"], text), text, "stock zstd, with a content checksum")
-    good("window-8-mib", zstd(["-19"], text), text, "stock zstd from a pipe at level 19: the largest window")
-    good("several", zstd(["-1"], text) + skip + zstd(["-3"], b"more") + skip + stored(b""), text + b"more", "frames, skippable ones between")
+    good("checksum", zstd(["-3"], text), text, "R-ZSTD-4", "stock zstd, with a content checksum")
+    good("window-8-mib", zstd(["-19"], text), text, "R-ZSTD-1", "stock zstd from a pipe at level 19: the largest window")
+    good("several", zstd(["-1"], text) + skip + zstd(["-3"], b"more") + skip + stored(b""), text + b"more", "W-ZSTD-1", "frames, skippable ones between")
 
     def bad(rule, name, frames, note):
         vec("zstd", name, frames, "malformed", f"R-ZSTD-{rule}", note)
@@ -867,5 +887,5 @@ def parity():
 for kind in [parity, hashes, seals, heads, lists, sums, frames_of_ours, names, members, age_headers, frames, part]:
     kind()
 stale = [os.path.join(top, name) for top, _, found in os.walk(HERE) for name in found
-         if name.endswith(".txt") and "bundle-v1" not in top and os.path.join(top, name) not in WRITTEN]
+         if name.endswith(".txt") and not os.path.relpath(top, HERE).startswith("bundle") and os.path.join(top, name) not in WRITTEN]
 print(COUNT, "vectors", ("; no longer made: " + ", ".join(stale)) if stale else "")

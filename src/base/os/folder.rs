@@ -22,7 +22,7 @@ const PASSING: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFO
 
 /// A folder that is held open, wherever it is moved. It can be passed through; it is opened once more to be listed.
 #[derive(Debug)]
-pub(crate) struct Folder(OwnedFd);
+pub(crate) struct Folder(pub(super) OwnedFd);
 
 impl Folder {
     /// Opens a folder by its path, which may lead through links.
@@ -156,6 +156,10 @@ impl Status {
 
     pub(crate) fn is_dir(&self) -> bool {
         self.kind() == FileType::Directory
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        self.kind() == FileType::RegularFile
     }
 
     pub(crate) fn is_link(&self) -> bool {

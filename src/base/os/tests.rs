@@ -28,19 +28,6 @@ fn holes_are_found_and_limited() {
 }
 
 #[test]
-fn a_rename_replaces_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in ["a", "b"] {
-        std::fs::write(dir.path().join(name), name).unwrap();
-    }
-    let fd = File::open(dir.path()).unwrap();
-    let result = rename_new(fd.as_fd(), Path::new("a"), fd.as_fd(), Path::new("b"));
-    assert_eq!(result.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-    rename_new(fd.as_fd(), Path::new("a"), fd.as_fd(), Path::new("c")).unwrap();
-    assert_eq!(std::fs::read(dir.path().join("b")).unwrap(), b"b");
-}
-
-#[test]
 fn a_lock_is_held_once() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let (one, two) = (File::open(file.path()).unwrap(), File::open(file.path()).unwrap());

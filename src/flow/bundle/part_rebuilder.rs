@@ -1,79 +1,25 @@
 //! Loads parts from the drives, and rebuilds what is damaged or missing from the other parts of the stripe.
-//! Only chunks whose tags are right are used. Not guaranteed: that a rebuilt chunk is what was packed; the
-//! caller compares the result with the digest of the part or of its files.
+//! Only chunks whose tags are right are used. A part that comes out whole is sealed again and compared with
+//! the head; if it is another part, other shards are tried. Not guaranteed: that the rebuilt chunks of a part that
+//! is not whole are what was packed; see [`RebuiltPart::readable`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::base::gf::mul_add;
+use crate::base::pool::lock;
 use crate::flow::FlowError;
-use crate::flow::find::{Finder, Loaded, Shard};
+use crate::flow::bundle::part_source::PartSource;
+use crate::flow::bundle::rebuilt_part::{RebuiltPart, State};
+use crate::flow::bundle::stripe_rows::{Factors, Parity, ShardSource, Stripe, Used};
 use crate::format::head::{Head, Part};
-use crate::format::part::{CHUNK, Class, HEADER, PartBuf, SEALED_CHUNK};
+use crate::format::part::{Class, PartBuf};
 use crate::format::stripe::Scheme;
+use crate::plan::distrust::choices;
 use crate::stage::erasure::Code;
 
-/// Where parts are read from. The real one is [`Finder`]; unit tests use a fake.
-pub trait PartSource: Sync {
-    /// Reads and opens a part into `buf`.
-    fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError>;
-    /// Opens a part for reading single chunks of it.
-    fn chunks_of(&self, part: &Part) -> Result<Box<dyn ChunkSource>, FlowError>;
-}
-
-/// A part of which single chunks are read.
-pub trait ChunkSource {
-    /// Reads and opens a chunk into the beginning of `sealed`; `false` if no drive has it whole.
-    fn read(&self, index: usize, sealed: &mut [u8]) -> bool;
-}
-
-impl PartSource for Finder<'_> {
-    fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
-        Finder::load(self, part, buf)
-    }
-
-    fn chunks_of(&self, part: &Part) -> Result<Box<dyn ChunkSource>, FlowError> {
-        Ok(Box::new(self.shard(part)?))
-    }
-}
-
-impl ChunkSource for Shard {
-    fn read(&self, index: usize, sealed: &mut [u8]) -> bool {
-        self.chunk(index, sealed)
-    }
-}
-
-/// A part as far as it could be loaded and rebuilt.
-pub struct RebuiltPart<'a> {
-    /// The part.
-    pub part: &'a Part,
-    /// Its plaintext, apart from the missing chunks.
-    pub buf: PartBuf,
-    /// What the drives had of it.
-    pub found: Loaded,
-    /// The chunks that the drives did not have and that could not be rebuilt, ascending.
-    pub missing: Vec<usize>,
-}
-
-impl RebuiltPart<'_> {
-    /// Whether all chunks are there.
-    pub fn is_whole(&self) -> bool {
-        self.missing.is_empty()
-    }
-
-    /// Whether no drive had the part, and nothing before its last missing chunk could be rebuilt.
-    pub fn is_absent(&self) -> bool {
-        self.found == Loaded::Missing && self.missing.last().is_some_and(|last| last + 1 == self.missing.len())
-    }
-
-    fn chunk_mut(&mut self, index: usize) -> &mut [u8] {
-        &mut self.buf.file_mut()[HEADER + index * SEALED_CHUNK..][..CHUNK]
-    }
-
-    /// Its position in its stripe.
-    fn position(&self) -> u16 {
-        self.part.stripe.map_or(0, |(_, position)| position)
-    }
-}
+/// Choices of shards that are tried in one run after one that gave a wrong part.
+const MOST_TRIES: usize = 256;
 
 /// Damaged parts by stripe, in groups that are rebuilt together: a group reads the rest of its stripe once,
 /// but has to be in memory at once.
@@ -89,11 +35,11 @@ pub struct PartRebuilder<'a> {
     /// `None` if the bundle has no parity.
     parity: Option<Parity>,
     class: Class,
-}
-
-struct Parity {
-    scheme: Scheme,
-    code: Code,
+    /// Positions of the last stripe that came out right without them: other stripes may lie the same way.
+    without: Mutex<BTreeSet<usize>>,
+    /// Parity parts, by number, that were used where wrong parts came of it.
+    wrong_parity: Mutex<BTreeSet<u32>>,
+    tries: AtomicUsize,
 }
 
 impl<'a> PartRebuilder<'a> {
@@ -101,7 +47,20 @@ impl<'a> PartRebuilder<'a> {
     pub fn new(head: &'a Head, source: &'a dyn PartSource) -> Self {
         let code = |scheme: Scheme| Code::new(scheme.k.into(), scheme.m.into());
         let parity = head.statement.scheme.map(|scheme| Parity { scheme, code: code(scheme) });
-        Self { head, source, parity, class: head.statement.class }
+        Self {
+            head,
+            source,
+            parity,
+            class: head.statement.class,
+            without: Mutex::default(),
+            wrong_parity: Mutex::default(),
+            tries: AtomicUsize::new(MOST_TRIES),
+        }
+    }
+
+    /// Numbers of the parity parts that wrong parts came of: they, or other parts of their stripes, do not fit.
+    pub fn wrong_parity(&self) -> BTreeSet<u32> {
+        lock(&self.wrong_parity).clone()
     }
 
     /// Loads these parts of one stripe again, and rebuilds what is missing. They may be whole this time: some
@@ -122,25 +81,95 @@ impl<'a> PartRebuilder<'a> {
 
     fn load<'p>(&self, part: &'p Part, mut buf: PartBuf) -> Result<RebuiltPart<'p>, FlowError> {
         let found = self.source.load(part, &mut buf)?;
-        let missing = found.bad(self.class.chunks());
-        Ok(RebuiltPart { part, buf, found, missing })
+        let lost = found.bad(self.class.chunks());
+        let state = if lost.is_empty() { State::Right } else { State::Short };
+        Ok(RebuiltPart { part, buf, found, missing: lost.clone(), lost, state })
     }
 
     /// Rebuilds the missing chunks of parts of one stripe, as far as there is parity.
     fn fill_in(&self, parts: &mut [RebuiltPart]) -> Result<(), FlowError> {
         let Some(parity) = &self.parity else { return Ok(()) };
-        let Some((stripe, _)) = parts.first().and_then(|rebuilt| rebuilt.part.stripe) else { return Ok(()) };
+        let Some((number, _)) = parts.first().and_then(|rebuilt| rebuilt.part.stripe) else { return Ok(()) };
         if parts.iter().all(RebuiltPart::is_whole) {
             return Ok(());
         }
-        let stripe = Stripe { parity, chunks: self.class.chunks(), shards: self.shards(parity, stripe, parts)? };
-        let mut factors = Factors::default();
+        let shards = self.shards(parity, number, parts)?;
+        let stripe = Stripe { parity, number, chunks: self.class.chunks(), shards };
+        let known = lock(&self.without).clone();
+        if !known.is_empty() {
+            self.attempt(&stripe, parts, &known, State::Short)?;
+            if parts.iter().all(|rebuilt| rebuilt.state == State::Right) {
+                return Ok(());
+            }
+        }
+        let used = self.attempt(&stripe, parts, &BTreeSet::new(), State::Short)?;
+        self.try_others(&stripe, parts, used)
+    }
+
+    /// Some shard that was used is wrong, if any part is: does without some, as often as it may.
+    fn try_others(&self, stripe: &Stripe, parts: &mut [RebuiltPart], used: Used) -> Result<(), FlowError> {
+        let is_wrong = |parts: &[RebuiltPart]| parts.iter().any(RebuiltPart::is_wrong);
+        if !is_wrong(parts) {
+            return Ok(());
+        }
+        let (data, parity) = stripe.positions_on_drives();
+        let mut blamed = used.positions;
+        for without in choices(&data, &parity, used.parity_of_a_row) {
+            let may_try = self.tries.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            if may_try.is_err() {
+                break;
+            }
+            let used = self.attempt(stripe, parts, &without, State::Wrong)?;
+            if !is_wrong(parts) {
+                blamed.retain(|position| !used.positions.contains(position));
+                self.note_wrong(stripe, &blamed);
+                *lock(&self.without) = blamed;
+                return Ok(());
+            }
+            blamed.extend(used.positions);
+        }
+        self.note_wrong(stripe, &blamed);
+        Ok(())
+    }
+
+    /// Rebuilds the parts in that state, and those that came out wrong, without some positions.
+    fn attempt(
+        &self,
+        stripe: &Stripe,
+        parts: &mut [RebuiltPart],
+        without: &BTreeSet<usize>,
+        from: State,
+    ) -> Result<Used, FlowError> {
+        let takes_part = |state: State| state == State::Wrong || state == from;
+        parts.iter_mut().filter(|rebuilt| takes_part(rebuilt.state)).for_each(RebuiltPart::reopen);
+        let (mut factors, mut used) = (Factors::default(), Used::default());
         for row in stripe.rows_to_rebuild(parts) {
-            if let Some(found) = stripe.gather(row, parts) {
+            if let Some(found) = stripe.gather(row, parts, without) {
+                used.add(&found, stripe.parity.scheme);
                 stripe.rebuild_row(row, &found, parts, &mut factors);
             }
         }
-        Ok(())
+        for rebuilt in parts.iter_mut().filter(|rebuilt| rebuilt.state == State::Open) {
+            let is_whole = rebuilt.is_whole();
+            let is_right = is_whole && self.source.is_as_packed(rebuilt.part, &rebuilt.buf)?;
+            rebuilt.state = match (is_right, is_whole) {
+                (true, _) => State::Right,
+                (false, true) => State::Wrong,
+                (false, false) => from,
+            };
+            if rebuilt.state == State::Wrong {
+                rebuilt.missing = rebuilt.lost.clone();
+            }
+        }
+        Ok(used)
+    }
+
+    /// Parity at these positions of a stripe gave wrong parts.
+    fn note_wrong(&self, stripe: &Stripe, positions: &BTreeSet<usize>) {
+        let scheme = stripe.parity.scheme;
+        let parity = positions.iter().filter(|position| **position >= usize::from(scheme.k));
+        let numbers = parity.map(|position| scheme.parity_number(stripe.number, *position as u16));
+        lock(&self.wrong_parity).extend(numbers);
     }
 
     /// Where the chunks of each position of a stripe come from.
@@ -167,112 +196,6 @@ impl<'a> PartRebuilder<'a> {
             data_parts + scheme.parity_number(stripe, position) - 1
         };
         self.head.parts.get(index as usize)
-    }
-}
-
-/// Where the chunks of one position of a stripe come from.
-enum ShardSource {
-    /// Zeros: the last stripe may have less data than the others.
-    Zeros,
-    /// The chunks that are there of the part at this index, which is being rebuilt.
-    InMemory(usize),
-    /// The drives.
-    OnDrives(Box<dyn ChunkSource>),
-}
-
-/// Enough chunks of a row to rebuild the others.
-struct Row {
-    /// Their positions in the stripe.
-    positions: Vec<usize>,
-    chunks: Vec<Vec<u8>>,
-}
-
-/// One stripe. A row takes one chunk of each of its parts, and is rebuilt on its own.
-struct Stripe<'a> {
-    parity: &'a Parity,
-    /// Chunks of a part.
-    chunks: usize,
-    /// By position.
-    shards: Vec<ShardSource>,
-}
-
-impl Stripe<'_> {
-    fn rows_to_rebuild(&self, parts: &[RebuiltPart]) -> BTreeSet<usize> {
-        let rows = |rebuilt: &RebuiltPart| {
-            let position = rebuilt.position();
-            let row = |chunk: &usize| self.parity.scheme.row_of(*chunk, position, self.chunks);
-            rebuilt.missing.iter().map(row).collect::<Vec<_>>()
-        };
-        parts.iter().flat_map(rows).collect()
-    }
-
-    /// Reads as many chunks of a row as the scheme needs; `None` if there are fewer. Chunks in memory come
-    /// first.
-    fn gather(&self, row: usize, parts: &[RebuiltPart]) -> Option<Row> {
-        let needed = usize::from(self.parity.scheme.k);
-        let mut found = Row { positions: Vec::with_capacity(needed), chunks: Vec::with_capacity(needed) };
-        let mut order: Vec<usize> = (0..self.shards.len()).collect();
-        order.sort_by_key(|at| matches!(self.shards[*at], ShardSource::OnDrives(_)));
-        for position in order {
-            if let Some(bytes) = self.read(row, position, parts) {
-                found.positions.push(position);
-                found.chunks.push(bytes);
-            }
-            if found.positions.len() == needed {
-                return Some(found);
-            }
-        }
-        None
-    }
-
-    fn read(&self, row: usize, position: usize, parts: &[RebuiltPart]) -> Option<Vec<u8>> {
-        let chunk = self.parity.scheme.chunk_of(row, position as u16, self.chunks);
-        match &self.shards[position] {
-            ShardSource::Zeros => Some(vec![0; CHUNK]),
-            ShardSource::InMemory(at) => {
-                let RebuiltPart { buf, missing, .. } = &parts[*at];
-                missing.binary_search(&chunk).is_err().then(|| buf.plain(chunk).to_vec())
-            }
-            ShardSource::OnDrives(source) => {
-                let mut sealed = vec![0; SEALED_CHUNK];
-                let is_whole = source.read(chunk, &mut sealed);
-                sealed.truncate(CHUNK);
-                is_whole.then_some(sealed)
-            }
-        }
-    }
-
-    /// Rebuilds the chunks of a row that are missing in `parts`.
-    fn rebuild_row(&self, row: usize, found: &Row, parts: &mut [RebuiltPart], factors: &mut Factors) {
-        for rebuilt in parts {
-            let position = rebuilt.position();
-            let chunk = self.parity.scheme.chunk_of(row, position, self.chunks);
-            let Ok(at) = rebuilt.missing.binary_search(&chunk) else { continue };
-            let factors = factors.of(&self.parity.code, &found.positions, position.into());
-            let out = rebuilt.chunk_mut(chunk);
-            out.fill(0);
-            for (factor, bytes) in factors.iter().zip(&found.chunks) {
-                mul_add(*factor, bytes, out);
-            }
-            rebuilt.missing.remove(at);
-        }
-    }
-}
-
-/// The factors that make a shard from others. The last ones are kept: most rows lack the same shards.
-#[derive(Default)]
-struct Factors {
-    positions: Vec<usize>,
-    known: BTreeMap<usize, Vec<u8>>,
-}
-
-impl Factors {
-    fn of(&mut self, code: &Code, positions: &[usize], wanted: usize) -> &[u8] {
-        if self.positions != positions {
-            self.positions = positions.to_vec();
-            self.known.clear();
-        }
-        self.known.entry(wanted).or_insert_with(|| code.recover(positions, &[wanted]).swap_remove(0))
     }
 }
 

@@ -1,5 +1,6 @@
 //! One drive of a packing: the volumes being written to it, and whether it still counts.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::fault::IoFault;
@@ -79,6 +80,8 @@ pub trait VolumeWriter {
     fn number(&self) -> u16;
     /// Its folder.
     fn dir(&self) -> &Path;
+    /// Leaves out of account what the drive lost before the first byte of this run. Returns that error.
+    fn forget_earlier_loss(&self) -> Option<io::Error>;
     /// Renames a file that the drive did not keep, so that it goes on occupying its bad sectors.
     fn set_aside(&mut self, name: &str);
     /// Lets the volume look complete.
@@ -98,6 +101,10 @@ impl VolumeWriter for Writer {
 
     fn dir(&self) -> &Path {
         Writer::dir(self)
+    }
+
+    fn forget_earlier_loss(&self) -> Option<io::Error> {
+        Writer::forget_earlier_loss(self)
     }
 
     fn set_aside(&mut self, name: &str) {
@@ -126,7 +133,6 @@ pub(crate) mod fake {
     //! A volume that is not on any drive, and remembers what was done to it.
 
     use super::*;
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     /// What was done to the volumes of a test, in order.
@@ -139,13 +145,15 @@ pub(crate) mod fake {
         events: Events,
         /// Whether its drive fails when the volume is finished.
         pub fails_to_finish: bool,
+        /// Whether its drive lost something before.
+        pub lost_before: bool,
     }
 
     impl FakeWriter {
         /// A volume with that number.
         pub fn new(number: u16, events: &Events) -> Self {
             let dir = PathBuf::from(format!("/nowhere/volume-{number}"));
-            Self { number, dir, events: events.clone(), fails_to_finish: false }
+            Self { number, dir, events: events.clone(), fails_to_finish: false, lost_before: false }
         }
 
         fn note(&self, what: &str) {
@@ -170,6 +178,11 @@ pub(crate) mod fake {
 
         fn dir(&self) -> &Path {
             &self.dir
+        }
+
+        fn forget_earlier_loss(&self) -> Option<io::Error> {
+            self.note("forgot what was lost before");
+            self.lost_before.then(|| fault().source)
         }
 
         fn set_aside(&mut self, name: &str) {

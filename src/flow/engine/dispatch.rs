@@ -10,7 +10,7 @@ use crate::flow::FlowError;
 use crate::flow::engine::{Shared, Task};
 use crate::flow::error::SourceError;
 use crate::flow::reading::Filling;
-use crate::format::journal::Read;
+use crate::format::journal::{ALL_CLEAN, Read};
 use crate::plan::geometry::range_len;
 use crate::plan::layout::manifest_digest;
 
@@ -37,6 +37,10 @@ impl Shared<'_> {
             if filled.recv().is_err() {
                 return Ok(());
             }
+        }
+        self.reading.look_for_holders();
+        if self.reading.is_clean() {
+            self.job.log.note(ALL_CLEAN);
         }
         self.dispatch_tail(index)?;
         self.settled();

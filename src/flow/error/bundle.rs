@@ -3,74 +3,66 @@
 use std::path::PathBuf;
 
 use crate::base::path::show;
+use crate::base::size::first_ten;
+use crate::flow::error::copies::NoCopy;
 use crate::flow::outcome::Outcome;
-use crate::format::FormatError;
 
 /// The bundle is missing, damaged, or not one bundle.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// Nothing to read, or too little to begin with.
+    /// Too little to begin with.
     #[error("{0}")]
     Missing(String),
-    /// No seal that opens.
-    #[error("{why}")]
-    NoSeal {
-        /// Whether seals were found, all of them damaged.
-        found: bool,
-        /// The text to show.
-        why: String,
-    },
-    /// No usable head, or no usable list.
-    #[error("{why}")]
-    NoIndex {
-        /// Whether some were found, all of them damaged.
-        found: bool,
-        /// The text to show.
-        why: String,
-    },
+    /// There is nothing to read where volumes were said to be.
+    #[error("{0}")]
+    NoVolume(String),
+    /// No usable seal, head or list.
+    #[error(transparent)]
+    NoCopy(#[from] NoCopy),
     /// Damaged beyond use.
     #[error("{0}")]
     Damaged(String),
-    /// Volumes of several bundles at once: their fingerprints.
-    #[error("these volumes belong to {} different bundles: {}", .0.len(), .0.join("; "))]
-    Mixed(Vec<String>),
-    /// A file that is sealed correctly and breaks the format.
-    #[error("{}: {source}", show(.path))]
-    BadFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: FormatError,
+    /// Several bundles at once.
+    #[error("these volumes belong to {} different bundles: {}", .0.len(), list(.0))]
+    Mixed(Vec<BundleAt>),
+    /// None of the bundles is the one that was asked for.
+    #[error("no bundle here has a fingerprint that begins with {wanted}; found: {}", list(.found))]
+    NotTheOne {
+        /// The beginning of its fingerprint.
+        wanted: String,
+        /// Those that are there.
+        found: Vec<BundleAt>,
     },
 }
 
+/// A bundle, and where it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BundleAt {
+    /// `None` if it has no head that could be used.
+    pub fingerprint: Option<String>,
+    /// Folders of its volumes; of one without a head the files of its seals.
+    pub places: Vec<PathBuf>,
+}
+
+fn list(bundles: &[BundleAt]) -> String {
+    let one = |bundle: &BundleAt| {
+        let places = first_ten(&bundle.places, |path| show(path), |more| format!("and {more} more"));
+        match &bundle.fingerprint {
+            Some(fingerprint) => format!("{fingerprint} ({places})"),
+            None => format!("one without a head, by its seal ({places})"),
+        }
+    };
+    bundles.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
 impl BundleError {
-    /// No seal that opens; `found`: there are seals, and they are damaged.
-    pub fn no_seal(found: bool, why: impl Into<String>) -> Self {
-        BundleError::NoSeal { found, why: why.into() }
-    }
-
-    /// No usable head or list; `found`: there are some, and they are damaged.
-    pub fn no_index(found: bool, why: impl Into<String>) -> Self {
-        BundleError::NoIndex { found, why: why.into() }
-    }
-
     /// The class of the failure.
     pub fn outcome(&self) -> Outcome {
         match self {
-            BundleError::NoSeal { found: true, .. } | BundleError::NoIndex { found: true, .. } => Outcome::Damaged,
-            BundleError::NoSeal { .. } | BundleError::NoIndex { .. } | BundleError::Missing(_) => Outcome::Incomplete,
+            BundleError::Missing(_) => Outcome::Incomplete,
+            BundleError::NoCopy(none) => none.outcome(),
             BundleError::Damaged(_) => Outcome::Damaged,
-            BundleError::Mixed(_) => Outcome::Usage,
-            BundleError::BadFile { source, .. } => outcome_of(source),
+            BundleError::NoVolume(_) | BundleError::Mixed(_) | BundleError::NotTheOne { .. } => Outcome::Usage,
         }
-    }
-}
-
-/// The class of bytes that break the format although their seal is sound: they were made that way.
-pub(super) fn outcome_of(error: &FormatError) -> Outcome {
-    match error {
-        FormatError::Newer { .. } => Outcome::Usage,
-        _ => Outcome::Hostile,
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::path::show;
-use crate::base::size::{count, human};
+use crate::base::size::{count, first_ten, human};
 use crate::stage::spread::Tried;
 
 /// A drive is gone, too small, or did not keep what was written to it.
@@ -12,6 +12,9 @@ pub enum DriveError {
     /// Drives that stopped answering: the folders of their volumes.
     #[error("{}", stopped_answering(.0))]
     Gone(Vec<PathBuf>),
+    /// Volumes of which this user may not read everything: their folders.
+    #[error("{}", not_for_you(.0))]
+    Denied(Vec<PathBuf>),
     /// A drive that failed the capacity test, before anything was packed.
     #[error(transparent)]
     FailedCapacityTest(CapacityTestFailure),
@@ -120,4 +123,10 @@ pub fn stopped_answering(folders: &[PathBuf]) -> String {
         [_] => format!("{}: its drive is gone: it stopped answering while it was read", names.join("")),
         _ => format!("{}: their drives are gone: they stopped answering while they were read", names.join(", ")),
     }
+}
+
+/// The text for volumes of which this user may not read everything.
+pub fn not_for_you(folders: &[PathBuf]) -> String {
+    let names = first_ten(folders, |folder| show(folder), |more| format!("and {more} more"));
+    format!("{names}: could not be read by you, or not all of it: nothing is known about that")
 }

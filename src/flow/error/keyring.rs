@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use crate::base::path::show;
+use crate::base::size::{first_ten, grouped};
+use crate::flow::error::copies::{BadCopy, CopyFault};
 use crate::flow::outcome::Outcome;
 use crate::format::FormatError;
 use crate::stage::seal;
@@ -14,10 +16,14 @@ pub enum KeyringError {
     #[error("no key was given, and the bundle is sealed")]
     NotGiven,
     /// None of the keys opens the bundle.
-    #[error("none of the given keys opens the seal of these volumes")]
+    #[error("none of the given keys opens a seal of these volumes: {}", tried(.seals, .untried))]
     Wrong {
         /// Whether a passphrase was among them.
         passphrase: bool,
+        /// All seals that were tried, and what came of each.
+        seals: Vec<BadCopy>,
+        /// Folders of volumes whose seal to a passphrase was not tried.
+        untried: Vec<PathBuf>,
     },
     /// A key or passphrase that was announced did not come, or does not fit.
     #[error("{0}")]
@@ -33,6 +39,22 @@ pub enum KeyringError {
     /// A new key would replace this file.
     #[error("{} exists already", show(.0))]
     FileExists(PathBuf),
+}
+
+/// The seals; of those that are to others no more than the name.
+fn tried(seals: &[BadCopy], untried: &[PathBuf]) -> String {
+    let one = |bad: &BadCopy| match bad.fault {
+        CopyFault::Wrong => show(&bad.path),
+        _ => bad.to_string(),
+    };
+    let tried = first_ten(seals, one, |more| format!("and {more} more"));
+    match untried.len() {
+        0 => tried,
+        more => format!(
+            "{tried}; {} more with a passphrase were not tried, for each takes a second: name their folders one by one",
+            grouped(more as u64)
+        ),
+    }
 }
 
 impl KeyringError {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::path::show;
 use crate::base::size::{count, first_ten, grouped, human};
+use crate::flow::error::copies::{Proof, outcome_of};
 use crate::flow::outcome::Outcome;
 use crate::format::FormatError;
 
@@ -78,10 +79,8 @@ impl LoadError {
     pub fn outcome(&self) -> Outcome {
         match self {
             LoadError::Unfinished { .. } => Outcome::Incomplete,
-            LoadError::Source { .. } | LoadError::Sums { source: FormatError::Malformed { .. }, .. } => {
-                Outcome::Damaged
-            }
-            LoadError::Sums { .. } => Outcome::Hostile,
+            LoadError::Source { .. } => Outcome::Damaged,
+            LoadError::Sums { source, .. } => outcome_of(source, Proof::None),
             LoadError::Room { .. } | LoadError::Changed { .. } => Outcome::Io,
             LoadError::Another { .. } | LoadError::NoDrive { .. } => Outcome::Usage,
         }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::base::digest::{Digest, sha256};
 use crate::base::fault::At;
+use crate::base::monitor::Monitor;
 use crate::base::os;
 use crate::base::secret::{Secret, random};
 use crate::flow::FlowError;
@@ -15,6 +16,7 @@ use crate::flow::finish::{new_volume, seals};
 use crate::flow::left::Left;
 use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::plan::{Planned, Target};
+use crate::flow::readback::read_back_seals;
 use crate::flow::request::Request;
 use crate::flow::resume::{Kept, options};
 use crate::format::journal::{self, Opening, Written};
@@ -55,11 +57,27 @@ fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
     [Some(0), other].into_iter().flatten().map(folder).collect()
 }
 
+/// A seal to be written: number of the volume, name, and bytes.
+type NewSeal = (u16, String, Vec<u8>);
+
+/// Writes seals, the first files of a volume, and reads them back.
+fn write_seals(volumes: &mut VolumeSet, seals: &[NewSeal], monitor: &dyn Monitor) -> Result<(), FlowError> {
+    volumes.forget_earlier_losses(monitor);
+    for (volume, name, bytes) in seals {
+        if let Some(writer) = volumes.writers_mut().find(|writer| writer.number() == *volume) {
+            writer.put(name, bytes, sha256(bytes))?;
+        }
+    }
+    // While the key is still known: a seal that a drive did not keep is not missed at the end of hours.
+    read_back_seals(volumes.writers())
+}
+
 /// Begins a new bundle: makes the key, writes the journal and the seals, and wipes the key.
 pub fn begin(
     volumes: &mut VolumeSet,
     planned: &Planned,
     request: &Request,
+    monitor: &dyn Monitor,
 ) -> Result<(BundleIdentity, Log), FlowError> {
     for (number, target) in (1..).zip(&planned.targets) {
         add(volumes, target, request, new_volume(&target.path, number)?);
@@ -70,10 +88,10 @@ pub fn begin(
     let kcommit = commitment(&name, secret.expose());
     let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
     let bundle = BundleIdentity { name, kcommit, recipient: identity.recipient() };
-    let mut made = Vec::new();
+    let mut made: Vec<NewSeal> = Vec::new();
     for volume in 1..=planned.targets.len() as u16 {
-        let seals = seals(&seal, &request.recipients, request.passphrase.as_ref())?;
-        made.extend(seals.into_iter().map(|(name, bytes)| (volume, name, sha256(&bytes), bytes)));
+        let seals = seals((&seal, &bundle.recipient), &request.recipients, request.passphrase.as_ref())?;
+        made.extend(seals.into_iter().map(|(name, bytes)| (volume, name.to_string(), bytes)));
     }
     let opening = Opening {
         bundle: name,
@@ -84,15 +102,11 @@ pub fn begin(
         options: options(request),
         whom: planned.whom,
         volumes: planned.targets.len() as u16,
-        seals: made.iter().map(|(volume, name, sum, _)| (*volume, name.to_string(), *sum)).collect(),
+        seals: made.iter().map(|(volume, name, bytes)| (*volume, name.clone(), sha256(bytes))).collect(),
         stamps: planned.walk.marks(),
     };
     let log = Log::create(&journal_folders(planned), &opening.encode())?;
-    for (volume, name, sum, bytes) in &made {
-        if let Some(writer) = volumes.writers_mut().find(|writer| writer.number() == *volume) {
-            writer.put(name, bytes, *sum)?;
-        }
-    }
+    write_seals(volumes, &made, monitor)?;
     Ok((bundle, log))
 }
 
@@ -102,6 +116,7 @@ pub fn resume(
     planned: &Planned,
     request: &Request,
     left: Left,
+    monitor: &dyn Monitor,
 ) -> Result<(BundleIdentity, Log), FlowError> {
     let before = &planned.before;
     let mut opening = left.journal()?.opening.clone();
@@ -113,6 +128,9 @@ pub fn resume(
     opening.seals = kept_seals(&kept);
     let mut text = opening.encode();
     before.reads.iter().for_each(|read| text.push_str(&read.encode()));
+    if before.tar > planned.layout.tail_start {
+        text.push_str(journal::ALL_CLEAN);
+    }
     before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
     before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
     // Volumes on new drives, before the journal comes to one of them.
@@ -123,16 +141,16 @@ pub fn resume(
         }
     }
     let log = replace_journal(&left, planned, &text)?;
+    let mut missing: Vec<NewSeal> = Vec::new();
     for ((number, target), Kept { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
-        let mut writer = match fresh.remove(&number) {
+        let writer = match fresh.remove(&number) {
             Some(writer) => writer,
             None => Writer::take_up(&target.path, number, sums)?,
         };
-        for (name, bytes) in seals {
-            writer.put(&name, &bytes, sha256(&bytes))?;
-        }
+        missing.extend(seals.into_iter().map(|(name, bytes)| (number, name, bytes)));
         add(volumes, target, request, writer);
     }
+    write_seals(volumes, &missing, monitor)?;
     Ok((bundle, log))
 }
 

@@ -254,6 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn a_drive_that_is_reported_twice_is_not_the_last_drive() {
+        let (mut set, _) = set_of(&[1, 1]);
+        let ledger = ledger(&[2, 2], None, 2, &[(Data(1), 1), (Data(2), 2)]);
+        let mut settler = Settler::new(ledger, &mut set, &Silent);
+        let failed = || FailedDrive { drive: DriveId(0), fault: fault() };
+        settler.take_losses(BTreeSet::new(), vec![failed(), failed()]).unwrap();
+        assert_eq!(settler.volumes().given_up().len(), 1);
+        assert_eq!(settler.settle(&FakeRepacker::default()).unwrap(), 0);
+    }
+
+    #[test]
     fn a_full_drive_keeps_its_parts() {
         let (mut set, _) = set_of(&[1, 1]);
         let ledger = ledger(&[3, 2], None, 3, &[(Data(1), 1), (Data(2), 2)]);
@@ -277,7 +288,8 @@ mod tests {
 
     #[test]
     fn without_room_and_parity_the_error_says_what_would_help() {
-        let cases: [(fn(&mut Settler<FakeWriter>), Remedy, &str); 3] = [
+        type Event = fn(&mut Settler<FakeWriter>);
+        let cases: [(Event, Remedy, &str); 3] = [
             (|settler| settler.drive_failed(DriveId(0), fault()).unwrap(), Remedy::Replug, "/media/1 is full"),
             (|settler| settler.drive_failed(DriveId(0), full()).unwrap(), Remedy::Room, "/media/0 is full"),
             (

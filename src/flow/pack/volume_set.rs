@@ -1,6 +1,7 @@
 //! The volumes of a bundle while it is packed, drive by drive: which drives are in use, which are distrusted
 //! or given up, and how all volumes become complete at once or not at all.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::fault::IoFault;
@@ -8,11 +9,18 @@ use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::as_bytes;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, DriveState, VolumeWriter};
+use crate::flow::places::lost_before;
 use crate::stage::volume::Writer;
 
 /// All volumes of a bundle being packed, by drive.
 pub struct VolumeSet<W = Writer> {
     drives: Vec<Drive<W>>,
+}
+
+impl<W: VolumeWriter> Default for VolumeSet<W> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<W: VolumeWriter> VolumeSet<W> {
@@ -30,6 +38,18 @@ impl<W: VolumeWriter> VolumeSet<W> {
         let id = DriveId(self.drives.len());
         let (place, writers) = (place.to_path_buf(), vec![writer]);
         self.drives.push(Drive { id, device, place, writers, state: DriveState::InUse });
+    }
+
+    /// Leaves out of account what the drives lost before now, and notes it: it is no fault of theirs in this
+    /// packing. Called once the folders of all volumes are as this run wants them, before it writes to them.
+    pub fn forget_earlier_losses(&self, monitor: &dyn Monitor) {
+        for drive in &self.drives {
+            // Each volume hears of it by itself.
+            let heard: Vec<io::Error> = drive.writers.iter().filter_map(W::forget_earlier_loss).collect();
+            if let Some(error) = heard.first() {
+                monitor.note(&lost_before(&drive.place, error));
+            }
+        }
     }
 
     /// All drives, also those that were given up.
@@ -159,7 +179,10 @@ impl<W: VolumeWriter> VolumeSet<W> {
         }
         let folders: Vec<PathBuf> = self.writers().map(|writer| writer.dir().to_path_buf()).collect();
         let writers = self.drives.into_iter().flat_map(|drive| drive.writers);
-        let all_removed = writers.map(W::abandon).fold(true, |all, removed| all && removed);
+        let mut all_removed = true;
+        for writer in writers {
+            all_removed &= writer.abandon();
+        }
         if all_removed {
             remove_journal();
         }
@@ -185,6 +208,22 @@ pub(super) mod tests {
         (set, events)
     }
 
+    /// Hears notes.
+    #[derive(Default)]
+    struct Heard(std::sync::Mutex<Vec<Note>>);
+
+    impl Monitor for Heard {
+        fn phase(&self, _: crate::base::monitor::Phase, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn on_drive(&self, _: u16, _: u64) {}
+        fn note(&self, note: &Note) {
+            self.0.lock().unwrap().push(note.clone());
+        }
+        fn cancelled(&self) -> bool {
+            false
+        }
+    }
+
     fn events_of(events: &Events) -> Vec<String> {
         std::mem::take(&mut events.lock().unwrap())
     }
@@ -194,6 +233,18 @@ pub(super) mod tests {
         let (set, _) = set_of(&[2, 1]);
         let volumes: Vec<Vec<u16>> = set.drives().iter().map(Drive::volumes).collect();
         assert_eq!(volumes, [vec![1, 2], vec![3]]);
+    }
+
+    #[test]
+    fn what_a_drive_lost_before_is_heard_of_by_each_volume_and_noted_once() {
+        let (mut set, events) = set_of(&[2, 1]);
+        set.drives_mut()[0].writers.iter_mut().for_each(|writer| writer.lost_before = true);
+        let heard = Heard::default();
+        set.forget_earlier_losses(&heard);
+        let forgot = [1, 2, 3].map(|number| format!("{number} forgot what was lost before"));
+        assert_eq!(events_of(&events), forgot);
+        let notes = heard.0.into_inner().unwrap();
+        assert_eq!(notes.iter().map(|note| &note.path[..]).collect::<Vec<_>>(), [b"/media/0"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::fold::unpercent;
+use crate::plan::holds::{Symlinks, copies_of};
 use crate::plan::layout::tests::{dir, entry, file, symlink};
 use proptest::prelude::*;
 
@@ -21,14 +22,19 @@ impl Ground for Strict {
         let mut seen = HashSet::new();
         Ok(names.iter().map(|name| seen.insert(if self.folds { key(name) } else { name.to_vec() })).collect())
     }
+
+    fn reach(&self, path: &[u8]) -> Result<usize, IoFault> {
+        Ok(path.len())
+    }
 }
 
-const ALL: Limits = Limits { symlinks: true, hardlinks: true, largest: None, times: (None, None) };
+const ALL: Limits =
+    Limits { symlinks: Symlinks { longest: None, only_text: false }, names: None, largest: None, times: (None, None) };
 
 fn fitted(entries: &[Entry], folds: bool, limits: &Limits) -> Fitted {
     let mut entries = entries.to_vec();
     entries.sort_by(|a, b| a.path.cmp(&b.path));
-    fit(&entries, &Strict { folds }, limits).unwrap()
+    fit(entries, &Strict { folds }, limits).unwrap()
 }
 
 fn paths(fitted: &Fitted) -> Vec<String> {
@@ -68,6 +74,12 @@ impl Ground for Short {
     fn apart(&self, names: &[&[u8]]) -> Result<Vec<bool>, IoFault> {
         Strict { folds: true }.apart(names)
     }
+
+    /// Of paths that are tried at all.
+    fn reach(&self, path: &[u8]) -> Result<usize, IoFault> {
+        assert!(path.len() > LONG, "{} bytes are held everywhere", path.len());
+        Ok(path.len().min(2 * LONG))
+    }
 }
 
 #[test]
@@ -75,7 +87,7 @@ fn names_become_as_short_as_they_must() {
     for most in [143, 150, 230] {
         let (long, other) = ("n".repeat(240), format!("{}N", "n".repeat(239)));
         let entries = [file(&other, 1), file(&long, 2), file("short", 3)];
-        let fitted = fit(&entries, &Short(most), &ALL).unwrap();
+        let fitted = fit(entries.to_vec(), &Short(most), &ALL).unwrap();
         let lens: Vec<usize> = fitted.entries.iter().map(|entry| entry.path.as_bytes().len()).collect();
         assert!(fitted.changes.len() == 2 && lens.iter().all(|len| *len <= most), "{most}: {lens:?}");
         assert!(Strict { folds: true }.apart(&names_of(&fitted)).unwrap().iter().all(|apart| *apart));
@@ -83,7 +95,7 @@ fn names_become_as_short_as_they_must() {
     }
     // Each is kept; only the number makes it too long.
     let entries = [file(&"N".repeat(150), 1), file(&"n".repeat(150), 2)];
-    let fitted = fit(&entries, &Short(150), &ALL).unwrap();
+    let fitted = fit(entries.to_vec(), &Short(150), &ALL).unwrap();
     assert_eq!(fitted.changes.len(), 1);
     assert!(names_of(&fitted).iter().all(|name| name.len() <= 150), "{:?}", paths(&fitted));
 }
@@ -129,12 +141,57 @@ fn a_file_stands_before_its_links() {
 #[test]
 fn what_cannot_be_held_is_left_out() {
     let entries = [file("big", 5 << 30), hardlink("h", "big"), file("i", 1), hardlink("j", "i"), symlink("l", "i")];
-    let limits = Limits { symlinks: false, hardlinks: false, largest: Some((4 << 30) - 1), times: (None, None) };
+    let symlinks = Symlinks { longest: Some(0), only_text: true };
+    let limits = Limits { symlinks, names: Some(1), largest: Some((4 << 30) - 1), times: (None, None) };
     let fitted = fitted(&entries, true, &limits);
     assert_eq!(paths(&fitted), ["i", "j"]);
     let becomes: Vec<&Becomes> = fitted.changes.iter().map(|change| &change.becomes).collect();
     let (out, link) = (Becomes::LeftOut(None), Becomes::LeftOut(Some((&b"i"[..]).into())));
     assert_eq!(becomes, [&out, &out, &Becomes::Copy, &link]);
+}
+
+#[test]
+fn a_symlink_that_does_not_fit_is_left_out() {
+    let raw = Kind::Symlink((&b"\xff"[..]).into());
+    let entries = [symlink("long", &"x".repeat(1025)), entry("raw", raw, 0), symlink("short", &"x".repeat(1024))];
+    let symlinks = Symlinks { longest: Some(1024), only_text: true };
+    let fitted = fitted(&entries, true, &Limits { symlinks, ..ALL });
+    assert_eq!(paths(&fitted), ["short"]);
+    assert!(fitted.changes[0].why.contains("1,025 bytes") && fitted.changes[0].why.contains("1,024"));
+    assert!(fitted.changes[1].why.contains("no UTF-8"));
+}
+
+#[test]
+fn a_file_with_too_many_names_is_copied_as_often_as_it_must() {
+    for (most, copies) in [(1, vec![1, 2, 3, 4, 5, 6]), (3, vec![3, 6]), (6, vec![6]), (7, vec![])] {
+        let links = (1..=6).map(|at| hardlink(&format!("{at}"), "0"));
+        let entries: Vec<Entry> = [file("0", 7)].into_iter().chain(links).collect();
+        let fitted = fitted(&entries, false, &Limits { names: Some(most), ..ALL });
+        assert_eq!(fitted.entries, entries, "each keeps its name");
+        assert!(fitted.changes.iter().all(|change| change.becomes == Becomes::Copy));
+        let named: Vec<String> = fitted.changes.iter().map(|change| change.path.to_string()).collect();
+        assert_eq!(named, copies.iter().map(|at: &u32| at.to_string()).collect::<Vec<_>>());
+        assert_eq!(copies_of(6, most), copies.len() as u64);
+    }
+}
+
+#[test]
+fn a_path_that_is_too_long_as_a_whole_is_left_out_with_all_below_it() {
+    let name = "n".repeat(140);
+    let mut path = String::from("top");
+    let mut entries = vec![dir("top"), file("top/first", 5)];
+    while path.len() < 3 * LONG {
+        path = format!("{path}/{name}");
+        entries.push(dir(&path));
+    }
+    entries.extend([file(&format!("{path}/deep"), 9), hardlink("z", &format!("{path}/deep"))]);
+    let fitted = fit(entries.clone(), &Short(140), &ALL).unwrap();
+    assert!(fitted.entries.iter().all(|entry| entry.path.as_bytes().len() <= 2 * LONG));
+    assert_eq!(fitted.entries.len() + fitted.changes.len(), entries.len());
+    assert!(fitted.entries.iter().any(|entry| entry.path.as_bytes() == b"top/first"));
+    let of = |becomes: Becomes| fitted.changes.iter().filter(|change| change.becomes == becomes).count();
+    assert_eq!((of(Becomes::LeftOut(None)), of(Becomes::FolderLeftOut)), (2, fitted.changes.len() - 2));
+    assert!(fitted.changes[0].why.contains("paths of at most 2,000"), "{:?}", fitted.changes[0]);
 }
 
 #[test]
@@ -167,7 +224,7 @@ proptest! {
         let ok = |name: &Vec<u8>| BytePath::new(name.clone()).ok();
         let entries: Vec<Entry> = names.iter().filter_map(ok).map(|path| Entry { path, ..file("x", 1) }).collect();
         let fitted = fitted(&entries, true, &ALL);
-        let again = fit(&fitted.entries, &Strict { folds: true }, &ALL).unwrap();
+        let again = fit(fitted.entries.clone(), &Strict { folds: true }, &ALL).unwrap();
         prop_assert!(again.changes.is_empty(), "{:?}", again.changes);
         prop_assert_eq!(fitted.entries.len(), entries.len());
         for change in &fitted.changes {

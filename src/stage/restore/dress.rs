@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Staging;
-use crate::base::entry::{Entry, Time};
+use crate::base::entry::{Entry, Kind, Time};
+use crate::base::open_path::OpenPath;
 use crate::base::os;
 
 /// How one thing stands there.
@@ -53,8 +54,15 @@ impl Tally {
 }
 
 impl Staging {
-    pub(super) fn dress_dir(&self, entry: &Entry) -> io::Result<Dressed> {
-        dress(&self.target.open(entry.path.as_path())?.into_std(), entry)
+    /// Gives delivered folders their modes and times, those within others first.
+    pub(super) fn dress_dirs(&self, entries: &[Entry]) {
+        let mut place = OpenPath::new(&self.target);
+        for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
+            let folder = place.parent_of(&entry.path).and_then(|parent| parent.open_folder(entry.path.name()));
+            // One that cannot even be opened has neither.
+            let dressed = folder.and_then(|folder| dress(&folder, entry));
+            self.tally.add(dressed.unwrap_or(Dressed { mode: false, off: 0 }));
+        }
     }
 
     /// Counts something that was dressed and is whole.

@@ -2,39 +2,45 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
+use super::Staging;
 use super::dress::{Dressed, dress, look};
-use super::{Dir, OpenOptions, OpenOptionsExt, Permissions, PermissionsExt, Staging};
 use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
+use crate::base::open_path::OpenPath;
 use crate::base::os;
-use crate::base::path::as_path;
+use crate::base::os::folder::{Folder, Status};
+use crate::base::path::BytePath;
 
-/// Opens folders once for all that stands in them.
+/// The folders in which entries stand, in the staging folder and in the target.
 pub(super) struct Places<'a> {
     staging: &'a Staging,
-    last: Option<(Vec<u8>, Dir)>,
+    staged: OpenPath<'a>,
+    delivered: OpenPath<'a>,
 }
 
 impl<'a> Places<'a> {
     pub(super) fn new(staging: &'a Staging) -> Self {
-        Self { staging, last: None }
+        Self { staging, staged: OpenPath::new(&staging.root), delivered: OpenPath::new(&staging.target) }
     }
 
-    pub(super) fn parent(&mut self, entry: &Entry) -> Result<&Dir, IoFault> {
-        let Some(parent) = entry.path.parent() else { return Ok(&self.staging.root) };
-        if self.last.as_ref().is_none_or(|(path, _)| path != parent) {
-            let dir = self
-                .staging
-                .root
-                .open_dir(as_path(parent))
-                .at("open", &self.staging.target_path.join(as_path(parent)))?;
-            self.last = Some((parent.to_vec(), dir));
-        }
-        Ok(&self.last.as_ref().expect("just set").1)
+    /// The staged folder that an entry stands in.
+    pub(super) fn parent(&mut self, entry: &Entry) -> Result<&Folder, IoFault> {
+        let opened = self.staged.parent_of(&entry.path);
+        opened.map_err(|error| self.staging.fault("open the folder of", entry, error))
+    }
+
+    /// The folder in the target that an entry stands in.
+    pub(super) fn delivered(&mut self, entry: &Entry) -> io::Result<&Folder> {
+        self.delivered.parent_of(&entry.path)
+    }
+
+    /// The folder in which a file stands: staged, or delivered already.
+    pub(super) fn folder_of(&mut self, file: &BytePath) -> io::Result<&Folder> {
+        let staged = self.staged.parent_of(file).and_then(|folder| folder.look_at(file.name()));
+        if staged.is_ok() { self.staged.parent_of(file) } else { self.delivered.parent_of(file) }
     }
 }
 
@@ -52,29 +58,19 @@ impl<'a> Placer<'a> {
     /// Writes bytes of the file with that index at `offset`, holes left out. `new`: nobody else
     /// writes to it, so it must not be there yet.
     pub fn write(&mut self, index: u32, entry: &Entry, offset: u64, bytes: &[u8], new: bool) -> Result<(), IoFault> {
-        let shown = self.places.staging.shown(entry);
+        let staging = self.places.staging;
         if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).mode(0o600);
-            if new {
-                options.create_new(true)
-            } else {
-                options.create(true)
-            };
             let parent = self.places.parent(entry)?;
-            let name = as_path(entry.path.name());
-            let file = match new {
-                true => parent.open_with(name, &options).map(|file| file.into_std()),
-                false => open_to_write(parent, name, &options),
-            }
-            .at("create", &shown)?;
+            let name = entry.path.name();
+            let opened = if new { parent.create_new(name) } else { open_to_write(parent, name) };
+            let file = opened.map_err(|error| staging.fault("create", entry, error))?;
             if !new || !entry.holes.is_empty() {
-                file.set_len(entry.size).at("write", &shown)?;
+                file.set_len(entry.size).map_err(|error| staging.fault("write", entry, error))?;
             }
             self.open = Some((index, file));
         }
         let file = &self.open.as_ref().expect("just opened").1;
-        write_data(file, entry, offset, bytes).at("write", &shown)
+        write_data(file, entry, offset, bytes).map_err(|error| staging.fault("write", entry, error))
     }
 
     /// Gives a file whose bytes are all placed its mode and time; what the target made of them.
@@ -100,15 +96,25 @@ impl<'a> Placer<'a> {
     /// The length of a file that is staged, and of one that is delivered; `None` where there is no
     /// such file.
     pub fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
-        let len = |meta: io::Result<super::Metadata>| meta.ok().filter(|meta| meta.is_file()).map(|meta| meta.len());
-        let staged = len(self.places.parent(entry)?.symlink_metadata(as_path(entry.path.name())));
-        Ok((staged, len(self.places.staging.target.symlink_metadata(entry.path.as_path()))))
+        let name = entry.path.name();
+        let len = |found: io::Result<Status>| found.ok().filter(Status::is_file).map(|status| status.size);
+        let staged = len(self.places.parent(entry)?.look_at(name));
+        let delivered = len(self.places.delivered(entry).and_then(|folder| folder.look_at(name)));
+        Ok((staged, delivered))
     }
 
-    /// SHA-256 of a file that was delivered, as long as the entry; its mode is then as it should
-    /// be, if that can be.
-    pub fn digest_delivered(&self, entry: &Entry) -> io::Result<(Digest, Dressed)> {
-        let (file, mut hasher) = (open_to_read(&self.places.staging.target, entry.path.as_path())?, Hasher::new());
+    /// Has a staged file read from the disk from now on: the system may remember what the disk did not take.
+    pub fn forget_cached(&mut self, entry: &Entry) -> Result<(), IoFault> {
+        let file = self.reopen(entry)?;
+        os::drop_cached(&file).at("read", &self.places.staging.shown(entry))
+    }
+
+    /// SHA-256 of a file that was delivered, as long as the entry, and as the disk stores it; its mode is then
+    /// as it should be, if that can be.
+    pub fn digest_delivered(&mut self, entry: &Entry) -> io::Result<(Digest, Dressed)> {
+        let file = open_to_read(self.places.delivered(entry)?, entry.path.name())?;
+        let mut hasher = Hasher::new();
+        os::drop_cached(&file)?;
         let read = feed(&file, 0, entry.size, &mut hasher);
         let _ = os::set_mode(&file, entry.mode);
         let dressed = look(&file, entry)?;
@@ -116,56 +122,51 @@ impl<'a> Placer<'a> {
     }
 
     /// Whether a link with what it should say was delivered.
-    pub fn is_linked(&self, entry: &Entry, to: &[u8]) -> bool {
-        self.places.staging.target.read_link_contents(entry.path.as_path()).is_ok_and(|there| there == as_path(to))
+    pub fn is_linked(&mut self, entry: &Entry, to: &[u8]) -> bool {
+        let content = self.places.delivered(entry).and_then(|folder| folder.read_link(entry.path.name()));
+        content.is_ok_and(|content| content == to)
     }
 
     /// Removes what there is of a file.
     pub fn remove(&mut self, entry: &Entry) -> Result<(), IoFault> {
         self.open = None;
-        match self.places.parent(entry)?.remove_file(as_path(entry.path.name())) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).at("remove", &self.places.staging.shown(entry))
-            }
-            _ => Ok(()),
-        }
+        let removed = os::if_there(self.places.parent(entry)?.remove_file(entry.path.name()));
+        removed.map_err(|error| self.places.staging.fault("remove", entry, error))
     }
 
     fn reopen(&mut self, entry: &Entry) -> Result<File, IoFault> {
-        let shown = self.places.staging.shown(entry);
-        open_to_read(self.places.parent(entry)?, as_path(entry.path.name())).at("open", &shown)
+        let opened = open_to_read(self.places.parent(entry)?, entry.path.name());
+        opened.map_err(|error| self.places.staging.fault("open", entry, error))
     }
 }
 
-/// Opens a file of the staging folder. One that an earlier run dressed may not be written to, and
-/// one with another name elsewhere must not be.
-fn open_to_write(dir: &Dir, path: &Path, options: &OpenOptions) -> io::Result<File> {
-    let file = match dir.open_with(path, options) {
+/// Opens a file of the staging folder, or makes it. One that an earlier run dressed may not be written to. One that
+/// has another name elsewhere must not be: such became files of their own before placing began, so this one was
+/// given its name since then.
+fn open_to_write(folder: &Folder, name: &[u8]) -> io::Result<File> {
+    let file = match folder.open_or_create(name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            dir.set_permissions(path, Permissions::from_mode(0o600))?;
-            dir.open_with(path, options)
+            folder.set_mode(name, 0o600)?;
+            folder.open_or_create(name)
         }
-        other => other,
+        opened => opened,
     }?;
-    let file = file.into_std();
-    if std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) <= 1 {
-        return Ok(file);
+    if file.metadata()?.nlink() > 1 {
+        return Err(io::Error::other("another program gave it one more name meanwhile"));
     }
-    dir.remove_file(path)?;
-    Ok(dir.open_with(path, options)?.into_std())
+    Ok(file)
 }
 
 /// Opens a file to be read and dressed; one that was given a mode that forbids it is given another
 /// for now.
-fn open_to_read(dir: &Dir, path: &Path) -> io::Result<File> {
-    let file = match dir.open(path) {
+pub(super) fn open_to_read(folder: &Folder, name: &[u8]) -> io::Result<File> {
+    match folder.open_regular(name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            dir.set_permissions(path, Permissions::from_mode(0o600))?;
-            dir.open(path)
+            folder.set_mode(name, 0o600)?;
+            folder.open_regular(name)
         }
-        other => other,
-    }?;
-    Ok(file.into_std())
+        opened => opened,
+    }
 }
 
 /// Feeds a stretch of a file to a hasher; the hash of that stretch alone.

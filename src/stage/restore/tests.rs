@@ -5,7 +5,14 @@ use crate::base::entry::Time;
 use crate::plan::layout::tests::{dir, entry, file, symlink};
 use std::os::unix::fs::MetadataExt;
 
+/// Another test's child has the lock of a staging that is gone until it becomes the program that it starts.
 fn begin(target: &Path, entries: &[Entry]) -> Result<Staging, TargetError> {
+    for _ in 0..100 {
+        match Staging::begin(target, entries, &Digest([1; 32])) {
+            Err(TargetError::Busy(_)) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            begun => return begun,
+        }
+    }
     Staging::begin(target, entries, &Digest([1; 32]))
 }
 
@@ -38,7 +45,7 @@ fn what_is_placed_is_delivered() {
     let entries = tree();
     let staging = staged(target.path(), &entries);
     assert!(!target.path().join("d").exists(), "not before the end");
-    assert!(staging.finish(&entries, keep).unwrap().is_empty());
+    assert!(staging.finish(&entries, keep).unwrap().refused.is_empty());
     assert_eq!(staging.deliver(&entries, false, false).unwrap(), (Otherwise::default(), None));
     let at = |path: &str| target.path().join(path);
     let meta = at("d/a").metadata().unwrap();
@@ -91,17 +98,18 @@ fn one_run_at_a_time_and_the_next_goes_on() {
     let target = tempfile::tempdir().unwrap();
     let staging = begin(target.path(), &[]).unwrap();
     assert!(matches!(begin(target.path(), &[]), Err(TargetError::Busy(_))));
-    staging.root.write("placed", b"x").unwrap();
+    let placed = target.path().join(STAGING).join(FILES).join("placed");
+    std::fs::write(&placed, b"x").unwrap();
     staging.note_placed(7).unwrap();
     drop(staging);
     let other = Staging::begin(target.path(), &[], &Digest([2; 32]));
     assert!(matches!(other, Err(TargetError::Other(_))), "of something else: left alone");
     let again = begin(target.path(), &[]).unwrap();
-    assert!(again.is_resumed() && again.placed() == BTreeSet::from([7]) && again.root.exists("placed"));
+    assert!(again.is_resumed() && again.placed() == BTreeSet::from([7]) && placed.exists());
     drop(again);
     std::fs::remove_file(target.path().join(STAGING).join(LOG)).unwrap();
     let anew = begin(target.path(), &[]).unwrap();
-    assert!(anew.placed().is_empty() && !anew.root.exists("placed"), "nobody knows of what it was");
+    assert!(anew.placed().is_empty() && !placed.exists(), "nobody knows of what it was");
     assert!(anew.has_delivered(), "nor whether it was through");
     assert!(anew.discard().is_none());
     assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
@@ -118,7 +126,6 @@ fn what_is_put_aside_comes_back() {
     assert!(!target.path().join("d/a").exists() && target.path().join("top").exists());
     let again = begin(target.path(), &entries).unwrap();
     assert!(again.has_delivered());
-    again.make_dirs(&entries).unwrap();
     again.take_up(&entries).unwrap();
     assert_eq!(again.placer().lengths(&entries[1]).unwrap(), (Some(10), None));
     assert_eq!(again.placer().lengths(&entries[5]).unwrap(), (None, Some(3)));
@@ -200,4 +207,201 @@ fn a_folder_that_is_not_ours_is_left_alone() {
     std::fs::write(theirs.join("diary"), b"mine").unwrap();
     assert!(matches!(begin(target.path(), &[]), Err(TargetError::Foreign(_))));
     assert_eq!(std::fs::read(theirs.join("diary")).unwrap(), b"mine");
+}
+
+#[test]
+fn two_workers_write_one_file_that_had_another_name() {
+    const HALF: usize = 1000;
+    let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let stranger = outside.path().join("stranger");
+    for round in 0..500 {
+        let entries = [file("clip", 2 * HALF as u64)];
+        drop(begin(target.path(), &entries).unwrap());
+        let staging = begin(target.path(), &entries).unwrap();
+        let clip = target.path().join(STAGING).join(FILES).join("clip");
+        std::fs::write(&stranger, vec![b's'; 2 * HALF]).unwrap();
+        std::fs::hard_link(&stranger, &clip).unwrap();
+        staging.take_up(&entries).unwrap();
+        let at_once = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for half in 0..2 {
+                let (staging, entries, at_once) = (&staging, &entries, &at_once);
+                scope.spawn(move || {
+                    at_once.wait();
+                    let written = staging.placer().write(0, &entries[0], (half * HALF) as u64, &[b'x'; HALF], false);
+                    written.unwrap_or_else(|fault| panic!("round {round}: {fault}"));
+                });
+            }
+        });
+        assert!(std::fs::read(&clip).unwrap() == vec![b'x'; 2 * HALF], "round {round}: no byte went elsewhere");
+        assert!(std::fs::read(&stranger).unwrap() == vec![b's'; 2 * HALF], "round {round}");
+        assert!(staging.discard().is_none());
+    }
+}
+
+#[test]
+fn links_of_an_earlier_run_are_no_strangers() {
+    let target = tempfile::tempdir().unwrap();
+    let entries = tree();
+    let inode = |path: &str| target.path().join(path).symlink_metadata().unwrap().ino();
+    let (staged_file, staged_link) = (format!("{STAGING}/{FILES}/d/a"), format!("{STAGING}/{FILES}/d/h"));
+    // Killed after the links were made; then while they were moved.
+    let staging = staged(target.path(), &entries);
+    staging.finish(&entries, keep).unwrap();
+    let file = inode(&staged_file);
+    drop(staging);
+    begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
+    assert_eq!(inode(&staged_file), file, "it is not copied");
+    assert!(!target.path().join(&staged_link).exists(), "it is made anew");
+    std::fs::create_dir(target.path().join("d")).unwrap();
+    std::fs::hard_link(target.path().join(&staged_file), target.path().join("d/h")).unwrap();
+    begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
+    assert_eq!(inode(&staged_file), file);
+    // With a stranger's name beside ours it is copied, holes and all.
+    std::fs::hard_link(target.path().join(&staged_file), target.path().join("stranger")).unwrap();
+    begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
+    assert!(inode(&staged_file) != file && inode("stranger") == file && inode("d/h") == file);
+    assert_eq!(std::fs::read(target.path().join(&staged_file)).unwrap(), [b'x'; 10]);
+}
+
+#[test]
+fn what_is_no_file_in_a_files_place_is_removed() {
+    let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let entries = [dir("d"), file("d/a", 3), file("fifo", 3), file("link", 3)];
+    drop(begin(target.path(), &entries).unwrap());
+    let files = target.path().join(STAGING).join(FILES);
+    std::os::unix::fs::symlink(outside.path(), files.join("d")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("link"), files.join("link")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(files.join("fifo")).status().unwrap().success());
+    let staging = begin(target.path(), &entries).unwrap();
+    staging.take_up(&entries).unwrap();
+    let mut placer = staging.placer();
+    for (at, entry) in (0..).zip(&entries).skip(1) {
+        placer.write(at, entry, 0, b"mine", false).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read(files.join("fifo")).unwrap(), b"mine");
+}
+
+#[test]
+fn nothing_is_written_to_a_file_that_got_another_name_meanwhile() {
+    let target = tempfile::tempdir().unwrap();
+    let stranger = target.path().join("stranger");
+    let staging = begin(target.path(), &[]).unwrap();
+    std::fs::write(&stranger, b"theirs").unwrap();
+    std::fs::hard_link(&stranger, target.path().join(STAGING).join(FILES).join("clip")).unwrap();
+    let fault = staging.placer().write(0, &file("clip", 4), 0, b"mine", false).unwrap_err();
+    assert!(fault.to_string().contains("one more name"), "{fault}");
+    assert_eq!(std::fs::read(&stranger).unwrap(), b"theirs");
+}
+
+#[test]
+fn a_copy_has_the_content_and_the_holes() {
+    use std::os::unix::fs::FileExt;
+    let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    for at in [1u64 << 20, 3 << 20] {
+        from.write_all_at(&[7; 300_000], at).unwrap();
+    }
+    from.set_len(8 << 20).unwrap();
+    finish::copy_content(&from, &to).unwrap();
+    assert_eq!(os::holes(&to, 8 << 20, 10).unwrap(), os::holes(&from, 8 << 20, 10).unwrap());
+    let content = |file: &File| {
+        let mut bytes = vec![0; 8 << 20];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        bytes
+    };
+    assert!(content(&from) == content(&to) && to.metadata().unwrap().len() == 8 << 20);
+}
+
+/// Folders within each other, with a file in each, and the path of the last folder.
+fn deep(depth: usize, name: &str) -> (Vec<Entry>, String) {
+    let mut path = String::new();
+    let mut entries = Vec::new();
+    for _ in 0..depth {
+        path = if path.is_empty() { name.to_string() } else { format!("{path}/{name}") };
+        let mut folder = dir(&path);
+        folder.mode = 0o555;
+        // "!" sorts before the name of the next folder.
+        entries.extend([folder, file(&format!("{path}/!"), 1)]);
+    }
+    entries.push(entry(&format!("{path}/0"), Kind::Hardlink(entries[1].path.clone()), 0));
+    entries.push(file(&format!("{path}/1"), 0));
+    entries.push(symlink(&format!("{path}/2"), "!"));
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    (entries, path)
+}
+
+#[test]
+fn no_path_is_too_long_to_be_delivered() {
+    let target = tempfile::tempdir().unwrap();
+    let (entries, path) = deep(60, &"n".repeat(100));
+    assert!(path.len() > 6000);
+    let staging = staged(target.path(), &entries);
+    assert!(staging.finish(&entries, keep).unwrap().refused.is_empty());
+    assert_eq!(first_conflict(target.path(), &entries, false, |_| false).unwrap(), None);
+    assert_eq!(staging.deliver(&entries, false, false).unwrap(), (Otherwise::default(), None));
+    let root = Folder::open(target.path()).unwrap();
+    let last = root.enter(path.as_bytes()).unwrap();
+    assert_eq!(last.look_at(b"0").unwrap().nlink, 2);
+    assert_eq!((last.look_at(b"1").unwrap().size, last.read_link(b"2").unwrap()), (0, b"!".to_vec()));
+    assert_eq!(root.enter(&path.as_bytes()[..5000]).ok().map(|_| ()), None, "in the middle of a name");
+    assert_eq!(first_conflict(target.path(), &entries, false, |_| false).unwrap().unwrap().path.to_string(), {
+        format!("{}/!", "n".repeat(100))
+    });
+    // Once more, into folders that are there.
+    let staging = staged(target.path(), &entries);
+    staging.finish(&entries, keep).unwrap();
+    staging.deliver(&entries, true, false).unwrap();
+    assert_eq!(root.names().unwrap().len(), 1);
+    remove_all(&root, &path.as_bytes()[..100]).unwrap();
+}
+
+#[test]
+fn a_file_whose_names_run_out_goes_on_as_a_copy() {
+    // Two more than ext4 holds; many another file system holds them all.
+    const NAMES: usize = 65_002;
+    let target = tempfile::tempdir().unwrap();
+    let first = file("a", 5);
+    let link = |at: usize| entry(&format!("b{at:05}"), Kind::Hardlink(first.path.clone()), 0);
+    let entries: Vec<Entry> = std::iter::once(first.clone()).chain((1..NAMES).map(link)).collect();
+    let staging = staged(target.path(), &entries);
+    let finished = staging.finish(&entries, keep).unwrap();
+    assert!(finished.refused.is_empty(), "{:?}", finished.refused);
+    staging.deliver(&entries, false, false).unwrap();
+    let nlink = |at: usize| target.path().join(entries[at].path.as_path()).metadata().unwrap().nlink() as usize;
+    match finished.copied[..] {
+        [] => assert_eq!((nlink(0), nlink(NAMES - 1)), (NAMES, NAMES)),
+        [copy] => assert_eq!((nlink(0), nlink(copy), nlink(NAMES - 1)), (copy, NAMES - copy, NAMES - copy)),
+        ref copied => panic!("{copied:?}"),
+    }
+    assert_eq!(std::fs::read(target.path().join(entries[NAMES - 1].path.as_path())).unwrap(), b"xxxxx");
+}
+
+#[test]
+fn no_time_of_what_is_there_is_too_far() {
+    // In memory any time is kept.
+    let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    for secs in [i64::MIN, i64::MIN + 1, i64::MAX] {
+        let mut entries = tree();
+        for entry in &mut entries {
+            entry.mtime = Time { secs, nanos: 999_999_999 };
+        }
+        for overwrite in [false, true] {
+            let staging = begin(memory.path(), &entries).unwrap();
+            staging.make_dirs(&entries).unwrap();
+            let mut placer = staging.placer();
+            for (at, entry) in (0..).zip(&entries).filter(|(_, entry)| entry.has_content()) {
+                placer.write(at, entry, 0, &vec![b'x'; entry.size as usize], true).unwrap();
+                placer.complete(entry).unwrap();
+                placer.lengths(entry).unwrap();
+            }
+            drop(placer);
+            staging.finish(&entries, keep).unwrap();
+            assert_eq!(first_conflict(memory.path(), &entries, true, |_| false).unwrap(), None);
+            staging.deliver(&entries, overwrite, false).unwrap();
+        }
+        for left in ["d", "top"] {
+            remove_all(&Folder::open(memory.path()).unwrap(), left.as_bytes()).unwrap();
+        }
+    }
 }

@@ -74,3 +74,30 @@ fn what_is_no_key_is_explained() {
         assert!(!error.contains(&secret[16..70]), "the file's content is not repeated");
     }
 }
+
+#[test]
+fn a_key_is_called_wrong_only_where_it_may_be() {
+    assert_eq!(KeyError::Wrong.to_string(), "none of the given keys opens it");
+    assert_eq!(KeyError::Wrong.with_own_key(), "it is not sealed to this bundle");
+    let mut ring = Keyring::new();
+    let none = ring.add_file("# nothing\n").unwrap_err().to_string();
+    assert_eq!(none, "it holds no age identity", "no line is named");
+    assert!(ring.add_file("\nx").unwrap_err().to_string().starts_with("line 2 is no age identity"));
+    let other = Recipient::parse("age1yubikey1qqqq").err().unwrap().to_string();
+    assert!(other.contains("a kind that is not supported"), "{other}");
+}
+
+#[test]
+fn damage_is_said_in_our_words() {
+    let identity = Identity::generate();
+    let mut ring = Keyring::new();
+    ring.add(identity.clone());
+    let (mut header, _) = header_for(&[identity.recipient()]);
+    assert!(!is_for_passphrase(&header));
+    assert!(is_for_passphrase(&header_for_passphrase(&SecretText::new("words".into())).0));
+    let mac = header.len() - 5;
+    header[mac] = if header[mac] == b'A' { b'B' } else { b'A' };
+    assert_eq!(ring.open_header(&header).err().unwrap().to_string(), "it is damaged: its header changed");
+    let armor = unarmor(b"-----BEGIN AGE ENCRYPTED FILE-----\n?").err().unwrap();
+    assert_eq!(armor.to_string(), "it is damaged: its ASCII armor is broken");
+}

@@ -38,10 +38,6 @@ fn tree() -> Vec<Entry> {
     all
 }
 
-fn plain(entries: &[Entry]) -> Vec<(Entry, bool)> {
-    entries.iter().map(|entry| (entry.clone(), true)).collect()
-}
-
 #[test]
 fn all_comes_back_in_pieces_of_any_length() {
     let mut entries = tree();
@@ -50,7 +46,8 @@ fn all_comes_back_in_pieces_of_any_length() {
         let mut untar = Untar::new();
         tar.chunks(step).for_each(|piece| untar.take(piece).unwrap());
         let found = untar.finish();
-        assert_eq!(found.entries, plain(&entries), "{step}");
+        assert_eq!(found.whole, entries, "{step}");
+        assert!(found.torn.is_empty(), "{step}");
         assert!(found.ended && !found.gaps && found.broken.is_empty() && found.refused.is_empty());
         let manifest = String::from_utf8(found.manifests[0].clone().unwrap()).unwrap();
         assert!(manifest.contains("  data/d/big\n") && found.manifests[1].is_some());
@@ -76,11 +73,11 @@ fn whatever_is_missing_the_rest_is_found() {
         assert_eq!(found.ended && !found.gaps, there(0, tar.len() as u64 - 512), "{lost:b}");
         for (entry, start) in entries.iter().zip(&layout.starts) {
             let content = start + member::len_of_entry(entry);
-            let seen = found.entries.iter().find(|(seen, _)| seen.path == entry.path);
-            assert_eq!(seen.is_some(), there(*start, content), "{lost:b}: {entry:?}");
-            if let Some((seen, whole)) = seen {
-                assert_eq!((seen, *whole), (entry, there(content, content + entry.size)), "{lost:b}");
-            }
+            let is_there = there(*start, content);
+            let is_whole = is_there && there(content, content + entry.size);
+            assert_eq!(found.whole.contains(entry), is_whole, "{lost:b}: {entry:?}");
+            let is_torn = found.torn.iter().any(|torn| torn.path == entry.path);
+            assert_eq!(is_torn, is_there && !is_whole, "{lost:b}: {entry:?}");
         }
         assert!(found.broken.is_empty() && found.refused.is_empty());
     }
@@ -105,8 +102,9 @@ fn a_tar_that_was_packed_is_not_read() {
         // A stretch in which no member begins, as its trail says.
         untar.begin(lost.end, None);
         untar.take(&tar[lost.end as usize..layout.starts[1] as usize]).unwrap();
-        let found = untar.finish().entries;
-        let found: Vec<_> = found.iter().map(|(entry, whole)| (entry.path.to_string(), *whole)).collect();
+        let Members { whole, torn, .. } = untar.finish();
+        let whole = whole.iter().map(|entry| (entry.path.to_string(), true));
+        let found: Vec<_> = whole.chain(torn.iter().map(|entry| (entry.path.to_string(), false))).collect();
         let expected: Vec<_> = expected.iter().map(|(path, whole)| (path.to_string(), *whole)).collect();
         assert_eq!(found, expected, "{lost:?}");
     }
@@ -138,11 +136,11 @@ fn names_that_lead_out_are_refused() {
     ];
     for member in hostile {
         let found = found(&[member, (b'0', "bag/data/good", "")]);
-        assert_eq!((found.entries.len(), found.refused.len()), (1, 1), "{member:?}");
+        assert_eq!((found.whole.len(), found.refused.len()), (1, 1), "{member:?}");
     }
     let elsewhere =
         found(&[(b'0', "/etc/passwd", ""), (b'0', "../x", ""), (b'0', "bag/x", ""), (b'2', "bag/data", "/")]);
-    assert!(elsewhere.entries.is_empty());
+    assert!(elsewhere.whole.is_empty() && elsewhere.torn.is_empty());
 }
 
 #[test]
@@ -153,7 +151,7 @@ fn what_is_no_tar_is_passed_over() {
     untar.begin(1024, Some(1536));
     untar.take(&[[b'y'; 512].as_slice(), &good].concat()).unwrap();
     let found = untar.finish();
-    assert_eq!((found.entries.len(), found.broken.len(), found.gaps, found.ended), (1, 1, true, false));
+    assert_eq!((found.whole.len(), found.broken.len(), found.gaps, found.ended), (1, 1, true, false));
 }
 
 #[test]
@@ -168,8 +166,8 @@ fn zeros_are_holes_again() {
         let mut untar = Untar::new();
         untar.take(&member::of_entry(&entry)).unwrap();
         content.chunks(step).for_each(|piece| untar.take(piece).unwrap());
-        let found = untar.finish().entries;
-        let holes = &found[0].0.holes;
+        let found = untar.finish().whole;
+        let holes = &found[0].holes;
         assert_eq!(holes.len(), 2, "{holes:?}");
         assert!(holes.iter().all(|(at, len)| content[*at as usize..(at + len) as usize].iter().all(|byte| *byte == 0)));
         assert!(holes.iter().map(|(_, len)| len).sum::<u64>() > 780_000);

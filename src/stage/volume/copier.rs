@@ -8,11 +8,13 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::SUMS;
-use super::writer::{FAILURES, SUMS_READY, SYNC_EVERY, close_durably};
+use super::writer::{FAILURES, NEUTRAL, SUMS_READY, SYNC_EVERY, close_durably};
+use super::{SUMS, Volume};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
+use crate::base::memory;
+use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::format::{is_unfinished, unfinished};
 
@@ -35,7 +37,7 @@ pub enum Copied {
 
 /// Copies the files of one volume's folder to another folder.
 pub struct Copier {
-    from: PathBuf,
+    from: Volume,
     to: PathBuf,
     reader: DriveReader,
     buf: Vec<u8>,
@@ -45,18 +47,20 @@ pub struct Copier {
     dead: u32,
     /// Errors that were got over.
     faults: Vec<IoFault>,
+    shows_times: bool,
 }
 
 impl Copier {
-    /// The second folder may be missing yet.
-    pub fn new(from: &Path, to: &Path) -> Self {
-        let (from, to) = (from.to_path_buf(), to.to_path_buf());
-        let (reader, buf) = (DriveReader::default(), vec![0; STRETCH]);
-        Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new() }
+    /// The folder may be missing yet.
+    pub fn new(from: &Volume, to: &Path) -> Self {
+        let (from, to) = (from.clone(), to.to_path_buf());
+        let (reader, buf) = (DriveReader::default(), memory::zeros(STRETCH));
+        Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new(), shows_times: false }
     }
 
     /// Makes the folder. Of what earlier runs left unfinished there the last is kept, to be gone on from.
-    pub fn begin(&mut self) -> Result<(), IoFault> {
+    /// Leaves out of account what the drive lost before, and returns that error.
+    pub fn begin(&mut self) -> Result<Option<io::Error>, IoFault> {
         match fs::create_dir(&self.to) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other.at("create", &self.to)?,
@@ -64,7 +68,9 @@ impl Copier {
         // Also the name that a run made which died before it came to this.
         let above = self.to.parent().unwrap_or(&self.to);
         os::sync_dir(above).at("sync", above)?;
-        self.folder = Some(File::open(&self.to).at("open", &self.to)?);
+        let folder = File::open(&self.to).at("open", &self.to)?;
+        // Its mode, from the beginning; its time comes in the end.
+        self.neutral()?.apply(&folder).at(NEUTRAL, &self.to)?;
         let entries = fs::read_dir(&self.to).at("look into", &self.to)?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut left: Vec<String> = names.filter(|name| is_unfinished(name)).collect();
@@ -75,10 +81,12 @@ impl Copier {
         for path in left.iter().map(|name| self.to.join(name)) {
             os::remove_if_there(&path).at("remove", &path)?;
         }
-        match last {
-            Some(last) => fs::rename(&last, self.temporary()).at("name", &last),
-            None => Ok(()),
+        if let Some(last) = last {
+            fs::rename(&last, self.temporary()).at("name", &last)?;
         }
+        let lost_before = os::forget_earlier_loss(&folder);
+        self.folder = Some(folder);
+        Ok(lost_before)
     }
 
     /// Removes dead files, and once all is done also what was gone on from. Best effort: the drive may
@@ -98,13 +106,34 @@ impl Copier {
         !self.reader.saw_cache()
     }
 
+    /// Whether some of the files on the drive show when they were written: its file system takes no other times.
+    pub fn shows_times(&self) -> bool {
+        self.shows_times
+    }
+
+    fn neutral(&self) -> Result<Neutral, IoFault> {
+        Neutral::of(&self.to).at("look at", &self.to)
+    }
+
+    /// Gives a file that is there the mode and time of all.
+    pub fn make_neutral(&mut self, path: &Path) -> Result<(), IoFault> {
+        self.shows_times |= !self.neutral()?.apply_to(path).at(NEUTRAL, path)?;
+        Ok(())
+    }
+
+    /// The same for the folder, once nothing more is made or removed in it.
+    pub fn make_folder_neutral(&mut self) -> Result<(), IoFault> {
+        self.shows_times |= !self.neutral()?.apply_to_folder(&self.to).at(NEUTRAL, &self.to)?;
+        Ok(())
+    }
+
     fn temporary(&self) -> PathBuf {
         self.to.join(unfinished(self.dead))
     }
 
-    /// Whether the drive stores a file with that digest under that name; `None` if told to stop.
-    pub fn holds(&mut self, name: &str, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
-        Ok(self.reader.digest(&self.to.join(name), tick)?.map(|(stored, _)| stored == sum))
+    /// Whether the drive stores a file with that digest there; `None` if told to stop.
+    pub fn holds(&mut self, path: &Path, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
+        Ok(self.reader.digest(path, tick)?.map(|(stored, _)| stored == sum))
     }
 
     /// Takes a file's name away, not its place, for it is not what was written there.
@@ -124,7 +153,7 @@ impl Copier {
     fn anew<T>(&mut self, once: impl Fn(&mut Self) -> Result<T, IoFault>) -> Result<T, IoFault> {
         loop {
             match once(self) {
-                Err(fault) if os::is_of_one_place(&fault.source) && !fault.path.starts_with(&self.from) => {
+                Err(fault) if os::is_of_one_place(&fault.source) && !fault.path.starts_with(&self.from.dir) => {
                     self.dead += 1;
                     if self.dead > FAILURES {
                         return Err(fault);
@@ -139,7 +168,7 @@ impl Copier {
     }
 
     fn copy_once(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
-        let (origin, path, temporary) = (self.from.join(name), self.to.join(name), self.temporary());
+        let (origin, path, temporary) = (self.from.path(name), self.to.join(name), self.temporary());
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let mut hasher = Hasher::new();
         let agreed = self.agreed(&mut source, &origin, &temporary, &mut hasher, tick)?;
@@ -177,7 +206,7 @@ impl Copier {
             os::remove_if_there(&temporary).at("remove", &temporary)?;
             return Ok(Copied::Wrong);
         }
-        close_durably(file, &temporary, &path)?;
+        self.shows_times |= !close_durably(file, &temporary, &path, self.neutral()?)?;
         Ok(Copied::Whole)
     }
 
@@ -214,7 +243,7 @@ impl Copier {
 
     /// Where the drive's copy of a file first differs from the source; `None` if it does not now.
     pub fn first_difference(&mut self, name: &str) -> Result<Option<u64>, IoFault> {
-        let (origin, path) = (self.from.join(name), self.to.join(name));
+        let (origin, path) = (self.from.path(name), self.to.join(name));
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let len = source.metadata().at("read", &origin)?.len();
         let at = self.agreed(&mut source, &origin, &path, &mut Hasher::new(), &|_| true)?;
@@ -230,7 +259,8 @@ impl Copier {
             let temporary = copier.temporary();
             let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
             file.write_all(text).at("write", &path)?;
-            close_durably(file, &temporary, &path)
+            copier.shows_times |= !close_durably(file, &temporary, &path, copier.neutral()?)?;
+            Ok(())
         })?;
         match &self.folder {
             Some(folder) => os::sync_file_system(folder).at("sync", &self.to),
@@ -255,12 +285,13 @@ impl Copier {
     }
 }
 
-/// Removes these files of a folder and then the folder, if nothing else is in it; whether it went.
+/// Removes these files of a volume and then its folder, if nothing else is in it; whether that went.
 /// SHA256SUMS goes first, durably, so that at no moment a volume looks complete that is not; then the last
 /// named first, for the seals, which are named first, tell a later run what the rest is of.
-pub fn remove_whole(dir: &Path, names: &[String]) -> Result<bool, IoFault> {
+pub fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> {
+    let dir = &volume.dir;
     no_longer_whole(dir)?;
-    for path in names.iter().rev().map(|name| dir.join(name)) {
+    for path in names.iter().rev().map(|name| volume.path(name)) {
         os::remove_if_there(&path).at("remove", &path)?;
     }
     os::sync_dir(dir).at("sync", dir)?;
@@ -271,9 +302,14 @@ pub fn remove_whole(dir: &Path, names: &[String]) -> Result<bool, IoFault> {
     Ok(gone)
 }
 
-/// Removes SHA256SUMS of a volume that turned out not to be whole.
+/// Removes SHA256SUMS of a volume that turned out not to be whole, in capitals or not.
 pub fn no_longer_whole(dir: &Path) -> Result<(), IoFault> {
-    os::remove_if_there(&dir.join(SUMS)).at("remove", &dir.join(SUMS))?;
+    for entry in fs::read_dir(dir).at("look into", dir)? {
+        let entry = entry.at("look into", dir)?;
+        if entry.file_name().eq_ignore_ascii_case(SUMS) {
+            os::remove_if_there(&entry.path()).at("remove", &entry.path())?;
+        }
+    }
     os::sync_dir(dir).at("sync", dir)
 }
 

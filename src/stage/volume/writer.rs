@@ -2,7 +2,8 @@
 //! system is synced, and SHA256SUMS is the last one. After an error a file is dead: no sync is tried
 //! twice, for the system forgets what it could not write. The same bytes are written anew under another
 //! name while the dead file keeps its place; a drive that fails again and again, or as a whole, is left
-//! to the caller. What this does not guarantee: that the drive tells the truth about what it synced.
+//! to the caller. All files, and in the end the folder, get one time and one mode (`base/neutral.rs`). What this
+//! does not guarantee: that the drive tells the truth about what it synced.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -10,9 +11,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::{ALL_SEALS, HEADS, LIST, SUMS, folder, is_free};
-use crate::base::digest::{Digest, Hasher};
+use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::{DriveReader, marks};
 use crate::base::fault::{At, IoFault};
+use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::format::journal::JOURNAL;
 use crate::format::{is_unfinished, part, sums, unfinished};
@@ -22,6 +24,8 @@ pub(super) const SYNC_EVERY: usize = 8 << 20;
 
 /// SHA256SUMS until it has its name.
 pub const SUMS_READY: &str = "unfinished-0.tmp";
+/// What is done where a file gets its mode and time, in "cannot ... PATH".
+pub(super) const NEUTRAL: &str = "set mode and time of";
 /// Files of a volume that may fail before its drive counts as failing.
 pub(super) const FAILURES: u32 = 3;
 
@@ -36,9 +40,13 @@ pub struct Writer {
     died: u32,
     number: u16,
     sums: Vec<(String, Digest)>,
+    /// Of SHA256SUMS, once that is written.
+    sum_of_sums: Option<Digest>,
     made: Vec<String>,
     /// Of files that are to be read back, by name; `None` if none are.
     marks: Option<HashMap<String, Vec<u64>>>,
+    neutral: Neutral,
+    shows_times: bool,
 }
 
 impl Writer {
@@ -59,18 +67,36 @@ impl Writer {
     }
 
     /// Goes on with a volume that an earlier run began and of which these files are to stay; what
-    /// else is ours there is removed, SHA256SUMS first.
+    /// else is ours there is removed, SHA256SUMS first. An older program may have left other times and modes.
     pub fn take_up(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         let keep: HashSet<&str> = sums.iter().map(|(name, _)| name.as_str()).collect();
         remove_ours(&dir, |name| keep.contains(name))?;
-        Self::of(dir, number, sums)
+        let mut writer = Self::of(dir, number, sums)?;
+        for path in writer.made.iter().map(|name| writer.dir.join(name)) {
+            writer.shows_times |= !writer.neutral.apply_to(&path).at(NEUTRAL, &path)?;
+        }
+        Ok(writer)
     }
 
     fn of(dir: PathBuf, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let folder = File::open(&dir).at("open", &dir)?;
+        let neutral = Neutral::of(&dir).at("look at", &dir)?;
+        // Its mode, from the beginning; its time comes in the end.
+        let shows_times = !neutral.apply(&folder).at(NEUTRAL, &dir)?;
         let made = sums.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Self { dir, folder, failed: 0, died: 0, number, sums, made, marks: None })
+        let (sum_of_sums, marks) = (None, None);
+        Ok(Self { dir, folder, failed: 0, died: 0, number, sums, sum_of_sums, made, marks, neutral, shows_times })
+    }
+
+    /// Whether some of its files show when they were written: the file system takes no other times.
+    pub fn shows_times(&self) -> bool {
+        self.shows_times
+    }
+
+    /// Leaves out of account what the drive lost before the first byte of this run. Returns that error.
+    pub fn forget_earlier_loss(&self) -> Option<io::Error> {
+        os::forget_earlier_loss(&self.folder)
     }
 
     /// From now on notes what is written, for [`Writer::read_back`].
@@ -78,17 +104,22 @@ impl Writer {
         self.marks = Some(HashMap::new());
     }
 
-    /// Whether it notes what is written.
+    /// Whether parts are to be read back.
     pub fn is_read_back(&self) -> bool {
         self.marks.is_some()
     }
 
-    /// Files that are to be read back.
+    /// Files that are to be read back: the small ones in any case, for without them nothing opens.
     pub fn to_read_back(&self) -> Vec<String> {
         match self.marks {
             Some(_) => self.made.clone(),
-            None => Vec::new(),
+            None => self.small_files().cloned().collect(),
         }
+    }
+
+    /// Its files that are no parts.
+    pub fn small_files(&self) -> impl Iterator<Item = &String> {
+        self.made.iter().filter(|name| !part::is_part(name))
     }
 
     /// Reads a file back as the drive stores it: where it is not what was written, if anywhere.
@@ -98,7 +129,8 @@ impl Writer {
             Some(marks) => reader.first_change(&path, marks),
             // What an earlier run wrote, and small files.
             None => {
-                let sum = self.sums.iter().find(|(known, _)| known == name).map(|(_, sum)| *sum);
+                let of_name = |(known, sum): &(String, Digest)| (known == name).then_some(*sum);
+                let sum = if name == SUMS_READY { self.sum_of_sums } else { self.sums.iter().find_map(of_name) };
                 let stored = reader.digest(&path, |_| true);
                 stored.map(|stored| (sum != stored.map(|(stored, _)| stored)).then_some(0))
             }
@@ -182,6 +214,7 @@ impl Writer {
         self.sums.sort();
         let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
         self.write(SUMS_READY, |file| file.write_all(&text))?;
+        self.sum_of_sums = Some(sha256(&text));
         if let Some(known) = &mut self.marks {
             known.insert(SUMS_READY.to_string(), marks(&text));
         }
@@ -193,6 +226,7 @@ impl Writer {
         let path = self.dir.join(SUMS);
         os::rename_durably(&self.dir.join(SUMS_READY), &path).at("name", &path)?;
         self.remove_failed();
+        self.shows_times |= !self.neutral.apply_to_folder(&self.dir).at(NEUTRAL, &self.dir)?;
         Ok(())
     }
 
@@ -225,20 +259,23 @@ impl Writer {
         }
     }
 
-    fn write_once<T>(&self, name: &str, fill: impl Fn(&mut File) -> io::Result<T>) -> Result<T, IoFault> {
+    fn write_once<T>(&mut self, name: &str, fill: impl Fn(&mut File) -> io::Result<T>) -> Result<T, IoFault> {
         let (temporary, path) = (self.dir.join(unfinished(self.failed)), self.dir.join(name));
         let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
         let filled = fill(&mut file).at("write", &path)?;
-        close_durably(file, &temporary, &path)?;
+        self.shows_times |= !close_durably(file, &temporary, &path, self.neutral)?;
         Ok(filled)
     }
 }
 
-/// A file that was written in a volume's folder is made durable, and gets its name.
-pub(super) fn close_durably(file: File, temporary: &Path, path: &Path) -> Result<(), IoFault> {
+/// A file that was written in a volume's folder is made neutral and durable, and gets its name. Returns whether
+/// it took the time of all files.
+pub(super) fn close_durably(file: File, temporary: &Path, path: &Path, neutral: Neutral) -> Result<bool, IoFault> {
+    let took = neutral.apply(&file).at(NEUTRAL, path)?;
     file.sync_all().at("sync", path)?;
     os::close(file).at("close", path)?;
-    os::rename_durably(temporary, path).at("name", path)
+    os::rename_durably(temporary, path).at("name", path)?;
+    Ok(took)
 }
 
 /// A volume that looks complete is not after all.

@@ -38,6 +38,11 @@ impl OpenTree {
         Way::default().go(&self.top, path).and_then(act)
     }
 
+    /// Closes all folders below the top: what stands in their places now is reached from here on.
+    pub(super) fn forget_ways(&self) {
+        lock(&self.idle).clear();
+    }
+
     /// The way that ends nearest above that path, or any.
     fn idle_way(&self, path: &[u8]) -> Way {
         let mut idle = lock(&self.idle);

@@ -1,10 +1,16 @@
 //! How a file was when it was looked at: enough to notice that it is another now.
 
 use std::fs::Metadata;
+use std::time::{Duration, SystemTime};
 
 use crate::base::digest::quick;
 use crate::base::entry::{Entry, Kind};
 use crate::base::os::folder::Status;
+
+/// Longer than one step of the clock by which Linux keeps times.
+const FINE_STEP: Duration = Duration::from_millis(20);
+/// The same where times are whole seconds, on FAT every second one.
+const COARSE_STEP: Duration = Duration::from_secs(2);
 
 /// What the system said of a file when it was walked: if it says otherwise after reading, the
 /// file changed.
@@ -26,6 +32,21 @@ impl Stamp {
     pub(super) fn new(status: &Status) -> Self {
         let Status { dev, ino, size, mtime, ctime, .. } = *status;
         Self { dev, ino, size, mtime, ctime }
+    }
+
+    /// The number of its file system, and its own there.
+    pub fn id(&self) -> (u64, u64) {
+        (self.dev, self.ino)
+    }
+
+    /// How long to wait until a write cannot leave the times as they are: until the clock that the file
+    /// system keeps them by has moved on. Times in the future tell of any write at once.
+    pub fn until_it_tells(&self, now: SystemTime) -> Duration {
+        let (secs, nanos) = self.mtime.max(self.ctime);
+        let step = if nanos == 0 { COARSE_STEP } else { FINE_STEP };
+        let since_epoch = Duration::new(secs.max(0) as u64, nanos as u32);
+        let age = now.duration_since(SystemTime::UNIX_EPOCH + since_epoch);
+        age.map_or(Duration::ZERO, |age| step.saturating_sub(age))
     }
 
     /// Size and times.
@@ -51,5 +72,23 @@ impl Stamp {
             bytes.extend(number.to_be_bytes());
         }
         quick(&bytes) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_tell_once_the_clock_has_moved_on() {
+        let at = |secs, nanos| Stamp { dev: 0, ino: 0, size: 0, mtime: (1, 5), ctime: (secs, nanos) };
+        let now = SystemTime::UNIX_EPOCH + Duration::new(100, 15_000_000);
+        let wait = |stamp: Stamp| stamp.until_it_tells(now).as_millis();
+        assert_eq!(wait(at(100, 5_000_000)), 10, "10 ms of 20 are gone");
+        assert_eq!(wait(at(99, 5_000_000)), 0);
+        assert_eq!(wait(at(100, 0)), 1985, "whole seconds: 15 ms of 2 s are gone");
+        assert_eq!(wait(at(98, 0)), 0);
+        assert_eq!(wait(at(1000, 0)), 0, "a time in the future changes with any write");
+        assert_eq!(wait(at(-5, 0)), 0);
     }
 }

@@ -27,12 +27,20 @@ pub enum Fault {
     SyncFails { bytes: u64 },
     /// Writes are acknowledged, synced, and never stored, once so many bytes were written.
     Forget { bytes: u64 },
+    /// What is written to these blocks is acknowledged, synced, and never stored.
+    Lose(Range<u64>),
     /// The first read of these blocks is right, every later one has a bit flipped.
     CorruptSecondRead(Range<u64>),
     /// None of its own: the kernel remembers nothing of files that are opened from now on.
     Uncached,
     /// None of its own: files have no holes, as on a FAT.
     NoHoles,
+    /// None of its own: once so many bytes were read, every further read waits until the faults are set anew.
+    Gate { bytes: u64 },
+    /// Files say that they are so many bytes shorter than they are, as some file systems do.
+    Understated { bytes: u64 },
+    /// None of its own: nothing is made under a path of more bytes.
+    LongPaths { most: usize },
     /// These blocks cannot be read.
     BadBlocks(Range<u64>),
     /// Bytes a second, writing and reading; one after the other, for it is one device.
@@ -55,6 +63,8 @@ pub struct Device {
     stored: HashMap<u64, Box<Block>>,
     reads: HashMap<u64, u32>,
     faults: Vec<Fault>,
+    /// Whether something came to the gate.
+    is_waited_at: bool,
     written: u64,
     moved: u64,
     busy_until: Instant,
@@ -70,6 +80,7 @@ impl Device {
             stored: HashMap::new(),
             reads: HashMap::new(),
             faults: Vec::new(),
+            is_waited_at: false,
             written: 0,
             moved: 0,
             busy_until: Instant::now(),
@@ -80,7 +91,26 @@ impl Device {
     pub fn set(&mut self, faults: &[Fault]) {
         self.faults = faults.to_vec();
         (self.written, self.moved) = (0, 0);
+        self.is_waited_at = false;
         self.reads.clear();
+    }
+
+    /// Whether a read must wait.
+    pub fn is_shut(&mut self) -> bool {
+        let shut = |fault: &Fault| matches!(fault, Fault::Gate { bytes } if self.moved >= *bytes);
+        self.is_waited_at |= self.faults.iter().any(shut);
+        self.is_waited_at
+    }
+
+    /// Whether one waits.
+    pub fn is_waited_at(&self) -> bool {
+        self.is_waited_at
+    }
+
+    /// By how much files say that they are shorter than they are.
+    pub fn understated(&self) -> u64 {
+        let of = |fault: &Fault| if let Fault::Understated { bytes } = fault { *bytes } else { 0 };
+        self.faults.iter().map(of).sum()
     }
 
     /// Blocks in all, and free ones.
@@ -127,6 +157,11 @@ impl Device {
         !self.faults.iter().any(|fault| matches!(fault, Fault::NoHoles))
     }
 
+    /// Whether something can be made under a path of so many bytes.
+    pub fn takes_path(&self, len: usize) -> bool {
+        !self.faults.iter().any(|fault| matches!(fault, Fault::LongPaths { most } if len > *most))
+    }
+
     /// Whether this sync is the one that fails.
     pub fn sync_fails(&mut self) -> bool {
         let is_due = |fault: &Fault| matches!(fault, Fault::SyncFails { bytes } if self.written > *bytes);
@@ -163,6 +198,7 @@ impl Device {
                 Fault::Discard { real, .. } if block >= real / BLOCK as u64 => return,
                 Fault::Wrap { real } => place = block % (real / BLOCK as u64),
                 Fault::Forget { bytes } if self.written > *bytes => return,
+                Fault::Lose(range) if range.contains(&block) => return,
                 _ => {}
             }
         }

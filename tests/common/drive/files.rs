@@ -92,7 +92,9 @@ impl Disk {
         let node = self.nodes.get(&number).ok_or(Errno::ENOENT)?;
         let (size, blocks) = match &node.body {
             Body::Folder(_) => (BLOCK as u64, 1),
-            Body::File(content) => (content.len, content.blocks.iter().flatten().count() as u64),
+            Body::File(content) => {
+                (content.len.saturating_sub(self.device.understated()), content.blocks.iter().flatten().count() as u64)
+            }
         };
         Ok(FileAttr {
             ino: INodeNo(number),
@@ -123,8 +125,18 @@ impl Disk {
         Ok(names.iter().map(|(name, number)| (name.clone(), *number, self.nodes[number].kind())).collect())
     }
 
+    /// Bytes of the path of a folder, with a slash behind each name.
+    fn path_len(&self, folder: u64) -> usize {
+        let name_in = |node: &Node| {
+            let names = node.folder().ok()?;
+            names.iter().find(|(_, number)| **number == folder).map(|(name, _)| name.len())
+        };
+        let above = self.nodes.iter().find_map(|(number, node)| Some((*number, name_in(node)?)));
+        above.map_or(0, |(above, name)| self.path_len(above) + name + 1)
+    }
+
     pub fn make(&mut self, folder: u64, name: &OsStr, is_folder: bool, mode: u32, owner: (u32, u32)) -> Answer<u64> {
-        if name.len() > 255 {
+        if name.len() > 255 || !self.device.takes_path(self.path_len(folder) + name.len()) {
             return Err(Errno::ENAMETOOLONG);
         }
         let number = self.next;

@@ -81,9 +81,9 @@ pub fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn entry(made: Result<FileAttr, Errno>, reply: ReplyEntry) {
+fn entry(made: Result<FileAttr, Errno>, remembered: Duration, reply: ReplyEntry) {
     match made {
-        Ok(attr) => reply.entry(&REMEMBERED, &attr, Generation(0)),
+        Ok(attr) => reply.entry(&remembered, &attr, Generation(0)),
         Err(errno) => reply.error(errno),
     }
 }
@@ -152,13 +152,13 @@ impl Filesystem for Mounted {
             disk.attr(ino.0)
         });
         match done {
-            Ok(attr) => reply.attr(&REMEMBERED, &attr),
+            Ok(attr) => reply.attr(&self.remembered(), &attr),
             Err(errno) => reply.error(errno),
         }
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
-        entry(self.make(req, parent, name, true, mode & !umask), reply);
+        entry(self.make(req, parent, name, true, mode & !umask), self.remembered(), reply);
     }
 
     fn create(
@@ -175,7 +175,7 @@ impl Filesystem for Mounted {
         match made.and_then(|attr| lock(&self.disk).open(attr.ino.0).map(|()| attr)) {
             Ok(attr) => {
                 let keep = self.remembering();
-                reply.created(&REMEMBERED, &attr, Generation(0), FileHandle(0), keep);
+                reply.created(&self.remembered(), &attr, Generation(0), FileHandle(0), keep);
             }
             Err(errno) => reply.error(errno),
         }
@@ -242,6 +242,9 @@ impl Filesystem for Mounted {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        while lock(&self.disk).device.is_shut() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         match self.with(Work::Read(size.into()), |disk| disk.read(ino.0, offset, size as usize)) {
             Ok(bytes) => reply.data(&bytes),
             Err(errno) => reply.error(errno),

@@ -8,6 +8,7 @@ mod files;
 mod fuse;
 mod lies;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -65,6 +66,18 @@ impl Drive {
         lock(&self.disk).device.set(faults);
     }
 
+    /// Loses something that is written to it, and nobody has asked its file system about that yet. It has no faults
+    /// afterwards. Only where what is written goes there later ([`Cache::WriteBack`]).
+    pub fn loses_something(&self) {
+        self.set(&[Fault::FailAfter { bytes: 0, errno: fuser::Errno::EIO }]);
+        let path = self.at.join("lost");
+        let mut file = std::fs::File::create(&path).expect("a new file");
+        file.write_all(&[1; BLOCK]).expect("it is in the cache");
+        file.sync_all().expect_err("it is not on the drive");
+        self.set(&[]);
+        std::fs::remove_file(path).expect("a name can be removed");
+    }
+
     /// From now on the drive says this wrongly, and the kernel remembers nothing that it says.
     pub fn lie(&self, lies: &[Lie]) {
         let mut talk = lock(&self.talk);
@@ -82,6 +95,11 @@ impl Drive {
     pub fn asked(&self) -> (u64, u64) {
         let mut talk = lock(&self.talk);
         (std::mem::take(&mut talk.looked_for), std::mem::take(&mut talk.listed))
+    }
+
+    /// Waits until something waits at the gate.
+    pub fn until_it_waits(&self) {
+        super::until(|| lock(&self.disk).device.is_waited_at());
     }
 
     /// As long as this is kept, whoever asks the drive for anything hangs.

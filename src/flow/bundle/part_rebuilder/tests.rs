@@ -4,14 +4,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::flow::bundle::part_source::ChunkSource;
+use crate::flow::find::Loaded;
 use crate::format::head::PartId::{self, Data, Parity};
 use crate::format::head::tests::striped;
+use crate::format::part::CHUNK;
 
 /// Parts in memory, without encryption: a chunk is there or not.
 struct FakeSource {
     plain: HashMap<PartId, Arc<Vec<Vec<u8>>>>,
     damaged: Vec<(PartId, usize)>,
     absent: Vec<PartId>,
+    /// Parts that were sealed with other bytes than those that fit.
+    forged: Vec<PartId>,
     /// Parts of which single chunks were read.
     opened: Mutex<Vec<PartId>>,
 }
@@ -38,7 +43,7 @@ impl FakeSource {
             }
         }
         let plain = plain.into_iter().map(|(part, chunks)| (part, Arc::new(chunks))).collect();
-        Self { plain, damaged: Vec::new(), absent: Vec::new(), opened: Mutex::default() }
+        Self { plain, damaged: Vec::new(), absent: Vec::new(), forged: Vec::new(), opened: Mutex::default() }
     }
 
     fn bad(&self, part: PartId) -> Vec<usize> {
@@ -61,7 +66,15 @@ impl PartSource for FakeSource {
     fn chunks_of(&self, part: &Part) -> Result<Box<dyn ChunkSource>, FlowError> {
         self.opened.lock().unwrap().push(part.id());
         let absent = self.absent.contains(&part.id());
-        Ok(Box::new(FakeChunks { plain: self.plain[&part.id()].clone(), bad: self.bad(part.id()), absent }))
+        let mut plain = self.plain[&part.id()].clone();
+        if self.forged.contains(&part.id()) {
+            Arc::make_mut(&mut plain).iter_mut().for_each(|chunk| chunk[7] ^= 1);
+        }
+        Ok(Box::new(FakeChunks { plain, bad: self.bad(part.id()), absent }))
+    }
+
+    fn is_as_packed(&self, part: &Part, plain: &PartBuf) -> Result<bool, FlowError> {
+        Ok(self.plain[&part.id()].iter().enumerate().all(|(at, chunk)| plain.plain(at) == chunk))
     }
 }
 
@@ -154,4 +167,50 @@ fn a_part_that_is_nowhere_and_cannot_be_rebuilt_is_absent() {
     let rebuilt = PartRebuilder::new(&head, &source).rebuild(&[find(&head, Data(1))]).unwrap();
     assert!(rebuilt[0].is_absent());
     assert_eq!(rebuilt[0].missing.len(), head.statement.class.chunks());
+}
+
+/// Rebuilds the first data part of two stripes of 3 + 3 without some parts, and with some that are forged.
+fn rebuild_without(absent: &[PartId], forged: &[PartId]) -> (Vec<bool>, Vec<u32>) {
+    let head = striped(6, 3, 3);
+    let mut source = FakeSource::of(&head);
+    (source.absent, source.forged) = (absent.to_vec(), forged.to_vec());
+    let rebuilder = PartRebuilder::new(&head, &source);
+    let right = [1, 4].map(|number| {
+        let rebuilt = rebuilder.rebuild_one(find(&head, Data(number)), PartBuf::new(head.statement.class)).unwrap();
+        assert!(is_right(&rebuilt, &source), "nothing wrong is handed out");
+        assert_eq!((rebuilt.is_whole(), rebuilt.readable(true)), (!rebuilt.is_wrong(), rebuilt.readable(false)));
+        rebuilt.is_whole()
+    });
+    (right.to_vec(), rebuilder.wrong_parity().into_iter().collect())
+}
+
+#[test]
+fn parity_that_does_not_fit_is_done_without() {
+    let lost = [Data(1), Data(4)];
+    assert_eq!(rebuild_without(&lost, &[]), (vec![true, true], vec![]));
+    assert_eq!(
+        rebuild_without(&lost, &[Parity(1)]),
+        (vec![true, true], vec![1]),
+        "its like in the other stripe is not asked"
+    );
+    assert_eq!(rebuild_without(&lost, &[Parity(1), Parity(2), Parity(5)]).0, [true, true]);
+    assert_eq!(rebuild_without(&lost, &[Parity(1), Parity(2), Parity(3)]), (vec![false, true], vec![1, 2, 3]));
+    assert_eq!(rebuild_without(&lost, &[Data(2)]).0, [true, true], "data that was sealed with other bytes");
+    let two = [Data(1), Data(2), Data(4)];
+    assert_eq!(rebuild_without(&two, &[Parity(3)]).0, [true, true]);
+    assert_eq!(rebuild_without(&two, &[Parity(1), Parity(2)]).0, [false, true]);
+}
+
+#[test]
+fn what_nothing_vouches_for_is_read_only_where_files_are_held_against_digests() {
+    let head = striped(3, 3, 1);
+    let mut source = FakeSource::of(&head);
+    let scheme = head.statement.scheme.unwrap();
+    let chunks = head.statement.class.chunks();
+    // Chunk 2 can be rebuilt; chunk 5 lies in a row with another bad one.
+    let row = scheme.row_of(5, 0, chunks);
+    source.damaged = vec![(Data(1), 2), (Data(1), 5), (Data(2), scheme.chunk_of(row, 1, chunks))];
+    let rebuilt = PartRebuilder::new(&head, &source).rebuild(&[find(&head, Data(1))]).unwrap();
+    assert_eq!((&rebuilt[0].missing[..], rebuilt[0].readable(true), rebuilt[0].readable(false)), (&[5][..], 5, 2));
+    assert!(rebuilt[0].is_doubtful() && !rebuilt[0].is_wrong() && is_right(&rebuilt[0], &source));
 }

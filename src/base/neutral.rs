@@ -1,0 +1,138 @@
+//! What all files and folders of volumes have in common, so that a drive shows as little as it can of when and by
+//! whom it was written: one time, one mode for files and one for folders, and root as their owner where root
+//! writes. What this does not reach: the times that a file system keeps for itself (of making a file, of changing
+//! what it says about one), the numbers of inodes, and the owner where an ordinary user writes.
+
+use std::fs::{File, FileTimes, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::base::os;
+
+/// 1980-01-01 00:00:00 UTC, the first moment that a FAT knows, in seconds since 1970.
+const TIME: u64 = 315_532_800;
+/// How far from UTC the local time of a FAT may be, in seconds, and more than that.
+const ANY_ZONE: u64 = 2 * 86_400;
+const FILE_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o755;
+
+/// How files and folders of one file system are made alike.
+#[derive(Debug, Clone, Copy)]
+pub struct Neutral {
+    time: SystemTime,
+    is_fat: bool,
+}
+
+impl Neutral {
+    /// For the file system of that folder.
+    ///
+    /// A FAT keeps local time: of [`TIME`] it would keep how far the zone of this machine is from UTC. What is
+    /// earlier than all it knows becomes its first moment, in every zone.
+    pub fn of(folder: &Path) -> io::Result<Self> {
+        let is_fat = os::is_fat(folder)?;
+        let secs = if is_fat { TIME - ANY_ZONE } else { TIME };
+        Ok(Self { time: SystemTime::UNIX_EPOCH + Duration::from_secs(secs), is_fat })
+    }
+
+    /// Gives an open file or folder the common mode, owner and time, as far as the file system takes them. To be
+    /// called when nothing more is written to it, and before it is synced. Returns whether the time was taken.
+    ///
+    /// # Errors
+    /// The drive failed; a file system that refuses is no error.
+    pub fn apply(self, file: &File) -> io::Result<bool> {
+        let meta = file.metadata()?;
+        if (meta.uid(), meta.gid()) != (0, 0) {
+            unless_refused(fchown(file, Some(0), Some(0)))?;
+        }
+        if meta.mode() & 0o7777 != mode_of(&meta) {
+            unless_refused(file.set_permissions(Permissions::from_mode(mode_of(&meta))))?;
+        }
+        unless_refused(file.set_times(FileTimes::new().set_accessed(self.time).set_modified(self.time)))?;
+        // Some take a time without a word and keep their own.
+        let kept = file.metadata()?.mtime();
+        Ok(kept.abs_diff(TIME as i64) <= ANY_ZONE)
+    }
+
+    /// The same for the file of that name that an earlier run wrote, which is then synced, if it is not so already.
+    pub fn apply_to(self, path: &Path) -> io::Result<bool> {
+        let file = os::open_regular(path)?;
+        let meta = file.metadata()?;
+        let has_time = (meta.mtime(), meta.mtime_nsec()) == (TIME as i64, 0);
+        // A FAT does not say in which zone it was given its time.
+        if has_time && meta.mode() & 0o7777 == mode_of(&meta) && !self.is_fat {
+            return Ok(true);
+        }
+        let took = self.apply(&file)?;
+        file.sync_all()?;
+        Ok(took)
+    }
+
+    /// The same for a folder in which nothing more is made or renamed.
+    pub fn apply_to_folder(self, path: &Path) -> io::Result<bool> {
+        let took = self.apply(&File::open(path)?)?;
+        os::sync_dir(path)?;
+        Ok(took)
+    }
+}
+
+fn mode_of(meta: &Metadata) -> u32 {
+    if meta.is_dir() { FOLDER_MODE } else { FILE_MODE }
+}
+
+fn unless_refused(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if os::is_refusal(&error) || error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(path: &Path) -> (u32, i64, i64, i64) {
+        let meta = path.symlink_metadata().unwrap();
+        (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec(), meta.atime())
+    }
+
+    #[test]
+    fn files_and_folders_are_made_alike() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, folder) = (dir.path().join("file"), dir.path().join("folder"));
+        std::fs::write(&file, b"x").unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        let neutral = Neutral::of(dir.path()).unwrap();
+        for mode in [0o600, 0o644, 0o777, 0o400] {
+            std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+            assert!(neutral.apply(&File::open(&file).unwrap()).unwrap());
+            assert_eq!(looks(&file), (0o644, 315_532_800, 0, 315_532_800));
+        }
+        assert!(neutral.apply_to_folder(&folder).unwrap());
+        assert_eq!(looks(&folder), (0o755, 315_532_800, 0, 315_532_800));
+    }
+
+    #[test]
+    fn what_an_earlier_run_wrote_is_touched_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, b"x").unwrap();
+        let neutral = Neutral::of(dir.path()).unwrap();
+        assert!(neutral.apply_to(&file).unwrap());
+        let changed = |path: &Path| path.metadata().map(|meta| (meta.ctime(), meta.ctime_nsec())).unwrap();
+        let before = changed(&file);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(neutral.apply_to(&file).unwrap());
+        assert_eq!(changed(&file), before);
+        std::os::unix::fs::symlink(&file, dir.path().join("link")).unwrap();
+        assert!(neutral.apply_to(&dir.path().join("link")).is_err(), "no link is followed");
+    }
+
+    #[test]
+    fn what_is_refused_is_no_error_and_a_drive_that_fails_is() {
+        assert!(unless_refused(Err(io::Error::from_raw_os_error(1))).is_ok());
+        assert!(unless_refused(Err(io::Error::from_raw_os_error(38))).is_ok());
+        assert!(unless_refused(Err(io::Error::from_raw_os_error(5))).is_err());
+    }
+}

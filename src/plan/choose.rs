@@ -1,0 +1,93 @@
+//! Which of several bundles is meant: the only one, or the one whose fingerprint begins as somebody says. Never the
+//! first that was found.
+
+/// The beginning of a fingerprint, as it is written or read out: in any case, with hyphens or without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FingerprintStart(String);
+
+/// Letters that are asked for: 40 bits, so that no two bundles agree in them by chance.
+const LEAST: usize = 8;
+const ALL: usize = 26;
+
+impl FingerprintStart {
+    /// From what was typed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let letters = letters(text);
+        if !letters.bytes().all(|letter| matches!(letter, b'A'..=b'Z' | b'2'..=b'7')) {
+            return Err("a fingerprint has only letters, the digits 2 to 7, and hyphens".into());
+        }
+        match letters.len() {
+            0..LEAST => Err(format!("at least {LEAST} letters of the fingerprint are needed")),
+            LEAST..=ALL => Ok(Self(letters)),
+            _ => Err(format!("a fingerprint has {ALL} letters")),
+        }
+    }
+
+    fn begins(&self, fingerprint: &str) -> bool {
+        letters(fingerprint).starts_with(&self.0)
+    }
+}
+
+impl std::fmt::Display for FingerprintStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| *c != '-' && !c.is_whitespace()).map(|c| c.to_ascii_uppercase()).collect()
+}
+
+/// What a choice comes to, as indices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// This one is meant.
+    One(usize),
+    /// Any of these may be meant.
+    Several(Vec<usize>),
+    /// None fits, or there is none.
+    None,
+}
+
+/// Chooses among bundles with these fingerprints, all different.
+pub fn choose<'a>(fingerprints: impl IntoIterator<Item = &'a str>, wanted: Option<&FingerprintStart>) -> Choice {
+    let fits = |fingerprint: &str| wanted.is_none_or(|wanted| wanted.begins(fingerprint));
+    let fitting = fingerprints.into_iter().enumerate().filter(|(_, fingerprint)| fits(fingerprint));
+    let fitting: Vec<usize> = fitting.map(|(at, _)| at).collect();
+    match fitting[..] {
+        [] => Choice::None,
+        [one] => Choice::One(one),
+        _ => Choice::Several(fitting),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLUE: &str = "YAQIM-ONIUV-LW5K5-3K6CI-XYYAF-Z";
+    const RED: &str = "YAQIM-ONIXX-LW5K5-3K6CI-XYYAF-Z";
+
+    fn start(text: &str) -> FingerprintStart {
+        FingerprintStart::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_fingerprint_is_taken_as_people_write_it() {
+        for text in [BLUE, &BLUE.to_lowercase(), &BLUE.replace('-', ""), "yaqim oniuv", "YAQI-MONI-U", "yaqimoniuv"] {
+            assert_eq!(choose([RED, BLUE], Some(&start(text))), Choice::One(1), "{text}");
+        }
+        for text in ["", "YAQIM-ON", "YAQIM-ONI1", "YAQIM-ON0UV", "YAQIM-ON\u{dc}UV", &format!("{BLUE}A")] {
+            assert!(FingerprintStart::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_one_that_fits_is_chosen() {
+        assert_eq!(choose([BLUE], None), Choice::One(0));
+        assert_eq!(choose([BLUE, RED], None), Choice::Several(vec![0, 1]));
+        assert_eq!(choose([BLUE, RED], Some(&start("YAQIMONI"))), Choice::Several(vec![0, 1]));
+        assert_eq!(choose([BLUE, RED], Some(&start("AAAAAAAA"))), Choice::None);
+        assert_eq!(choose([], None), Choice::None);
+    }
+}

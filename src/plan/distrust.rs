@@ -1,0 +1,63 @@
+//! Which shards to do without, where what was made of a stripe's shards is not what the head names. Whoever made
+//! the bundle may have sealed parity that does not fit its data: every tag is right then, and only the SHA-256 of
+//! a rebuilt part tells. Parity is doubted first. How much is tried is bounded; a bundle whose parity fits needs
+//! none of it.
+
+use std::collections::BTreeSet;
+
+/// Choices of parity shards, and of data shards to do without, that are tried for one stripe.
+const MOST: usize = 16;
+
+/// Sets of positions to do without, in the order in which to try them, when `used` of the parity shards were used
+/// and what came of it is wrong.
+pub fn choices(data: &[usize], parity: &[usize], used: usize) -> Vec<BTreeSet<usize>> {
+    // The first ones are what was used.
+    let others = combinations(parity.len(), used).into_iter().skip(1);
+    let all_but = |chosen: Vec<usize>| {
+        let is_left_out = |at: &usize| !chosen.contains(at);
+        (0..parity.len()).filter(is_left_out).map(|at| parity[at]).collect()
+    };
+    let without_one = data.iter().take(MOST).map(|position| BTreeSet::from([*position]));
+    others.map(all_but).chain(without_one).collect()
+}
+
+/// The first `MOST + 1` ways to take `some` of so many, ascending.
+fn combinations(all: usize, some: usize) -> Vec<Vec<usize>> {
+    let mut found = Vec::new();
+    let mut next: Option<Vec<usize>> = (some <= all).then(|| (0..some).collect());
+    while let Some(taken) = next.filter(|_| found.len() <= MOST) {
+        // The last one that can still move up does, and those behind it follow.
+        let movable = (0..some).rposition(|at| taken[at] + some - at < all);
+        next = movable.map(|at| {
+            let moved = (at..some).map(|later| taken[at] + 1 + later - at);
+            taken[..at].iter().copied().chain(moved).collect()
+        });
+        found.push(taken);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_choice_of_parity_comes_before_a_shard_of_data() {
+        let sets = |data: &[usize], parity: &[usize], used| -> Vec<Vec<usize>> {
+            choices(data, parity, used).into_iter().map(|set| set.into_iter().collect()).collect()
+        };
+        assert_eq!(sets(&[0, 1], &[2, 3], 1), [vec![2], vec![0], vec![1]]);
+        assert_eq!(sets(&[0], &[2, 3, 4], 1), [vec![2, 4], vec![2, 3], vec![0]]);
+        assert_eq!(sets(&[0], &[2, 3, 4], 2), [vec![3], vec![2], vec![0]]);
+        assert_eq!(sets(&[0, 1], &[2], 1), [vec![0], vec![1]], "there is no other parity");
+        assert_eq!(sets(&[], &[2], 2), [[0; 0]; 0]);
+    }
+
+    #[test]
+    fn there_are_not_more_than_can_be_tried() {
+        let (data, parity): (Vec<usize>, Vec<usize>) = ((0..150).collect(), (150..255).collect());
+        for used in [1, 2, 50, 105] {
+            assert!(choices(&data, &parity, used).len() <= 2 * MOST);
+        }
+    }
+}

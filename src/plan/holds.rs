@@ -1,0 +1,130 @@
+//! What of a bundle a file system cannot hold, whatever it is called: links, sizes, times.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::base::entry::{Entry, Kind};
+use crate::base::path::BytePath;
+use crate::base::size::{grouped, human};
+
+/// What a file system holds apart from names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Symbolic links.
+    pub symlinks: Symlinks,
+    /// How many names a file can have, where what is packed may have more; 1 where there are no hard links.
+    pub names: Option<u64>,
+    /// The largest file, in bytes.
+    pub largest: Option<u64>,
+    /// The first and the last second that it keeps, where what is packed has others.
+    pub times: (Option<i64>, Option<i64>),
+}
+
+/// Which symbolic links a file system holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symlinks {
+    /// The longest content, in bytes, where what is packed has a longer one; 0 where there are no symlinks.
+    pub longest: Option<usize>,
+    /// Only content that is UTF-8.
+    pub only_text: bool,
+}
+
+/// What becomes of something that cannot be held as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Becomes {
+    /// It stands under this path; what it holds moves with it.
+    Renamed(BytePath),
+    /// A hard link that becomes a file of its own, under the name it has.
+    Copy,
+    /// It is left out; where a symlink points to.
+    LeftOut(Option<Box<[u8]>>),
+    /// A folder that is left out, with all in it.
+    FolderLeftOut,
+}
+
+/// Something that cannot be held as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Its path in the bundle.
+    pub path: BytePath,
+    /// Why.
+    pub why: String,
+    /// What can be done.
+    pub becomes: Becomes,
+}
+
+/// Links and files that cannot be held at all; hard links that become copies are only named.
+pub(super) fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Change>) -> BTreeSet<usize> {
+    let mut out = BTreeSet::new();
+    let mut gone: HashSet<&[u8]> = HashSet::new();
+    let mut names: HashMap<&[u8], u64> = HashMap::new();
+    for (at, entry) in entries.iter().enumerate() {
+        let (why, becomes) = match &entry.kind {
+            Kind::Symlink(to) => match limits.symlinks.refusal(to) {
+                Some(why) => (why, Becomes::LeftOut(Some(to.clone()))),
+                None => continue,
+            },
+            Kind::File if limits.largest.is_some_and(|largest| entry.size > largest) => {
+                gone.insert(entry.path.as_bytes());
+                let (size, most) = (human(entry.size), human(limits.largest.unwrap_or(0)));
+                (format!("it has {size}, and the target holds files of at most {most}"), Becomes::LeftOut(None))
+            }
+            Kind::Hardlink(first) if gone.contains(first.as_bytes()) => {
+                (format!("it is a hard link to {first}, which is too large for the target"), Becomes::LeftOut(None))
+            }
+            Kind::Hardlink(first) => {
+                let names = names.entry(first.as_bytes()).or_insert(1);
+                let needs_copy = limits.names.filter(|most| *names % *most == 0);
+                *names += 1;
+                match needs_copy {
+                    Some(1) => (format!("the target cannot hold this hard link to {first}"), Becomes::Copy),
+                    Some(most) => {
+                        let most = grouped(most);
+                        (
+                            format!("the target holds at most {most} names of one file, and {first} has more"),
+                            Becomes::Copy,
+                        )
+                    }
+                    None => continue,
+                }
+            }
+            Kind::File | Kind::Dir => continue,
+        };
+        if matches!(becomes, Becomes::LeftOut(_)) {
+            out.insert(at);
+        }
+        changes.push(Change { path: entry.path.clone(), why, becomes });
+    }
+    out
+}
+
+impl Symlinks {
+    /// Why a symlink with that content is not held.
+    fn refusal(&self, to: &[u8]) -> Option<String> {
+        match self.longest {
+            Some(0) => Some("the target cannot hold this symlink".into()),
+            Some(most) if to.len() > most => {
+                let (len, most) = (grouped(to.len() as u64), grouped(most as u64));
+                Some(format!("this symlink has {len} bytes, and the target holds symlinks of at most {most}"))
+            }
+            _ if self.only_text && std::str::from_utf8(to).is_err() => {
+                Some("the target refuses symlinks that are no UTF-8".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How many copies the target needs of a file, in place of hard links: of `links` that are still to be made, when a
+/// file has at most `most` names.
+pub fn copies_of(links: u64, most: u64) -> u64 {
+    links / most.max(1)
+}
+
+/// What becomes of an entry that has no place.
+pub(super) fn left_out_as(entry: &Entry) -> Becomes {
+    match &entry.kind {
+        Kind::Dir => Becomes::FolderLeftOut,
+        Kind::Symlink(to) => Becomes::LeftOut(Some(to.clone())),
+        Kind::File | Kind::Hardlink(_) => Becomes::LeftOut(None),
+    }
+}

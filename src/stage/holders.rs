@@ -1,0 +1,249 @@
+//! Which processes can write to a file right now: they have it open for writing, or mapped so that what
+//! they write to memory is the file's content. The system lists that under `/proc`. A write through a
+//! mapping may leave a file's times as they were, so nothing else tells of it.
+//!
+//! Not seen: processes that this user may not look at (root may look at all), processes of other
+//! containers and of other machines, what the kernel itself writes (an exported or loop-mounted file),
+//! threads with open files of their own, and a file that is opened and closed between two looks.
+
+use std::collections::HashMap;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::disk::Device;
+use crate::base::os;
+use crate::base::path::{as_bytes, as_path, escape};
+use crate::base::pool::side_by_side;
+
+/// A file system's number (`st_dev`) and the file's number on it.
+pub type FileId = (u64, u64);
+
+/// All that could be written to at one moment.
+pub struct Holders {
+    proc: PathBuf,
+    /// By the file's number alone. Asking for its file system may wait for a server that is gone, so only
+    /// those are asked whose number is that of a file in question.
+    by_inode: HashMap<u64, Vec<Hold>>,
+}
+
+/// A process that can write to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub process: u32,
+    /// Its name, escaped.
+    pub name: String,
+    /// Whether it writes through memory.
+    pub is_mapped: bool,
+}
+
+struct Hold {
+    process: u32,
+    way: Way,
+}
+
+impl Hold {
+    fn is_mapped(&self) -> bool {
+        matches!(self.way, Way::Mapped { .. })
+    }
+}
+
+enum Way {
+    /// Open, under that number.
+    Open(String),
+    /// Mapped to these addresses.
+    Mapped { addresses: String, device: Device, path: PathBuf },
+}
+
+impl Holders {
+    /// Looks at all processes. This one is no exception: its output may go into a source.
+    ///
+    /// # Errors
+    /// The system does not list its processes here.
+    pub fn look() -> io::Result<Self> {
+        Self::look_below(Path::new("/proc"))
+    }
+
+    fn look_below(proc: &Path) -> io::Result<Self> {
+        let names = std::fs::read_dir(proc)?.flatten().map(|name| name.file_name());
+        let processes: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
+        if !processes.contains(&std::process::id()) {
+            return Err(io::Error::other("it does not list this process"));
+        }
+        let found = side_by_side(
+            &processes,
+            || (),
+            |(), process| {
+                let folder = proc.join(process.to_string());
+                if !may_be_looked_at(&folder) {
+                    return (*process, Vec::new());
+                }
+                let mut ways = opened(&folder);
+                ways.extend(mapped(&folder));
+                (*process, ways)
+            },
+        );
+        let mut by_inode: HashMap<u64, Vec<Hold>> = HashMap::new();
+        for (process, ways) in found {
+            for (inode, way) in ways {
+                by_inode.entry(inode).or_default().push(Hold { process, way });
+            }
+        }
+        Ok(Self { proc: proc.into(), by_inode })
+    }
+
+    /// A process that can write to that file, through memory if one can so.
+    pub fn of(&self, file: FileId) -> Option<Holder> {
+        let holds = self.by_inode.get(&file.1)?.iter();
+        let hold = holds.filter(|hold| self.is_of(hold, file)).max_by_key(|hold| hold.is_mapped())?;
+        let name = std::fs::read(self.folder(hold).join("comm")).unwrap_or_default();
+        Some(Holder {
+            process: hold.process,
+            name: escape(name.trim_ascii_end()).into_owned(),
+            is_mapped: hold.is_mapped(),
+        })
+    }
+
+    fn folder(&self, hold: &Hold) -> PathBuf {
+        self.proc.join(hold.process.to_string())
+    }
+
+    /// Whether it is that file, and not one with its number on another file system.
+    fn is_of(&self, hold: &Hold, file: FileId) -> bool {
+        let is_it = |path: &Path| path.metadata().is_ok_and(|meta| id(&meta) == file);
+        let folder = self.folder(hold);
+        match &hold.way {
+            Way::Open(number) => is_it(&folder.join("fd").join(number)),
+            // Some file systems (btrfs, overlays) name another number here than `stat` does.
+            Way::Mapped { addresses, device, path } => {
+                *device == os::block(file.0) || is_it(&folder.join("map_files").join(addresses)) || is_it(path)
+            }
+        }
+    }
+}
+
+fn id(meta: &Metadata) -> FileId {
+    (meta.dev(), meta.ino())
+}
+
+/// Whether it is a process that this user may look at, and no thread of the kernel, which has no program.
+fn may_be_looked_at(process: &Path) -> bool {
+    process.join("exe").read_link().is_ok()
+}
+
+/// What a process has open for writing; nothing if it has just ended.
+fn opened(process: &Path) -> Vec<(u64, Way)> {
+    let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let (path, number) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        // Most lead to no file. The link's own mode says what it is open for.
+        let is_a_file = path.read_link().is_ok_and(|to| as_bytes(&to).starts_with(b"/"));
+        let is_for_writing = || entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0);
+        if is_a_file && is_for_writing() {
+            let noted = noted_inode(&process.join("fdinfo").join(&number));
+            let inode = noted.or_else(|| path.metadata().ok().map(|meta| meta.ino()));
+            found.extend(inode.map(|inode| (inode, Way::Open(number))));
+        }
+    }
+    found
+}
+
+/// The file's number as the system notes it since Linux 5.14. Nobody has to ask the file system for it.
+fn noted_inode(info: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(info).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("ino:"))?.trim().parse().ok()
+}
+
+/// What a process has mapped so that it shares what it writes.
+fn mapped(process: &Path) -> Vec<(u64, Way)> {
+    let text = std::fs::read(process.join("maps")).unwrap_or_default();
+    text.split(|byte| *byte == b'\n').filter_map(mapping).collect()
+}
+
+/// A line of `maps`: addresses, rights, offset, device, inode, path.
+fn mapping(line: &[u8]) -> Option<(u64, Way)> {
+    let mut words = line.splitn(6, |byte| *byte == b' ');
+    let mut word = || std::str::from_utf8(words.next()?).ok();
+    let (addresses, rights) = (word()?, word()?);
+    if !(rights.contains('w') && rights.ends_with('s')) {
+        return None;
+    }
+    let (_, device, inode) = (word()?, word()?, word()?.parse().ok()?);
+    let (major, minor) = device.split_once(':')?;
+    let number = |hex| u32::from_str_radix(hex, 16).ok();
+    let device = Device::new(number(major)?, number(minor)?);
+    let path = as_path(words.next()?.trim_ascii_start()).into();
+    Some((inode, Way::Mapped { addresses: addresses.into(), device, path }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::process::{Child, Command, Stdio};
+
+    /// A shell that makes the file, or opens it so, and ends with its input. Here nothing is opened for writing:
+    /// a process that another test starts would have it too, for a moment.
+    fn holding(path: &Path, way: &str) -> Child {
+        let script = format!("exec 3{way}\"$1\"; echo ready; read line");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script, "sh"]).arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let mut line = [0; 6];
+        shell.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"ready\n");
+        shell
+    }
+
+    fn ends(mut shell: Child) {
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_open_for_writing_is_told_from_one_that_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        ends(holding(&path, ">"));
+        let file = id(&path.metadata().unwrap());
+        let holder = || Holders::look().unwrap().of(file);
+        assert_eq!(holder(), None);
+        for way in [">>", "<>", ">"] {
+            let shell = holding(&path, way);
+            let expected = Holder { process: shell.id(), name: "sh".into(), is_mapped: false };
+            assert_eq!(holder(), Some(expected), "{way}");
+            assert_eq!(Holders::look().unwrap().of((file.0 + 1, file.1)), None, "a file of another file system");
+            ends(shell);
+        }
+        let reader = holding(&path, "<");
+        assert_eq!(holder(), None);
+        ends(reader);
+    }
+
+    #[test]
+    fn only_shared_mappings_that_can_be_written_to_count() {
+        let line = |rights: &str| format!("7f00aa-7f00bb {rights} 00000000 fd:01 4711                       /a b/c");
+        for rights in ["rw-s", "-w-s", "rwxs"] {
+            let (inode, way) = mapping(line(rights).as_bytes()).unwrap();
+            let Way::Mapped { addresses, device, path } = way else { panic!("it is mapped") };
+            assert_eq!((inode, &*addresses, path), (4711, "7f00aa-7f00bb", PathBuf::from("/a b/c")));
+            assert!(device == Device::new(0xfd, 1));
+        }
+        for other in ["r--s", "rw-p", "---p"] {
+            assert!(mapping(line(other).as_bytes()).is_none(), "{other}");
+        }
+        for bad in ["", "x", "a rw-s 0 fd:01", "a rw-s 0 fd01 5 /x", "a rw-s 0 fd:01 x /x"] {
+            assert!(mapping(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_lists_no_processes_tells_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Holders::look_below(dir.path()).is_err());
+        assert!(Holders::look_below(&dir.path().join("none")).is_err());
+    }
+}

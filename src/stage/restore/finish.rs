@@ -1,0 +1,167 @@
+//! What comes once all files are whole: empty files, hard links and symlinks. A file of which its file system holds no
+//! more names is copied, and later names are names of the copy: content under each name is worth its room.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::dress::{Dressed, apart, dress};
+use super::{ASIDE, Fate, Folder, Placer, Places, Staging, make_private};
+use crate::base::entry::{Entry, Kind};
+use crate::base::fault::IoFault;
+use crate::base::os;
+use crate::base::path::BytePath;
+
+/// What was made otherwise than it was packed.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Entries whose links could not be made here (a file system without links), with the reason.
+    pub refused: Vec<(usize, io::Error)>,
+    /// Hard links that became copies, for the file had as many names as it can have here.
+    pub copied: Vec<usize>,
+}
+
+impl Staging {
+    /// Makes empty files, hard links and symlinks, for the entries that are kept; what was placed of
+    /// others is put aside.
+    pub fn finish(&self, entries: &[Entry], fate: impl Fn(usize) -> Fate) -> Result<Finished, IoFault> {
+        let mut finishing = Finishing {
+            staging: self,
+            aside: make_private(&self.folder, ASIDE).and_then(|_| self.folder.enter(ASIDE.as_bytes())),
+            places: Places::new(self),
+            files: Places::new(self),
+            placer: self.placer(),
+            newest: HashMap::new(),
+            finished: Finished::default(),
+        };
+        for (at, entry) in entries.iter().enumerate() {
+            match (&entry.kind, fate(at)) {
+                (Kind::File, Fate::Aside) => finishing.put_aside(at, entry)?,
+                (Kind::File, Fate::Keep) if entry.size == 0 => finishing.make_empty(at, entry)?,
+                (Kind::Hardlink(first), Fate::Keep) => finishing.hard_link(at, entry, first)?,
+                _ => {}
+            }
+        }
+        for (at, entry) in entries.iter().enumerate() {
+            if let (Kind::Symlink(to), Fate::Keep) = (&entry.kind, fate(at)) {
+                finishing.symlink(at, entry, to)?;
+            }
+        }
+        Ok(finishing.finished)
+    }
+}
+
+struct Finishing<'a> {
+    staging: &'a Staging,
+    aside: io::Result<Folder>,
+    places: Places<'a>,
+    /// The same for files that hard links are other names of: going to and fro would cost steps.
+    files: Places<'a>,
+    placer: Placer<'a>,
+    /// By the path of a file, the last copy that was begun of it.
+    newest: HashMap<&'a BytePath, &'a Entry>,
+    finished: Finished,
+}
+
+impl<'a> Finishing<'a> {
+    fn put_aside(&mut self, at: usize, entry: &Entry) -> Result<(), IoFault> {
+        let parent = self.places.parent(entry)?;
+        let name = entry.path.name();
+        let aside = self.aside.as_ref();
+        // Where it cannot be put aside it is not delivered either.
+        if !aside.is_ok_and(|aside| parent.rename(name, aside, at.to_string().as_bytes()).is_ok()) {
+            let _ = parent.remove_file(name);
+        }
+        Ok(())
+    }
+
+    fn make_empty(&mut self, at: usize, entry: &Entry) -> Result<(), IoFault> {
+        self.placer.remove(entry)?;
+        self.placer.write(at as u32, entry, 0, &[], true)?;
+        let dressed = self.placer.complete(entry)?;
+        self.staging.count(dressed);
+        Ok(())
+    }
+
+    /// One more name for a file that is staged, or delivered already; or a copy of it.
+    fn hard_link(&mut self, at: usize, entry: &'a Entry, first: &'a BytePath) -> Result<(), IoFault> {
+        // What an earlier run made there is made anew; a removal that fails is no link that cannot be held.
+        let removed = os::if_there(self.places.parent(entry)?.remove_file(entry.path.name()));
+        let made = removed.and_then(|()| {
+            let file = self.newest.get(first).map_or(first, |copy| &copy.path);
+            if self.staging.copies {
+                return self.copy(entry, file);
+            }
+            match self.link(entry, file) {
+                Err(error) if os::is_out_of_names(&error) => {
+                    self.copy(entry, file)?;
+                    self.newest.insert(first, entry);
+                    self.finished.copied.push(at);
+                    Ok(())
+                }
+                made => made,
+            }
+        });
+        self.note(at, entry, made)
+    }
+
+    fn link(&mut self, entry: &Entry, file: &BytePath) -> io::Result<()> {
+        let parent = self.places.parent(entry).map_err(|fault| fault.source)?;
+        self.files.folder_of(file)?.hard_link(file.name(), parent, entry.path.name())
+    }
+
+    fn copy(&mut self, entry: &Entry, file: &BytePath) -> io::Result<()> {
+        let from = self.files.folder_of(file)?.open_regular(file.name())?;
+        let parent = self.places.parent(entry).map_err(|fault| fault.source)?;
+        let to = parent.create_new(entry.path.name())?;
+        copy_content(&from, &to)?;
+        self.staging.count(dress(&to, entry)?);
+        Ok(())
+    }
+
+    /// A symlink in the folder it stands in.
+    fn symlink(&mut self, at: usize, entry: &Entry, to: &[u8]) -> Result<(), IoFault> {
+        let (parent, name) = (self.places.parent(entry)?, entry.path.name());
+        let made = os::if_there(parent.remove_file(name)).and_then(|()| parent.symlink(to, name));
+        if made.is_ok() {
+            // A link's time is a nicety that some file systems do not have.
+            let _ = parent.set_link_mtime(name, entry.mtime);
+            let off = parent.look_at(name).map(|status| apart(entry.mtime, status.mtime.0, status.mtime.1));
+            self.staging.count(Dressed { mode: true, off: off.unwrap_or(0) });
+        }
+        self.note(at, entry, made)
+    }
+
+    /// Notes a link that the target refused; what is no refusal of such links is the target failing.
+    fn note(&mut self, at: usize, entry: &Entry, made: io::Result<()>) -> Result<(), IoFault> {
+        match made {
+            Ok(()) => {}
+            Err(error) if os::is_refusal(&error) || error.raw_os_error().is_none() => {
+                self.finished.refused.push((at, error));
+            }
+            Err(error) => return Err(self.staging.fault("create", entry, error)),
+        }
+        Ok(())
+    }
+}
+
+/// Copies the content of a file to an empty one, holes left out as far as they are known.
+pub(super) fn copy_content(from: &File, to: &File) -> io::Result<()> {
+    let size = from.metadata()?.len();
+    // A file system that knows of no holes has none.
+    let holes = os::holes(from, size, usize::MAX).unwrap_or_default();
+    let mut buf = vec![0; 256 * 1024];
+    let mut at = 0;
+    for (hole, len) in holes.into_iter().chain([(size, 0)]) {
+        while at < hole {
+            let most = (hole - at).min(buf.len() as u64) as usize;
+            let some = &mut buf[..most];
+            from.read_exact_at(some, at)?;
+            to.write_all_at(some, at)?;
+            at += most as u64;
+        }
+        at = hole + len;
+    }
+    to.set_len(size)
+}

@@ -1,0 +1,133 @@
+//! What an earlier run left in the staging folder, taken up: strangers go, what was put aside comes back, and files
+//! that are other names of something elsewhere become files of their own, before any thread places a byte.
+
+use std::collections::HashMap;
+use std::io;
+
+use super::finish::copy_content;
+use super::placer::open_to_read;
+use super::{ASIDE, Folder, OWN, Places, Staging};
+use crate::base::entry::{Entry, Kind};
+use crate::base::fault::{At, IoFault};
+use crate::base::open_path::{OpenPath, remove_all, traverse};
+use crate::base::os;
+
+/// What may stand in the staging folder under a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Folder,
+    File,
+    /// It is made at the end, so what is there of it is made anew.
+    Link,
+}
+
+impl Staging {
+    /// Makes all folders, brings back what the last run could not deliver, and opens folders that it delivered and
+    /// closed. Files then have no name but their own.
+    pub fn take_up(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        sweep(&self.root, entries).at("look into", &self.path())?;
+        self.make_dirs(entries)?;
+        self.bring_back(entries)?;
+        self.part_from_strangers(entries)?;
+        if self.log.delivering {
+            self.open_closed_folders(entries);
+        }
+        Ok(())
+    }
+
+    fn bring_back(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        let Ok(aside) = self.folder.enter(ASIDE.as_bytes()) else { return Ok(()) };
+        let mut places = Places::new(self);
+        for name in aside.names().at("look into", &self.path())? {
+            let number = std::str::from_utf8(&name).ok().and_then(|name| name.parse::<usize>().ok());
+            let entry = number.and_then(|at| entries.get(at)).filter(|entry| entry.kind == Kind::File);
+            let Some(entry) = entry else { continue };
+            match aside.rename_new(&name, places.parent(entry)?, entry.path.name()) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                renamed => renamed.at("create", &self.shown(entry))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies every staged file that has another name than its own: what is placed must go nowhere else.
+    fn part_from_strangers(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        let mut places = Places::new(self);
+        let mut own_names: Option<HashMap<&[u8], Vec<&Entry>>> = None;
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::File) {
+            let staged = match places.parent(entry)?.look_at(entry.path.name()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                found => found.at("look at", &self.shown(entry))?,
+            };
+            if staged.nlink <= 1 {
+                continue;
+            }
+            // Links that an earlier run delivered, while their file still waits here.
+            let links = own_names.get_or_insert_with(|| links_by_file(entries));
+            let of_file = links.get(entry.path.as_bytes()).into_iter().flatten();
+            let is_name = |link: &&&Entry| {
+                let there = places.delivered(link).and_then(|folder| folder.look_at(link.path.name()));
+                there.is_ok_and(|there| (there.dev, there.ino) == (staged.dev, staged.ino))
+            };
+            if of_file.filter(is_name).count() as u64 + 1 < staged.nlink {
+                let copied = self.make_own(places.parent(entry)?, entry.path.name(), staged.mode);
+                copied.at("copy", &self.shown(entry))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a copy in the place of a file, which keeps its mode under its other names.
+    fn make_own(&self, folder: &Folder, name: &[u8], mode: u32) -> io::Result<()> {
+        let from = open_to_read(folder, name)?;
+        os::if_there(self.folder.remove_file(OWN.as_bytes()))?;
+        copy_content(&from, &self.folder.create_new(OWN.as_bytes())?)?;
+        os::set_mode(&from, mode)?;
+        self.folder.rename(OWN.as_bytes(), folder, name)
+    }
+
+    /// Folders of the target are given their modes again at the end.
+    fn open_closed_folders(&self, entries: &[Entry]) {
+        let mut place = OpenPath::new(&self.target);
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
+            let Ok(parent) = place.parent_of(&entry.path) else { continue };
+            let name = entry.path.name();
+            if parent.look_at(name).is_ok_and(|status| status.is_dir() && status.mode & 0o700 != 0o700) {
+                let _ = parent.set_mode(name, 0o700);
+            }
+        }
+    }
+}
+
+/// By the path of a file, the hard links to it.
+fn links_by_file(entries: &[Entry]) -> HashMap<&[u8], Vec<&Entry>> {
+    let mut links: HashMap<&[u8], Vec<&Entry>> = HashMap::new();
+    for entry in entries {
+        if let Kind::Hardlink(first) = &entry.kind {
+            links.entry(first.as_bytes()).or_default().push(entry);
+        }
+    }
+    links
+}
+
+/// Removes all but the folders and files of the entries: what stays in the staging folder will be delivered.
+fn sweep(root: &Folder, entries: &[Entry]) -> io::Result<()> {
+    let expected = |entry: &Entry| match entry.kind {
+        Kind::Dir => Expected::Folder,
+        Kind::File => Expected::File,
+        Kind::Symlink(_) | Kind::Hardlink(_) => Expected::Link,
+    };
+    let known: HashMap<&[u8], Expected> =
+        entries.iter().map(|entry| (entry.path.as_bytes(), expected(entry))).collect();
+    let meet = |place: &OpenPath, name: &[u8]| {
+        let path = if place.path().is_empty() { name.to_vec() } else { [place.path(), b"/", name].concat() };
+        let status = place.here().look_at(name)?;
+        match known.get(&path[..]) {
+            Some(Expected::Folder) if status.is_dir() => return Ok(true),
+            Some(Expected::File) if status.is_file() => {}
+            _ => remove_all(place.here(), name)?,
+        }
+        Ok(false)
+    };
+    traverse(root, meet, |_, _| Ok(()))
+}

@@ -1,0 +1,112 @@
+//! What the files of a volume are called, and how some drives show these names: in capitals, as ISO 9660 and
+//! the short names of FAT do, all of them or some. What this does not do: read names that were cut to 8.3.
+
+use std::collections::HashSet;
+
+use crate::format::journal::JOURNAL;
+use crate::format::seal::ALL_SEALS;
+use crate::format::{number as canonical, part};
+
+/// A file in a folder that may be a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its name, or the one that the format has for it; names that are no UTF-8 are foreign and left out.
+    pub name: String,
+    /// Its name as the drive shows it, where that differs.
+    pub on_drive: Option<String>,
+    /// In bytes.
+    pub len: u64,
+    /// Not a FIFO, link, folder or device.
+    pub regular: bool,
+}
+
+/// The list of a volume's own files.
+pub const SUMS: &str = "SHA256SUMS";
+/// Both copies of the head.
+pub const HEADS: [&str; 2] = ["head.age", "head2.age"];
+/// The list of user files.
+pub const LIST: &str = "list.age";
+
+const FOLDER: &str = "volume-";
+
+/// The number of the volume whose folder has that name, in capitals or not.
+pub fn number_of(folder: &str) -> Option<u16> {
+    let (start, number) = folder.split_at_checked(FOLDER.len())?;
+    start.eq_ignore_ascii_case(FOLDER).then(|| canonical(number))?
+}
+
+/// As we name the folders of volumes.
+pub fn looks_ours(name: &str) -> bool {
+    number_of(name).is_some()
+}
+
+/// Gives files the names that the format has for them where the drive shows these in other case. A file with the
+/// exact name comes first; of several others the first in the order of bytes.
+pub(super) fn spell(files: &mut [Found]) {
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut taken: HashSet<String> =
+        files.iter().filter(|found| is_ours(&found.name)).map(|found| found.name.clone()).collect();
+    for found in files.iter_mut() {
+        if let Some(name) = meant(&found.name).filter(|name| taken.insert(name.clone())) {
+            found.on_drive = Some(std::mem::replace(&mut found.name, name));
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+/// The name of the format that a name is but for its case.
+fn meant(name: &str) -> Option<String> {
+    let meant = if name.eq_ignore_ascii_case(SUMS) { SUMS.into() } else { name.to_ascii_lowercase() };
+    (meant != name && is_ours(&meant)).then_some(meant)
+}
+
+fn is_ours(name: &str) -> bool {
+    let small = [SUMS, LIST, JOURNAL].contains(&name) || HEADS.contains(&name) || ALL_SEALS.contains(&name);
+    small || part::is_part(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names as the drive shows them, and those that they are known by.
+    fn spelled(names: &[&str]) -> Vec<(String, String)> {
+        let found = |name: &&str| Found { name: name.to_string(), on_drive: None, len: 1, regular: true };
+        let mut files: Vec<Found> = names.iter().map(found).collect();
+        spell(&mut files);
+        files.into_iter().map(|found| (found.on_drive.unwrap_or_else(|| found.name.clone()), found.name)).collect()
+    }
+
+    #[test]
+    fn names_in_capitals_are_those_of_the_format() {
+        let found = spelled(&["000001.AGE", "SEAL.AGE", "Head2.age", "sha256sums", "DCIM", "000002.PAR", "NOTES.AGE"]);
+        let expected = [
+            ("000001.AGE", "000001.age"),
+            ("000002.PAR", "000002.par"),
+            ("DCIM", "DCIM"),
+            ("NOTES.AGE", "NOTES.AGE"),
+            ("sha256sums", "SHA256SUMS"),
+            ("Head2.age", "head2.age"),
+            ("SEAL.AGE", "seal.age"),
+        ];
+        assert_eq!(found, expected.map(|(drive, name)| (drive.to_string(), name.to_string())));
+    }
+
+    #[test]
+    fn the_exact_name_comes_first() {
+        let of = |names: &[&str]| {
+            spelled(names).into_iter().map(|(drive, name)| format!("{drive}={name}")).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["seal.age", "SEAL.AGE"]), ["SEAL.AGE=SEAL.AGE", "seal.age=seal.age"]);
+        assert_eq!(of(&["Seal.age", "SEAL.AGE"]), ["Seal.age=Seal.age", "SEAL.AGE=seal.age"]);
+    }
+
+    #[test]
+    fn folders_have_numbers() {
+        assert_eq!(["volume-1", "VOLUME-12", "Volume-1000"].map(number_of), [Some(1), Some(12), Some(1000)]);
+        assert_eq!(
+            ["volume", "volume-+1", "volume-x", "v\u{f6}lume-1", "\u{1f4be}\u{1f4be}"].map(number_of),
+            [None; 5]
+        );
+    }
+}
