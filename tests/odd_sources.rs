@@ -86,6 +86,18 @@ fn a_name_that_is_listed_twice_is_packed_once_with_all_below_it() {
 }
 
 #[test]
+fn what_a_listing_misses_while_its_folder_changes_is_packed() {
+    let Some((mut card, desk)) = plugged() else { return };
+    card.replug();
+    let [folder, missed] = ["DCIM", "DCIM/c more"].map(|path| card.number(path));
+    card.lie(&[Lie::MissedOnce { folder, missed }]);
+    let packed = pack(&desk, &card.path());
+    assert!([0, 4].contains(&packed.code), "whether a change of the folder is told is not asked here: {packed:?}");
+    assert_eq!(listed(&desk).len(), look(&card.path()).len());
+    assert!(listed(&desk).contains_key("card/DCIM/c more/deeper/inner"));
+}
+
+#[test]
 fn what_a_listing_calls_a_thing_is_not_believed() {
     let wrong = [FileType::Directory, FileType::RegularFile, FileType::Symlink, FileType::NamedPipe];
     for (file, folder) in wrong.into_iter().zip(wrong.into_iter().cycle().skip(1)) {

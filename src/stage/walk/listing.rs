@@ -1,5 +1,5 @@
-//! The names in a folder, from a listing that may repeat names or break off: some file systems do, and a live
-//! folder in memory whose files are replaced while it is listed.
+//! The names in a folder, from listings that may repeat names, miss some or break off: some file systems do, and a
+//! live folder in memory whose files are replaced while it is listed.
 
 use std::io;
 
@@ -38,6 +38,21 @@ impl Listing {
         names.dedup();
         Self { names, repeated, broke_off }
     }
+
+    /// Adds what another listing of the same folder told. How that one ended counts. Returns whether it told more.
+    pub(super) fn add(&mut self, other: Self) -> bool {
+        let known = self.names.len();
+        merge(&mut self.names, other.names);
+        merge(&mut self.repeated, other.repeated);
+        self.broke_off = other.broke_off;
+        self.names.len() > known
+    }
+}
+
+fn merge(names: &mut Vec<Box<[u8]>>, more: Vec<Box<[u8]>>) {
+    names.extend(more);
+    names.sort_unstable();
+    names.dedup();
 }
 
 #[cfg(test)]
@@ -73,6 +88,19 @@ mod tests {
         let listing = heard(&["b", "a"], Err(io::ErrorKind::TimedOut.into()));
         assert_eq!(shown(&listing.names), ["a", "b"]);
         assert_eq!(listing.broke_off.unwrap().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn another_listing_tells_what_the_first_missed() {
+        let mut listing = heard(&["c", "a", "a"], Err(io::ErrorKind::TimedOut.into()));
+        assert!(listing.add(heard(&["b", "b", "a"], Ok(()))));
+        assert_eq!((shown(&listing.names), shown(&listing.repeated)), (vec_of("abc"), vec_of("ab")));
+        assert!(listing.broke_off.is_none());
+        assert!(!listing.add(heard(&["a", "b"], Ok(()))), "nothing new");
+    }
+
+    fn vec_of(names: &str) -> Vec<String> {
+        names.chars().map(String::from).collect()
     }
 
     #[test]

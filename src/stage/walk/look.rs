@@ -19,6 +19,9 @@ use crate::base::path::{BytePath, escape};
 use crate::base::size::count;
 use crate::format::limits;
 
+/// How often a folder is listed that does not stop changing.
+const MOST_LISTINGS: usize = 5;
+
 /// What came of looking at one name.
 pub(super) enum Found {
     Entry(FoundEntry),
@@ -80,7 +83,7 @@ impl Look<'_> {
         let path = if below.is_empty() { self.name.to_vec() } else { [self.name, b"/", below].concat() };
         let found = tree.in_folder(below, |folder| {
             let to_list = folder.to_list()?;
-            let listing = Listing::hear(|| !self.monitor.cancelled(), |hear| list(&to_list, hear));
+            let listing = self.listing(folder, &to_list)?;
             Ok(Listed { found: self.names(folder, &path, listing, fork), attributes: Attributes::of(&to_list) })
         });
         found.unwrap_or_else(|error| {
@@ -88,6 +91,22 @@ impl Look<'_> {
             let note = Note::new(NoteKind::Unreadable, &path, text);
             Listed { found: vec![Found::LeftOut(note)], attributes: Attributes::default() }
         })
+    }
+
+    /// The names in a folder. While it changes, a listing may miss names that were there all along: then it is listed
+    /// again, until that tells nothing new.
+    fn listing(&self, folder: &Folder, to_list: &File) -> io::Result<Listing> {
+        let hear = |to_list: &File| Listing::hear(|| !self.monitor.cancelled(), |hear| list(to_list, hear));
+        let mut before = folder.status()?;
+        let mut listing = hear(to_list);
+        for _ in 1..MOST_LISTINGS {
+            let after = folder.status()?;
+            if (after.mtime, after.ctime) == (before.mtime, before.ctime) || !listing.add(hear(&folder.to_list()?)) {
+                break;
+            }
+            before = after;
+        }
+        Ok(listing)
     }
 
     fn names(&self, folder: &Folder, path: &[u8], listing: Listing, fork: &mut Fork) -> Vec<Found> {

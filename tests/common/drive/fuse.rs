@@ -1,5 +1,6 @@
 //! What the kernel asks for, passed on to the [`Disk`].
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +36,8 @@ pub struct Talk {
     pub looked_for: u64,
     /// Folders that were listed; a long listing counts more than once.
     pub listed: u64,
+    /// How often each folder was opened to be listed, since there are lies.
+    pub opened: HashMap<u64, u64>,
 }
 
 impl Mounted {
@@ -291,7 +294,14 @@ impl Filesystem for Mounted {
         empty(self.with(Work::Name, |_| Ok(())), reply);
     }
 
-    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn opendir(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let mut talk = lock(&self.talk);
+        let times = talk.opened.entry(ino.0).or_default();
+        *times += 1;
+        reply.opened(FileHandle(*times), FopenFlags::empty());
+    }
+
+    fn readdir(&self, _req: &Request, ino: INodeNo, fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let names = match self.with(Work::Name, |disk| disk.list(ino.0)) {
             Ok(names) => names,
             Err(errno) => return reply.error(errno),
@@ -303,7 +313,11 @@ impl Filesystem for Mounted {
         if offset as usize >= end {
             return reply.error(Errno::EIO);
         }
-        let told = dots.into_iter().chain(lies::told(&lies, names)).enumerate();
+        let first = (fh == FileHandle(1)).then_some(ino.0);
+        if first.is_some() && lies::changes(&lies, ino.0) {
+            lock(&self.disk).node(ino.0).expect("it was found").mtime = SystemTime::now();
+        }
+        let told = dots.into_iter().chain(lies::told(&lies, first, names)).enumerate();
         for (at, (name, number, kind)) in told.take(end).skip(offset as usize) {
             if reply.add(INodeNo(number), at as u64 + 1, kind, &name) {
                 break;

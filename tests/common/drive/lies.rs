@@ -12,6 +12,8 @@ pub enum Lie {
     Repeated(u64),
     /// Listings call this what it is not.
     Called(u64, FileType),
+    /// While this folder is listed for the first time, it changes, and the listing misses this.
+    MissedOnce { folder: u64, missed: u64 },
     /// The listing of this folder fails after so many names.
     BreaksOff(u64, usize),
     /// Whoever asks for this file hears the number of another, and that so many names lead to it.
@@ -21,8 +23,8 @@ pub enum Lie {
 /// A name in a listing.
 pub type Listed = (OsString, u64, FileType);
 
-/// The listing as it is told.
-pub fn told(lies: &[Lie], mut names: Vec<Listed>) -> Vec<Listed> {
+/// The listing as it is told; `first` for that of a folder which was opened for the first time.
+pub fn told(lies: &[Lie], first: Option<u64>, mut names: Vec<Listed>) -> Vec<Listed> {
     for lie in lies {
         match lie {
             Lie::Repeated(number) => {
@@ -36,10 +38,18 @@ pub fn told(lies: &[Lie], mut names: Vec<Listed>) -> Vec<Listed> {
                     *called = if there == number { *kind } else { *called };
                 }
             }
-            Lie::BreaksOff(..) | Lie::Shares { .. } => {}
+            Lie::MissedOnce { folder, missed } if first == Some(*folder) => {
+                names.retain(|(_, there, _)| there != missed)
+            }
+            Lie::MissedOnce { .. } | Lie::BreaksOff(..) | Lie::Shares { .. } => {}
         }
     }
     names
+}
+
+/// Whether a folder changes while it is listed for the first time.
+pub fn changes(lies: &[Lie], folder: u64) -> bool {
+    lies.iter().any(|lie| matches!(lie, Lie::MissedOnce { folder: number, .. } if *number == folder))
 }
 
 /// After how many names the listing of a folder fails.

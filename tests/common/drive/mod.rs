@@ -80,7 +80,9 @@ impl Drive {
 
     /// From now on the drive says this wrongly, and the kernel remembers nothing that it says.
     pub fn lie(&self, lies: &[Lie]) {
-        lock(&self.talk).lies = Some(lies.to_vec());
+        let mut talk = lock(&self.talk);
+        talk.lies = Some(lies.to_vec());
+        talk.opened.clear();
     }
 
     /// The number of a file or folder, by its path below the top.
