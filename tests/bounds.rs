@@ -66,8 +66,7 @@ fn desk_for_all() -> (Desk, PathBuf) {
     let desk = Desk::new();
     put(desk.source().join("clip.mov"), noise(3_300_000, 7));
     put(desk.source().join("a/note"), "a note");
-    let program = desk.path("pouch");
-    fs::copy(env!("CARGO_BIN_EXE_pouch"), &program).unwrap();
+    let program = desk.own_program();
     chmod(desk.dir.path(), 0o777);
     (desk, program)
 }

@@ -8,12 +8,18 @@ use std::process::Stdio;
 use common::faults::faulty;
 use common::{Desk, midway, noise, pouch_raw, put, run, volumes};
 
+/// As the kernel's magic.h has it.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
 #[test]
 fn what_is_stored_is_said_to_be() {
     let desk = Desk::packed();
     desk.drives().iter().for_each(|drive| std::fs::remove_dir_all(&volumes::files(drive)[0]).unwrap());
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--verify"])).exits(0);
-    assert!(packed.out.contains("every byte is stored"), "{}", packed.out);
+    // Where the temporary folder is memory, what is read back says nothing of a disk.
+    let in_memory = rustix::fs::statfs(desk.drive(1)).unwrap().f_type == TMPFS_MAGIC;
+    let said = if in_memory { "may have answered from memory" } else { "every byte is stored" };
+    assert!(packed.out.contains(said), "{}", packed.out);
     desk.drives().iter().for_each(|drive| std::fs::remove_dir_all(&volumes::files(drive)[0]).unwrap());
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--no-verify"])).exits(0);
     assert!(packed.out.contains("not read back"), "{}", packed.out);

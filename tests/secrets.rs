@@ -30,10 +30,7 @@ fn waiting(desk: &Desk, locked_kib: &str) -> Waiting {
         .unwrap();
     chmod(&pipe, 0o666);
     let pipe = File::options().read(true).write(true).open(pipe).unwrap();
-    let own = desk.path("pouch");
-    if !own.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_pouch"), &own).unwrap();
-    }
+    let own = desk.own_program();
     chmod(desk.dir.path(), 0o777);
     desk.drives().iter().for_each(|drive| chmod(drive, 0o777));
     let mut command = Command::new("bash");

@@ -287,12 +287,17 @@ pub fn create_anew(path: &Path, options: &mut std::fs::OpenOptions) -> io::Resul
 
 /// Removes a file, or a link in its place.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
-    if_there(std::fs::remove_file(path))
+    if_there(std::fs::remove_file(path)).map(drop)
 }
 
-/// What came of a removal, where nothing to be removed is as good.
-pub fn if_there(removed: io::Result<()>) -> io::Result<()> {
-    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+/// What came of a step with something that need not be there; `None` if it is not. Any other failure says nothing
+/// about whether it is.
+pub fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        // A link where no link is followed is nothing that was looked for either.
+        Err(error) if is_any(&error, &[Errno::NOENT, Errno::NOTDIR, Errno::LOOP]) => Ok(None),
+        done => done.map(Some),
+    }
 }
 
 /// Closes a file, and says so if that fails: whoever drops it would not hear.

@@ -4,6 +4,7 @@
 //! belongs to which bundle is told by what opens, never by names. If there are several bundles, the first one found is
 //! not taken for the one that is meant.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::Digest;
@@ -109,7 +110,7 @@ pub fn search(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowE
             Err(error) => volumes.push(Volume::unread(path, error)),
         }
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     volumes.retain(|volume| seen.insert(volume.dir.canonicalize().unwrap_or_else(|_| volume.dir.clone())));
     if volumes.is_empty() {
         let paths: Vec<String> = paths.iter().map(|path| show(path)).collect();
@@ -189,7 +190,7 @@ pub fn unseal(
     let sorted = Sorted::of(volumes, &keyring, head.as_ref().ok(), &heads.found);
     let mut notes = sorted.notes;
     let index = bad.into_iter().chain(if head.is_ok() { heads.bad } else { Vec::new() });
-    notes.extend(index.filter(|bad| is_worth_a_note(bad, &sorted.kept)).map(|bad| note_of(&bad)));
+    notes.extend(worth_a_note(index, &sorted.kept).map(|bad| note_of(&bad)));
     Ok(Unsealed { seal, keyring, recipient, volumes: sorted.kept, passed_over: sorted.passed_over, notes, head })
 }
 
@@ -234,9 +235,10 @@ fn no_key(bad: Vec<BadCopy>, untried: Vec<PathBuf>, keyring: &Keyring) -> FlowEr
     }
 }
 
-/// A seal that none of the keys opens is no fault: it may be to somebody else.
-fn is_worth_a_note(bad: &BadCopy, volumes: &[Volume]) -> bool {
-    bad.fault != CopyFault::Wrong && volumes.iter().any(|volume| bad.path.parent() == Some(&volume.dir))
+/// Those in the volumes that are used. A seal that none of the keys opens is no fault: it may be to somebody else.
+fn worth_a_note(bad: impl Iterator<Item = BadCopy>, volumes: &[Volume]) -> impl Iterator<Item = BadCopy> {
+    let dirs: HashSet<&Path> = volumes.iter().map(|volume| volume.dir.as_path()).collect();
+    bad.filter(move |bad| bad.fault != CopyFault::Wrong && bad.path.parent().is_some_and(|dir| dirs.contains(dir)))
 }
 
 fn note_of(BadCopy { path, fault }: &BadCopy) -> Note {

@@ -143,9 +143,11 @@ impl Staging {
             let new = make_private(&target, &name).at("create", &path)?;
             left |= !new;
             let folder = target.enter(name.as_bytes()).at("open", &path)?;
-            let is_empty = || folder.names().is_ok_and(|names| names.is_empty());
-            if !new && folder.look_at(MARK.as_bytes()).is_err() && !is_empty() {
-                return Err(TargetError::Foreign(path));
+            if !new && os::if_there(folder.look_at(MARK.as_bytes())).at("look into", &path)?.is_none() {
+                let names = folder.names().at("look into", &path)?;
+                if !names.is_empty() {
+                    return Err(TargetError::Foreign(path));
+                }
             }
             let lock = private_file(&folder, MARK).at("lock", &path)?;
             if !os::try_lock(&lock).at("lock", &path)? {

@@ -1,8 +1,7 @@
 //! Who can open what: recipients, identities, headers of age files. The one address of `age`.
 //!
-//! Headers are written here, without GREASE, from stanzas that the age crate wraps; they are
-//! opened by the age crate, after a scan of our own that no hostile header passes. Payloads are
-//! `stream`'s. Plugins are never started.
+//! Headers are written here, without GREASE, from stanzas that the age crate wraps; they are opened by the age crate,
+//! after a scan of our own that no hostile header passes. Payloads are `stream`'s. Plugins are never started.
 
 use std::cell::RefCell;
 use std::io::Read;
@@ -334,8 +333,8 @@ fn key_error(error: DecryptError) -> KeyError {
 
 /// Whether these bytes, or their ASCII armor, are an age file rather than an identity in clear.
 pub fn is_age_file(bytes: &[u8]) -> bool {
-    let armored = bytes.trim_ascii_start().starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----");
-    bytes.starts_with(b"age-encryption.org/") || armored
+    bytes.starts_with(b"age-encryption.org/")
+        || bytes.trim_ascii_start().starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
 }
 
 /// Whether an age file is sealed with a passphrase: then its one stanza is scrypt's.
@@ -348,8 +347,7 @@ pub fn unarmor(bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
     let mut out = Vec::new();
     let start = if bytes.starts_with(b"age-encryption.org/") { bytes } else { bytes.trim_ascii_start() };
     let read = age::armor::ArmoredReader::new(start).read_to_end(&mut out);
-    read.map_err(|_| KeyError::Damaged("its ASCII armor is broken".into()))?;
-    Ok(out)
+    read.map(|_| out).map_err(|_| KeyError::Damaged("its ASCII armor is broken".into()))
 }
 
 /// A header to all `recipients`, padded with decoys to 1, 2, 4, 8 or 16 stanzas in random order:
@@ -370,9 +368,9 @@ pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
     if !memory::has(needed) {
         memory::lacks(needed);
     }
-    let file_key = FileKey::random();
     let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase.to_string()));
     recipient.set_work_factor(OUR_WORK_FACTOR);
+    let file_key = FileKey::random();
     (finish(&[wrap(&recipient, &file_key)], &file_key), file_key)
 }
 
@@ -381,8 +379,7 @@ pub fn part_header(recipient: &Recipient) -> ([u8; HEADER], FileKey) {
     let file_key = FileKey::random();
     let header = finish(&[wrap(&recipient.0, &file_key)], &file_key);
     let nonce: [u8; 16] = crate::base::secret::random();
-    let header = [&header[..], &nonce].concat().try_into().expect("one stanza makes 168 bytes");
-    (header, file_key)
+    ([&header[..], &nonce].concat().try_into().expect("one stanza makes 168 bytes"), file_key)
 }
 
 fn wrap(recipient: &dyn age::Recipient, file_key: &FileKey) -> Stanza {

@@ -221,17 +221,25 @@ impl Desk {
         target
     }
 
+    /// A copy of the program for other users: they may not come to where it was built. Made by `cp`: a file that this
+    /// process writes is open in every child that another test starts meanwhile, and may not be run for so long.
+    pub fn own_program(&self) -> PathBuf {
+        let own = self.path("pouch");
+        if !own.exists() {
+            let made = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_pouch")).arg(&own).status();
+            assert!(made.expect("cp").success());
+        }
+        own
+    }
+
     /// The same command as an ordinary user: root reads and writes whatever the modes say. The
     /// desk's folders become that user's to use.
     pub fn as_nobody(&self, command: Command) -> Command {
         if !is_root() {
             return command;
         }
-        let (program, args) = (command.get_program().to_owned(), command.get_args().map(|a| a.to_owned()));
-        let own = self.path("pouch");
-        if !own.exists() && std::fs::hard_link(&program, &own).is_err() {
-            std::fs::copy(&program, &own).expect("a copy of the program");
-        }
+        let args = command.get_args().map(|a| a.to_owned());
+        let own = self.own_program();
         chmod(self.dir.path(), 0o777);
         self.drives().iter().for_each(|drive| chmod(drive, 0o777));
         std::os::unix::fs::chown(self.path("key"), Some(NOBODY), None).expect("root may");

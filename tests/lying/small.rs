@@ -20,6 +20,7 @@ fn a_seal_that_was_not_kept_is_missed_before_the_first_part() {
         let named = format!("{} is not what was written to it, from byte 0 on", seal.display());
         assert!(said.err.contains("pouch: ") && said.err.contains(&named), "{}", said.err);
         assert!(bench.drives.iter().all(|drive| drive.reach() < MIB), "nothing else was written");
+        assert!(bench.drives.iter().all(|drive| volumes::files(&drive.path()).is_empty()), "and nothing is left");
         volumes::none_looks_complete(&bench.paths());
         bench.mend();
         bench.pack(&UNREAD).exits(0);

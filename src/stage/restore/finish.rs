@@ -88,7 +88,7 @@ impl<'a> Finishing<'a> {
     fn hard_link(&mut self, at: usize, entry: &'a Entry, first: &'a BytePath) -> Result<(), IoFault> {
         // What an earlier run made there is made anew; a removal that fails is no link that cannot be held.
         let removed = os::if_there(self.places.parent(entry)?.remove_file(entry.path.name()));
-        let made = removed.and_then(|()| {
+        let made = removed.and_then(|_| {
             let file = self.newest.get(first).map_or(first, |copy| &copy.path);
             if self.staging.copies {
                 return self.copy(entry, file);
@@ -123,7 +123,7 @@ impl<'a> Finishing<'a> {
     /// A symlink in the folder it stands in.
     fn symlink(&mut self, at: usize, entry: &Entry, to: &[u8]) -> Result<(), IoFault> {
         let (parent, name) = (self.places.parent(entry)?, entry.path.name());
-        let made = os::if_there(parent.remove_file(name)).and_then(|()| parent.symlink(to, name));
+        let made = os::if_there(parent.remove_file(name)).and_then(|_| parent.symlink(to, name));
         if made.is_ok() {
             // A link's time is a nicety that some file systems do not have.
             let _ = parent.set_link_mtime(name, entry.mtime);
@@ -164,4 +164,26 @@ pub(super) fn copy_content(from: &File, to: &File) -> io::Result<()> {
         at = hole + len;
     }
     to.set_len(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_the_content_and_the_holes() {
+        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        for at in [1u64 << 20, 3 << 20] {
+            from.write_all_at(&[7; 300_000], at).unwrap();
+        }
+        from.set_len(8 << 20).unwrap();
+        copy_content(&from, &to).unwrap();
+        assert_eq!(os::holes(&to, 8 << 20, 10).unwrap(), os::holes(&from, 8 << 20, 10).unwrap());
+        let content = |file: &File| {
+            let mut bytes = vec![0; 8 << 20];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            bytes
+        };
+        assert!(content(&from) == content(&to) && to.metadata().unwrap().len() == 8 << 20);
+    }
 }

@@ -40,7 +40,7 @@ impl<'a> Places<'a> {
     /// The folder in which a file stands: staged, or delivered already.
     pub(super) fn folder_of(&mut self, file: &BytePath) -> io::Result<&Folder> {
         let staged = self.staged.parent_of(file).and_then(|folder| folder.look_at(file.name()));
-        if staged.is_ok() { self.staged.parent_of(file) } else { self.delivered.parent_of(file) }
+        if os::if_there(staged)?.is_some() { self.staged.parent_of(file) } else { self.delivered.parent_of(file) }
     }
 }
 
@@ -97,9 +97,13 @@ impl<'a> Placer<'a> {
     /// such file.
     pub fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
         let name = entry.path.name();
-        let len = |found: io::Result<Status>| found.ok().filter(Status::is_file).map(|status| status.size);
-        let staged = len(self.places.parent(entry)?.look_at(name));
-        let delivered = len(self.places.delivered(entry).and_then(|folder| folder.look_at(name)));
+        let shown = self.places.staging.shown(entry);
+        let len = |found: io::Result<Status>| {
+            let there = os::if_there(found).at("look at", &shown)?;
+            Ok::<_, IoFault>(there.filter(Status::is_file).map(|status| status.size))
+        };
+        let staged = len(self.places.parent(entry)?.look_at(name))?;
+        let delivered = len(self.places.delivered(entry).and_then(|folder| folder.look_at(name)))?;
         Ok((staged, delivered))
     }
 
@@ -131,7 +135,7 @@ impl<'a> Placer<'a> {
     pub fn remove(&mut self, entry: &Entry) -> Result<(), IoFault> {
         self.open = None;
         let removed = os::if_there(self.places.parent(entry)?.remove_file(entry.path.name()));
-        removed.map_err(|error| self.places.staging.fault("remove", entry, error))
+        removed.map(drop).map_err(|error| self.places.staging.fault("remove", entry, error))
     }
 
     fn reopen(&mut self, entry: &Entry) -> Result<File, IoFault> {

@@ -36,7 +36,8 @@ impl Staging {
     }
 
     fn bring_back(&self, entries: &[Entry]) -> Result<(), IoFault> {
-        let Ok(aside) = self.folder.enter(ASIDE.as_bytes()) else { return Ok(()) };
+        let entered = os::if_there(self.folder.enter(ASIDE.as_bytes()));
+        let Some(aside) = entered.at("open", &self.path())? else { return Ok(()) };
         let mut places = Places::new(self);
         for name in aside.names().at("look into", &self.path())? {
             let number = std::str::from_utf8(&name).ok().and_then(|name| name.parse::<usize>().ok());
@@ -55,13 +56,10 @@ impl Staging {
         let mut places = Places::new(self);
         let mut own_names: Option<HashMap<&[u8], Vec<&Entry>>> = None;
         for entry in entries.iter().filter(|entry| entry.kind == Kind::File) {
-            let staged = match places.parent(entry)?.look_at(entry.path.name()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                found => found.at("look at", &self.shown(entry))?,
-            };
-            if staged.nlink <= 1 {
+            let found = os::if_there(places.parent(entry)?.look_at(entry.path.name()));
+            let Some(staged) = found.at("look at", &self.shown(entry))?.filter(|staged| staged.nlink > 1) else {
                 continue;
-            }
+            };
             // Links that an earlier run delivered, while their file still waits here.
             let links = own_names.get_or_insert_with(|| links_by_file(entries));
             let of_file = links.get(entry.path.as_bytes()).into_iter().flatten();

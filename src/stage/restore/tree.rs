@@ -68,6 +68,9 @@ impl Staging {
         for left in [FILES, ASIDE, PARTS, OWN] {
             os::if_there(remove_all(&self.folder, left.as_bytes()))?;
         }
-        [LOG, MARK].into_iter().try_for_each(|file| os::if_there(self.folder.remove_file(file.as_bytes())))
+        for file in [LOG, MARK] {
+            os::if_there(self.folder.remove_file(file.as_bytes()))?;
+        }
+        Ok(())
     }
 }
