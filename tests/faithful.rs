@@ -76,6 +76,9 @@ fn a_drive_that_fails_at_the_very_last_is_given_up_and_the_others_are_complete()
     assert!(said.err.contains("other was given up") && said.err.contains("even if"), "{}", said.err);
     assert!(!other.path().join("volume-2/SHA256SUMS").exists());
     assert!(desk.is_complete_without_a_drive(&said, &drives));
+    // Nor does what it holds stand in the way, if it is handed on after all.
+    assert!(!other.path().join("volume-2/head.age").exists() && other.path().join("volume-2/000001.age").exists());
+    run(desk.unpack_cmd(&drives, &desk.path("out"), &[])).exits(0);
     // A report for machines has what was noted on the way.
     for volume in [desk.volume(1), other.path().join("volume-2")] {
         std::fs::remove_dir_all(volume).unwrap();

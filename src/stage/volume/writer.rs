@@ -138,10 +138,12 @@ impl Writer {
         read.at("read back", &path)
     }
 
-    /// Leaves the volume to a later run: it is not complete.
+    /// Leaves the volume to a later run: it is not complete. What it may already say of the bundle would contradict
+    /// the volumes that are finished without it.
     pub fn leave(self) {
-        let _ = fs::remove_file(self.dir.join(SUMS));
-        let _ = fs::remove_file(self.dir.join(SUMS_READY));
+        for name in [SUMS, SUMS_READY, LIST].into_iter().chain(HEADS) {
+            let _ = fs::remove_file(self.dir.join(name));
+        }
         self.remove_failed();
     }
 
