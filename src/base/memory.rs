@@ -30,6 +30,19 @@ pub fn zeros(len: usize) -> Vec<u8> {
     vec![0; len]
 }
 
+/// A copy of these bytes.
+///
+/// # Panics
+/// As [`zeros`].
+pub fn copy(bytes: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::new();
+    if copy.try_reserve_exact(bytes.len()).is_err() {
+        lacks(bytes.len() as u64);
+    }
+    copy.extend_from_slice(bytes);
+    copy
+}
+
 /// Room for so many bytes more.
 ///
 /// # Panics
@@ -50,5 +63,6 @@ mod tests {
         let caught = std::panic::catch_unwind(|| zeros(1 << 62)).unwrap_err();
         assert_eq!(caught.downcast_ref(), Some(&NoMemory(1 << 62)));
         assert!(zeros(1000).iter().all(|byte| *byte == 0));
+        assert_eq!(copy(b"bytes"), b"bytes");
     }
 }

@@ -38,9 +38,9 @@ pub fn owes_json(owes: bool) {
     OWES_JSON.store(owes, Ordering::Relaxed);
 }
 
-/// Where memory ends the standard library prints a backtrace, if the environment asks for one, before it ends
-/// the process; and only the environment can take that back. It says nothing to people, so the program begins once
-/// more without being asked for it; where that cannot be it is printed.
+/// Where memory ends the standard library prints a backtrace, if the environment asks for one, before it ends the
+/// process: that takes memory, too, and may wait for itself for ever. Only the environment can take the wish back,
+/// so the program begins once more without it; where that cannot be all is as the environment wants it.
 pub fn without_backtrace() {
     const ASKED: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
     let (mut args, this) = (std::env::args_os(), std::env::current_exe());

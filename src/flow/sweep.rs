@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::sync_channel;
 
 use crate::base::direct::DriveReader;
+use crate::base::memory;
 use crate::base::monitor::Monitor;
 use crate::base::threads::start;
 
@@ -28,7 +29,7 @@ pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut take: impl FnMut(usiz
         let reading = start(scope, move || {
             read_all(files, monitor, |number, piece| {
                 let piece = match piece {
-                    Piece::Bytes(bytes) => Piece::Bytes(Cow::Owned(bytes.into_owned())),
+                    Piece::Bytes(bytes) => Piece::Bytes(Cow::Owned(memory::copy(&bytes))),
                     Piece::End(read) => Piece::End(read),
                 };
                 give.send((number, piece)).is_ok()

@@ -189,7 +189,7 @@ impl Compressor {
         self.scratch.clear();
         memory::reserve(&mut self.scratch, compress_bound(raw.len()));
         self.context.compress2(&mut self.scratch, raw).map_err(zstd_error)?;
-        Ok(self.scratch.to_vec())
+        Ok(memory::copy(&self.scratch))
     }
 
     /// Makes a frame once more that was made so of these very bytes; at most `room` bytes of it.
@@ -212,13 +212,13 @@ impl Compressor {
         if (at as u64) < told {
             self.scratch.extend_from_slice(&CLOSE);
         }
-        Ok(self.scratch.to_vec())
+        Ok(memory::copy(&self.scratch))
     }
 
     /// What is in `scratch`, if it is less than the `raw` bytes it stands for.
     fn frame_of(&self, raw: usize, cuts: Vec<Cut>, told: usize) -> Packed {
         if self.scratch.len() < raw {
-            Packed::Frame { bytes: self.scratch.to_vec(), cuts, told }
+            Packed::Frame { bytes: memory::copy(&self.scratch), cuts, told }
         } else {
             Packed::Stored
         }
