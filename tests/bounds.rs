@@ -22,7 +22,7 @@ fn crowd(drive: &Path, folders: usize) {
 
 #[test]
 fn a_crowd_of_folders_is_passed_over_and_counted() {
-    let desk = Desk::packed();
+    let desk = Desk::in_memory().pack_clip();
     crowd(&desk.drive(2), 20_300);
     let said = run(desk.check_cmd(&[desk.drive(2)], &[]));
     assert!(said.out.lines().count() < 500, "{} lines", said.out.lines().count());
@@ -47,7 +47,7 @@ fn planted(part: &Path, files: usize) {
 
 #[test]
 fn an_honest_copy_is_found_in_a_crowd_and_the_rest_of_a_larger_one_is_counted() {
-    let desk = Desk::packed();
+    let desk = Desk::in_memory().pack_clip();
     let part = volumes::parts(&desk.drives()).into_iter().find(|part| part.ends_with("000001.age")).unwrap();
     let copy = part.with_file_name("zz copy.bin");
     fs::copy(&part, &copy).unwrap();

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// Files over some ten parts, on so many drives.
 fn desk_on(drives: u32, lose: u32, more: &[&str]) -> (Desk, Vec<PathBuf>) {
-    let desk = Desk::new();
+    let desk = Desk::in_memory();
     put(desk.source().join("large"), noise(6_500_000, 7));
     for n in 0..40 {
         put(desk.source().join(format!("small/{n:02}")), noise(20_000 + n, n as u64));

@@ -20,7 +20,7 @@ const BOTH: [&str; 3] = ["head.age", "head2.age", "list.age"];
 
 /// Files of all kinds over some ten parts, with names of all kinds.
 fn desk(pack: &[&str]) -> Desk {
-    let desk = Desk::new();
+    let desk = Desk::in_memory();
     let source = desk.source();
     put(source.join("large"), noise(2_500_000, 1));
     for n in 0..80 {

@@ -144,7 +144,15 @@ pub struct Desk {
 impl Desk {
     /// Makes the key with the program itself.
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::of(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// In memory, if there is a place: files are made and removed there by the thousand in a moment.
+    pub fn in_memory() -> Self {
+        Self::of(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder"))
+    }
+
+    fn of(dir: tempfile::TempDir) -> Self {
         for name in ["drive-1", "drive-2", "drive-3", "source"] {
             std::fs::create_dir(dir.path().join(name)).expect("a new folder");
         }
@@ -155,12 +163,16 @@ impl Desk {
     /// A desk with a clip of several parts and two notes, packed onto its drives without parity:
     /// what is taken away is missing.
     pub fn packed() -> Self {
-        let desk = Self::new();
-        put(desk.source().join("clip.mov"), noise(2_200_000, 1));
-        put(desk.source().join("notes/a.txt"), "notes");
-        put(desk.source().join("notes/b.txt"), "more notes");
-        desk.pack_bare();
-        desk
+        Self::new().pack_clip()
+    }
+
+    /// Puts such a clip and notes there, and packs them.
+    pub fn pack_clip(self) -> Self {
+        put(self.source().join("clip.mov"), noise(2_200_000, 1));
+        put(self.source().join("notes/a.txt"), "notes");
+        put(self.source().join("notes/b.txt"), "more notes");
+        self.pack_bare();
+        self
     }
 
     /// The folder of a volume on its drive.
