@@ -209,7 +209,8 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
     use rustix::fs::{StatxAttributes, StatxFlags};
     const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
     let stat = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | UNIQUE)?;
-    let device = rustix::fs::stat(path)?.st_dev;
+    // From the same answer: meanwhile something else may be mounted there, or nothing.
+    let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
     let is_root = match stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
         true => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
         // Before Linux 5.8.

@@ -36,13 +36,15 @@ pub struct Repacked {
 pub struct Settler<'a, W> {
     ledger: PartLedger,
     volumes: &'a mut VolumeSet<W>,
+    /// Drives with files that were not read back as they were written, when all was read in the end.
+    found_out: BTreeSet<DriveId>,
     monitor: &'a dyn Monitor,
 }
 
 impl<'a, W: VolumeWriter> Settler<'a, W> {
     /// Settles what is in the ledger.
     pub fn new(ledger: PartLedger, volumes: &'a mut VolumeSet<W>, monitor: &'a dyn Monitor) -> Self {
-        Self { ledger, volumes, monitor }
+        Self { ledger, volumes, found_out: BTreeSet::new(), monitor }
     }
 
     /// Where every part is.
@@ -121,9 +123,10 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
         self.ledger.avoid(&self.volumes.drive(drive).volumes());
     }
 
-    /// Takes account of files that were not read back as they were written: their parts are missing now, and
-    /// their drive is distrusted. A drive that was distrusted before, that did not keep a seal, or that cannot
-    /// be read is given up. Returns whether there were any such files.
+    /// Takes account of files that were not read back in the end as they were written: their parts are missing now,
+    /// and their drive is distrusted. A drive is given up if it has such files a second time, did not keep a seal, or
+    /// cannot be read; what it lost while the bundle was packed does not count, for whether that was read in time is
+    /// chance. Returns whether there were any such files.
     ///
     /// # Errors
     /// The last drive had to be given up.
@@ -143,8 +146,8 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
     fn take_findings_of(&mut self, drive: DriveId, mut findings: Vec<Finding>) -> Result<(), FlowError> {
         let place = as_bytes(&self.volumes.drive(drive).place);
         self.monitor.note(&Note::new(NoteKind::Drive, place, in_words(&findings)));
-        let was_distrusted = self.volumes.drive(drive).state == DriveState::Distrusted;
-        if was_distrusted || findings.iter().any(is_beyond_repair) {
+        let is_second_time = !self.found_out.insert(drive);
+        if is_second_time || findings.iter().any(is_beyond_repair) {
             self.volumes.distrust(drive);
             return self.give_up(drive, findings.swap_remove(0).error);
         }
@@ -334,6 +337,18 @@ mod tests {
             assert_eq!(settler.volumes().given_up().len(), given_up);
         }
         assert!(!settler.take_findings(Vec::new()).unwrap());
+    }
+
+    #[test]
+    fn what_a_drive_lost_before_all_was_read_is_not_the_first_time() {
+        let (mut set, _) = set_of(&[1]);
+        let ledger = ledger(&[4], None, 2, &[(Data(1), 1), (Data(2), 1)]);
+        let mut settler = Settler::new(ledger, &mut set, &Silent);
+        settler.take_losses(BTreeSet::from([DriveId(0)]), Vec::new()).unwrap();
+        settler.take_findings(vec![finding(0, 1, Some(part(Data(1), 1).file_name()))]).unwrap();
+        assert_eq!(settler.settle(&FakeRepacker::default()).unwrap(), 0);
+        assert!(settler.volumes().given_up().is_empty());
+        assert!(settler.take_findings(vec![finding(0, 1, Some("list.age".into()))]).is_err(), "it is the last drive");
     }
 
     #[test]
