@@ -115,6 +115,25 @@ fn folders_that_others_may_not_read_stop_nothing_and_are_named_unless_they_are_t
 }
 
 #[test]
+fn a_place_without_a_volume_is_named_beside_those_that_have_some() {
+    let desk = Desk::packed();
+    let bare = desk.path("a port");
+    fs::create_dir(&bare).unwrap();
+    let places = [&desk.drives()[..], std::slice::from_ref(&bare)].concat();
+    let words = format!("{}: there is no volume here", bare.display());
+    for said in [check(&desk, &places).exits(3), with_key(&desk, &places).exits(3)] {
+        assert!(said.out.contains(&words) && said.out.contains("volume-3: whole"), "{}", said.out);
+    }
+    let report = run(desk.check_cmd(&places, &["--json"])).exits(3).json();
+    assert_eq!(report["not_searched"][0]["no_volume"], true, "{report}");
+    for more in [&[][..], &["--salvage"]] {
+        let said = run(desk.unpack_cmd(&places, &desk.path(&format!("out{}", more.len())), more)).exits(0);
+        assert!(said.err.contains(&format!("note: {words}")), "{}", said.err);
+    }
+    check(&desk, &desk.drives()).exits(0);
+}
+
+#[test]
 fn what_lies_in_a_volume_and_is_not_of_it_is_counted() {
     let desk = Desk::packed();
     assert!(!check(&desk, &[desk.drive(2)]).exits(0).out.contains("not of it"));
@@ -225,7 +244,7 @@ fn a_volume_of_another_bundle_is_not_said_to_have_been_opened() {
     let (desk, other) = (Desk::packed(), Desk::packed());
     let said = with_key(&desk, &[desk.drive(1), other.drive(2)]);
     let lines = lines_of(&said, &other.volume(2));
-    assert!(lines.contains("not of the bundle that the key opens"), "{}", said.out);
+    assert!(lines.contains("not of the bundle that was looked at"), "{}", said.out);
     assert!(!said.out.contains("every part opens"), "{}", said.out);
     put(desk.volume(1).join("000009.age"), fs::read(volumes::parts(&[other.drive(1)])[0].clone()).unwrap());
     volumes::resum(&desk.volume(1));

@@ -57,6 +57,21 @@ fn folders(root: &Path) -> usize {
 }
 
 #[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to attach loop devices")]
+fn holes_take_room_where_a_file_system_has_none() {
+    let desk = Desk::new();
+    let Some(stick) = Exfat::mount(desk.path("stick"), 32) else { return };
+    put(desk.source().join("sparse"), noise(2_000_000, 1));
+    let sparse = std::fs::OpenOptions::new().write(true).open(desk.source().join("sparse")).unwrap();
+    sparse.set_len(60_000_000).unwrap();
+    run(desk.pack_cmd(&[&desk.source()], &[desk.drive(1)], &["--mend", "0"])).exits(0);
+    let target = stick.path().join("out");
+    let full = run(desk.unpack_cmd(&[desk.drive(1)], &target, &[])).exits(7);
+    assert!(full.err.contains("takes 60.0 MB") && !target.exists(), "{}", full.err);
+    run(desk.unpack_cmd(&[desk.drive(1)], &desk.path("out"), &[])).exits(0);
+}
+
+#[test]
 fn what_cannot_be_kept_is_named_before_anything_is_written() {
     let desk = desk();
     let Some(drive) = Exfat::mount(desk.path("exfat"), 64) else { return };

@@ -34,6 +34,11 @@ impl IoFault {
         is_denied(&self.source)
     }
 
+    /// Whether something was only to be read.
+    pub fn is_of_reading(&self) -> bool {
+        READING.contains(&self.doing) || self.doing == "open"
+    }
+
     /// Whether the system said that there is no room left.
     pub fn is_full(&self) -> bool {
         matches!(

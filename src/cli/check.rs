@@ -94,6 +94,9 @@ pub fn show_report(report: &CheckReport, term: &Term) {
 /// Where else volumes may lie.
 fn show_not_searched(place: &NotSearched, term: &Term) {
     let below = show(&place.below);
+    if place.no_volume {
+        term.line(&format!("{below}: there is no volume here, nor up to {} folders below", limits::DEPTH));
+    }
     if place.deeper > 0 {
         let folders = count(place.deeper, "folder");
         term.line(&format!("not searched for volumes: {folders} more than {} levels below {below}", limits::DEPTH));
@@ -255,6 +258,8 @@ fn hint(volume: &VolumeCheck) -> Option<&'static str> {
         State::Incomplete if volume.unchecked.is_some() => Some(
             "if its packing was interrupted, run the same pack command again; else copy the volume again from where it is whole",
         ),
-        _ => Some("copy the volume again from where it is whole; unpack still delivers what is whole here"),
+        _ => Some(
+            "copy the volume again from where it is whole; unpack still delivers what is whole here if a seal, a head and a list of the bundle are whole somewhere",
+        ),
     }
 }

@@ -17,6 +17,7 @@ pub fn completions(args: &Completions, term: &Term) -> Result<Exit, FlowError> {
 
 /// Writes a man page for the program and each command.
 pub fn man(args: &Man, term: &Term) -> Result<Exit, FlowError> {
+    fs::create_dir_all(&args.dir).at("create", &args.dir)?;
     for (name, page) in man_pages() {
         let path = args.dir.join(format!("{name}.1"));
         fs::write(&path, page).at("write", &path)?;

@@ -1,6 +1,8 @@
 //! Errors in words, with the next thing to do. A hint names no option that was given, nor one that the
 //! command has not.
 
+use std::path::Path;
+
 use crate::base::json::{Value, json};
 use crate::base::path::{defuse, show};
 use crate::base::size::human;
@@ -9,12 +11,13 @@ use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::cli::unforeseen::EXHAUSTED;
 use crate::flow::error::{
-    BundleError, CopyFault, DriveError, IndexFile, KeyringError, LeftoverError, LoadError, NoCopy, OutputError, Remedy,
-    SourceError,
+    BadCopy, BundleError, CopyFault, DriveError, IndexFile, KeyringError, LeftoverError, LoadError, NoCopy,
+    OutputError, Remedy, SourceError,
 };
 use crate::flow::{FlowError, Outcome};
 use crate::format::FormatError;
 use crate::stage::seal::KeyError;
+use crate::stage::volume::PASSPHRASE_SEAL;
 use crate::stage::walk::WalkError;
 
 /// What to do about files that are not for this user.
@@ -66,7 +69,7 @@ fn hint(error: &FlowError, command: &Command) -> Option<String> {
         FlowError::Format(FormatError::Limit { .. }) => {
             "nothing of it was used; no bundle made by pouch is like that".into()
         }
-        FlowError::Drive(DriveError::Gone(_) | DriveError::Denied(_)) | FlowError::Io(_) => of_the_system(error)?,
+        FlowError::Drive(DriveError::Gone(_) | DriveError::Denied(_)) | FlowError::Io(_) => of_the_system(error, command)?,
         error if error.outcome() == Outcome::Interrupted => {
             "run the same command again; pack, unpack and load go on from where they were".into()
         }
@@ -131,15 +134,20 @@ fn of_key(error: &KeyringError) -> Option<String> {
         KeyringError::FileExists(_) => "it may be somebody's key, so it is left alone; choose another -o",
         KeyringError::NotGiven => "give your identity file with -i; only a recipient of the bundle can open it",
         KeyringError::Wrong { passphrase: true, .. } => "the passphrase is not the one; mind case and hyphens",
-        KeyringError::Wrong { passphrase: false, .. } => {
-            "it was sealed to another recipient: ask the sender to whom; what a passphrase opens is opened without -i"
+        KeyringError::Wrong { seals, .. } if !seals.is_empty() && seals.iter().all(is_to_passphrase) => {
+            "only a passphrase opens it: run the same command without -i"
         }
+        KeyringError::Wrong { .. } => "none of its recipients is that key's: ask the sender to whom it was sealed",
         KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. } => {
             "an identity file is what `pouch keygen` writes"
         }
         KeyringError::BadFile { .. } | KeyringError::Refused(_) => return None,
     };
     Some(text.into())
+}
+
+fn is_to_passphrase(seal: &BadCopy) -> bool {
+    seal.path.file_name().is_some_and(|name| name == PASSPHRASE_SEAL)
 }
 
 const OTHER_COPIES: &str = "bring another volume of the bundle: each carries its own copies";
@@ -185,6 +193,18 @@ fn names_bundle(command: &Command) -> bool {
     wanted.fingerprint.is_some()
 }
 
+/// Whether it is a key that was named on the command line.
+fn is_key_of(command: &Command, path: &Path) -> bool {
+    let keys = match command {
+        Command::Unpack(args) => &args.keys.identities,
+        Command::List(args) => &args.keys.identities,
+        Command::Check(args) => &args.identities,
+        Command::Repair(args) => &args.keys.identities,
+        _ => return false,
+    };
+    keys.iter().any(|key| key == path)
+}
+
 /// Whether it does without head and list already.
 fn salvages(command: &Command) -> bool {
     matches!(command, Command::Unpack(args) if args.salvage)
@@ -196,12 +216,18 @@ fn stages(command: &Command) -> bool {
 }
 
 /// What to do where the system failed, or a drive is gone.
-fn of_the_system(error: &FlowError) -> Option<String> {
+fn of_the_system(error: &FlowError, command: &Command) -> Option<String> {
     let text = match error {
         FlowError::Drive(DriveError::Gone(_)) => {
             "that is no damage: of what could not be read nothing is known. Plug it in again and run the same command; if it is gone for good, leave it out".into()
         }
         FlowError::Drive(DriveError::Denied(_)) => format!("{READABLE}, then run the same command again"),
+        FlowError::Io(fault) if fault.is_denied() && is_key_of(command, &fault.path) => {
+            "give an identity file of your own; it must stay readable for its owner alone".into()
+        }
+        FlowError::Io(fault) if fault.is_denied() && !fault.is_of_reading() => {
+            "you may not write there: choose another place, or have its owner or root make it yours".into()
+        }
         FlowError::Io(fault) if fault.is_denied() => format!("{READABLE}, then run the same command again"),
         FlowError::Io(fault) if fault.is_full() => {
             format!("free room where {} is and run the same command again; pack, unpack and load go on from where they were", show(&fault.path))

@@ -134,13 +134,11 @@ pub fn show_plan(plan: &Plan, term: &Term) {
     term.line(&format!("expected {}, at most {}, {parts}", human(plan.expected), human(plan.at_most)));
     for volume in &plan.volumes {
         let room = volume.cap.map_or(volume.free, |cap| cap.min(volume.free));
-        let full = volume.expected as f64 * 100.0 / room.max(1) as f64;
-        term.line(&format!(
-            "  {}  {} of {}, {full:.0} % full",
-            show(&volume.folder),
-            human(volume.expected),
-            human(room)
-        ));
+        let of_room = match room {
+            0 => "of no room".to_string(),
+            room => format!("of {} free, {:.0} %", human(room), volume.expected as f64 * 100.0 / room as f64),
+        };
+        term.line(&format!("  {}  {} {of_room}", show(&volume.folder), human(volume.expected)));
     }
     show_margin(plan.parity, plan.volumes.len(), term);
     if plan.volumes.len() > 1 && plan.parity.is_none_or(|scheme| scheme.volumes_spared() == 0) {
@@ -210,6 +208,7 @@ fn show_report(report: &PackReport, term: &Term) {
     }
     term.line(match (report.read_back, report.outcome()) {
         (true, _) if !report.past_cache => "read back; a file system may have answered from memory: `pouch check --after-replug` shows what is stored",
+        (true, Outcome::Ok) if report.plan.staged => "read back, past the cache: every byte is stored; `pouch load` copies each volume to its drive",
         (true, Outcome::Io) => "read back from these drives, past the cache: every byte is stored",
         (true, _) => "read back from the drives, past the cache: every byte is stored; safe to unplug once unmounted",
         (false, _) => "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored",

@@ -17,7 +17,7 @@ use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, V
 use crate::flow::{FlowError, Outcome};
 use crate::format::{FormatError, is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS, ScanError, Volume};
+use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, PassedOver, SUMS, ScanError, Volume};
 
 /// Checks all volumes at the given places.
 pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
@@ -70,11 +70,12 @@ pub fn check_drives(
         }
         conclude(check, volume);
     }
-    let not_searched = passed_over.iter().filter(|place| place.folders() > 0).map(NotSearched::of).collect();
+    let has_more = |place: &&PassedOver| place.no_volume || place.folders() > 0;
+    let not_searched = passed_over.iter().filter(has_more).map(NotSearched::of).collect();
     Ok(CheckReport { volumes: checks, bundle: None, freshness, not_searched })
 }
 
-const NOT_OF_THE_BUNDLE: &str = "it is not of the bundle that the key opens: nothing in it was opened";
+const NOT_OF_THE_BUNDLE: &str = "it is not of the bundle that was looked at with the key: nothing in it was opened";
 
 /// The drive of a volume, if it is to be read past the cache.
 fn drive_of(volume: &Volume, freshness: Freshness) -> Option<u64> {

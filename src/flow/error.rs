@@ -194,7 +194,7 @@ mod tests {
     fn ten_changed_sources_are_named_and_the_others_counted() {
         let files = |count: usize| (0..count).map(|at| PathBuf::from(format!("clip-{at}"))).collect::<Vec<_>>();
         let one = SourceError::Changed(files(1)).to_string();
-        assert_eq!(one, "1 source changed since an interrupted run packed it: clip-0");
+        assert_eq!(one, "1 source is not as an interrupted run found it: clip-0");
         let many = SourceError::Changed(files(12)).to_string();
         assert!(many.ends_with("clip-9, and 2 more"), "{many}");
     }

@@ -16,7 +16,10 @@ pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             Err(error).at("look at", path)?
         }
-        _ => Err(FlowError::Usage(format!("{} is no folder; is the drive plugged in and mounted?", show(path)))),
+        _ => Err(FlowError::Usage(format!(
+            "{} is no folder; is the drive plugged in and mounted? A new folder has to be made first",
+            show(path)
+        ))),
     }
 }
 

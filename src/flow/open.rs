@@ -132,16 +132,22 @@ pub fn open_at(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&Fingerprint
     let (volumes, passed_over) = gather_noting(paths)?;
     let mut bundle = open(volumes, keyring, wanted)?;
     // First of all: only some notes about volumes are shown.
-    bundle.notes.splice(0..0, too_many(&passed_over));
+    bundle.notes.splice(0..0, notes_on_places(&passed_over));
     Ok(bundle)
 }
 
-/// What is said of places where not all folders were searched, for there were too many.
-pub fn too_many(passed_over: &[PassedOver]) -> Vec<Note> {
+/// What is said of places where there is no volume, and of those where not all folders were searched, for there were
+/// too many.
+pub fn notes_on_places(passed_over: &[PassedOver]) -> Vec<Note> {
+    let bare = passed_over.iter().filter(|place| place.no_volume).map(|place| {
+        let text = format!("there is no volume here, nor up to {} folders below", limits::DEPTH);
+        Note::new(NoteKind::Volume, as_bytes(&place.below), text)
+    });
     let crowded = passed_over.iter().filter(|place| place.beyond > 0);
     let text =
         |folders| format!("{} more in it were not searched for volumes: it holds too many", count(folders, "folder"));
-    crowded.map(|place| Note::new(NoteKind::Volume, as_bytes(&place.below), text(place.beyond))).collect()
+    let crowded = crowded.map(|place| Note::new(NoteKind::Volume, as_bytes(&place.below), text(place.beyond)));
+    bare.chain(crowded).collect()
 }
 
 /// Whether a passphrase opens some of the volumes at the given places.

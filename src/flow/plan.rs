@@ -135,6 +135,11 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
         })
         .collect();
+    // Seals, heads and lists are written, too.
+    let small: u64 = drives.iter().map(|drive| drive.reserve).sum();
+    plan.expected += small;
+    plan.at_most += small;
+    plan.room += small;
     notes.extend(places::notes(targets.iter().map(|target| (&*target.path, target.device)), &request.sources));
     plan.begins_anew = left.is_some() && before.recipes.is_empty() && !request.restart;
     plan.shared_drive = request.volumes.is_none()
@@ -298,6 +303,7 @@ fn describe(
         sequential: request.fill == Fill::Sequential,
         begins_anew: false,
         shared_drive: false,
+        staged: request.volumes.is_some(),
         volumes: Vec::new(),
     })
 }

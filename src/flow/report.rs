@@ -33,11 +33,11 @@ pub struct Plan {
     pub again: u64,
     /// Whether an interrupted run left nothing to go on from: it is removed.
     pub begins_anew: bool,
-    /// Bytes of parts still to come, from samples.
+    /// Bytes still to come, from samples; of small files the most that they may take.
     pub expected: u64,
-    /// Bytes of parts if nothing compresses.
+    /// The same if nothing compresses.
     pub at_most: u64,
-    /// Bytes of parts that the drives can take.
+    /// Bytes that the drives can take.
     pub room: u64,
     /// How many recipients can open it.
     pub recipients: usize,
@@ -51,6 +51,8 @@ pub struct Plan {
     pub sequential: bool,
     /// Whether several of the drives given are one file system.
     pub shared_drive: bool,
+    /// Whether the volumes are staged in one folder, to be copied to drives later.
+    pub staged: bool,
     /// Each volume.
     pub volumes: Vec<VolumePlan>,
 }
@@ -231,6 +233,8 @@ impl Foreign {
 pub struct NotSearched {
     /// The place.
     pub below: PathBuf,
+    /// Whether no volume was found there at all.
+    pub no_volume: bool,
     /// How many lie deeper than a search goes.
     pub deeper: u64,
     /// How many were left when the search had looked into as many as it does, or hold too much.
@@ -249,6 +253,7 @@ impl NotSearched {
         let closed = |fault: &IoFault| fault.source.kind() == std::io::ErrorKind::PermissionDenied;
         Self {
             below: passed_over.below.clone(),
+            no_volume: passed_over.no_volume,
             deeper: passed_over.deeper,
             beyond: passed_over.beyond,
             set_aside: passed_over.set_aside.clone(),
@@ -259,7 +264,7 @@ impl NotSearched {
 
     fn to_json(&self) -> Value {
         json!({
-            "below": show(&self.below), "deeper": self.deeper, "beyond": self.beyond,
+            "below": show(&self.below), "no_volume": self.no_volume, "deeper": self.deeper, "beyond": self.beyond,
             "set_aside": self.set_aside.iter().map(|path| show(path)).collect::<Value>(), "unread": self.unread,
         })
     }
@@ -323,7 +328,7 @@ impl CheckReport {
         self.volumes.iter().all(is_whole).then_some(if held { HELD } else { WHOLE })
     }
 
-    /// The worst of all volumes; 3 if they do not make the bundle whole; 7 if not all could be searched.
+    /// The worst of all volumes; 3 if they do not make the bundle whole, or a place given has no volume; 7 if not all could be searched.
     pub fn outcome(&self) -> Outcome {
         let short = self.bundle.as_ref().is_some_and(|bundle| matches!(bundle.verdict, Verdict::Short { .. }));
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
@@ -333,7 +338,7 @@ impl CheckReport {
             Outcome::Io
         } else if any(State::Damaged) {
             Outcome::Damaged
-        } else if any(State::Incomplete) || short {
+        } else if any(State::Incomplete) || short || self.not_searched.iter().any(|place| place.no_volume) {
             Outcome::Incomplete
         } else {
             Outcome::Ok

@@ -12,7 +12,7 @@ use crate::flow::denied;
 use crate::flow::error::{BadCopy, BundleError, CopyFault, NoCopy};
 use crate::flow::gone::{self, or_gone};
 use crate::flow::leads::{FAR, from_leads};
-use crate::flow::open::{Bundle, Unsealed, gather_noting, too_many, unseal};
+use crate::flow::open::{Bundle, Unsealed, gather_noting, notes_on_places, unseal};
 use crate::flow::received::{Cause, Lost};
 use crate::flow::salvaged::{Basis, Salvaged};
 use crate::flow::unlisted::{Unlisted, read_tar};
@@ -27,7 +27,7 @@ use crate::stage::seal::Keyring;
 pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
     let (volumes, passed_over) = gather_noting(&request.volumes)?;
     let mut unsealed = unseal(volumes, keyring, request.bundle.as_ref())?;
-    unsealed.notes.splice(0..0, too_many(&passed_over));
+    unsealed.notes.splice(0..0, notes_on_places(&passed_over));
     let volumes = unsealed.volumes.clone();
     let mut salvaged =
         unsealed_salvage(request, unsealed, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;

@@ -224,7 +224,7 @@ impl Job<'_> {
         let (target, entries) = (&self.request.target, &self.fitted.entries);
         let copies = copies_to_make(self.fitted, |at| extraction.is_delivered(at));
         let open = |at: &usize| !extraction.is_whole(*at) && !extraction.is_unverified(*at);
-        let bytes: u64 = (0..entries.len()).filter(open).map(|at| entries[at].stored_size()).sum();
+        let bytes: u64 = (0..entries.len()).filter(open).map(|at| self.fitted.room_of(&entries[at])).sum();
         let (needed, room) = (bytes.saturating_add(copies.bytes), os::room(target).at("look at", target)?);
         if needed > room.free {
             return Err(FlowError::Output(OutputError::NoRoom { target: target.clone(), needed, free: room.free }));

@@ -13,6 +13,8 @@ pub struct Limits {
     pub symlinks: Symlinks,
     /// How many names a file can have, where what is packed may have more; 1 where there are no hard links.
     pub names: Option<u64>,
+    /// Whether holes of files take room there.
+    pub fills_holes: bool,
     /// The largest file, in bytes.
     pub largest: Option<u64>,
     /// The first and the last second that it keeps, where what is packed has others.

@@ -39,6 +39,15 @@ pub struct Fitted {
     pub clamped: HashSet<BytePath>,
     /// How many names a file can have, as far as that is known.
     pub names: Option<u64>,
+    /// Whether holes of files take room there.
+    pub fills_holes: bool,
+}
+
+impl Fitted {
+    /// Bytes that an entry takes there.
+    pub fn room_of(&self, entry: &Entry) -> u64 {
+        if self.fills_holes { entry.size } else { entry.stored_size() }
+    }
 }
 
 /// Fits entries to a file system.
@@ -51,7 +60,8 @@ pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Re
     if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
         cut_off(&mut entries, &former, ground, &mut changes)?;
         changes.sort_by(|a, b| a.path.cmp(&b.path));
-        return Ok(Fitted { entries, former, changes, clamped, names: limits.names });
+        let Limits { names, fills_holes, .. } = *limits;
+        return Ok(Fitted { entries, former, changes, clamped, names, fills_holes });
     }
     let mut renamed: HashMap<Vec<u8>, BytePath> = HashMap::new();
     for (at, entry) in entries.into_iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
@@ -89,7 +99,8 @@ pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Re
     files_first(&mut fitted);
     cut_off(&mut fitted, &former, ground, &mut changes)?;
     changes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Fitted { entries: fitted, former, changes, clamped, names: limits.names })
+    let Limits { names, fills_holes, .. } = *limits;
+    Ok(Fitted { entries: fitted, former, changes, clamped, names, fills_holes })
 }
 
 /// Shorter paths are held everywhere.

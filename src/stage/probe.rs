@@ -27,6 +27,8 @@ const MOST_NAMES: u64 = 1 << 17;
 /// drivers, ext4's 2446, FAT's 2107, 2106 and 2038.
 const FIRST: [i64; 4] = [-(1 << 31), 0, 315_532_800, 315_619_200];
 const LAST: [i64; 5] = [15_032_385_535, 4_354_819_198, 4_354_732_798, 4_294_967_295, 2_147_483_647];
+/// A length that no file system stores beside the file's other data.
+const HOLE: u64 = 1 << 20;
 /// FAT counts in twos.
 const COARSE: u64 = 2;
 
@@ -73,6 +75,7 @@ impl Probe {
         let limits = Limits {
             symlinks: self.symlinks(&trial, entries)?,
             names: self.names(&trial, entries)?,
+            fills_holes: entries.iter().any(|entry| !entry.holes.is_empty()) && self.fills_holes(&trial)?,
             largest: os::is_fat(&self.path).at("look at", &self.path)?.then_some(FAT_LARGEST),
             times: times(&made, entries),
         };
@@ -130,6 +133,15 @@ impl Probe {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a file without content takes as much room as one with it; not, where the system does not say. The file
+    /// has no name by then: what a killed run leaves is empty.
+    fn fills_holes(&self, trial: &Folder) -> Result<bool, IoFault> {
+        let file = trial.create_new(b"holes").at("create", &self.path)?;
+        trial.remove_file(b"holes").at("remove", &self.path)?;
+        let room = file.set_len(HOLE).and_then(|()| file.metadata()).map(|meta| meta.blocks() * 512);
+        Ok(room.is_ok_and(|room| room >= HOLE))
     }
 
     /// Whether something could be made; an error that says nothing about what may be made is one, and

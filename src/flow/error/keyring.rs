@@ -16,7 +16,7 @@ pub enum KeyringError {
     #[error("no key was given, and the bundle is sealed")]
     NotGiven,
     /// None of the keys opens the bundle.
-    #[error("none of the given keys opens a seal of these volumes: {}", tried(.seals, .untried))]
+    #[error("{} opens no seal of these volumes: {}", if *.passphrase { "what was given" } else { "the key" }, tried(.seals, .untried))]
     Wrong {
         /// Whether a passphrase was among them.
         passphrase: bool,

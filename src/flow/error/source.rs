@@ -13,8 +13,8 @@ pub enum SourceError {
     /// Found while the sources were listed.
     #[error(transparent)]
     Walk(WalkError),
-    /// Sources that changed after an interrupted run had packed them.
-    #[error("{} since an interrupted run packed {}: {}", changed(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
+    /// Sources that changed, came or went since an interrupted run.
+    #[error("{} not as an interrupted run found {}: {}", are(.0), if .0.len() == 1 { "it" } else { "them" }, names(.0))]
     Changed(Vec<PathBuf>),
     /// Sources that changed, so that parts a drive lost cannot be packed again.
     #[error("{} since they were packed, so what a drive did not keep cannot be made again: {}", changed(.0), names(.0))]
@@ -30,6 +30,10 @@ impl SourceError {
             SourceError::Walk(_) | SourceError::Changed(_) => Outcome::Usage,
         }
     }
+}
+
+fn are(files: &[PathBuf]) -> String {
+    format!("{} {}", count(files.len() as u64, "source"), if files.len() == 1 { "is" } else { "are" })
 }
 
 fn changed(files: &[PathBuf]) -> String {

@@ -28,8 +28,13 @@ impl Ground for Strict {
     }
 }
 
-const ALL: Limits =
-    Limits { symlinks: Symlinks { longest: None, only_text: false }, names: None, largest: None, times: (None, None) };
+const ALL: Limits = Limits {
+    symlinks: Symlinks { longest: None, only_text: false },
+    names: None,
+    fills_holes: false,
+    largest: None,
+    times: (None, None),
+};
 
 fn fitted(entries: &[Entry], folds: bool, limits: &Limits) -> Fitted {
     let mut entries = entries.to_vec();
@@ -142,7 +147,7 @@ fn a_file_stands_before_its_links() {
 fn what_cannot_be_held_is_left_out() {
     let entries = [file("big", 5 << 30), hardlink("h", "big"), file("i", 1), hardlink("j", "i"), symlink("l", "i")];
     let symlinks = Symlinks { longest: Some(0), only_text: true };
-    let limits = Limits { symlinks, names: Some(1), largest: Some((4 << 30) - 1), times: (None, None) };
+    let limits = Limits { symlinks, names: Some(1), largest: Some((4 << 30) - 1), ..ALL };
     let fitted = fitted(&entries, true, &limits);
     assert_eq!(paths(&fitted), ["i", "j"]);
     let becomes: Vec<&Becomes> = fitted.changes.iter().map(|change| &change.becomes).collect();

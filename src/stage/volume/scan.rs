@@ -40,6 +40,8 @@ pub struct Search {
 pub struct PassedOver {
     /// The place.
     pub below: PathBuf,
+    /// Whether no volume was found there at all.
+    pub no_volume: bool,
     /// How many lie deeper than a search goes.
     pub deeper: u64,
     /// How many were left when the search had looked into as many as it does, or hold too much.
@@ -155,6 +157,7 @@ impl Walk {
         self.found.sort_by_key(|(depth, volume)| (*depth, natural(&volume.dir)));
         // An empty trash hides nothing.
         self.passed_over.set_aside.retain(|dir| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()));
+        self.passed_over.no_volume = self.found.is_empty();
         let volumes = self.found.into_iter().map(|(_, volume)| volume).collect();
         Ok(Search { volumes, passed_over: self.passed_over })
     }
