@@ -35,6 +35,18 @@ fn a_crowd_of_folders_is_passed_over_and_counted() {
     same(&desk.source(), &desk.path("out/source"));
 }
 
+#[test]
+fn files_by_the_hundred_thousand_hide_no_volume() {
+    let desk = Desk::in_memory().pack_clip();
+    for folder in [desk.volume(1), desk.drive(2)] {
+        (0..250_100).for_each(|at| drop(File::create(folder.join(format!("junk {at}"))).unwrap()));
+    }
+    let said = run(desk.check_cmd(&desk.drives(), &[])).exits(0);
+    assert!(said.out.contains("volume-1: whole") && said.out.contains("not of it: 250,100"), "{}", said.out);
+    assert!(said.out.contains("volume-2: whole"), "{}", said.out);
+    same(&desk.source(), &desk.unpack("out").join("source"));
+}
+
 /// Files that begin like a part, are as long, and hold nothing else.
 fn planted(part: &Path, files: usize) {
     let mut header = [0; 184];

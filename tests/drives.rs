@@ -148,8 +148,11 @@ fn a_passphrase_opens_a_bundle_and_a_wrong_one_does_not() {
         unpack.arg(desk.drive(1)).arg("-o").arg(desk.path(to));
         unpack
     };
-    with_passphrase(unpack("wrong"), "another-horse-battery-staple").exits(8);
+    let wrong = with_passphrase(unpack("wrong"), "another-horse-battery-staple").exits(8);
+    assert!(wrong.err.contains("what was given opens no seal") && !wrong.err.contains("key"), "{}", wrong.err);
     run(unpack("wrong")).exits(8);
+    let with_key = run(desk.unpack_cmd(&[desk.drive(1)], &desk.path("wrong"), &[])).exits(8);
+    assert!(with_key.err.contains("hint: only a passphrase opens it: run the same command without -i"), "{with_key:?}");
     assert!(!desk.path("wrong").exists(), "nothing is made for a wrong passphrase");
     with_passphrase(unpack("out"), PASSPHRASE).exits(0);
     same(&desk.source(), &desk.path("out/source"));

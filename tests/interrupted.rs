@@ -138,7 +138,11 @@ fn a_changed_source_is_named_and_nothing_is_touched() {
     let before = common::tree::look(&desk.drive(1));
     put(desk.source().join("notes/7"), "other");
     let said = again(&desk, &BARE, 2);
-    assert!(said.err.contains("1 source changed") && said.err.contains("notes/7"), "{}", said.err);
+    assert!(
+        said.err.contains("1 source is not as an interrupted run found it") && said.err.contains("notes/7"),
+        "{}",
+        said.err
+    );
     fs::remove_file(desk.source().join("notes/7")).unwrap();
     let said = again(&desk, &BARE, 2);
     assert!(said.err.contains("--restart"), "{}", said.err);
@@ -167,7 +171,11 @@ fn a_source_that_changed_behind_its_times_is_named() {
     let forged: Vec<String> = text.lines().map(as_now).collect();
     fs::write(&journal, journal::checked(&(forged.join("\n") + "\n"))).unwrap();
     let said = again(&desk, &BARE, 2);
-    assert!(said.err.contains("source/clip") && said.err.contains("changed"), "{}", said.err);
+    assert!(
+        said.err.contains("source/clip") && said.err.contains("not as an interrupted run found it"),
+        "{}",
+        said.err
+    );
     volumes::none_looks_complete(&desk.drives());
 }
 

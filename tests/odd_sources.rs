@@ -253,3 +253,43 @@ fn what_is_dropped_of_files_is_counted_in_one_note() {
     let out = desk.unpack("out").join("source");
     assert_eq!(rustix::fs::listxattr(out.join("b"), &mut [0_u8; 100][..]).unwrap(), 0);
 }
+
+#[test]
+fn a_link_without_a_target_is_left_out_and_named() {
+    let Some((card, desk)) = plugged() else { return };
+    card.lie(&[Lie::Link(card.number("notes/a.txt"))]);
+    let report = pack(&desk, &card.path()).exits(4).json();
+    let (path, text) = note(&report, "unreadable");
+    assert!(path == "card/notes/a.txt" && text.contains("a link without a target"), "{path}: {text}");
+    assert!(!listed(&desk).contains_key("card/notes/a.txt") && listed(&desk).contains_key("card/DCIM/b photo"));
+}
+
+#[test]
+fn a_file_system_that_finds_the_same_hole_again_and_again_keeps_nobody_waiting() {
+    for at in [0, 4096, 300_000] {
+        let Some((card, desk)) = plugged() else { return };
+        let sparse = card.path().join("DCIM/sparse");
+        put(&sparse, "a little");
+        fs::OpenOptions::new().write(true).open(&sparse).unwrap().set_len(300_000).unwrap();
+        card.lie(&[Lie::StandsStill { file: card.number("DCIM/sparse"), at }]);
+        pack(&desk, &card.path()).exits(0);
+        card.lie(&[]);
+        same(&card.path(), &desk.unpack("out").join("card"));
+    }
+}
+
+#[test]
+fn more_bytes_than_any_tar_holds_are_over_a_limit_and_no_defect() {
+    for files in [1, 2, 3, 4] {
+        let desk = Desk::in_memory();
+        for at in 0..files {
+            let file = fs::File::create(desk.source().join(format!("{at}"))).unwrap();
+            if file.set_len(i64::MAX as u64).is_err() {
+                common::ignored("files of any size in memory");
+                return;
+            }
+        }
+        let said = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &[])).exits(6);
+        assert!(said.err.contains("Pack it as several"), "{}", said.err);
+    }
+}

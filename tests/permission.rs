@@ -82,7 +82,7 @@ fn a_part_that_may_not_be_read_is_not_damaged() {
 fn what_may_not_be_written_and_a_key_of_others_are_not_to_be_made_readable() {
     let desk = desk();
     fs::create_dir(desk.path("theirs")).unwrap();
-    chmod(&desk.path("theirs"), 0o755);
+    chmod(desk.path("theirs"), 0o755);
     let denied = |run: Run, words: &str| {
         let said = run.exits(7);
         assert!(said.err.contains("Permission denied") && said.err.contains(words), "{said:?}");
@@ -92,11 +92,14 @@ fn what_may_not_be_written_and_a_key_of_others_are_not_to_be_made_readable() {
     denied(run(desk.as_nobody(unpack)), "you may not write there");
     let pack = desk.pack_cmd(&[&desk.volume(1)], &[desk.path("theirs")], &[]);
     denied(run(desk.as_nobody(pack)), "you may not write there");
-    denied(run(desk.as_nobody(pouch([Path::new("keygen"), Path::new("-o"), &desk.path("theirs/key")]))), "may not write");
+    denied(
+        run(desk.as_nobody(pouch([Path::new("keygen"), Path::new("-o"), &desk.path("theirs/key")]))),
+        "may not write",
+    );
     let unpack = desk.as_nobody(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[]));
     fs::remove_dir_all(desk.path("theirs")).unwrap();
     std::os::unix::fs::chown(desk.path("key"), Some(0), None).unwrap();
-    chmod(&desk.path("key"), 0o600);
+    chmod(desk.path("key"), 0o600);
     denied(run(unpack), "an identity file of your own");
 }
 

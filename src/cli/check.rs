@@ -168,7 +168,7 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
     let short = matches!(bundle.verdict, Verdict::Short { .. });
     if !bundle.needed.is_empty() && !short {
         let needed = named(&bundle.needed, "; without it", "; without any one of these");
-        term.line(&format!("needed: {needed}, data is lost"));
+        term.line(&format!("needed: {needed}, data may be lost"));
     }
 }
 
@@ -254,6 +254,9 @@ fn hint(volume: &VolumeCheck) -> Option<&'static str> {
     match volume.state {
         State::Whole => None,
         State::Unreadable => Some(UNREADABLE),
+        State::Unsafe => Some(
+            "nothing of it was used, and no volume made by pouch is like that: copy it again from where it is whole",
+        ),
         State::Gone => Some("plug it in again and check it anew; of what could not be read nothing is known"),
         State::Incomplete if volume.unchecked.is_some() => Some(
             "if its packing was interrupted, run the same pack command again; else copy the volume again from where it is whole",

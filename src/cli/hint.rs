@@ -47,12 +47,9 @@ fn hint(error: &FlowError, command: &Command) -> Option<String> {
         FlowError::Source(SourceError::Walk(WalkError::Gone(_))) => {
             "no volume of this run is complete, and of what could not be read nothing is known. Plug it in again and run the same command: it goes on from there".into()
         }
-        FlowError::Drive(DriveError::NoRoom { .. })
-        | FlowError::Drive(DriveError::RanFull { .. })
-        | FlowError::Drive(DriveError::NoHome { .. })
-        | FlowError::Source(SourceError::CannotRepack(_))
-        | FlowError::Drive(DriveError::ReadBackDiffers { .. })
-        | FlowError::Drive(DriveError::FailedCapacityTest(_)) => of_drives(error, command)?,
+        FlowError::Drive(DriveError::NoRoom { .. } | DriveError::RanFull { .. } | DriveError::NoHome { .. })
+        | FlowError::Drive(DriveError::ReadBackDiffers { .. } | DriveError::FailedCapacityTest(_))
+        | FlowError::Source(SourceError::CannotRepack(_)) => of_drives(error, command)?,
         FlowError::Drive(DriveError::TooSmall { .. }) => "nothing was written; free room there, or leave that drive out".into(),
         FlowError::Source(SourceError::Changed(_))
         | FlowError::Leftover(LeftoverError::OtherPacking(_))
@@ -137,7 +134,9 @@ fn of_key(error: &KeyringError) -> Option<String> {
         KeyringError::Wrong { seals, .. } if !seals.is_empty() && seals.iter().all(is_to_passphrase) => {
             "only a passphrase opens it: run the same command without -i"
         }
-        KeyringError::Wrong { .. } => "none of its recipients is that key's: ask the sender to whom it was sealed",
+        KeyringError::Wrong { .. } => {
+            "it is sealed to others than that key is of: ask the sender to whom; what a passphrase opens is opened without -i"
+        }
         KeyringError::BadFile { source: KeyError::NoIdentity { .. }, .. } => {
             "an identity file is what `pouch keygen` writes"
         }
@@ -232,9 +231,10 @@ fn of_the_system(error: &FlowError, command: &Command) -> Option<String> {
         FlowError::Io(fault) if fault.is_full() => {
             format!("free room where {} is and run the same command again; pack, unpack and load go on from where they were", show(&fault.path))
         }
-        FlowError::Io(_) => {
-            "run the same command again once that is mended; pack, unpack and load go on from where they were".into()
+        FlowError::Io(_) if matches!(command, Command::Pack(_) | Command::Unpack(_) | Command::Load(_)) => {
+            "run the same command again once that is mended: it goes on from where it was".into()
         }
+        FlowError::Io(_) => "run the same command again once that is mended".into(),
         _ => return None,
     };
     Some(text)

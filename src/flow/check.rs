@@ -12,7 +12,7 @@ use crate::flow::error::{Proof, outcome_of};
 use crate::flow::gone::is_gone;
 use crate::flow::head_check::HeadCheck;
 use crate::flow::open::search;
-use crate::flow::read_files::{FileFault, Job, read_all};
+use crate::flow::read_files::{FileFault, Job, most_of, part_lengths, read_all};
 use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, VolumeCheck};
 use crate::flow::{FlowError, Outcome};
 use crate::format::{FormatError, is_unfinished, limits, part, sums};
@@ -202,20 +202,15 @@ fn is_ours(name: &str) -> bool {
 /// What lies in the folder and is not of the volume.
 fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
     let others = || volume.files.iter().map(|file| &file.name).filter(|name| !is_ours(name));
-    Foreign { count: others().count() + volume.odd, names: others().take(Foreign::NAMED).cloned().collect() }
+    Foreign { count: others().count() + volume.others, names: others().take(Foreign::NAMED).cloned().collect() }
 }
 
 /// Why a file of that length cannot be what was written, whatever is in it: then it is not read,
 /// for it may have no end.
 pub fn impossible(name: &str, len: u64) -> Option<String> {
-    let most = match name {
-        volume::LIST => limits::LIST,
-        name if volume::HEADS.contains(&name) => limits::HEAD,
-        _ => limits::SEAL_FILE,
-    };
     let wrong = match part::is_part(name) {
-        true => !part::Class::ALL.map(|class| class.file_len() as u64).contains(&len),
-        false => len > most,
+        true => !part_lengths().contains(&len),
+        false => len > most_of(name),
     };
     match len {
         0 => Some("is empty".into()),

@@ -23,7 +23,7 @@ pub fn is_gone(volume: &Volume) -> bool {
     let tried: Vec<&str> = files().filter(|name| small(name)).chain(some).collect();
     let mut reader = DriveReader::default();
     match tried.is_empty() {
-        true => volume::read(&volume.dir).is_err_and(|error| !is_closed(&error)),
+        true => volume::read(&volume.dir).is_err_and(|error| is_unanswered(&error)),
         false => !tried.iter().any(|name| answers(reader.read(&volume.path(name), |_| false))),
     }
 }
@@ -33,8 +33,9 @@ fn answers(read: io::Result<()>) -> bool {
     read.map_or_else(|error| is_denied(&error), |()| true)
 }
 
-fn is_closed(error: &ScanError) -> bool {
-    matches!(error, ScanError::Io(fault) if fault.is_denied())
+/// Whether the system could not look, and not because it may not.
+fn is_unanswered(error: &ScanError) -> bool {
+    matches!(error, ScanError::Io(fault) if !fault.is_denied())
 }
 
 /// The folders of those volumes whose drives are gone.

@@ -88,11 +88,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     }
     let mut walk = walk(&request.sources, monitor)?;
     let mut notes = std::mem::take(&mut walk.notes);
-    let layout = lay_out(&mut walk.entries, &mut notes);
-    // What no reader would take is refused before it is written.
-    let list = geometry::list_at_most(&walk.entries);
-    FormatError::limit("the length of the list", list, limits::LIST)?;
-    check_sequence(&walk.entries, layout.len)?;
+    let (layout, list) = lay_out_for_readers(&mut walk, &mut notes)?;
     let mut beginning = memory::zeros(SAMPLE.min(layout.tail_start) as usize);
     let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
     if let Err(FlowError::Source(SourceError::Walk(gone))) = read {
@@ -135,11 +131,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             expected: parts * placement.cost(at as u16 + 1) + drive.reserve,
         })
         .collect();
-    // Seals, heads and lists are written, too.
-    let small: u64 = drives.iter().map(|drive| drive.reserve).sum();
-    plan.expected += small;
-    plan.at_most += small;
-    plan.room += small;
+    count_small_files(&mut plan, &drives);
     notes.extend(places::notes(targets.iter().map(|target| (&*target.path, target.device)), &request.sources));
     plan.begins_anew = left.is_some() && before.recipes.is_empty() && !request.restart;
     plan.shared_drive = request.volumes.is_none()
@@ -147,6 +139,26 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
             .any(|at| targets[..at].iter().any(|t| os::block(t.device).shares_a_drive(&os::block(targets[at].device))));
     let reserves = drives.iter().map(|drive| drive.reserve).collect();
     Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets, left, before, whom })
+}
+
+/// The layout of the tar, and the most bytes of the list's text. What no reader would take is refused before it is
+/// written.
+fn lay_out_for_readers(walk: &mut Walk, notes: &mut Vec<Note>) -> Result<(Layout, u64), FlowError> {
+    let sizes = walk.entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
+    FormatError::limit("the bytes of all files", sizes, limits::TAR)?;
+    let layout = lay_out(&mut walk.entries, notes);
+    let list = geometry::list_at_most(&walk.entries);
+    FormatError::limit("the length of the list", list, limits::LIST)?;
+    check_sequence(&walk.entries, layout.len)?;
+    Ok((layout, list))
+}
+
+/// Adds the bytes that seals, heads and lists may take.
+fn count_small_files(plan: &mut Plan, drives: &[Drive]) {
+    let bytes: u64 = drives.iter().map(|drive| drive.reserve).sum();
+    plan.expected += bytes;
+    plan.at_most += bytes;
+    plan.room += bytes;
 }
 
 impl Planned {

@@ -15,8 +15,8 @@ use crate::base::threads::start;
 use crate::flow::FlowError;
 use crate::flow::head_check::{HeadCheck, PartCheck};
 use crate::flow::sweep::{Piece, sweep};
-use crate::format::part;
-use crate::stage::volume::{self, Volume};
+use crate::format::{limits, part};
+use crate::stage::volume::{self, HEADS, LIST, Volume};
 
 const READ: usize = 1 << 20;
 
@@ -180,7 +180,42 @@ fn read(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> Fi
     let end = volume::read_through(file, buf, |bytes| {
         reading.take(bytes);
         monitor.advance(bytes.len() as u64);
+        if reading.bytes > most_of(&job.name) {
+            return Err(io::Error::other("it has more bytes than any such file, and the system says otherwise"));
+        }
         go_on(monitor)
     });
     reading.finish(end)
+}
+
+/// Bytes of the files of parts, class by class.
+pub(super) fn part_lengths() -> Vec<u64> {
+    part::Class::ALL.iter().map(|class| class.file_len() as u64).collect()
+}
+
+/// The most bytes that a file of that name has in any volume.
+pub(super) fn most_of(name: &str) -> u64 {
+    match name {
+        LIST => limits::LIST,
+        name if HEADS.contains(&name) => limits::HEAD,
+        name if part::is_part(name) => part_lengths().into_iter().max().unwrap_or(0),
+        _ => limits::SEAL_FILE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::monitor::Silent;
+
+    #[test]
+    fn a_file_that_goes_on_behind_its_end_is_not_read_for_ever() {
+        let drive = tempfile::tempdir().unwrap();
+        std::fs::write(drive.path().join("seal.age"), vec![7; 8 << 20]).unwrap();
+        let volume = volume::read(drive.path()).unwrap();
+        let job = Job { volume: 0, name: "seal.age".into(), sum: Digest([0; 32]), len: 400, drive: None, head: None };
+        let read = read_all(&[volume], &[job], &Silent).unwrap().pop().unwrap();
+        assert!(read.bytes <= limits::SEAL_FILE + READ as u64, "{}", read.bytes);
+        assert!(matches!(read.verdict, Err(FileFault::Wrong(why)) if why.contains("more bytes than any such file")));
+    }
 }

@@ -202,14 +202,16 @@ impl Job<'_> {
             take_up(extraction, &bundle.head, self.monitor)?;
         }
         self.check_room(extraction)?;
-        let overwrite = self.request.overwrite;
-        if let Some(entry) = first_conflict(target, entries, overwrite, |at| extraction.is_delivered(at))? {
-            let path = target.join(entry.path.as_path());
-            return Err(if overwrite {
-                FlowError::Output(OutputError::InTheWay(path))
-            } else {
-                FlowError::Output(OutputError::Exists(path))
-            });
+        let conflict = |overwrite| {
+            let entry = first_conflict(target, entries, overwrite, |at| extraction.is_delivered(at))?;
+            Ok::<_, FlowError>(entry.map(|entry| target.join(entry.path.as_path())))
+        };
+        // First what no option helps against.
+        if let Some(path) = conflict(true)? {
+            return Err(FlowError::Output(OutputError::InTheWay(path)));
+        }
+        if let Some(path) = if self.request.overwrite { None } else { conflict(false)? } {
+            return Err(FlowError::Output(OutputError::Exists(path)));
         }
         if !staging.is_resumed() {
             staging.make_dirs(entries)?;

@@ -26,8 +26,6 @@ pub const ALL_CLEAN: &str = "c\n";
 const LONGEST: u64 = 64 << 20;
 /// Runs of frames of all parts: more than any tar has. What a planted journal says beyond is not read.
 const SPELLED: u64 = 1 << 22;
-/// No tar is.
-const TAR: u64 = 1 << 60;
 
 /// What is fixed when packing begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,7 +253,7 @@ impl PartKind {
 fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Read> {
     let (start, len) = (number(words.next()?)?, number(words.next()?)?);
     let hash = u128::from_be_bytes(unhex(words.next()?)?);
-    let sane = start <= TAR && (1..=LONGEST).contains(&len) && words.next().is_none();
+    let sane = start <= limits::TAR && (1..=LONGEST).contains(&len) && words.next().is_none();
     sane.then_some(Read { start, len, hash })
 }
 
@@ -265,7 +263,7 @@ fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Writ
     let kind = match data {
         true => {
             let (offset, length) = (number(words.next()?)?, number(words.next()?)?);
-            PartKind::Data { offset, length }.is_within(TAR)?
+            PartKind::Data { offset, length }.is_within(limits::TAR)?
         }
         false => PartKind::Parity,
     };
@@ -277,7 +275,7 @@ fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Writ
 fn made<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(u32, Recipe)> {
     let number = number(words.next()?).filter(|number| (1..=limits::PARTS).contains(number))?;
     let recipe = Recipe::parse(words.next()?, words.next()?, words.next()?).ok()?;
-    let sane = recipe.offset <= TAR && recipe.length() <= TAR && words.next().is_none();
+    let sane = recipe.offset <= limits::TAR && recipe.length() <= limits::TAR && words.next().is_none();
     sane.then_some((number, recipe))
 }
 

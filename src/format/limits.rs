@@ -13,6 +13,8 @@ pub const AGE_STANZAS: usize = 64;
 pub const WORK_FACTOR: u8 = 20;
 /// The same of a key file that the user names: 22 takes 4 GiB.
 pub const KEY_WORK_FACTOR: u8 = 22;
+/// A tar: more than 100,000 parts hold.
+pub const TAR: u64 = 1 << 60;
 /// A head, sealed or as text: 100,000 parts need 45 MiB.
 pub const HEAD: u64 = 64 << 20;
 /// A list, as text: some 15 million files.

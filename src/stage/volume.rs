@@ -95,8 +95,8 @@ pub struct Volume {
     pub dir: PathBuf,
     /// What is in it, by name; foreign files too.
     pub files: Vec<Found>,
-    /// How many more names are in it that are no UTF-8.
-    pub odd: usize,
+    /// How many more names are in it, of which none is of a volume.
+    pub others: usize,
     /// Why its folder could not be looked into: whether it is a volume is not known.
     pub fault: Option<ScanError>,
 }
@@ -114,8 +114,8 @@ pub enum ScanError {
 
 /// A folder as a volume, whatever is in it.
 pub fn read(dir: &Path) -> Result<Volume, ScanError> {
-    let (files, odd) = read_folder(dir)?;
-    Ok(Volume { dir: dir.to_owned(), files, odd, fault: None })
+    let (files, others) = read_folder(dir)?;
+    Ok(Volume { dir: dir.to_owned(), files, others, fault: None })
 }
 
 /// Whether nobody knows what is there, for the drive does not say.
@@ -123,17 +123,20 @@ fn is_unknown(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::NotFound && !is_denied(error)
 }
 
-/// What is in a folder by name, and how many names are no UTF-8.
+/// What is in a folder by name, and how many names are not kept: those that are no UTF-8, and of very many those that
+/// are not of a volume. So what somebody puts beside a volume's files hides none of them.
 fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
-    let (mut files, mut odd, mut unknown) = (Vec::new(), 0, None);
+    let (mut files, mut others, mut unknown) = (Vec::new(), 0, None);
     for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
-        FormatError::limit("the number of files in a folder", at as u64, limits::FOLDER as u64)?;
+        FormatError::limit("the number of files in a folder", at as u64, limits::NAMES as u64)?;
         let entry = entry.at("look into", dir)?;
         // What vanished since counts as not there.
-        let Ok(name) = entry.file_name().into_string() else {
-            odd += 1;
+        let kept = |name: &str| files.len() < limits::FOLDER || names::may_be_ours(name);
+        let Some(name) = entry.file_name().into_string().ok().filter(|name| kept(name)) else {
+            others += 1;
             continue;
         };
+        FormatError::limit("the number of files of a volume", files.len() as u64, 2 * limits::FOLDER as u64)?;
         match entry.metadata() {
             Ok(meta) => files.push(Found { name, on_drive: None, len: meta.len(), regular: meta.is_file() }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -144,13 +147,13 @@ fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
         return Err(error).at("look into", dir)?;
     }
     names::spell(&mut files);
-    Ok((files, odd))
+    Ok((files, others))
 }
 
 impl Volume {
     /// A folder that could not be looked into.
     pub fn unread(dir: &Path, fault: ScanError) -> Self {
-        Self { dir: dir.to_owned(), files: Vec::new(), odd: 0, fault: Some(fault) }
+        Self { dir: dir.to_owned(), files: Vec::new(), others: 0, fault: Some(fault) }
     }
 
     /// The file with that name.

@@ -20,7 +20,7 @@ pub enum OutputError {
     #[error("{} is in the way: it was not made by pouch", show(.0))]
     Foreign(PathBuf),
     /// A folder stands where a file must go, or the other way round.
-    #[error("{} is in the way: it is a folder where the bundle has a file, or the other way round", show(.0))]
+    #[error("{} is in the way: it is a folder where the bundle has none, or a file or link where the bundle has a folder", show(.0))]
     InTheWay(PathBuf),
     /// Names and links that the target's file system cannot hold.
     #[error("{} cannot hold {} as packed:{}", show(.target), count(.changes.len() as u64, "path"), one_per_line(.changes))]

@@ -60,6 +60,11 @@ fn meant(name: &str) -> Option<String> {
     (meant != name && is_ours(&meant)).then_some(meant)
 }
 
+/// Whether the format has a file of that name, in whatever case.
+pub(super) fn may_be_ours(name: &str) -> bool {
+    is_ours(name) || meant(name).is_some()
+}
+
 fn is_ours(name: &str) -> bool {
     let small = [SUMS, LIST, JOURNAL].contains(&name) || HEADS.contains(&name) || ALL_SEALS.contains(&name);
     small || part::is_part(name)

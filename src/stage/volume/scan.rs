@@ -98,14 +98,14 @@ struct Walk {
 impl Walk {
     /// Adds the folder if it is a volume, and the folders in it to those that come next.
     fn look_into(&mut self, dir: PathBuf, depth: usize, below: &mut Vec<PathBuf>) -> Result<(), ScanError> {
-        let budget = limits::FOLDER.min(limits::NAMES.saturating_sub(self.names));
-        let looked = Names::of(&dir, budget).and_then(|names| {
+        let looked = Names::of(&dir, limits::NAMES.saturating_sub(self.names)).and_then(|names| {
             let volume = if names.may_be_volume { Some(read(&dir)?).filter(Volume::is_volume) } else { None };
             Ok((names, volume))
         });
         match looked {
             Ok((names, volume)) => {
                 self.names += names.all;
+                self.passed_over.beyond += names.folders_left;
                 self.found.extend(volume.map(|volume| (depth, volume)));
                 names.folders.iter().for_each(|name| self.put_in_line(dir.join(name), depth, below));
                 Ok(())
@@ -170,11 +170,13 @@ struct Names {
     folders: Vec<OsString>,
     may_be_volume: bool,
     all: usize,
+    /// Folders among very many names that are not named as volumes, and are not kept.
+    folders_left: u64,
 }
 
 impl Names {
     fn of(dir: &Path, most: usize) -> Result<Self, ScanError> {
-        let mut names = Names { folders: Vec::new(), may_be_volume: false, all: 0 };
+        let mut names = Names { folders: Vec::new(), may_be_volume: false, all: 0, folders_left: 0 };
         for entry in fs::read_dir(dir).at("look into", dir)? {
             FormatError::limit("the number of files in a folder", names.all as u64, most as u64)?;
             let entry = entry.at("look into", dir)?;
@@ -183,6 +185,9 @@ impl Names {
             names.may_be_volume |= name.to_str().is_some_and(|name| is_of_volume(&name.to_ascii_lowercase()));
             match entry.file_type() {
                 // A link to a folder is not followed: it could lead anywhere.
+                Ok(kind) if kind.is_dir() && names.all > limits::FOLDER && !is_named_as_volume(&name) => {
+                    names.folders_left += 1;
+                }
                 Ok(kind) if kind.is_dir() => names.folders.push(name),
                 Err(error) if is_unknown(&error) => return Err(error).at("look at", &entry.path())?,
                 _ => {}
@@ -198,8 +203,12 @@ fn is_of_volume(name: &str) -> bool {
     ALL_SEALS.contains(&name) || HEADS.contains(&name) || part::is_part(name)
 }
 
+fn is_named_as_volume(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| looks_ours(&name.to_ascii_lowercase()))
+}
+
 fn order(name: &OsStr) -> (bool, usize, &OsStr) {
-    (!name.to_str().is_some_and(|name| looks_ours(&name.to_ascii_lowercase())), name.len(), name)
+    (!is_named_as_volume(name), name.len(), name)
 }
 
 fn lower(dir: &Path) -> String {

@@ -168,7 +168,11 @@ impl Place<'_> {
 
     fn kind(&self, status: &Status) -> io::Result<Kind> {
         match self {
-            Place::In(folder, name) if status.is_link() => Ok(Kind::Symlink(folder.read_link(name)?.into())),
+            Place::In(folder, name) if status.is_link() => match folder.read_link(name)? {
+                // No Linux makes such a link; some file systems show one.
+                to if to.is_empty() => Err(io::Error::other("it is a link without a target")),
+                to => Ok(Kind::Symlink(to.into())),
+            },
             _ if status.is_dir() => Ok(Kind::Dir),
             _ => Ok(Kind::File),
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
 use super::Cache;
@@ -107,7 +107,7 @@ impl Filesystem for Mounted {
     fn lookup(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         lock(&self.talk).looked_for += 1;
         match self.with(Work::Name, |disk| disk.find(parent.0, name).and_then(|number| disk.attr(number))) {
-            Ok(attr) => reply.entry(&self.remembered(), &attr, Generation(0)),
+            Ok(attr) => reply.entry(&self.remembered(), &lies::named(&self.lies(), attr), Generation(0)),
             Err(errno) => reply.error(errno),
         }
     }
@@ -229,6 +229,17 @@ impl Filesystem for Mounted {
 
     fn flush(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _lock_owner: LockOwner, reply: ReplyEmpty) {
         reply.ok();
+    }
+
+    fn readlink(&self, _req: &Request, _ino: INodeNo, reply: ReplyData) {
+        reply.data(b"");
+    }
+
+    fn lseek(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, _offset: i64, _whence: i32, reply: ReplyLseek) {
+        match lies::stands_still(&self.lies(), ino.0) {
+            Some(at) => reply.offset(at),
+            None => reply.error(Errno::ENOSYS),
+        }
     }
 
     fn read(

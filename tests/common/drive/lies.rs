@@ -18,6 +18,10 @@ pub enum Lie {
     BreaksOff(u64, usize),
     /// Whoever asks for this file hears the number of another, and that so many names lead to it.
     Shares { file: u64, number: u64, names: u32 },
+    /// Whoever asks for this file hears that it is a link, and it has no target.
+    Link(u64),
+    /// Wherever the next hole or the next byte of this file is looked for, it is there.
+    StandsStill { file: u64, at: i64 },
 }
 
 /// A name in a listing.
@@ -42,6 +46,7 @@ pub fn told(lies: &[Lie], first: Option<u64>, mut names: Vec<Listed>) -> Vec<Lis
                 names.retain(|(_, there, _)| there != missed)
             }
             Lie::MissedOnce { .. } | Lie::BreaksOff(..) | Lie::Shares { .. } => {}
+            Lie::Link(_) | Lie::StandsStill { .. } => {}
         }
     }
     names
@@ -63,13 +68,30 @@ pub fn breaks_off(lies: &[Lie], folder: u64) -> Option<usize> {
 /// What is said of a file that is asked for. Names lead to files by their true numbers, so it is no way to find out.
 pub fn asked(lies: &[Lie], mut attr: FileAttr) -> FileAttr {
     for lie in lies {
-        if let Lie::Shares { file, number, names } = lie {
-            if attr.ino == INodeNo(*file) {
+        match lie {
+            Lie::Shares { file, number, names } if attr.ino == INodeNo(*file) => {
                 attr.ino = INodeNo(*number);
                 attr.nlink = *names;
                 return attr;
             }
+            _ => {}
         }
     }
+    named(lies, attr)
+}
+
+/// What a name is said to be.
+pub fn named(lies: &[Lie], mut attr: FileAttr) -> FileAttr {
+    if lies.iter().any(|lie| matches!(lie, Lie::Link(number) if attr.ino == INodeNo(*number))) {
+        attr.kind = FileType::Symlink;
+    }
     attr
+}
+
+/// Where the next hole or the next byte of a file is, if that is a lie.
+pub fn stands_still(lies: &[Lie], number: u64) -> Option<i64> {
+    lies.iter().find_map(|lie| match lie {
+        Lie::StandsStill { file, at } if *file == number => Some(*at),
+        _ => None,
+    })
 }

@@ -43,7 +43,7 @@ fn a_folder_whose_name_is_no_text_is_searched() {
     fs::write(odd.join("seal.age"), b"").unwrap();
     fs::write(odd.join(OsStr::from_bytes(b"\xff")), b"").unwrap();
     let search = scan(drive.path()).unwrap();
-    assert_eq!((search.volumes[0].dir.clone(), search.volumes[0].odd), (odd, 1));
+    assert_eq!((search.volumes[0].dir.clone(), search.volumes[0].others), (odd, 1));
 }
 
 #[test]
