@@ -413,11 +413,24 @@ impl Exfat {
         None
     }
 
-    /// Mounts it, as one plugs a drive in.
+    /// Mounts it, as one plugs a drive in. Where a program began with mounts of its own while the driver before this one
+    /// was there, the kernel gives out that dead one again, until that program ends.
     pub fn again(&self) -> bool {
-        let mut command = std::process::Command::new("mount.exfat-fuse");
-        command.arg(&self.device).arg(&self.at).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
+        let mount = || {
+            let mut command = std::process::Command::new("mount.exfat-fuse");
+            command.arg(&self.device).arg(&self.at).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        let mut is_mounted = mount();
+        until(|| {
+            let is_answered = !is_mounted || std::fs::read_dir(&self.at).is_ok();
+            if !is_answered {
+                self.unmount();
+                is_mounted = mount();
+            }
+            is_answered
+        });
+        is_mounted
     }
 
     /// Pulled out and plugged in again.
