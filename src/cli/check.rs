@@ -7,17 +7,20 @@ use crate::base::path::{escape, show};
 use crate::base::size::{count, grouped, human};
 use crate::cli::args::{Check, Keys};
 use crate::cli::exit::Exit;
+use crate::cli::hint::READABLE;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::head_check::HeadCheck;
 use crate::flow::margin::{margin, opened};
+use crate::flow::open::no_volume_here;
 use crate::flow::received::BundleCheck;
 use crate::flow::replug::{Event, wait};
-use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, VolumeCheck};
+use crate::flow::report::{CheckReport, Foreign, Freshness, State, VolumeCheck};
 use crate::flow::{FlowError, Outcome};
 use crate::format::limits;
 use crate::plan::repair::{Margin, Verdict};
 use crate::plan::want::ranges;
+use crate::stage::volume::PassedOver;
 
 /// File names that are listed one by one.
 const SHOWN: usize = 20;
@@ -92,10 +95,10 @@ pub fn show_report(report: &CheckReport, term: &Term) {
 }
 
 /// Where else volumes may lie.
-fn show_not_searched(place: &NotSearched, term: &Term) {
+fn show_not_searched(place: &PassedOver, term: &Term) {
     let below = show(&place.below);
     if place.no_volume {
-        term.line(&format!("{below}: there is no volume here, nor up to {} folders below", limits::DEPTH));
+        term.line(&format!("{below}: {}", no_volume_here()));
     }
     if place.deeper > 0 {
         let folders = count(place.deeper, "folder");
@@ -246,23 +249,23 @@ fn show_foreign(foreign: &Foreign, term: &Term) {
     ));
 }
 
-/// What to do about a volume that this user may not read.
-const UNREADABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX), then check it anew; of what you may not read nothing is known";
-
 /// What to do about a volume.
-fn hint(volume: &VolumeCheck) -> Option<&'static str> {
-    match volume.state {
-        State::Whole => None,
-        State::Unreadable => Some(UNREADABLE),
-        State::Unsafe => Some(
-            "nothing of it was used, and no volume made by pouch is like that: copy it again from where it is whole",
-        ),
-        State::Gone => Some("plug it in again and check it anew; of what could not be read nothing is known"),
-        State::Incomplete if volume.unchecked.is_some() => Some(
-            "if its packing was interrupted, run the same pack command again; else copy the volume again from where it is whole",
-        ),
-        _ => Some(
-            "copy the volume again from where it is whole; unpack still delivers what is whole here if a seal, a head and a list of the bundle are whole somewhere",
-        ),
-    }
+fn hint(volume: &VolumeCheck) -> Option<String> {
+    let text = match volume.state {
+        State::Whole => return None,
+        State::Unreadable => {
+            return Some(format!("{READABLE}, then check it anew; of what you may not read nothing is known"));
+        }
+        State::Unsafe => {
+            "nothing of it was used, and no volume made by pouch is like that: copy it again from where it is whole"
+        }
+        State::Gone => "plug it in again and check it anew; of what could not be read nothing is known",
+        State::Incomplete if volume.unchecked.is_some() => {
+            "if its packing was interrupted, run the same pack command again; else copy the volume again from where it is whole"
+        }
+        _ => {
+            "copy the volume again from where it is whole; unpack still delivers what is whole here if a seal, a head and a list of the bundle are whole somewhere"
+        }
+    };
+    Some(text.into())
 }

@@ -12,8 +12,8 @@ use crate::flow::error::{Proof, outcome_of};
 use crate::flow::gone::is_gone;
 use crate::flow::head_check::HeadCheck;
 use crate::flow::open::search;
-use crate::flow::read_files::{FileFault, Job, most_of, part_lengths, read_all};
-use crate::flow::report::{CheckReport, Foreign, Freshness, NotSearched, State, VolumeCheck};
+use crate::flow::read_files::{FileFault, Job, most_of, read_all};
+use crate::flow::report::{CheckReport, Foreign, Freshness, State, VolumeCheck};
 use crate::flow::{FlowError, Outcome};
 use crate::format::{FormatError, is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
@@ -70,8 +70,8 @@ pub fn check_drives(
         }
         conclude(check, volume);
     }
-    let has_more = |place: &&PassedOver| place.no_volume || place.folders() > 0;
-    let not_searched = passed_over.iter().filter(has_more).map(NotSearched::of).collect();
+    let has_more = |place: &PassedOver| place.no_volume || place.folders() > 0;
+    let not_searched = passed_over.into_iter().filter(has_more).collect();
     Ok(CheckReport { volumes: checks, bundle: None, freshness, not_searched })
 }
 
@@ -209,7 +209,7 @@ fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
 /// for it may have no end.
 pub fn impossible(name: &str, len: u64) -> Option<String> {
     let wrong = match part::is_part(name) {
-        true => !part_lengths().contains(&len),
+        true => !part::Class::ALL.map(|class| class.file_len() as u64).contains(&len),
         false => len > most_of(name),
     };
     match len {

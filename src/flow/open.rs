@@ -136,13 +136,18 @@ pub fn open_at(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&Fingerprint
     Ok(bundle)
 }
 
+/// What is said of a place given that has none.
+pub fn no_volume_here() -> String {
+    format!("there is no volume here, nor up to {} folders below", limits::DEPTH)
+}
+
 /// What is said of places where there is no volume, and of those where not all folders were searched, for there were
 /// too many.
 pub fn notes_on_places(passed_over: &[PassedOver]) -> Vec<Note> {
-    let bare = passed_over.iter().filter(|place| place.no_volume).map(|place| {
-        let text = format!("there is no volume here, nor up to {} folders below", limits::DEPTH);
-        Note::new(NoteKind::Volume, as_bytes(&place.below), text)
-    });
+    let bare = passed_over
+        .iter()
+        .filter(|place| place.no_volume)
+        .map(|place| Note::new(NoteKind::Volume, as_bytes(&place.below), no_volume_here()));
     let crowded = passed_over.iter().filter(|place| place.beyond > 0);
     let text =
         |folders| format!("{} more in it were not searched for volumes: it holds too many", count(folders, "folder"));

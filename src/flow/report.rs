@@ -228,48 +228,6 @@ impl Foreign {
     pub const NAMED: usize = 20;
 }
 
-/// Folders below a place given that were not searched for volumes.
-#[derive(Debug, Clone)]
-pub struct NotSearched {
-    /// The place.
-    pub below: PathBuf,
-    /// Whether no volume was found there at all.
-    pub no_volume: bool,
-    /// How many lie deeper than a search goes.
-    pub deeper: u64,
-    /// How many were left when the search had looked into as many as it does, or hold too much.
-    pub beyond: u64,
-    /// Trash, and what an unpacking has not finished.
-    pub set_aside: Vec<PathBuf>,
-    /// Why others could not be read.
-    pub unread: Vec<String>,
-    /// Whether one of those failed, and was not just closed to this user.
-    pub failed: bool,
-}
-
-impl NotSearched {
-    /// As a search tells it.
-    pub fn of(passed_over: &PassedOver) -> Self {
-        let closed = |fault: &IoFault| fault.source.kind() == std::io::ErrorKind::PermissionDenied;
-        Self {
-            below: passed_over.below.clone(),
-            no_volume: passed_over.no_volume,
-            deeper: passed_over.deeper,
-            beyond: passed_over.beyond,
-            set_aside: passed_over.set_aside.clone(),
-            unread: passed_over.unread.iter().map(IoFault::to_string).collect(),
-            failed: !passed_over.unread.iter().all(closed),
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        json!({
-            "below": show(&self.below), "no_volume": self.no_volume, "deeper": self.deeper, "beyond": self.beyond,
-            "set_aside": self.set_aside.iter().map(|path| show(path)).collect::<Value>(), "unread": self.unread,
-        })
-    }
-}
-
 /// What `check` found.
 #[derive(Debug, Clone)]
 pub struct CheckReport {
@@ -280,7 +238,7 @@ pub struct CheckReport {
     /// What happened to the drives before.
     pub freshness: Freshness,
     /// What was not searched for volumes, place by place.
-    pub not_searched: Vec<NotSearched>,
+    pub not_searched: Vec<PassedOver>,
 }
 
 /// What is known of the caches that may stand before what is read.
@@ -320,6 +278,15 @@ not who wrote it, nor that the bundle's other volumes exist.";
 const HELD: &str = "This shows that head, list, parts and the seals that the key opens are the bundle's on these volumes, and that every part opens to its end; \
 not who packed it, nor that the parts hold what the list says: `pouch unpack` shows that.";
 
+/// A place with folders that were not searched, for `--json`.
+fn not_searched(place: &PassedOver) -> Value {
+    json!({
+        "below": show(&place.below), "no_volume": place.no_volume, "deeper": place.deeper, "beyond": place.beyond,
+        "set_aside": place.set_aside.iter().map(|path| show(path)).collect::<Value>(),
+        "unread": place.unread.iter().map(IoFault::to_string).collect::<Vec<_>>(),
+    })
+}
+
 impl CheckReport {
     /// What this shows, and what not; `None` if a volume is not whole: then each says what it is.
     pub fn shows(&self) -> Option<&'static str> {
@@ -334,7 +301,7 @@ impl CheckReport {
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
         if any(State::Unsafe) {
             Outcome::Hostile
-        } else if any(State::Gone) || any(State::Unreadable) || self.not_searched.iter().any(|place| place.failed) {
+        } else if any(State::Gone) || any(State::Unreadable) || self.not_searched.iter().any(PassedOver::has_failed) {
             Outcome::Io
         } else if any(State::Damaged) {
             Outcome::Damaged
@@ -359,7 +326,7 @@ impl CheckReport {
         });
         json!({
             "command": "check", "volumes": volumes.collect::<Value>(), "not_proved": self.shows(),
-            "not_searched": self.not_searched.iter().map(NotSearched::to_json).collect::<Value>(),
+            "not_searched": self.not_searched.iter().map(not_searched).collect::<Value>(),
             "replugged": self.freshness == Freshness::Replugged, "remounted": self.freshness == Freshness::Remounted,
             "read": self.freshness.words(),
             "bundle": self.bundle.as_ref().map(BundleCheck::to_json),

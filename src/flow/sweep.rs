@@ -14,6 +14,19 @@ use crate::base::threads::start;
 /// Stretches that may wait to be hashed.
 const AHEAD: usize = 8;
 
+/// A file to be read, and the most bytes that it may have.
+pub struct SweptFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The file is left behind these bytes: what the system says of its size need not be true.
+    pub most: u64,
+}
+
+/// A file goes on behind what it may have at most.
+pub fn endless() -> io::Error {
+    io::Error::other("it has more bytes than any such file, and the system says otherwise")
+}
+
 /// What comes of a file.
 pub enum Piece<'a> {
     /// Its next bytes.
@@ -23,7 +36,7 @@ pub enum Piece<'a> {
 }
 
 /// Hands out the files piece by piece, in order, each with its place among them; fewer if the work is to stop.
-pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut take: impl FnMut(usize, Piece)) {
+pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(usize, Piece)) {
     let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         let reading = start(scope, move || {
@@ -48,13 +61,16 @@ pub fn sweep(files: &[PathBuf], monitor: &dyn Monitor, mut take: impl FnMut(usiz
 }
 
 /// Hands out the pieces of all files; `false` from `give` ends that.
-fn read_all(files: &[PathBuf], monitor: &dyn Monitor, mut give: impl FnMut(usize, Piece) -> bool) {
+fn read_all(files: &[SweptFile], monitor: &dyn Monitor, mut give: impl FnMut(usize, Piece) -> bool) {
     let mut reader = DriveReader::default();
     for (number, file) in files.iter().enumerate() {
-        let read = reader.read(file, |bytes| {
+        let mut len = 0;
+        let read = reader.read(&file.path, |bytes| {
+            len += bytes.len() as u64;
             monitor.advance(bytes.len() as u64);
-            give(number, Piece::Bytes(Cow::Borrowed(bytes))) && !monitor.cancelled()
+            give(number, Piece::Bytes(Cow::Borrowed(bytes))) && len <= file.most && !monitor.cancelled()
         });
+        let read = if len > file.most { Err(endless()) } else { read };
         if monitor.cancelled() || !give(number, Piece::End(read)) {
             return;
         }
@@ -74,6 +90,7 @@ mod tests {
         let mut files: Vec<PathBuf> = (0..contents.len()).map(|number| dir.path().join(number.to_string())).collect();
         files.iter().zip(contents).for_each(|(file, bytes)| std::fs::write(file, bytes).unwrap());
         files.insert(1, dir.path().join("missing"));
+        let files: Vec<SweptFile> = files.into_iter().map(|path| SweptFile { path, most: 1 << 30 }).collect();
         let (mut all, mut read) = (Vec::new(), Vec::new());
         sweep(&files, &Silent, |number, piece| match piece {
             Piece::Bytes(bytes) => read.extend_from_slice(&bytes),

@@ -206,12 +206,12 @@ impl Job<'_> {
             let entry = first_conflict(target, entries, overwrite, |at| extraction.is_delivered(at))?;
             Ok::<_, FlowError>(entry.map(|entry| target.join(entry.path.as_path())))
         };
-        // First what no option helps against.
-        if let Some(path) = conflict(true)? {
-            return Err(FlowError::Output(OutputError::InTheWay(path)));
-        }
-        if let Some(path) = if self.request.overwrite { None } else { conflict(false)? } {
-            return Err(FlowError::Output(OutputError::Exists(path)));
+        if let Some(path) = conflict(self.request.overwrite)? {
+            // What no option helps against is named first.
+            return Err(FlowError::Output(match conflict(true)? {
+                Some(path) => OutputError::InTheWay(path),
+                None => OutputError::Exists(path),
+            }));
         }
         if !staging.is_resumed() {
             staging.make_dirs(entries)?;

@@ -36,7 +36,7 @@ pub struct Search {
 }
 
 /// Folders below a place that were not searched for volumes.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct PassedOver {
     /// The place.
     pub below: PathBuf,
@@ -53,6 +53,11 @@ pub struct PassedOver {
 }
 
 impl PassedOver {
+    /// Whether a folder could not be read that is not just closed to this user.
+    pub fn has_failed(&self) -> bool {
+        !self.unread.iter().all(IoFault::is_denied)
+    }
+
     /// How many there are.
     pub fn folders(&self) -> u64 {
         self.deeper + self.beyond + self.set_aside.len() as u64 + self.unread.len() as u64
