@@ -1,5 +1,7 @@
-//! What each stage does to a second's worth of bytes, on one thread: the terms of the roofline
-//! (docs/DESIGN.md). `cargo bench` shows a table; `scripts/bench` adds the terms up.
+//! Throughput of each stage on one thread, in memory: the terms of the roofline (docs/DESIGN.md). `cargo bench` shows
+//! a table; `scripts/bench` runs the same program and adds the terms up.
+//!
+//! Not measured: reading, writing and the transfer between threads. `scripts/bench` adds `cp -r` and `tar` for those.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -12,25 +14,29 @@ use pouch::format::part::{CHUNK, Class, HEADER, PartBuf};
 use pouch::stage::compress::{Compressor, Decompressor, Level};
 use pouch::stage::stream::{PartOpener, PartSealer};
 
-/// As long as a range.
+/// Bytes of the longest ranges that packing makes.
 const LEN: usize = 8 << 20;
 
 fn main() {
     divan::main();
 }
 
-/// Nothing compresses it.
+/// Random bytes stand for video, which does not compress either.
 fn footage() -> Vec<u8> {
     std::iter::repeat_with(random::<4096>).flatten().take(LEN).collect()
 }
 
-/// The file that `POUCH_BENCH_TEXT` names, or source text, this crate's own, over and over but
-/// never twice the same; as ranges.
+/// Text as ranges: the file that `POUCH_BENCH_TEXT` names, or words of this crate's own files. The words come in runs
+/// from pseudo-random places, so that every run of the benchmark sees the same text, and none of it is a plain copy.
 fn text() -> Vec<Vec<u8>> {
     if let Some(path) = std::env::var_os("POUCH_BENCH_TEXT") {
         return std::fs::read(path).expect("POUCH_BENCH_TEXT").chunks(LEN).map(<[u8]>::to_vec).collect();
     }
-    let own = [include_str!("../src/flow/engine.rs"), include_str!("../docs/FORMAT.md"), include_str!("../Cargo.lock")];
+    let own = [
+        include_str!("../src/flow/pack/pipeline.rs"),
+        include_str!("../docs/FORMAT.md"),
+        include_str!("../Cargo.lock"),
+    ];
     let words: Vec<&str> = own.iter().flat_map(|text| text.split_inclusive(' ')).collect();
     let mut at = 1usize;
     let mut next = || {
@@ -46,17 +52,19 @@ fn text() -> Vec<Vec<u8>> {
     vec![out]
 }
 
+/// Divan's throughput counts plaintext bytes, also where the input of a stage is packed.
 fn total(ranges: &[Vec<u8>]) -> BytesCount {
     BytesCount::new(ranges.iter().map(Vec::len).sum::<usize>())
 }
 
+/// SHA-256, which packing does twice: over the files and over the parts.
 #[divan::bench]
 fn hash(bencher: Bencher) {
     let data = footage();
     bencher.counter(BytesCount::new(LEN)).bench_local(|| sha256(black_box(&data)));
 }
 
-/// Without the digest, which [`PartSealer`] takes on the way.
+/// Encryption alone: `hash` measures the digest that [`PartSealer`] takes on the way.
 #[divan::bench]
 fn seal(bencher: Bencher) {
     let (key, class) = (ChunkKey::new(&FileKey::random(), &[1; 16]), Class::ALL[1]);
@@ -68,6 +76,7 @@ fn seal(bencher: Bencher) {
     });
 }
 
+/// Opening is in place, so every iteration gets a fresh copy; divan does not count the copying.
 #[divan::bench]
 fn open(bencher: Bencher) {
     let (key, header) = (FileKey::random(), [7; HEADER]);
@@ -84,6 +93,7 @@ fn open(bencher: Bencher) {
     });
 }
 
+/// One frame per range, at the default level and at levels of zstd.
 #[divan::bench(args = ["quick", "1", "3", "9"])]
 fn compress_text(bencher: Bencher, level: &str) {
     let level = level.parse().map_or(Level::Quick, Level::Zstd);
@@ -93,13 +103,14 @@ fn compress_text(bencher: Bencher, level: &str) {
     });
 }
 
+/// What footage would cost without sampling.
 #[divan::bench]
 fn compress_footage(bencher: Bencher) {
     let (mut compressor, data) = (Compressor::new(Level::Quick).expect("a level"), footage());
     bencher.counter(BytesCount::new(LEN)).bench_local(|| compressor.frame(black_box(&data)).expect("compresses"));
 }
 
-/// What footage pays instead.
+/// The real cost of compression for footage: its ranges are sampled, found to be noise and stored.
 #[divan::bench]
 fn sample_footage(bencher: Bencher) {
     let (mut compressor, data) = (Compressor::new(Level::Quick).expect("a level"), footage());
@@ -113,6 +124,7 @@ fn decompress_text(bencher: Bencher) {
     decompress(bencher, frames, total(&ranges));
 }
 
+/// Stored frames still pass through zstd, which copies them.
 #[divan::bench]
 fn decompress_stored(bencher: Bencher) {
     let mut frame = Vec::new();
@@ -120,6 +132,7 @@ fn decompress_stored(bencher: Bencher) {
     decompress(bencher, frame, BytesCount::new(LEN));
 }
 
+/// Decodes chunk by chunk, as the plaintext of a part comes.
 fn decompress(bencher: Bencher, frames: Vec<u8>, raw: BytesCount) {
     let mut decompressor = Decompressor::new().expect("a decompressor");
     bencher.counter(raw).bench_local(|| {

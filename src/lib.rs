@@ -1,13 +1,14 @@
-//! Pouch carries media hand to hand where no network may be used.
+//! Pouch packs media into encrypted volumes on USB drives, to be carried by hand where no network may be used.
 //!
-//! The crate is a house of six floors; a file imports only lower ones. In reading order:
-//! [`base`] has words of the trade, [`mod@format`] turns bytes into values (docs/FORMAT.md in code),
-//! [`plan`] decides without touching anything, [`stage`] transforms, one thing a file and both
-//! ways, [`flow`] tells the story of each command, and [`cli`] finds the words for people.
+//! The crate has six layers, called floors; a file imports only its own floor and lower ones. From the ground up:
+//! [`base`] wraps the system and the basics that know nothing of bundles, [`mod@format`] turns bytes into values and
+//! back (docs/FORMAT.md in code), [`plan`] decides without doing any I/O, [`stage`] does one job per file, [`flow`]
+//! runs each command, and [`cli`] talks to people.
 //!
-//! Forwards: walk, lay out the tar, fill ranges of it, compress, fill parts, seal, write to
-//! volumes; list and head, SHA256SUMS last. Backwards: scan volumes, seal, head, list, decide,
-//! open any part in any order, place bytes, digest, deliver.
+//! Packing walks the sources, lays out the tar, fills ranges of it, compresses them, fills parts, seals them and writes
+//! them to volumes. List and head follow, and SHA256SUMS comes last. Unpacking scans for volumes, opens a seal, a head
+//! and a list, decides which parts it needs, opens these in any order, places and hashes the bytes, and delivers the
+//! files that are whole.
 
 pub mod base;
 pub mod cli;

@@ -1,16 +1,18 @@
-//! Jobs that come of jobs, as folders come of folders, on all cores. A thread goes on with the first job that came
-//! of its last one, so it stays in one place of a tree as long as it can. Jobs that wait are not bounded.
+//! Runs jobs that lead to further jobs, as folders lead to folders, on all cores. A thread goes on with the first job
+//! that came of its last one, so it stays in one place of a tree as long as it can. Not bounded: the number of waiting
+//! jobs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 use crate::base::pool::{lock, workers};
 
-/// A job and its number, in the order in which jobs came up.
+/// A job and its number. Numbers are given in the order in which jobs come up.
 type Numbered<J> = (usize, J);
 
-/// Does `work` for a job and for all that come of it, on all cores. `work` hands a new job to its last argument,
-/// which returns the job's number; the first job has number 0. Returns what came of each job, by its number.
+/// Does `work` for the first job and for all that come of it, on all cores. `work` passes each new job to its last
+/// argument, which returns the job's number. The first job has number 0. Returns the results in the order of their
+/// numbers.
 pub(crate) fn branch_out<J: Send, R: Send>(
     first: J,
     work: impl Fn(J, &mut dyn FnMut(J) -> usize) -> R + Sync,
@@ -18,7 +20,7 @@ pub(crate) fn branch_out<J: Send, R: Send>(
     let branches = Branches::new(first);
     let mut done = std::thread::scope(|scope| {
         let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || branches.work_off(&work));
-        // Where the system has no more threads, there are fewer.
+        // If the system has no more threads to spare, fewer do the work.
         let others: Vec<_> = (1..workers()).map_while(|at| spawn(at).ok()).collect();
         let mut done = branches.work_off(&work);
         for other in others {
@@ -30,6 +32,7 @@ pub(crate) fn branch_out<J: Send, R: Send>(
     done.into_iter().map(|(_, result)| result).collect()
 }
 
+/// What all threads share.
 struct Branches<J> {
     waiting: Mutex<WaitingJobs<J>>,
     changed: Condvar,
@@ -37,11 +40,11 @@ struct Branches<J> {
 }
 
 struct WaitingJobs<J> {
-    /// The last is taken first.
+    /// A stack: the last job is taken first.
     jobs: Vec<Numbered<J>>,
-    /// Threads of whose jobs more may come.
+    /// How many threads are at work and may add jobs.
     busy: usize,
-    /// A thread panicked: what waits is left.
+    /// Whether a thread panicked. The others then leave the waiting jobs undone.
     abandoned: bool,
 }
 
@@ -51,7 +54,7 @@ impl<J: Send> Branches<J> {
         Self { waiting: Mutex::new(waiting), changed: Condvar::new(), next_number: AtomicUsize::new(1) }
     }
 
-    /// Works until no job waits and none can come.
+    /// Works until no job waits and no thread can add one.
     fn work_off<R>(&self, work: &impl Fn(J, &mut dyn FnMut(J) -> usize) -> R) -> Vec<(usize, R)> {
         let _guard = WakeOnPanic(self);
         let mut done = Vec::new();
@@ -73,14 +76,15 @@ impl<J: Send> Branches<J> {
         self.take(lock(&self.waiting))
     }
 
-    /// Adds the jobs that came of one that is done, and takes the next.
+    /// Adds the jobs that came of the finished one, and takes the next.
     fn after(&self, made: Vec<Numbered<J>>) -> Option<Numbered<J>> {
         let mut waiting = lock(&self.waiting);
         waiting.busy -= 1;
-        // This thread takes one itself.
+        // This thread takes one of them itself, so a single one needs no other thread.
         if made.len() > 1 {
             self.changed.notify_all();
         }
+        // Reversed, so that the first of them is on top of the stack.
         waiting.jobs.extend(made.into_iter().rev());
         self.take(waiting)
     }
@@ -94,6 +98,7 @@ impl<J: Send> Branches<J> {
                 waiting.busy += 1;
                 return Some(job);
             }
+            // No thread can add a job any more, so all others may stop too.
             if waiting.busy == 0 {
                 self.changed.notify_all();
                 return None;
@@ -103,7 +108,7 @@ impl<J: Send> Branches<J> {
     }
 }
 
-/// A thread that panics would be waited for by the others.
+/// Wakes the other threads if this one panics. Otherwise they would wait for this one for ever.
 struct WakeOnPanic<'a, J>(&'a Branches<J>);
 
 impl<J> Drop for WakeOnPanic<'_, J> {
@@ -119,7 +124,7 @@ impl<J> Drop for WakeOnPanic<'_, J> {
 mod tests {
     use super::*;
 
-    /// A tree of numbers: `n` leads to `2n` and `2n + 1`, below a limit.
+    /// The children in a tree of numbers: `n` leads to `2n` and `2n + 1`, below a limit.
     fn children(of: u64) -> impl Iterator<Item = u64> {
         (2 * of..2 * of + 2).filter(|child| (2..5_000).contains(child))
     }

@@ -1,14 +1,15 @@
-//! The one address of `ring`: the three primitives age is made of. No cryptography of our own.
+//! The three primitives that age consists of: HKDF, HMAC and ChaCha20-Poly1305. This is the only file that uses `ring`.
+//! Pouch has no cryptography of its own.
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::{hkdf, hmac};
 
 use crate::base::secret::FileKey;
 
-/// The key of one age payload; chunks are sealed and opened in any order, on any thread.
+/// The key of one age payload. It seals and opens chunks in any order, on any thread.
 pub struct ChunkKey(LessSafeKey);
 
-/// A chunk whose tag does not fit: damaged, of another file, or in another place.
+/// A chunk whose tag does not fit: it is damaged, from another file, or in another place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WrongTag;
 
@@ -20,21 +21,22 @@ impl ChunkKey {
         Self(LessSafeKey::new(key))
     }
 
-    /// Encrypts `chunk` in place and returns its tag.
+    /// Encrypts `chunk` in place and returns its tag. One key must never seal two chunks with the same `index` and
+    /// `last`.
     pub fn seal(&self, index: u64, last: bool, chunk: &mut [u8]) -> [u8; 16] {
         let tag = self.0.seal_in_place_separate_tag(nonce(index, last), Aad::empty(), chunk);
         let tag = tag.expect("a chunk is far below the AEAD's limit");
         tag.as_ref().try_into().expect("the tag has 16 bytes")
     }
 
-    /// Decrypts `sealed` (a chunk and its tag) in place; its plaintext is the part before the
-    /// tag. On a wrong tag the bytes are not plaintext and must not be used.
+    /// Decrypts `sealed`, a chunk and its tag, in place. The plaintext is the part before the tag. After [`WrongTag`]
+    /// the bytes are no plaintext and must not be used.
     pub fn open(&self, index: u64, last: bool, sealed: &mut [u8]) -> Result<(), WrongTag> {
         self.0.open_in_place(nonce(index, last), Aad::empty(), sealed).map(|_| ()).map_err(|_| WrongTag)
     }
 }
 
-/// age's STREAM nonce: 11 bytes of counter, big-endian, and one that marks the last chunk.
+/// The nonce of age's STREAM: 11 bytes of counter, big-endian, and a byte that marks the last chunk.
 fn nonce(index: u64, last: bool) -> Nonce {
     let mut bytes = [0; 12];
     bytes[3..11].copy_from_slice(&index.to_be_bytes());
@@ -42,12 +44,13 @@ fn nonce(index: u64, last: bool) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-/// The MAC at the end of an age header, over all before it.
+/// The MAC at the end of an age header, over everything before it.
 pub fn header_mac(file_key: &FileKey, header: &[u8]) -> [u8; 32] {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &*expand(b"", b"header", file_key.expose()));
     hmac::sign(&key, header).as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
 }
 
+/// HKDF-SHA-256 with 32 bytes of output, which are wiped when dropped.
 fn expand(salt: &[u8], info: &[u8], ikm: &[u8]) -> zeroize::Zeroizing<[u8; 32]> {
     let mut out = zeroize::Zeroizing::new([0; 32]);
     let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(ikm);

@@ -1,18 +1,17 @@
-//! SHA-256, the only hash of the format (and XXH3, the only one of journals): plain for files,
-//! domain-separated for everything of ours.
+//! Hashes. SHA-256 is the only hash in the format. XXH3-128 is fast and proves nothing, so no bundle contains it.
 //!
-//! A hash that somebody may compare with `sha256sum` is [`sha256`]; every other hash starts with
+//! A hash that a person may compare with `sha256sum` is [`sha256`]. Every other SHA-256 starts with
 //! `pouch/v1/<purpose>\0` ([`tagged`]), so that a value made for one purpose never fits another.
 
 use sha2::{Digest as _, Sha256};
 
-/// 32 bytes of SHA-256.
+/// A SHA-256 value. Debug output shows it as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// What the manifests carry for a file that was not read as it was announced: 64 zeros, so
-    /// that `sha256sum -c` fails on exactly those files (FORMAT section 3).
+    /// What the manifests list for a file that was not read as announced: 64 zeros. So `sha256sum -c` fails on exactly
+    /// those files (FORMAT section 3).
     pub const ZERO: Digest = Digest([0; 32]);
 }
 
@@ -22,17 +21,17 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// A SHA-256 in the making; bytes go in, in order, through [`Hasher::update`].
+/// A SHA-256 in progress. It depends on the order of the bytes, not on how they are cut.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// A plain SHA-256 over nothing yet.
+    /// Starts a plain SHA-256, as `sha256sum` computes it.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A hash that starts with `pouch/v1/<purpose>\0`.
+    /// Starts a hash with `pouch/v1/<purpose>\0`.
     pub fn tagged(purpose: &str) -> Self {
         let mut hasher = Self::new();
         hasher.update(b"pouch/v1/");
@@ -41,23 +40,22 @@ impl Hasher {
         hasher
     }
 
-    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes so far.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }
 
-/// XXH3-128: tells what changed by accident, fast, and proves nothing to anybody. Only for journals.
+/// XXH3-128. It detects accidental change fast and gives no protection against intent. For journals, for the marks of
+/// reading back, and for lookups in memory.
 pub fn quick(bytes: &[u8]) -> u128 {
     twox_hash::XxHash3_128::oneshot(bytes)
 }
 
-/// The same of bytes that come piece by piece.
+/// [`quick`] over bytes that come in pieces.
 pub struct Quick(Box<twox_hash::XxHash3_128>);
 
 impl Default for Quick {
@@ -67,23 +65,21 @@ impl Default for Quick {
 }
 
 impl Quick {
-    /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.write(bytes);
     }
 
-    /// The hash of all bytes so far.
     pub fn finish(self) -> u128 {
         self.0.finish_128()
     }
 }
 
-/// Plain SHA-256, the same value `sha256sum` prints.
+/// Plain SHA-256: the value that `sha256sum` prints.
 pub fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
-/// `H(purpose, x)` of FORMAT section 5.
+/// `H(purpose, bytes)` of FORMAT section 5.
 pub fn tagged(purpose: &str, bytes: &[u8]) -> Digest {
     let mut hasher = Hasher::tagged(purpose);
     hasher.update(bytes);

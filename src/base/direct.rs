@@ -1,4 +1,5 @@
-//! Reading what a drive stores, not what the system remembers of what it was given.
+//! Reads what a drive stores, rather than what the system remembers of what it wrote. Some file systems can only be
+//! read through a cache. [`DriveReader::saw_cache`] then says that reading has proved nothing about the drive.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -8,18 +9,22 @@ use crate::base::digest::{Digest, Hasher, quick};
 use crate::base::memory;
 use crate::base::os;
 
-/// What drives read in one go; and where a buffer must begin for the cache to be passed by.
+/// Bytes that are read in one go. Each stretch of a file has one mark.
 const STRETCH: usize = 1 << 20;
+/// Alignment in bytes of a buffer for reading past the cache.
 const ALIGNED: usize = 4096;
 
-/// Reads files from drives, one after the other.
+/// Reads files from drives, one after the other, with one buffer.
 pub struct DriveReader {
+    /// Holds one stretch from `start` on, where it is aligned.
     buf: Vec<u8>,
     start: usize,
+    /// Whether a cache may have answered any read since the reader was made.
     cached: bool,
 }
 
-/// A mark of each stretch of a file, to be kept while it is on its way.
+/// Makes a mark for each stretch of a file. The writer keeps the marks, rather than the bytes, until it reads the file
+/// back.
 pub fn marks(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks(STRETCH).map(|stretch| quick(stretch) as u64).collect()
 }
@@ -31,7 +36,7 @@ impl Default for DriveReader {
     }
 }
 
-/// A buffer with `len` bytes from where on it can be used to pass the cache by.
+/// A buffer, and the offset from which on `len` bytes of it are aligned for reading past the cache.
 pub fn aligned(len: usize) -> (Vec<u8>, usize) {
     let buf = memory::zeros(len + ALIGNED);
     let start = buf.as_ptr().align_offset(ALIGNED);
@@ -39,19 +44,19 @@ pub fn aligned(len: usize) -> (Vec<u8>, usize) {
 }
 
 impl DriveReader {
-    /// Whether anything so far may have come from some cache rather than from the drive.
+    /// Whether anything that was read so far may have come from a cache rather than from the drive.
     pub fn saw_cache(&self) -> bool {
         self.cached
     }
 
-    /// Hands out a file from its beginning, stretch by stretch; ends early if `take` says so.
+    /// Hands out a file from its beginning, stretch by stretch. Stops early once `take` returns false.
     pub fn read(&mut self, path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         let (mut file, mut direct) = os::open_uncached(path)?;
         let mut done = 0;
         self.cached |= os::is_cached_below(&file);
         loop {
             let len = match self.fill(&mut file) {
-                // Some file systems open files so and then cannot read them.
+                // Some file systems open a file for direct reading and then fail to read it: go on through the cache.
                 Err(error) if direct && error.raw_os_error() == Some(22) => {
                     (file, direct) = (os::open_regular(path)?, false);
                     file.seek(SeekFrom::Start(done))?;
@@ -67,8 +72,8 @@ impl DriveReader {
         }
     }
 
-    /// SHA-256 and length of a file as its drive stores it; `tick` hears of every stretch that was
-    /// read, and `None` comes if it says to stop.
+    /// SHA-256 and length of a file as its drive stores it. `tick` gets the length of every stretch that was read.
+    /// `None` if it returned false.
     pub fn digest(&mut self, path: &Path, tick: impl Fn(u64) -> bool) -> io::Result<Option<(Digest, u64)>> {
         let (mut hasher, mut len, mut stopped) = (Hasher::new(), 0, false);
         self.read(path, |bytes| {
@@ -80,8 +85,8 @@ impl DriveReader {
         Ok((!stopped).then(|| (hasher.finish(), len)))
     }
 
-    /// The first stretch of a file that is not what it was, by the marks made of its stretches while
-    /// it was written: where that begins; `None` if all is as it was.
+    /// Compares a file with the [`marks`] made while it was written. Returns the offset of the first stretch that
+    /// differs or is missing, and `None` if the file is as it was.
     pub fn first_change(&mut self, path: &Path, marks: &[u64]) -> io::Result<Option<u64>> {
         let (mut at, mut changed) = (0, false);
         self.read(path, |bytes| {
@@ -89,10 +94,11 @@ impl DriveReader {
             at += usize::from(!changed);
             !changed
         })?;
+        // Marks that are left mean that the file was cut short.
         Ok((changed || at < marks.len()).then_some((at * STRETCH) as u64))
     }
 
-    /// A whole stretch, unless the file ends.
+    /// Fills the buffer with a whole stretch. Returns fewer bytes only at the end of the file.
     fn fill(&mut self, file: &mut File) -> io::Result<usize> {
         let mut done = 0;
         while done < STRETCH {
@@ -102,7 +108,7 @@ impl DriveReader {
                 Ok(0) => break,
                 Ok(len) => done += len,
             }
-            // Past the cache only whole blocks are read, so this is the end.
+            // Past the cache the system returns whole blocks. A piece of a block is the end of the file.
             if done % ALIGNED != 0 {
                 break;
             }
@@ -118,7 +124,7 @@ mod tests {
 
     #[test]
     fn files_of_any_length_are_read_as_they_are() {
-        // Where the project is built, and in memory, where nothing passes the cache by.
+        // The disk of the project, and memory, which cannot be read past the cache.
         for folder in [Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), "/dev/shm".into(), std::env::temp_dir()] {
             let Ok(dir) = tempfile::tempdir_in(folder) else { continue };
             let mut reader = DriveReader::default();

@@ -1,31 +1,31 @@
-//! The disks below a file system, as the system tells of them in /sys: whether they can be pulled out, and
-//! whether they are disks at all or stand for a file, memory or a network. What this does not know:
-//! the disks below a file system with a number of its own (btrfs, ZFS, overlays, network, FUSE).
+//! The disks below a file system, as /sys shows them: whether a person can unplug them, and whether they are disks at
+//! all or stand for a file, memory or a network. Not known: the disks of a file system whose device number is its own
+//! (btrfs, ZFS, overlays, network, FUSE without a block device).
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A block device, by its two numbers.
+/// A block device, identified by its major and minor number.
 #[derive(PartialEq, Eq)]
 pub struct Device {
-    /// Where the system tells of devices.
+    /// `/sys`, or a folder that stands for it in a test.
     sys: PathBuf,
     number: String,
 }
 
 impl Device {
-    /// The device with these numbers.
     pub fn new(major: u32, minor: u32) -> Self {
         Self { sys: "/sys".into(), number: format!("{major}:{minor}") }
     }
 
-    /// Where the system says which disk or partition that is; `None` if none is behind it.
+    /// The device's folder in `/sys`. `None` if the system has no block device with these numbers, or no longer has it.
     pub fn folder(&self) -> Option<PathBuf> {
         self.sys.join("dev/block").join(&self.number).canonicalize().ok()
     }
 
-    /// The disks or partitions behind that: also where it is encrypted, or made of several.
+    /// The folders of the disks and partitions at the bottom, below encryption, LVM or RAID. `None` if one of them was
+    /// pulled out.
     pub fn below(&self) -> Option<Vec<PathBuf>> {
         let (mut found, mut left) = (Vec::new(), vec![self.folder()?]);
         while let Some(at) = left.pop() {
@@ -41,45 +41,48 @@ impl Device {
         Some(found)
     }
 
-    /// Whether there is a disk, or something that stands for one.
+    /// Whether a block device has these numbers, and everything below it is plugged in.
     pub fn is_there(&self) -> bool {
         self.below().is_some()
     }
 
-    /// What is below, with the disk in place of a partition.
+    /// The folders of the disks below. A partition counts as its disk. Empty if the device is gone.
     pub fn disks(&self) -> BTreeSet<PathBuf> {
         self.below().into_iter().flatten().map(disk_of).collect()
     }
 
-    /// Whether both are on one drive, wholly or in part: whoever loses it loses both.
+    /// Whether both lie on one disk, at least in part. Then a courier who loses one loses the other.
     pub fn shares_a_drive(&self, other: &Device) -> bool {
         self == other || !self.disks().is_disjoint(&other.disks())
     }
 
-    /// Whether only disks are behind it: what stands for a file (loop), for memory or for a network is none.
+    /// Whether only disks are below. A device that stands for a file (loop), for memory or for a network is no disk.
     pub fn is_disk(&self) -> bool {
         let disks = self.disks();
         !disks.is_empty() && !disks.iter().any(|disk| disk.to_string_lossy().contains("/devices/virtual/block/"))
     }
 
-    /// Whether that can be pulled out: removable by its own word, on USB, or an SD card.
+    /// Whether a person can pull it out: a disk below calls itself removable, hangs on USB, or is an SD card.
     pub fn is_removable(&self) -> bool {
         let says = |disk: &Path, file: &str, word: &str| {
             fs::read_to_string(disk.join(file)).is_ok_and(|text| text.trim() == word)
         };
-        // A card in a built-in reader does not call itself removable; what is soldered in is of type MMC.
+        // A card in a built-in reader does not call itself removable. Flash that is soldered in has the type MMC, not
+        // SD.
         let is = |disk: &PathBuf| says(disk, "removable", "1") || says(disk, "device/type", "SD");
+        // The path of a disk on USB leads through the folder of its bus, such as `usb2`.
         self.disks().iter().any(|disk| is(disk) || disk.to_string_lossy().contains("/usb"))
     }
 
-    /// A number that its disk gets anew whenever it is plugged in; since Linux 5.15.
+    /// The disk's sequence number, which the system gives anew each time a disk is plugged in. If several disks are
+    /// below, one of them counts. `None` before Linux 5.15.
     pub fn plugged(&self) -> Option<u64> {
         let disk = disk_of(self.below()?.into_iter().next()?);
         fs::read_to_string(disk.join("diskseq")).ok()?.trim().parse().ok()
     }
 }
 
-/// A partition's disk is the folder above it.
+/// The disk of a partition, which is the folder above it. Any other folder is returned as it is.
 fn disk_of(folder: PathBuf) -> PathBuf {
     match (folder.join("partition").exists(), folder.parent()) {
         (true, Some(disk)) => disk.into(),
@@ -93,7 +96,7 @@ mod tests {
 
     const SLOT: &str = "devices/pci0000:00/mmc_host/mmc0/mmc0:5048/block/mmcblk0";
 
-    /// A /sys with these files; each device that is named has a folder with a partition in it.
+    /// A `/sys` with these files. Each device gets its folder and the link in `dev/block` that leads there.
     fn sys(devices: &[(&str, &str)], files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("dev/block")).unwrap();

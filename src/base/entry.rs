@@ -1,23 +1,24 @@
-//! What a bundle holds, entry by entry: the common word of walk, list, tar and restore.
+//! An entry of a bundle: a file, folder or link with its metadata. The walk makes entries, the list and the tar carry
+//! them, and restoring brings them back.
 
 use crate::base::digest::Digest;
 use crate::base::path::BytePath;
 
-/// What an entry is.
+/// What an entry is, and where it leads if it is a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder; it stands before all it holds.
+    /// A folder. It comes before everything in it.
     Dir,
-    /// A regular file with its own content.
+    /// A regular file with content of its own.
     File,
-    /// A symbolic link; its target is bytes that are never followed.
+    /// A symbolic link. Its target is raw bytes, which Pouch never follows.
     Symlink(Box<[u8]>),
-    /// Another name of the file with that path, which stands earlier.
+    /// A further name of a file. The path is that of the file's first entry, which comes earlier.
     Hardlink(BytePath),
 }
 
 impl Kind {
-    /// The word for it in lists and reports.
+    /// The word in lists and reports.
     pub fn word(&self) -> &'static str {
         match self {
             Kind::Dir => "dir",
@@ -28,30 +29,30 @@ impl Kind {
     }
 }
 
-/// A moment: whole seconds since 1970 (negative before) and nanoseconds after them.
+/// A point in time. `secs` is negative before 1970; `nanos` counts forward from it in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Time {
-    /// Seconds since the epoch, rounded down.
+    /// Seconds since 1970-01-01 UTC, rounded down.
     pub secs: i64,
     /// 0 to 999,999,999.
     pub nanos: u32,
 }
 
-/// Whether the content is what the file held when it was announced.
+/// Whether the packed content is what the file held when the walk announced it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Flag {
-    /// Read once, whole, and unchanged since the walk.
+    /// The file was read once and completely, and did not change after the walk.
     #[default]
     Clean,
-    /// The file changed while it was packed: the content may mix two states.
+    /// The file changed while it was packed. Its content may mix two states.
     Changed,
-    /// A file that could not be read: its content is zeros and is not restored. A folder of which
-    /// not everything could be read: what is missing has no entry.
+    /// A file that could not be read: its content is zeros and is not restored. Or a folder that could not be read
+    /// completely: what is missing has no entry.
     Unreadable,
 }
 
 impl Flag {
-    /// The word for it in lists and reports; none for what is clean.
+    /// The word in lists and reports. `None` for [`Flag::Clean`].
     pub fn word(self) -> Option<&'static str> {
         match self {
             Flag::Clean => None,
@@ -61,39 +62,38 @@ impl Flag {
     }
 }
 
-/// A run of bytes that no disk holds: offset and length within the file.
+/// A run of bytes that no disk stores and that reads as zeros: offset and length within the file.
 pub type Hole = (u64, u64);
 
 /// One file, folder or link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands, below the root of the bundle.
+    /// The path below the root of the bundle.
     pub path: BytePath,
-    /// What it is.
     pub kind: Kind,
-    /// Bytes of content; 0 for all but files.
+    /// Bytes of content, holes included. 0 unless it is a regular file.
     pub size: u64,
-    /// Permission bits, `0o000` to `0o777`.
+    /// Permission bits, `0o000` to `0o777`. A bundle carries no set-id or sticky bits.
     pub mode: u32,
-    /// Last change of the content.
+    /// The last change of the content.
     pub mtime: Time,
-    /// Tar offset of the first byte of content; 0 for all but files that are not empty.
+    /// Tar offset of the first byte of content. 0 if there is no content.
     pub at: u64,
-    /// Holes in ascending order, apart from each other.
+    /// In ascending order. Holes neither overlap nor touch.
     pub holes: Box<[Hole]>,
-    /// SHA-256 of the stored content; `None` for all but files, and until it is known.
+    /// SHA-256 of the content as stored, flagged files included. `None` for anything but a regular file, and until the
+    /// file was read.
     pub sha256: Option<Digest>,
-    /// How well it was read.
     pub flag: Flag,
 }
 
 impl Entry {
-    /// Whether the entry has bytes in the tar.
+    /// Whether the entry has content in the tar. Folders, links and empty files have a header there and no content.
     pub fn has_content(&self) -> bool {
         self.kind == Kind::File && self.size > 0
     }
 
-    /// Bytes of its names: of its path and what it points to.
+    /// Bytes of its path and its link target together, which a reader keeps in memory.
     pub fn names_len(&self) -> usize {
         let target = match &self.kind {
             Kind::Dir | Kind::File => 0,
@@ -103,7 +103,7 @@ impl Entry {
         self.path.as_bytes().len() + target
     }
 
-    /// Bytes that a disk must hold: the size without the holes.
+    /// Bytes that a disk needs for the content: the size without the holes.
     pub fn stored_size(&self) -> u64 {
         self.size - self.holes.iter().map(|(_, len)| len).sum::<u64>()
     }

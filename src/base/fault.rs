@@ -1,23 +1,21 @@
-//! An operation of the system that failed, with the words a person needs to find the place.
+//! A failed system call, with the words that let a person find the place.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::path::show;
 
-/// What was being done, where, and what the system answered.
+/// What Pouch was doing, where, and what the system answered.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct IoFault {
-    /// The verb: "read", "write", "create".
+    /// A verb that fits "cannot {doing} {path}": "read", "write", "create".
     pub doing: &'static str,
-    /// The file or folder.
     pub path: PathBuf,
-    /// The system's answer.
     pub source: io::Error,
 }
 
-/// Verbs of what only reads.
+/// Verbs of calls that only read. The message for a denied one names the user.
 const READING: [&str; 4] = ["read", "read back", "look into", "look at"];
 
 impl IoFault {
@@ -29,17 +27,17 @@ impl IoFault {
         }
     }
 
-    /// Whether the system refused it to this user: that says nothing about what is there.
+    /// Whether the system denied this user access. That says nothing about the state of the file.
     pub fn is_denied(&self) -> bool {
         is_denied(&self.source)
     }
 
-    /// Whether something was only to be read.
+    /// Whether the call only read or opened something.
     pub fn is_of_reading(&self) -> bool {
         READING.contains(&self.doing) || self.doing == "open"
     }
 
-    /// Whether the system said that there is no room left.
+    /// Whether the system said that there is no room: on the drive, in the quota, or for so large a file.
     pub fn is_full(&self) -> bool {
         matches!(
             self.source.kind(),
@@ -50,6 +48,7 @@ impl IoFault {
 
 impl Clone for IoFault {
     fn clone(&self) -> Self {
+        // `io::Error` cannot be cloned. The code, or the kind with its text, is all that Pouch looks at.
         let source = match self.source.raw_os_error() {
             Some(code) => io::Error::from_raw_os_error(code),
             None => io::Error::new(self.source.kind(), self.source.to_string()),
@@ -58,12 +57,12 @@ impl Clone for IoFault {
     }
 }
 
-/// Whether the system refused something to this user.
+/// Whether the system denied this user access (EACCES or EPERM).
 pub fn is_denied(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// Adds the verb and the place to an [`io::Result`].
+/// Adds the verb and the path to an [`io::Result`].
 pub trait At<T> {
     /// `doing` is the verb in "cannot {doing} {path}".
     fn at(self, doing: &'static str, path: &Path) -> Result<T, IoFault>;

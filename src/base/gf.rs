@@ -1,11 +1,11 @@
-//! The field GF(2^8) with the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D), as FORMAT section 8
-//! wants it. The one file with unsafe code: what AVX2 needs to run where there is AVX2. Law: both
-//! ways of multiplying give the same bytes.
+//! Arithmetic in the field GF(2^8) with the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D), as FORMAT section 8 asks.
+//! This is the only file with unsafe code: it calls AVX2 on processors that have it. The law that the tests hold: the
+//! AVX2 code and the portable code give the same bytes.
 
 const POLYNOMIAL: u16 = 0x11D;
 
-/// Powers of the generator 2, twice over so that sums of two logarithms need no remainder; and
-/// logarithms (that of 0 means nothing).
+/// Powers of the generator 2, and logarithms. The powers stand there twice, so that the sum of two logarithms needs no
+/// remainder. The logarithm of 0 has no meaning.
 const TABLES: ([u8; 510], [u8; 256]) = {
     let (mut exp, mut log) = ([0; 510], [0; 256]);
     let (mut power, mut at) = (1u16, 0);
@@ -21,22 +21,22 @@ const TABLES: ([u8; 510], [u8; 256]) = {
     (exp, log)
 };
 
-/// The product.
+/// Multiplies by adding logarithms. Addition in this field is XOR and needs no function.
 pub fn mul(a: u8, b: u8) -> u8 {
     let (exp, log) = (&TABLES.0, &TABLES.1);
     if a == 0 || b == 0 { 0 } else { exp[usize::from(log[usize::from(a)]) + usize::from(log[usize::from(b)])] }
 }
 
-/// What times `a` is 1.
+/// The element that gives 1 when multiplied with `a`.
 ///
 /// # Panics
-/// For 0, which has none.
+/// If `a` is 0, which has no inverse.
 pub fn inverse(a: u8) -> u8 {
     assert!(a != 0, "0 has no inverse");
     TABLES.0[255 - usize::from(TABLES.1[usize::from(a)])]
 }
 
-/// `a` to the power of `n`; that of 0 to 0 is 1.
+/// `a` to the power of `n`. Here 0 to the power of 0 is 1.
 pub fn power(a: u8, n: usize) -> u8 {
     match (a, n) {
         (_, 0) => 1,
@@ -45,24 +45,25 @@ pub fn power(a: u8, n: usize) -> u8 {
     }
 }
 
-/// Adds `factor * from` to `into`, byte by byte.
+/// Adds `factor * from` to `into`, byte by byte. Parity spends its time here.
 ///
 /// # Panics
-/// When their lengths differ.
+/// If the slices differ in length.
 pub fn mul_add(factor: u8, from: &[u8], into: &mut [u8]) {
     assert_eq!(from.len(), into.len());
-    // Products of the factor with each low and each high half of a byte.
+    // A product is the sum of the products of both halves of a byte, so two tables of 16 entries are enough.
     let low: [u8; 16] = std::array::from_fn(|half| mul(factor, half as u8));
     let high: [u8; 16] = std::array::from_fn(|half| mul(factor, (half as u8) << 4));
     #[cfg(target_arch = "x86_64")]
     #[allow(unsafe_code)]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2, as was just asked.
+        // SAFETY: the line above has asked the processor, and it has AVX2.
         return unsafe { avx2::mul_add(&low, &high, from, into) };
     }
     portable(&low, &high, from, into);
 }
 
+/// Runs on any processor, and finishes the bytes that do not fill a register.
 fn portable(low: &[u8; 16], high: &[u8; 16], from: &[u8], into: &mut [u8]) {
     for (from, into) in from.iter().zip(into) {
         *into ^= low[usize::from(from & 15)] ^ high[usize::from(from >> 4)];
@@ -74,15 +75,15 @@ fn portable(low: &[u8; 16], high: &[u8; 16], from: &[u8], into: &mut [u8]) {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    /// Looks products up sixteen to a half register.
+    /// Looks up 32 products at once, sixteen in each half of a register.
     ///
     /// # Safety
     /// The processor has AVX2.
     #[target_feature(enable = "avx2")]
     pub unsafe fn mul_add(low: &[u8; 16], high: &[u8; 16], from: &[u8], into: &mut [u8]) {
         const STEP: usize = size_of::<__m256i>();
-        // SAFETY: what is loaded and stored are 16 bytes of the tables and 32 of the chunks, which
-        // are just as long; neither instruction wants them aligned.
+        // SAFETY: each load and store covers 16 bytes of a table or 32 bytes of a chunk, and tables and chunks are
+        // exactly as long. None of these instructions needs an aligned address.
         unsafe {
             let low256 = _mm256_broadcastsi128_si256(_mm_loadu_si128(low.as_ptr().cast()));
             let high256 = _mm256_broadcastsi128_si256(_mm_loadu_si128(high.as_ptr().cast()));
@@ -105,7 +106,7 @@ mod avx2 {
 mod tests {
     use super::*;
 
-    /// Multiplication as one learns it: shift, add, reduce.
+    /// Multiplication as a textbook has it: shift, add, reduce. The tables are compared with it.
     fn by_hand(a: u8, b: u8) -> u8 {
         let mut product = 0u16;
         for bit in 0..8 {

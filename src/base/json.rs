@@ -1,4 +1,4 @@
-//! The one address of `serde_json`: values for `--json`, strict lines for the list.
+//! The only file that uses `serde_json`: values for `--json`, and strict lines for the list.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 pub use serde_json::{Value, json};
 
-/// A value as one line of JSON, with its newline.
+/// A value as one line of JSON, newline included.
 ///
 /// # Panics
 /// Never for the types of this crate: their keys are strings and they hold no floats.
@@ -17,38 +17,40 @@ pub fn line<T: serde::Serialize>(value: &T) -> String {
     String::from_utf8(line).expect("JSON is UTF-8")
 }
 
-/// A value as an indented document.
+/// A value as an indented document, without a newline at its end.
 pub fn document(value: &Value) -> String {
     format!("{value:#}")
 }
 
-/// An object of which some values are long lists, made item by item while it is written: as values they would take
-/// many times the memory of what they tell.
+/// A JSON object with long lists, whose items are made one by one while the object is written. As values they would
+/// take many times the memory of the data they show.
 pub struct Document<'a> {
     object: Value,
+    /// In cells, because serialising only borrows the document and an iterator has to move on.
     lists: BTreeMap<&'static str, RefCell<Items<'a>>>,
 }
 
 type Items<'a> = Box<dyn Iterator<Item = Value> + 'a>;
 
 impl<'a> Document<'a> {
-    /// An object without such lists.
+    /// Starts with an object that has no long lists.
     pub fn new(object: Value) -> Self {
         Self { object, lists: BTreeMap::new() }
     }
 
-    /// The same with one more list.
+    /// Adds a list under `key`, in place of any value that has the key.
     pub fn with(mut self, key: &'static str, items: impl Iterator<Item = Value> + 'a) -> Self {
         self.lists.insert(key, RefCell::new(Box::new(items)));
         self
     }
 
-    /// Its other values.
+    /// The object without its long lists.
     pub fn object(&mut self) -> &mut Value {
         &mut self.object
     }
 
-    /// Writes it, indented.
+    /// Writes the document, indented and with its keys in order. Writing uses the lists up: a second call finds them
+    /// empty.
     pub fn write(&self, out: impl Write) -> io::Result<()> {
         Ok(serde_json::to_writer_pretty(out, self)?)
     }
@@ -63,6 +65,7 @@ impl serde::Serialize for Document<'_> {
     }
 }
 
+/// A value of the written object: one that is ready, or a list that is made while it is written.
 enum Member<'d, 'a> {
     Value(&'d Value),
     List(&'d RefCell<Items<'a>>),
@@ -77,14 +80,15 @@ impl serde::Serialize for Member<'_, '_> {
     }
 }
 
-/// Characters of an error about JSON that are told: it may repeat what was read, of any length.
+/// Characters that are kept of an error about JSON. The error may quote what was read, of any length.
 const TOLD: usize = 300;
 
-/// Reads one JSON value in a line; the error says what is wrong and at which byte, and may repeat what it
-/// read, escaped.
+/// Reads a line that holds one JSON value. The error says what is wrong and at which byte, and may quote what was read,
+/// escaped.
 pub fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         let said = error.to_string();
+        // The error ends with a place whose line is always 1: the caller knows the real line.
         let place = format!(" at line {} column {}", error.line(), error.column());
         let what: String = said.strip_suffix(&place).unwrap_or(&said).chars().take(TOLD).collect();
         format!("it is not as JSON should be there ({}, byte {})", crate::base::path::defuse(&what), error.column())

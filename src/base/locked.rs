@@ -1,26 +1,27 @@
-//! Memory that is not swapped out: slots in pages that are locked, wiped when given back. The one address
-//! of `region`. What this does not guarantee: where the system allows no more locked memory (`ulimit -l`)
-//! slots are ordinary memory; hibernation writes all memory to disk; copies elsewhere are not covered.
+//! Memory that is not swapped out: slots in locked pages, wiped when they are given back. This is the only file that
+//! uses `region`. Not guaranteed: slots are ordinary memory if the system allows no more locked memory (`ulimit -l`),
+//! hibernation writes all memory to disk, and copies elsewhere are not covered.
 
 use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroize;
 
-/// What is locked in one go.
+/// Bytes that are locked in one go, rounded up to whole pages.
 const BLOCK: usize = 16 << 10;
 
-/// Slots of one size, as many as are wanted.
+/// Slots of one size, as many as callers take. A slot that comes back is lent again; the arena never frees memory.
 pub struct Arena<const N: usize> {
+    /// Wiped slots that are not on loan.
     free: Mutex<Vec<&'static mut [u8; N]>>,
 }
 
 impl<const N: usize> Arena<N> {
-    /// Without memory yet.
+    /// Takes no memory before the first slot is taken.
     pub const fn new() -> Self {
         Self { free: Mutex::new(Vec::new()) }
     }
 
-    /// A slot of zeros.
+    /// Lends a slot of zeros.
     pub fn take(&'static self) -> Slot<N> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.is_empty() {
@@ -36,9 +37,10 @@ impl<const N: usize> Default for Arena<N> {
     }
 }
 
-/// Slots in pages of their own, locked for good: unlocking one would unlock its neighbours.
+/// Slots in pages of their own, locked for good: to unlock one slot would unlock its neighbours in the page.
 fn block<const N: usize>() -> impl Iterator<Item = &'static mut [u8; N]> {
     let page = region::page::size();
+    // A page more than needed, so that the first slot can begin at a page boundary.
     let memory: &'static mut [u8] = Vec::leak(vec![0; BLOCK.next_multiple_of(page) + page]);
     let start = memory.as_ptr().align_offset(page);
     let pages = &mut memory[start..][..BLOCK.next_multiple_of(page)];
@@ -46,26 +48,27 @@ fn block<const N: usize>() -> impl Iterator<Item = &'static mut [u8; N]> {
     pages.chunks_exact_mut(N).map(|slot| slot.try_into().expect("chunks have the size they are asked for"))
 }
 
-/// Locks the pages in which these bytes lie, for good, where the system allows: for what foreign code
-/// keeps in memory of its own.
+/// Locks the pages that contain these bytes, for good, if the system allows it. For secrets that foreign code keeps in
+/// its own memory.
 pub fn keep(bytes: &[u8]) {
     lock(bytes.as_ptr(), bytes.len());
 }
 
-/// The same of a value, as far as it lies in one piece.
+/// Locks a value in the same way. What it points to is not covered.
 pub fn keep_value<T>(value: &T) {
     lock(std::ptr::from_ref(value), size_of::<T>());
 }
 
+/// Forgets the guard, which would unlock the pages when dropped. A refusal is no error.
 fn lock<T>(start: *const T, len: usize) {
     if let Ok(guard) = region::lock(start, len) {
         std::mem::forget(guard);
     }
 }
 
-/// A piece of locked memory; wiped when dropped.
+/// A piece of locked memory. It is wiped and given back when dropped.
 pub struct Slot<const N: usize> {
-    /// `None` only while it is dropped.
+    /// `None` only while the slot is being dropped.
     bytes: Option<&'static mut [u8; N]>,
     arena: &'static Arena<N>,
 }
@@ -105,7 +108,7 @@ impl<const N: usize> Drop for Slot<N> {
 mod tests {
     use super::*;
 
-    /// The flags that the system has for the mapping in which this byte lies.
+    /// The flags that the system shows for the mapping that contains this byte.
     fn flags(byte: &u8) -> String {
         let at = std::ptr::from_ref(byte) as usize;
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();

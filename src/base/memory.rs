@@ -1,17 +1,17 @@
-//! Large pieces of memory, asked for before they are taken: where the system has none, the run ends with a
-//! sentence. What this does not cover: small pieces, and what foreign code takes. There the standard library
-//! ends the process, with a line of its own.
+//! Large pieces of memory, which are asked for before they are taken. If the system has none, the run ends with a
+//! sentence. Not covered: small pieces, and memory that foreign code takes. There the standard library ends the process
+//! with a line of its own.
 
-/// What a panic carries where the system has not so many bytes in one piece.
+/// The payload of the panic that ends a run: the system does not have so many bytes in one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoMemory(pub u64);
 
-/// Whether so many bytes can be had in one piece now.
+/// Whether the system has so many bytes in one piece now. Does not keep them.
 pub fn has(len: u64) -> bool {
     usize::try_from(len).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok())
 }
 
-/// Ends the work for want of so many bytes.
+/// Ends the run for lack of so many bytes. `cli/unforeseen.rs` turns the panic into a sentence.
 ///
 /// # Panics
 /// Always, with [`NoMemory`].
@@ -22,7 +22,7 @@ pub fn lacks(len: u64) -> ! {
 /// So many zeros. Pages that are never written to take no memory.
 ///
 /// # Panics
-/// With [`NoMemory`] where the system has not so many bytes in one piece.
+/// With [`NoMemory`] if the system does not have so many bytes in one piece.
 pub fn zeros(len: usize) -> Vec<u8> {
     if !has(len as u64) {
         lacks(len as u64);
@@ -30,7 +30,7 @@ pub fn zeros(len: usize) -> Vec<u8> {
     vec![0; len]
 }
 
-/// A copy of these bytes.
+/// A copy of `bytes` that asks for its memory first.
 ///
 /// # Panics
 /// As [`zeros`].
@@ -43,7 +43,7 @@ pub fn copy(bytes: &[u8]) -> Vec<u8> {
     copy
 }
 
-/// Room for so many bytes more.
+/// Makes room for `more` bytes after those that are there.
 ///
 /// # Panics
 /// As [`zeros`].

@@ -1,6 +1,5 @@
-//! Floor 0: words of the trade that know nothing of bundles or volumes.
-//!
-//! Everything above may import this floor; this floor imports nothing of ours but itself.
+//! Floor 0: the vocabulary of the crate and its access to the operating system. It knows nothing of bundles or volumes.
+//! Every other floor may import it; it imports no other floor.
 
 pub(crate) mod branch;
 pub mod crypto;

@@ -1,74 +1,74 @@
-//! How work that takes time speaks to whoever started it: progress, notes, and the wish to stop.
+//! How long-running work talks to its caller: progress, notes, and the wish to stop.
 
 use std::borrow::Cow;
 
 use crate::base::json::{Value, json};
 use crate::base::path::escape;
 
-/// What is being done.
+/// What a run is doing. Each phase says in which unit its progress counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Looking at the sources.
+    /// Looks at the sources. Counts files and folders.
     Walking,
-    /// Reading, compressing, sealing, writing; bytes of the tar that are on a drive.
+    /// Reads, compresses, seals and writes. Counts bytes of the tar that are on a drive.
     Packing,
-    /// Hashing files of volumes.
+    /// Hashes the files of volumes, or the parts that an interrupted packing wrote. Counts bytes of files.
     Checking,
-    /// Opening parts and placing files; bytes of part files.
+    /// Opens parts and places files. Counts bytes of part files.
     Unpacking,
-    /// Looking at what an interrupted run left; bytes of files.
+    /// Looks at what an interrupted `unpack` or `load` left. Counts bytes of files.
     Resuming,
-    /// Reading back what was written; bytes.
+    /// Reads back what was written. Counts bytes of files.
     Verifying,
-    /// Writing parts anew; bytes of part files.
+    /// Writes parts of a volume anew. Counts bytes of part files.
     Repairing,
-    /// Making parts again that lost their places; bytes of the tar.
+    /// Packs parts again that a drive lost. Counts bytes of the tar.
     Moving,
-    /// Copying a volume and reading it back; bytes of files, those written and those verified.
+    /// Copies a volume and reads it back. Counts bytes of files twice: when written and when verified.
     Loading,
 }
 
 /// Why a note is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NoteKind {
-    /// A file that could not be read; its content is not in the bundle.
+    /// A file or folder could not be read, and is not in the bundle or not all of it.
     Unreadable,
-    /// A file that changed while it was packed, or that a program could change unseen.
+    /// A file changed while it was packed, or a program could have changed it unseen.
     Changed,
-    /// A file that a program has open for writing.
+    /// A program has a file open for writing.
     Open,
-    /// A source that is not any more what is packed of it, or of which that is not known.
+    /// A source is no longer what was packed of it, or the packer cannot tell.
     Outdated,
-    /// A folder of the sources that this packing itself changed.
+    /// This packing itself changed a folder of the sources.
     OwnWork,
-    /// Something that this system does not let be found out.
+    /// The system does not let Pouch find something out.
     NotKnown,
-    /// A FIFO, socket or device: not packed.
+    /// A FIFO, socket or device, which is not packed.
     Skipped,
-    /// A source given as a link: what it points to is packed.
+    /// A source was given as a link. The file or folder it leads to is packed.
     Followed,
-    /// Names that a folder listed more than once: each is packed once.
+    /// A folder listed a name more than once. The name is packed once.
     Repeated,
-    /// Names that the system says are of one file, but not all of what it says agrees: each is packed as a file.
+    /// The system says that several names belong to one file, but contradicts itself. Each name is packed as a file.
     NotLinked,
-    /// setuid, setgid or sticky bits that were not packed.
+    /// setuid, setgid or sticky bits, which are not packed.
     BitsDropped,
-    /// Extended attributes, ACLs and file flags that were not packed.
+    /// Extended attributes, ACLs and file flags, which are not packed.
     ExtrasDropped,
-    /// A name that BagIt validators refuse or misread; it is packed exactly.
+    /// A name that BagIt validators refuse or misread. It is packed exactly as it is.
     BagName,
-    /// Something about a volume that does not stop the work.
+    /// A finding about a volume that does not stop the run.
     Volume,
-    /// A drive that failed, or does not keep what it is given.
+    /// A drive failed, did not keep what was written to it, or may not be the drive that was meant.
     Drive,
-    /// A property that the target could not take, such as an owner's mode or time.
+    /// A property, such as a mode or time, that a file did not get.
     Property,
-    /// Something of ours that could not be removed.
+    /// A file or folder of Pouch's own that could not be removed.
     Left,
 }
 
 impl NoteKind {
-    /// The word for it in JSON.
+    /// The word in the JSON report.
     pub fn word(self) -> &'static str {
         match self {
             NoteKind::Unreadable => "unreadable",
@@ -92,52 +92,50 @@ impl NoteKind {
     }
 }
 
-/// Something worth saying that does not stop the work.
+/// A finding for people that does not stop the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// Why.
     pub kind: NoteKind,
-    /// About which file or folder; bytes as they are, not yet fit for a terminal.
+    /// The file or folder it is about, in raw bytes that are not yet safe on a terminal. Empty if it is about none.
     pub path: Vec<u8>,
-    /// In words, without the path.
+    /// The finding in words, without the path.
     pub text: Cow<'static, str>,
 }
 
 impl Note {
-    /// A note about `path`.
     pub fn new(kind: NoteKind, path: &[u8], text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, path: path.to_vec(), text: text.into() }
     }
 }
 
-/// The listener. Called from any thread, often: it must be quick.
+/// Hears of a run. Any thread may call it, and often, so every method has to return quickly.
 pub trait Monitor: Send + Sync {
-    /// A new phase of `total` units starts; 0 where the total is not known yet.
+    /// A phase of `total` units starts. While [`Phase::Walking`] the total is unknown and 0 is given.
     fn phase(&self, phase: Phase, total: u64);
     /// `units` more of the phase are done.
     fn advance(&self, units: u64);
-    /// So many bytes are to come to the volume with that number.
+    /// The volume will get about so many bytes.
     fn expect(&self, _volume: u16, _bytes: u64) {}
-    /// `bytes` more are written and synced on the volume with that number.
+    /// `bytes` more are written to the volume and synced.
     fn on_drive(&self, volume: u16, bytes: u64);
-    /// `bytes` more of the volume with that number were read back and are as they were written.
+    /// `bytes` more of the volume were read back and are as written.
     fn verified(&self, _volume: u16, _bytes: u64) {}
-    /// What became of a volume, in a few words.
+    /// What became of a volume, in a few words such as `given up`.
     fn verdict(&self, _volume: u16, _words: &str) {}
-    /// So many bytes of a copied volume are written by now, and so many verified.
+    /// How many bytes of a copied volume are written and verified by now. These are totals, unlike the other counts.
     fn loaded(&self, _written: u64, _verified: u64) {}
-    /// Something worth saying now.
+    /// A note for people, at the moment when it comes up.
     fn note(&self, note: &Note);
-    /// Whether the work should stop at the next safe place.
+    /// Whether the run should stop at its next safe place.
     fn cancelled(&self) -> bool;
 }
 
-/// An error once the work should stop, for what reads on until there is one.
+/// Fails once the run should stop. For a loop that reads on until it meets an error.
 pub fn go_on(monitor: &dyn Monitor) -> std::io::Result<()> {
     if monitor.cancelled() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
 }
 
-/// Hears nothing and never stops.
+/// Ignores everything and never stops the run.
 pub struct Silent;
 
 impl Monitor for Silent {
@@ -150,12 +148,11 @@ impl Monitor for Silent {
     }
 }
 
-/// Notes for `--json`.
+/// The notes as a JSON array.
 pub fn notes_json(notes: &[Note]) -> Value {
     notes.iter().map(note_json).collect()
 }
 
-/// One of them.
 pub fn note_json(note: &Note) -> Value {
     json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})
 }

@@ -1,7 +1,7 @@
-//! What all files and folders of volumes have in common, so that a drive shows as little as it can of when and by
-//! whom it was written: one time, one mode for files and one for folders, and root as their owner where root
-//! writes. What this does not reach: the times that a file system keeps for itself (of making a file, of changing
-//! what it says about one), the numbers of inodes, and the owner where an ordinary user writes.
+//! Gives all files and folders of volumes the same metadata, so that a drive shows as little as it can of when it was
+//! written and by which user: one time, one mode for files and one for folders, and the owner root if root writes. Not
+//! covered: the times that a file system keeps for itself (creation, change of metadata), inode numbers, and the owner
+//! if an ordinary user writes.
 
 use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io;
@@ -11,14 +11,14 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::os;
 
-/// 1980-01-01 00:00:00 UTC, the first moment that a FAT knows, in seconds since 1970.
+/// 1980-01-01 00:00:00 UTC in seconds since 1970: the earliest moment that FAT can store.
 const TIME: u64 = 315_532_800;
-/// How far from UTC the local time of a FAT may be, in seconds, and more than that.
+/// More seconds than the local time on a FAT can differ from UTC.
 const ANY_ZONE: u64 = 2 * 86_400;
 const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
 
-/// How files and folders of one file system are made alike.
+/// The common metadata, as one file system can store it.
 #[derive(Debug, Clone, Copy)]
 pub struct Neutral {
     time: SystemTime,
@@ -26,21 +26,21 @@ pub struct Neutral {
 }
 
 impl Neutral {
-    /// For the file system of that folder.
+    /// Finds out what the file system of `folder` can store.
     ///
-    /// A FAT keeps local time: of [`TIME`] it would keep how far the zone of this machine is from UTC. What is
-    /// earlier than all it knows becomes its first moment, in every zone.
+    /// FAT stores local time, so [`TIME`] on a FAT would show the time zone of this machine. A time before the earliest
+    /// one becomes the earliest one in every zone. A FAT therefore gets a time that is two days too early.
     pub fn of(folder: &Path) -> io::Result<Self> {
         let is_fat = os::is_fat(folder)?;
         let secs = if is_fat { TIME - ANY_ZONE } else { TIME };
         Ok(Self { time: SystemTime::UNIX_EPOCH + Duration::from_secs(secs), is_fat })
     }
 
-    /// Gives an open file or folder the common mode, owner and time, as far as the file system takes them. To be
-    /// called when nothing more is written to it, and before it is synced. Returns whether the time was taken.
+    /// Gives an open file or folder the common mode, owner and time, as far as the file system accepts them. The caller
+    /// has written everything by then, and syncs afterwards. Returns whether the file system kept the time.
     ///
     /// # Errors
-    /// The drive failed; a file system that refuses is no error.
+    /// The drive failed. A file system that refuses is no error.
     pub fn apply(self, file: &File) -> io::Result<bool> {
         let meta = file.metadata()?;
         if (meta.uid(), meta.gid()) != (0, 0) {
@@ -50,17 +50,19 @@ impl Neutral {
             unless_refused(file.set_permissions(Permissions::from_mode(mode_of(&meta))))?;
         }
         unless_refused(file.set_times(FileTimes::new().set_accessed(self.time).set_modified(self.time)))?;
-        // Some take a time without a word and keep their own.
+        // Some file systems accept a time without an error and keep their own.
         let kept = file.metadata()?.mtime();
+        // A FAT reports its earliest moment in local time.
         Ok(kept.abs_diff(TIME as i64) <= ANY_ZONE)
     }
 
-    /// The same for the file of that name that an earlier run wrote, which is then synced, if it is not so already.
+    /// Does the same for a file that an earlier run wrote, and syncs it. Leaves a file alone that has the metadata
+    /// already.
     pub fn apply_to(self, path: &Path) -> io::Result<bool> {
         let file = os::open_regular(path)?;
         let meta = file.metadata()?;
         let has_time = (meta.mtime(), meta.mtime_nsec()) == (TIME as i64, 0);
-        // A FAT does not say in which zone it was given its time.
+        // A FAT does not record the zone of a time, so the time of an earlier run may come from another zone.
         if has_time && meta.mode() & 0o7777 == mode_of(&meta) && !self.is_fat {
             return Ok(true);
         }
@@ -69,7 +71,8 @@ impl Neutral {
         Ok(took)
     }
 
-    /// The same for a folder in which nothing more is made or renamed.
+    /// Does the same for a folder and syncs it. Nothing in it is created or renamed afterwards, for that would change
+    /// its time.
     pub fn apply_to_folder(self, path: &Path) -> io::Result<bool> {
         let took = self.apply(&File::open(path)?)?;
         os::sync_dir(path)?;
@@ -81,6 +84,7 @@ fn mode_of(meta: &Metadata) -> u32 {
     if meta.is_dir() { FOLDER_MODE } else { FILE_MODE }
 }
 
+/// Takes a refusal as success: a volume is valid without neutral metadata.
 fn unless_refused(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if os::is_refusal(&error) || error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),

@@ -1,5 +1,5 @@
-//! A place below an open folder, reached name by name. Going from one place to the next costs as many steps as they
-//! are apart, however deep they stand, and no more than a few folders are held open.
+//! A position below an open folder, reached name by name. A move from one position to the next takes as many steps as
+//! they are apart, however deep they are, and only a few folders are held open.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,30 +7,30 @@ use std::io;
 use crate::base::os::folder::Folder;
 use crate::base::path::BytePath;
 
-/// Folders of one path that are held open. Those above are opened anew on the way up.
+/// How many folders of one path are held open. Those above are opened again on the way up.
 const HELD: usize = 4;
 
-/// Which folder: the numbers of its file system and of itself.
+/// The numbers of a folder's file system and of the folder itself.
 type FolderId = (u64, u64);
 
-/// The open folders on the way to a place.
+/// The open folders on the way to a position.
 pub(crate) struct OpenPath<'a> {
     root: &'a Folder,
-    /// The path from the root to here; empty at the root.
+    /// The path from the root to the position. Empty at the root.
     path: Vec<u8>,
-    /// Where each name of it ends.
+    /// Where each name in `path` ends.
     ends: Vec<usize>,
-    /// Folders that are not held open any more, from the top.
+    /// The folders that are no longer held open, from the top.
     closed: Vec<FolderId>,
-    /// The folders below those; the last is the one at the end of the path.
+    /// The folders below those. The last one is the position.
     held: VecDeque<Folder>,
-    /// How many folders were opened.
+    /// How many folders were opened. The tests bound it.
     #[cfg(test)]
     steps: usize,
 }
 
 impl<'a> OpenPath<'a> {
-    /// At the root.
+    /// Starts at the root.
     pub(crate) fn new(root: &'a Folder) -> Self {
         Self {
             root,
@@ -43,19 +43,21 @@ impl<'a> OpenPath<'a> {
         }
     }
 
-    /// The folder at the end of the path.
+    /// The folder at the position.
     pub(crate) fn here(&self) -> &Folder {
         self.held.back().unwrap_or(self.root)
     }
 
-    /// The path to it.
+    /// The path from the root to the position.
     pub(crate) fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// Goes to the folder with that path, or as far as there are folders.
+    /// Moves to the folder at `path`. If a name on the way is no folder, returns the error and stays in the last
+    /// folder.
     pub(crate) fn go_to(&mut self, path: &[u8]) -> io::Result<&Folder> {
         let shared = self.shared(path);
+        // Fewer steps down from the root than up from here.
         if self.ends.len() - shared > shared {
             self.reset();
         }
@@ -69,15 +71,16 @@ impl<'a> OpenPath<'a> {
         Ok(self.here())
     }
 
-    /// Goes to the folder in which something stands.
+    /// Moves to the folder that contains the entry with this path.
     pub(crate) fn parent_of(&mut self, path: &BytePath) -> io::Result<&Folder> {
         self.go_to(path.parent().unwrap_or_default())
     }
 
-    /// Goes into a folder that stands here.
+    /// Moves into a folder of the current one.
     pub(crate) fn enter(&mut self, name: &[u8]) -> io::Result<()> {
         let folder = self.open(|path| path.here().enter(name))?;
         if self.held.len() == HELD {
+            // The topmost folder is closed. Its numbers tell later whether `..` still leads to it.
             let id = id_of(&self.held[0])?;
             self.held.pop_front();
             self.closed.push(id);
@@ -91,7 +94,7 @@ impl<'a> OpenPath<'a> {
         Ok(())
     }
 
-    /// Goes back to the folder above, and returns the name of the one that was left; `None` at the root.
+    /// Moves to the folder above and returns the name of the one it left. `None` at the root.
     pub(crate) fn leave(&mut self) -> io::Result<Option<Vec<u8>>> {
         let (Some(left), Some(_)) = (self.held.pop_back(), self.ends.pop()) else { return Ok(None) };
         let end = self.ends.last().copied().unwrap_or(0);
@@ -99,6 +102,7 @@ impl<'a> OpenPath<'a> {
         self.path.truncate(end);
         if self.held.is_empty() && end > 0 {
             let reopened = self.reopen(&left);
+            // Where the path leads now is unknown, so the position is the root again.
             if reopened.is_err() {
                 self.reset();
             }
@@ -107,7 +111,8 @@ impl<'a> OpenPath<'a> {
         Ok(Some(name))
     }
 
-    /// The last of the folders that were closed: where `..` leads to, if that is the one that was passed.
+    /// Opens the last closed folder again. That is `..`, provided it still is the folder passed on the way down. If a
+    /// folder was moved meanwhile, the path from the root is taken instead.
     fn reopen(&mut self, left: &Folder) -> io::Result<Folder> {
         let passed = self.closed.pop();
         let above = self.open(|_| left.above());
@@ -132,12 +137,12 @@ impl<'a> OpenPath<'a> {
         self.held.clear();
     }
 
-    /// How many names this path and another begin with together.
+    /// How many leading names this path shares with another.
     fn shared(&self, path: &[u8]) -> usize {
         let same = self.path.iter().zip(path).take_while(|(a, b)| a == b).count();
         let is_name_of = |end: usize| end <= same && path.get(end).is_none_or(|byte| *byte == b'/');
         let within = self.ends.partition_point(|end| *end <= same);
-        // Only the last one may end in the middle of a name.
+        // Only the last of these names may be longer in the other path.
         if within > 0 && !is_name_of(self.ends[within - 1]) { within - 1 } else { within }
     }
 }
@@ -146,14 +151,15 @@ fn id_of(folder: &Folder) -> io::Result<FolderId> {
     folder.status().map(|status| (status.dev, status.ino))
 }
 
-/// Visits all that stands below a folder, however deep. `meet` hears of each name, and says whether it is a folder to
-/// go into; `left` hears of such a folder again once all in it was met.
+/// Visits everything below a folder, at any depth. `meet` gets each name and returns whether it is a folder to enter.
+/// `left` gets the name of such a folder once everything in it was met, together with the folder above.
 pub(crate) fn traverse(
     root: &Folder,
     mut meet: impl FnMut(&OpenPath, &[u8]) -> io::Result<bool>,
     mut left: impl FnMut(&Folder, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut place = OpenPath::new(root);
+    // The names still to meet in each folder on the way. Without recursion, depth takes no stack.
     let mut to_meet = vec![root.names()?];
     while let Some(names) = to_meet.last_mut() {
         match names.pop() {
@@ -173,7 +179,7 @@ pub(crate) fn traverse(
     Ok(())
 }
 
-/// Removes a file, or a folder with all in it.
+/// Removes a file, or a folder with everything in it. Follows no link.
 pub(crate) fn remove_all(folder: &Folder, name: &[u8]) -> io::Result<()> {
     if !folder.look_at(name)?.is_dir() {
         return folder.remove_file(name);
@@ -193,7 +199,7 @@ pub(crate) fn remove_all(folder: &Folder, name: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// A folder with a chain of folders in it, and the path to the last.
+    /// A folder with a chain of folders in it, and the path to the last of them.
     fn chain(depth: usize, name: &str) -> (tempfile::TempDir, Vec<u8>) {
         let dir = tempfile::tempdir().unwrap();
         let root = Folder::open(dir.path()).unwrap();
@@ -212,7 +218,7 @@ mod tests {
         let (dir, path) = chain(DEPTH, "d");
         let root = Folder::open(dir.path()).unwrap();
         let mut place = OpenPath::new(&root);
-        // As entries are listed, and back, as folders are given their modes.
+        // Down in the order of the list, and up again in the order in which folders get their modes.
         for depth in (0..=DEPTH).chain((0..=DEPTH).rev()) {
             let to = &path[..(depth * 2).saturating_sub(1)];
             place.go_to(to).unwrap();
@@ -260,7 +266,7 @@ mod tests {
         let root = Folder::open(dir.path()).unwrap();
         let mut place = OpenPath::new(&root);
         place.go_to(&path).unwrap();
-        // The fifth of twelve folders, with all below it, goes elsewhere.
+        // The fifth of the twelve folders moves elsewhere, with everything below it.
         let fifth = dir.path().join("d/d/d/d/d");
         std::fs::rename(&fifth, outside.path().join("d")).unwrap();
         while place.path().len() > "d/d/d/d/d".len() {

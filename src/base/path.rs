@@ -1,40 +1,38 @@
-//! Names as bytes: a path below an unnamed root, and the one door through which bytes from a
-//! drive become text for a terminal or a list.
+//! Names as bytes: a path below an unnamed root, and the escaping by which bytes from a drive become text for a
+//! terminal or a list.
 //!
-//! A [`BytePath`] cannot leave the folder it is applied to: it has no empty, `.` or `..`
-//! component, no NUL and no leading slash, and its lengths are bounded (FORMAT section 12).
+//! A [`BytePath`] cannot leave the folder it is applied to. It has no empty, `.` or `..` component, no NUL byte and no
+//! leading slash, and its lengths are bounded (FORMAT section 12).
 
 use std::borrow::Cow;
 
-/// The longest path that is read or written, in bytes.
+/// The longest path that Pouch reads or writes, in bytes.
 pub const MAX_PATH: usize = 32 * 1024;
-/// The longest single name in a path, in bytes: what ext4, exFAT and NTFS can hold at most.
+/// The longest name in a path, in bytes, as on ext4. exFAT and NTFS allow 255 UTF-16 units, which may be more bytes.
 pub const MAX_COMPONENT: usize = 255;
 
-/// A relative path of one or more names parted by `/`. Ordered name by name, so that a folder
-/// stands directly before all it holds.
+/// A relative path: one or more names separated by `/`. Paths are ordered name by name, so a folder comes directly
+/// before everything in it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct BytePath(Box<[u8]>);
 
-/// Why bytes are not a [`BytePath`].
+/// Why some bytes are not a [`BytePath`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathFault {
-    /// No bytes at all, or an empty name between two slashes or at an end.
+    /// There are no bytes, or a name is empty: two slashes in a row, or a slash at either end.
     #[error("has an empty component")]
     Empty,
-    /// `.` or `..`.
+    /// A name is `.` or `..`.
     #[error("has the component \".\" or \"..\"")]
     Dots,
-    /// A NUL byte.
     #[error("holds a NUL byte")]
     Nul,
-    /// Over [`MAX_PATH`] or [`MAX_COMPONENT`].
+    /// The path is longer than [`MAX_PATH`], or a name is longer than [`MAX_COMPONENT`].
     #[error("is longer than a path may be")]
     TooLong,
 }
 
 impl BytePath {
-    /// Checks and takes `bytes`.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, PathFault> {
         let bytes = bytes.into();
         if bytes.len() > MAX_PATH {
@@ -54,69 +52,65 @@ impl BytePath {
         Ok(Self(bytes))
     }
 
-    /// Takes bytes that no path may be, for tests of what refuses such.
+    /// Takes bytes without checking them, so that a test can give other code a path that it must refuse.
     #[cfg(test)]
     pub(crate) fn unchecked(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }
 
-    /// The whole path.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// All but the last name; `None` for a path of one name.
+    /// Everything before the last name. `None` for a path of one name.
     pub fn parent(&self) -> Option<&[u8]> {
         let slash = self.0.iter().rposition(|b| *b == b'/')?;
         Some(&self.0[..slash])
     }
 
-    /// The last name.
     pub fn name(&self) -> &[u8] {
         self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
     }
 
-    /// The first name.
+    /// The first name: that of the source under which the entry was packed.
     pub fn top(&self) -> &[u8] {
         self.0.split(|b| *b == b'/').next().unwrap_or(&self.0)
     }
 
-    /// Whether this is `folder` itself or something below it.
+    /// Whether this is `folder` itself or lies below it. Names count as a whole: `photos/a` is not below `photo`.
     pub fn is_at_or_below(&self, folder: &[u8]) -> bool {
         is_at_or_below(&self.0, folder)
     }
 
-    /// For the file system of a Unix: names there are bytes.
+    /// The path as the file system takes it. Names on Unix are bytes, so nothing is converted.
     pub fn as_path(&self) -> &std::path::Path {
         as_path(&self.0)
     }
 }
 
-/// Whether `path` is `folder` or something below it.
+/// Does the work of [`BytePath::is_at_or_below`] for plain bytes.
 pub fn is_at_or_below(path: &[u8], folder: &[u8]) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-/// Bytes as a path of this system.
 pub fn as_path(bytes: &[u8]) -> &std::path::Path {
     use std::os::unix::ffi::OsStrExt;
     std::path::Path::new(std::ffi::OsStr::from_bytes(bytes))
 }
 
-/// A path of this system as bytes.
 pub fn as_bytes(path: &std::path::Path) -> &[u8] {
     use std::os::unix::ffi::OsStrExt;
     path.as_os_str().as_bytes()
 }
 
-/// A path of this system as text that is safe on a terminal.
+/// A path for people, escaped so that it is safe on a terminal.
 pub fn show(path: &std::path::Path) -> String {
     escape(as_bytes(path)).into_owned()
 }
 
-/// Orders two paths name by name.
+/// Orders two paths name by name, as [`BytePath`] does.
 pub fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    // NUL is in no name, so a slash read as 0 sorts before every byte of a name.
+    // No name contains NUL, so a slash that counts as 0 sorts before every byte of a name.
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
     a.iter().map(key).cmp(b.iter().map(key))
 }
@@ -145,8 +139,8 @@ impl std::fmt::Debug for BytePath {
     }
 }
 
-/// Whether a character is shown as it is. The set is part of the format (FORMAT section 7): it
-/// must not follow the tables of a later Unicode.
+/// Whether a character is shown as it is. The set is part of the format (FORMAT section 7), so it must not follow the
+/// tables of a later Unicode version.
 fn is_plain(c: char) -> bool {
     !matches!(c,
         '\\' | '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}'       // C0, DEL, C1, and the escape itself
@@ -156,10 +150,10 @@ fn is_plain(c: char) -> bool {
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Bytes as text without controls, direction marks or broken UTF-8: what cannot stand as it is
-/// becomes `\xHH` byte by byte, a backslash `\\`. [`unescape`] takes it back.
+/// Turns bytes into text without controls, direction marks or broken UTF-8. Each byte that cannot stand as it is
+/// becomes `\xHH`, and a backslash becomes `\\`. [`unescape`] reverses it.
 pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
-    // Most names by far are plain ASCII, which is quickly seen.
+    // Most names are plain ASCII, which is quick to see.
     let ascii = bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
     if let Ok(text) = std::str::from_utf8(bytes) {
         if ascii || text.chars().all(is_plain) {
@@ -180,7 +174,7 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// As [`escape`], cut where nobody would read on: for what is quoted and may be of any length.
+/// Escapes at most the first 100 bytes: for a quotation, which may be of any length.
 pub fn brief(bytes: &[u8]) -> String {
     const SHOWN: usize = 100;
     match bytes.get(..SHOWN) {
@@ -189,8 +183,7 @@ pub fn brief(bytes: &[u8]) -> String {
     }
 }
 
-/// Text with its controls and direction marks escaped, but for newlines and tabs; what is plain,
-/// backslashes too, stays. For text that is a sentence rather than a name.
+/// Escapes controls and direction marks in a sentence. Newlines, tabs and backslashes stay, so this cannot be reversed.
 pub fn defuse(text: &str) -> Cow<'_, str> {
     let harmless = |c: char| is_plain(c) || matches!(c, '\\' | '\n' | '\t');
     if text.chars().all(harmless) {
@@ -210,7 +203,7 @@ fn push_hex(out: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The bytes of an escaped text; `None` where it is not what [`escape`] writes.
+/// Reverses [`escape`]. `None` for a text that [`escape`] does not write.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -227,6 +220,7 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
         }
     }
     out.extend_from_slice(rest);
+    // Every name has exactly one spelling. Any other one is refused.
     (escape(&out) == text).then_some(out)
 }
 

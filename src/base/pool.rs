@@ -1,8 +1,8 @@
-//! What keeps many threads in bounded memory: buffers that are lent and come back, a queue of
-//! jobs, and one word that stops everybody.
+//! Bounded memory for many threads: buffers that are lent and come back, a queue of jobs, and a stop that wakes every
+//! thread.
 //!
-//! Only [`Pool::take`] waits for memory. Whoever holds a buffer can always go on, so there is no
-//! circle to wait in as long as no thread takes two buffers of one pool.
+//! Only [`Pool::take`] waits for memory. A thread that holds a buffer can always go on, so threads cannot wait in a
+//! circle as long as none takes two buffers of one pool.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
@@ -11,17 +11,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::base::threads::start;
 
-/// Locks, also after another thread panicked: its panic is passed on by the join anyway.
+/// Locks a mutex even if another thread panicked with it. The join of that thread passes the panic on anyway.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// What a mutex held, when all threads that shared it are gone; also after one panicked.
+/// Takes the value out of a mutex that no other thread shares any more, even if one panicked with it.
 pub fn unlocked<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// At most `limit` things of one kind, made when first needed and used again.
+/// Lends up to `limit` values of one kind. The pool makes each one when it is first needed, and lends it again later.
 pub struct Pool<T> {
     state: Mutex<PoolState<T>>,
     back: Condvar,
@@ -30,18 +30,19 @@ pub struct Pool<T> {
 
 struct PoolState<T> {
     free: Vec<T>,
+    /// Values that the pool may still make.
     unmade: usize,
     closed: bool,
 }
 
 impl<T> Pool<T> {
-    /// A pool that makes up to `limit` things with `make`.
+    /// A pool of up to `limit` values, none of which is made yet.
     pub fn new(limit: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Arc<Self> {
         let state = PoolState { free: Vec::new(), unmade: limit, closed: false };
         Arc::new(Self { state: Mutex::new(state), back: Condvar::new(), make: Box::new(make) })
     }
 
-    /// Waits for a thing; `None` once the pool is closed.
+    /// Waits for a value. `None` once the pool is closed.
     pub fn take(self: &Arc<Self>) -> Option<Lease<T>> {
         let mut state = lock(&self.state);
         loop {
@@ -53,6 +54,7 @@ impl<T> Pool<T> {
             }
             if state.unmade > 0 {
                 state.unmade -= 1;
+                // Made without the lock: making may take long, or panic for lack of memory.
                 drop(state);
                 return Some(Lease { value: Some((self.make)()), pool: self.clone() });
             }
@@ -60,15 +62,16 @@ impl<T> Pool<T> {
         }
     }
 
-    /// Wakes everybody who waits; nothing is lent any more.
+    /// Wakes all threads that wait. From now on the pool lends nothing.
     pub fn close(&self) {
         lock(&self.state).closed = true;
         self.back.notify_all();
     }
 }
 
-/// A thing on loan: it goes back when dropped.
+/// A value on loan. It goes back to the pool when dropped.
 pub struct Lease<T> {
+    /// `None` only while the loan ends.
     value: Option<T>,
     pool: Arc<Pool<T>>,
 }
@@ -101,7 +104,7 @@ impl<T> Drop for Lease<T> {
     }
 }
 
-/// Jobs for workers. Not bounded: what bounds it are the pools.
+/// Jobs for worker threads. The queue has no bound of its own: the pools that lend its jobs their buffers bound it.
 pub struct Queue<J> {
     state: Mutex<QueueState<J>>,
     more: Condvar,
@@ -120,14 +123,12 @@ impl<J> Default for Queue<J> {
 }
 
 impl<J> Queue<J> {
-    /// Adds a job at the end.
     pub fn push(&self, job: J) {
         lock(&self.state).jobs.push_back(job);
         self.more.notify_one();
     }
 
-    /// Waits for a job: the first of those with the lowest `rank`. `None` once the queue is closed
-    /// and empty.
+    /// Waits for a job and takes the first of those with the lowest `rank`. `None` once the queue is closed and empty.
     pub fn pop(&self, rank: impl Fn(&J) -> u8) -> Option<J> {
         let mut state = lock(&self.state);
         loop {
@@ -140,13 +141,13 @@ impl<J> Queue<J> {
         }
     }
 
-    /// No more jobs come; those that wait are still handed out.
+    /// Ends the queue. Waiting jobs are still handed out.
     pub fn close(&self) {
         lock(&self.state).closed = true;
         self.more.notify_all();
     }
 
-    /// No more jobs come, and those that wait are dropped.
+    /// Ends the queue and drops the waiting jobs.
     pub fn abandon(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
@@ -156,30 +157,31 @@ impl<J> Queue<J> {
     }
 }
 
-/// The first failure of many threads.
+/// The first failure of many threads. A failure wakes the others, so that none waits for a thread that has stopped.
 pub struct Stop<E> {
     first: Mutex<Option<E>>,
+    /// Closes pools and queues, so that no thread goes on waiting.
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl<E> Stop<E> {
-    /// `wake` closes all that a thread may wait for.
+    /// `wake` has to close everything that a thread may wait for.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self { first: Mutex::new(None), wake: Box::new(wake) }
     }
 
-    /// Keeps the first failure and wakes everybody.
+    /// Keeps the error if it is the first one, and wakes all threads.
     pub fn fail(&self, error: E) {
         lock(&self.first).get_or_insert(error);
         (self.wake)();
     }
 
-    /// Whether somebody failed.
+    /// Whether a thread has failed. A panic does not count: the join passes it on.
     pub fn failed(&self) -> bool {
         lock(&self.first).is_some()
     }
 
-    /// The first failure, if any.
+    /// Returns the first failure as the error.
     pub fn into_result(self) -> Result<(), E> {
         match unlocked(self.first) {
             Some(error) => Err(error),
@@ -187,7 +189,7 @@ impl<E> Stop<E> {
         }
     }
 
-    /// Wakes everybody should the holder panic, so that no thread waits for it for ever.
+    /// A guard that wakes all threads if its holder panics. Without it they would wait for the holder for ever.
     pub fn on_panic(&self) -> impl Drop + '_ {
         struct Guard<'a, E>(&'a Stop<E>);
         impl<E> Drop for Guard<'_, E> {
@@ -201,8 +203,9 @@ impl<E> Stop<E> {
     }
 }
 
-/// Does `work` for every job on all cores, and returns what came of them in the order of the jobs.
-/// `tools` makes what one thread uses again and again.
+/// Does `work` for every job on all cores, and returns the results in the order of the jobs. Each thread makes its own
+/// `tools`, such as a buffer, and uses them for all its jobs. If the system has no thread to spare, this one does
+/// everything.
 pub fn side_by_side<J: Sync, T, R: Send>(
     jobs: &[J],
     tools: impl Fn() -> T + Sync,
@@ -226,11 +229,12 @@ pub fn side_by_side<J: Sync, T, R: Send>(
         }
         done
     });
+    // Each thread returns its results in its own order.
     done.sort_unstable_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// How many threads work at once: all cores.
+/// How many threads work at once: one for each core that this process may use.
 pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }

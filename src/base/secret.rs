@@ -1,6 +1,6 @@
-//! Bytes that nobody may keep, and where random ones come from. They lie in memory that is not swapped out
-//! (`locked.rs`), and are wiped. What this does not guarantee: copies on the stack and in foreign code, which
-//! wipes its own as far as it does; a text that is longer than a slot is ordinary memory.
+//! Secret bytes, and the source of random ones. Secrets lie in memory that is not swapped out (`locked.rs`), and are
+//! wiped when dropped. Not guaranteed: copies on the stack and in foreign code, which wipes its own as far as it does.
+//! A text that is longer than a slot lies in ordinary memory, and is wiped too.
 
 use std::io::{self, Read};
 use std::ops::Deref;
@@ -9,25 +9,26 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::base::locked::{Arena, Slot};
 
-/// The longest text that finds a place in a slot.
+/// The longest text that fits into a slot, in bytes.
 const TEXT: usize = 4096;
 
+/// Slots for keys of 32 and of 16 bytes.
 static KEYS: Arena<32> = Arena::new();
 static TEXTS: Arena<TEXT> = Arena::new();
 
-/// 32 secret bytes, wiped when dropped, never printed.
+/// 32 secret bytes. They are wiped when dropped, and debug output hides them.
 #[derive(Clone)]
 pub struct Secret(Slot<32>);
 
 impl Secret {
-    /// From the system's generator.
+    /// Takes the bytes from the system's random generator.
     pub fn random() -> Self {
         let mut slot = KEYS.take();
         fill(&mut slot[..]);
         Self(slot)
     }
 
-    /// Takes bytes that are secret already.
+    /// Takes bytes that are secret already. The caller has to wipe any copy of its own.
     pub fn new(mut bytes: [u8; 32]) -> Self {
         let mut slot = KEYS.take();
         slot.copy_from_slice(&bytes);
@@ -35,7 +36,7 @@ impl Secret {
         Self(slot)
     }
 
-    /// The bytes; whoever copies them answers for the copy.
+    /// The bytes. A caller that copies them has to wipe the copy.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
     }
@@ -47,19 +48,19 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// The 16 bytes from which all keys of one age file follow; wiped when dropped.
+/// The 16 bytes from which all keys of one age file are derived. They are wiped when dropped.
 #[derive(Clone)]
 pub struct FileKey(Slot<32>);
 
 impl FileKey {
-    /// From the system's generator.
+    /// Takes the bytes from the system's random generator.
     pub fn random() -> Self {
         let mut slot = KEYS.take();
         fill(&mut slot[..16]);
         Self(slot)
     }
 
-    /// Takes bytes that are secret already.
+    /// Takes bytes that are secret already. The caller has to wipe any copy of its own.
     pub fn new(mut bytes: [u8; 16]) -> Self {
         let mut slot = KEYS.take();
         slot[..16].copy_from_slice(&bytes);
@@ -67,23 +68,23 @@ impl FileKey {
         Self(slot)
     }
 
-    /// The bytes; whoever copies them answers for the copy.
+    /// The bytes. A caller that copies them has to wipe the copy.
     pub fn expose(&self) -> &[u8; 16] {
         self.0.first_chunk().expect("a slot is longer than a key")
     }
 }
 
-/// A passphrase or another text to be wiped when dropped; never printed.
+/// A passphrase or another secret text. It is wiped when dropped, and debug output hides it.
 #[derive(Clone)]
 pub struct SecretText {
     slot: Slot<TEXT>,
     len: usize,
-    /// What is longer than a slot; else empty.
+    /// The text if it is longer than a slot, otherwise empty.
     long: Zeroizing<String>,
 }
 
 impl SecretText {
-    /// Takes a text that is secret already, and wipes what it was in.
+    /// Moves a text into a slot, and wipes the string it came in.
     pub fn new(mut text: String) -> Self {
         let mut slot = TEXTS.take();
         let Some(room) = slot.get_mut(..text.len()) else {
@@ -95,10 +96,11 @@ impl SecretText {
         Self { slot, len, long: Zeroizing::default() }
     }
 
-    /// The first line of what can be read, without its end; no byte behind it is read.
+    /// Reads the first line and returns it without its line end. Reads byte by byte, so that no byte after the line is
+    /// taken.
     ///
     /// # Errors
-    /// `InvalidData` if it is no text, or longer than any passphrase.
+    /// `InvalidData` if the line is not UTF-8 or is longer than a slot.
     pub fn read_line(mut from: impl Read) -> io::Result<Self> {
         let (mut slot, mut len) = (TEXTS.take(), 0);
         loop {
@@ -140,10 +142,10 @@ impl std::fmt::Debug for SecretText {
     }
 }
 
-/// `N` bytes of the system's generator.
+/// `N` bytes from the system's random generator.
 ///
 /// # Panics
-/// When the system has no entropy to give: there is no safe way on.
+/// If the system has no random numbers. There is no safe way to go on without them.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     fill(&mut bytes);
@@ -154,10 +156,10 @@ fn fill(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("the system's random generator answers");
 }
 
-/// A fair order of `items`.
+/// Puts `items` into a random order, in which all orders are equally likely.
 pub fn shuffle<T>(items: &mut [T]) {
     for i in (1..items.len()).rev() {
-        // 64 random bits modulo a few: the bias is far below anything that could be seen.
+        // 64 random bits modulo a small number: the bias is far too small to be seen.
         let j = u64::from_le_bytes(random()) % (i as u64 + 1);
         items.swap(i, j as usize);
     }

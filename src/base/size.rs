@@ -1,11 +1,12 @@
-//! Sizes as people write and read them. Decimal units, as drives are sold.
+//! Sizes as people write and read them. Units are decimal, as on the packaging of drives.
 
-/// Reads `32GB`, `1.5 GiB`, `4096`: decimal units are powers of 1000, binary ones of 1024.
+/// Reads `32GB`, `1.5 GiB` or `4096`. Decimal units are powers of 1000, binary units powers of 1024. The error is a
+/// sentence for the command line.
 pub fn parse(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text).map_err(|_| "it is no size; write it like 32GB or 512MiB".into())
 }
 
-/// `1.23 GB`: three significant digits, decimal units; below 1000 exact.
+/// `1.23 GB`: three significant digits in decimal units. Below 1000 bytes the number is exact.
 pub fn human(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
@@ -17,6 +18,7 @@ pub fn human(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
+    // The limits allow for rounding: 9.996 shows as 10.0, not as 10.00.
     let decimals = if value < 9.995 {
         2
     } else if value < 99.95 {
@@ -27,7 +29,7 @@ pub fn human(bytes: u64) -> String {
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
-/// `1,234,567`.
+/// `1,234,567`: a comma after each three digits.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -40,13 +42,13 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// `1 file`, `2 files`.
+/// `1 file`, `2 files`. The plural of `noun` must be formed with an `s`.
 pub fn count(number: u64, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{} {noun}{ending}", grouped(number))
 }
 
-/// The first ten items by name, and `rest` for the number of the others.
+/// Names the first ten items, separated by commas. `rest` words the number of further items, if there are any.
 pub fn first_ten<T>(items: &[T], name: impl Fn(&T) -> String, rest: impl Fn(usize) -> String) -> String {
     const SHOWN: usize = 10;
     let mut named: Vec<String> = items.iter().take(SHOWN).map(name).collect();

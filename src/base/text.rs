@@ -1,28 +1,28 @@
-//! Bytes as text: hex, base64 as age writes it, base32 for reading aloud.
+//! Bytes as text: hex, base64 as age writes it, and base32 for reading aloud.
 
 use data_encoding::{BASE32_NOPAD, BASE64_NOPAD, HEXLOWER};
 
-/// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(bytes)
 }
 
-/// The bytes of canonical lower-case hex, when there are exactly `N` of them.
+/// Decodes lower-case hex. `None` for upper case, for other characters, and unless it is exactly `N` bytes.
 pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
-/// Standard base64 without padding, the alphabet of age's header.
+/// Standard base64 without padding, as age headers have it.
 pub fn base64(bytes: &[u8]) -> String {
     BASE64_NOPAD.encode(bytes)
 }
 
-/// The bytes of canonical unpadded base64.
+/// Decodes base64 without padding. `None` unless it is canonical: padding and stray bits at the end are refused.
 pub fn unbase64(text: &str) -> Option<Vec<u8>> {
     BASE64_NOPAD.decode(text.as_bytes()).ok()
 }
 
-/// Upper-case base32, in groups of `group` letters parted by hyphens, cut after `letters` letters.
+/// Upper-case base32 that a person can read aloud: the first `letters` letters, with a hyphen after each `group`
+/// letters.
 pub fn spoken(bytes: &[u8], letters: usize, group: usize) -> String {
     let all = BASE32_NOPAD.encode(bytes);
     let cut = &all.as_bytes()[..letters.min(all.len())];

@@ -1,7 +1,7 @@
-//! Threads of one piece of work, as many as the system has. A user, a container or a lack of memory may leave
-//! none to spare: then there are fewer, and the caller's own thread does the rest. Nothing here panics for the
-//! want of a thread. What this does not guarantee: that work which needs threads beside each other (a queue, a
-//! channel) can be done at all; who starts such threads with [`start`] has to end the others.
+//! Threads for one piece of work, as many as the system has. A user limit, a container or a lack of memory may leave
+//! none to spare. Then there are fewer, and the caller's own thread does the rest: nothing here panics for lack of a
+//! thread. Not guaranteed: that work which needs several threads at once (a queue, a channel) can be done at all. A
+//! caller that starts such threads with [`start`] has to end the others if one does not start.
 
 use std::io;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
@@ -17,7 +17,7 @@ pub fn start<'scope, R: Send + 'scope>(
     Builder::new().spawn_scoped(scope, work)
 }
 
-/// Does the same work on up to `most` threads, this one among them, until each of them is through.
+/// Does `work` on up to `most` threads, this one included, and returns when all have finished. It runs at least once.
 pub fn on_several(most: usize, work: impl Fn() + Sync) {
     let work = &work;
     std::thread::scope(|scope| {
@@ -30,8 +30,8 @@ pub fn on_several(most: usize, work: impl Fn() + Sync) {
     });
 }
 
-/// Does `work` for all jobs at the same time, each on a thread of its own. Jobs without a thread are done here,
-/// one after the other.
+/// Does `work` for all jobs at the same time, each on a thread of its own. Jobs for which there is no thread run on
+/// this one, one after the other.
 pub fn one_each<J: Sync>(jobs: &[J], work: impl Fn(&J) + Sync) {
     let work = &work;
     std::thread::scope(|scope| {

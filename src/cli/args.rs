@@ -1,4 +1,4 @@
-//! The command line. The one address of `clap` and its kin; texts here are the manual.
+//! The command line, whose help texts are the manual. Only this file uses `clap` and its companions.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether a JSON document is wanted.
+    /// Whether the command has to print a JSON document.
     pub fn json(&self) -> bool {
         match self {
             Command::Pack(args) => args.json.json,
@@ -141,7 +141,7 @@ pub struct Pack {
     pub json: Json,
 }
 
-/// `10%` or `10`, from 0 to 100.
+/// Reads `10%` or `10`, from 0 to 100.
 fn percent(text: &str) -> Result<f64, String> {
     let number: f64 =
         text.strip_suffix('%').unwrap_or(text).trim().parse().map_err(|_| "it is no percentage, such as 10%")?;
@@ -314,7 +314,7 @@ pub struct Man {
     pub dir: PathBuf,
 }
 
-/// Parses the command line; help and errors are printed here.
+/// Parses the command line and prints help and errors. `Err` is the exit code, [`Exit::Ok`] after help.
 pub fn parse() -> Result<Cli, Exit> {
     Cli::try_parse().map_err(|error| match error.print() {
         _ if error.use_stderr() => Exit::Usage,
@@ -323,14 +323,14 @@ pub fn parse() -> Result<Cli, Exit> {
     })
 }
 
-/// Completions for a shell.
+/// The script that completes the command line in a shell.
 pub fn completions_for(shell: clap_complete::Shell) -> String {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pouch", &mut out);
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Man pages by name: the program's, then one for each command.
+/// Man pages with their names: first the program's, then one for each command.
 pub fn man_pages() -> Vec<(String, Vec<u8>)> {
     let program = Cli::command();
     let of_command = |command: &clap::Command| {
@@ -341,7 +341,7 @@ pub fn man_pages() -> Vec<(String, Vec<u8>)> {
     let commands: Vec<clap::Command> = program.get_subcommands().map(of_command).collect();
     let render = |command: clap::Command| {
         let (name, mut page) = (command.get_name().to_string(), Vec::new());
-        // Writing to memory does not fail.
+        // Writing to memory cannot fail.
         let _ = clap_mangen::Man::new(command).render(&mut page);
         (name, page)
     };

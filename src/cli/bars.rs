@@ -1,7 +1,7 @@
-//! Progress at the terminal: what is being done as a whole, and below it a line for each drive that is
-//! written to, with what is on it, what of that was read back, and how it fares. The one address of
-//! `indicatif`. Bytes count once they are synced, so that no bar runs at the speed of memory; nothing is
-//! drawn where standard error is no terminal.
+//! Progress at the terminal: a bar for the whole run, and below it a line for each drive that is written to, with what
+//! is on it, how much of that was read back, and how the drive fares. This is the only file that uses `indicatif`.
+//! Bytes count once they are synced, so no bar runs at the speed of memory. Nothing is drawn if standard error is no
+//! terminal.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -17,36 +17,37 @@ use crate::base::monitor::Phase;
 use crate::base::pool::lock;
 use crate::base::size::human;
 
-/// Drives that get a line of their own: with more nobody would see the first.
+/// How many drives get a line of their own. With more, the first lines would leave the screen.
 const LINES: usize = 12;
 
-/// All that is drawn.
+/// Everything that is drawn.
 pub struct Bars {
     all: MultiProgress,
-    /// A new one for each phase.
+    /// The bar of the current phase. Each phase gets a new one.
     main: Mutex<ProgressBar>,
     drives: Mutex<BTreeMap<u16, Line>>,
 }
 
-/// One drive.
+/// The line of one drive.
 struct Line {
     bar: ProgressBar,
+    /// Bytes that were read back and are as written.
     verified: u64,
 }
 
 impl Bars {
-    /// Nothing is drawn yet.
+    /// Draws nothing before the first phase or the first volume.
     pub fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         Self { all, main: Mutex::new(ProgressBar::hidden()), drives: Mutex::default() }
     }
 
-    /// Prints in between.
+    /// Takes the bars off the screen while `print` runs.
     pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
         self.all.suspend(print)
     }
 
-    /// Takes everything off the screen.
+    /// Removes all bars, those of the drives included.
     pub fn clear(&self) {
         self.remove(&lock(&self.main));
         for line in std::mem::take(&mut *lock(&self.drives)).into_values() {
@@ -59,14 +60,14 @@ impl Bars {
         self.all.remove(bar);
     }
 
-    /// Another phase of so many units begins. How many there are to look at is not known before; of any other
-    /// phase 0 means that there is nothing to do.
+    /// Starts the bar of a phase of `total` units. While walking, the total is not known. In any other phase a total of
+    /// 0 means that there is nothing to do, and no bar is drawn.
     pub fn phase(&self, phase: Phase, total: u64) {
         if !std::io::stderr().is_terminal() {
             return;
         }
-        // The empty line above: ^C, which a terminal shows below the bars, moves all by one line, and what is
-        // cleared then leaves the first.
+        // The template begins with an empty line. A terminal shows ^C below the bars, which moves all of them by one
+        // line. Clearing then leaves the first line on the screen, which is the empty one.
         let template = if phase == Phase::Walking {
             " \n{prefix} {spinner} {pos} files and folders"
         } else {
@@ -78,23 +79,22 @@ impl Bars {
             *main = ProgressBar::hidden();
             return;
         }
-        // What is set before it is one of them is drawn beside them, and never cleared.
+        // The bar joins the others first. If it were styled before, it would be drawn beside them and never cleared.
         *main = styled(self.all.insert(0, ProgressBar::new(total)), template);
         main.set_prefix(word(phase));
         main.enable_steady_tick(Duration::from_millis(250));
     }
 
-    /// So many units more.
     pub fn advance(&self, units: u64) {
         lock(&self.main).inc(units);
     }
 
-    /// What is worth knowing beside the bar.
+    /// Shows a text beside the bar of the phase.
     pub fn message(&self, text: String) {
         lock(&self.main).set_message(text);
     }
 
-    /// So many bytes are to come to a volume.
+    /// Adds a line for a volume that will get about so many bytes, unless there are [`LINES`] already.
     pub fn expect(&self, volume: u16, bytes: u64) {
         let mut drives = lock(&self.drives);
         if !std::io::stderr().is_terminal() || drives.len() >= LINES || drives.contains_key(&volume) {
@@ -106,18 +106,18 @@ impl Bars {
         drives.insert(volume, Line { bar, verified: 0 });
     }
 
-    /// So many bytes more are on a volume, synced.
+    /// Adds bytes that are synced on the volume.
     pub fn written(&self, volume: u16, bytes: u64) {
         if let Some(line) = lock(&self.drives).get(&volume) {
             line.bar.inc(bytes);
-            // What compressed worse than was thought.
+            // The data compresses worse than the plan expected, so the total grows.
             if line.bar.position() > line.bar.length().unwrap_or(u64::MAX) {
                 line.bar.set_length(line.bar.position());
             }
         }
     }
 
-    /// So many bytes more were read back and are as they were written.
+    /// Adds bytes of the volume that were read back and are as written.
     pub fn verified(&self, volume: u16, bytes: u64) {
         if let Some(line) = lock(&self.drives).get_mut(&volume) {
             line.verified += bytes;
@@ -125,7 +125,7 @@ impl Bars {
         }
     }
 
-    /// What became of a volume.
+    /// Ends the line of a volume with what became of it. The line stays until all bars are cleared.
     pub fn verdict(&self, volume: u16, words: &str) {
         if let Some(line) = lock(&self.drives).get(&volume) {
             line.bar.abandon_with_message(format!(", {words}"));
@@ -133,6 +133,7 @@ impl Bars {
     }
 }
 
+/// Gives a bar its template. An invalid template falls back to the default bar rather than stopping the run.
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let rate = |state: &ProgressState, out: &mut dyn Write| out.write_str(&rate(state.per_sec())).unwrap_or_default();
@@ -140,12 +141,12 @@ fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     bar.with_style(style.progress_chars("=> ").with_key("rate", rate).with_key("left", left))
 }
 
-/// How fast it goes, once anything has gone.
+/// The speed, with a comma before it. Empty before the first byte.
 fn rate(bytes_per_second: f64) -> String {
     if bytes_per_second < 1.0 { String::new() } else { format!(", {}/s", DecimalBytes(bytes_per_second as u64)) }
 }
 
-/// How long it still takes, once that is known.
+/// The time left, with a comma before it. Empty while it is unknown.
 fn left(time: Duration) -> String {
     if time.as_secs() == 0 { String::new() } else { format!(", {:#} left", HumanDuration(time)) }
 }

@@ -1,4 +1,5 @@
-//! `pouch check`
+//! `pouch check`: prints for each volume whether it is whole. With a key it also prints what can be unpacked from these
+//! volumes, and how much more may be lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,27 +11,30 @@ use crate::cli::exit::Exit;
 use crate::cli::hint::READABLE;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
-use crate::flow::head_check::HeadCheck;
-use crate::flow::margin::{margin, opened};
-use crate::flow::open::no_volume_here;
-use crate::flow::received::BundleCheck;
-use crate::flow::replug::{Event, wait};
-use crate::flow::report::{CheckReport, Foreign, Freshness, State, VolumeCheck};
+use crate::flow::bundle::head_check::HeadCheck;
+use crate::flow::bundle::scan::no_volume_here;
+use crate::flow::check::report::BundleCheck;
+use crate::flow::check::report::{CheckReport, Foreign, State, VolumeCheck};
+use crate::flow::check::survey::{margin, opened};
+use crate::flow::drives::replug::Freshness;
+use crate::flow::drives::replug::{Event, wait};
 use crate::flow::{FlowError, Outcome};
 use crate::format::limits;
+use crate::plan::needed_parts::ranges;
 use crate::plan::repair::{Margin, Verdict};
-use crate::plan::want::ranges;
 use crate::stage::volume::PassedOver;
 
-/// File names that are listed one by one.
+/// File names that are listed one by one. The others are counted.
 const SHOWN: usize = 20;
-/// Volumes that are listed one by one: those that are whole, and those that are not.
+/// Whole volumes that are listed one by one.
 const MOST_WHOLE: usize = 1000;
+/// Volumes that are not whole and are listed one by one.
 const MOST_HURT: usize = 100;
-/// Names that are given of what else lies in a volume's folder.
+/// How many names of foreign files in a volume's folder are shown.
 const FOREIGN: usize = 3;
 
-/// Checks and says what each volume is.
+/// Checks the volumes and prints what each one is. With `--after-replug` it first waits until the drives were plugged
+/// in again.
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     let freshness = match args.after_replug {
         true => wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?,
@@ -44,8 +48,9 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
     let ring = if with_key { Some(keyring(&keys, &args.volumes, term)?) } else { None };
     let wanted = args.bundle.fingerprint.as_ref();
+    // A bundle that does not open keeps no volume from being checked. Its error follows the report.
     let (bundle, failed) = match ring.as_ref().map(|ring| opened(&args.volumes, ring, wanted)) {
-        // A wrong key is said before hours of reading; volumes without a good seal can still be checked.
+        // A wrong key is reported before hours of reading. A volume without a good seal can still be checked.
         Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
         Some(Err(error)) => (None, Some(error)),
         Some(Ok(bundle)) => (Some(bundle), None),
@@ -65,6 +70,7 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     }
 }
 
+/// Tells the person to replug a drive, and what the system saw of it.
 fn tell(event: Event, drive: &Path, term: &Term) {
     let drive = show(drive);
     term.say(&match event {
@@ -82,7 +88,7 @@ fn tell(event: Event, drive: &Path, term: &Term) {
     });
 }
 
-/// Each volume, what is wrong with it, and what was not proved.
+/// Prints each volume, what is wrong with it, and what the check did not prove.
 pub fn show_report(report: &CheckReport, term: &Term) {
     show_volumes(report, term);
     if let Some(bundle) = &report.bundle {
@@ -94,7 +100,7 @@ pub fn show_report(report: &CheckReport, term: &Term) {
     }
 }
 
-/// Where else volumes may lie.
+/// Prints which folders were not searched, and so may hold further volumes.
 fn show_not_searched(place: &PassedOver, term: &Term) {
     let below = show(&place.below);
     if place.no_volume {
@@ -121,7 +127,8 @@ fn show_not_searched(place: &PassedOver, term: &Term) {
     }
 }
 
-/// All volumes; of very many the first ones, and how many there are of the others.
+/// Prints all volumes. If there are very many, the first whole and the first damaged ones are named, and the others are
+/// counted by state.
 fn show_volumes(report: &CheckReport, term: &Term) {
     let (whole, hurt): (Vec<_>, Vec<_>) =
         (0..report.volumes.len()).partition(|at| report.volumes[*at].state == State::Whole);
@@ -137,7 +144,7 @@ fn show_volumes(report: &CheckReport, term: &Term) {
     }
 }
 
-/// What can be had from these volumes, and what else may go.
+/// Prints what these volumes still give back, and how much more may be lost.
 fn show_bundle(bundle: &BundleCheck, term: &Term) {
     bundle.notes.iter().for_each(|note| term.print_note(note));
     let of = bundle.volumes;
@@ -150,7 +157,7 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
         Verdict::Complete => format!("the bundle: {here}: every part of the data is whole"),
         Verdict::Repairable { rebuilt } => {
             let parts = count(rebuilt.len() as u64, "part");
-            // Of none that is whole, where only single chunks are bad.
+            // If only single chunks are bad, rebuilding reads no whole volume, and none is named.
             let by = match &bundle.sources {
                 (_, volumes) if volumes.is_empty() => String::new(),
                 (reads, volumes) => format!(" by reading {} of {}", count(*reads as u64, "part"), list(volumes)),
@@ -175,6 +182,7 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
     }
 }
 
+/// Prints how much more may be lost or damaged before data is lost.
 fn show_margin(bundle: &BundleCheck, term: &Term) {
     match bundle.margin {
         Some(Margin { volumes: 0, shards: 0 }) => {
@@ -191,7 +199,7 @@ fn show_margin(bundle: &BundleCheck, term: &Term) {
     }
 }
 
-/// Volumes by number, and what is said of one or of more.
+/// `volume 3` or `volumes 1-4`, followed by `one` or by `more`.
 fn named(volumes: &[u16], one: &str, more: &str) -> String {
     let list = ranges(volumes.iter().map(|volume| u32::from(*volume)));
     match volumes {
@@ -200,6 +208,7 @@ fn named(volumes: &[u16], one: &str, more: &str) -> String {
     }
 }
 
+/// Prints one volume: its state, up to [`SHOWN`] files that are wrong with it, foreign files, and a hint.
 fn show_volume(volume: &VolumeCheck, term: &Term) {
     term.line(&format!("{}: {} ({})", show(&volume.folder), volume.state.word(), amount(volume)));
     if let Some(trouble) = &volume.trouble {
@@ -221,7 +230,7 @@ fn show_volume(volume: &VolumeCheck, term: &Term) {
     }
 }
 
-/// How much was checked, or what there is where nothing could be.
+/// How much was checked. If nothing could be checked, how much there is.
 fn amount(volume: &VolumeCheck) -> String {
     if let Some((files, bytes)) = volume.unchecked {
         return format!("{}, {}, not checked", count(files as u64, "file"), human(bytes));
@@ -233,7 +242,7 @@ fn amount(volume: &VolumeCheck) -> String {
     format!("{}, {}{missing}", count(volume.read as u64, "file"), human(volume.bytes))
 }
 
-/// What else lies in the folder: no error, and not to be opened.
+/// Prints what else lies in the folder. It is no error, but a receiver should not open it.
 fn show_foreign(foreign: &Foreign, term: &Term) {
     if foreign.count == 0 {
         return;
@@ -249,7 +258,7 @@ fn show_foreign(foreign: &Foreign, term: &Term) {
     ));
 }
 
-/// What to do about a volume.
+/// What to do about a volume. `None` if it is whole.
 fn hint(volume: &VolumeCheck) -> Option<String> {
     let text = match volume.state {
         State::Whole => return None,

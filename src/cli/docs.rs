@@ -1,4 +1,4 @@
-//! `pouch completions` and `pouch man`: both made from the command line itself.
+//! `pouch completions` and `pouch man`. Both are made from the definition of the command line itself.
 
 use std::fs;
 
@@ -9,13 +9,12 @@ use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
 
-/// Prints completions.
 pub fn completions(args: &Completions, term: &Term) -> Result<Exit, FlowError> {
     term.out(&completions_for(args.shell));
     Ok(Exit::Ok)
 }
 
-/// Writes a man page for the program and each command.
+/// Writes a man page for the program and one for each command, and prints their paths.
 pub fn man(args: &Man, term: &Term) -> Result<Exit, FlowError> {
     fs::create_dir_all(&args.dir).at("create", &args.dir)?;
     for (name, page) in man_pages() {

@@ -1,36 +1,37 @@
-//! Exit codes: the same in the help, in the man page, in the README, in scripts that rely on them, and here.
+//! Exit codes, on which scripts rely. The help, the man page and the README list the same codes.
 
 use std::process::ExitCode;
 
 use crate::flow::Outcome;
 
-/// How a run ended.
+/// How a run ended, with the exit code as its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All went well.
+    /// Everything that was asked for was done.
     Ok = 0,
-    /// Failed in a way that was not foreseen.
+    /// A defect of Pouch, or a system without memory, threads or random numbers.
     Failed = 1,
-    /// Wrong usage, or a newer pouch is needed; nothing was done.
+    /// The command makes no sense, or a newer pouch is needed. Nothing was done.
     Usage = 2,
-    /// Incomplete: more drives would help.
+    /// Files are missing, and more drives would help.
     Incomplete = 3,
-    /// Damaged: what is whole was delivered.
+    /// Files are damaged, or changed while they were packed. The whole ones were delivered.
     Damaged = 4,
-    /// Authentication or origin failed.
+    /// Authentication failed, or the origin is not the expected one.
     Origin = 5,
-    /// Hostile, or over a limit.
+    /// The data was made to do harm, or is over a limit.
     Hostile = 6,
-    /// It could not be read or written, or there was no room; can be tried again.
+    /// A read or write failed, or there was no room. The same command can be run again. Also: a drive failed, and the
+    /// bundle is complete without it.
     Io = 7,
-    /// Key missing or wrong.
+    /// No key was given, or none that opens the bundle.
     Key = 8,
-    /// Interrupted.
+    /// The user stopped the run. 130 is 128 plus SIGINT, as shells have it.
     Interrupted = 130,
 }
 
-/// For `--help`.
+/// The end of `--help`. A test holds that it lists every code.
 pub const HELP: &str = "\
 Exit codes:
   0    all went well

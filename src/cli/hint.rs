@@ -1,5 +1,5 @@
-//! Errors in words, with the next thing to do. A hint names no option that was given, nor one that the
-//! command has not.
+//! Errors in words, with the next thing to do. A hint names no option that was given, nor one that the command does not
+//! have.
 
 use std::path::Path;
 
@@ -20,10 +20,10 @@ use crate::stage::seal::KeyError;
 use crate::stage::volume::PASSPHRASE_SEAL;
 use crate::stage::walk::WalkError;
 
-/// What to do about files that are not for this user.
+/// What to do about files that this user may not read.
 pub const READABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX)";
 
-/// Prints an error and what may be done about it.
+/// Prints an error, and a hint if there is one.
 pub fn report(term: &Term, error: &FlowError, command: &Command) {
     term.error(&error.to_string());
     if let Some(hint) = hint(error, command) {
@@ -31,7 +31,7 @@ pub fn report(term: &Term, error: &FlowError, command: &Command) {
     }
 }
 
-/// The same for `--json`, where there is nothing else to say.
+/// The error as the JSON document of a run that has no report.
 pub fn to_json(error: &FlowError, command: &Command) -> Value {
     let (message, hint) = (error.to_string(), hint(error, command));
     let hint = hint.as_deref().map(defuse);
@@ -79,7 +79,7 @@ fn hint(error: &FlowError, command: &Command) -> Option<String> {
     Some(text)
 }
 
-/// What to do where the place to write to cannot take the result.
+/// The hint if the target cannot take the result.
 fn of_output(error: &OutputError, command: &Command) -> Option<String> {
     let text = match error {
         OutputError::NoRoom { .. } | OutputError::NoFiles { .. } => {
@@ -102,7 +102,7 @@ fn of_output(error: &OutputError, command: &Command) -> Option<String> {
     Some(text)
 }
 
-/// What to do about a bundle that is not one, or of which too little is left.
+/// The hint if there is no bundle, or too little is left of it.
 fn of_bundles(error: &BundleError, command: &Command) -> String {
     match error {
         BundleError::Missing(_) => "bring another volume of the bundle: each carries seal, head and list".into(),
@@ -125,7 +125,7 @@ fn of_bundles(error: &BundleError, command: &Command) -> String {
     }
 }
 
-/// What to do where no key opens it.
+/// The hint if no key opens the bundle.
 fn of_key(error: &KeyringError) -> Option<String> {
     let text = match error {
         KeyringError::FileExists(_) => "it may be somebody's key, so it is left alone; choose another -o",
@@ -151,7 +151,7 @@ fn is_to_passphrase(seal: &BadCopy) -> bool {
 
 const OTHER_COPIES: &str = "bring another volume of the bundle: each carries its own copies";
 
-/// What to do where no seal, head or list can be used.
+/// The hint if no seal, head or list can be used.
 fn of_copies(none: &NoCopy, command: &Command) -> String {
     let without = |what: &str| match none.what {
         IndexFile::Head | IndexFile::List if !salvages(command) => {
@@ -180,7 +180,7 @@ fn of_copies(none: &NoCopy, command: &Command) -> String {
     }
 }
 
-/// Whether it was said which bundle is meant.
+/// Whether the command line says which bundle is meant.
 fn names_bundle(command: &Command) -> bool {
     let wanted = match command {
         Command::Unpack(args) => &args.bundle,
@@ -192,7 +192,7 @@ fn names_bundle(command: &Command) -> bool {
     wanted.fingerprint.is_some()
 }
 
-/// Whether it is a key that was named on the command line.
+/// Whether `path` is an identity file from the command line.
 fn is_key_of(command: &Command, path: &Path) -> bool {
     let keys = match command {
         Command::Unpack(args) => &args.keys.identities,
@@ -204,17 +204,17 @@ fn is_key_of(command: &Command, path: &Path) -> bool {
     keys.iter().any(|key| key == path)
 }
 
-/// Whether it does without head and list already.
+/// Whether the command already does without head and list.
 fn salvages(command: &Command) -> bool {
     matches!(command, Command::Unpack(args) if args.salvage)
 }
 
-/// Whether volumes are staged in one folder.
+/// Whether the command stages its volumes in one folder.
 fn stages(command: &Command) -> bool {
     matches!(command, Command::Pack(args) if args.volumes.is_some())
 }
 
-/// What to do where the system failed, or a drive is gone.
+/// The hint if a system call failed or a drive is gone.
 fn of_the_system(error: &FlowError, command: &Command) -> Option<String> {
     let text = match error {
         FlowError::Drive(DriveError::Gone(_)) => {
@@ -240,7 +240,7 @@ fn of_the_system(error: &FlowError, command: &Command) -> Option<String> {
     Some(text)
 }
 
-/// What to do where drives do not hold what is packed.
+/// The hint if the drives cannot hold what is packed.
 fn of_drives(error: &FlowError, command: &Command) -> Option<String> {
     let staged = stages(command);
     let text = match error {
@@ -273,7 +273,7 @@ fn of_drives(error: &FlowError, command: &Command) -> Option<String> {
     Some(text)
 }
 
-/// What to do about a volume that did not come to its drive.
+/// The hint if a volume did not reach its drive.
 fn loading(error: &LoadError) -> String {
     match error {
         LoadError::Unfinished { on_drive: Some(folder), .. } => format!(
@@ -300,7 +300,7 @@ fn loading(error: &LoadError) -> String {
     }
 }
 
-/// Where an earlier run left something that this one cannot go on from.
+/// The hint if an earlier run left something that this run cannot go on from.
 fn unfinished(error: &FlowError) -> Option<String> {
     let text = match error {
         FlowError::Leftover(LeftoverError::BadJournal { unknown: None, .. }) => {

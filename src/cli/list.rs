@@ -1,4 +1,5 @@
-//! `pouch list`. The one address of `jiff`.
+//! `pouch list`: prints the entries of a bundle, whose list one drive is enough to open. This is the only file that
+//! uses `jiff`.
 
 use std::fmt::Write;
 
@@ -10,12 +11,12 @@ use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
-use crate::flow::report::ListReport;
+use crate::flow::list::ListReport;
 
-/// Shows what is inside.
+/// Opens the list of the bundle and prints it.
 pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
-    let report = crate::flow::unpack::list(&args.volumes, &ring, args.bundle.fingerprint.as_ref())?;
+    let report = crate::flow::list::list(&args.volumes, &ring, args.bundle.fingerprint.as_ref())?;
     for note in &report.notes {
         term.print_note(note);
     }
@@ -26,6 +27,7 @@ pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
     Ok(Exit::Ok)
 }
 
+/// Prints a line for each entry, in pieces of 64 KiB: the whole text of a long list would take much memory.
 fn show(report: &ListReport, term: &Term) {
     let mut text = String::new();
     for entry in &report.entries {
@@ -41,7 +43,7 @@ fn show(report: &ListReport, term: &Term) {
     term.line(&format!("{}, {}; fingerprint {}", count(files as u64, "file"), human(bytes), report.fingerprint));
 }
 
-/// As `ls -l` would: mode, size, time in UTC, path.
+/// One entry as `ls -l` shows it: mode, size, time in UTC, path.
 fn line(entry: &Entry) -> String {
     let letter = match entry.kind {
         Kind::Dir => 'd',
@@ -57,6 +59,7 @@ fn line(entry: &Entry) -> String {
         Flag::Clean => "",
         Flag::Changed => "  (changed while it was packed, or could have unseen)",
         Flag::Unreadable if entry.kind == Kind::Dir => "  (not all of it is in the bundle)",
+        // Comes back as an empty file. A larger one is not restored.
         Flag::Unreadable if entry.size == 0 => "  (could not be read when it was packed: its size was 0)",
         Flag::Unreadable => "  (could not be read when it was packed: not in the bundle)",
     };
@@ -65,6 +68,7 @@ fn line(entry: &Entry) -> String {
     format!("{letter}{mode} {:>15} {} {}{target}{flag}", grouped(entry.size), moment(entry.mtime), entry.path)
 }
 
+/// A time in UTC. If the calendar does not reach so far, the seconds since 1970.
 fn moment(time: Time) -> String {
     match jiff::Timestamp::new(time.secs, 0) {
         Ok(stamp) => stamp.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
@@ -93,7 +97,7 @@ mod tests {
             entry.mtime = Time { secs, nanos: 999_999_999 };
             assert!(line(&entry).contains(&format!(" {secs} a")), "{}", line(&entry));
         }
-        // Years 1 to 9999 and before: whatever is shown, it is shown.
+        // A time gives a line whether the calendar reaches it or not.
         for power in 0..63 {
             for secs in [1i64 << power, -(1i64 << power)] {
                 entry.mtime.secs = secs;

@@ -1,4 +1,4 @@
-//! `pouch load`
+//! `pouch load`: prints what reached the drive, how well that is verified, and what became of the staged copy.
 
 use crate::base::path::show;
 use crate::base::size::{count, human};
@@ -6,10 +6,10 @@ use crate::cli::args::Load;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
+use crate::flow::load::report::LoadReport;
 use crate::flow::load::{Request, load};
-use crate::flow::loaded::LoadReport;
 
-/// Copies a staged volume to its drive.
+/// Copies a staged volume to its drive. With `--move` it removes the staged one once the copy is verified.
 pub fn run(args: &Load, term: &Term) -> Result<Exit, FlowError> {
     let request = Request { staged: args.staged.clone(), drive: args.drive.clone(), remove: args.remove };
     let mut report = load(&request, term)?;

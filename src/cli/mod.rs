@@ -1,4 +1,4 @@
-//! Floor 5: words for people. One file per command, and the terminal behind one door.
+//! Floor 5: the words for people. There is one file for each command, and commands print through `term.rs` alone.
 
 use std::process::ExitCode;
 
@@ -25,11 +25,13 @@ pub use exit::Exit;
 use args::{Cli, Command};
 use term::Term;
 
-/// What the first thread of a process usually has.
+/// Bytes of stack of the working thread: as many as the first thread of a process usually has.
 const STACK: usize = 8 << 20;
 
-/// Runs the program; the result is its exit code.
+/// Runs the program and returns its exit code. The order matters: memory is private and panics are handled before the
+/// arguments are parsed, and Ctrl-C is handled before the work starts.
 pub fn main() -> ExitCode {
+    // This comes first, because it may start the program once more.
     unforeseen::without_backtrace();
     crate::base::os::keep_memory_private();
     unforeseen::end_on_panic();
@@ -47,18 +49,19 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => {
             hint::report(&term, &error, &cli.command);
+            // A script that asked for JSON gets a document, even if the run failed before its report.
             if cli.command.json() && !term.answered() {
                 term.json(&hint::to_json(&error, &cli.command));
             }
             Exit::from(error.outcome())
         }
     };
-    // What could not be printed was not said: a script must not take silence for success.
+    // A script must not take output that failed for success.
     if exit == Exit::Ok && term.output_failed() { Exit::Io.into() } else { exit.into() }
 }
 
-/// Works on a thread of its own. A system wakes the first thread of a process for a signal, and one that
-/// hangs in a drive does not wake: the first one is to do nothing but wait.
+/// Runs `work` on a second thread, so that the first one does nothing but wait. The system wakes the first thread of a
+/// process for a signal, and a thread that hangs in a drive does not wake.
 fn beside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let mut work = Some(work);
     let done = std::thread::scope(|scope| {
@@ -67,7 +70,7 @@ fn beside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
             std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || take.take().map(|work| work()));
         started.ok().and_then(|started| started.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    // Without a second thread it still can be done here.
+    // If the system has no second thread, this one does the work.
     match (done, work) {
         (Some(done), _) => done,
         (None, Some(work)) => work(),
@@ -75,6 +78,7 @@ fn beside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     }
 }
 
+/// Runs the command. `unpack --salvage` has a file of its own, because its verdict rests on less.
 fn run(cli: &Cli, term: &Term) -> Result<Exit, crate::flow::FlowError> {
     match &cli.command {
         Command::Keygen(args) => keygen::run(args, term),

@@ -1,4 +1,4 @@
-//! `pouch pack`
+//! `pouch pack`: prints the plan before the first byte is written, and the report in the end.
 
 use crate::base::fault::At;
 use crate::base::monitor::NoteKind;
@@ -9,11 +9,11 @@ use crate::cli::args::{FillArg, Pack};
 use crate::cli::exit::Exit;
 use crate::cli::secrets::{ask, new_passphrase};
 use crate::cli::term::Term;
-use crate::flow::left::takes_passphrase;
-use crate::flow::plan::{Planned, plan};
-use crate::flow::report::{PackReport, Plan, REPLACED};
-use crate::flow::request::Request;
-use crate::flow::{FlowError, Outcome, key};
+use crate::flow::pack::plan::{Planned, plan};
+use crate::flow::pack::report::{PackReport, Plan, REPLACED};
+use crate::flow::pack::request::Request;
+use crate::flow::pack::resume::leftover::takes_passphrase;
+use crate::flow::{FlowError, Outcome, keys};
 use crate::format::stripe::Scheme;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
@@ -21,7 +21,7 @@ use crate::stage::compress::Level;
 use crate::stage::seal::Recipient;
 use crate::stage::walk::WalkError;
 
-/// Plans, shows the plan, packs.
+/// Plans and prints the plan, then packs and prints the report. A dry run ends after the plan.
 pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
     let request = request(args, term)?;
     let planned = plan(&request, term)?;
@@ -36,6 +36,7 @@ pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
         if args.json.json {
             term.json(&planned.plan.to_json());
         }
+        // A plan that does not fit is shown too, and the error follows it.
         planned.check_room()?;
         return Ok(Exit::Ok);
     }
@@ -47,7 +48,7 @@ pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
     Ok(report.outcome().into())
 }
 
-/// Packs, with the terminal as monitor.
+/// Packs with the terminal as monitor. Adds the notes about drives that only the terminal heard to the report.
 pub fn carry_out(planned: Planned, request: &Request, term: &Term) -> Result<PackReport, FlowError> {
     let report = crate::flow::pack::pack(planned, request, term);
     term.end();
@@ -57,6 +58,7 @@ pub fn carry_out(planned: Planned, request: &Request, term: &Term) -> Result<Pac
     })
 }
 
+/// The request from the command line. Reads recipient files, drops repeated recipients, and asks for a passphrase.
 fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
     let wrong = |error: crate::stage::seal::KeyError| FlowError::Usage(error.to_string());
     let mut recipients: Vec<Recipient> = Vec::new();
@@ -64,7 +66,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         recipients.push(Recipient::parse(text).map_err(wrong)?);
     }
     for path in &args.recipient_files {
-        recipients.extend(key::recipients(path)?);
+        recipients.extend(keys::recipients(path)?);
     }
     let mut distinct: Vec<Recipient> = Vec::new();
     for recipient in recipients {
@@ -72,16 +74,16 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
             distinct.push(recipient);
         }
     }
-    // Before anybody is asked for a passphrase.
+    // A missing source is reported before the person types a passphrase.
     for source in &args.sources {
         source.symlink_metadata().at("look at", source).map_err(WalkError::Io)?;
     }
     let wanted = args.passphrase || args.fd.passphrase_fd.is_some();
     let passphrase = match (wanted, args.dry_run) {
         (false, _) => None,
-        // A plan uses no passphrase and asks for none; anything stands for it.
+        // A dry run seals nothing and asks for no passphrase. The plan only has to know that there is one.
         (true, true) => Some(SecretText::new("no passphrase is used in a dry run".into())),
-        // What is sealed already cannot be sealed to another.
+        // The interrupted run has written its seals already, so only its own passphrase opens the bundle.
         (true, false) if !args.restart && takes_passphrase(&args.outputs) => {
             Some(ask(&args.fd, "Passphrase of the interrupted run: ", term)?)
         }
@@ -97,13 +99,14 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         fill: if args.fill == FillArg::Spread { Fill::Spread } else { Fill::Sequential },
         level: args.level.map_or(Level::Quick, Level::Zstd),
         parity: Wish { lose: args.lose, mend: args.mend },
+        // With neither option, the drives that can be pulled out are verified.
         verify: (args.verify || args.no_verify).then_some(args.verify),
         replaced: args.replaced,
         restart: args.restart,
     })
 }
 
-/// The plan, before the first byte is written.
+/// Prints the plan, before the first byte is written. `rehearse` prints it too.
 pub fn show_plan(plan: &Plan, term: &Term) {
     let links = if plan.links > 0 { format!(", {}", count(plan.links, "link")) } else { String::new() };
     term.line(&format!(
@@ -159,7 +162,7 @@ pub fn show_plan(plan: &Plan, term: &Term) {
     }
 }
 
-/// What may be lost and damaged; both draw on the same parity.
+/// Prints what may be lost and what may be damaged. Both draw on the same parity.
 fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
     let Some(scheme) = scheme else {
         term.line("no parity: what is lost or damaged stays so");
@@ -174,6 +177,7 @@ fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
     term.line(&format!(
         "bad sectors: {all}any {m} of the {shards} chunks of 64 KiB in a row may be bad ({share:.1} %)"
     ));
+    // The lost drives would use up the parity of every stripe.
     if m % scheme.c == 0 && spared > 0 {
         let more = if spared == 1 && volumes > 2 { "--lose 2" } else { "--mend 5%" };
         term.line(&format!(
@@ -183,7 +187,7 @@ fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
     }
 }
 
-/// Drives that failed, although the bundle is complete.
+/// Prints which drives failed or lost data, although the bundle is complete.
 fn show_trouble(report: &PackReport, term: &Term) {
     for (drive, why) in &report.given_up {
         term.error(&format!("{} was given up: {why}", show(drive)));
@@ -202,6 +206,7 @@ fn show_trouble(report: &PackReport, term: &Term) {
     }
 }
 
+/// Prints what was written, how well that is verified, and who can open it.
 fn show_report(report: &PackReport, term: &Term) {
     for (folder, bytes) in &report.volumes {
         term.line(&format!("written: {} ({} of parts)", show(folder), human(*bytes)));
@@ -229,7 +234,7 @@ fn show_report(report: &PackReport, term: &Term) {
     ));
 }
 
-/// How many sources are not in the bundle as they are.
+/// Prints how many sources are not in the bundle as they are now.
 fn show_flaws(report: &PackReport, term: &Term) {
     let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
     let flaws = [

@@ -1,4 +1,5 @@
-//! `pouch rehearse`: the whole hand-off, step by step, with a throw-away key.
+//! `pouch rehearse`: plays the whole hand-off, step by step, with a throw-away key. It runs the code of the real
+//! commands, so what it shows is what they do.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,21 +10,22 @@ use crate::cli::args::Rehearse;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::cli::{check, pack, unpack};
+use crate::flow::check::report::State;
 use crate::flow::error::OutputError;
-use crate::flow::plan;
+use crate::flow::pack::plan;
+use crate::flow::pack::request::Request;
 use crate::flow::rehearse::{differences, flip_bit, make_samples};
-use crate::flow::report::State;
-use crate::flow::request::Request;
-use crate::flow::{FlowError, Outcome, key};
+use crate::flow::{FlowError, Outcome, keys};
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
 use crate::stage::compress::Level;
 use crate::stage::seal::{Keyring, Recipient};
 
-/// Three folders stand for three drives.
+/// How many folders stand for drives.
 const DRIVES: u16 = 3;
 
-/// Plays sender, courier and receiver.
+/// Plays sender, courier and receiver. Samples and their folder are removed in the end; with a source, everything stays
+/// in the output folder.
 pub fn run(args: &Rehearse, term: &Term) -> Result<Exit, FlowError> {
     match (&args.source, &args.output) {
         (Some(source), Some(folder)) => {
@@ -43,11 +45,13 @@ pub fn run(args: &Rehearse, term: &Term) -> Result<Exit, FlowError> {
     }
 }
 
+/// Plays the six steps. The rehearsal passes only if the check finds the flipped bit and everything comes back the
+/// same.
 fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError> {
     let step = |number: u32, text: &str| term.line(&format!("\n{number}. {text}"));
     step(1, "The receiver makes a key and gives the recipient to the sender.");
     let key_file = folder.join("rehearsal.key");
-    let recipient = key::generate(&key_file, None)?;
+    let recipient = keys::generate(&key_file, None)?;
     term.line(&format!("   $ pouch keygen -o {}\n{recipient}", show(&key_file)));
 
     step(2, "The sender packs onto three drives. Who carries them cannot open them, nor can the sender.");
@@ -68,6 +72,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     step(4, &text);
     flip_bit(&part)?;
     let noticed = crate::flow::check::check(&drives, term)?;
+    // The same bit once more: the part is whole again.
     flip_bit(&part)?;
     term.end();
     check::show_report(&noticed, term);
@@ -80,7 +85,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     let shown: Vec<String> = backwards.iter().map(|drive| show(drive)).collect();
     term.line(&format!("   $ pouch unpack {} -i {} -o {}", shown.join(" "), show(&key_file), show(&target)));
     let mut ring = Keyring::new();
-    key::load(&mut ring, &key_file, |_| Err(FlowError::Defect("the rehearsal's key has no passphrase".into())))?;
+    keys::load(&mut ring, &key_file, |_| Err(FlowError::Defect("the rehearsal's key has no passphrase".into())))?;
     let order = crate::flow::unpack::Request {
         volumes: backwards,
         bundle: None,
@@ -107,7 +112,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     Ok(if good { Exit::Ok } else { Exit::Damaged })
 }
 
-/// What a sender asks for who says nothing but what, to whom and where.
+/// The request of a sender who leaves all options at their defaults.
 fn request(source: &Path, recipient: Recipient, drives: &[PathBuf]) -> Request {
     Request {
         sources: vec![source.to_owned()],
@@ -125,6 +130,7 @@ fn request(source: &Path, recipient: Recipient, drives: &[PathBuf]) -> Request {
     }
 }
 
+/// Makes the folders that stand for drives. Fails if one exists: it may hold an earlier rehearsal.
 fn drives(folder: &Path) -> Result<Vec<PathBuf>, FlowError> {
     let paths: Vec<PathBuf> = (1..=DRIVES).map(|number| folder.join(format!("drive-{number}"))).collect();
     for path in &paths {
@@ -146,9 +152,9 @@ fn courier(drive: &Path, term: &Term) -> Result<(), FlowError> {
     Ok(())
 }
 
-/// The first part on the second drive, or on whichever holds one.
+/// The first part on the second drive, or on any other if that has none.
 fn first_part(drives: &[PathBuf]) -> Result<PathBuf, FlowError> {
-    let volumes = crate::flow::open::gather(drives)?;
+    let volumes = crate::flow::bundle::scan::gather(drives)?;
     let part = |file: &&crate::stage::volume::Found| crate::format::part::is_part(&file.name);
     let order = volumes.iter().skip(1).chain(&volumes);
     let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.path(&file.name))).next();

@@ -1,4 +1,4 @@
-//! `pouch repair`
+//! `pouch repair`: prints which volumes were written anew, or which parts and drives are lacking for that.
 
 use crate::base::path::show;
 use crate::base::size::count;
@@ -7,12 +7,12 @@ use crate::cli::exit::Exit;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
-use crate::flow::received::RepairReport;
+use crate::flow::repair::report::RepairReport;
 use crate::flow::repair::{Request, repair};
+use crate::plan::needed_parts::ranges;
 use crate::plan::repair::Verdict;
-use crate::plan::want::ranges;
 
-/// Writes what is damaged or lost anew.
+/// Writes damaged and lost volumes anew and prints the report. Also prints a report if nothing could be written.
 pub fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
     let request = Request {
@@ -30,9 +30,10 @@ pub fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
     Ok(report.outcome().into())
 }
 
-/// Parts that are listed one by one.
+/// Parts that are named one by one. The others are counted.
 const SHOWN: usize = 20;
 
+/// Prints what was written. In a dry run it prints what would be written.
 fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
     for folder in &report.already {
         term.line(&format!("written before, and whole: {}", show(folder)));
@@ -64,6 +65,7 @@ fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
     term.line("Copy each volume onto a drive of its own. The old ones were left as they are. A new one may bear the seals of another.");
 }
 
+/// Prints which parts no drive here can give back, and which volumes would help.
 fn show_lost(report: &RepairReport, volumes: &str, term: &Term) {
     let lost = [(&report.lost, "data part", "age"), (&report.lost_parity, "parity part", "par")];
     let counts = lost.iter().filter(|(parts, _, _)| !parts.is_empty());

@@ -1,4 +1,4 @@
-//! `pouch unpack --salvage`: the same three lines, and what they rest on.
+//! `pouch unpack --salvage`: prints the three lines of `unpack`, and what they rest on if head or list are lost.
 
 use crate::base::path::show;
 use crate::base::size::{count, grouped, human};
@@ -8,12 +8,12 @@ use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::cli::unpack::{request, show_losses, show_report};
 use crate::flow::FlowError;
-use crate::flow::received::PartState;
+use crate::flow::salvage::report::Salvaged;
 use crate::flow::salvage::salvage;
-use crate::flow::salvaged::Salvaged;
-use crate::plan::want::ranges;
+use crate::flow::unpack::report::PartState;
+use crate::plan::needed_parts::ranges;
 
-/// Unpacks what is whole and says what that rests on.
+/// Unpacks what is whole and prints what proves it. If head and list turn out whole, prints the report of `unpack`.
 pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
     let salvaged = salvage(&request(args), &ring, term);
@@ -27,6 +27,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     Ok(salvaged.outcome().into())
 }
 
+/// Prints a verdict that rests on less than head and list.
 fn show_salvaged(salvaged: &Salvaged, term: &Term) {
     let (report, basis) = (&salvaged.report, &salvaged.basis);
     if basis.idle_parity > 0 {
@@ -57,6 +58,8 @@ fn show_salvaged(salvaged: &Salvaged, term: &Term) {
     });
 }
 
+/// The verdict on the bytes that were delivered. The bundle's key authenticates all of them; only a hash vouches for a
+/// whole file.
 fn intact(salvaged: &Salvaged) -> String {
     let unproven = match (salvaged.basis.unproven, salvaged.basis.manifest) {
         (0, _) => "",
@@ -77,6 +80,7 @@ fn intact(salvaged: &Salvaged) -> String {
     }
 }
 
+/// The verdict on the number of files. Only a list or a manifest can prove that none is missing.
 fn complete(salvaged: &Salvaged) -> String {
     let (report, basis) = (&salvaged.report, &salvaged.basis);
     let what = if report.selected { "of those asked for" } else { "of the bundle" };
@@ -86,6 +90,7 @@ fn complete(salvaged: &Salvaged) -> String {
     if salvaged.complete() {
         return format!("yes: all {} {what}, {got}, as the {proof} proves", count(report.files, "file"));
     }
+    // From the least that is proved to the most.
     match () {
         () if !basis.list && !basis.manifest && report.files == 0 => {
             "no: no file was found; list and manifest are lost, so which there were cannot be told".into()

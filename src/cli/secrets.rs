@@ -1,5 +1,5 @@
-//! Passphrases and keys: from the terminal, a file descriptor or a file, never from arguments or
-//! the environment. The one address of `bip39`, for its word list.
+//! Passphrases and keys. They come from the terminal, a file descriptor or a file, never from arguments or the
+//! environment, which other programs can see. This is the only file that uses `bip39`, for its word list.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -8,16 +8,20 @@ use crate::base::path::show;
 use crate::base::secret::{SecretText, random};
 use crate::cli::args::{Keys, PassphraseFd};
 use crate::cli::term::Term;
+use crate::flow::bundle::scan::takes_passphrase;
 use crate::flow::error::KeyringError;
-use crate::flow::open::takes_passphrase;
-use crate::flow::{FlowError, key};
+use crate::flow::{FlowError, keys};
 use crate::stage::seal::Keyring;
 
-/// Whoever copies a drive can guess at its passphrase for years: shorter ones are refused.
+/// The fewest characters of a new passphrase. Anyone who copies a drive can guess at its passphrase for years.
 const LEAST: usize = 20;
+/// Words of a passphrase that Pouch chooses.
 const WORDS: usize = 7;
 
-/// A new passphrase: typed twice, chosen at random, or from a file descriptor.
+/// A new passphrase: typed twice, chosen at random and typed once, or from a file descriptor.
+///
+/// # Errors
+/// [`FlowError::Usage`] if it is too short, or if the two inputs differ.
 pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, FlowError> {
     let passphrase = match fd.passphrase_fd {
         Some(fd) => from_fd(fd)?,
@@ -37,6 +41,7 @@ pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, Flow
             typed
         }
     };
+    // Blanks at either end do not make a passphrase harder to guess.
     let length = passphrase.trim().chars().count();
     if length < LEAST {
         let text = format!(
@@ -47,15 +52,16 @@ pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, Flow
     Ok(passphrase)
 }
 
-/// Seven of 2,048 words: 77 bits.
+/// Seven of 2,048 words: 77 bits. 65,536 is a multiple of 2,048, so all words are equally likely.
 fn seven_words() -> SecretText {
     let list = bip39::Language::English.word_list();
     let words = (0..WORDS).map(|_| list[usize::from(u16::from_le_bytes(random())) % list.len()]);
     SecretText::new(words.collect::<Vec<_>>().join("-"))
 }
 
+/// Reads a passphrase from a file descriptor that the caller of the program opened.
 fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
-    // One line and no more: whoever holds the other end may keep it open.
+    // Reads one line and no more: the program at the other end may keep it open.
     match File::open(format!("/dev/fd/{fd}")).and_then(SecretText::read_line) {
         Err(error) => Err(FlowError::Usage(format!("file descriptor {fd} cannot be read: {error}"))),
         Ok(line) if line.is_empty() => {
@@ -65,12 +71,12 @@ fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
     }
 }
 
-/// The keys that were given; a passphrase is asked for where volumes take one and no identity was
-/// named.
+/// The keys from the command line. Asks for the bundle's passphrase only if no identity was named and a volume has a
+/// seal for a passphrase.
 pub fn keyring(keys: &Keys, volumes: &[PathBuf], term: &Term) -> Result<Keyring, FlowError> {
     let mut ring = Keyring::new();
     for path in &keys.identities {
-        key::load(&mut ring, path, |path| ask(&keys.fd, &format!("Passphrase of {}: ", show(path)), term))?;
+        keys::load(&mut ring, path, |path| ask(&keys.fd, &format!("Passphrase of {}: ", show(path)), term))?;
     }
     if keys.identities.is_empty() && takes_passphrase(volumes)? {
         ring.add_passphrase(&ask(&keys.fd, "Passphrase of the bundle: ", term)?);
@@ -78,7 +84,7 @@ pub fn keyring(keys: &Keys, volumes: &[PathBuf], term: &Term) -> Result<Keyring,
     Ok(ring)
 }
 
-/// Asks for a passphrase that exists.
+/// Asks for a passphrase that exists already, so it is typed once and may be short.
 pub fn ask(fd: &PassphraseFd, prompt: &str, term: &Term) -> Result<SecretText, FlowError> {
     match fd.passphrase_fd {
         Some(fd) => from_fd(fd),

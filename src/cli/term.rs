@@ -1,9 +1,9 @@
-//! The terminal: all printing, progress and prompts. The one address of `rpassword`, `ctrlc`
-//! and `signal-hook`. Names from a drive are escaped before they get here, and
-//! no control passes whatever it came from.
+//! The terminal: all printing, progress and prompts. This is the only file that uses `rpassword`, `ctrlc` and
+//! `signal-hook`. Callers escape names from a drive. Control characters are escaped once more in every line, wherever
+//! it comes from.
 //!
-//! Nothing here panics or stops the work because nobody listens: a closed pipe is remembered and
-//! told by the exit code.
+//! Nothing here panics or stops the work because a reader is gone. A closed pipe is remembered, and the exit code
+//! reports it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -24,8 +24,8 @@ use crate::cli::unforeseen::owes_json;
 use crate::flow::FlowError;
 use crate::flow::error::KeyringError;
 
-/// Notes of one kind that are printed; the rest is counted. What is wrong with a file is said of
-/// every file, what is only worth knowing a few times.
+/// How many notes of one kind are printed. The rest is counted. A fault is printed for each file, up to a thousand; a
+/// fact that is only worth knowing is printed a few times.
 fn shown(kind: NoteKind) -> usize {
     match kind {
         NoteKind::Unreadable | NoteKind::Changed | NoteKind::Outdated | NoteKind::Drive => 1000,
@@ -37,21 +37,23 @@ fn shown(kind: NoteKind) -> usize {
     }
 }
 
-/// Where the standard library has no memory for something small it says so and aborts, and so do other
-/// libraries in a plight: the process then ends as it does after a panic, without a core dump.
+/// Makes an abort end the process as a panic does, without a core dump. The standard library aborts, after a line of
+/// its own, if it has no memory for something small. Other libraries abort in trouble, too.
 pub fn end_on_abort() {
     let always = Arc::new(AtomicBool::new(true));
     let _ = signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGABRT, Exit::Failed as i32, always);
 }
 
-/// The terminal, or what stands for it.
+/// The terminal, or what stands for it. It is the monitor of every command.
 pub struct Term {
     bars: Arc<Bars>,
     cancelled: Arc<AtomicBool>,
     output_failed: AtomicBool,
+    /// How many notes of each kind came up.
     noted: Mutex<BTreeMap<NoteKind, usize>>,
-    /// Notes about drives and volumes: not all of them come with a report.
+    /// Notes about drives and volumes. Not all of them are in a report, so [`Self::complete`] adds them.
     heard: Mutex<Vec<Note>>,
+    /// Whether a JSON document was printed.
     answered: AtomicBool,
 }
 
@@ -68,10 +70,10 @@ impl Term {
         }
     }
 
-    /// The first Ctrl-C, hang-up or termination stops the work at the next safe place; the
-    /// second stops at once, but for a thread that hangs in a drive: the system waits for it.
+    /// Handles Ctrl-C, hang-up and termination. The first signal stops the work at its next safe place, the second ends
+    /// the process at once. If a thread hangs in a drive, the system waits for it even then.
     pub fn stop_on_signals(&self) {
-        // A limit on the size of files is to be an error of the write, not the end of the process.
+        // A limit on file sizes has to fail the write, not kill the process.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         let (cancelled, bars) = (self.cancelled.clone(), self.bars.clone());
         let _ = ctrlc::set_handler(move || {
@@ -83,12 +85,13 @@ impl Term {
                 let text = "stopping at the next safe place; once more to stop at once";
                 bars.suspend(|| drop(writeln!(std::io::stderr(), "\n{text}")));
             };
-            // Whoever prints may wait for a terminal that stands still; the second signal is heard all the same.
+            // Printing may wait for a terminal that stands still. On its own thread it does not delay the second
+            // signal.
             let _ = std::thread::Builder::new().spawn(say);
         });
     }
 
-    /// Text for standard output, as it is.
+    /// Prints text on standard output as it is. The caller has escaped it.
     pub fn out(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
@@ -96,19 +99,19 @@ impl Term {
         }
     }
 
-    /// A line for standard output.
+    /// Prints a line on standard output.
     pub fn line(&self, text: &str) {
         self.bars.suspend(|| self.out(&format!("{}\n", defuse(text))));
     }
 
-    /// A JSON document for standard output; its strings are escaped by JSON's own rules.
+    /// Prints a JSON document on standard output. JSON's own rules escape its strings.
     pub fn json(&self, value: &Value) {
         self.answered.store(true, Ordering::Relaxed);
         owes_json(false);
         self.bars.suspend(|| self.out(&format!("{}\n", document(value))));
     }
 
-    /// The same for a document with long lists.
+    /// Prints a JSON document with long lists, item by item.
     pub fn json_document(&self, document: &Document) {
         self.answered.store(true, Ordering::Relaxed);
         owes_json(false);
@@ -121,32 +124,32 @@ impl Term {
         });
     }
 
-    /// A line for standard error.
+    /// Prints a line on standard error.
     pub fn say(&self, text: &str) {
         self.bars.suspend(|| drop(writeln!(std::io::stderr(), "{}", defuse(text))));
     }
 
-    /// What went wrong.
+    /// Prints what went wrong.
     pub fn error(&self, text: &str) {
         self.say(&format!("pouch: {text}"));
     }
 
-    /// What to do about it.
+    /// Prints what to do about an error.
     pub fn hint(&self, text: &str) {
         self.say(&format!("  hint: {text}"));
     }
 
-    /// Whether something could not be printed.
+    /// Whether standard output failed, for instance because its reader is gone.
     pub fn output_failed(&self) -> bool {
         self.output_failed.load(Ordering::Relaxed)
     }
 
-    /// Whether there was a JSON document.
+    /// Whether a JSON document was printed. Then an error prints no second one.
     pub fn answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Adds what was noted of drives and volumes on the way, and is not among these.
+    /// Adds the notes about drives and volumes that came up during the run, unless they are among `notes` already.
     pub fn complete(&self, notes: &mut Vec<Note>) {
         for note in std::mem::take(&mut *lock(&self.heard)) {
             if !notes.contains(&note) {
@@ -155,7 +158,7 @@ impl Term {
         }
     }
 
-    /// Prints a note, unless there were many of its kind.
+    /// Prints a note, unless enough of its kind were printed. Keeps a note about a drive or volume for the report.
     pub fn print_note(&self, note: &Note) {
         if matches!(note.kind, NoteKind::Drive | NoteKind::Volume) {
             lock(&self.heard).push(note.clone());
@@ -168,7 +171,7 @@ impl Term {
         }
     }
 
-    /// Ends progress, and says what was counted only.
+    /// Removes the bars, and prints how many notes were only counted.
     pub fn end(&self) {
         self.bars.clear();
         for (kind, seen) in std::mem::take(&mut *lock(&self.noted)) {
@@ -179,9 +182,9 @@ impl Term {
         }
     }
 
-    /// Asks for a secret; it is not shown.
+    /// Asks for a secret. The terminal does not show what is typed.
     pub fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
-        // Nothing is drawn meanwhile, and what Ctrl-C says need not wait for an answer.
+        // The bars are cleared, not suspended: the message after Ctrl-C would otherwise wait for the answer.
         self.bars.clear();
         rpassword::prompt_password(prompt).map(SecretText::new).map_err(|error| {
             if self.cancelled() || error.kind() == std::io::ErrorKind::Interrupted {
@@ -193,13 +196,13 @@ impl Term {
         })
     }
 
-    /// Asks for a line at the terminal; `None` at its end.
+    /// Asks for a line at the terminal. `None` at the end of the input.
     pub fn ask_line(&self, prompt: &str) -> Result<Option<String>, FlowError> {
         self.bars.clear();
         let _ = write!(std::io::stderr(), "{}", defuse(prompt));
         let (tx, rx) = std::sync::mpsc::channel();
         let read = || std::io::stdin().lines().next();
-        // Waiting for a line does not hear Ctrl-C; whoever waits for this thread does.
+        // A thread that waits for a line does not notice Ctrl-C, so another one reads and this one watches.
         if std::thread::Builder::new().spawn(move || tx.send(read())).is_err() {
             return Ok(read().and_then(Result::ok));
         }
@@ -215,7 +218,7 @@ impl Term {
         }
     }
 
-    /// Shows a secret on the terminal itself, never in what was redirected.
+    /// Shows a secret on the terminal itself, so that no redirected output contains it.
     pub fn show_secret(&self, text: &str) -> Result<(), FlowError> {
         let show = || File::options().write(true).open("/dev/tty")?.write_all(text.as_bytes());
         self.bars.suspend(show).map_err(|error| {
@@ -226,6 +229,7 @@ impl Term {
     }
 }
 
+/// The line for a note. A note about no file has no path.
 fn in_words(note: &Note) -> String {
     let about = if note.path.is_empty() { String::new() } else { format!("{}: ", escape(&note.path)) };
     format!("note: {about}{}", note.text)

@@ -1,7 +1,7 @@
-//! How the process ends where something happens that nobody planned for: a panic of any thread, a system without
-//! memory, threads or random numbers. One sentence, exit code 1, and what is on drives is as if the process had been
-//! killed: nothing looks complete, and the same command goes on. Small pieces of memory have no sentence of ours:
-//! the standard library says that they are missing, and aborts (`term.rs` makes that exit code 1, too).
+//! How the process ends on an event that no code handles: a panic in any thread, or a system without memory, threads or
+//! random numbers. It prints one sentence and exits with code 1. The drives are as if the process had been killed:
+//! nothing looks complete, and the same command goes on. Not covered: small pieces of memory. The standard library
+//! reports that they are missing, and aborts; `term.rs` turns that into exit code 1, too.
 
 use std::fs::File;
 use std::io::Write;
@@ -17,30 +17,31 @@ use crate::base::path::defuse;
 use crate::cli::exit::Exit;
 use crate::flow::error::no_memory;
 
-/// What to do where the system has no more memory or threads.
+/// What to do if the system has no more memory or threads.
 pub const EXHAUSTED: &str = "nothing new looks complete. End other programs, or raise the limit that this one runs under \
 (`ulimit -a` shows it), and run the same command again; pack, unpack and load go on from where they were";
 
-/// Where there is a panic if the system has no random numbers: here, in the standard library, in age.
+/// Pieces of the source paths where a panic means that the system has no random numbers: here, in the standard library,
+/// in what age uses.
 const NO_RANDOMNESS: [&str; 4] = ["src/base/secret.rs", "/sys/random/", "/rand_core-", "/getrandom-"];
-/// How the standard library begins where foreign code starts a thread and cannot.
+/// How a panic of the standard library begins if foreign code cannot start a thread.
 const NO_THREAD: &str = "failed to spawn thread";
 /// Characters of a panic's message that are shown.
 const SHOWN: usize = 400;
 
-/// Whether a thread ends the process already.
+/// Whether a thread is ending the process already.
 static ENDING: AtomicBool = AtomicBool::new(false);
-/// Whether the command is to answer with a JSON document, and has not.
+/// Whether the command still has to print a JSON document.
 static OWES_JSON: AtomicBool = AtomicBool::new(false);
 
-/// The command answers with a JSON document, or has done so.
+/// Records whether the command still has to print a JSON document. If it has, a panic prints one in its place.
 pub fn owes_json(owes: bool) {
     OWES_JSON.store(owes, Ordering::Relaxed);
 }
 
-/// Where memory ends the standard library prints a backtrace, if the environment asks for one, before it ends the
-/// process: that takes memory, too, and may wait for itself for ever. Only the environment can take the wish back,
-/// so the program begins once more without it; where that cannot be all is as the environment wants it.
+/// Starts the program once more without a wish for backtraces. On lack of memory the standard library prints a
+/// backtrace, if the environment asks for one, before it ends the process. That takes memory too, and may wait for
+/// itself for ever. Only the environment can withdraw the wish. If the second start fails, this one goes on as it is.
 pub fn without_backtrace() {
     const ASKED: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
     let (mut args, this) = (std::env::args_os(), std::env::current_exe());
@@ -54,12 +55,12 @@ pub fn without_backtrace() {
     }
 }
 
-/// The first panic of any thread ends the process, with a sentence and as if it were killed: no thread waits for
-/// one that is gone, nothing that looks complete is left, and the same command goes on from there.
+/// Makes the first panic of any thread end the process with a sentence, as if it had been killed. No thread waits for
+/// one that is gone, nothing on the drives looks complete, and the same command goes on from there.
 pub fn end_on_panic() {
     std::panic::set_hook(Box::new(|info| {
         if ENDING.swap(true, Ordering::SeqCst) {
-            // The first one has said what there is to say, and ends all threads.
+            // The first panic has printed its sentence and ends all threads.
             loop {
                 std::thread::park();
             }
@@ -69,7 +70,7 @@ pub fn end_on_panic() {
         let _ = writeln!(std::io::stderr(), "pouch: {text}\n  hint: {hint}");
         if OWES_JSON.load(Ordering::Relaxed) {
             let error = json!({"error": {"message": text, "hint": hint, "code": Exit::Failed as u8}});
-            // Past the lock of standard output, which a thread that waits for its reader may hold.
+            // Not through the lock of standard output: a thread that waits for a slow reader may hold it.
             let out = std::io::stdout().as_fd().try_clone_to_owned().map(File::from);
             let _ = out.and_then(|mut out| writeln!(out, "{}", document(&error)));
         }
@@ -101,13 +102,13 @@ fn in_words(info: &PanicHookInfo) -> (String, String) {
     )
 }
 
-/// What a panic says, if it is text.
+/// The message of a panic. `None` if it is not text.
 fn text_of<'a>(info: &'a PanicHookInfo) -> Option<&'a str> {
     let payload = info.payload();
     payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// The end of the path of a source file: the rest is about the machine that built the program.
+/// The last four names of the path of a source file. The rest is about the machine that built the program.
 fn last_of(file: &str) -> String {
     let names: Vec<&str> = file.split('/').collect();
     names[names.len().saturating_sub(4)..].join("/")

@@ -1,4 +1,5 @@
-//! `pouch unpack`
+//! `pouch unpack`: asks for the next drive if there are fewer ports than drives, and prints the verdict in three lines:
+//! intact, complete, origin. `salvage.rs` shares the lines about losses.
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -15,18 +16,18 @@ use crate::cli::hint::READABLE;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
+use crate::flow::bundle::scan::gather;
 use crate::flow::error::{not_for_you, stopped_answering};
-use crate::flow::open::gather;
-use crate::flow::received::{PartState, UnpackReport};
-use crate::flow::rounds::{Ask, Changer};
 use crate::flow::unpack::Request;
+use crate::flow::unpack::drive_rounds::{Ask, Changer};
+use crate::flow::unpack::report::{PartState, UnpackReport};
+use crate::plan::needed_parts::ranges;
 use crate::plan::repair::Verdict;
-use crate::plan::want::ranges;
 
-/// Files and parts that are listed one by one.
+/// Files and parts that are named one by one. The others are counted.
 const SHOWN: usize = 20;
 
-/// Unpacks and says what came of it in three lines.
+/// Unpacks and prints the verdict. With `--wait` it first waits for a volume.
 pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let changer = Hands::new(&args.volumes, term);
     if args.wait {
@@ -36,6 +37,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &volumes, term)?;
     let waiting = args.wait.then_some(&changer as &dyn Changer);
     let report = crate::flow::unpack::unpack(&Request { volumes, ..request(args) }, &ring, waiting, term);
+    // The bars go before an error is printed.
     term.end();
     let report = report?;
     match args.json.json {
@@ -45,9 +47,9 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     Ok(report.outcome().into())
 }
 
-/// Asks whoever sits at the terminal for drives.
+/// Asks the person at the terminal to change drives.
 struct Hands<'a> {
-    /// Where drives are looked for.
+    /// Where volumes are looked for: the command line, and places that the person typed.
     places: Mutex<Vec<PathBuf>>,
     term: &'a Term,
 }
@@ -61,7 +63,10 @@ impl<'a> Hands<'a> {
         lock(&self.places).clone()
     }
 
-    /// Waits until there is any volume at all.
+    /// Waits until there is at least one volume.
+    ///
+    /// # Errors
+    /// [`FlowError::Usage`] if there is no terminal to ask at.
     fn first(&self) -> Result<(), FlowError> {
         if !std::io::stdin().is_terminal() {
             let text = "--wait asks for drives at a terminal, and there is none; without it, the same command with the other drives goes on from what is there";
@@ -73,11 +78,12 @@ impl<'a> Hands<'a> {
                 return Err(FlowError::Cancelled);
             }
         }
+        // The search for volumes refuses a place that does not exist.
         lock(&self.places).retain(|place| place.is_dir());
         Ok(())
     }
 
-    /// Whether there is more to look at: somebody pressed Enter, or named another place.
+    /// Whether to look again: the person pressed Enter or named another place. `q` and the end of input give up.
     fn ask(&self, what: &str) -> Result<bool, FlowError> {
         self.term.say(what);
         let prompt = "Plug in the next drive and press Enter, or type where it is; q ends with what there is: ";
@@ -96,11 +102,13 @@ impl<'a> Hands<'a> {
     }
 }
 
+/// Whether a volume lies there that could be read.
 fn has_volumes(place: &Path) -> bool {
     gather(&[place.to_owned()]).is_ok_and(|volumes| volumes.iter().any(|volume| volume.fault.is_none()))
 }
 
 impl Changer for Hands<'_> {
+    /// Says what is missing and which volume to bring. Asks until a volume is there, or until the person gives up.
     fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError> {
         let volumes = ranges(ask.bad.iter().map(|part| u32::from(part.volume)).collect::<BTreeSet<u32>>());
         let parts = parts(&ask.bad.iter().map(|part| part.number).collect::<Vec<u32>>());
@@ -127,7 +135,7 @@ fn of(volumes: &[u16]) -> String {
     ranges(volumes.iter().map(|volume| u32::from(*volume)))
 }
 
-/// What was asked for.
+/// The request from the command line, for unpacking and for salvaging.
 pub fn request(args: &Unpack) -> Request {
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
     Request {
@@ -140,7 +148,7 @@ pub fn request(args: &Unpack) -> Request {
     }
 }
 
-/// The verdict: what is lost, then intact, complete, origin.
+/// Prints what is lost, then the verdict: intact, complete, origin.
 pub fn show_report(report: &UnpackReport, term: &Term) {
     show_losses(report, true, term);
     term.line(&format!("intact    {}", intact(report)));
@@ -151,7 +159,8 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
     ));
 }
 
-/// Notes, parts and files that are damaged or lost; `volumes`: it is known where parts belong.
+/// Prints notes, and the parts and files that are damaged or lost. `volumes` says whether it is known to which volume a
+/// part belongs; without a head it is not.
 pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
     for note in &report.notes {
         term.print_note(note);
@@ -178,7 +187,7 @@ pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
     show_rest(report, term);
 }
 
-/// What stopped it, and how to go on.
+/// Prints what stopped the run and how to go on. Of several hints it prints the most urgent one.
 fn show_rest(report: &UnpackReport, term: &Term) {
     if report.is_unkept() {
         term.error(&format!("{} does not keep what it is given: trust nothing in it", show(&report.target)));
@@ -215,7 +224,7 @@ fn show_rest(report: &UnpackReport, term: &Term) {
     }
 }
 
-/// What the parity gave back.
+/// Prints what parity gave back, and how much more may be lost.
 fn show_mended(report: &UnpackReport, term: &Term) {
     let damaged = || report.mended.iter().filter(|part| part.state == PartState::Damaged);
     for part in damaged().take(SHOWN) {
@@ -245,6 +254,7 @@ fn show_mended(report: &UnpackReport, term: &Term) {
     }
 }
 
+/// The verdict on the bytes. If nothing was delivered and something is lost, nothing was compared.
 fn intact(report: &UnpackReport) -> String {
     match report.intact() {
         true if report.delivered == 0 && !report.lost.is_empty() => {
@@ -261,7 +271,7 @@ fn intact(report: &UnpackReport) -> String {
     }
 }
 
-/// What that does not say of files that changed while they were read.
+/// Limits the verdict: a file that changed while it was packed may mix two states.
 fn mixed(report: &UnpackReport) -> String {
     let changed = report.notes.iter().filter(|note| note.kind == NoteKind::Changed).count() as u64;
     match changed {
@@ -270,6 +280,7 @@ fn mixed(report: &UnpackReport) -> String {
     }
 }
 
+/// The verdict on how many files were delivered, and which volumes would complete them.
 fn complete(report: &UnpackReport) -> String {
     let what = if report.selected { "of those asked for" } else { "of the bundle" };
     let where_to = format!("{} in {}", human(report.bytes), show(&report.target));
@@ -285,16 +296,19 @@ fn complete(report: &UnpackReport) -> String {
         };
         return format!("yes: all {} {what}, {where_to}{spare}", count(report.files, "file"));
     }
+    // All files are here, but a folder could not be read completely when it was packed.
     if report.lost.is_empty() && report.delivered == report.files {
         let all = count(report.files, "file");
         return format!(
             "no: all {all} {what}, {where_to}; folders named above lack something that is not in the bundle"
         );
     }
+    // The drives have everything that is in the bundle. Some sources could not be packed.
     if report.lost.is_empty() {
         let got = format!("{} of {}", grouped(report.delivered), count(report.files, "file"));
         return format!("no: {got} {what}, {where_to}; not all of the sources could be packed, as named above");
     }
+    // All content is here, and only links could not be made.
     if report.delivered == report.files {
         let links = count(report.lost.len() as u64, "link");
         return format!("no: all {} {what}, {where_to}; {links} not, named above", count(report.files, "file"));
@@ -318,7 +332,7 @@ fn complete(report: &UnpackReport) -> String {
     format!("no: {} of {} {what}, {where_to}{bring}", grouped(report.delivered), count(report.files, "file"))
 }
 
-/// Parts by number if that is short, else how many.
+/// `parts 3-5 are`. A long list of numbers is replaced by their count.
 fn parts(numbers: &[u32]) -> String {
     let list = ranges(numbers.iter().copied());
     let verb = if numbers.len() == 1 { "is" } else { "are" };

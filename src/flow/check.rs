@@ -1,6 +1,10 @@
 //! Checking volumes: every file that SHA256SUMS names, read once, on all cores. Without a key
 //! `sha256sum -c SHA256SUMS` in the volume's folder says the same. With one, parts are opened in the same pass.
 
+pub mod read_files;
+pub mod report;
+pub mod survey;
+
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::PathBuf;
@@ -8,12 +12,13 @@ use std::path::PathBuf;
 use crate::base::digest::Digest;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
+use crate::flow::bundle::head_check::HeadCheck;
+use crate::flow::bundle::scan::{impossible, search};
+use crate::flow::check::read_files::{FileFault, Job, read_all};
+use crate::flow::check::report::{CheckReport, Foreign, State, VolumeCheck};
+use crate::flow::drives::replug::Freshness;
+use crate::flow::drives::unreachable::is_gone;
 use crate::flow::error::{Proof, outcome_of};
-use crate::flow::gone::is_gone;
-use crate::flow::head_check::HeadCheck;
-use crate::flow::open::search;
-use crate::flow::read_files::{FileFault, Job, most_of, read_all};
-use crate::flow::report::{CheckReport, Foreign, Freshness, State, VolumeCheck};
 use crate::flow::{FlowError, Outcome};
 use crate::format::{FormatError, is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
@@ -203,20 +208,6 @@ fn is_ours(name: &str) -> bool {
 fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
     let others = || volume.files.iter().map(|file| &file.name).filter(|name| !is_ours(name));
     Foreign { count: others().count() + volume.others, names: others().take(Foreign::NAMED).cloned().collect() }
-}
-
-/// Why a file of that length cannot be what was written, whatever is in it: then it is not read,
-/// for it may have no end.
-pub fn impossible(name: &str, len: u64) -> Option<String> {
-    let wrong = match part::is_part(name) {
-        true => !part::Class::ALL.map(|class| class.file_len() as u64).contains(&len),
-        false => len > most_of(name),
-    };
-    match len {
-        0 => Some("is empty".into()),
-        _ if wrong => Some(format!("has a length that no such file has ({len} bytes)")),
-        _ => None,
-    }
 }
 
 fn conclude(check: &mut VolumeCheck, volume: &Volume) {

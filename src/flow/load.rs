@@ -3,6 +3,9 @@
 //! drive against SHA256SUMS and goes on, also inside a file. What this does not guarantee: that a drive
 //! which stores it now still does when it is read, nor that a driver outside of the kernel read the drive.
 
+pub mod report;
+mod staged;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
@@ -15,14 +18,14 @@ use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
+use crate::flow::drives::capacity_test::test_before_loading;
+use crate::flow::drives::folders::lock_folder;
+use crate::flow::drives::mounts::SHOWS_TIMES;
+use crate::flow::drives::mounts::lost_before;
+use crate::flow::drives::mounts::{is_beside, refuse_to_move};
 use crate::flow::error::{LoadError, Misread};
-use crate::flow::folders::lock_folder;
-use crate::flow::loaded::LoadReport;
-use crate::flow::mounted::{is_beside, refuse_to_move};
-use crate::flow::places::lost_before;
-use crate::flow::report::SHOWS_TIMES;
-use crate::flow::staged::{Listed, Staged, target_of, the_one};
-use crate::flow::trial::before_loading;
+use crate::flow::load::report::LoadReport;
+use crate::flow::load::staged::{Listed, Staged, target_of, the_one};
 use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, ScanError, Volume};
@@ -242,7 +245,7 @@ impl<'a> Run<'a> {
         let missing = self.staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
         let missing: Vec<&Listed> = missing.collect();
         if standing.is_nothing() {
-            before_loading(&self.staged.volume.dir, self.drive, self.monitor)?;
+            test_before_loading(&self.staged.volume.dir, self.drive, self.monitor)?;
         }
         if let Some(error) = self.copier.begin()? {
             let note = lost_before(self.drive, &error);

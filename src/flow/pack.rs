@@ -6,28 +6,39 @@
 //! a journal, for the same command to go on from; no volume of it looks complete.
 
 mod begin;
+mod parity_builder;
 mod part_ledger;
-pub mod settle;
-pub mod volume_set;
+mod part_sealer;
+mod pipeline;
+pub mod plan;
+mod repack;
+pub mod report;
+pub mod request;
+pub mod resume;
+mod second_look;
+mod settle;
+mod source_reader;
+mod volume_set;
 
 use crate::base::digest::Digest;
 use crate::base::entry::{Flag, Kind};
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::path::as_bytes;
-use crate::flow::engine::{self, Job, Packing};
+use crate::flow::bundle::index_files::{Sealable, head_of, list_of, write_index};
+use crate::flow::drives::capacity_test::test_capacity;
+use crate::flow::drives::mounts::SHOWS_TIMES;
+use crate::flow::drives::read_back::read_back;
 use crate::flow::error::{DriveError, Remedy};
-use crate::flow::finish::{Sealable, head_of, list_of, write_index};
 use crate::flow::pack::begin::BundleIdentity;
 use crate::flow::pack::part_ledger::{BundleShape, PartLedger};
+use crate::flow::pack::pipeline::{Job, Packing};
+use crate::flow::pack::plan::Planned;
+use crate::flow::pack::repack::Repacker;
+use crate::flow::pack::report::PackReport;
+use crate::flow::pack::request::Request;
+use crate::flow::pack::second_look::look_again;
 use crate::flow::pack::settle::Settler;
 use crate::flow::pack::volume_set::VolumeSet;
-use crate::flow::plan::Planned;
-use crate::flow::readback::read_back;
-use crate::flow::remake::Repacker;
-use crate::flow::report::{PackReport, SHOWS_TIMES};
-use crate::flow::request::Request;
-use crate::flow::second_look::look_again;
-use crate::flow::trial::before_packing;
 use crate::flow::{FlowError, Outcome};
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
@@ -43,7 +54,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
         left => left,
     };
     let resumed = left.is_some();
-    before_packing(&planned, request, monitor)?;
+    test_capacity(&begin::untouched_drives(&planned, request), monitor)?;
     let mut volumes = VolumeSet::new();
     let begun = match left {
         Some(left) => begin::resume(&mut volumes, &planned, request, left, monitor),
@@ -124,7 +135,7 @@ impl<'a> Run<'a> {
             self.monitor.expect(number, volume.expected);
         }
         std::thread::sleep(planned.walk.until_times_tell());
-        engine::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
+        pipeline::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
     }
 
     /// Writes list and heads to every volume, reads the drives back, and lets all volumes look complete.

@@ -2,6 +2,10 @@
 //! part was is known from the head: it is sealed again under its header, and must then have the
 //! SHA-256 that the head names, so it is the same file, byte for byte.
 
+pub mod report;
+mod seal_copies;
+mod target;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -11,21 +15,23 @@ use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::path::as_bytes;
 use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
+use crate::flow::bundle::head_check::index_is_whole;
+use crate::flow::bundle::index_files::{Sealable, head_of, list_of, new_volume, write_index};
+use crate::flow::bundle::open::Bundle;
+use crate::flow::bundle::part_finder::{Finder, Loaded};
 use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
+use crate::flow::bundle::scan::gather;
 use crate::flow::check::check;
+use crate::flow::check::report::{CheckReport, State, VolumeCheck};
+use crate::flow::check::survey::{Survey, opened, whole_files};
+use crate::flow::drives::mounts::SHOWS_TIMES;
+use crate::flow::drives::mounts::lost_before;
+use crate::flow::drives::read_back::read_back_small;
+use crate::flow::drives::unreachable::{gone_among, or_gone};
 use crate::flow::error::{BundleError, DriveError, OutputError};
-use crate::flow::find::{Finder, Loaded};
-use crate::flow::finish::{Sealable, head_of, list_of, new_volume, write_index};
-use crate::flow::gone::{self, or_gone};
-use crate::flow::head_check::index_is_whole;
-use crate::flow::margin::{Survey, opened, whole_files};
-use crate::flow::open::{Bundle, gather};
-use crate::flow::places::lost_before;
-use crate::flow::readback::read_back_small;
-use crate::flow::received::RepairReport;
-use crate::flow::report::{CheckReport, SHOWS_TIMES, State, VolumeCheck};
-use crate::flow::seals::Seals;
-use crate::flow::target::{self, Standing};
+use crate::flow::repair::report::RepairReport;
+use crate::flow::repair::seal_copies::Seals;
+use crate::flow::repair::target::Standing;
 use crate::format::head::Part;
 use crate::format::part::PartBuf;
 use crate::plan::choose::FingerprintStart;
@@ -55,7 +61,7 @@ pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Re
     let bundle = opened(&request.volumes, keyring, request.bundle.as_ref())?;
     let volumes = bundle.volumes.clone();
     let report = repair_opened(request, bundle, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
-    let gone = if report.is_possible() { Vec::new() } else { gone::among(&volumes) };
+    let gone = if report.is_possible() { Vec::new() } else { gone_among(&volumes) };
     if gone.is_empty() { Ok(report) } else { Err(FlowError::Drive(DriveError::Gone(gone))) }
 }
 

@@ -2,25 +2,29 @@
 //! the same. Parts say themselves which they are (`leads`), the tar says what files there are
 //! (`unlisted`), its manifests what they should be; what none of them says is not claimed.
 
+mod entries_from_tar;
+mod head_from_parts;
+pub mod report;
+
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::base::entry::Entry;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::{BytePath, as_bytes, is_at_or_below};
-use crate::flow::denied;
+use crate::flow::bundle::open::{Bundle, Unsealed, unseal};
+use crate::flow::bundle::scan::{gather_noting, notes_on_places};
+use crate::flow::drives::unreachable::{denied_among, gone_among, or_gone};
 use crate::flow::error::{BadCopy, BundleError, CopyFault, NoCopy};
-use crate::flow::gone::{self, or_gone};
-use crate::flow::leads::{FAR, from_leads};
-use crate::flow::open::{Bundle, Unsealed, gather_noting, notes_on_places, unseal};
-use crate::flow::received::{Cause, Lost};
-use crate::flow::salvaged::{Basis, Salvaged};
-use crate::flow::unlisted::{Unlisted, read_tar};
+use crate::flow::salvage::entries_from_tar::{Unlisted, read_tar};
+use crate::flow::salvage::head_from_parts::{FAR, from_leads};
+use crate::flow::salvage::report::{Basis, Salvaged};
+use crate::flow::unpack::report::{Cause, Lost};
 use crate::flow::unpack::{Request, Rounds, chosen, unpack, unpack_opened};
 use crate::flow::{FlowError, Outcome};
 use crate::format::manifest::Manifest;
-use crate::plan::recover::{Recovered, recover};
 use crate::plan::select::meant;
+use crate::plan::tar_recovery::{Recovered, recover};
 use crate::stage::seal::Keyring;
 
 /// Unpacks, with head and list or without.
@@ -33,8 +37,8 @@ pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> R
         unsealed_salvage(request, unsealed, keyring, monitor).map_err(|error| or_gone(error, &volumes))?;
     if !salvaged.complete() {
         // Perhaps before anything was placed.
-        salvaged.report.gone = gone::among(&volumes);
-        salvaged.report.denied = denied::among(&volumes);
+        salvaged.report.gone = gone_among(&volumes);
+        salvaged.report.denied = denied_among(&volumes);
     }
     Ok(salvaged)
 }

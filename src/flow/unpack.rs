@@ -5,7 +5,13 @@
 //! SHA-256. What is not whole is not delivered; it stays beside the output, and the same command
 //! goes on from there, after whatever stopped it.
 
+pub mod drive_rounds;
+pub mod file_results;
 pub mod file_writer;
+pub mod part_restorer;
+pub mod report;
+pub mod resume;
+mod target_names;
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -15,23 +21,24 @@ use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note};
 use crate::base::os::{self, Storing};
 use crate::base::path::{escape, show};
-use crate::flow::again::{take_up, work};
+use crate::flow::bundle::open::{Bundle, open_at};
+use crate::flow::drives::folders::check_is_folder;
+use crate::flow::drives::mounts::lost_before;
 use crate::flow::error::OutputError;
-use crate::flow::fit::{clamped, copies, copies_to_make, fit_to, left_behind, tell, tell_copied, tell_otherwise};
-use crate::flow::folders::check_is_folder;
-use crate::flow::open::{Bundle, open_at};
-use crate::flow::parts::Placed;
-use crate::flow::places::lost_before;
-use crate::flow::received::{Cause, Lost, UnpackReport};
-use crate::flow::report::ListReport;
-use crate::flow::rounds::{Changer, place_all};
+use crate::flow::unpack::drive_rounds::{Changer, place_all};
+use crate::flow::unpack::file_results::{Verdict, is_unproven, judge};
 use crate::flow::unpack::file_writer::Extraction;
-use crate::flow::verdict::{Verdict, is_unproven, judge};
+use crate::flow::unpack::part_restorer::Placed;
+use crate::flow::unpack::report::{Cause, Lost, UnpackReport};
+use crate::flow::unpack::resume::{take_up, work};
+use crate::flow::unpack::target_names::{
+    clamped, copies, copies_to_make, fit_to, left_behind, tell, tell_copied, tell_otherwise,
+};
 use crate::flow::{FlowError, Outcome};
 use crate::plan::choose::FingerprintStart;
 use crate::plan::names::Fitted;
+use crate::plan::needed_parts::{Contents, needed_parts};
 use crate::plan::select::{NotFound, select};
-use crate::plan::want::{Contents, needed_parts};
 use crate::stage::restore::{Fate, Otherwise, Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
@@ -49,17 +56,6 @@ pub struct Request {
     pub overwrite: bool,
     /// Give other names to what the target cannot hold as it was packed.
     pub rename: bool,
-}
-
-/// What a bundle holds.
-pub fn list(
-    volumes: &[PathBuf],
-    keyring: &Keyring,
-    wanted: Option<&FingerprintStart>,
-) -> Result<ListReport, FlowError> {
-    let mut bundle = open_at(volumes, keyring, wanted)?;
-    let entries = bundle.read_list()?;
-    Ok(ListReport { fingerprint: bundle.head.statement.fingerprint(), entries, notes: bundle.notes })
 }
 
 /// Unpacks; `changer` brings more drives if those given are not enough.

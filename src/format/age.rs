@@ -1,29 +1,30 @@
-//! An age header (C2SP age v1) as bytes: written here without GREASE, so that all our headers of
-//! one kind have one length, and scanned here before any parser sees a hostile one.
+//! Age headers (C2SP age v1) as bytes. Pouch writes its own headers here, without GREASE, so that all headers of one
+//! kind have one length. It scans headers from drives here before the age crate parses them, because a hostile header
+//! costs a parser quadratic time, or gigabytes of memory for scrypt. A scan does not check the MAC.
 
 use crate::base::text::base64;
 use crate::format::{FormatError, limits, number};
 
 const WHAT: &str = "an age header";
 const INTRO: &str = "age-encryption.org/v1\n";
-/// Letters of a full line of a stanza's body.
+/// Base64 letters in a full line of a stanza's body.
 const BODY_LINE: usize = 64;
 
-/// Most digits of a version, and the LF behind them.
+/// Bytes in which the LF behind a version must come: ten digits of a `u32`, and the LF.
 const DIGITS: usize = 11;
 
-/// One wrapped file key.
+/// One stanza of a header: the file key, wrapped for one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stanza {
-    /// `X25519`, `scrypt`, ...
+    /// Kind of recipient, such as `X25519` or `scrypt`.
     pub tag: String,
-    /// What follows the tag in the line.
+    /// The words behind the tag in the first line.
     pub args: Vec<String>,
-    /// The wrapped key.
+    /// The wrapped file key, before base64.
     pub body: Vec<u8>,
 }
 
-/// The header up to and with `---`: what its MAC covers.
+/// The header up to and including `---`: the bytes that its MAC covers.
 pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
     let mut out = String::from(INTRO);
     for stanza in stanzas {
@@ -38,7 +39,7 @@ pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
             out.push_str(std::str::from_utf8(line).expect("base64 is ASCII"));
             out.push('\n');
         }
-        // A body ends with a line that is not full, be it empty.
+        // The last line of a body has fewer than 64 letters; behind full lines it is an empty one.
         if body.len() % BODY_LINE == 0 {
             out.push('\n');
         }
@@ -47,38 +48,39 @@ pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// Adds the MAC to [`unsigned`].
+/// Completes [`unsigned`] with its MAC.
 pub fn signed(mut unsigned: Vec<u8>, mac: &[u8; 32]) -> Vec<u8> {
     unsigned.extend_from_slice(format!(" {}\n", base64(mac)).as_bytes());
     unsigned
 }
 
-/// Length of the header at the start of `bytes`, which come from a drive.
+/// Length in bytes of the age header at the start of `bytes`, which come from a drive.
 ///
 /// # Errors
-/// No age header; one over the limits of size or stanzas; an scrypt work factor over the limit.
-/// All of it before anything is computed or allocated.
+/// The bytes begin no age header, or one over the limits of size, stanzas or scrypt work. All this is checked before
+/// any key is derived.
 pub fn scan(bytes: &[u8]) -> Result<usize, FormatError> {
     scan_up_to(bytes, limits::WORK_FACTOR).map(|scanned| scanned.len)
 }
 
-/// What a scan finds.
+/// What a scan finds in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scanned {
-    /// Length of the header.
+    /// Length of the header in bytes.
     pub len: usize,
-    /// The highest scrypt work factor in it; 0 without one.
+    /// The highest scrypt work factor, as a power of two; 0 if no stanza is scrypt's.
     pub work_factor: u8,
 }
 
 impl Scanned {
-    /// Bytes of memory that deriving its key takes.
+    /// Bytes of memory that scrypt takes to derive the key; 0 without scrypt.
     pub fn memory(self) -> u64 {
         if self.work_factor == 0 { 0 } else { 1 << (self.work_factor + 10) }
     }
 }
 
-/// The same with another limit on work factors.
+/// Scans like [`scan`], but accepts work factors up to `most_work`: a key file that the user names may cost more than a
+/// file that lies on a drive.
 pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     let bad = |why: &str| FormatError::malformed(WHAT, 0, why);
     if !bytes.starts_with(INTRO.as_bytes()) {
@@ -90,7 +92,7 @@ pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     let (mut in_body, mut broken) = (false, false);
     for line in window[at..].split_inclusive(|b| *b == b'\n') {
         at += line.len();
-        // Told at the end only: what is over a limit besides is over the limit first of all.
+        // This fault is reported at the end only: a header that breaks a limit too is reported as over that limit.
         broken |= in_body && line.starts_with(b"-");
         if line.starts_with(b"--- ") && line.ends_with(b"\n") {
             return if broken { Err(bad("a stanza's body has no end")) } else { Ok(Scanned { len: at, work_factor }) };
@@ -101,7 +103,7 @@ pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
             FormatError::limit("the number of stanzas of an age header", stanzas, limits::AGE_STANZAS as u64)?;
             work_factor = work_factor.max(work_factor_of(line, most_work)?);
         } else {
-            // The age crate forgives a body without the short line that ends it; age does not.
+            // The age crate accepts a body without the short line that ends it; age itself does not.
             in_body = in_body && line.trim_ascii_end().len() >= BODY_LINE;
         }
     }
@@ -109,7 +111,8 @@ pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     Err(bad("it has no end"))
 }
 
-/// A later version of age. One flipped bit looks like that, too: nothing here is authenticated.
+/// The error for a later version of age; `None` if no higher number stands there. A flipped bit can look like one, for
+/// nothing in a header is authenticated yet.
 fn newer(bytes: &[u8]) -> Option<FormatError> {
     let rest = bytes.strip_prefix(b"age-encryption.org/v")?;
     let digits = rest.iter().take(DIGITS).position(|byte| *byte == b'\n')?;
@@ -117,7 +120,7 @@ fn newer(bytes: &[u8]) -> Option<FormatError> {
     (version > 1).then_some(FormatError::Newer { what: WHAT, version })
 }
 
-/// The work factor in a stanza's first line, 0 if it is not scrypt's.
+/// The work factor in a stanza's first line; 0 if the stanza is not scrypt's.
 fn work_factor_of(line: &[u8], most: u8) -> Result<u8, FormatError> {
     let mut words = line.trim_ascii_end().split(|b| *b == b' ').skip(1);
     if words.next() != Some(b"scrypt") {

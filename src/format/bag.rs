@@ -1,25 +1,25 @@
-//! The BagIt side of the tar: the small files of a bag and how BagIt writes names
-//! (RFC 8493, and what bagit-python does; FORMAT section 3).
+//! The BagIt side of the tar: the small files of a bag, and how a manifest spells names (RFC 8493, and what
+//! bagit-python does; FORMAT section 3).
 
 use std::borrow::Cow;
 
 use crate::base::digest::Digest;
 use crate::base::text::hex;
 
-/// The folder of the bag in the tar, with its slash.
+/// Folder of the bag in the tar, with its slash.
 pub const ROOT: &[u8] = b"bag/";
-/// Where the payload stands in the bag, with its slash.
+/// Folder of the payload in the bag, with its slash.
 pub const PAYLOAD: &[u8] = b"data/";
-/// `bagit.txt`.
+/// Content of `bagit.txt`.
 pub const DECLARATION: &[u8] = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
 
-/// `bag-info.txt`: how many bytes in how many payload files.
+/// Content of `bag-info.txt`: how many bytes in how many payload files.
 pub fn info(bytes: u64, files: u64) -> Vec<u8> {
     format!("Payload-Oxum: {bytes}.{files}\n").into_bytes()
 }
 
-/// A name as a BagIt manifest carries it: CR and LF percent-encoded, `%` only where the raw name
-/// would decode to something else, bytes that are not UTF-8 percent-encoded too.
+/// Spells a name for `manifest-sha256.txt`. CR, LF and bytes that are not UTF-8 are percent-encoded, and `%` only where
+/// a validator would decode it. Two names may then look alike; the bag's `SHA256SUMS` tells them apart.
 pub fn encode(name: &[u8]) -> Cow<'_, [u8]> {
     let text = std::str::from_utf8(name);
     if text.is_ok() && !name.iter().any(|b| b"\r\n%".contains(b)) {
@@ -43,7 +43,7 @@ pub fn encode(name: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Whether `%` followed by this would be read as an encoded CR, LF or `%`.
+/// Whether a validator reads `%` and these bytes as an encoded CR, LF or `%`.
 fn decodes(after: &[u8]) -> bool {
     after.first_chunk::<2>().is_some_and(|two| matches!(&two.to_ascii_uppercase()[..], b"0A" | b"0D" | b"25"))
 }
@@ -52,7 +52,7 @@ fn percent(out: &mut Vec<u8>, byte: u8) {
     out.extend_from_slice(format!("%{byte:02X}").as_bytes());
 }
 
-/// Why BagIt validators refuse or misread a name; `None` for the ordinary ones.
+/// Why BagIt validators refuse or misread a name; `None` for ordinary names.
 pub fn refused(name: &[u8]) -> Option<&'static str> {
     if name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'%') {
         return None;
@@ -73,12 +73,12 @@ pub fn refused(name: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// A manifest's line for `name` below the bag, which is encoded already.
+/// A line of a manifest. `encoded` is a path below the bag, spelled by [`encode`].
 pub fn manifest_line(sha256: &Digest, encoded: &[u8]) -> Vec<u8> {
     [hex(&sha256.0).as_bytes(), b"  ", encoded, b"\n"].concat()
 }
 
-/// Length of [`manifest_line`].
+/// Length of [`manifest_line`] in bytes. The layout of the tar needs it before any hash is known.
 pub fn manifest_line_len(encoded: &[u8]) -> u64 {
     (64 + 2 + encoded.len() + 1) as u64
 }

@@ -1,44 +1,43 @@
-//! zstd frames as bytes (RFC 8878): stored ones, written without a compressor, and how a
-//! compressed one is cut behind a block. Both are ordinary frames to any zstd.
+//! zstd frames as bytes (RFC 8878): stored frames, which need no compressor, and compressed frames that are cut behind
+//! a block. Both are ordinary frames to any zstd.
 
 use crate::format::recipe::Made;
 
-/// Parts begin at multiples of this in the tar.
+/// Parts begin at multiples of this in the tar, in bytes.
 const TAR_BLOCK: usize = crate::format::part::BLOCK as usize;
-/// Most bytes of a block, and of a stored frame's window.
+/// Most bytes of a block, and the window of a stored frame.
 const BLOCK: usize = 128 * 1024;
 /// Magic, a descriptor without flags, a window of 128 KiB.
 const STORED_HEADER: [u8; 6] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x38];
-/// A last, empty, raw block: closes a frame that was cut behind a block.
+/// A last, empty, raw block. It closes a frame that was cut behind a block.
 pub const CLOSE: [u8; 3] = [0x01, 0x00, 0x00];
 
-/// A place where a frame can be cut: after `raw` bytes of input and `packed` bytes of frame.
+/// A place behind a flush where a frame can be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cut {
     /// Input bytes before the cut.
     pub raw: usize,
-    /// Frame bytes before the cut.
+    /// Frame bytes before the cut, without [`CLOSE`].
     pub packed: usize,
 }
 
 /// A stretch of tar made ready for a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packed {
-    /// Does not compress: to be stored from the raw bytes, cut anywhere.
+    /// The bytes do not compress. The part stores them raw, cut anywhere.
     Stored,
-    /// One whole frame, and where it can be cut.
+    /// One whole frame.
     Frame {
-        /// The frame.
         bytes: Vec<u8>,
-        /// Where it was flushed: ascending, all before the end.
+        /// Places where the compressor was flushed: ascending, all before the end.
         cuts: Vec<Cut>,
-        /// Bytes that the compressor was told to expect.
+        /// Input bytes that the compressor was told to expect.
         told: usize,
     },
 }
 
 impl Packed {
-    /// Bytes it takes in a part, for `raw` bytes of input.
+    /// Bytes that it takes in a part; `raw` is the length of its input.
     pub fn len(&self, raw: usize) -> usize {
         match self {
             Packed::Stored => stored_len(raw),
@@ -46,7 +45,7 @@ impl Packed {
         }
     }
 
-    /// How it was made of `raw` bytes.
+    /// How it was made, for the part's recipe. `raw` is the length of its input, or of the input before a cut.
     pub fn made(&self, raw: usize) -> Made {
         match self {
             Packed::Stored => Made::Stored(raw as u64),
@@ -62,24 +61,24 @@ pub fn stored_len(raw: usize) -> usize {
     STORED_HEADER.len() + raw + 3 * raw.div_ceil(BLOCK).max(1)
 }
 
-/// The most raw bytes whose stored frame fits into `room`.
+/// Most raw bytes whose stored frame fits into `room` bytes.
 pub fn stored_capacity(room: usize) -> usize {
     let room = room.saturating_sub(STORED_HEADER.len());
     let whole = room / (BLOCK + 3);
     whole * BLOCK + (room % (BLOCK + 3)).saturating_sub(3)
 }
 
-/// The most of `raw` bytes, in whole tar blocks, whose stored frame fits into `room`.
+/// Most of `raw` bytes, in whole tar blocks, whose stored frame fits into `room`.
 pub fn stored_blocks(room: usize, raw: usize) -> usize {
     stored_capacity(room).min(raw) / TAR_BLOCK * TAR_BLOCK
 }
 
-/// The last of `cuts` at which the frame takes at most `room`, closed.
+/// The last of `cuts` at which the frame, once closed, takes at most `room`; `None` if even the first takes more.
 pub fn last_cut(cuts: &[Cut], room: usize) -> Option<Cut> {
     cuts.iter().rfind(|cut| cut.packed + CLOSE.len() <= room).copied()
 }
 
-/// Hands out a stored frame of `raw` piece by piece.
+/// Passes a stored frame of `raw` to `out` piece by piece, without a copy of it.
 pub fn store(raw: &[u8], mut out: impl FnMut(&[u8])) {
     out(&STORED_HEADER);
     if raw.is_empty() {

@@ -1,7 +1,7 @@
-//! The head: what the bundle is and where each part lies (FORMAT section 7).
+//! The head: what the bundle is and where each part lies (FORMAT section 7), as plain lines in a fixed order.
 //!
-//! Plain lines in one order. The statement's exact bytes are what a signature covers; it holds
-//! the hashes of the parts table and of the list, so that one signature covers all.
+//! The statement holds the hashes of the parts table and of the list, so that the fingerprint covers everything. A head
+//! that passes does not prove who packed the bundle, nor that any part is whole.
 
 use crate::base::digest::{Digest, tagged};
 use crate::base::text::{base64, hex, unbase64, unhex};
@@ -12,31 +12,29 @@ use crate::format::{FormatError, limits, number, version};
 
 const WHAT: &str = "the head";
 
-/// Data or parity.
+/// What a part carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartKind {
     /// A stretch of the tar.
     Data {
-        /// Where it starts, in bytes.
+        /// Tar offset of its first byte.
         offset: u64,
-        /// Its length, in bytes.
+        /// In bytes.
         length: u64,
     },
-    /// Parity of its stripe.
+    /// Parity of the part's stripe.
     Parity,
 }
 
-/// Which part. Data parts and parity parts are numbered separately, each from 1; data comes first.
+/// Identifies a part. Data parts and parity parts are numbered separately, each from 1; data parts sort first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PartId {
-    /// A data part.
     Data(u32),
-    /// A parity part.
     Parity(u32),
 }
 
 impl PartId {
-    /// Its number among the parts of its kind.
+    /// The number among parts of its kind, from 1.
     pub fn number(self) -> u32 {
         match self {
             PartId::Data(number) | PartId::Parity(number) => number,
@@ -47,48 +45,46 @@ impl PartId {
 /// A line of the parts table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// From 1, without gaps, for data and for parity parts.
+    /// From 1 without gaps, separately for data and parity parts.
     pub number: u32,
-    /// What it carries.
     pub kind: PartKind,
-    /// Stripe and position in it, where there is parity.
+    /// Stripe and position in it, both from 0; `None` in a bundle without parity.
     pub stripe: Option<(u32, u16)>,
     /// The volume it was written to, from 1.
     pub volume: u16,
-    /// Of the part's file.
+    /// SHA-256 of its file.
     pub sha256: Digest,
-    /// The file's age header and nonce.
+    /// The first bytes of its file: age header and nonce. A reader opens the part under these, never under the drive's
+    /// copy.
     pub header: Box<[u8; HEADER]>,
 }
 
-/// A line about who vouches for the statement: kind and value. Reserved: shown, never believed.
+/// A line about who vouches for the statement. Reserved: no reader believes or shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
-    /// `sshsig`, `pair`, or one that is not known yet.
+    /// `sshsig`, `pair`, or a kind of a later version.
     pub kind: String,
-    /// Base64.
+    /// In base64.
     pub value: String,
 }
 
-/// Statement, signatures and parts table.
+/// A whole head. SUMS and END follow from these fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// What the bundle is.
     pub statement: Statement,
-    /// Who vouches for it.
     pub auth: Vec<Auth>,
-    /// All parts in order, data first.
+    /// In the order of the table: data parts first.
     pub parts: Vec<Part>,
 }
 
 impl Head {
-    /// The beginning of its text, to the end of the statement: heads that begin alike are of one bundle.
+    /// The head's text to the end of the statement: heads that begin alike are of one bundle.
     pub fn start(&self) -> String {
         let statement = self.statement.encode();
         format!("pouch-head 1\nSTATEMENT {}\n{statement}", statement.lines().count())
     }
 
-    /// The head's text.
+    /// The canonical text, before it is compressed and sealed.
     pub fn encode(&self) -> String {
         let mut out = self.start();
         out.push_str(&format!("AUTH {}\n", self.auth.len()));
@@ -104,11 +100,11 @@ impl Head {
         out
     }
 
-    /// The head in a decrypted text.
+    /// Parses a decrypted head.
     ///
     /// # Errors
-    /// Anything not canonical; a table whose hash is not the statement's; parts that do not
-    /// cover the tar from end to end.
+    /// The text is not canonical, the parts table is not the one of the statement's hash, or the parts do not cover the
+    /// tar from end to end.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         FormatError::limit("the size of the head", text.len() as u64, limits::HEAD)?;
         let text = std::str::from_utf8(text).map_err(|_| FormatError::malformed(WHAT, 0, "it is not UTF-8"))?;
@@ -131,7 +127,7 @@ impl Head {
             parts.push(part);
         }
         let head = Head { statement, auth, parts };
-        // The rest (SUMS, END) follows from what has been read.
+        // SUMS and END follow from what was read, so this comparison checks them too.
         if head.encode() != text {
             return Err(FormatError::malformed(WHAT, 0, "it is not written canonically"));
         }
@@ -139,7 +135,7 @@ impl Head {
         Ok(head)
     }
 
-    /// Data parts in the order of the tar.
+    /// Data parts in the order of the tar, each with its tar offset and length.
     pub fn data_parts(&self) -> impl Iterator<Item = (&Part, u64, u64)> {
         self.parts.iter().filter_map(|part| match part.kind {
             PartKind::Data { offset, length } => Some((part, offset, length)),
@@ -147,6 +143,7 @@ impl Head {
         })
     }
 
+    /// The rules that concern the whole table: its hash, the numbering, the stripes, and that data covers the tar.
     fn check(&self) -> Result<(), String> {
         let statement = &self.statement;
         if statement.parts as usize != self.parts.len() || statement.parts_hash != parts_hash(&self.parts) {
@@ -194,7 +191,7 @@ fn parts_text(parts: &[Part]) -> String {
 }
 
 impl PartKind {
-    /// The name of the file of the part of that kind and number.
+    /// The file name of the part of that kind and number.
     pub fn file_name(self, number: u32) -> String {
         match self {
             PartKind::Data { .. } => file_name(number),
@@ -204,7 +201,6 @@ impl PartKind {
 }
 
 impl Part {
-    /// Which part it is.
     pub fn id(&self) -> PartId {
         match self.kind {
             PartKind::Data { .. } => PartId::Data(self.number),
@@ -212,7 +208,7 @@ impl Part {
         }
     }
 
-    /// The name of the part's file on its volume.
+    /// The name of its file on its volume.
     pub fn file_name(&self) -> String {
         self.kind.file_name(self.number)
     }
@@ -262,7 +258,7 @@ pub(crate) mod tests {
     use crate::format::part::Class;
     use crate::format::stripe::Scheme;
 
-    /// So many data parts in stripes of k + m, each shard of a stripe on a volume of its own.
+    /// A head of `data` data parts in stripes of k + m, each shard of a stripe on its own volume.
     pub(crate) fn striped(data: u32, k: u16, m: u16) -> Head {
         let scheme = Scheme::new(k, m, 1).unwrap();
         let mut parts: Vec<Part> = (1..=data).map(|number| part(number, u64::from(number - 1) * 512, 512)).collect();

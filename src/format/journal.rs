@@ -1,12 +1,12 @@
-//! The journal of a packing: what a later run needs to go on from where an earlier one was stopped
-//! (FORMAT section 2). It lies on the first volume until all volumes are complete, and holds nothing
-//! that opens the bundle. Lines are made here without their checks (`format/checked.rs`).
+//! The journal of a packing: what a later run needs to go on where an earlier run stopped (FORMAT appendix A). A copy
+//! lies on up to two drives until all volumes are complete, and holds nothing that opens the bundle. Lines have no
+//! checks yet here (`format/checked_lines.rs` adds them). Nothing authenticates a journal.
 
 use std::collections::BTreeMap;
 
 use crate::base::digest::Digest;
 use crate::base::text::{base64, hex, unbase64, unhex};
-use crate::format::checked;
+use crate::format::checked_lines;
 use crate::format::head::{Part, PartKind};
 use crate::format::lines::Lines;
 use crate::format::part::Class;
@@ -15,81 +15,78 @@ use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL};
 use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits, number, version};
 
-/// How its file is named.
+/// The name of its file.
 pub const JOURNAL: &str = "journal";
 
 const WHAT: &str = "the journal";
-/// The line that stands before what is noted of the manifests if no file has a flag. Without it another run
-/// packs them again: it may find other files changed.
+/// The line before the lines about the manifests if no file has a flag. Without it a later run packs the manifests
+/// again, because that run may find other files changed.
 pub const ALL_CLEAN: &str = "c\n";
-/// No range is longer.
+/// Most bytes of tar in one range.
 const LONGEST: u64 = 64 << 20;
-/// Runs of frames of all parts: more than any tar has. What a planted journal says beyond is not read.
+/// Most runs of frames that all recipes together spell out: more than any tar has, to bound a planted journal.
 const SPELLED: u64 = 1 << 22;
 
 /// What is fixed when packing begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
-    /// The bundle's name.
+    /// The bundle's random name.
     pub bundle: [u8; 16],
-    /// Whom parts are sealed to.
+    /// R, to which parts, heads and list are sealed. It is secret, for parts can be forged with it.
     pub recipient: String,
     /// What the seals commit to.
     pub kcommit: Digest,
-    /// Size of the parts.
     pub class: Class,
-    /// How parts stand in for each other.
+    /// `None` without parity.
     pub scheme: Option<Scheme>,
-    /// Of what was asked for: `H("options", ...)`.
+    /// `H("options", ...)` over what the user must ask for again.
     pub options: Digest,
-    /// Of whom it is sealed to, and of sources that only who has them can try: `H("whom", ...)`.
+    /// `H("whom", ...)` over recipients and sources, so that recipients cannot be tried without the sources.
     pub whom: Digest,
-    /// Volumes.
+    /// How many volumes the bundle has.
     pub volumes: u16,
-    /// The seals: volume, name, SHA-256.
+    /// Volume (from 1), file name and SHA-256 of each seal.
     pub seals: Vec<(u16, String, Digest)>,
-    /// For each entry of the walk 8 bytes of a hash of its name, size and times.
+    /// For each entry of the walk, 8 bytes of a hash of its path, type, size, mode and times.
     pub stamps: Vec<u64>,
 }
 
-/// A stretch of the tar as it was read.
+/// A range of the tar that was read whole and unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Read {
-    /// Where it begins in the tar.
+    /// Tar offset of its first byte.
     pub start: u64,
-    /// Its length, in bytes.
+    /// In bytes.
     pub len: u64,
-    /// XXH3-128 of it.
+    /// XXH3-128 of its bytes.
     pub hash: u128,
 }
 
-/// A part that was written and synced.
+/// A part that was written to its drive and synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// From 1, for data and for parity parts.
+    /// From 1; data and parity parts are numbered separately.
     pub number: u32,
-    /// What it carries.
     pub kind: PartKind,
-    /// The volume it is on.
+    /// From 1.
     pub volume: u16,
-    /// Of its file.
+    /// SHA-256 of its file.
     pub sha256: Digest,
 }
 
-/// A journal as it was found.
+/// A journal as a drive kept it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
-    /// What is fixed.
     pub opening: Opening,
-    /// What was read.
+    /// In the order of the lines.
     pub reads: Vec<Read>,
-    /// What was written; of two with one number the later counts.
+    /// In the order of the lines; of two parts with one number the later counts.
     pub parts: Vec<Written>,
     /// How data parts were made, by their numbers.
     pub recipes: BTreeMap<u32, Recipe>,
-    /// Whether the manifests were packed with a digest for every file.
+    /// Whether the line [`ALL_CLEAN`] is there: the manifests were packed with a digest for every file.
     pub is_clean: bool,
-    /// Lines that the drive did not keep: what they said is not known.
+    /// Lines that the drive did not keep. What they said is unknown.
     pub lost: usize,
 }
 
@@ -99,7 +96,7 @@ impl Opening {
         self.seals.iter().any(|(_, name, _)| name == PASSPHRASE_SEAL)
     }
 
-    /// The lines a journal begins with.
+    /// The lines that a journal begins with, up to `BEGUN`.
     pub fn encode(&self) -> String {
         let scheme = self.scheme.map_or("-".into(), |scheme| format!("{} {} {}", scheme.k, scheme.m, scheme.c));
         let mut out = format!(
@@ -145,7 +142,7 @@ impl Opening {
         let stamps = unbase64(lines.field("STAMPS ")?).ok_or_else(|| lines.bad("it is no base64"))?;
         let stamps = stamps.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("8 bytes")));
         let stamps = stamps.collect();
-        lines.field(checked::BEGUN)?;
+        lines.field(checked_lines::BEGUN)?;
         Ok(Self { bundle, recipient, kcommit, class, scheme, options, whom, volumes, seals, stamps })
     }
 }
@@ -159,35 +156,34 @@ fn scheme(text: &str) -> Option<Scheme> {
 fn seal(line: &str) -> Option<(u16, String, Digest)> {
     let mut words = line.split(' ');
     let (volume, name, sum) = (number(words.next()?)?, words.next()?, words.next()?);
-    // Files are written under these names.
+    // A run writes files under these names, so a planted one must not pass.
     let sane = (1..=limits::VOLUMES).contains(&volume) && ALL_SEALS.contains(&name) && words.next().is_none();
     sane.then_some((volume, name.to_string(), Digest(unhex(sum)?)))
 }
 
 impl Read {
-    /// Its line.
+    /// Its line, with LF.
     pub fn encode(&self) -> String {
         format!("r {} {} {:032x}\n", self.start, self.len, self.hash)
     }
 }
 
-/// The line about how a data part was made.
+/// The line about how data part `number` was made.
 pub fn recipe(number: u32, recipe: &Recipe) -> String {
     format!("m {number} {}\n", recipe.encode())
 }
 
 impl Written {
-    /// What is noted of a part.
+    /// What the journal notes of a sealed part.
     pub fn of(part: &Part) -> Self {
         Self { number: part.number, kind: part.kind, volume: part.volume, sha256: part.sha256 }
     }
 
-    /// The name of its file.
     pub fn file_name(&self) -> String {
         self.kind.file_name(self.number)
     }
 
-    /// Its line.
+    /// Its line, with LF.
     pub fn encode(&self) -> String {
         let Self { number, volume, sha256, .. } = self;
         match self.kind {
@@ -198,16 +194,17 @@ impl Written {
 }
 
 impl Journal {
-    /// The journal in a text. Lines behind its opening that the drive did not keep are left out.
+    /// Parses a journal. Lines behind the opening that do not fit their checks are left out; the first line that fits
+    /// and is not understood ends the journal.
     ///
     /// # Errors
-    /// What it begins with is damaged, or not understood.
+    /// The opening is damaged, or a later version wrote it.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
-        // A later one may look other from its second line on.
-        if let Some(text) = checked::fitting(text).next().and_then(|line| line.strip_prefix("pouch-journal ")) {
+        // A later version may look different from the second line on, so its number is read first.
+        if let Some(text) = checked_lines::fitting(text).next().and_then(|line| line.strip_prefix("pouch-journal ")) {
             version(WHAT, text)?;
         }
-        let kept = checked::read(WHAT, text)?;
+        let kept = checked_lines::read(WHAT, text)?;
         let opening = Opening::parse(&mut Lines::of(WHAT, &kept.opening))?;
         let (mut reads, mut parts, mut recipes, mut spelled) = (Vec::new(), Vec::new(), BTreeMap::new(), 0);
         let mut is_clean = false;
@@ -234,11 +231,11 @@ impl Journal {
     }
 }
 
-/// The seals of a journal that cannot be used, as far as its lines about them are whole; and its
-/// volumes, or 0.
+/// What the intact lines of a damaged journal still tell about whose volumes these are: the seals, and how many volumes
+/// there are, or 0.
 pub fn remains(text: &[u8]) -> (Vec<(u16, String, Digest)>, u16) {
-    let volumes = checked::fitting(text).find_map(|line| number(line.strip_prefix("volumes ")?));
-    (checked::fitting(text).filter_map(seal).collect(), volumes.unwrap_or(0))
+    let volumes = checked_lines::fitting(text).find_map(|line| number(line.strip_prefix("volumes ")?));
+    (checked_lines::fitting(text).filter_map(seal).collect(), volumes.unwrap_or(0))
 }
 
 impl PartKind {
@@ -282,7 +279,7 @@ fn made<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(u32, Recipe)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::checked::Checks;
+    use crate::format::checked_lines::Checks;
     use crate::format::recipe::Made;
 
     fn journal() -> Journal {
@@ -354,7 +351,7 @@ mod tests {
         }
     }
 
-    /// Whether all of these are among those, in their order.
+    /// Whether `these` are all among `those`, in the same order.
     fn among<T: PartialEq>(these: &[T], those: &[T]) -> bool {
         let mut those = those.iter();
         these.iter().all(|one| those.any(|other| other == one))

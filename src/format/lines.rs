@@ -1,8 +1,8 @@
-//! Plain lines, read in one order: what head, statement and seal have in common.
+//! Reads plain lines in a fixed order, for head, statement, seal and journal.
 
 use crate::format::{FormatError, number};
 
-/// The lines of a text, read one by one against what is expected.
+/// The lines of a text, read one by one. Errors name the line that was read last, from 1.
 pub(crate) struct Lines<'a> {
     what: &'static str,
     lines: std::str::Lines<'a>,
@@ -19,21 +19,24 @@ impl<'a> Lines<'a> {
         self.lines.next().ok_or_else(|| self.bad("it ends too early"))
     }
 
+    /// The rest of the next line, which must begin with `key`.
     pub(crate) fn field(&mut self, key: &str) -> Result<&'a str, FormatError> {
         self.next()?.strip_prefix(key).ok_or_else(|| self.bad(&format!("\"{key}...\" is expected")))
     }
 
+    /// The number behind `key`, at most `limit` and within the range of `T`.
     pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &str, limit: u64) -> Result<T, FormatError> {
         let value: u64 = number(self.field(key)?).ok_or_else(|| self.bad("it is no number"))?;
         FormatError::limit("a number in it", value, limit)?;
         T::try_from(value).map_err(|_| self.bad("the number is too large"))
     }
 
-    /// The count of a section's lines.
+    /// How many lines a section announces.
     pub(crate) fn count(&mut self, key: &str, limit: u32) -> Result<u32, FormatError> {
         self.number(key, limit.into())
     }
 
+    /// The text behind `key`; `None` for `-`, which marks a value that is not used.
     pub(crate) fn optional(&mut self, key: &str) -> Result<Option<&'a str>, FormatError> {
         Ok(Some(self.field(key)?).filter(|value| *value != "-"))
     }
@@ -50,6 +53,7 @@ impl<'a> Lines<'a> {
         if words.contains(&word) { Ok(word.into()) } else { Err(self.bad("the word is not known")) }
     }
 
+    /// The error about the line that was read last.
     pub(crate) fn bad(&self, why: &str) -> FormatError {
         FormatError::malformed(self.what, self.at, why)
     }

@@ -1,8 +1,7 @@
 //! The list: one line of canonical JSON per entry, in the order of the tar (FORMAT section 7).
 //!
-//! A reader trusts it as far as its rules go: paths stay below the target, folders stand before
-//! what they hold, contents lie apart from each other within the tar. Whoever sealed the bundle
-//! wrote it, and that may be anybody who knows the recipient.
+//! A list that passes keeps its rules: paths stay below the target, folders stand before what they hold, contents lie
+//! apart from each other within the tar. It proves no more: anyone who knows the recipient can seal a bundle.
 
 use std::borrow::Cow;
 
@@ -18,7 +17,7 @@ use crate::format::{FormatError, limits, number};
 
 const WHAT: &str = "the list";
 
-/// A line's keys in their order; those that say nothing are left out.
+/// The keys of a line in their order; keys that do not apply are left out.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'a> {
@@ -42,7 +41,7 @@ struct Line<'a> {
     flag: Option<Cow<'a, str>>,
 }
 
-/// The line of an entry, with its newline.
+/// The canonical line of an entry, with its LF.
 pub fn encode(entry: &Entry) -> String {
     let file = entry.kind == Kind::File;
     let target = match &entry.kind {
@@ -65,10 +64,10 @@ pub fn encode(entry: &Entry) -> String {
     json::line(&line)
 }
 
-/// The entry that a line says, with its newline; `at` is the line's number, from 1.
+/// Parses a line with its LF; `at` is its number, from 1.
 ///
 /// # Errors
-/// Anything that is not what [`encode`] makes of an entry.
+/// The line is not exactly what [`encode`] makes of an entry.
 pub fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     let entry = parse(line, at)?;
     if encode(&entry).as_bytes() != line {
@@ -77,7 +76,7 @@ pub fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     Ok(entry)
 }
 
-/// The same of a line that is known to be written canonically, if it is one at all.
+/// Parses a line without the check that it is canonical: for a line that this program has written.
 pub fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     let bad = |why: String| FormatError::malformed(WHAT, at, why);
     FormatError::limit("the length of a line of the list", line.len() as u64, limits::LIST_LINE as u64)?;
@@ -86,31 +85,33 @@ pub fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     entry(json::parse(body).map_err(bad)?).map_err(bad)
 }
 
-/// Holds each entry of a list against those before it, and against the tar.
+/// Holds each entry of a list against the entries before it, and against the tar.
 pub struct Sequence {
     tar_len: u64,
+    /// Tar offset where the last content ends.
     content_end: u64,
-    /// What the entries take, by the format's count.
+    /// Bytes that the entries take, by the format's count.
     kept: u64,
     /// Indices of the folders that the last entry stands in, outermost first.
     open: Vec<usize>,
 }
 
 impl Sequence {
-    /// Of the list of a tar of `tar_len` bytes.
+    /// Begins the list of a tar of `tar_len` bytes.
     pub fn new(tar_len: u64) -> Self {
         Self { tar_len, content_end: 0, kept: 0, open: Vec::new() }
     }
 
-    /// Counts so many bytes as kept already: a limit can be tried without a list of that size.
+    /// Counts `kept` bytes as taken already, so that a test of the limit needs no list of that size.
     pub fn after(self, kept: u64) -> Self {
         Self { kept, ..self }
     }
 
-    /// Takes the next entry; `before` are all that it took so far.
+    /// Takes the next entry; `before` are all entries so far.
     ///
     /// # Errors
-    /// It stands out of order, in no folder, its content lies elsewhere than it may, or too much would be kept.
+    /// The entry is out of order, stands in no listed folder, has its content where it may not be, or is too much to
+    /// keep.
     pub fn next(&mut self, before: &[Entry], entry: &Entry) -> Result<(), FormatError> {
         let bad = |why| FormatError::malformed(WHAT, before.len() + 1, format!("\"{}\" {why}", entry.path));
         self.check(before, entry).map_err(bad)?;
@@ -152,7 +153,7 @@ impl Sequence {
     }
 }
 
-/// What an entry takes in memory.
+/// Bytes that an entry takes in memory, by the format's count.
 pub(crate) fn kept(entry: &Entry) -> u64 {
     limits::ENTRY_KEPT + entry.names_len() as u64 + limits::HOLE_KEPT * entry.holes.len() as u64
 }
@@ -169,16 +170,15 @@ impl Reader {
         Self { entries: Vec::new(), sequence: Sequence::new(tar_len) }
     }
 
-    /// As [`Sequence::after`].
+    /// See [`Sequence::after`].
     pub fn after(self, kept: u64) -> Self {
         Self { sequence: self.sequence.after(kept), ..self }
     }
 
-    /// Takes the next line, with its newline.
+    /// Takes the next line, with its LF.
     ///
     /// # Errors
-    /// Anything that is not canonical, leaves the target, lies outside the tar or stands in a
-    /// place where no folder was listed.
+    /// Those of [`decode`] and [`Sequence::next`].
     pub fn line(&mut self, line: &[u8]) -> Result<(), FormatError> {
         let entry = decode(line, self.entries.len() + 1)?;
         self.sequence.next(&self.entries, &entry)?;
@@ -235,7 +235,7 @@ fn check_holes(holes: &[Hole], size: u64) -> Result<(), String> {
     let mut from = 0;
     for (start, len) in holes {
         let end = start.checked_add(*len).filter(|end| *len > 0 && *start >= from && *end <= size);
-        // Two holes that touch are one: only one way to write it.
+        // Two holes that touch would be one, and a list has only one way to write it.
         from = end.ok_or("its holes overlap or leave it")?.saturating_add(1);
     }
     Ok(())
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_counted_before_it_is() {
-        // What is counted is no less than what is taken.
+        // The count is no less than what is really taken.
         assert!(size_of::<Entry>() as u64 + 16 <= limits::ENTRY_KEPT && size_of::<Hole>() as u64 <= limits::HOLE_KEPT);
         let link = r#"{"path":"l","type":"symlink","mode":"0777","mtime":"0.000000000","target":"12345"}"#;
         let holes = file("h", 512, 5).replace("\"}", "\",\"holes\":[[0,1],[2,1]]}");

@@ -1,8 +1,8 @@
-//! The bag's manifests, read: what proves files when there is no list (FORMAT section 3). The texts stay where they
-//! are, and may be long: what is kept beside them is where lines and names begin.
+//! Reads the bag's manifests, which prove files when there is no list (FORMAT section 3).
 //!
-//! `manifest-sha256.txt` spells some names with percent signs and two of them may then look
-//! alike; the bag's `SHA256SUMS` has those names as they are.
+//! `manifest-sha256.txt` spells some names with percent signs, and two of them may then look alike; the bag's
+//! `SHA256SUMS` has those names as they are. Both texts may be long and are not copied: what is kept beside them is
+//! where lines and names begin.
 
 use std::borrow::Cow;
 
@@ -12,49 +12,49 @@ use crate::format::{FormatError, bag};
 
 const WHAT: &str = "the manifest";
 
-/// What the manifests say of one name.
+/// What the manifests say about one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Said {
-    /// Its content has this SHA-256.
+    /// The content has this SHA-256.
     Is(Digest),
-    /// It is named, and nobody vouches for its content: it changed or could not be read when it
-    /// was packed, or two names look alike.
+    /// The name is listed, but no digest counts for it: the file changed or could not be read when it was packed, or
+    /// two names look alike.
     Unvouched,
-    /// It is not named.
+    /// The name is not listed.
     Nothing,
 }
 
-/// Both manifests.
+/// Both manifests of a bag.
 #[derive(Debug, Default)]
 pub struct Manifest<'t> {
     /// The lines of `manifest-sha256.txt`, in its order.
     lines: Vec<Line<'t>>,
-    /// Their indices by names as the manifest spells them.
+    /// Indices of `lines`, sorted by names as the manifest spells them.
     by_name: Vec<u32>,
-    /// The lines of `SHA256SUMS`, by names as they are.
+    /// The lines of `SHA256SUMS`, sorted by names as they are.
     odd: Vec<Odd<'t>>,
 }
 
 /// A line of `manifest-sha256.txt`.
 #[derive(Debug)]
 struct Line<'t> {
-    /// The whole of it but its newline.
+    /// The line without its LF.
     text: &'t [u8],
-    /// The line of `SHA256SUMS` that has the same name as it is.
+    /// Index of the line of `SHA256SUMS` that has this file's name as it is.
     odd: Option<u32>,
 }
 
-/// A line of the bag's `SHA256SUMS`.
+/// A line of the bag's `SHA256SUMS`, which holds the names that the manifest cannot spell as they are.
 #[derive(Debug)]
 struct Odd<'t> {
     name: Cow<'t, [u8]>,
     digest: Digest,
-    /// The line of the manifest that is this one.
+    /// Index of the manifest's line about the same file.
     line: Option<u32>,
 }
 
 impl<'t> Line<'t> {
-    /// Its name, as the manifest spells it.
+    /// The name as the manifest spells it.
     fn name(&self) -> &'t [u8] {
         &self.text[DIGEST..]
     }
@@ -65,7 +65,10 @@ impl<'t> Line<'t> {
 }
 
 impl<'t> Manifest<'t> {
-    /// From both texts, of which the second need not be there.
+    /// Parses both texts. A bag without odd names has no `sums`.
+    ///
+    /// # Errors
+    /// A line is not a hash and a name.
     pub fn parse(manifest: &'t [u8], sums: Option<&'t [u8]>) -> Result<Self, FormatError> {
         let mut lines = Vec::new();
         for (at, text) in manifest.split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -87,7 +90,7 @@ impl<'t> Manifest<'t> {
         Ok(out)
     }
 
-    /// Finds for each line of `SHA256SUMS` the line of the manifest that has its digest and spells its name.
+    /// Pairs each line of `SHA256SUMS` with the line of the manifest that has its digest and spells its name.
     fn pair(&mut self) {
         for at in 0..self.odd.len() {
             let Odd { name, digest, .. } = &self.odd[at];
@@ -102,7 +105,7 @@ impl<'t> Manifest<'t> {
         }
     }
 
-    /// The lines with that name, as the manifest spells it.
+    /// Indices of the lines that spell their name so.
     fn spelled_so(&self, name: &[u8]) -> &[u32] {
         let from = self.by_name.partition_point(|at| self.lines[*at as usize].name() < name);
         let to = self.by_name.partition_point(|at| self.lines[*at as usize].name() <= name);
@@ -114,8 +117,8 @@ impl<'t> Manifest<'t> {
         self.odd.binary_search_by(|odd| (*odd.name).cmp(name)).ok().map(|at| &self.odd[at])
     }
 
-    /// All paths below the payload that are none of `seen`, in the order of the manifest; those with percent signs
-    /// as it spells them, where nothing says how they are.
+    /// All paths of the payload that are not in `seen`, in the order of the manifest. A path with percent signs stays
+    /// as the manifest spells it, unless `SHA256SUMS` tells how it is.
     pub fn paths_but<'p>(&self, seen: impl Iterator<Item = &'p [u8]>) -> impl Iterator<Item = &[u8]> {
         let mut is_seen = vec![false; self.lines.len()];
         for path in seen {
@@ -129,18 +132,18 @@ impl<'t> Manifest<'t> {
         unseen.filter_map(|(line, _)| self.shown(line).strip_prefix(bag::PAYLOAD))
     }
 
-    /// A line's name as it is, if that is known.
+    /// A line's name as it is, if that is known, else as the manifest spells it.
     fn shown(&self, line: &Line<'t>) -> &[u8] {
         line.odd.map_or(line.name(), |odd| &self.odd[odd as usize].name)
     }
 
-    /// The lines that spell this name, and are not known to have another.
+    /// Indices of the lines that spell this name and are not known to mean another.
     fn plain(&self, name: &[u8]) -> impl Iterator<Item = u32> {
         let lines = self.spelled_so(&bag::encode(name)).iter().copied();
         lines.filter(|line| self.lines[*line as usize].odd.is_none())
     }
 
-    /// What is said of the file or link with that path.
+    /// What the manifests say about the file or link with that path.
     pub fn said(&self, path: &[u8]) -> Said {
         let name = [bag::PAYLOAD, path].concat();
         let mut digests = self.plain(&name).map(|line| self.lines[line as usize].digest());
@@ -156,7 +159,7 @@ impl<'t> Manifest<'t> {
     }
 }
 
-/// Bytes of a digest in a line, and the two blanks behind it.
+/// Bytes of a line before its name: the digest and two blanks.
 const DIGEST: usize = 64 + 2;
 
 fn malformed(at: usize) -> FormatError {
@@ -171,7 +174,7 @@ fn digest_of(line: &[u8]) -> Option<Digest> {
     Some(Digest(unhex(std::str::from_utf8(line.get(..64)?).ok()?)?))
 }
 
-/// A line as coreutils writes it.
+/// Parses a line as coreutils writes it, where a backslash before the hash marks an escaped name.
 fn odd_of(line: &[u8]) -> Option<Odd<'_>> {
     let (line, escaped) = match line.strip_prefix(b"\\") {
         Some(rest) => (line_of(rest)?, true),

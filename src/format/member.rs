@@ -1,25 +1,25 @@
-//! One member of the tar: the header blocks before its content (POSIX ustar, pax only for what
-//! ustar cannot hold; FORMAT section 3). The one address of the `tar` crate.
+//! Writes one member of the tar: the header blocks before its content (POSIX ustar, and pax only for what ustar cannot
+//! hold; FORMAT section 3). Outside tests, no other file uses the `tar` crate.
 
 use crate::base::entry::{Entry, Kind, Time};
 use crate::base::path::BytePath;
 use crate::format::bag;
 use crate::format::part::BLOCK;
 
-/// The largest number an octal field of 11 digits holds.
+/// The largest number that an octal field of 11 digits holds.
 const OCTAL_MAX: u64 = (1 << 33) - 1;
-/// Where pax records stand; a tar that does not know them brings out a file of that name.
+/// Name of the member that carries pax records. A tar that does not know pax unpacks a file of that name.
 const PAX_NAME: &[u8] = b"././@PaxHeader";
 
-/// How many bytes round `len` up to whole blocks.
+/// Zero bytes that fill `len` bytes of content up to whole blocks.
 pub fn padding(len: u64) -> u64 {
     len.next_multiple_of(BLOCK) - len
 }
 
-/// The two zero blocks at the end of a tar.
+/// Bytes of the two zero blocks at the end of a tar.
 pub const END: u64 = 2 * BLOCK;
 
-/// The header blocks of an entry, its path below `bag/data/`.
+/// The header blocks of an entry. Its path stands below `bag/data/`.
 pub fn of_entry(entry: &Entry) -> Vec<u8> {
     let mut name = payload_name(&entry.path);
     let (kind, link) = match &entry.kind {
@@ -41,13 +41,14 @@ pub fn of_tag_file(name: &str, size: u64) -> Vec<u8> {
     encode(&Member { name: &name, link: &[], kind, size, mode: 0o644, mtime: Time::default() })
 }
 
-/// Length of [`of_entry`].
+/// Length of [`of_entry`] in bytes.
 pub fn len_of_entry(entry: &Entry) -> u64 {
-    // Built once more rather than computed by a second rule that could disagree.
+    // The header is built to be measured: a second rule for its length could disagree.
     of_entry(entry).len() as u64
 }
 
-/// The header blocks of any member, from its values; `kind` is the byte of its type.
+/// The header blocks of any member, from its values; `kind` is the type byte. `format/ustar.rs` compares them with the
+/// blocks that it reads.
 pub fn of_values(kind: u8, name: &[u8], link: &[u8], size: u64, mode: u32, mtime: Time) -> Vec<u8> {
     encode(&Member { name, link, kind: tar::EntryType::new(kind), size, mode, mtime })
 }
@@ -98,7 +99,7 @@ fn blank(kind: tar::EntryType, mode: u32) -> tar::Header {
     header
 }
 
-/// Puts a name into ustar's two fields: `false`, and its beginning only, where it does not fit.
+/// Puts a name into ustar's two fields. If it does not fit, they hold its first 100 bytes and the result is `false`.
 fn set_name(header: &mut tar::Header, name: &[u8]) -> bool {
     let ustar = header.as_ustar_mut().expect("made as ustar");
     if name.len() <= ustar.name.len() {
@@ -120,6 +121,7 @@ fn set_name(header: &mut tar::Header, name: &[u8]) -> bool {
     }
 }
 
+/// Puts a link's target into its field: `false` if only the beginning fits.
 fn set_link(header: &mut tar::Header, link: &[u8]) -> bool {
     let ustar = header.as_ustar_mut().expect("made as ustar");
     let len = link.len().min(ustar.linkname.len());
@@ -127,10 +129,11 @@ fn set_link(header: &mut tar::Header, link: &[u8]) -> bool {
     len == link.len()
 }
 
-/// pax records (POSIX.1-2017, pax, section "pax Extended Header").
+/// The pax records of one member (POSIX.1-2017, pax, section "pax Extended Header").
 #[derive(Default)]
 struct Records {
     text: Vec<u8>,
+    /// Whether a value is not UTF-8, which a record before all others must say.
     binary: bool,
 }
 
@@ -140,7 +143,7 @@ impl Records {
         self.text.extend(record(key, value));
     }
 
-    /// The records as a member of their own, ahead of the one they are about; nothing if none.
+    /// The records as a member of their own, which stands before the one they describe; empty without records.
     fn into_member(self) -> Vec<u8> {
         if self.text.is_empty() {
             return Vec::new();
@@ -188,7 +191,7 @@ mod tests {
         }
     }
 
-    /// What another reader, the tar crate's own, finds in a header.
+    /// Name, link and size as another reader, the tar crate's own, finds them in a header.
     fn read(bytes: &[u8]) -> (Vec<u8>, Vec<u8>, u64) {
         let mut archive = tar::Archive::new(bytes.chain(std::io::repeat(0)));
         let member = archive.entries().unwrap().next().unwrap().unwrap();
@@ -208,7 +211,7 @@ mod tests {
     fn every_name_comes_back() {
         let deep = [&[b'd'; 120][..], b"/", &[b'e'; 90]].concat();
         let long = [&[b'd'; 200][..], b"/", &[b'e'; 200]].concat();
-        // No newline here: the tar crate parses pax records line by line (by hand, tars go by length).
+        // The name has no newline, because the tar crate parses pax records line by line; tar programs go by lengths.
         let odd = [&[0xff; 150][..], b"/x"].concat();
         for (path, blocks) in [(&deep, 1), (&long, 3), (&odd, 3)] {
             for kind in [Kind::File, Kind::Hardlink(BytePath::new(path.clone()).unwrap())] {

@@ -1,10 +1,12 @@
-//! Floor 1: bytes to values and back, without any I/O. What `docs/FORMAT.md` says, in code.
+//! Floor 1: turns bytes into values and back, without any I/O. This is `docs/FORMAT.md` in code.
 //!
-//! Every parser is strict and canonical: what it accepts, its encoder writes again byte by byte.
+//! The parsers of what is sealed are strict and canonical: what one accepts, its encoder writes again byte for byte.
+//! `SHA256SUMS` is the exception: a CR before an LF is forgiven there. No parser proves who wrote the bytes: anyone who
+//! has the recipient of a bundle can seal bytes that pass.
 
 pub mod age;
 pub mod bag;
-pub mod checked;
+pub mod checked_lines;
 pub mod frame;
 pub mod head;
 pub mod journal;
@@ -21,63 +23,58 @@ pub mod stripe;
 pub mod sums;
 pub mod ustar;
 
-/// The folder beside an output that holds what an unpacking has not finished.
+/// Name of the folder beside an output that holds the files of an unfinished unpacking.
 pub const UNPACKING: &str = ".pouch-unfinished";
 
-/// How a file is named while it is written.
+/// Name of a volume's file while it is written. A rename gives it its final name.
 pub const UNFINISHED: &str = "unfinished.tmp";
 
-/// The same once the drive has failed under so many before it: those keep their names, and with them
-/// the places on the drive that cannot be written to.
+/// The temporary name after the drive failed under `failed` others. The failed files keep their names, and with them
+/// the bad places of the drive, so that the next try lands elsewhere.
 pub fn unfinished(failed: u32) -> String {
     if failed == 0 { UNFINISHED.into() } else { format!("unfinished-{}.tmp", failed + 1) }
 }
 
-/// Whether a file is named as those are that are being written.
+/// Whether a file with this name is still being written. `unfinished-0.tmp`, the temporary SHA256SUMS, counts too.
 pub fn is_unfinished(name: &str) -> bool {
     let numbered = || name.strip_prefix("unfinished-")?.strip_suffix(".tmp").and_then(number::<u32>);
     name == UNFINISHED || numbered().is_some()
 }
 
-/// Why bytes are refused.
+/// Why bytes are refused. The variants are the classes of docs/FORMAT.md.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    /// They do not follow the format.
+    /// The bytes do not follow the format. Damage can explain this, unless the bytes were sealed so.
     #[error("{what} is malformed{}: {why}", at_line(*line))]
     Malformed {
-        /// Which file or frame.
+        /// The file, frame or text, as the message names it.
         what: &'static str,
-        /// Line, from 1; 0 where there are none.
+        /// From 1; 0 if the text has no lines, or if no single line is to blame.
         line: usize,
-        /// In words.
         why: String,
     },
-    /// They were made to do harm, or look like it.
+    /// The bytes are made to do harm, or look like it.
     #[error("{what} is not safe to follow, line {line}: {why}")]
     Unsafe {
-        /// Which file.
         what: &'static str,
-        /// Line, from 1.
+        /// From 1.
         line: usize,
-        /// In words.
         why: String,
     },
-    /// They state or hold more than a reader takes on (FORMAT section 12).
+    /// The bytes state or hold more than a reader takes on (FORMAT section 12).
     #[error("{what} is {value}, over the limit of {limit}")]
     Limit {
-        /// Of what.
+        /// What `value` counts, as the message names it.
         what: &'static str,
-        /// The value found.
         value: u64,
-        /// The most that is taken.
+        /// The most that a reader accepts.
         limit: u64,
     },
-    /// A later version of the format.
+    /// The bytes follow a later version of the format.
     #[error("{what} is of version {version}, which a newer pouch may read; this one reads version 1")]
     Newer {
-        /// Which file.
+        /// The file or part, as the message names it.
         what: &'static str,
-        /// Its version.
         version: u32,
     },
 }
@@ -91,13 +88,13 @@ impl FormatError {
         FormatError::Malformed { what, line, why: why.into() }
     }
 
-    /// Refuses a value over its limit.
+    /// Refuses a value over its limit; a value equal to the limit passes.
     pub(crate) fn limit(what: &'static str, value: u64, limit: u64) -> Result<(), Self> {
         if value > limit { Err(FormatError::Limit { what, value, limit }) } else { Ok(()) }
     }
 }
 
-/// A version number as text: 1 is ours, a higher one is said to be newer.
+/// Checks a version number: 1 is ours, a higher one is [`FormatError::Newer`], and all else is malformed.
 pub(crate) fn version(what: &'static str, text: &str) -> Result<(), FormatError> {
     match number::<u32>(text) {
         Some(1) => Ok(()),
@@ -110,7 +107,7 @@ pub(crate) fn version(what: &'static str, text: &str) -> Result<(), FormatError>
     }
 }
 
-/// A decimal number without sign, leading zeros or anything else.
+/// Parses a canonical decimal number: no leading zeros, no blanks, and a sign only before a negative value.
 pub(crate) fn number<T: std::str::FromStr + std::fmt::Display>(text: &str) -> Option<T> {
     let value: T = text.parse().ok()?;
     (value.to_string() == text).then_some(value)

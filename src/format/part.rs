@@ -1,4 +1,4 @@
-//! A part: how large it is, and the two skippable frames around its zstd frames (FORMAT section 4).
+//! A part: its size, its file in memory, and the two skippable frames around its zstd frames (FORMAT section 4).
 
 use crate::base::memory;
 use crate::format::FormatError;
@@ -8,24 +8,24 @@ use crate::format::limits;
 pub const CHUNK: usize = 65_536;
 /// Bytes that sealing adds to a chunk.
 pub const TAG: usize = 16;
-/// A sealed chunk.
 pub const SEALED_CHUNK: usize = CHUNK + TAG;
-/// An age header with one X25519 stanza, and the nonce behind it.
+/// Bytes before the first chunk: an age header with one X25519 stanza, and the nonce.
 pub const HEADER: usize = 168 + 16;
-/// A tar is made of these; parts begin at one.
+/// A tar consists of blocks of so many bytes; parts begin at one.
 pub const BLOCK: u64 = 512;
 
 const MAGIC: [u8; 4] = 0x184D_2A5Du32.to_le_bytes();
 const NAME: &[u8; 5] = b"pouch";
 const VERSION: u8 = 1;
+/// Stands in a trail where no member begins in the part.
 const NO_MEMBER: u64 = u64::MAX;
 
-/// Length of the first frame of a part, in bytes.
+/// Length of a lead, the first frame of a part, in bytes.
 pub const LEAD: usize = 8 + 5 + 1 + 16 + 4 + 8;
-/// Length of the last frame of a part without its padding, in bytes.
+/// Length of a trail, the last frame of a part, in bytes without its padding.
 pub const TRAIL: usize = 8 + 8 + 8 + 1;
 
-/// The size of all parts of a bundle.
+/// The size of all parts of a bundle: about so many MiB for each file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Class(u16);
 
@@ -33,17 +33,18 @@ impl Class {
     /// All classes, smallest first.
     pub const ALL: [Class; 5] = [Class(1), Class(4), Class(16), Class(64), Class(256)];
 
-    /// The class of that many MiB.
+    /// `None` if there is no class of that many MiB.
     pub fn from_mib(mib: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.0 == mib)
     }
 
-    /// Its name: 1, 4, 16, 64 or 256.
+    /// The name of the class: 1, 4, 16, 64 or 256.
     pub fn mib(self) -> u16 {
         self.0
     }
 
-    /// Chunks of a part: one less than the class in MiB holds, which leaves room for the tags.
+    /// Chunks of a part: one less than the class in MiB holds. That leaves room for the tags and, except in the largest
+    /// class, for the header.
     pub fn chunks(self) -> usize {
         usize::from(self.0) * 16 - 1
     }
@@ -58,37 +59,37 @@ impl Class {
         HEADER + self.chunks() * SEALED_CHUNK
     }
 
-    /// Bytes of a part for zstd frames.
+    /// Bytes of a part that zstd frames can take: its plaintext without lead and trail.
     pub fn room(self) -> usize {
         self.plain_len() - LEAD - TRAIL
     }
 }
 
-/// The name of data part `number` on a volume.
+/// The file name of data part `number`.
 pub fn file_name(number: u32) -> String {
     format!("{number:06}.age")
 }
 
-/// Whether a file of that name is a part, data or parity.
+/// Whether a file name is that of a part, data or parity: six digits from 1 to 100,000, and `.age` or `.par`.
 pub fn is_part(name: &str) -> bool {
     let digits = name.strip_suffix(".age").or(name.strip_suffix(".par")).unwrap_or("");
     let number = digits.parse().ok().filter(|_| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit()));
     number.is_some_and(|number: u32| (1..=limits::PARTS).contains(&number))
 }
 
-/// What the first frame says.
+/// What the first frame of a part says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lead {
-    /// The bundle.
+    /// The bundle's name.
     pub bundle: [u8; 16],
-    /// The part, from 1.
+    /// The part's number, from 1.
     pub number: u32,
-    /// Tar offset of its first byte.
+    /// Tar offset of the part's first byte.
     pub offset: u64,
 }
 
 impl Lead {
-    /// As a skippable frame.
+    /// The lead as a skippable frame.
     pub fn encode(&self) -> [u8; LEAD] {
         let mut out = [0; LEAD];
         out[0..4].copy_from_slice(&MAGIC);
@@ -101,7 +102,7 @@ impl Lead {
         out
     }
 
-    /// How this differs from what the head says of the part, in words; `None` if it does not.
+    /// How this lead differs from what the head names for the part, in words; `None` if it does not.
     pub(crate) fn difference(&self, named: &Lead) -> Option<String> {
         if self.bundle != named.bundle {
             return Some("it says that it is a part of another bundle".into());
@@ -110,7 +111,10 @@ impl Lead {
         (self != named).then(|| format!("it says that it is {}, and the head that it is {}", said(self), said(named)))
     }
 
-    /// From the first bytes of a part's plaintext.
+    /// Parses the lead at the start of a part's plaintext.
+    ///
+    /// # Errors
+    /// The lead is cut short, is not ours, or is of another version.
     pub fn parse(plain: &[u8]) -> Result<Self, FormatError> {
         let bad = |why: &str| FormatError::malformed("a part's first frame", 0, why);
         let frame: &[u8; LEAD] = plain.first_chunk().ok_or_else(|| bad("it is cut short"))?;
@@ -132,19 +136,19 @@ impl Lead {
     }
 }
 
-/// What the last frame says.
+/// What the last frame of a part says. Only a reader without a head or list needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trail {
     /// Bytes of tar in this part.
     pub length: u64,
-    /// Tar offset of the first member that starts in this part.
+    /// Tar offset of the first member that begins in this part; `None` if none does.
     pub first_member: Option<u64>,
-    /// Whether the tar ends here.
+    /// Whether the tar ends in this part.
     pub last: bool,
 }
 
 impl Trail {
-    /// The beginning of the skippable frame; `padding` zero bytes follow it.
+    /// The start of the skippable frame; `padding` zero bytes follow it.
     pub fn encode(&self, padding: usize) -> [u8; TRAIL] {
         let mut out = [0; TRAIL];
         out[0..4].copy_from_slice(&MAGIC);
@@ -155,13 +159,13 @@ impl Trail {
         out
     }
 
-    /// From a whole last frame with its padding.
+    /// Parses a whole last frame. Its padding is not looked at.
     pub fn parse(frame: &[u8]) -> Result<Self, FormatError> {
         let cut = || FormatError::malformed("a part's last frame", 0, "it is cut short");
         Self::of(frame.first_chunk().ok_or_else(cut)?, frame.len())
     }
 
-    /// From the beginning of a last frame of `len` bytes.
+    /// Parses the start of a last frame of `len` bytes.
     fn of(start: &[u8; TRAIL], len: usize) -> Result<Self, FormatError> {
         let bad = |why: &str| FormatError::malformed("a part's last frame", 0, why);
         let first = u64::from_le_bytes(start[16..24].try_into().expect("8 bytes"));
@@ -177,8 +181,8 @@ impl Trail {
     }
 }
 
-/// A part's file in memory, header and all, with its plaintext where the sealed chunks will be:
-/// sealing and opening happen in place.
+/// A part's file in memory, header included. Its plaintext lies where the sealed chunks will be, because sealing and
+/// opening happen in place.
 pub struct PartBuf(Vec<u8>);
 
 impl PartBuf {
@@ -187,31 +191,30 @@ impl PartBuf {
         Self(memory::zeros(class.file_len()))
     }
 
-    /// The age header and nonce at its start.
+    /// The age header and nonce at the start.
     pub fn header_mut(&mut self) -> &mut [u8; HEADER] {
         self.0.first_chunk_mut().expect("a part is longer than its header")
     }
 
-    /// The chunks with room for their tags, in order.
+    /// The chunks in order, each with room for its tag behind it.
     pub fn chunks_mut(&mut self) -> std::slice::ChunksExactMut<'_, u8> {
         self.0[HEADER..].chunks_exact_mut(SEALED_CHUNK)
     }
 
-    /// How many chunks it has.
     pub fn chunks(&self) -> usize {
         (self.0.len() - HEADER) / SEALED_CHUNK
     }
 
-    /// The plaintext of chunk `index`, once it is open.
+    /// The plaintext of chunk `index` (from 0), once it is open.
     pub fn plain(&self, index: usize) -> &[u8] {
         &self.0[HEADER + index * SEALED_CHUNK..][..CHUNK]
     }
 
-    /// The trail of an open part, if no chunk that it lies in is `bad` (their indices, ascending).
+    /// The trail of an open part; `None` if it lies in a `bad` chunk (indices, ascending) or cannot be found.
     pub fn trail(&self, bad: &[usize]) -> Option<Trail> {
         let chunks = self.chunks();
         let good = |index: &usize| bad.binary_search(index).is_err();
-        // Its length is not 0, and behind its fields there is nothing but zeros.
+        // Only zeros follow the fields of a trail, and its length is not 0: the last byte that is not zero is in it.
         let not_zero = |index: usize| Some(index * CHUNK + self.plain(index).iter().rposition(|byte| *byte != 0)?);
         let end = (0..chunks).rev().take_while(good).find_map(not_zero)?;
         let byte = |at: usize| good(&(at / CHUNK)).then(|| self.plain(at / CHUNK)[at % CHUNK]);
@@ -225,23 +228,22 @@ impl PartBuf {
         })
     }
 
-    /// The whole file.
     pub fn file(&self) -> &[u8] {
         &self.0
     }
 
-    /// The whole file, to be read into.
+    /// The whole file, for a caller that reads into it.
     pub fn file_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }
 
-/// The name of parity part `number`.
+/// The file name of parity part `number`.
 pub fn parity_name(number: u32) -> String {
     format!("{number:06}.par")
 }
 
-/// A skippable frame of exactly `len` bytes (at least 8) that says nothing: its first 8 bytes.
+/// The first 8 bytes of a skippable frame of `len` bytes (at least 8) that says nothing.
 pub fn padding_frame(len: usize) -> [u8; 8] {
     let mut out = [0; 8];
     out[0..4].copy_from_slice(&MAGIC);

@@ -1,46 +1,47 @@
-//! How a part was made of the tar: which stretches were stored, which compressed and where they were
-//! flushed. The sender cannot open what is sealed, but who has the sources can make the very same
-//! plaintext again: for a drive that died, and for parity that was made of it. Only in journals (FORMAT
-//! section 2). What this does not guarantee: that the sources are what they were; the hash tells.
+//! Recipes: how a data part was made from the tar, that is, which stretches were stored, which were compressed, and
+//! where the compressor was flushed. The sender cannot open what it sealed. With the sources and a recipe it makes the
+//! very same plaintext again, for a drive that died and for the parity made from that part. Recipes stand only in
+//! journals (FORMAT appendix A). They do not guarantee that the sources are unchanged; the hash tells.
 
 use crate::format::{FormatError, number};
 
 const WHAT: &str = "a recipe";
-/// No frame holds more of the tar, and none was announced with more.
+/// Most bytes of tar in a frame, and the most that a compressor is told to expect.
 const LONGEST: u64 = 64 << 20;
-/// What a recipe may spell out, runs of frames and of their pieces together: some thousands do for a part
-/// of the largest class.
+/// Most that a recipe may spell out: runs of frames and of their pieces together. A part of the largest class needs
+/// some thousands.
 const SPELLED: u64 = 1 << 16;
-/// Pieces of a frame are a few KiB at least, but for its last.
+/// Most pieces of a frame. Each piece has a few KiB at least, except the last.
 const PIECES: u64 = LONGEST / 4096 + 64;
 
-/// A frame of a part.
+/// How one frame of a part was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
-    /// So many bytes of the tar, stored.
+    /// A stored frame of so many bytes of tar.
     Stored(u64),
-    /// Compressed ones.
+    /// A compressed frame.
     Frame {
-        /// Bytes that the compressor was told to expect. With fewer the frame was closed early.
+        /// Bytes that the compressor was told to expect. If it got fewer, an empty block closed the frame early.
         told: u64,
-        /// What it was given at once: so many times so many bytes. It was flushed behind each.
+        /// Count and bytes of equal pieces in a row. The compressor was flushed behind each piece.
         pieces: Vec<(u32, u64)>,
     },
 }
 
-/// A data part.
+/// How a data part was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// Where it begins in the tar, in bytes.
+    /// Tar offset of its first byte.
     pub offset: u64,
     /// XXH3-128 of its plaintext up to the padding.
     pub hash: u128,
-    /// Its frames, in order: how many of a kind in a row.
+    /// Its frames in order, as count and frame of equal frames in a row.
     pub frames: Vec<(u32, Made)>,
 }
 
 impl Made {
-    /// A frame of `len` bytes, flushed at these places before its end.
+    /// A compressed frame of `len` bytes of tar. `flushes` are the ascending places before its end where it was
+    /// flushed.
     pub fn frame(told: usize, flushes: impl Iterator<Item = usize>, len: usize) -> Self {
         let (mut pieces, mut before): (Vec<(u32, u64)>, _) = (Vec::new(), 0);
         for at in flushes.chain([len]) {
@@ -92,7 +93,7 @@ impl Made {
         (sum <= told && count <= PIECES).then_some(Made::Frame { told, pieces })
     }
 
-    /// How much it spells out.
+    /// How many runs its text names, which [`SPELLED`] bounds.
     fn spelled(&self) -> u64 {
         match self {
             Made::Stored(_) => 1,
@@ -102,7 +103,7 @@ impl Made {
 }
 
 impl Recipe {
-    /// Of a part with these frames.
+    /// A recipe of these frames, of which equal neighbours become one run.
     pub fn new(offset: u64, hash: u128, frames: Vec<Made>) -> Self {
         let mut runs: Vec<(u32, Made)> = Vec::new();
         for made in frames {
@@ -114,7 +115,7 @@ impl Recipe {
         Self { offset, hash, frames: runs }
     }
 
-    /// Bytes of tar in it.
+    /// Bytes of tar in the part. The sum saturates, for a planted recipe may claim anything.
     pub fn length(&self) -> u64 {
         let lengths = self.frames.iter().map(|(times, made)| u64::from(*times).saturating_mul(made.length()));
         lengths.fold(0, u64::saturating_add)
@@ -125,17 +126,17 @@ impl Recipe {
         self.frames.iter().flat_map(|(times, made)| std::iter::repeat_n(made, *times as usize))
     }
 
-    /// Three words: offset, hash, frames.
+    /// Three words with blanks between them: offset, hash, frames.
     pub fn encode(&self) -> String {
         let frames: Vec<String> =
             self.frames.iter().map(|(times, made)| times_of(*times, '*', &made.encode())).collect();
         format!("{} {:032x} {}", self.offset, self.hash, frames.join(","))
     }
 
-    /// The recipe in three words.
+    /// Parses the three words of [`Self::encode`].
     ///
     /// # Errors
-    /// They are no recipe, or one that no part has.
+    /// The words are no recipe, or spell out more than any part needs.
     pub fn parse(offset: &str, hash: &str, frames: &str) -> Result<Self, FormatError> {
         let bad = || FormatError::malformed(WHAT, 0, "it is none");
         let (mut all, mut spelled) = (Vec::new(), 0u64);
@@ -151,11 +152,12 @@ impl Recipe {
     }
 }
 
-/// `text`, or with a number before it for several.
+/// `text`, with a count and `sign` before it if it stands for several.
 fn times_of(times: u32, sign: char, text: &str) -> String {
     if times == 1 { text.to_string() } else { format!("{times}{sign}{text}") }
 }
 
+/// Undoes [`times_of`]; a count of 1 is never written.
 fn split_times(text: &str, sign: char) -> Option<(u32, &str)> {
     match text.split_once(sign) {
         None => Some((1, text)),

@@ -1,4 +1,5 @@
-//! The seal's text: a bundle's key as an age identity file that stock `age -i` takes (FORMAT section 6).
+//! The seal's text: a bundle's key as an age identity file that stock `age -i` takes (FORMAT section 6). The parser
+//! checks the form only; a caller still has to hold kcommit against name and key.
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::secret::SecretText;
@@ -7,23 +8,23 @@ use crate::format::lines::Lines;
 use crate::format::{FormatError, limits, number, version};
 
 const WHAT: &str = "the seal";
-/// Both copies of the seal to recipients.
+/// Names of the two copies of the seal to recipients.
 pub const SEALS: [&str; 2] = ["seal.age", "seal2.age"];
-/// The seal to a passphrase.
+/// Name of the seal to a passphrase.
 pub const PASSPHRASE_SEAL: &str = "seal-p.age";
-/// Every file that is a seal.
+/// Every name that a seal can have.
 pub const ALL_SEALS: [&str; 3] = [SEALS[0], SEALS[1], PASSPHRASE_SEAL];
 
-/// How the bundle's key comes about.
+/// What it takes to open the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// The key in the seal opens the bundle.
+    /// The key in the seal opens it.
     Normal,
-    /// Shares of `need` among `of` volumes are needed besides. Reserved: read, not yet used.
+    /// Shares of `need` among `of` volumes are needed too. Reserved: read, and refused elsewhere.
     Threshold {
-        /// How many volumes open it.
+        /// At least 2.
         need: u16,
-        /// How many there are.
+        /// From `need` to 1,000.
         of: u16,
     },
 }
@@ -32,18 +33,17 @@ pub enum Mode {
 pub struct Seal {
     /// The bundle's random name.
     pub bundle: [u8; 16],
-    /// How the key comes about.
     pub mode: Mode,
-    /// Commits to the bundle identity: [`commitment`].
+    /// Commits to name and key: [`commitment`].
     pub kcommit: Digest,
-    /// Threshold only: the hash of the share commitments.
+    /// The hash of the share commitments; `None` in mode normal.
     pub cards: Option<Digest>,
-    /// `AGE-SECRET-KEY-1...`
+    /// B, the bundle's key: `AGE-SECRET-KEY-1...`
     pub identity: SecretText,
 }
 
-/// `kcommit = H("kcommit", bundle || B)`: ties a seal to one key, so that a stanza that opens to
-/// another one is noticed.
+/// `kcommit = H("kcommit", bundle || B)`. It ties a seal to one key, so that a stanza which opens to another key is
+/// noticed.
 pub fn commitment(bundle: &[u8; 16], key: &[u8; 32]) -> Digest {
     let mut hasher = Hasher::tagged("kcommit");
     hasher.update(bundle);
@@ -52,7 +52,7 @@ pub fn commitment(bundle: &[u8; 16], key: &[u8; 32]) -> Digest {
 }
 
 impl Seal {
-    /// The text to encrypt.
+    /// The text that is encrypted to recipients or to a passphrase.
     pub fn encode(&self) -> SecretText {
         let mode = match self.mode {
             Mode::Normal => "normal".to_string(),
@@ -67,7 +67,10 @@ impl Seal {
         ))
     }
 
-    /// The seal in a decrypted text.
+    /// Parses a decrypted seal.
+    ///
+    /// # Errors
+    /// The text is not exactly what [`Self::encode`] makes, or a later version wrote it.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         check_not_newer(text)?;
         FormatError::limit("the size of a seal", text.len() as u64, limits::SEAL_TEXT)?;
@@ -92,7 +95,7 @@ impl Seal {
     }
 }
 
-/// A later version may be longer, and need not be text.
+/// Refuses a later version before anything else: its text may be longer, and need not be UTF-8.
 fn check_not_newer(text: &[u8]) -> Result<(), FormatError> {
     let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let version = first.strip_prefix(b"# pouch-seal v").and_then(|version| number(std::str::from_utf8(version).ok()?));

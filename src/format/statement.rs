@@ -1,5 +1,5 @@
-//! The statement: what a bundle is, in eighteen lines. Its exact bytes are what a signature covers
-//! (FORMAT section 7).
+//! The statement: what a bundle is, in eighteen lines (FORMAT section 7). The fingerprint covers its exact bytes, and
+//! the signatures of a later version will. It does not say who packed the bundle.
 
 use crate::base::digest::{Digest, tagged};
 use crate::base::text::{hex, spoken, unhex};
@@ -8,24 +8,24 @@ use crate::format::part::Class;
 use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits, version};
 
-/// What a bundle is. Fields of later features are `None` where they are not used.
+/// What a bundle is. Reserved fields are `None` where they hold `-`; a reader acts on none of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// The bundle's random name.
     pub bundle: [u8; 16],
-    /// Commits to the bundle identity.
+    /// Commits to the bundle's key, as the seal does.
     pub kcommit: Digest,
-    /// `open`; `quiet` is reserved.
+    /// `open`, or `quiet`, which is reserved and refused elsewhere.
     pub profile: String,
-    /// How parts stand in for each other, where there is parity: k, m, c.
+    /// k, m and c; `None` without parity.
     pub scheme: Option<Scheme>,
-    /// Volumes that open the bundle (threshold).
+    /// Reserved: how many volumes open the bundle.
     pub t: Option<u16>,
-    /// Volumes of the bundle.
+    /// Volumes of the bundle, at most 1,000.
     pub n: u16,
-    /// Size of all parts.
+    /// Size of every part.
     pub class: Class,
-    /// Parts, of data and parity.
+    /// Lines of the parts table: data and parity parts.
     pub parts: u32,
     /// Bytes of the tar.
     pub tar: u64,
@@ -33,18 +33,18 @@ pub struct Statement {
     pub parts_hash: Digest,
     /// `H("list", ...)` over the text of the list.
     pub list_hash: Digest,
-    /// When it was packed, if the sender wanted that said.
+    /// Reserved: when it was packed.
     pub date: Option<String>,
-    /// For whom, in the sender's words.
+    /// Reserved: for whom, in the sender's words.
     pub audience: Option<String>,
-    /// Number in a series.
+    /// Reserved: number in a series.
     pub seq: Option<u64>,
-    /// Where a receipt goes.
+    /// Reserved: where a receipt goes.
     pub reply: Option<String>,
 }
 
 impl Statement {
-    /// The exact bytes a signature covers.
+    /// The eighteen lines: the exact bytes that the fingerprint covers.
     pub fn encode(&self) -> String {
         fn opt<T: ToString>(value: &Option<T>) -> String {
             value.as_ref().map_or("-".to_string(), T::to_string)
@@ -74,12 +74,12 @@ impl Statement {
         .collect()
     }
 
-    /// For reading over a phone: 26 letters of base32 of `H("fingerprint", statement)`.
+    /// For people to compare over a phone: 26 letters of base32 of `H("fingerprint", statement)`, in groups of five.
     pub fn fingerprint(&self) -> String {
         spoken(&tagged("fingerprint", self.encode().as_bytes()).0, 26, 5)
     }
 
-    /// From the lines after `STATEMENT 18`.
+    /// Parses the lines behind `STATEMENT 18`.
     pub(crate) fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
         version("the statement", lines.field("format ")?)?;
         let digest = |lines: &mut Lines, key| {
@@ -106,7 +106,7 @@ impl Statement {
     }
 }
 
-/// k, m and c: all or none.
+/// Parses k, m and c, which are used together or not at all.
 fn scheme(lines: &mut Lines) -> Result<Option<Scheme>, FormatError> {
     let [k, m, c] = [lines.optional_number("k ")?, lines.optional_number("m ")?, lines.optional_number("c ")?];
     match (k, m, c) {

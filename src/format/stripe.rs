@@ -1,78 +1,77 @@
-//! Stripes: which parts stand in for each other (FORMAT section 8). Parts of a bundle with parity
-//! are dealt to stripes of k data parts and m parity parts, each a shard; a row is one chunk of
-//! each shard, shifted from shard to shard, so that damage at one place of all files does not
-//! fall into one row.
+//! Stripes: which parts stand in for each other (FORMAT section 8). With parity, every part is a shard of a stripe of k
+//! data parts and m parity parts. A row takes one chunk of each shard, shifted from shard to shard, so that damage at
+//! one place of all files does not fall into one row.
 
-/// The shape of stripes: a statement's k, m and c.
+/// The shape of a bundle's stripes: k, m and c of the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
     /// Data shards of a stripe; the last stripe may have fewer.
     pub k: u16,
-    /// Parity shards of a stripe.
+    /// Parity shards of a stripe; the last stripe has as many.
     pub m: u16,
-    /// Shards of a stripe that one volume may hold.
+    /// Most shards of a stripe that one volume may hold.
     pub c: u16,
 }
 
 impl Scheme {
-    /// Shards of a stripe at most.
+    /// Most shards of a stripe: the code works over GF(2^8).
     pub const MOST: u16 = 255;
 
-    /// Checks the numbers.
+    /// `None` unless each number is at least 1, k + m is at most [`Self::MOST`], and c is at most k + m.
     pub fn new(k: u16, m: u16, c: u16) -> Option<Self> {
         let shards = k.checked_add(m).filter(|shards| *shards <= Self::MOST);
         (k >= 1 && m >= 1 && c >= 1 && shards.is_some_and(|shards| c <= shards)).then_some(Self { k, m, c })
     }
 
-    /// Shards of a whole stripe.
+    /// Shards of a stripe that has all its data.
     pub fn shards(self) -> usize {
         usize::from(self.k + self.m)
     }
 
-    /// Stripes of so many data parts.
+    /// Stripes of `data` data parts; the last one may be short.
     pub fn stripes(self, data: u32) -> u32 {
         data.div_ceil(self.k.into())
     }
 
-    /// Parity parts for so many data parts.
+    /// Parity parts for `data` data parts.
     pub fn parity_parts(self, data: u32) -> u32 {
         self.stripes(data) * u32::from(self.m)
     }
 
-    /// Stripe (from 0) and position of a data part, by its number (from 1).
+    /// Stripe and position (both from 0) of a data part, by its number (from 1).
     pub fn of_data(self, number: u32) -> (u32, u16) {
         let (stripe, position) = ((number - 1) / u32::from(self.k), (number - 1) % u32::from(self.k));
         (stripe, position as u16)
     }
 
-    /// The same of a parity part: these have numbers of their own, and positions from k on.
+    /// Stripe and position of a parity part. Parity parts have numbers of their own, and positions from k on.
     pub fn of_parity(self, number: u32) -> (u32, u16) {
         let (stripe, which) = ((number - 1) / u32::from(self.m), (number - 1) % u32::from(self.m));
         (stripe, self.k + which as u16)
     }
 
-    /// The number of a stripe's parity part at a position.
+    /// The number of the parity part at a position of a stripe; positions of parity begin at k.
     pub fn parity_number(self, stripe: u32, position: u16) -> u32 {
         stripe * u32::from(self.m) + u32::from(position - self.k) + 1
     }
 
-    /// The chunk of the shard at `position` that belongs to `row`, in parts of so many chunks.
+    /// The chunk of the shard at `position` that belongs to `row`, in parts of `chunks` chunks. All count from 0.
     pub fn chunk_of(self, row: usize, position: u16, chunks: usize) -> usize {
         (row + usize::from(position) * self.step(chunks)) % chunks
     }
 
-    /// The row that a chunk belongs to.
+    /// The row that a chunk belongs to: the inverse of [`Self::chunk_of`].
     pub fn row_of(self, chunk: usize, position: u16, chunks: usize) -> usize {
         (chunk + chunks - usize::from(position) * self.step(chunks) % chunks) % chunks
     }
 
-    /// Volumes that may be lost.
+    /// How many volumes may be lost if nothing else is damaged.
     pub fn volumes_spared(self) -> u16 {
         self.m / self.c
     }
 
-    /// From one shard to the next a row moves on by so many chunks: as far as spreads the shards
-    /// evenly, so that a run of bad chunks at one place of all of them meets few to a row.
+    /// How many chunks a row moves on from one shard to the next. The step spreads the shards evenly over the part, so
+    /// that a run of bad chunks at one place of all of them takes few chunks of any row.
     fn step(self, chunks: usize) -> usize {
         (chunks / self.shards()).max(1)
     }

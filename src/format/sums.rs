@@ -1,7 +1,6 @@
-//! `SHA256SUMS` as coreutils writes and checks it.
-//!
-//! A volume's own SHA256SUMS holds only our short FAT-safe names; the bag's may hold any name,
-//! with coreutils' escapes.
+//! `SHA256SUMS` as coreutils writes and checks it. A volume's own file holds only our short, FAT-safe names; the bag's
+//! file may hold any name, with coreutils' escapes, and `format/manifest.rs` reads it. Nothing authenticates a volume's
+//! file: it finds damage, not forgery.
 
 use crate::base::digest::Digest;
 use crate::base::path::brief;
@@ -10,8 +9,7 @@ use crate::format::{FormatError, limits};
 
 const WHAT: &str = "SHA256SUMS";
 
-/// One line, as `sha256sum` prints it: two blanks, and a leading backslash where the name has to
-/// be escaped.
+/// One line as `sha256sum` prints it: hash, two blanks, name. A backslash before the hash marks an escaped name.
 pub fn line(sha256: &Digest, name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + 4 + name.len());
     let escaped = needs_escape(name);
@@ -32,7 +30,7 @@ pub fn line(sha256: &Digest, name: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Length of [`line`] without building it.
+/// Length of [`line`] in bytes. The layout of the tar needs it before any hash is known.
 pub fn line_len(name: &[u8]) -> u64 {
     let extra = if needs_escape(name) { 1 + name.iter().filter(|b| b"\\\n\r".contains(b)).count() } else { 0 };
     (64 + 2 + name.len() + 1 + extra) as u64
@@ -42,12 +40,12 @@ fn needs_escape(name: &[u8]) -> bool {
     name.iter().any(|b| b"\\\n\r".contains(b))
 }
 
-/// The lines of a volume's SHA256SUMS: hash and name, in the order of the file. A CR before a line's LF does not
-/// count: editors and mail put one there.
+/// Parses a volume's SHA256SUMS into hashes and names, in the order of the file. A CR before the LF of a line does not
+/// count, because editors and mail programs put one there.
 ///
 /// # Errors
-/// A name that is not a plain file name of ours (a slash, a control, over 64 bytes), a name
-/// twice, a line that is none: the file then is damaged or hostile.
+/// The file is over 16 MiB, or a line is not one that `sha256sum` prints for a file of ours, or a name stands twice. A
+/// name that leads out of the folder or holds a control is [`FormatError::Unsafe`].
 pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
     FormatError::limit("the size of SHA256SUMS", bytes.len() as u64, limits::SUMS_FILE)?;
     let mut out = Vec::new();
@@ -75,7 +73,8 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
     Ok(out)
 }
 
-/// Names of a volume's files: letters, digits, dot and hyphen, as every file system takes them.
+/// Whether a volume may hold a file of this name: 1 to 64 lower-case letters, digits, dots and hyphens, which every
+/// file system takes, beginning with neither dot nor hyphen.
 pub fn is_our_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
     (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-'])

@@ -1,8 +1,8 @@
-//! The header blocks of a tar member, read: what `member` writes and nothing else. For reading
-//! without a list, which otherwise says all of it.
+//! Reads the header blocks of a tar member, for readers without a list; a list says everything that they do.
 //!
-//! pax records go by their lengths, for names may hold newlines. What was read is written again
-//! and must be the same blocks: so nothing that some other tar would read otherwise gets in.
+//! Only what `format/member.rs` writes is accepted: the values that were read are written again and must give the same
+//! blocks, so that no header means something else to another tar. pax records go by their lengths, because names may
+//! hold newlines.
 
 use crate::base::entry::Time;
 use crate::format::part::BLOCK;
@@ -14,11 +14,11 @@ const BLOCK_LEN: usize = BLOCK as usize;
 /// What a member's header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// The byte of its type.
+    /// The type byte.
     pub kind: u8,
-    /// With `bag/`, and a folder's slash.
+    /// With `bag/` in front; a folder's name ends with a slash.
     pub name: Vec<u8>,
-    /// A link's target.
+    /// A link's target; empty for other members.
     pub link: Vec<u8>,
     /// Bytes of content.
     pub size: u64,
@@ -28,7 +28,7 @@ pub struct Header {
     pub mtime: Time,
 }
 
-/// How long the header is that begins with this block, pax records and all.
+/// Length in bytes of the header that begins with this block, pax records included.
 pub fn header_len(block: &[u8; BLOCK_LEN]) -> Result<usize, FormatError> {
     if block[156] != b'x' {
         return Ok(BLOCK_LEN);
@@ -38,7 +38,10 @@ pub fn header_len(block: &[u8; BLOCK_LEN]) -> Result<usize, FormatError> {
     Ok(2 * BLOCK_LEN + (size + member::padding(size)) as usize)
 }
 
-/// Reads a whole header, of the length that [`header_len`] says.
+/// Parses a whole header, of the length that [`header_len`] says.
+///
+/// # Errors
+/// The blocks are not exactly those that `format/member.rs` writes.
 pub fn parse(blocks: &[u8]) -> Result<Header, FormatError> {
     let block: &[u8; BLOCK_LEN] = blocks.last_chunk().ok_or_else(|| bad("a header is cut short"))?;
     let mut header = Header {
@@ -60,7 +63,7 @@ pub fn parse(blocks: &[u8]) -> Result<Header, FormatError> {
     Ok(header)
 }
 
-/// Puts pax records into the header that they are about.
+/// Puts pax records into the header that they describe.
 fn apply(header: &mut Header, mut records: &[u8]) -> Result<(), FormatError> {
     while !records.is_empty() {
         let (key, value, rest) = record(records).ok_or_else(|| bad("a pax record is none"))?;
@@ -78,7 +81,7 @@ fn apply(header: &mut Header, mut records: &[u8]) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// Key and value of the first record, and what follows it.
+/// Key and value of the first record, and the bytes behind it; `None` if it is malformed.
 fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = records.iter().take(8).position(|byte| *byte == b' ')?;
     let len: usize = number(std::str::from_utf8(&records[..blank]).ok()?)?;
@@ -92,6 +95,7 @@ fn name(block: &[u8; BLOCK_LEN]) -> Vec<u8> {
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
 }
 
+/// The size in its field: octal, or base 256 (from 2^33 on).
 fn field_size(block: &[u8; BLOCK_LEN]) -> Result<u64, FormatError> {
     let field = &block[124..136];
     match field[0] {
@@ -100,14 +104,14 @@ fn field_size(block: &[u8; BLOCK_LEN]) -> Result<u64, FormatError> {
     }
 }
 
-/// Octal digits and a NUL, as our fields have them.
+/// Parses octal digits that fill a field up to one NUL, as our fields have them.
 fn octal(field: &[u8]) -> Result<u64, FormatError> {
     let digits = std::str::from_utf8(text(field)).ok().filter(|digits| digits.len() + 1 == field.len());
     let number = digits.and_then(|digits| u64::from_str_radix(digits, 8).ok());
     number.ok_or_else(|| bad("a header holds no number where one belongs"))
 }
 
-/// A field up to the zeros behind it.
+/// A field up to its first NUL.
 fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|byte| *byte == 0).unwrap_or(field.len())]
 }

@@ -1,16 +1,20 @@
-//! Which of several bundles is meant: the only one, or the one whose fingerprint begins as somebody says. Never the
-//! first that was found.
+//! Chooses one of several bundles: the only one, or the one whose fingerprint begins as the user says. The order in
+//! which bundles were found never decides.
 
-/// The beginning of a fingerprint, as it is written or read out: in any case, with hyphens or without.
+/// The beginning of a fingerprint as people write it or read it out: in any case, with hyphens or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FingerprintStart(String);
 
-/// Letters that are asked for: 40 bits, so that no two bundles agree in them by chance.
+/// Fewest letters that are accepted: 40 bits, so that no two bundles agree in them by chance.
 const LEAST: usize = 8;
+/// Letters of a whole fingerprint.
 const ALL: usize = 26;
 
 impl FingerprintStart {
-    /// From what was typed.
+    /// Parses what the user typed.
+    ///
+    /// # Errors
+    /// A sentence for the user, if the text has letters that no fingerprint has, or too few or too many of them.
     pub fn parse(text: &str) -> Result<Self, String> {
         let letters = letters(text);
         if !letters.bytes().all(|letter| matches!(letter, b'A'..=b'Z' | b'2'..=b'7')) {
@@ -38,18 +42,18 @@ fn letters(text: &str) -> String {
     text.chars().filter(|c| *c != '-' && !c.is_whitespace()).map(|c| c.to_ascii_uppercase()).collect()
 }
 
-/// What a choice comes to, as indices.
+/// What a choice comes to. Numbers are indices of the fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
-    /// This one is meant.
+    /// Exactly one bundle fits.
     One(usize),
-    /// Any of these may be meant.
+    /// Several bundles fit.
     Several(Vec<usize>),
-    /// None fits, or there is none.
+    /// No bundle fits.
     None,
 }
 
-/// Chooses among bundles with these fingerprints, all different.
+/// Chooses among bundles with these fingerprints, which all differ. Without `wanted` each of them fits.
 pub fn choose<'a>(fingerprints: impl IntoIterator<Item = &'a str>, wanted: Option<&FingerprintStart>) -> Choice {
     let fits = |fingerprint: &str| wanted.is_none_or(|wanted| wanted.begins(fingerprint));
     let fitting = fingerprints.into_iter().enumerate().filter(|(_, fingerprint)| fits(fingerprint));

@@ -1,17 +1,17 @@
-//! Which shards to do without, where what was made of a stripe's shards is not what the head names. Whoever made
-//! the bundle may have sealed parity that does not fit its data: every tag is right then, and only the SHA-256 of
-//! a rebuilt part tells. Parity is doubted first. How much is tried is bounded; a bundle whose parity fits needs
-//! none of it.
+//! Which shards to leave out when a part that was rebuilt from a stripe is not the part that the head names. The sender
+//! may have sealed parity that does not fit the data: every tag is right then, and only the SHA-256 of a rebuilt part
+//! tells. Parity is distrusted before data. The number of tries is bounded, so a wrong shard is not always found; a
+//! bundle whose parity fits needs no try.
 
 use std::collections::BTreeSet;
 
-/// Choices of parity shards, and of data shards to do without, that are tried for one stripe.
+/// Most choices of parity shards, and most data shards left out, that are tried for one stripe.
 const MOST: usize = 16;
 
-/// Sets of positions to do without, in the order in which to try them, when `used` of the parity shards were used
-/// and what came of it is wrong.
+/// Sets of positions to leave out, in the order to try them, after the first `used` of the `parity` positions gave a
+/// wrong part.
 pub fn choices(data: &[usize], parity: &[usize], used: usize) -> Vec<BTreeSet<usize>> {
-    // The first ones are what was used.
+    // The first combination is the one that was used.
     let others = combinations(parity.len(), used).into_iter().skip(1);
     let all_but = |chosen: Vec<usize>| {
         let is_left_out = |at: &usize| !chosen.contains(at);
@@ -21,12 +21,12 @@ pub fn choices(data: &[usize], parity: &[usize], used: usize) -> Vec<BTreeSet<us
     others.map(all_but).chain(without_one).collect()
 }
 
-/// The first `MOST + 1` ways to take `some` of so many, ascending.
+/// The first `MOST + 1` ways to take `some` of `all` indices, each ascending.
 fn combinations(all: usize, some: usize) -> Vec<Vec<usize>> {
     let mut found = Vec::new();
     let mut next: Option<Vec<usize>> = (some <= all).then(|| (0..some).collect());
     while let Some(taken) = next.filter(|_| found.len() <= MOST) {
-        // The last one that can still move up does, and those behind it follow.
+        // The last index that can still move up does, and those behind it follow.
         let movable = (0..some).rposition(|at| taken[at] + some - at < all);
         next = movable.map(|at| {
             let moved = (at..some).map(|later| taken[at] + 1 + later - at);

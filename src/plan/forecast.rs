@@ -1,47 +1,46 @@
-//! Where parts will end, guessed while the ranges before that place are still being compressed.
+//! Guesses where parts will end while the ranges before that place are still being compressed.
 //!
-//! Frames do not span parts: what a frame holds behind the end of a part is compressed again. So
-//! a frame should end where its part does. That is known once all ranges before it are in parts;
-//! until then it is extrapolated from how far they have come. A wrong guess costs time, no more.
+//! Frames do not span parts: what a frame holds behind the end of a part is compressed again, so a frame should end
+//! where its part does. That place is known once all ranges before it are in parts; until then it is extrapolated from
+//! how far they have come. A wrong guess costs only time.
 
 use std::collections::BTreeMap;
 
 /// Bytes of frames that a part still takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Room {
-    /// Exactly so many.
     Exactly(usize),
-    /// Perhaps a few less or more.
+    /// A guess, a little too low or too high.
     About(usize),
 }
 
-/// What is known of the ranges whose frames are in the making.
+/// What is known of the ranges that are being compressed.
 #[derive(Debug)]
 pub struct Forecast {
     /// Bytes of frames that an empty part takes.
     whole: usize,
-    /// The range that goes into parts next, and what the part in the making then takes.
+    /// The range that goes into parts next, and the bytes that the part in the making then takes.
     next: u64,
     room: usize,
-    /// What that range and those behind it will have packed to.
+    /// Bytes that this range and those behind it will pack to, by index, as far as that is known.
     coming: BTreeMap<u64, usize>,
 }
 
 impl Forecast {
-    /// For parts that take `whole` bytes of frames; all ranges are still to come.
+    /// Begins with all ranges still to come; a part takes `whole` bytes of frames.
     pub fn new(whole: usize) -> Self {
         Self { whole, next: 0, room: whole, coming: BTreeMap::new() }
     }
 
-    /// Of a range of `len` bytes `done` are compressed, to `packed`.
+    /// Notes that `done` of a range's `len` bytes are compressed, to `packed` bytes.
     pub fn progress(&mut self, index: u64, len: usize, done: usize, packed: usize) {
-        // Less than a quarter tells too little.
+        // Less than a quarter of a range tells too little.
         if 4 * done >= len {
             self.coming.insert(index, (packed as u64 * len as u64 / (done as u64).max(1)) as usize);
         }
     }
 
-    /// All ranges before `next` are in parts, and the part in the making still takes `room`.
+    /// Notes that all ranges before `next` are in parts, and that the part in the making still takes `room` bytes.
     pub fn collected(&mut self, next: u64, room: usize) {
         (self.next, self.room) = (next, room);
         self.coming = self.coming.split_off(&next);
@@ -52,8 +51,8 @@ impl Forecast {
         index == self.next
     }
 
-    /// What the part that the range begins in takes from there on; `None` while too little is
-    /// known of the ranges before it.
+    /// What the part that the range begins in takes from there on; `None` while too little is known of the ranges
+    /// before it.
     pub fn room(&self, index: u64) -> Option<Room> {
         if self.is_next(index) {
             return Some(Room::Exactly(self.room));
@@ -62,7 +61,7 @@ impl Forecast {
         for index in self.next..index {
             before += self.coming.get(&index)?;
         }
-        // Parts that end on the way leave nothing, on the average.
+        // Parts that end on the way are counted as full.
         let room = if before < self.room { self.room - before } else { self.whole - (before - self.room) % self.whole };
         Some(Room::About(room))
     }

@@ -1,4 +1,5 @@
-//! How large parts are and how many there can be (FORMAT section 4).
+//! How large parts are, how many there can be, and how much room all other files of a volume need (FORMAT section 4).
+//! All of it is known from the walk, before the first file is read.
 
 use crate::base::entry::Entry;
 use crate::base::path::escape;
@@ -7,43 +8,43 @@ use crate::format::part::{BLOCK, CHUNK, Class, SEALED_CHUNK};
 use crate::format::stripe::Scheme;
 use crate::format::{FormatError, limits};
 
-/// FAT32 holds 65,534 short names in a folder; a third of that leaves room for other systems.
+/// Most parts for each volume. FAT32 holds 65,534 short names in a folder; a third of that leaves room for other
+/// systems.
 pub const FILES_ON_A_VOLUME: u32 = 20_000;
-/// Parts are not larger than so many MiB without need.
+/// Largest part in MiB, unless there would be too many parts.
 pub const LARGEST: u16 = 64;
-/// Nor than this where zstd works hard and takes the memory itself.
+/// The same where zstd works hard and takes the memory itself.
 pub const LARGEST_AT_HIGH_LEVELS: u16 = 4;
 /// Memory for parts in the making, in MiB.
 const PART_MEMORY: u64 = 192;
 
-/// What the size of parts brings with it.
+/// The size of parts, and what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
-    /// Size of all parts.
     pub class: Class,
     /// Data parts if nothing compresses.
     pub data_at_most: u32,
-    /// How parts stand in for each other.
+    /// `None` without parity.
     pub scheme: Option<Scheme>,
 }
 
 impl Geometry {
-    /// Data and parity parts for so many data parts.
+    /// All parts of a bundle with `data` data parts, parity included.
     pub fn parts(&self, data: u64) -> u64 {
         data + self.scheme.map_or(0, |scheme| data.div_ceil(scheme.k.into()) * u64::from(scheme.m))
     }
 
-    /// All parts if nothing compresses.
+    /// All parts, parity included, if nothing compresses.
     pub fn parts_at_most(&self) -> u32 {
         self.parts(self.data_at_most.into()) as u32
     }
 }
 
-/// Chooses the class for a tar of that many bytes on so many volumes; more than `largest` MiB only
-/// where there would be too many parts else.
+/// Chooses the class for a tar of `tar` bytes. It exceeds `largest` MiB only where there would otherwise be too many
+/// parts.
 ///
 /// # Errors
-/// A tar that would take more than 100,000 of the largest parts.
+/// Even of the largest class it takes more than 100,000 parts, or more than 20,000 for each volume.
 pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> Result<Geometry, FormatError> {
     let parity = scheme.map_or(0, |scheme| u64::from(scheme.m));
     let fits = |class: &Class| {
@@ -65,14 +66,14 @@ pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> R
     Err(FormatError::Limit { what: "the number of parts", value: data_at_most(tar, largest), limit: most })
 }
 
-/// What was chosen by an earlier run.
+/// The geometry of a class that the earlier run chose.
 pub fn of_class(tar: u64, class: Class, scheme: Option<Scheme>) -> Geometry {
     let data_at_most = data_at_most(tar, class).min(limits::PARTS.into()) as u32;
     Geometry { class, data_at_most, scheme }
 }
 
-/// Bytes of the journal, which is on the first volume as long as packing lasts: lines for each
-/// range and part, a mark of each entry.
+/// Most bytes of the journal: lines for each range and part, and a stamp for each entry. They are reserved on the first
+/// volume, which has the journal as long as packing lasts.
 pub fn journal_at_most(tar: u64, parts_at_most: u32, entries: usize) -> u64 {
     let ranges = tar.div_ceil(1 << 20) + 16;
     64 * 1024 + 160 * ranges + 300 * u64::from(parts_at_most) + 11 * entries as u64
@@ -85,26 +86,25 @@ pub fn data_at_most(tar: u64, class: Class) -> u64 {
 
 /// Data parts of a tar that compresses to `packed` bytes.
 pub fn data_expected(packed: u64, class: Class) -> u64 {
-    // Parts are filled to within 2 %; half of that is what it comes to.
+    // Parts are filled to within 2 %; about half of that stays empty.
     packed.div_ceil(class.room() as u64 / 100 * 99).max(1)
 }
 
-/// The least bytes of tar that a part holds, whatever they are: stored frames of one range each
-/// (a few bytes per 128 KiB), and less than a block at the end that stays empty.
+/// Fewest bytes of tar that a full part holds, whatever they are: stored frames of one range each (a few bytes per 128
+/// KiB), and less than a block at the end that stays empty.
 fn least_tar(class: Class) -> u64 {
     let room = class.room();
     (stored_capacity(room - room / 8192 - 1024) as u64) / BLOCK * BLOCK
 }
 
-/// Tar bytes that a worker fills and compresses at once. Smaller parts are filled from smaller
-/// ranges, so that less has to be compressed again where a part ends.
+/// Bytes of tar that a worker fills and compresses at once. Smaller parts have smaller ranges, so that less is
+/// compressed again where a part ends.
 pub fn range_len(class: Class) -> u64 {
     (u64::from(class.mib()) << 21).clamp(1 << 20, 8 << 20)
 }
 
-/// Bytes that each volume keeps free for all that is not parts: two seals of each kind, two
-/// heads, the list (whose text has at most `list` bytes), SHA256SUMS. Upper bounds, from the walk
-/// alone.
+/// Bytes that each volume keeps free for everything except parts: room for four seals, two heads, the list (whose text
+/// has at most `list` bytes) and SHA256SUMS. These are upper bounds.
 pub fn reserve(list: u64, parts_at_most: u32, cluster: u64) -> u64 {
     let parts = u64::from(parts_at_most);
     let seal = 8 * 1024;
@@ -115,18 +115,18 @@ pub fn reserve(list: u64, parts_at_most: u32, cluster: u64) -> u64 {
         + cluster
 }
 
-/// Bytes of the list's text at most.
+/// Most bytes of the list's text.
 pub fn list_at_most(entries: &[Entry]) -> u64 {
     entries.iter().map(list_line_at_most).sum()
 }
 
-/// Bytes of a sealed head or list whose text, if it does not compress, has that many.
+/// Most bytes of a sealed head or list with `text` bytes of text, even if the text does not compress.
 fn sealed(text: u64) -> u64 {
     let chunks = (text + text / 128 + 4096).div_ceil(CHUNK as u64);
     chunks * SEALED_CHUNK as u64 + 4096
 }
 
-/// A bound on [`list::encode`] before digest and offset are known.
+/// A bound on [`crate::format::list::encode`] before digest and offset are known.
 fn list_line_at_most(entry: &Entry) -> u64 {
     let plain = escape(entry.path.as_bytes()).len() as u64;
     let target = match &entry.kind {
@@ -134,7 +134,7 @@ fn list_line_at_most(entry: &Entry) -> u64 {
         crate::base::entry::Kind::Hardlink(first) => escape(first.as_bytes()).len(),
         _ => 0,
     };
-    // Escapes double once more in JSON; the fixed keys and values take less than 300 bytes.
+    // JSON doubles the backslashes of escapes; the fixed keys and values take less than 300 bytes.
     2 * (plain + target as u64) + 300 + 44 * entry.holes.len() as u64
 }
 

@@ -1,4 +1,5 @@
-//! What of a bundle a file system cannot hold, whatever it is called: links, sizes, times.
+//! What a file system cannot hold of a bundle under any name: links, and files that are too large. Nothing is tried
+//! here: the caller says what the file system holds.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -6,55 +7,54 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::path::BytePath;
 use crate::base::size::{grouped, human};
 
-/// What a file system holds apart from names.
+/// What a file system holds, apart from names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Symbolic links.
     pub symlinks: Symlinks,
-    /// How many names a file can have, where what is packed may have more; 1 where there are no hard links.
+    /// Most names of one file, and 1 where there are no hard links; `None` if the bundle needs no more than it holds.
     pub names: Option<u64>,
     /// Whether holes of files take room there.
     pub fills_holes: bool,
-    /// The largest file, in bytes.
+    /// The largest file in bytes; `None` if no limit is known.
     pub largest: Option<u64>,
-    /// The first and the last second that it keeps, where what is packed has others.
+    /// The first and the last second that it keeps; `None` if the bundle has no time beyond.
     pub times: (Option<i64>, Option<i64>),
 }
 
-/// Which symbolic links a file system holds.
+/// Which symlinks a file system holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Symlinks {
-    /// The longest content, in bytes, where what is packed has a longer one; 0 where there are no symlinks.
+    /// The longest content in bytes, and 0 where there are no symlinks; `None` if the bundle has none that is too long.
     pub longest: Option<usize>,
-    /// Only content that is UTF-8.
+    /// Whether content must be UTF-8.
     pub only_text: bool,
 }
 
-/// What becomes of something that cannot be held as it is.
+/// What becomes of an entry that cannot be held as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Becomes {
-    /// It stands under this path; what it holds moves with it.
+    /// The entry stands under this path; what it holds moves with it.
     Renamed(BytePath),
-    /// A hard link that becomes a file of its own, under the name it has.
+    /// A hard link becomes a file of its own, under the name it has.
     Copy,
-    /// It is left out; where a symlink points to.
+    /// The entry is left out; for a symlink, with the bytes that it points to.
     LeftOut(Option<Box<[u8]>>),
-    /// A folder that is left out, with all in it.
+    /// A folder is left out, with everything in it.
     FolderLeftOut,
 }
 
-/// Something that cannot be held as it is.
+/// An entry that cannot be held as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its path in the bundle.
     pub path: BytePath,
-    /// Why.
+    /// A phrase for the user.
     pub why: String,
-    /// What can be done.
     pub becomes: Becomes,
 }
 
-/// Links and files that cannot be held at all; hard links that become copies are only named.
+/// Returns the indices of links and files that cannot be held at all. `changes` gets them too, and also the hard links
+/// that become copies.
 pub(super) fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Change>) -> BTreeSet<usize> {
     let mut out = BTreeSet::new();
     let mut gone: HashSet<&[u8]> = HashSet::new();
@@ -100,7 +100,7 @@ pub(super) fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Ch
 }
 
 impl Symlinks {
-    /// Why a symlink with that content is not held.
+    /// Why a symlink with that content is not held; `None` if it is.
     fn refusal(&self, to: &[u8]) -> Option<String> {
         match self.longest {
             Some(0) => Some("the target cannot hold this symlink".into()),
@@ -116,13 +116,13 @@ impl Symlinks {
     }
 }
 
-/// How many copies the target needs of a file, in place of hard links: of `links` that are still to be made, when a
-/// file has at most `most` names.
+/// How many copies of a file stand in for hard links: `links` of them are still to be made, and a file has at most
+/// `most` names.
 pub fn copies_of(links: u64, most: u64) -> u64 {
     links / most.max(1)
 }
 
-/// What becomes of an entry that has no place.
+/// How an entry that has no place is left out.
 pub(super) fn left_out_as(entry: &Entry) -> Becomes {
     match &entry.kind {
         Kind::Dir => Becomes::FolderLeftOut,

@@ -1,5 +1,5 @@
-//! From the walk to the tar: every byte offset is known before the first file is read, so any
-//! range of the tar can be filled on its own (FORMAT section 3).
+//! Lays out the tar of a walk: every byte offset is known before the first file is read, so that any range of the tar
+//! can be filled on its own (FORMAT section 3).
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::format::part::BLOCK;
 use crate::format::{bag, member, sums};
 use crate::plan::links::{Leads, find, follow};
 
-/// The names of the files at the end, which are made when all digests are known.
+/// Names of the files at the end, which are made when all digests are known.
 const MANIFEST: &str = "manifest-sha256.txt";
 const SUMS: &str = "SHA256SUMS";
 const TAGMANIFEST: &str = "tagmanifest-sha256.txt";
@@ -20,21 +20,22 @@ const TAGMANIFEST: &str = "tagmanifest-sha256.txt";
 pub struct Layout {
     /// `bagit.txt` and `bag-info.txt` with their headers: the first bytes of the tar.
     pub front: Vec<u8>,
-    /// Tar offset of each entry's header.
+    /// Tar offset of each entry's header, ascending.
     pub starts: Vec<u64>,
-    /// Where the last entry ends and the manifests begin.
+    /// Tar offset where the last entry ends and the manifests begin.
     pub tail_start: u64,
     /// Bytes of the whole tar, a multiple of 512.
     pub len: u64,
-    /// The digest of which file a link is listed with: pairs of entries, ascending.
+    /// Links that the manifest lists, each with the file whose digest it gets: indices of entries, ascending.
     links: Vec<(u32, u32)>,
     manifest_len: u64,
+    /// 0 if no name needs a line in the bag's SHA256SUMS; the file is then left out.
     sums_len: u64,
     info: Vec<u8>,
 }
 
-/// Lays out the tar of `entries`, which are in order, and sets where their contents lie.
-/// Names and links that BagIt validators refuse are noted.
+/// Lays out the tar of `entries`, which are in order, and sets where their contents lie. Names and links that BagIt
+/// validators refuse are noted.
 pub fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
     let links = listed_links(entries, notes);
     let (mut bytes, mut files, mut manifest_len, mut sums_len) = (0u64, 0u64, 0u64, 0u64);
@@ -51,6 +52,7 @@ pub fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
     let info = bag::info(bytes, files);
     let front = [tag_file("bagit.txt", bag::DECLARATION), tag_file("bag-info.txt", &info)].concat();
     let mut at = front.len() as u64;
+    // Each header is built to be measured, so all cores share the work.
     let stretches: Vec<&[Entry]> = entries.chunks(4096).collect();
     let lens = side_by_side(&stretches, || (), |(), entries| entries.iter().map(member::len_of_entry).collect());
     let lens: Vec<Vec<u64>> = lens;
@@ -67,14 +69,14 @@ pub fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
 }
 
 impl Layout {
-    /// The entries whose header, content or padding lie in that range.
+    /// Indices of the entries whose header, content or padding lie in that range.
     pub fn entries_in(&self, range: &Range<u64>) -> Range<usize> {
         let first = self.starts.partition_point(|start| *start <= range.start).saturating_sub(1);
         let end = self.starts.partition_point(|start| *start < range.end);
         first..end.max(first)
     }
 
-    /// Tar offset of the first member that starts in that range.
+    /// Tar offset of the first member that begins in that range; `None` if none does.
     pub fn first_member(&self, range: &Range<u64>) -> Option<u64> {
         let at = self.starts.partition_point(|start| *start < range.start);
         let entry = self.starts.get(at).copied();
@@ -82,8 +84,8 @@ impl Layout {
         start.filter(|start| range.contains(start))
     }
 
-    /// Where the tar's byte number `at` lies if its `holes` are not counted, and how many bytes
-    /// follow before the next one.
+    /// Finds byte number `at` of a tar whose `holes` are not counted: its real tar offset, and how many bytes follow
+    /// before the next hole.
     pub fn past_holes(&self, holes: &[Hole], mut at: u64) -> (u64, u64) {
         for (start, len) in holes {
             if *start > at {
@@ -94,8 +96,8 @@ impl Layout {
         (at, self.tail_start.saturating_sub(at))
     }
 
-    /// Writes the end of the tar, from `tail_start` on: the manifests, now that all digests are
-    /// known, and the zero blocks. `digest` gives the one to list for the file at an index.
+    /// Writes the end of the tar, from `tail_start` on: the manifests, for which all digests must be known, and the
+    /// zero blocks. `digest` gives the one to list for the file at an index.
     pub fn write_tail<E>(
         &self,
         entries: &[Entry],
@@ -133,7 +135,7 @@ impl Layout {
         names.map(|name| bag::manifest_line_len(name.as_bytes())).sum()
     }
 
-    /// The first member of the tail at or after `from`.
+    /// Tar offset of the first member of the tail at or behind `from`.
     fn tail_member(&self, from: u64) -> Option<u64> {
         let manifest = self.tail_start;
         let sums = manifest + tag_file_len(self.manifest_len);
@@ -147,12 +149,13 @@ pub fn holes_in(entries: &[Entry]) -> Vec<Hole> {
     entries.iter().flat_map(|entry| entry.holes.iter().map(|(start, len)| (entry.at + start, *len))).collect()
 }
 
-/// A line of the manifest: which entry, and whose content.
+/// A line of the manifest: an entry, and the index of the file whose content it lists.
 struct Row<'a> {
     entry: &'a Entry,
     content: usize,
 }
 
+/// The lines of the manifest in order: files, and the links that it lists.
 fn rows<'a>(entries: &'a [Entry], links: &'a [(u32, u32)]) -> impl Iterator<Item = Row<'a>> {
     let mut links = links.iter().peekable();
     entries.iter().enumerate().filter_map(move |(at, entry)| {
@@ -165,10 +168,10 @@ fn rows<'a>(entries: &'a [Entry], links: &'a [(u32, u32)]) -> impl Iterator<Item
     })
 }
 
-/// What is said of a link that no manifest can list.
+/// The note about a link that no manifest can list.
 const ASTRAY: &str = "a link that leads nowhere or out of the bundle; packed as it is, BagIt validators refuse it";
 
-/// Hard links and symlinks that the manifest lists, with the file they stand for.
+/// The hard links and symlinks that the manifest lists, with the file that each leads to.
 fn listed_links(entries: &[Entry], notes: &mut Vec<Note>) -> Vec<(u32, u32)> {
     let mut links = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
@@ -194,7 +197,7 @@ fn listed_links(entries: &[Entry], notes: &mut Vec<Note>) -> Vec<(u32, u32)> {
     links
 }
 
-/// The digest that the manifests carry: zeros for a file that is not what was announced.
+/// The digest that the manifests carry: zeros for a flagged file, so that exactly its lines fail by hand.
 pub fn manifest_digest(sha256: Digest, flag: Flag) -> Digest {
     if flag == Flag::Clean { sha256 } else { Digest::ZERO }
 }
@@ -269,7 +272,7 @@ pub(crate) mod tests {
         entry(path, Kind::Hardlink(BytePath::new(first.as_bytes()).unwrap()), 0)
     }
 
-    /// The whole tar with zeros as contents.
+    /// The whole tar, with zeros as contents.
     fn tar_of(entries: &[Entry], layout: &Layout) -> Vec<u8> {
         let mut tar = layout.front.clone();
         for (at, entry) in entries.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! Where symlinks lead, within the bundle: a bag lists a link to a payload file with that file's
-//! digest, and validators refuse links that lead nowhere or out (FORMAT section 3).
+//! Where symlinks lead within the bundle. A bag lists a link to a payload file with that file's digest, and validators
+//! refuse links that lead nowhere or out of it (FORMAT section 3).
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::compare;
 
-/// As many as the kernel follows.
+/// Most links that are followed for one, as many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
 /// Where a link leads.
@@ -12,18 +12,18 @@ const MOST_LINKS: usize = 40;
 pub enum Leads {
     /// To the content of the file with that index.
     File(usize),
-    /// To a folder of the bundle.
+    /// To a folder of the bundle, or to its root.
     Dir,
-    /// Nowhere, out of the bundle, or in a circle.
+    /// Nowhere, out of the bundle, through a file, or in a circle.
     Astray,
 }
 
-/// The entry with that path.
+/// Index of the entry with that path. `entries` are in order.
 pub fn find(entries: &[Entry], path: &[u8]) -> Option<usize> {
     entries.binary_search_by(|entry| compare(entry.path.as_bytes(), path)).ok()
 }
 
-/// Follows the link at `index`.
+/// Follows the symlink at `index`, name by name. Absolute targets are astray: they name no place in the bundle.
 pub fn follow(entries: &[Entry], index: usize) -> Leads {
     let Kind::Symlink(target) = &entries[index].kind else {
         return Leads::Astray;
@@ -67,11 +67,11 @@ pub fn follow(entries: &[Entry], index: usize) -> Leads {
             Kind::Hardlink(first) => return find(entries, first.as_bytes()).map_or(Leads::Astray, Leads::File),
         }
     }
-    // Where it ends at the root itself there is no entry: that is a folder too.
+    // The root of the bundle has no entry, and is a folder too.
     Leads::Dir
 }
 
-/// Puts the names of a target before what is left to walk; `false` for an absolute one.
+/// Puts the names of a target before those that are left to walk; `false` if the target is absolute.
 fn queue(todo: &mut Vec<Vec<u8>>, target: &[u8]) -> bool {
     todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
     !target.starts_with(b"/")

@@ -1,8 +1,8 @@
-//! What of a bundle a file system cannot hold as it is, and under which names it can. What the
-//! file system takes is tried by whoever gives the [`Ground`]; nothing is known of it here.
+//! What of a bundle a file system cannot hold as it is, and under which names it can. Nothing is known here of file
+//! systems: a [`Ground`] tries names on a real one.
 //!
-//! The same entries on the same ground are always renamed the same way, so that a later run finds
-//! what an earlier one placed.
+//! The same entries on the same ground are always renamed the same way, so that a later run finds what an earlier one
+//! placed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -12,32 +12,32 @@ use crate::base::entry::{Entry, Kind, Time};
 use crate::base::fault::IoFault;
 use crate::base::path::{BytePath, MAX_COMPONENT, escape};
 use crate::base::size::grouped;
-use crate::plan::fold::{cut, is_device, key, percent, pieces};
 use crate::plan::holds::{Becomes, Change, Limits, leave_out, left_out_as};
+use crate::plan::name_folding::{cut, is_device, key, percent, pieces};
 
 /// A file system where names can be tried, in an empty folder.
 pub trait Ground {
     /// Whether a file can be made under this name and is then found under it.
     fn keeps(&self, name: &[u8]) -> Result<bool, IoFault>;
-    /// For names that are kept, made one after the other in one folder: whether each is another than
-    /// all before it.
+    /// Makes files in one folder under these names, each of which is kept alone. Says of each whether it is another
+    /// file than all before it.
     fn apart(&self, names: &[&[u8]]) -> Result<Vec<bool>, IoFault>;
-    /// How many bytes of a path can be made; all of them if the path can.
+    /// How many bytes of a path can be made; all of them if the whole path can.
     fn reach(&self, path: &[u8]) -> Result<usize, IoFault>;
 }
 
-/// Entries as they can be held.
+/// Entries as the file system can hold them.
 #[derive(Debug)]
 pub struct Fitted {
-    /// Sorted; hard links stand behind their file.
+    /// Sorted by path; hard links stand behind their file.
     pub entries: Vec<Entry>,
-    /// For each of them its path in the bundle, where it is another.
+    /// The path in the bundle, by the new path, of each entry that has another path now.
     pub former: HashMap<BytePath, BytePath>,
-    /// What had to be changed, by the path in the bundle.
+    /// What had to be changed, sorted by the path in the bundle.
     pub changes: Vec<Change>,
-    /// Those that had a time outside of what can be kept.
+    /// New paths of entries whose time lies outside of what the file system keeps.
     pub clamped: HashSet<BytePath>,
-    /// How many names a file can have, as far as that is known.
+    /// How many names a file can have; see [`Limits::names`].
     pub names: Option<u64>,
     /// Whether holes of files take room there.
     pub fills_holes: bool,
@@ -50,7 +50,7 @@ impl Fitted {
     }
 }
 
-/// Fits entries to a file system.
+/// Fits entries to a file system: what it cannot hold is left out, what it refuses is renamed, times are clamped.
 pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Result<Fitted, IoFault> {
     let mut changes = Vec::new();
     let left_out = leave_out(&entries, limits, &mut changes);
@@ -68,7 +68,7 @@ pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Re
         let folder = entry.path.parent().map(|parent| renamed.get(parent).map_or(parent, |path| path.as_bytes()));
         let (name, why) = names.get(&at).map_or((entry.path.name(), None), |(name, why)| (name, Some(why)));
         let path = folder.map_or(name.to_vec(), |folder| [folder, b"/", name].concat());
-        // Only a path that escaping made longer than any may be is not one.
+        // Escaping can make a path longer than any path may be.
         let Ok(path) = BytePath::new(path) else {
             let why = "its path would become too long".to_string();
             changes.push(Change { path: entry.path.clone(), why, becomes: left_out_as(&entry) });
@@ -103,10 +103,10 @@ pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Re
     Ok(Fitted { entries: fitted, former, changes, clamped, names, fills_holes })
 }
 
-/// Shorter paths are held everywhere.
+/// Bytes of a path that every file system holds: only longer ones are tried.
 const LONG: usize = 1_000;
 
-/// Leaves out what stands under a path that is too long as a whole, although each of its names is not.
+/// Leaves out entries whose path is too long as a whole, although each of its names fits.
 fn cut_off(
     fitted: &mut Vec<Entry>,
     former: &HashMap<BytePath, BytePath>,
@@ -135,6 +135,7 @@ fn cut_off(
     Ok(())
 }
 
+/// The nearest time that the file system keeps.
 fn within(time: Time, (first, last): (Option<i64>, Option<i64>)) -> Time {
     match time.secs {
         secs if first.is_some_and(|first| secs < first) => Time { secs: first.unwrap_or(secs), nanos: 0 },
@@ -143,7 +144,7 @@ fn within(time: Time, (first, last): (Option<i64>, Option<i64>)) -> Time {
     }
 }
 
-/// The name of a file that comes first has its content; with other names another may come first.
+/// Moves the content of a file to its first name: with new names a hard link may sort before its file.
 fn files_first(entries: &mut [Entry]) {
     let mut first: HashMap<BytePath, usize> = HashMap::new();
     let mut early: Vec<(usize, BytePath)> = Vec::new();
@@ -173,23 +174,24 @@ fn files_first(entries: &mut [Entry]) {
     }
 }
 
-/// Names that are longer are tried one by one.
+/// Longest name, in bytes, that is taken without a trial.
 const SHORT: usize = 140;
-/// Odd characters that are tried in one name.
+/// Odd characters that are tried together in one name.
 const SOME: usize = 40;
 
-/// The names of entries, and what of them the ground refuses.
+/// The names of entries, and which of their characters the ground refuses.
 struct Names<'a, G> {
     entries: &'a [Entry],
     ground: &'a G,
-    /// All that are not left out, those of one folder beside each other.
+    /// Indices of all entries that are not left out, those of one folder beside each other.
     order: Vec<u32>,
     refused: HashSet<&'a [u8]>,
+    /// What the ground said to whole names.
     tried: RefCell<HashMap<Vec<u8>, bool>>,
 }
 
 impl<'a, G: Ground> Names<'a, G> {
-    /// Tries every character that is not plain.
+    /// Tries every character that is not plain: many in one name, and each alone where the ground refuses that name.
     fn of(entries: &'a [Entry], but: &BTreeSet<usize>, ground: &'a G) -> Result<Self, IoFault> {
         let mut order: Vec<u32> = (0..entries.len() as u32).filter(|at| !but.contains(&(*at as usize))).collect();
         order.sort_unstable_by_key(|at| (entries[*at as usize].path.parent(), *at));
@@ -213,7 +215,7 @@ impl<'a, G: Ground> Names<'a, G> {
         Ok(Self { entries, ground, order, refused, tried: RefCell::default() })
     }
 
-    /// New names for those that need them, with the reason.
+    /// New names for the entries that need one, by index, with the reason.
     fn choose(&self) -> Result<HashMap<usize, (Vec<u8>, String)>, IoFault> {
         let mut chosen = HashMap::new();
         let folder = |at: &u32| self.entries[*at as usize].path.parent();
@@ -234,7 +236,7 @@ impl<'a, G: Ground> Names<'a, G> {
         chosen.get(&at).map_or(self.entries[at].path.name(), |(name, _)| name)
     }
 
-    /// Why the name is not kept as it is.
+    /// Why the ground does not keep the name as it is; `None` if it does.
     fn flaw(&self, name: &[u8]) -> Result<Option<String>, IoFault> {
         if let Some(piece) = pieces(name).find(|piece| self.refused.contains(piece)) {
             return Ok(Some(match std::str::from_utf8(piece) {
@@ -261,7 +263,7 @@ impl<'a, G: Ground> Names<'a, G> {
         Ok(keeps)
     }
 
-    /// The name in a spelling that is kept.
+    /// The name in a spelling that the ground keeps: with as few escapes as possible, and shortened if need be.
     fn spell(&self, name: &[u8]) -> Result<Vec<u8>, IoFault> {
         let last = pieces(name).count() - 1;
         let ends = |at: usize, piece: &[u8]| {
@@ -282,9 +284,9 @@ impl<'a, G: Ground> Names<'a, G> {
         Ok(percent(&name[..name.len().min(10)], |_, _| true))
     }
 
-    /// Gives numbers to those of one folder that the ground takes for another.
+    /// Gives numbers to names of one folder that the ground takes for an earlier one.
     fn part(&self, members: &[u32], chosen: &mut HashMap<usize, (Vec<u8>, String)>) -> Result<(), IoFault> {
-        // A folder may hold millions: only marks of all names are kept, and the names that may be one.
+        // A folder may hold millions of names: only marks are kept of all, and keys of those whose marks agree.
         let mark = |at: &u32| mark(self.name(*at as usize, chosen));
         let mut marked: Vec<(u64, u32)> = members.iter().map(|at| (mark(at), *at)).collect();
         marked.sort_unstable();
@@ -300,7 +302,7 @@ impl<'a, G: Ground> Names<'a, G> {
         let mut taken: HashSet<u64> = marked.into_iter().map(|(mark, _)| mark).collect();
         for group in groups.into_values().filter(|group| group.len() > 1) {
             let mut group = group;
-            // Whoever keeps its name comes first.
+            // An entry that keeps its own name comes first.
             group.sort_by_key(|at| (chosen.contains_key(at), *at));
             let names: Vec<Vec<u8>> = group.iter().map(|at| self.name(*at, chosen).to_vec()).collect();
             let apart = self.ground.apart(&names.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
@@ -316,7 +318,7 @@ impl<'a, G: Ground> Names<'a, G> {
         Ok(())
     }
 
-    /// The name with the first number that makes it another than all.
+    /// The name with the first number that makes it another than all others in the folder.
     fn numbered(&self, base: &[u8], number: &mut u32, taken: &mut HashSet<u64>) -> Result<Vec<u8>, IoFault> {
         loop {
             let suffix = format!("%~{number}");
@@ -336,12 +338,12 @@ impl<'a, G: Ground> Names<'a, G> {
     }
 }
 
-/// A mark of a name's key. Two keys may have the same, if hardly ever.
+/// A mark of a name's key. Two keys hardly ever share one; if they do, a number is skipped.
 fn mark(name: &[u8]) -> u64 {
     quick(&key(name)) as u64
 }
 
-/// What every file system takes, between others.
+/// Whether every file system takes this byte, between others.
 fn is_plain(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }

@@ -1,28 +1,27 @@
-//! How much parity, in which stripes: what keeps the promise on the drives at hand (FORMAT
-//! section 8). Lost drives and bad sectors draw on the same margin, so both numbers are said.
+//! Chooses how much parity goes into which stripes, so that the drives at hand keep the promise (FORMAT section 8).
+//! Lost drives and bad sectors draw on the same parity, so a wish states both.
 
 use crate::format::stripe::Scheme;
 
-/// Stripes without `--lose`: long ones, with two parity parts, cost about 5 %.
+/// k and m without `--lose`: long stripes with two parity parts cost about 5 %.
 const USUAL: (u16, u16) = (40, 2);
-/// Shards of a stripe on one volume at most: longer stripes spend less on bad sectors, but take
-/// more memory.
+/// Most shards of a stripe on one volume: longer stripes spend less on bad sectors, but take more memory.
 const MOST_ON_A_VOLUME: u16 = 8;
 
-/// What is asked for.
+/// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Wish {
     /// Drives that may be lost.
     pub lose: u16,
-    /// Parity against bad sectors, in percent of the data; `None`: what is usual.
+    /// Parity against bad sectors, in percent of the data; `None` for the usual amount.
     pub mend: Option<f64>,
 }
 
-/// Chooses stripes for so many volumes. `stripes` tells how many of a shape the drives hold.
-/// `None`: no parity is wanted.
+/// Chooses stripes for `volumes` volumes; `None` if no parity is wanted. `stripes` tells how many stripes of a shape
+/// the drives hold.
 ///
 /// # Errors
-/// A sentence why no such promise can be kept with these drives.
+/// A sentence for the user: why these drives cannot keep the promise.
 pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Result<Option<Scheme>, String> {
     let Wish { lose, mend } = wish;
     if lose == 0 {
@@ -43,10 +42,10 @@ pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Resu
             Scheme::new(k, m, c).filter(|_| k + m <= most)
         })
     });
-    // The most data; of equals the shortest stripe.
+    // The most data wins; of equals the shape with the least parity, then the shortest stripe.
     let best = shapes.max_by_key(|scheme| {
         let data = stripes(*scheme) * u64::from(scheme.k);
-        // Drives that hold no single stripe say nothing: what they spend on parity does.
+        // On drives that hold no single stripe all shapes hold no data: their share of parity decides.
         (data, u32::from(scheme.k) * 1000 / (scheme.shards() as u32), std::cmp::Reverse(scheme.shards()))
     });
     best.map(Some).ok_or_else(|| {
@@ -55,11 +54,12 @@ pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Resu
     })
 }
 
+/// Stripes without `--lose`; `None` for `--mend 0`.
 fn against_bad_sectors(mend: Option<f64>) -> Option<Scheme> {
     let (k, m) = match mend {
         None => USUAL,
         Some(0.0) => return None,
-        // Two parity parts at least: one is used up by the first bad sector.
+        // There are at least two parity parts, because the first bad sector uses one up.
         Some(percent) if percent < 5.0 => ((200.0 / percent).min(f64::from(Scheme::MOST - 2)) as u16, 2),
         Some(percent) => (USUAL.0, (f64::from(USUAL.0) * percent / 100.0).ceil() as u16),
     };
@@ -70,7 +70,7 @@ fn against_bad_sectors(mend: Option<f64>) -> Option<Scheme> {
 mod tests {
     use super::*;
 
-    /// As many stripes as drives of so many parts hold.
+    /// How many stripes of a shape fit on drives with room for so many parts.
     fn on(drives: &'static [u64]) -> impl Fn(Scheme) -> u64 {
         move |scheme| {
             let fits = |stripes: &u64| {
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(chosen(1, None, &[100, 100, 100]), (2, 1, 1));
         assert_eq!(chosen(2, Some(0.0), &[100; 5]), (3, 2, 1));
         assert_eq!(chosen(3, None, &[100; 9]), (6, 3, 1));
-        // Of unequal drives the large ones need not be wasted.
+        // Large drives among small ones need not be wasted.
         assert_eq!(chosen(1, None, &[100, 100, 50, 50]), (2, 1, 1));
     }
 

@@ -1,22 +1,23 @@
-//! Which part goes to which volume: drives are filled to what they hold (FORMAT section 8).
+//! Decides which part goes to which volume: drives are filled to what they hold, and no volume gets more of a stripe
+//! than the scheme allows (FORMAT section 8). It counts room in whole parts; a drive may still fill up earlier.
 
 use crate::format::part::Class;
 use crate::format::stripe::Scheme;
 
-/// In which order volumes are filled.
+/// The order in which volumes are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fill {
-    /// All at once, in proportion to their room: fastest, every drive is written in parallel.
+    /// All at once, in proportion to their room. This is the fastest, because every drive is written in parallel.
     #[default]
     Spread,
-    /// One after the other: whole files stay together.
+    /// One after the other, so that whole files stay together on a drive.
     Sequential,
 }
 
 /// What is known of a volume's drive before anything is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drive {
-    /// The file system it is on: volumes on one share its room.
+    /// Identifies the file system. Volumes on one file system share its room.
     pub device: u64,
     /// Free bytes of that file system.
     pub free: u64,
@@ -24,11 +25,11 @@ pub struct Drive {
     pub cluster: u64,
     /// The most that the volume may take, in bytes, from `--volume-size`.
     pub cap: Option<u64>,
-    /// What is kept for seals, heads, list and sums, in bytes.
+    /// Bytes that are kept free for everything except parts.
     pub reserve: u64,
 }
 
-/// Deals parts to volumes: data as it comes, a stripe's parity when the stripe is closed.
+/// Deals parts to volumes: data parts as they come, a stripe's parity when the stripe is closed.
 #[derive(Debug, Clone)]
 pub struct Placement {
     fill: Fill,
@@ -42,23 +43,27 @@ pub struct Placement {
 /// The stripe whose data is being dealt.
 #[derive(Debug, Clone, Default)]
 struct Stripe {
+    /// From 0.
     number: usize,
-    /// Data parts in it.
+    /// Data parts that were dealt to it so far.
     data: u16,
-    /// Where shards may lie: which volumes its shards go to, taken when it was begun.
+    /// The volumes (from 0) of all its shards, taken when it began; empty if each shard is placed on its own.
     shards: Vec<usize>,
 }
 
+/// What one volume takes, in parts.
 #[derive(Debug, Clone)]
 struct Slots {
+    /// Index of its file system.
     device: usize,
+    /// Bytes of one part, in whole clusters.
     cost: u64,
     total: u64,
     used: u64,
 }
 
 impl Placement {
-    /// For volumes 1, 2, ... on those drives.
+    /// Begins with volumes 1, 2, ... on these drives.
     pub fn new(drives: &[Drive], class: Class, fill: Fill, scheme: Option<Scheme>) -> Self {
         let mut ids: Vec<u64> = drives.iter().map(|drive| drive.device).collect();
         ids.sort_unstable();
@@ -83,13 +88,13 @@ impl Placement {
         Self { fill, scheme, volumes, devices, stripe: Stripe::default() }
     }
 
-    /// Goes on behind so many stripes that are on the drives already.
+    /// Goes on behind `stripes` stripes that the earlier run wrote.
     pub fn after(mut self, stripes: u32) -> Self {
         self.stripe.number = stripes as usize;
         self
     }
 
-    /// Data parts that all volumes together can take.
+    /// Data parts that all volumes can still take together, with the parity that they need.
     pub fn capacity(&self) -> u64 {
         let Some(scheme) = self.scheme else { return self.free(u64::MAX) };
         let (k, shards) = (u64::from(scheme.k), scheme.shards() as u64);
@@ -100,10 +105,11 @@ impl Placement {
         free / shards * k + (free % shards).saturating_sub(scheme.m.into())
     }
 
-    /// Stripes of that shape that the volumes can take.
+    /// Stripes of that shape that the volumes can still take.
     pub fn stripes(&self, scheme: Scheme) -> u64 {
         let shards = scheme.shards() as u64;
         let fits = |stripes: u64| self.free(stripes.saturating_mul(scheme.c.into())) / shards >= stripes;
+        // Where n stripes fit, fewer fit too: the most is found by halving.
         let (mut least, mut most) = (0, self.free(u64::MAX) / shards);
         while least < most {
             let middle = least + (most - least).div_ceil(2);
@@ -112,7 +118,7 @@ impl Placement {
         least
     }
 
-    /// Nothing more goes to that volume, but for what has its place there already.
+    /// Closes a volume: it takes nothing more, except shards of the open stripe that have their place there already.
     pub fn close(&mut self, volume: u16) {
         let slots = &mut self.volumes[usize::from(volume) - 1];
         slots.total = slots.used;
@@ -124,7 +130,7 @@ impl Placement {
         (slots.total - slots.used).min(self.devices[slots.device])
     }
 
-    /// One part goes to that volume, wherever it comes from; `false` if it takes none.
+    /// Puts one part on a volume, whatever stripe it is of; `false` if the volume takes none.
     pub fn put(&mut self, volume: u16) -> bool {
         let room = self.left(volume) > 0;
         if room {
@@ -133,7 +139,7 @@ impl Placement {
         room
     }
 
-    /// Parts that the volumes can take, none more than `most`.
+    /// Parts that the volumes can take together, each at most `most`.
     fn free(&self, most: u64) -> u64 {
         let of_device = |at: usize| {
             let volumes = self.volumes.iter().filter(|v| v.device == at);
@@ -143,7 +149,7 @@ impl Placement {
         (0..self.devices.len()).map(of_device).sum()
     }
 
-    /// Whether a volume may hold only some of a stripe: then its shards are placed together.
+    /// Whether all shards of a stripe are placed together, which it takes where a volume may hold only some of them.
     pub fn is_dealt_whole(&self) -> bool {
         self.scheme.is_some_and(|scheme| usize::from(scheme.c) < scheme.shards())
     }
@@ -161,13 +167,13 @@ impl Placement {
         Some(volume as u16 + 1)
     }
 
-    /// Whether the stripe has all its data.
+    /// Whether the open stripe has all its data parts.
     pub fn stripe_is_full(&self) -> bool {
         self.scheme.is_some_and(|scheme| self.stripe.data == scheme.k)
     }
 
-    /// Ends the stripe: the volumes for its parity parts, from 1; none if it has no data. `None`
-    /// when all are full.
+    /// Ends the stripe. Returns the volumes (from 1) for its parity parts: an empty list if it has no data, and `None`
+    /// when all volumes are full.
     pub fn parity(&mut self) -> Option<Vec<u16>> {
         let Stripe { number, data, shards } = std::mem::take(&mut self.stripe);
         self.stripe.number = number + 1;
@@ -175,7 +181,7 @@ impl Placement {
         if shards.is_empty() {
             return (0..scheme.m).map(|_| self.one().map(|volume| volume as u16 + 1)).collect();
         }
-        // Of a short stripe, what was taken for data it has not.
+        // A short stripe gives back the places of data parts that it does not have.
         for volume in &shards[usize::from(data)..usize::from(scheme.k)] {
             self.volumes[*volume].used -= 1;
             self.devices[self.volumes[*volume].device] += 1;
@@ -183,7 +189,7 @@ impl Placement {
         Some(shards[usize::from(scheme.k)..].iter().map(|volume| *volume as u16 + 1).collect())
     }
 
-    /// Takes room for all shards of a stripe, from the volumes with the most left.
+    /// Takes room for all shards of a stripe, from the volumes with the most room left.
     fn begin_stripe(&mut self) -> Option<Vec<usize>> {
         let scheme = self.scheme?;
         let (count, turn) = (self.volumes.len(), self.stripe.number);
@@ -192,7 +198,7 @@ impl Placement {
         while shards.len() < scheme.shards() {
             let left = |at: usize| self.left(at as u16 + 1);
             let open = (0..count).filter(|at| held[*at] < scheme.c && left(*at) > 0);
-            // Of equals another one first each time, so that parity moves around.
+            // Among equals another one comes first each time, so that parity moves around.
             let chosen = open.max_by_key(|at| (left(*at), std::cmp::Reverse((at + turn) % count)))?;
             held[chosen] += 1;
             self.take(chosen);
@@ -201,6 +207,7 @@ impl Placement {
         Some(shards)
     }
 
+    /// Takes room for one part, in the order of [`Fill`].
     fn one(&mut self) -> Option<usize> {
         let open = |at: &usize| {
             let slots = &self.volumes[*at];
@@ -209,7 +216,7 @@ impl Placement {
         let mut found = (0..self.volumes.len()).filter(open);
         let chosen = match self.fill {
             Fill::Sequential => found.next(),
-            // The one that will be the least full; compared as fractions, without rounding.
+            // The volume that will be the least full; the fractions are compared without rounding.
             Fill::Spread => found.min_by(|a, b| {
                 let (a, b) = (&self.volumes[*a], &self.volumes[*b]);
                 let left = u128::from(a.used + 1) * u128::from(b.total);
@@ -225,8 +232,8 @@ impl Placement {
         self.devices[self.volumes[volume].device] -= 1;
     }
 
-    /// Where so many data parts and their parity would go: parts per volume, and whether all found
-    /// a place.
+    /// Deals `data` data parts and their parity on a copy. Returns the parts of each volume, and whether all found a
+    /// place.
     pub fn simulate(&self, data: u64) -> (Vec<u64>, bool) {
         let mut trial = self.clone();
         let mut deal = || {
@@ -244,8 +251,8 @@ impl Placement {
     }
 }
 
-/// What may be planned of a file system's free bytes: its own bookkeeping (bitmaps, extents, the
-/// folder's entries) takes some while files are written.
+/// Free bytes of a file system that a plan may use. Its own bookkeeping (bitmaps, extents, the folder's entries) takes
+/// some while files are written.
 fn spared(free: u64) -> u64 {
     free - free / 500 - (free / 20).min(64 * 1024)
 }
@@ -305,7 +312,7 @@ mod tests {
         Placement::new(&drives, CLASS, Fill::Spread, Scheme::new(k, m, c))
     }
 
-    /// Volumes of the shards of each stripe, until no more fits.
+    /// The volumes of each stripe's shards, for `data` data parts.
     fn stripes(mut placement: Placement, data: usize) -> Vec<Vec<u16>> {
         let (mut all, mut open) = (Vec::new(), Vec::new());
         for _ in 0..data {

@@ -1,5 +1,5 @@
-//! New homes for parts that lost theirs: volumes that have room, and that do not get more of a stripe than
-//! the scheme allows (FORMAT section 8).
+//! Finds new homes for parts that lost theirs: volumes that have room and do not get more of a stripe than the scheme
+//! allows (FORMAT section 8). A part without such a volume is left to parity.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,9 +10,8 @@ use crate::plan::placement::Placement;
 /// A part, and the volume it is to be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Home {
-    /// The part.
     pub part: PartId,
-    /// The volume.
+    /// From 1.
     pub volume: u16,
 }
 
@@ -24,8 +23,8 @@ pub fn stripe_of(part: PartId, scheme: Option<Scheme>) -> Option<u32> {
     })
 }
 
-/// Finds a volume for each of the `missing` parts, as far as there are any. `room` is what the volumes still
-/// take, `held` is where the other parts are.
+/// Finds a volume for each of the `missing` parts, in their order, and passes over a part that no volume can take.
+/// `room` is what the volumes still take, `held` is where the other parts are.
 pub fn rehome(
     mut room: Placement,
     scheme: Option<Scheme>,
@@ -45,6 +44,7 @@ pub fn rehome(
         let stripe = stripe_of(part, scheme).unwrap_or(0);
         let held = |volume: &u16| shards.get(&(stripe, *volume)).copied().unwrap_or(0);
         let open = (1..=volumes).filter(|volume| room.left(*volume) > 0 && (scheme.is_none() || held(volume) < most));
+        // The volume with the most room; of equals the first.
         let Some(volume) = open.max_by_key(|volume| (room.left(*volume), u16::MAX - volume)) else { continue };
         room.put(volume);
         *shards.entry((stripe, volume)).or_default() += 1;

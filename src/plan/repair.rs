@@ -1,42 +1,62 @@
-//! What can be had from the parts that are there: the verdict before anything is done.
+//! Judges what can be recovered from the parts that are present, before anything is done. It reads no part: the caller
+//! says which are present.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use crate::base::json::{Value, json};
 use crate::format::head::{Head, Part, PartKind};
 
-/// What can be had.
+/// What can be recovered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Verdict {
-    /// All data parts are there.
+    /// All data parts are present.
     #[default]
     Complete,
-    /// Data parts are missing, and the others of their stripes give them back.
+    /// Data parts are missing, and the rest of their stripes gives them back.
     Repairable {
         /// Their numbers.
         rebuilt: Vec<u32>,
     },
-    /// Data parts are lost with what is there.
+    /// Data parts are missing, and what is present does not give them back.
     Short {
         /// Their numbers.
         lost: Vec<u32>,
-        /// Missing volumes any one of which would complete it.
+        /// Missing volumes each of which alone would complete the bundle.
         any_one: Vec<u16>,
-        /// How many of the missing volumes it takes at least.
+        /// A lower bound on how many of the missing volumes it takes.
         at_least: u16,
     },
 }
 
-/// How much more may go.
+/// How much more may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Margin {
-    /// Shards that the stripe that is worst off can still spare.
+    /// Shards that the worst stripe can still spare.
     pub shards: u16,
-    /// Further volumes, whichever, that may be lost with nothing else being wrong.
+    /// Further volumes, whichever they are, if nothing else is lost.
     pub volumes: u16,
 }
 
-/// Judges by which parts are there, in the order of the head's table.
+impl Verdict {
+    pub fn to_json(&self) -> Value {
+        match self {
+            Verdict::Complete => json!({"state": "complete"}),
+            Verdict::Repairable { rebuilt } => json!({"state": "repairable", "parts": rebuilt}),
+            Verdict::Short { lost, any_one, at_least } => {
+                json!({"state": "short", "parts": lost, "any_one_of": any_one, "at_least": at_least})
+            }
+        }
+    }
+}
+
+impl Margin {
+    pub fn to_json(self) -> Value {
+        json!({"drives": self.volumes, "shards": self.shards})
+    }
+}
+
+/// Judges by `there`, which says of each part in the order of the head's table whether it is present.
 pub fn judge(head: &Head, there: &[bool]) -> Verdict {
     let shares = shares(head, there);
     let lost = lost(head, there, &shares);
@@ -52,14 +72,14 @@ pub fn judge(head: &Head, there: &[bool]) -> Verdict {
     }
 }
 
-/// What is left of the margin; `None` without parity, or when data is lost already.
+/// How much more may be lost; `None` without parity, or if data is lost already.
 pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
     let m = head.statement.scheme?.m.into();
     let (mut worst, mut volumes) = (u32::MAX, usize::MAX);
     for stripe in stripes(&shares(head, there)) {
         let mut spare = u32::checked_sub(m, missing(stripe))?;
         worst = worst.min(spare);
-        // What is lost first is one stripe, and soonest with the volumes that have most of it.
+        // One stripe fails first, and it fails soonest with the volumes that hold most of it.
         let mut here: Vec<u32> = stripe.iter().map(|share| share.here).filter(|here| *here > 0).collect();
         here.sort_unstable_by_key(|here| Reverse(*here));
         let fits = |here: &&u32| u32::checked_sub(spare, **here).map(|left| spare = left).is_some();
@@ -68,21 +88,21 @@ pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
     Some(Margin { shards: u16::try_from(worst).ok()?, volumes: u16::try_from(volumes).ok()? })
 }
 
-/// Volumes without any one of which data would be lost that now is not.
+/// Volumes each of which would take data with it that can still be had now.
 pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
     let (m, shares) = (spare_of(head), shares(head, there));
     let mut needed = BTreeSet::new();
     for stripe in stripes(&shares) {
         let missing = missing(stripe);
-        // Of a stripe that is lost already, only the data that is there can be lost.
+        // A stripe that cannot be rebuilt can only lose data parts that are present.
         let matters = |share: &&Share| if missing > m { share.data } else { missing + share.here > m };
         needed.extend(stripe.iter().filter(matters).map(|share| share.volume));
     }
     needed.into_iter().collect()
 }
 
-/// How many parts are read to rebuild what is missing, and the volumes that have them: of each stripe
-/// that lacks data as many shards as it has data, from wherever any are.
+/// How many parts are read to rebuild what is missing, and the volumes that have them: of each stripe that lacks data,
+/// as many shards as it has data parts, from any of its volumes.
 pub fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
     let is_data = |part: &Part| matches!(part.kind, PartKind::Data { .. });
     let parts = || head.parts.iter().zip(there).filter_map(|(part, there)| Some((part, *there, part.stripe?.0)));
@@ -93,20 +113,20 @@ pub fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
     (of_hurt().filter(|(part, _, _)| is_data(part)).count(), volumes.into_iter().collect())
 }
 
-/// What a volume has of a stripe: all answers come from these, in one pass over the parts.
+/// What a volume has of a stripe: all answers come from shares, in one pass over the parts.
 #[derive(Debug, Clone, Copy)]
 struct Share {
     stripe: u32,
     volume: u16,
-    /// Shards that are there.
+    /// Shards that are present.
     here: u32,
-    /// Shards that are not.
+    /// Shards that are missing.
     gone: u32,
-    /// Whether data is among those that are there.
+    /// Whether a shard of data is present.
     data: bool,
 }
 
-/// Sorted by stripe. Without parity, every part is a stripe of its own.
+/// Sorted by stripe and volume. Without parity, every part is a stripe of its own.
 fn shares(head: &Head, there: &[bool]) -> Vec<Share> {
     let mut shares: Vec<Share> = head
         .parts
@@ -137,7 +157,7 @@ fn stripes(shares: &[Share]) -> impl Iterator<Item = &[Share]> {
     shares.chunk_by(|one, other| one.stripe == other.stripe)
 }
 
-/// Shards of a stripe that are not there.
+/// Shards of a stripe that are missing.
 fn missing(stripe: &[Share]) -> u32 {
     stripe.iter().map(|share| share.gone).sum()
 }
@@ -147,21 +167,21 @@ fn spare_of(head: &Head) -> u32 {
     head.statement.scheme.map_or(0, |scheme| scheme.m.into())
 }
 
-/// Data parts that are not there, and their stripes.
+/// Missing data parts, and their stripes.
 fn absent<'a>(head: &'a Head, there: &'a [bool]) -> impl Iterator<Item = (&'a Part, u32)> + Clone {
     let parts = head.parts.iter().zip(there).filter(|(_, there)| !**there);
     let data = parts.filter(|(part, _)| matches!(part.kind, PartKind::Data { .. }));
     data.map(|(part, _)| (part, stripe_of(part)))
 }
 
-/// Data parts that nothing gives back.
+/// Numbers of the data parts that cannot be rebuilt.
 fn lost(head: &Head, there: &[bool], shares: &[Share]) -> Vec<u32> {
     let over = stripes(shares).filter(|stripe| missing(stripe) > spare_of(head));
     let over: HashSet<u32> = over.map(|stripe| stripe[0].stripe).collect();
     absent(head, there).filter(|(_, stripe)| over.contains(stripe)).map(|(part, _)| part.number).collect()
 }
 
-/// Volumes each of which alone would give every stripe enough.
+/// Volumes each of which alone would give every stripe enough shards.
 fn any_one(shares: &[Share], m: u32) -> Vec<u16> {
     let (mut over, mut helped) = (0, BTreeMap::<u16, u32>::new());
     for stripe in stripes(shares) {
@@ -175,12 +195,12 @@ fn any_one(shares: &[Share], m: u32) -> Vec<u16> {
     helped.into_iter().filter(|(_, stripes)| *stripes == over).map(|(volume, _)| volume).collect()
 }
 
-/// A bound on how many more volumes it takes, where no one does.
+/// A lower bound on how many more volumes it takes, where no single one is enough.
 fn least(shares: &[Share], m: u32) -> u16 {
     let (mut worst, mut musts) = (2, BTreeSet::new());
     for stripe in stripes(shares) {
         let mut missing = missing(stripe);
-        // Without these, the stripe is lost whatever else comes.
+        // Without these volumes the stripe stays lost, whatever others come.
         musts.extend(stripe.iter().filter(|share| share.gone > m).map(|share| share.volume));
         let mut gone: Vec<u32> = stripe.iter().map(|share| share.gone).collect();
         gone.sort_unstable();
@@ -199,14 +219,14 @@ mod tests {
     use super::*;
     use crate::format::head::tests::striped;
 
-    /// What is there when these volumes are not.
+    /// Which parts are present when these volumes are missing.
     fn without(head: &Head, volumes: &[u16]) -> Vec<bool> {
         head.parts.iter().map(|part| !volumes.contains(&part.volume)).collect()
     }
 
     #[test]
     fn what_is_missing_is_rebuilt_named_or_asked_for() {
-        // Two stripes of 3 + 2 on five volumes, each shard on one of its own.
+        // Two stripes of 3 + 2 on five volumes, each shard of a stripe on its own volume.
         let head = striped(6, 3, 2);
         assert_eq!(judge(&head, &without(&head, &[])), Verdict::Complete);
         assert_eq!(judge(&head, &without(&head, &[1, 5])), Verdict::Repairable { rebuilt: vec![1, 4] });
@@ -231,7 +251,7 @@ mod tests {
         assert_eq!((needed(&[2]), needed(&[2, 4])), (vec![], vec![1, 3, 5]));
     }
 
-    /// The answers by the book: every volume taken away or brought, every stripe counted anew.
+    /// The same answers by brute force: volumes are taken away or added, and every stripe is counted again.
     mod plainly {
         use super::*;
 
@@ -245,7 +265,7 @@ mod tests {
             gone.map(|(part, _)| part.number).collect()
         }
 
-        /// As it is when exactly these volumes change to `become`.
+        /// The parts that are present once all parts of these volumes are, or are not.
         fn with(head: &Head, there: &[bool], volumes: u32, become_there: bool) -> Vec<bool> {
             let changed = |part: &Part| volumes >> part.volume & 1 == 1;
             let each = head.parts.iter().zip(there);
@@ -263,14 +283,14 @@ mod tests {
             (1..=head.statement.n).filter(matters).collect()
         }
 
-        /// The fewest volumes that bring all back.
+        /// The fewest volumes that bring everything back.
         pub fn fewest(head: &Head, there: &[bool]) -> u16 {
             let sets = (0u32..1 << head.statement.n).map(|set| set << 1);
             let enough = sets.filter(|set| lost(head, &with(head, there, *set, true)).is_empty());
             enough.map(u32::count_ones).min().unwrap() as u16
         }
 
-        /// The most volumes of which any so many may go; of those that are here.
+        /// How many of the volumes that have parts may go, whichever they are.
         pub fn margin(head: &Head, there: &[bool]) -> u16 {
             let here = |volume: u16| head.parts.iter().zip(there).any(|(part, there)| *there && part.volume == volume);
             let all: u32 = (1..=head.statement.n).filter(|volume| here(*volume)).map(|volume| 1 << volume).sum();
@@ -280,7 +300,7 @@ mod tests {
         }
     }
 
-    /// Numbers that are always the same.
+    /// Pseudo-random numbers, the same in every run.
     fn dice(mut state: u64) -> impl FnMut(u64) -> u64 {
         move |below| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -327,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_margin_is_that_of_the_worst_volumes() {
-        // Whoever takes the volume that hurts most, one by one, takes 1 first; 2 and 3 are worse.
+        // Taking the volume that hurts most, one by one, takes 1 first; losing 2 and 3 is worse.
         let mut head = striped(4, 2, 3);
         let volumes = [[1, 1, 4, 5, 6], [2, 2, 3, 3, 4]];
         for part in &mut head.parts {
@@ -357,13 +377,13 @@ mod tests {
         let just_enough = without(&head, &(1..=200).map(|volume| volume * 5).collect::<Vec<_>>());
         assert_eq!(margin(&head, &just_enough), Some(Margin { shards: 0, volumes: 0 }));
         assert_eq!(needed(&head, &just_enough).len(), 800);
-        // A second would be too long; other machines get more.
+        // More than a second would be too slow; the bound leaves room for slower machines.
         let took = processor_seconds() - started;
         assert!(took < 20.0, "{took}");
         println!("{took}");
     }
 
-    /// What this thread has used, however busy the machine is.
+    /// Processor time of this thread: it does not depend on how busy the machine is.
     fn processor_seconds() -> f64 {
         let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
         stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1e9

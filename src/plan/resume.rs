@@ -1,4 +1,5 @@
-//! How far an interrupted packing came: which parts stay, and where the next one begins.
+//! How far an interrupted packing came: which parts stay, and where the next one begins. Nothing is read here: the
+//! caller says which parts its drives kept.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +8,23 @@ use crate::format::journal::{Read, Written};
 use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
 
-/// What is packed already.
+/// What the earlier run has packed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reached {
-    /// Parts that stay where they are.
+    /// Parts that stay where they are, data first.
     pub parts: Vec<Written>,
-    /// The first so many data parts are packed, those that are to be made again among them.
+    /// The first so many data parts are packed; those of them that are on no drive are made again.
     pub data: u32,
-    /// Bytes of tar that they hold.
+    /// Bytes of tar in these data parts.
     pub tar: u64,
-    /// Whole stripes of them, where there is parity.
+    /// Whole stripes of them; 0 without parity.
     pub stripes: u32,
 }
 
-/// How far the bundle is packed: as far as it is known how its parts were made, and up to the last one
-/// that is on a drive, whole. What is missing before that can be made again. With parity it ends with
-/// a whole stripe: sums of an open one are lost. `parts` are those that are on the drives, in the order
-/// they were written in: of two with one number the later counts.
+/// Finds how far the bundle is packed: up to the last data part that is on a drive, and only as far as the recipes of
+/// all parts are known. What is missing before that place can be made again. With parity the end is that of a whole
+/// stripe, because the sums of an open stripe are lost. `parts` are those on the drives, in the order in which they
+/// were written: of two with one number the later counts.
 pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Option<Scheme>, tar_len: u64) -> Reached {
     let (mut data, mut parity) = (BTreeMap::new(), BTreeMap::new());
     for part in parts {
@@ -36,7 +37,7 @@ pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Optio
         if offset != ends[ends.len() - 1] || length == 0 || offset + length > tar_len {
             break;
         }
-        // A part that says otherwise is another one.
+        // A part that covers another range than its recipe says is another part.
         let same = |part: &&Written| part.kind == PartKind::Data { offset, length };
         if !data.get(&(ends.len() as u32)).is_some_and(same) {
             data.remove(&(ends.len() as u32));
@@ -60,8 +61,8 @@ pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Optio
     Reached { parts, data: count, tar: ends[count as usize], stripes }
 }
 
-/// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those
-/// before it; and how far that is, `end` at most.
+/// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those before it. Also
+/// returns how far they reach, `end` at most.
 pub fn covering(reads: &[Read], end: u64) -> (u64, Vec<Read>) {
     let mut sorted = reads.to_vec();
     sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));

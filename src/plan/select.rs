@@ -1,16 +1,19 @@
-//! `--only`: the named files and folders out of a list, as a list of its own.
+//! `--only`: the named files and folders of a list, as a list of its own.
 
 use std::collections::HashMap;
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::{BytePath, unescape};
 
-/// What was asked for and is not in the bundle.
+/// A path that the user asked for and that is not in the bundle, as it was typed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotFound(pub Vec<u8>);
 
-/// The entries at or below the named paths, with the folders they stand in. A hard link whose
-/// file was not asked for becomes the file. No names at all: everything.
+/// The entries at or below the paths in `only`, with the folders above them. A hard link whose file was not asked for
+/// becomes the file. Without any path, everything is selected.
+///
+/// # Errors
+/// The first path that is not in the bundle.
 pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFound> {
     if only.is_empty() {
         return Ok(entries);
@@ -23,7 +26,7 @@ pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFo
         entry.kind == Kind::Dir && wanted.iter().any(above)
     };
     let files: HashMap<BytePath, Entry> = linked_files(&entries);
-    // The first chosen name of each linked file that was not chosen itself.
+    // For each linked file that was not asked for: the first selected link, which becomes the file.
     let mut stand_in: HashMap<BytePath, BytePath> = HashMap::new();
     let mut chosen = Vec::new();
     for mut entry in entries.into_iter().filter(|entry| is_wanted(entry) || leads_there(entry)) {
@@ -46,21 +49,22 @@ fn find(entries: &[Entry], asked: &[u8]) -> Result<Vec<u8>, NotFound> {
     meant(asked, is_there).ok_or_else(|| NotFound(asked.to_vec()))
 }
 
-/// What is there of a name as it is, or as a list shows it, escaped.
+/// The path that the user means by `asked`: the bytes as they are, or else as a list shows them, escaped. `None` if
+/// neither is there.
 pub fn meant(asked: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let plain = tidy(asked).to_vec();
     let shown = std::str::from_utf8(tidy(asked)).ok().and_then(unescape);
     std::iter::once(plain).chain(shown).find(|path| is_there(path))
 }
 
-/// As people type it: `./a/` is `a`.
+/// Takes off what people type around a path: `./a/` is `a`.
 fn tidy(path: &[u8]) -> &[u8] {
     let path = path.strip_prefix(b"./").unwrap_or(path);
     let end = path.iter().rposition(|b| *b != b'/').map_or(0, |at| at + 1);
     &path[..end]
 }
 
-/// The files that hard links name.
+/// The files that hard links name, by their paths.
 fn linked_files(entries: &[Entry]) -> HashMap<BytePath, Entry> {
     let named: std::collections::HashSet<&BytePath> = entries
         .iter()

@@ -1,8 +1,11 @@
-//! A range of the tar, filled from the sources. Any range, on any thread, without the others.
+//! Fills a range of the tar from the source files. Ranges are independent: any thread fills any range.
 //!
-//! A file is always given the size it was announced with: what is missing becomes zeros, what is
-//! too much is left out. The list tells its reader which files those are. One read behind the announced
-//! end shows whether there is more: some file systems announce less than they give.
+//! A file always takes the size it had in the walk, because every tar offset follows from those sizes. Missing
+//! bytes become zeros, and surplus bytes are left out. Each deviation becomes a [`Fault`], and the list flags the
+//! file. One read past the announced end finds surplus bytes, since some file systems announce less than they give.
+//!
+//! Not guaranteed: that a file without a fault was at rest while it was read. That rests on the caller's
+//! `unchanged`, and on what a file's times show.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -13,31 +16,31 @@ use crate::base::digest::{Digest, sha256};
 use crate::base::entry::{Entry, Flag};
 use crate::format::member;
 
-/// A file's content within a range that does not hold the whole file.
+/// The bytes of a file in a range that does not hold the whole file. They are hashed later, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Which entry.
+    /// Index of the file in the walk's entries.
     pub entry: u32,
-    /// Where the piece begins in the file.
+    /// Where the piece begins in the file, in bytes.
     pub offset: u64,
-    /// Where it lies in the range's buffer.
+    /// Where the piece lies in the range's buffer.
     pub place: Range<usize>,
 }
 
-/// A file that is not what it was when walked.
+/// A file that could not be read as the walk found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Which entry.
+    /// Index of the file in the walk's entries.
     pub entry: u32,
-    /// Changed or unreadable.
+    /// [`Flag::Changed`] or [`Flag::Unreadable`], never clean.
     pub flag: Flag,
-    /// In words.
+    /// What happened, as the rest of a sentence whose subject is the file.
     pub why: String,
-    /// The system's number for that, if it had one.
+    /// The system's error number; `None` if no system call failed.
     pub errno: Option<i32>,
 }
 
-/// How a file is not what it was, in words, and the system's number for that.
+/// A [`Fault`] that does not know its entry yet.
 type Flaw = (Flag, String, Option<i32>);
 
 fn unreadable(why: String, error: &std::io::Error) -> Flaw {
@@ -54,20 +57,22 @@ impl Fault {
     }
 }
 
-/// What came of filling a range.
+/// What a filled range holds, besides its bytes.
 #[derive(Debug, Default)]
 pub struct Filled {
-    /// Files that lie in the range whole, with their digests.
+    /// Files that lie in the range whole, by entry index, with the digest of what was packed.
     pub whole: Vec<(u32, Digest)>,
-    /// Parts of larger files, to be hashed in order.
+    /// Pieces of files that reach beyond the range, in tar order.
     pub pieces: Vec<Piece>,
-    /// Files that are not what they were.
+    /// At most one fault per file, for this range.
     pub faults: Vec<Fault>,
 }
 
-/// Fills `buf` with the tar from `start` on. `entries` are those of the range, the first with
-/// index `first`; `starts` are the offsets of their headers. `open` opens the file of an entry,
-/// `unchanged` tells whether it still is what was walked.
+/// Fills `buf` with the tar bytes from `start` on: headers, contents and padding. The bag's own files before and
+/// behind them are the caller's work.
+///
+/// `entries` are those of the range, the first one with index `first`; `starts` are the tar offsets of their
+/// headers. `open` opens the file of an entry, and `unchanged` says whether it still is the file of the walk.
 pub fn fill(
     start: u64,
     buf: &mut [u8],
@@ -79,6 +84,7 @@ pub fn fill(
     let mut filled = Filled::default();
     for (at, (entry, header_at)) in entries.iter().zip(starts).enumerate() {
         let index = first + at;
+        // `put` and `zero` write only the bytes that lie in this range.
         let header = member::of_entry(entry);
         put(buf, start, *header_at, &header);
         let content = header_at + header.len() as u64;
@@ -86,6 +92,7 @@ pub fn fill(
         zero(buf, start, content_end..content_end.next_multiple_of(512));
         let here = content.max(start)..content_end.min(end);
         if entry.has_content() && here.start < here.end {
+            // A whole file is hashed now, while it is in the core's cache. A piece must wait for the bytes before it.
             let place = (here.start - start) as usize..(here.end - start) as usize;
             let offset = here.start - content;
             let read = read(&mut buf[place.clone()], offset, entry, || open(index), |file| unchanged(index, file));
@@ -96,6 +103,7 @@ pub fn fill(
                 filled.pieces.push(Piece { entry: index as u32, offset, place });
             }
         } else if entry.kind == crate::base::entry::Kind::File && entry.size == 0 && content > start && content <= end {
+            // An empty file belongs to the one range that holds the last byte of its header.
             filled.whole.push((index as u32, sha256(b"")));
             let opened = open(index).map_err(|error| unreadable(EMPTY_UNREAD.into(), &error));
             let fault = opened.and_then(|file| verdict(&file, Some(0), |file| unchanged(index, file))).err();
@@ -105,10 +113,11 @@ pub fn fill(
     filled
 }
 
+/// Why an empty file is unreadable: it has no byte that could be missing, so the text cannot say "packed as zeros".
 const EMPTY_UNREAD: &str = "could not be opened; its size was 0, and it is packed as empty";
 
-/// Judges a file whose announced bytes were all there. `end` is its announced size, for the piece that
-/// reaches it: that piece looks whether more follows. An error there says nothing of the bytes before it.
+/// Judges a file that gave all bytes it was asked for. `end` is its announced size if this piece reaches it, so
+/// only the last piece of a file looks for surplus bytes, and the file gets that fault once.
 fn verdict(file: &File, end: Option<u64>, unchanged: impl FnOnce(&File) -> bool) -> Result<(), Flaw> {
     if end.is_some_and(|end| follows(file, end)) {
         return Err(changed(match end {
@@ -119,7 +128,7 @@ fn verdict(file: &File, end: Option<u64>, unchanged: impl FnOnce(&File) -> bool)
     if unchanged(file) { Ok(()) } else { Err(changed("changed while it was packed")) }
 }
 
-/// Whether the file has bytes from `end` on.
+/// Whether the file has bytes from `end` on. A read error counts as no: the bytes before `end` were all read.
 fn follows(file: &File, end: u64) -> bool {
     loop {
         match file.read_at(&mut [0], end) {
@@ -130,7 +139,7 @@ fn follows(file: &File, end: u64) -> bool {
     }
 }
 
-/// Copies the part of `bytes`, which lie at `at` in the tar, that the buffer holds.
+/// Copies those of `bytes` that lie in the buffer. The buffer begins at `start` in the tar, `bytes` at `at`.
 fn put(buf: &mut [u8], start: u64, at: u64, bytes: &[u8]) {
     let from = at.max(start);
     let to = (at + bytes.len() as u64).min(start + buf.len() as u64);
@@ -140,6 +149,7 @@ fn put(buf: &mut [u8], start: u64, at: u64, bytes: &[u8]) {
     }
 }
 
+/// Zeros the bytes of `range`, in tar offsets, that lie in the buffer: a used buffer holds old bytes.
 fn zero(buf: &mut [u8], start: u64, range: Range<u64>) {
     let from = range.start.max(start);
     let to = range.end.min(start + buf.len() as u64);
@@ -148,7 +158,12 @@ fn zero(buf: &mut [u8], start: u64, range: Range<u64>) {
     }
 }
 
-/// Reads `buf.len()` bytes of the file from `offset` on; what cannot be read becomes zeros.
+/// Reads `buf.len()` bytes of the file from `offset` on. Missing bytes become zeros. Holes become zeros without a
+/// read, which would make a sparse file cost its full size.
+///
+/// # Errors
+/// The first fault of the file. A read error zeros the rest of its run of data and ends the piece: runs behind a
+/// later hole are not touched.
 fn read(
     buf: &mut [u8],
     offset: u64,
@@ -163,6 +178,7 @@ fn read(
     let end = offset + buf.len() as u64;
     let mut at = offset;
     let mut short = false;
+    // The hole beyond all offsets stands for the end: it makes the loop read the data behind the last real hole.
     for (hole, len) in entry.holes.iter().copied().chain([(u64::MAX, 0)]) {
         let data_end = hole.min(end);
         if at < data_end {
@@ -176,13 +192,14 @@ fn read(
             at = hole_end;
         }
     }
+    // A file that shrank is changed in any case, so `unchanged` need not be asked.
     if short {
         return Err(changed("shrank while it was packed; what is missing is packed as zeros"));
     }
     verdict(&file, (end == entry.size).then_some(end), unchanged)
 }
 
-/// Fills `buf` from the file; `true` if it ended too early, with zeros for the rest.
+/// Fills `buf` from the file. Returns `true` if the file ended too early; the rest of `buf` is zeros then.
 fn read_data(file: &File, buf: &mut [u8], at: u64) -> Result<bool, Flaw> {
     let mut done = 0;
     while done < buf.len() {
@@ -217,7 +234,7 @@ mod tests {
         file
     }
 
-    /// The tar filled in ranges of `step`, with what was found.
+    /// Fills the tar in ranges of `step` bytes. A file that is not in `files` cannot be opened.
     fn fill_all(
         entries: &[Entry],
         starts: &[u64],
@@ -245,6 +262,7 @@ mod tests {
         let files = [(1, &big), (2, &small), (3, &small)];
         let (whole, _) = fill_all(&entries, &layout.starts, layout.tail_start, 1 << 20, &files);
         assert!(whole.windows(3).any(|w| w == &content[..3]));
+        // The steps part headers from contents, and cut `d/big` into up to 40 pieces.
         for step in [512, 1024, 4096, 19_968] {
             let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, step, &files);
             assert!(tar == whole, "{step}");
@@ -259,6 +277,7 @@ mod tests {
     fn what_is_missing_becomes_zeros_and_is_named() {
         let mut entries = vec![file("grew", 3), file("shrank", 2000), file("vanished", 10)];
         let layout = lay_out(&mut entries, &mut Vec::new());
+        // The third file is not in `files`, so it cannot be opened.
         let (grew, shrank) = (temp(b"12345"), temp(b"12345"));
         let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, 1 << 20, &[(0, &grew), (1, &shrank)]);
         assert_eq!(tar.len() as u64, layout.tail_start - layout.starts[0]);
@@ -271,6 +290,7 @@ mod tests {
     #[test]
     fn the_piece_that_reaches_the_end_looks_whether_more_follows() {
         let mut entries = vec![file("holed", 2000), file("longer", 2000), file("right", 2000)];
+        // The first file ends in a hole: no data read reaches its end, and surplus bytes must be found there, too.
         entries[0].holes = vec![(512, 1488)].into();
         let layout = lay_out(&mut entries, &mut Vec::new());
         let (more, right) = (temp(&[7; 2001]), temp(&[7; 2000]));
@@ -289,6 +309,7 @@ mod tests {
         let mut entries = vec![file("sparse", 4000)];
         entries[0].holes = vec![(1000, 500), (3000, 1000)].into();
         let layout = lay_out(&mut entries, &mut Vec::new());
+        // The file has data where the entry has holes, so a read of a hole would show.
         let data = temp(&[7; 4000]);
         let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, 512, &[(0, &data)]);
         assert!(filled.iter().all(|filled| filled.faults.is_empty()));

@@ -1,10 +1,10 @@
-//! Tar ranges to zstd frames and back. The one address of `zstd`.
+//! Compresses tar ranges to zstd frames, and decodes frames. The only file that uses `zstd`. Law:
+//! `decode(pack(x)) = x`.
 //!
-//! Frames do not span parts: a frame that a part's end falls into is cut, and what it held behind
-//! the cut is compressed again. As soon as somebody knows how much room the part has left, the
-//! frame in the making is ended just there, so that little is done twice. What does not compress
-//! (a few samples of the range say so) is left raw: it is stored in frames that cost nothing to
-//! make and can be cut anywhere. Law: `decode(pack(x)) = x`.
+//! Frames do not span parts: a frame that crosses the end of a part is cut, and the input behind the cut is
+//! compressed again. Once the caller knows how much room the part has left, the current frame ends there, so that
+//! little work is done twice. A range that does not compress, by a few samples, stays raw: stored frames cost nothing
+//! to make and can be cut anywhere.
 
 use std::ops::Range;
 
@@ -19,39 +19,42 @@ use crate::format::frame::{CLOSE, Cut, Packed, last_cut, stored_blocks, stored_l
 use crate::format::limits;
 use crate::plan::forecast::Room;
 
-/// How often a frame can be cut, in bytes of input: zstd's blocks, so that flushing costs nothing.
+/// Input bytes between two cuts of a frame: the size of zstd's blocks, so that a flush costs nothing.
 const STEP: usize = 128 * 1024;
-/// The same near the end of a part, so that little of it is left to be stored.
+/// The same near the end of a part, so that little room is left to fill with stored bytes.
 const FINE: usize = 16 * 1024;
-/// How near, in bytes of frame: what a step is unlikely to exceed.
+/// How near that is, in bytes of frame: more than one [`STEP`] usually packs to.
 const NEAR: usize = 48 * 1024;
-/// How far a frame goes on behind the place where its part is guessed to end, in bytes of frame:
-/// about as much as guesses err.
+/// How far a frame goes on past the guessed end of its part, in bytes of frame: about the error of the guesses. The
+/// real end then falls inside the frame, which the part filler cuts there.
 const MARGIN: usize = 64 * 1024;
-/// A sample is tried of each so many bytes, at least two and at most eight of a range; of ranges that
-/// are shorter than half of that, none.
+/// One sample per so many input bytes, but at least two and at most [`PROBES`] per range. A range shorter than half
+/// of this is not sampled.
 const PROBE_EVERY: usize = 512 * 1024;
 const PROBES: usize = 8;
+/// Input bytes of one sample.
 const PROBE: usize = 8 * 1024;
 
-/// How hard to compress.
+/// How hard to compress: more time for fewer bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Level {
-    /// About as small as zstd's level 3 in three quarters of its time: its fast strategy, with a
-    /// table and a window that are as large as these ranges are worth.
+    /// About as small as zstd's level 3 in three quarters of its time: the fast strategy, with a table and a window
+    /// large enough for ranges of this length.
     #[default]
     Quick,
-    /// One of zstd's, 1 to 19.
+    /// A level of zstd, 1 to 19.
     Zstd(i32),
 }
 
-/// zstd said no.
+/// An error that zstd returned, by zstd's own name for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("zstd: {0}")]
 pub struct ZstdError(String);
 
+/// Turns an error code of zstd into an error.
+///
 /// # Panics
-/// With [`memory::NoMemory`] where zstd could not get its memory: nothing is wrong with what it was given.
+/// With [`memory::NoMemory`] if zstd ran out of memory: the input is not at fault then.
 fn zstd_error(code: usize) -> ZstdError {
     if code == (ZSTD_ErrorCode::ZSTD_error_memory_allocation as usize).wrapping_neg() {
         memory::lacks(1 << limits::WINDOW_LOG);
@@ -59,30 +62,31 @@ fn zstd_error(code: usize) -> ZstdError {
     ZstdError(get_error_name(code).to_string())
 }
 
-/// A compressor of one level, used again and again.
+/// A compressor of one level. It is meant to be reused: zstd's memory and the scratch buffer are large.
 pub struct Compressor {
     context: CCtx<'static>,
     probe: CCtx<'static>,
+    /// The frame in the making, or the frame of a sample.
     scratch: Vec<u8>,
 }
 
-/// What the compressor's scratch holds.
+/// The frame in the compressor's scratch.
 struct Frame {
-    /// Bytes of input in it.
+    /// Input bytes in the frame.
     end: usize,
-    /// Where it can be cut.
+    /// Where the frame was flushed, ascending: it can be cut there.
     cuts: Vec<Cut>,
-    /// The room it has outgrown; `None` if it is whole.
+    /// The room that the frame has outgrown; `None` if the frame holds all input and fits.
     room: Option<Room>,
 }
 
 impl Compressor {
-    /// A compressor of that level.
+    /// Makes a compressor whose frames never ask for more than the window of the format.
     pub fn new(level: Level) -> Result<Self, ZstdError> {
         let create = || CCtx::try_create().unwrap_or_else(|| memory::lacks(1 << limits::WINDOW_LOG));
         let mut context = create();
         let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(zstd_error);
-        // A frame that is cut holds less than it would have announced.
+        // A frame may be cut later, and would then hold less than its header says.
         set(CParameter::ContentSizeFlag(false))?;
         match level {
             Level::Quick => {
@@ -94,7 +98,7 @@ impl Compressor {
             Level::Zstd(level) => {
                 set(CParameter::CompressionLevel(level))?;
                 if level > 17 {
-                    // Higher levels want windows that readers need not grant (FORMAT section 4).
+                    // Higher levels would take windows that readers need not grant (FORMAT section 4).
                     set(CParameter::WindowLog(limits::WINDOW_LOG))?;
                 }
             }
@@ -102,17 +106,17 @@ impl Compressor {
         Ok(Self { context, probe: create(), scratch: Vec::new() })
     }
 
-    /// Bytes of memory that zstd takes at that level.
+    /// Measures how many bytes of memory zstd takes to compress at that level.
     pub fn memory(level: Level) -> Result<u64, ZstdError> {
         let mut compressor = Self::new(level)?;
         compressor.scratch.reserve(STEP);
-        // It takes what it needs at the first byte, if it does not know that no more come.
+        // Without a known input length, zstd allocates all that it may need at the first byte.
         compressor.feed(&[0], Directive::ZSTD_e_flush)?;
         Ok(compressor.context.sizeof() as u64)
     }
 
-    /// About how many bytes `raw` packs to, from samples; not less than `raw` itself if it is not
-    /// worth trying.
+    /// Estimates from samples how many bytes `raw` packs to. A result of `raw.len()` or more means that compression is
+    /// not worth trying: the samples shrank by less than 1 %. Half is assumed for a range too short for samples.
     pub fn sample(&mut self, raw: &[u8]) -> usize {
         if raw.len() < PROBE_EVERY / 2 {
             return raw.len() / 2;
@@ -123,6 +127,7 @@ impl Compressor {
         self.scratch.clear();
         self.scratch.reserve(compress_bound(PROBE));
         for at in 0..probes {
+            // The first sample begins the range, the last one ends it.
             let sample = &raw[at * stride..][..PROBE];
             packed += self.probe.compress(&mut self.scratch, sample, 1).unwrap_or(PROBE);
         }
@@ -132,10 +137,12 @@ impl Compressor {
         }
     }
 
-    /// Makes `raw` ready for parts that take `whole` bytes of frames. `room` hears how many bytes
-    /// of `raw` are compressed, to how many, and tells what the part that `raw` begins in still
-    /// takes, as far as it knows. Returns stretches of `raw`, one behind the other, that end where
-    /// parts end or a little behind.
+    /// Packs `raw` for parts that take `whole` bytes of frames each. Returns consecutive stretches of all of `raw`,
+    /// which end at the ends of parts or a little behind.
+    ///
+    /// `room` is called again and again with the progress: bytes of `raw` compressed, and bytes of frames made of
+    /// them. It returns how many bytes of frames still fit into the part in which `raw` begins, or `None` while that
+    /// is unknown.
     pub fn pack(
         &mut self,
         raw: &[u8],
@@ -143,7 +150,7 @@ impl Compressor {
         mut room: impl FnMut(usize, usize) -> Option<Room>,
     ) -> Result<Vec<(Range<usize>, Packed)>, ZstdError> {
         let (mut stretches, mut at, mut before) = (Vec::new(), 0, 0);
-        // Behind the first end of a part that is known, all ends are.
+        // Parts behind the first known end of a part begin empty, so their room is known.
         let mut later: Option<Room> = None;
         while at < raw.len() {
             let known = |done, packed| later.or(room(at + done, before + packed));
@@ -158,7 +165,7 @@ impl Compressor {
                         stretches.push((at..at + cut.raw, self.frame_of(cut.raw, cuts, told)));
                         at += cut.raw;
                     }
-                    // The rest of the part, a fraction of a block.
+                    // Stored bytes fill the rest of the part, which is less than one step.
                     let free = room - if cut.raw > 0 { self.scratch.len() } else { 0 };
                     let stored = stored_blocks(free, raw.len() - at);
                     if stored > 0 {
@@ -183,7 +190,7 @@ impl Compressor {
         Ok(stretches)
     }
 
-    /// One frame around all of `raw`.
+    /// Compresses all of `raw` into one frame, without places to cut it.
     pub fn frame(&mut self, raw: &[u8]) -> Result<Vec<u8>, ZstdError> {
         self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
         self.scratch.clear();
@@ -192,7 +199,12 @@ impl Compressor {
         Ok(memory::copy(&self.scratch))
     }
 
-    /// Makes a frame once more that was made so of these very bytes; at most `room` bytes of it.
+    /// Makes a frame of [`Compressor::pack`] again, byte for byte, from the same `raw`. `told` and `pieces` come from
+    /// its recipe: the input length that zstd was told, and runs of (times, bytes) that ended in a flush. Other `raw`
+    /// bytes give another frame, which only the recipe's hash shows.
+    ///
+    /// # Errors
+    /// The frame takes more than `room` bytes: the recipe or `raw` is not the one of that frame.
     pub fn again(&mut self, raw: &[u8], told: u64, pieces: &[(u32, u64)], room: usize) -> Result<Vec<u8>, ZstdError> {
         self.begin(told as usize)?;
         let pieces = pieces.iter().flat_map(|(times, len)| std::iter::repeat_n(*len as usize, *times as usize));
@@ -203,6 +215,7 @@ impl Compressor {
             }
             let end = (at + len).min(raw.len());
             let last = end as u64 == told;
+            // A frame that was cut never saw its last byte: zstd flushes it here, and `CLOSE` ends it below.
             self.feed(&raw[at..end], if last { Directive::ZSTD_e_end } else { Directive::ZSTD_e_flush })?;
             at = end;
             if self.scratch.len() > room {
@@ -215,7 +228,8 @@ impl Compressor {
         Ok(memory::copy(&self.scratch))
     }
 
-    /// What is in `scratch`, if it is less than the `raw` bytes it stands for.
+    /// The frame in `scratch`; stored if the frame is not shorter than its `raw` input bytes. `told` is the input
+    /// length that zstd was told, which a recipe needs.
     fn frame_of(&self, raw: usize, cuts: Vec<Cut>, told: usize) -> Packed {
         if self.scratch.len() < raw {
             Packed::Frame { bytes: memory::copy(&self.scratch), cuts, told }
@@ -224,13 +238,14 @@ impl Compressor {
         }
     }
 
-    /// Ends the frame in `scratch` behind its first `packed` bytes.
+    /// Cuts the frame in `scratch` to `packed` bytes, which must be a cut, and closes it with an empty last block.
     fn close(&mut self, packed: usize) {
         self.scratch.truncate(packed);
         self.scratch.extend_from_slice(&CLOSE);
     }
 
-    /// Compresses into `scratch`, until all is done or the frame takes more than `room` says.
+    /// Compresses `raw` into `scratch` until all of it is in the frame or the frame outgrows `room`. An exact room is
+    /// outgrown by one byte, a guessed one by [`MARGIN`].
     fn frame_until(
         &mut self,
         raw: &[u8],
@@ -265,7 +280,7 @@ impl Compressor {
         }
     }
 
-    /// A new frame, of so many bytes as far as is known.
+    /// Begins a frame. zstd tunes itself to `told` input bytes, so the same frame needs the same number again.
     fn begin(&mut self, told: usize) -> Result<(), ZstdError> {
         self.context.reset(ResetDirective::SessionOnly).map_err(zstd_error)?;
         self.context.set_pledged_src_size(Some(told as u64)).map_err(zstd_error)?;
@@ -274,6 +289,7 @@ impl Compressor {
         Ok(())
     }
 
+    /// Compresses `piece` to the end of `scratch`, up to the flush or the end of the frame that `directive` names.
     fn feed(&mut self, piece: &[u8], directive: Directive) -> Result<(), ZstdError> {
         let mut input = InBuffer::around(piece);
         loop {
@@ -283,12 +299,13 @@ impl Compressor {
             if left == 0 && input.pos() == piece.len() {
                 return Ok(());
             }
+            // zstd had more output than room for it.
             self.scratch.reserve(STEP);
         }
     }
 }
 
-/// A decompressor, used again and again.
+/// A decompressor. It is meant to be reused, as its window is large.
 pub struct Decompressor {
     context: DCtx<'static>,
     window: Vec<u8>,
@@ -297,27 +314,28 @@ pub struct Decompressor {
 /// Why decoding stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError<E> {
-    /// The frames are no zstd, or want more memory than is granted.
+    /// The bytes are no valid zstd frames, or ask for a larger window than the format allows.
     Zstd(ZstdError),
     /// The input ended within a frame.
     Truncated,
-    /// Whoever takes the bytes said stop.
+    /// The caller's sink returned this error.
     Sink(E),
 }
 
 impl Decompressor {
-    /// Grants frames the window of the format and no more.
+    /// Makes a decompressor that refuses a frame with a larger window than the format allows (8 MiB).
     pub fn new() -> Result<Self, ZstdError> {
         let mut context = DCtx::try_create().unwrap_or_else(|| memory::lacks(1 << limits::WINDOW_LOG));
         context.set_parameter(DParameter::WindowLogMax(limits::WINDOW_LOG)).map_err(zstd_error)?;
         Ok(Self { context, window: memory::zeros(256 * 1024) })
     }
 
-    /// Decodes frames that come in pieces, skippable ones left out, and hands out what they hold
-    /// in windows of at most 256 KiB: memory does not depend on what a frame claims.
+    /// Decodes frames that arrive in `pieces` of any length, and passes over skippable frames. `sink` gets the content
+    /// in windows of at most 256 KiB, so that memory does not depend on what a frame claims. `sink` bounds the length:
+    /// a frame of zeros may go on without end.
     ///
     /// # Errors
-    /// Bytes handed out before an error are what the frames held so far.
+    /// As [`DecodeError`]. What `sink` got before an error is the content up to there.
     pub fn decode<P: AsRef<[u8]>, E>(
         &mut self,
         pieces: impl Iterator<Item = P>,
@@ -334,6 +352,7 @@ impl Decompressor {
                 let hint = self.context.decompress_stream(&mut output, &mut input).map_err(zstd)?;
                 between_frames = hint == 0;
                 let len = output.pos();
+                // A full window may mean that zstd still holds output, even if all input is taken.
                 let full = len == self.window.len();
                 if len > 0 {
                     sink(&self.window[..len]).map_err(DecodeError::Sink)?;

@@ -1,20 +1,26 @@
-//! Parity of shards, and shards from parity: Reed-Solomon over GF(2^8), systematic (FORMAT
-//! section 8). Nothing here knows a wrong shard from a right one: whoever calls has verified all
-//! he brings. Law: any k of the k + m shards give all others.
+//! Makes parity from data shards, and lost shards from the ones that are left: systematic Reed-Solomon over
+//! GF(2^8) (FORMAT section 8). Law: any k of the k + m shards give all others.
+//!
+//! Not guaranteed: that a rebuilt shard is right. A wrong shard goes in unnoticed, so the caller brings only bytes
+//! that it has verified.
 
 use crate::base::gf::{inverse, mul, mul_add, power};
 
-/// The code for stripes of k data and m parity shards.
+/// The code for stripes of k data and m parity shards. Shards count from 0: data shards first, then parity.
 #[derive(Debug, Clone)]
 pub struct Code {
     k: usize,
-    /// For each shard its row: what of each data shard it is the sum of.
+    /// One row of k factors per shard: the shard is the sum of the data shards times these factors. The code is
+    /// systematic, so the first k rows are the identity.
     rows: Vec<Vec<u8>>,
 }
 
 impl Code {
+    /// Makes the generator matrix: a Vandermonde matrix, times the inverse of its own top, which turns the first k
+    /// rows into the identity. The tests compare its parity with that of an independent implementation.
+    ///
     /// # Panics
-    /// Unless 1 <= k, k + m <= 255.
+    /// Unless 1 <= k and k + m <= 255.
     pub fn new(k: usize, m: usize) -> Self {
         assert!(k >= 1 && k + m <= 255, "no such code: {k} and {m}");
         let vandermonde: Vec<Vec<u8>> =
@@ -23,13 +29,17 @@ impl Code {
         Self { k, rows: vandermonde.iter().map(|row| times(row, &top)).collect() }
     }
 
-    /// Adds what the bytes of data shard `position` give to those of shard `parity` (k or more).
+    /// Adds to `sum` what the `bytes` of data shard `position` contribute to shard `parity`, which is k or more.
+    /// Once every data shard was added to zeros, `sum` is the parity. The order makes no difference.
     pub fn add(&self, position: usize, bytes: &[u8], parity: usize, sum: &mut [u8]) {
         mul_add(self.rows[parity][position], bytes, sum);
     }
 
-    /// How shards are made from others: of the `k` shards `from`, in that order, the factors for
-    /// each of `wanted`.
+    /// Returns for each of `wanted` the factors of the shards `from`, in their order: a wanted shard is the sum of
+    /// those shards times its factors.
+    ///
+    /// # Panics
+    /// Unless `from` names exactly k different shards.
     pub fn recover(&self, from: &[usize], wanted: &[usize]) -> Vec<Vec<u8>> {
         assert_eq!(from.len(), self.k);
         let data = inverted(from.iter().map(|shard| self.rows[*shard].clone()).collect());
@@ -37,7 +47,7 @@ impl Code {
     }
 }
 
-/// A row times a square matrix.
+/// The product of a row and a square matrix.
 fn times(row: &[u8], matrix: &[Vec<u8>]) -> Vec<u8> {
     let mut out = vec![0; row.len()];
     for (factor, line) in row.iter().zip(matrix) {
@@ -46,15 +56,17 @@ fn times(row: &[u8], matrix: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-/// The inverse of a square matrix, by Gauss and Jordan.
+/// Inverts a square matrix by Gauss-Jordan elimination: each step that turns `left` into the identity also turns
+/// the identity in `right` into the inverse.
 ///
 /// # Panics
-/// When it has none: k rows of a Vandermonde matrix always have one.
+/// If the rows are not independent. Any k different rows of the code's matrix are.
 fn inverted(mut left: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let len = left.len();
     let mut right: Vec<Vec<u8>> =
         (0..len).map(|row| (0..len).map(|column| u8::from(row == column)).collect()).collect();
     for column in 0..len {
+        // In a finite field any pivot but 0 will do: nothing is rounded.
         let pivot = (column..len).find(|row| left[*row][column] != 0).expect("the rows are independent");
         left.swap(column, pivot);
         right.swap(column, pivot);
@@ -79,6 +91,7 @@ mod tests {
     use super::*;
     use reed_solomon_erasure::galois_8::ReedSolomon;
 
+    /// k data shards of `len` bytes with a pattern of their own, and their m parity shards.
     fn shards(k: usize, m: usize, len: usize) -> Vec<Vec<u8>> {
         let byte = |shard: usize, at: usize| (shard * 131 + at * 7 + at / 3 * shard) as u8;
         let mut shards: Vec<Vec<u8>> = (0..k).map(|shard| (0..len).map(|at| byte(shard, at)).collect()).collect();
@@ -110,6 +123,7 @@ mod tests {
         for k in 1..10 {
             for m in 1..=10 - k {
                 let (code, shards) = (Code::new(k, m), shards(k, m, 40));
+                // Each bit of `kept` is a shard; every choice of k shards is tried.
                 for kept in (0u32..1 << (k + m)).filter(|kept| kept.count_ones() as usize == k) {
                     let (from, wanted): (Vec<_>, Vec<_>) = (0..k + m).partition(|shard| kept >> shard & 1 == 1);
                     for (factors, wanted) in code.recover(&from, &wanted).iter().zip(wanted) {

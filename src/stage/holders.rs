@@ -1,10 +1,10 @@
-//! Which processes can write to a file right now: they have it open for writing, or mapped so that what
-//! they write to memory is the file's content. The system lists that under `/proc`. A write through a
-//! mapping may leave a file's times as they were, so nothing else tells of it.
+//! Finds processes that can write to a file right now: they have it open for writing, or have mapped it so that
+//! their memory is the file's content. Linux lists both under `/proc`. A write through a mapping may leave the
+//! file's times as they were, so no other evidence of it exists.
 //!
-//! Not seen: processes that this user may not look at (root may look at all), processes of other
-//! containers and of other machines, what the kernel itself writes (an exported or loop-mounted file),
-//! threads with open files of their own, and a file that is opened and closed between two looks.
+//! Not seen: processes that this user may not inspect (root may inspect all), processes of other containers and
+//! other machines, writes by the kernel itself (to an exported or loop-mounted file), threads with open files of
+//! their own, and a file that a process opens and closes between two looks.
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -17,28 +17,29 @@ use crate::base::os;
 use crate::base::path::{as_bytes, as_path, escape};
 use crate::base::pool::side_by_side;
 
-/// A file system's number (`st_dev`) and the file's number on it.
+/// A file system's number (`st_dev`) and the file's inode number on it.
 pub type FileId = (u64, u64);
 
-/// All that could be written to at one moment.
+/// All files that some process could write to at one moment.
 pub struct Holders {
     proc: PathBuf,
-    /// By the file's number alone. Asking for its file system may wait for a server that is gone, so only
-    /// those are asked whose number is that of a file in question.
+    /// Keyed by inode number alone. A lookup of the file system may hang on a server that is gone, so
+    /// [`Holders::of`] does it only for the few holds whose inode number matches.
     by_inode: HashMap<u64, Vec<Hold>>,
 }
 
 /// A process that can write to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
+    /// The process id, in the numbering of this `/proc`.
     pub process: u32,
-    /// Its name, escaped.
+    /// The command name (`comm`), escaped for terminals; empty if the process has ended since.
     pub name: String,
-    /// Whether it writes through memory.
+    /// Whether it can write through a mapping, which need not show in the file's times.
     pub is_mapped: bool,
 }
 
+/// One way in which one process can write to the file whose inode number is the key.
 struct Hold {
     process: u32,
     way: Way,
@@ -51,27 +52,30 @@ impl Hold {
 }
 
 enum Way {
-    /// Open, under that number.
+    /// Open for writing, under this descriptor number.
     Open(String),
-    /// Mapped to these addresses.
+    /// Mapped, shared and writable: address range, device and path as `maps` lists them.
     Mapped { addresses: String, device: Device, path: PathBuf },
 }
 
 impl Holders {
-    /// Looks at all processes. This one is no exception: its output may go into a source.
+    /// Looks at all processes, this one included: its own output may go into a source.
     ///
     /// # Errors
-    /// The system does not list its processes here.
+    /// `/proc` is missing, or does not list this process.
     pub fn look() -> io::Result<Self> {
         Self::look_below(Path::new("/proc"))
     }
 
+    /// Looks at the processes below `proc`. If this process is not among them, `proc` lists other processes or
+    /// none, and "no holder" would mean nothing.
     fn look_below(proc: &Path) -> io::Result<Self> {
         let names = std::fs::read_dir(proc)?.flatten().map(|name| name.file_name());
         let processes: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
         if !processes.contains(&std::process::id()) {
             return Err(io::Error::other("it does not list this process"));
         }
+        // Each process costs some reads of /proc, and there may be thousands.
         let found = side_by_side(
             &processes,
             || (),
@@ -94,7 +98,8 @@ impl Holders {
         Ok(Self { proc: proc.into(), by_inode })
     }
 
-    /// A process that can write to that file, through memory if one can so.
+    /// A process that can write to the file; `None` if none is known. If several can, one that has mapped it wins,
+    /// because its writes may go unseen.
     pub fn of(&self, file: FileId) -> Option<Holder> {
         let holds = self.by_inode.get(&file.1)?.iter();
         let hold = holds.filter(|hold| self.is_of(hold, file)).max_by_key(|hold| hold.is_mapped())?;
@@ -110,13 +115,14 @@ impl Holders {
         self.proc.join(hold.process.to_string())
     }
 
-    /// Whether it is that file, and not one with its number on another file system.
+    /// Whether the hold is on this file, not on one with the same inode number on another file system.
     fn is_of(&self, hold: &Hold, file: FileId) -> bool {
         let is_it = |path: &Path| path.metadata().is_ok_and(|meta| id(&meta) == file);
         let folder = self.folder(hold);
         match &hold.way {
+            // The process may have closed the file since, and given its number to another one.
             Way::Open(number) => is_it(&folder.join("fd").join(number)),
-            // Some file systems (btrfs, overlays) name another number here than `stat` does.
+            // On some file systems (btrfs, overlays) `maps` names another device than `stat` does.
             Way::Mapped { addresses, device, path } => {
                 *device == os::block(file.0) || is_it(&folder.join("map_files").join(addresses)) || is_it(path)
             }
@@ -128,21 +134,22 @@ fn id(meta: &Metadata) -> FileId {
     (meta.dev(), meta.ino())
 }
 
-/// Whether it is a process that this user may look at, and no thread of the kernel, which has no program.
+/// Whether this user may inspect the process. A kernel thread has no program, so it counts as no.
 fn may_be_looked_at(process: &Path) -> bool {
     process.join("exe").read_link().is_ok()
 }
 
-/// What a process has open for writing; nothing if it has just ended.
+/// The files that a process has open for writing, with their inode numbers; none if it has just ended.
 fn opened(process: &Path) -> Vec<(u64, Way)> {
     let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
         let (path, number) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        // Most lead to no file. The link's own mode says what it is open for.
+        // Most descriptors lead to no file. The owner's bits of the link itself say what it is open for.
         let is_a_file = path.read_link().is_ok_and(|to| as_bytes(&to).starts_with(b"/"));
         let is_for_writing = || entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0);
         if is_a_file && is_for_writing() {
+            // `stat` follows the link and may hang, so it is only the fallback for older kernels.
             let noted = noted_inode(&process.join("fdinfo").join(&number));
             let inode = noted.or_else(|| path.metadata().ok().map(|meta| meta.ino()));
             found.extend(inode.map(|inode| (inode, Way::Open(number))));
@@ -151,19 +158,20 @@ fn opened(process: &Path) -> Vec<(u64, Way)> {
     found
 }
 
-/// The file's number as the system notes it since Linux 5.14. Nobody has to ask the file system for it.
+/// The inode number in `fdinfo`; `None` before Linux 5.14. Reading it does not ask the file system, which may hang.
 fn noted_inode(info: &Path) -> Option<u64> {
     let text = std::fs::read_to_string(info).ok()?;
     text.lines().find_map(|line| line.strip_prefix("ino:"))?.trim().parse().ok()
 }
 
-/// What a process has mapped so that it shares what it writes.
+/// The files that a process has mapped shared and writable; none if it has just ended.
 fn mapped(process: &Path) -> Vec<(u64, Way)> {
     let text = std::fs::read(process.join("maps")).unwrap_or_default();
     text.split(|byte| *byte == b'\n').filter_map(mapping).collect()
 }
 
-/// A line of `maps`: addresses, rights, offset, device, inode, path.
+/// Parses a line of `maps`: addresses, rights, offset, device, inode, path. Returns `None` for a mapping that does
+/// not change its file: read-only (no `w`) or private (`p` in place of `s`).
 fn mapping(line: &[u8]) -> Option<(u64, Way)> {
     let mut words = line.splitn(6, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
@@ -185,8 +193,8 @@ mod tests {
     use std::io::Read;
     use std::process::{Child, Command, Stdio};
 
-    /// A shell that makes the file, or opens it so, and ends with its input. Here nothing is opened for writing:
-    /// a process that another test starts would have it too, for a moment.
+    /// Starts a shell that opens the file with this redirection and ends with its input. This process must not open
+    /// the file for writing: a child that another test starts would inherit it for a moment.
     fn holding(path: &Path, way: &str) -> Child {
         let script = format!("exec 3{way}\"$1\"; echo ready; read line");
         let mut shell = Command::new("sh");
@@ -215,6 +223,7 @@ mod tests {
             let shell = holding(&path, way);
             let expected = Holder { process: shell.id(), name: "sh".into(), is_mapped: false };
             assert_eq!(holder(), Some(expected), "{way}");
+            // The same inode number must not be enough.
             assert_eq!(Holders::look().unwrap().of((file.0 + 1, file.1)), None, "a file of another file system");
             ends(shell);
         }
@@ -235,6 +244,7 @@ mod tests {
         for other in ["r--s", "rw-p", "---p"] {
             assert!(mapping(line(other).as_bytes()).is_none(), "{other}");
         }
+        // A line that is cut short or malformed is passed over.
         for bad in ["", "x", "a rw-s 0 fd:01", "a rw-s 0 fd01 5 /x", "a rw-s 0 fd:01 x /x"] {
             assert!(mapping(bad.as_bytes()).is_none(), "{bad}");
         }

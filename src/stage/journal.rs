@@ -1,6 +1,9 @@
-//! The journal of a packing as a file on the first volume, and on one of another drive: begun at once,
-//! added to, removed when all is done. Its lock keeps a second run away. A copy that cannot be added to
-//! stops nobody: it only is no longer there to go on from.
+//! The journal of a packing run as files, one on the first volume and a copy on another drive. It is created when
+//! packing begins, grows with every part, and is removed when the bundle is complete. A later run resumes from it. A
+//! lock on it keeps a second run away.
+//!
+//! Not guaranteed: that the last lines reach the drive, or that a copy survives. A copy that cannot be written is
+//! given up and the run goes on; the run can then be resumed only from the other one.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -13,14 +16,14 @@ use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::base::pool::{lock, unlocked};
 use crate::format::UNFINISHED;
-use crate::format::checked::{self, Checks};
+use crate::format::checked_lines::{self, Checks};
 pub use crate::format::journal::JOURNAL;
 
-/// A drive that is pulled out may forget what was added since the last sync: those parts are then
-/// packed again.
+/// Least time between two syncs. A drive that is pulled out may lose the lines since the last sync; a later run then
+/// packs their parts again.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 
-/// A journal that is added to, and its copies on other drives.
+/// The journal of this run, open and locked, with its copies.
 pub struct Log {
     state: Mutex<State>,
 }
@@ -28,23 +31,27 @@ pub struct Log {
 struct State {
     copies: Vec<Copy>,
     checks: Checks,
-    /// Lines that wait for the next that matters.
+    /// Lines of [`Log::note`] that the next [`Log::write`] takes along.
     waiting: String,
     synced: Instant,
+    /// Lines about parts so far, also those that no copy took.
     parts: usize,
 }
 
 struct Copy {
     path: PathBuf,
     file: File,
+    /// Set by the first error; the copy gets no more lines then.
     failed: bool,
 }
 
 impl Copy {
+    /// Writes the journal under a temporary name, syncs it and renames it over an older one: a crash leaves either the
+    /// old journal or the new one.
     fn create(folder: &Path, text: &str) -> Result<Self, IoFault> {
         let (temporary, path) = (folder.join(UNFINISHED), folder.join(JOURNAL));
         let mut file = os::create_private(&temporary).at("create", &path)?;
-        // Nobody else can have it yet.
+        // The file is new, so no other run can hold its lock.
         os::try_lock(&file).at("lock", &path)?;
         file.write_all(text.as_bytes()).at("write", &path)?;
         file.sync_all().at("sync", &path)?;
@@ -52,15 +59,18 @@ impl Copy {
         Ok(Self { path, file, failed: false })
     }
 
-    /// Does that with the file, unless it failed before.
+    /// Does `work` with the file, unless the copy has failed before.
     fn attempt(&mut self, work: impl FnOnce(&mut File) -> io::Result<()>) {
         self.failed = self.failed || work(&mut self.file).is_err();
     }
 }
 
 impl Log {
-    /// Writes the journal of these folders anew; whoever looks at one finds the old one, or this. Lines
-    /// get their checks here.
+    /// Creates the journal in these volume folders, over any older one; a reader finds either the old or the new one.
+    /// The first folder is the one that a later run looks into first. `lines` get their checks here.
+    ///
+    /// # Errors
+    /// A copy cannot be created: unlike later errors, that ends the run.
     pub fn create(folders: &[PathBuf], lines: &str) -> Result<Self, IoFault> {
         let mut checks = Checks::default();
         let text = checks.add(lines);
@@ -69,12 +79,12 @@ impl Log {
         Ok(Self { state: Mutex::new(state) })
     }
 
-    /// Notes a line that matters only together with one that is written later.
+    /// Keeps a line back until the next [`Log::write`]: it means something only together with a part.
     pub fn note(&self, line: &str) {
         lock(&self.state).waiting.push_str(line);
     }
 
-    /// Writes a line about a part, and what waited for it.
+    /// Writes a line about a part, and the lines kept back before it. An error disables the copy and is not returned.
     pub fn write(&self, line: &str) {
         let mut state = lock(&self.state);
         let lines = std::mem::take(&mut state.waiting) + line;
@@ -87,24 +97,27 @@ impl Log {
         }
     }
 
-    /// Nothing of it waits to be written any more: what came later could land on what was read back.
+    /// Syncs the journal before the drives are read back: later writes could land on parts that were read already.
     pub fn settle(&self) {
         lock(&self.state).copies.iter_mut().for_each(|copy| copy.attempt(|file| file.sync_data()));
     }
 
-    /// Parts that were noted, for a later run to go on from; none if all copies failed.
+    /// How many parts this run wrote down; 0 if all copies failed, because a later run cannot resume then.
     pub fn parts(&self) -> usize {
         let state = lock(&self.state);
         if state.copies.iter().all(|copy| copy.failed) { 0 } else { state.parts }
     }
 
-    /// Removes it: nothing is left to go on with. What had failed may stay. The folders that it was in show no
-    /// time of that, as far as they take one.
+    /// Removes the journal: no later run can resume. The folders get the common time of all volumes again, as far as
+    /// the file system takes it, so that they do not show when this happened.
+    ///
+    /// # Errors
+    /// A copy cannot be removed. A copy that had failed before may stay without an error.
     pub fn remove(self) -> Result<(), IoFault> {
-        // The first one last: it is looked for first.
+        // The first copy goes last, because a reader looks for it first.
         for Copy { path, file, failed } in unlocked(self.state).copies.into_iter().rev() {
             let removed = fs::remove_file(&path);
-            // Drivers outside of the kernel keep a file that is open in its folder, under another name.
+            // A FUSE driver may keep a removed file in its folder under another name while it is open.
             drop(file);
             let folder = path.parent().unwrap_or(Path::new("."));
             let removed = removed.and_then(|()| {
@@ -119,18 +132,19 @@ impl Log {
     }
 }
 
-/// A journal that an earlier run left, locked.
+/// A journal that an earlier run left. It stays locked as long as this value lives.
 pub struct Found {
-    /// What is in it.
+    /// The content, up to the limit of [`find`]; the earlier run may have died within its last line.
     pub text: Vec<u8>,
+    /// The lock goes with this file, also if the process dies.
     _lock: File,
 }
 
 impl Found {
-    /// Cuts it back to what it begins with, before anything that it names is removed: a run that is stopped
-    /// while it removes leaves nothing that would be missed.
+    /// Cuts the journal at `path` back to its opening, before the parts that it names are removed. A run that is
+    /// stopped in the middle of that leaves a journal that names no missing part.
     pub fn forget_parts(&self, path: &Path) -> Result<(), IoFault> {
-        let len = checked::opening_len(&self.text);
+        let len = checked_lines::opening_len(&self.text);
         if len == self.text.len() {
             return Ok(());
         }
@@ -139,13 +153,15 @@ impl Found {
     }
 }
 
-/// The journal in that folder; `None` where there is none.
+/// Opens and locks the journal in that folder, and reads up to `limit` bytes of it. `None` if the folder or the journal
+/// does not exist.
 ///
 /// # Errors
-/// `WouldBlock` while another run works there.
+/// `WouldBlock` while another run holds the lock.
 pub fn find(folder: &Path, limit: u64) -> Result<Option<Found>, IoFault> {
     let path = folder.join(JOURNAL);
     let file = match os::open_regular(&path) {
+        // 20 is ENOTDIR: a file stands where the folder would be.
         Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(20) => return Ok(None),
         other => other.at("read", &path)?,
     };
@@ -174,8 +190,9 @@ mod tests {
         log.note("never written\n");
         assert_eq!(log.parts(), 1);
         drop(log);
+        // A dropped log stands for a killed run: the lock is free, and the line kept back is lost.
         let text = find(other.path(), 100).unwrap().unwrap().text;
-        assert_eq!(checked::read("it", &text).map(|kept| kept.lines), Ok(vec!["read", "part"]));
+        assert_eq!(checked_lines::read("it", &text).map(|kept| kept.lines), Ok(vec!["read", "part"]));
         assert_eq!(find(dir.path(), 100).unwrap().unwrap().text, text);
         let mode =
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(dir.path().join(JOURNAL)).unwrap().permissions());

@@ -1,15 +1,17 @@
-//! The only file that writes what users packed. Nothing below the target is reached by its path: every step opens
-//! one name in an open folder and follows no link, so nothing that a list says leads out of the target, and no path
-//! is too long.
+//! The only module that writes packed files to a target. It never reaches anything below the target by a whole path:
+//! every step opens one name in an open folder and follows no link. So no list can lead a write out of the target,
+//! and no path is too long.
 //!
-//! All goes into one staging folder inside the target, with links last, so that nothing there
-//! can be followed while files are placed. What is whole is then renamed out of it; there is no
-//! second copy. An existing file is replaced only when told. What is not whole stays there for a
-//! later run, with a log of what was placed.
+//! Every file goes into one staging folder inside the target. Links are made last, so no step can follow one while
+//! files are placed. Whole files are then renamed into the target, which needs no second copy. An existing file is
+//! replaced only with `overwrite`. Files that are not whole stay in the staging folder for a later run, with a log of
+//! the parts that were placed.
+//!
+//! Not guaranteed: that the bytes are the packed ones; the caller compares each file with its SHA-256.
 
-mod dress;
 mod finish;
-mod placed;
+mod metadata;
+mod placed_log;
 mod placer;
 mod resume;
 mod tree;
@@ -25,82 +27,84 @@ use crate::base::fault::{At, IoFault};
 use crate::base::open_path::{OpenPath, remove_all};
 use crate::base::os;
 use crate::base::os::folder::Folder;
-use dress::Tally;
-pub use dress::{Dressed, Otherwise};
 pub use finish::Finished;
-use placed::{Found, Log};
+use metadata::Tally;
+pub use metadata::{Dressed, Otherwise};
+use placed_log::{Found, Log};
 pub use placer::Placer;
 use placer::Places;
 
-/// The staging folder: always the same name, so that a later run finds what an interrupted one
-/// left.
+/// Name of the staging folder. It is always the same, so that a later run finds what an interrupted run left.
 const STAGING: &str = crate::format::UNPACKING;
-/// In it: the mark that it is ours, which also holds the lock; the log of what was placed; the
-/// folder of files; files that are not whole yet, by their numbers, while others are delivered;
-/// parts that are kept until their stripes are complete; a file that takes the place of another.
+/// Marks the staging folder as ours, and carries the lock of the run that works in it.
 const MARK: &str = "lock";
+/// The [`Log`] of placed parts.
 const LOG: &str = "placed";
+/// The folder in which the packed tree is put together.
 const FILES: &str = "files";
+/// Holds files that are not whole, named by their index in the list, while the others are delivered.
 const ASIDE: &str = "aside";
+/// Holds parts of incomplete stripes until a later drive brings the rest.
 const PARTS: &str = "parts";
+/// The copy that replaces a file with several names; see `restore/resume.rs`.
 const OWN: &str = "own";
 
-/// Where files are put together.
+/// The staging folder of one unpacking, locked against other runs.
 pub struct Staging {
     target: Folder,
     target_path: PathBuf,
-    /// The folder of files.
+    /// The folder [`FILES`], under which entries have the paths that they get in the target.
     root: Folder,
     /// The staging folder itself.
     folder: Folder,
     name: String,
     log: Log,
-    /// Whether an earlier run left something to go on from.
+    /// Whether an earlier run left files or a log to resume from.
     resumed: bool,
-    /// Hard links become copies.
+    /// Whether hard links become copies.
     copies: bool,
-    /// What has another mode or time than it should.
+    /// Counts entries whose mode or time the target did not take.
     tally: Tally,
-    /// The target, open since before anything was written: it hears of every error of the disk.
+    /// The target, open since before the first write: a sync through it reports every write that the disk lost.
     held: File,
-    /// What the disk lost before.
+    /// The error of a loss before this run.
     lost_before: Option<io::Error>,
-    /// Held open: its lock keeps a second run away.
+    /// Stays open, because its lock keeps a second run away.
     _lock: File,
 }
 
-/// Why nothing can be unpacked there.
+/// Why a target cannot be unpacked into.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The system said no.
+    /// The system refused a step.
     #[error(transparent)]
     Io(#[from] IoFault),
-    /// A folder of that name that is not ours.
+    /// A folder has the name of the staging folder, but holds files and no mark of ours.
     #[error("{} is in the way and was not made by pouch", crate::base::path::show(.0))]
     Foreign(PathBuf),
-    /// Another run works there now.
+    /// Another run holds the lock.
     #[error("another pouch is unpacking into {} now", crate::base::path::show(.0))]
     Busy(PathBuf),
-    /// What an unpacking of something else left.
+    /// The staging folder belongs to the unpacking of another bundle or selection.
     #[error("{} is of other work", crate::base::path::show(.0))]
     Other(PathBuf),
 }
 
-/// What is to become of an entry at the end.
+/// What [`Staging::finish`] does with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is delivered.
+    /// It is whole and will be delivered.
     Keep,
-    /// It is not whole; what there is of it is kept for a later run.
+    /// It is not whole; its placed bytes are kept for a later run.
     Aside,
     /// An earlier run delivered it.
     There,
 }
 
-/// The first entry that would have to replace something in the target, if there is one: a file
-/// or link where something stands, a folder where something else does. With `overwrite` only what
-/// no file can replace: a folder, or something else where a folder must stand. What `is_there`
-/// already, by that index, is in nobody's way. Nothing is changed.
+/// The first entry whose place in the target is taken. A file or link conflicts with anything of its name, a folder
+/// with anything but a folder. With `overwrite` only two conflicts remain, because no rename solves them: a folder in
+/// the place of a file or link, and a non-folder in the place of a folder. `is_there` tells, by index, which entries
+/// an earlier run delivered: they conflict with nothing. Changes nothing.
 pub fn first_conflict<'a>(
     target_path: &Path,
     entries: &'a [Entry],
@@ -127,12 +131,13 @@ pub fn first_conflict<'a>(
 }
 
 impl Staging {
-    /// How many files and folders of its own it may still make once placing has begun.
+    /// Files and folders of its own that a run may still make after placing has begun, so that the caller leaves
+    /// inodes for them.
     pub const LATER: u64 = 1;
 
-    /// Opens the target, which exists, and the staging folder in it, of a name that no entry has.
-    /// `work` names what is unpacked: what a run of the same left there is taken up, what left no
-    /// trace of what it was is removed.
+    /// Opens the target, which must exist, and the staging folder in it, whose name no entry has. `work` identifies
+    /// the bundle and the selected entries: an earlier run with the same `work` is resumed. A staging folder of ours
+    /// without a log is begun anew, because its files belong to no known bundle.
     pub fn begin(target_path: &Path, entries: &[Entry], work: &Digest) -> Result<Self, TargetError> {
         let target = Folder::open(target_path).at("open", target_path)?;
         let held = File::open(target_path).at("open", target_path)?;
@@ -161,8 +166,8 @@ impl Staging {
                     (log, true)
                 }
                 Found::Nothing if make_private(&folder, FILES).at("create", &path)? => {
-                    // A folder without a word may be what is left of a run that was through: what is in
-                    // the target may be its work.
+                    // An existing folder without a log may be the rest of a run that had delivered everything. The
+                    // log then starts as delivering, so that files in the target are compared with the list.
                     (Log::create(file()?, work, left).at("write", &path.join(LOG))?, left)
                 }
                 Found::Nothing => {
@@ -190,42 +195,42 @@ impl Staging {
         }
     }
 
-    /// Parts that this run and earlier ones placed.
+    /// Numbers of the data parts that this run and earlier runs placed.
     pub fn placed(&self) -> BTreeSet<u32> {
         self.log.placed()
     }
 
-    /// Whether an earlier run left something to go on from.
+    /// Whether an earlier run left files or a log to resume from.
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }
 
-    /// What the target's file system lost before this run, if it told that only now.
+    /// The error of a write that the target's file system lost before this run, if the system reported it only now.
     pub fn lost_before(&self) -> Option<&io::Error> {
         self.lost_before.as_ref()
     }
 
-    /// Whether it may have delivered files.
+    /// Whether an earlier run may have delivered files.
     pub fn has_delivered(&self) -> bool {
         self.log.delivering
     }
 
-    /// Remembers that all of a part is in its place.
+    /// Logs that every byte of a part is placed.
     pub fn note_placed(&self, part: u32) -> Result<(), IoFault> {
         self.log.part(part).at("write", &self.path().join(LOG))
     }
 
-    /// The staging folder.
+    /// The path of the staging folder, for messages and for callers that work by path.
     pub fn path(&self) -> PathBuf {
         self.target_path.join(&self.name)
     }
 
-    /// The folder for parts that are kept; it need not be there.
+    /// The folder for parts of incomplete stripes. This module only removes it; the caller creates it when needed.
     pub fn kept_parts(&self) -> PathBuf {
         self.path().join(PARTS)
     }
 
-    /// Makes all folders, for now with the owner's rights only.
+    /// Creates all folders, for now with the owner's rights only: [`Staging::deliver`] sets the packed modes.
     pub fn make_dirs(&self, entries: &[Entry]) -> Result<(), IoFault> {
         let mut places = Places::new(self);
         for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
@@ -237,30 +242,28 @@ impl Staging {
         Ok(())
     }
 
-    /// A writer for one thread.
+    /// A writer for one thread. Several placers may write to one file.
     pub fn placer(&self) -> Placer<'_> {
         Placer::new(self)
     }
 
-    /// Hard links become copies from now on.
+    /// From now on hard links become copies, for a target that holds no links.
     pub fn copy_links(&mut self) {
         self.copies = true;
     }
 
-    /// Whether they do.
+    /// Whether hard links become copies.
     pub fn has_copies(&self) -> bool {
         self.copies
     }
 
-    /// Moves everything out of the staging folder into the target, then gives folders their
-    /// modes and times. Folders that exist are merged. The staging folder is removed, unless
-    /// `keep`: there is something in it to go on from. Returns what has another mode or time, and the
-    /// staging folder if it could not be removed.
+    /// Moves everything from the staging folder into the target, then sets the modes and times of folders. Existing
+    /// folders are merged. The staging folder is removed, unless `keep` leaves it to a later run. Returns how many
+    /// entries have another mode or time, and the path of the staging folder if it could not be removed.
     ///
     /// # Errors
-    /// What the disk did not take (all is synced before it is moved, and again after); a target
-    /// that is gone; with `overwrite` off, a file that exists there: it is left as it is. The
-    /// staging folder is left too.
+    /// The disk lost a write (everything is synced before it is moved, and again after); the target is gone; or,
+    /// without `overwrite`, a file exists in the target. That file and the staging folder stay as they are.
     pub fn deliver(
         self,
         entries: &[Entry],
@@ -277,6 +280,7 @@ impl Staging {
         Ok((otherwise, left))
     }
 
+    /// Syncs the target, and checks that its path still leads to it: an unplugged drive leaves an empty mount point.
     fn sync(&self) -> Result<(), IoFault> {
         os::sync_file_system(&self.held).at("sync", &self.target_path)?;
         if os::is_still(&self.target_path, &self.held).at("find", &self.target_path)? {
@@ -286,23 +290,23 @@ impl Staging {
         Err(gone).at("find", &self.target_path)
     }
 
-    /// What the system refused to do with an entry.
+    /// The error for a step that failed on an entry.
     fn fault(&self, doing: &'static str, entry: &Entry, source: io::Error) -> IoFault {
         IoFault { doing, path: self.shown(entry), source }
     }
 
-    /// The path to name in an error.
+    /// The path that an error names: where the entry belongs in the target, not where it is staged.
     fn shown(&self, entry: &Entry) -> PathBuf {
         self.target_path.join(entry.path.as_path())
     }
 }
 
-/// Opens a file for its owner alone; made if it is not there, else as it is.
+/// Opens a file, and creates a missing one for its owner alone. An existing file keeps its content and mode.
 fn private_file(folder: &Folder, name: &str) -> io::Result<File> {
     folder.open_or_create(name.as_bytes())
 }
 
-/// Makes a folder for its owner alone; `false` if it is there already.
+/// Creates a folder for its owner alone. Returns `false` if the name is taken.
 fn make_private(folder: &Folder, name: &str) -> io::Result<bool> {
     match folder.make_folder(name.as_bytes()) {
         Ok(()) => Ok(true),
@@ -311,7 +315,7 @@ fn make_private(folder: &Folder, name: &str) -> io::Result<bool> {
     }
 }
 
-/// The staging folder's name, made longer until no entry stands under it.
+/// The name of the staging folder, made longer until no top-level entry has it.
 fn free_name(entries: &[Entry]) -> String {
     let mut name = STAGING.to_string();
     while entries.iter().any(|entry| entry.path.as_bytes() == name.as_bytes()) {

@@ -1,7 +1,7 @@
-//! Who can open what: recipients, identities, headers of age files. The one address of `age`.
+//! Recipients, identities and the headers of age files: which key opens what. The only file that uses `age`.
 //!
-//! Headers are written here, without GREASE, from stanzas that the age crate wraps; they are opened by the age crate,
-//! after a scan of our own that no hostile header passes. Payloads are `stream`'s. Plugins are never started.
+//! This file writes headers itself, without GREASE, from stanzas that the age crate wraps. The age crate opens headers,
+//! but only after our own scan has refused hostile ones. Payloads are the job of `stream.rs`. No plugin ever starts.
 
 use std::cell::RefCell;
 use std::io::Read;
@@ -19,45 +19,43 @@ use crate::format::age::{Scanned, Stanza, scan_up_to, signed, unsigned};
 use crate::format::part::HEADER;
 use crate::format::{FormatError, limits};
 
-/// scrypt work factor for passphrases: about a second.
+/// scrypt work factor of the passphrases that we seal to, as a power of two: 256 MiB and about a second.
 pub const OUR_WORK_FACTOR: u8 = 18;
 const SECRET_PREFIX: &str = "age-secret-key-";
 
-/// Why a key does not do.
+/// Why a key, or an age file, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// None of the keys opens it.
+    /// No key of the ring opens the file. A wrong passphrase counts as that, too.
     #[error("none of the given keys opens it")]
     Wrong,
-    /// The age file is damaged or no age file.
+    /// The file is damaged, or no age file.
     #[error("it is damaged: {0}")]
     Damaged(String),
-    /// It breaks a rule or limit of the format.
+    /// The file breaks a rule or limit of the format.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// Its passphrase takes more memory to try than the system has.
+    /// Bytes of memory that scrypt needs to try the passphrase, and that the system does not have.
     #[error("trying the passphrase takes {} of memory, which the system does not have", human(*.0))]
     NoMemory(u64),
     /// A text that is no recipient.
     #[error("\"{text}\" is no age recipient: {why}", text = escape(.text.as_bytes()))]
     NoRecipient {
-        /// The text.
+        /// At most 80 characters of the text; a text with a secret key is not shown at all.
         text: String,
-        /// Why not.
         why: &'static str,
     },
-    /// A file that holds something else than identities; its content is not repeated.
+    /// A text that is no identity. It may be a secret with a wrong letter, so it is never repeated.
     #[error("{}{why}", if *.line == 0 { String::new() } else { format!("line {line} is no age identity: ") })]
     NoIdentity {
         /// From 1; 0 for the file as a whole.
         line: usize,
-        /// Why not.
         why: &'static str,
     },
 }
 
 impl KeyError {
-    /// In words, where the key that was tried is the bundle's own.
+    /// The text for a failure of the bundle's own key: the key is right, so the file is of another bundle.
     pub fn with_own_key(&self) -> String {
         match self {
             KeyError::Wrong => "it is not sealed to this bundle".into(),
@@ -66,14 +64,14 @@ impl KeyError {
     }
 }
 
-/// A public key to seal to.
+/// A public key (`age1...`) that files are sealed to.
 #[derive(Clone)]
 pub struct Recipient(age::x25519::Recipient);
 
 impl Recipient {
-    /// From `age1...`.
+    /// Parses `age1...`. The error explains the usual mistakes: an ssh key, a secret key, an unsupported kind.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
-        // Copied texts come with blanks and a byte order mark around them.
+        // Copied text may have blanks and a byte order mark around it.
         let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
         text.parse().map(Recipient).map_err(|_| {
             let secret = is_secret(text);
@@ -82,7 +80,7 @@ impl Recipient {
         })
     }
 
-    /// One a line; blank lines and lines that begin with `#` say nothing.
+    /// Parses one recipient per line; blank lines and lines that begin with `#` are ignored.
     pub fn parse_file(text: &str) -> Result<Vec<Self>, KeyError> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         lines.map(Self::parse).collect()
@@ -101,7 +99,7 @@ impl PartialEq for Recipient {
     }
 }
 
-/// Whether a secret key is anywhere in it: such a text is never repeated.
+/// Whether the text contains a secret key. Messages never repeat a text that does.
 fn is_secret(text: &str) -> bool {
     text.to_ascii_uppercase().contains("AGE-SECRET-KEY-")
 }
@@ -120,17 +118,17 @@ fn why_no_recipient(text: &str) -> &'static str {
     }
 }
 
-/// A private key.
+/// A private key (`AGE-SECRET-KEY-1...`).
 #[derive(Clone)]
 pub struct Identity(age::x25519::Identity);
 
 impl Identity {
-    /// A new one.
+    /// Makes a random key.
     pub fn generate() -> Self {
         Self(age::x25519::Identity::generate())
     }
 
-    /// The one that those 32 bytes are.
+    /// Makes the key of these 32 bytes. The age crate takes it only as text.
     pub fn from_secret(secret: &Secret) -> Self {
         let hrp = bech32::Hrp::parse(SECRET_PREFIX).expect("a valid prefix");
         let text = SecretText::new(
@@ -139,36 +137,36 @@ impl Identity {
         Self(text.parse().expect("32 bytes are a key"))
     }
 
-    /// From `AGE-SECRET-KEY-1...`.
+    /// Parses `AGE-SECRET-KEY-1...`. The error does not repeat the text.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         text.parse()
             .map(Identity)
             .map_err(|_| KeyError::NoIdentity { line: 0, why: "it is no age identity, or a letter of it is wrong" })
     }
 
-    /// As `AGE-SECRET-KEY-1...`.
+    /// The text `AGE-SECRET-KEY-1...`, wiped when dropped.
     pub fn to_text(&self) -> SecretText {
         SecretText::new(self.0.to_string().expose_secret().to_string())
     }
 
-    /// Its 32 bytes.
+    /// The 32 bytes of the key: the inverse of [`Identity::from_secret`].
     pub fn secret(&self) -> Secret {
         let (_, bytes) = bech32::decode(&self.to_text()).expect("the age crate writes bech32");
         let bytes = zeroize::Zeroizing::new(bytes);
         Secret::new(bytes[..].try_into().expect("32 bytes are a key"))
     }
 
-    /// The recipient that belongs to it.
+    /// The public key of this private key.
     pub fn recipient(&self) -> Recipient {
         Recipient(self.0.to_public())
     }
 }
 
-/// Keys to try on what was sealed.
+/// Keys to try on a sealed file, in the order in which they were added.
 pub struct Keyring {
     keys: Vec<Box<dyn age::Identity + Send + Sync>>,
     passphrase: bool,
-    /// The highest scrypt work factor that it takes on.
+    /// The highest scrypt work factor to try, as a power of two: a hostile header could ask for any.
     most_work: u8,
 }
 
@@ -179,29 +177,28 @@ impl Default for Keyring {
 }
 
 impl Keyring {
-    /// No keys, for what lies on drives.
+    /// An empty ring for files on drives, which anyone may have written.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No keys, for a key file that the user names.
+    /// An empty ring for a key file that the user names: it may take a higher work factor.
     pub fn for_key_file() -> Self {
         Self { most_work: limits::KEY_WORK_FACTOR, ..Self::default() }
     }
 
-    /// Adds an identity.
     pub fn add(&mut self, identity: Identity) {
         self.hold(identity.0);
     }
 
     fn hold(&mut self, identity: age::x25519::Identity) {
-        // The box is where the age crate keeps the key, from now on.
+        // The age crate uses the key in place, in this box, so its memory is locked once for good.
         let held = Box::new(identity);
         locked::keep_value(&*held);
         self.keys.push(held);
     }
 
-    /// Adds a passphrase.
+    /// Adds a passphrase, and locks the copy that the age crate keeps.
     pub fn add_passphrase(&mut self, passphrase: &SecretText) {
         let secret = SecretString::from(passphrase.to_string());
         locked::keep(secret.expose_secret().as_bytes());
@@ -211,12 +208,14 @@ impl Keyring {
         self.passphrase = true;
     }
 
-    /// Whether a passphrase is among them.
     pub fn has_passphrase(&self) -> bool {
         self.passphrase
     }
 
-    /// Adds the identities in an identity file's text.
+    /// Adds the identities of an identity file, one per line; those before a bad line stay in the ring.
+    ///
+    /// # Errors
+    /// [`KeyError::NoIdentity`] if a line is no identity, or no line is one.
     pub fn add_file(&mut self, text: &str) -> Result<(), KeyError> {
         let mut any = false;
         for (at, line) in text.lines().enumerate() {
@@ -239,12 +238,11 @@ impl Keyring {
         if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 0, why: "it holds no age identity" }) }
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Looks at a header before anything parses it or derives keys for it.
+    /// Checks a header before the age crate parses it or derives a key: size, stanzas, work factor and memory.
     fn scan(&self, bytes: &[u8]) -> Result<Scanned, KeyError> {
         let scanned = scan_up_to(bytes, self.most_work)?;
         if self.passphrase && !memory::has(scanned.memory()) {
@@ -253,10 +251,10 @@ impl Keyring {
         Ok(scanned)
     }
 
-    /// The file key in the age header at the start of `bytes`, and the header's length.
+    /// Opens the age header at the start of `bytes`. Returns the file key and the length of the header.
     pub fn open_header(&self, bytes: &[u8]) -> Result<(FileKey, usize), KeyError> {
         let len = self.scan(bytes)?.len;
-        // The age crate wants a nonce behind the header; which one makes no difference here.
+        // The age crate wants a nonce behind the header. Its value does not matter: the payload is not read here.
         let with_nonce = [&bytes[..len], &[0; 16]].concat();
         let captures: Vec<Capture> =
             self.keys.iter().map(|key| Capture { key: &**key, seen: RefCell::new(None) }).collect();
@@ -266,13 +264,13 @@ impl Keyring {
         Ok((seen.ok_or(KeyError::Wrong)?, len))
     }
 
-    /// The content of a small age file (a seal, an identity file), of at most `limit` bytes.
+    /// Decrypts a small age file (a seal, an identity file) of at most `limit` bytes of content.
     pub fn open_small(&self, bytes: &[u8], limit: u64) -> Result<zeroize::Zeroizing<Vec<u8>>, KeyError> {
         self.scan(bytes)?;
         let decryptor = age::Decryptor::new_buffered(bytes).map_err(key_error)?;
         let reader = decryptor.decrypt(self.keys.iter().map(|key| &**key as &dyn age::Identity)).map_err(key_error)?;
         let mut out = zeroize::Zeroizing::new(Vec::new());
-        // What is read is in memory: only damage ends it early.
+        // The input is in memory, so only damage makes this fail.
         reader
             .take(limit + 1)
             .read_to_end(&mut out)
@@ -282,7 +280,7 @@ impl Keyring {
     }
 }
 
-/// Remembers the file key that an identity unwrapped.
+/// An identity that remembers the file key it unwrapped: the age crate does not hand file keys out.
 struct Capture<'a> {
     key: &'a dyn age::Identity,
     seen: RefCell<Option<FileKey>>,
@@ -331,18 +329,18 @@ fn key_error(error: DecryptError) -> KeyError {
     }
 }
 
-/// Whether these bytes, or their ASCII armor, are an age file rather than an identity in clear.
+/// Whether these bytes begin like an age file, plain or in ASCII armor, and not like an identity in clear text.
 pub fn is_age_file(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/")
         || bytes.trim_ascii_start().starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
 }
 
-/// Whether an age file is sealed with a passphrase: then its one stanza is scrypt's.
+/// Whether an age file is sealed with a passphrase: its first stanza is then scrypt's, and age allows no other.
 pub fn is_for_passphrase(bytes: &[u8]) -> bool {
     bytes.split(|byte| *byte == b'\n').nth(1).is_some_and(|line| line.starts_with(b"-> scrypt "))
 }
 
-/// An age file without its ASCII armor, if it had one.
+/// Removes the ASCII armor of an age file. A file without armor comes back as it is.
 pub fn unarmor(bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
     let mut out = Vec::new();
     let start = if bytes.starts_with(b"age-encryption.org/") { bytes } else { bytes.trim_ascii_start() };
@@ -350,8 +348,8 @@ pub fn unarmor(bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
     read.map(|_| out).map_err(|_| KeyError::Damaged("its ASCII armor is broken".into()))
 }
 
-/// A header to all `recipients`, padded with decoys to 1, 2, 4, 8 or 16 stanzas in random order:
-/// a decoy is a stanza to a key that nobody has.
+/// Makes a header for all `recipients`, padded with decoys to 1, 2, 4, 8 or 16 stanzas in random order, which hides
+/// how many recipients there are. A decoy is a stanza to a key that is thrown away.
 pub fn header_for(recipients: &[Recipient]) -> (Vec<u8>, FileKey) {
     let file_key = FileKey::random();
     let mut stanzas: Vec<Stanza> = recipients.iter().map(|recipient| wrap(&recipient.0, &file_key)).collect();
@@ -362,7 +360,7 @@ pub fn header_for(recipients: &[Recipient]) -> (Vec<u8>, FileKey) {
     (finish(&stanzas, &file_key), file_key)
 }
 
-/// A header that a passphrase opens.
+/// Makes a header that a passphrase opens. Panics with [`memory::NoMemory`] if scrypt cannot get its 256 MiB.
 pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
     let needed = Scanned { len: 0, work_factor: OUR_WORK_FACTOR }.memory();
     if !memory::has(needed) {
@@ -374,7 +372,7 @@ pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
     (finish(&[wrap(&recipient, &file_key)], &file_key), file_key)
 }
 
-/// A part's header: one stanza, and the payload's nonce.
+/// Makes the header of a part: one stanza for the bundle's recipient, and the nonce of the payload behind it.
 pub fn part_header(recipient: &Recipient) -> ([u8; HEADER], FileKey) {
     let file_key = FileKey::random();
     let header = finish(&[wrap(&recipient.0, &file_key)], &file_key);

@@ -1,9 +1,12 @@
-//! The tar back into what it holds, without a list: members as they come, stretches of it
-//! missing. No byte of a file is kept here: entries say where their contents lie.
+//! Reads the members of our tar in order, without a list, while stretches of it may be missing. File contents are not
+//! kept: each entry says where its content lies in the tar.
 //!
-//! Nothing is searched for. A stretch is read from where it is known that a member begins: at the
-//! start of the tar, behind a member, or where a part's trail says so. So a tar that was itself
-//! packed is never taken for the one around it.
+//! The reader never searches for a header. It starts only where a member is known to begin: at the start of the tar,
+//! behind another member, or where a part's trail says so. A tar that was itself packed is therefore never taken for
+//! the one around it.
+//!
+//! Not guaranteed: that contents are right, as no digest is checked here, nor that a hole was one: runs of zeros are
+//! taken for holes.
 
 use crate::base::entry::{Entry, Flag, Hole, Kind};
 use crate::base::path::BytePath;
@@ -11,82 +14,97 @@ use crate::format::part::BLOCK;
 use crate::format::ustar::{self, Header};
 use crate::format::{FormatError, bag, limits};
 
-/// Zeros from here on are a hole again.
+/// Bytes of the shortest run of zeros that becomes a hole.
 const LEAST_HOLE: u64 = 64 * 1024;
+/// Bytes that are tested for zeros at once, at most: one other byte among them ends a run.
 const GRAIN: u64 = 4096;
-/// Bytes kept for so many of a manifest's text: where its lines begin takes some, too.
+/// Memory counted for manifests: 7 bytes for 5 of text, since the index of the lines takes memory, too.
 const INDEXED: (u64, u64) = (7, 5);
 
-/// What was found.
+/// What the tar held, as far as it was read.
 #[derive(Debug, Default)]
 pub struct Members {
-    /// Files, folders and links of which all content came by, in the order of the tar.
+    /// Files, folders and links whose content was read to its end, in the order of the tar.
     pub whole: Vec<Entry>,
-    /// Those of which not all did.
+    /// Files whose header was read, but not all of their content.
     pub torn: Vec<Entry>,
-    /// The texts of the bag's manifests that came whole: `manifest-sha256.txt`, `SHA256SUMS`.
+    /// The texts of `manifest-sha256.txt` and `SHA256SUMS`; `None` for one that is missing or torn.
     pub manifests: [Option<Vec<u8>>; 2],
-    /// Names that lead out of the target, or are none.
+    /// Members of which no entry may be made, for instance because the name leads out of the target: name and reason.
     pub refused: Vec<(Vec<u8>, String)>,
-    /// Where the tar was no tar of ours, and how.
+    /// Tar offsets of headers that are not ours, with the reason.
     pub broken: Vec<(u64, FormatError)>,
-    /// Some of it was passed over or is not there.
+    /// Whether some stretch of the tar was missing or passed over.
     pub gaps: bool,
-    /// It was read to its end.
+    /// Whether the tar was read to its end mark.
     pub ended: bool,
 }
 
-/// Reads a tar that comes in stretches, in order.
+/// Reads a tar that arrives in stretches, in order. The caller announces each stretch with [`Untar::begin`], and then
+/// hands its bytes to [`Untar::take`] in pieces of any length. A stretch at the start of the tar needs no announcement.
 #[derive(Default)]
 pub struct Untar {
+    /// Tar offset of the next byte.
     at: u64,
     state: State,
     out: Members,
-    /// About how much memory what was found takes.
+    /// About how many bytes of memory `out` takes.
     held: u64,
 }
 
 #[derive(Default)]
 enum State {
-    /// Between members: the blocks of a header so far, and how many bytes are needed.
+    /// In a header: its bytes so far, and how many it needs as far as they tell.
     Header(Vec<u8>, usize),
+    /// In the content or padding of a member.
     Content(Content),
-    /// A member begins there.
+    /// Before the tar offset at which the next member begins.
     Seek(u64),
-    /// Where the next member begins is not known.
+    /// It is not known where the next member begins.
     #[default]
     Lost,
+    /// Behind the last member.
     Ended,
 }
 
+/// The content of a member. `start` and `end` are tar offsets; the padding behind `end` is not counted.
 struct Content {
     what: What,
     start: u64,
     end: u64,
+    /// Whether no byte of it is missing so far.
     whole: bool,
 }
 
+/// What becomes of a member's content.
 enum What {
     Entry(Box<Entry>, Zeros),
+    /// Index in [`Members::manifests`], and the text so far.
     Manifest(usize, Vec<u8>),
+    /// A member that is not needed, or was refused.
     Nothing,
 }
 
 impl Untar {
-    /// At the start of a tar.
+    /// Makes a reader at the start of a tar, where a member begins.
     pub fn new() -> Self {
         Self { state: header(), ..Self::default() }
     }
 
-    /// The stretch that comes next begins at `offset`; `first` is where the first member begins
-    /// that begins in it, if that is known.
+    /// Announces that the next stretch begins at tar offset `offset`, which may leave a gap. `first` is the offset of
+    /// the first member that begins in the stretch; `None` if that is not known.
+    ///
+    /// If a gap ends within a content, the content is torn, but its end is known, and reading goes on there. After any
+    /// other gap only `first` shows where to go on.
     pub fn begin(&mut self, offset: u64, first: Option<u64>) {
         let first = first.filter(|first| *first >= offset);
         if offset != self.at && !matches!(self.state, State::Ended) {
             self.out.gaps = true;
             match &mut self.state {
                 State::Content(content) if offset > self.at && offset <= next(content.end) => {
+                    // A gap that lies in the padding alone costs nothing.
                     content.whole &= self.at >= content.end;
+                    // It is not known whether the missing bytes were zeros, so they end a run of zeros.
                     if let What::Entry(_, zeros) = &mut content.what {
                         zeros.from = None;
                     }
@@ -104,10 +122,10 @@ impl Untar {
         self.pass();
     }
 
-    /// Takes the next bytes.
+    /// Reads the next bytes of the stretch.
     ///
     /// # Errors
-    /// What was found takes more memory than it may.
+    /// The result would take more memory than [`limits::TAR_KEPT`].
     pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         while !bytes.is_empty() {
             let used = self.step(bytes);
@@ -118,14 +136,14 @@ impl Untar {
         Ok(())
     }
 
-    /// What was found.
+    /// Ends the reading; a content that is not complete is torn.
     pub fn finish(mut self) -> Members {
         self.close(false);
         self.out.ended = matches!(self.state, State::Ended);
         self.out
     }
 
-    /// Takes some of these bytes; what follows from them is for [`Untar::pass`].
+    /// Uses up some of these bytes, up to the next change of state, which is left to [`Untar::pass`]. Returns how many.
     fn step(&mut self, bytes: &[u8]) -> usize {
         let up_to = |to: u64| (to.saturating_sub(self.at)).min(bytes.len() as u64) as usize;
         match &mut self.state {
@@ -151,7 +169,7 @@ impl Untar {
         }
     }
 
-    /// Goes on to what follows, as far as no more bytes are needed for that.
+    /// Changes to the next state if that needs no more bytes.
     fn pass(&mut self) {
         match &mut self.state {
             State::Seek(to) if *to == self.at => self.state = header(),
@@ -165,16 +183,18 @@ impl Untar {
                         (self.state, self.out.gaps) = (State::Lost, true);
                     }
                 }
-                // An empty file ends where it begins.
+                // A member without content ends where it begins.
                 if matches!(&self.state, State::Content(content) if next(content.end) == self.at) {
                     self.close(true);
                 }
             }
+            // All other states need more bytes.
             _ => {}
         }
     }
 
-    /// What follows these blocks.
+    /// Parses the blocks of a header. Returns the content that follows it, or asks for more blocks if a pax header
+    /// needs them. A block of zeros ends the tar.
     fn header(&mut self, raw: &[u8]) -> Result<State, FormatError> {
         if let Ok(block) = <&[u8; BLOCK as usize]>::try_from(raw) {
             if *block == [0; BLOCK as usize] {
@@ -186,6 +206,7 @@ impl Untar {
             }
         }
         let header = ustar::parse(raw)?;
+        // Sizes come from the drive: a sum that overflows must not panic.
         let end = self.at.checked_add(header.size).filter(|end| *end <= i64::MAX as u64);
         let end = end.ok_or_else(|| FormatError::malformed("the tar", 0, "a member ends beyond all numbers"))?;
         if header.size > 0 && header.kind != b'0' {
@@ -200,7 +221,7 @@ impl Untar {
         Ok(State::Content(Content { what, start: self.at, end, whole: true }))
     }
 
-    /// The entry of a member below the payload, if one may be made of it.
+    /// Makes the entry of a member of the payload, or notes why none may be made.
     fn entry(&mut self, header: &Header) -> What {
         self.held += limits::ENTRY_KEPT + (header.name.len() + header.link.len()) as u64;
         match entry(header, self.at) {
@@ -214,13 +235,13 @@ impl Untar {
         }
     }
 
-    /// Ends the content in work, if there is one; `whole`: all of it was there.
+    /// Ends the current content, if there is one. `whole` says that its padding was read to the end as well.
     fn close(&mut self, whole: bool) {
         if !matches!(self.state, State::Content(_)) {
             return;
         }
         let State::Content(content) = std::mem::replace(&mut self.state, header()) else { return };
-        // Its padding may be lost.
+        // Content whose padding is missing is whole.
         let whole = content.whole && (whole || self.at >= content.end);
         match content.what {
             What::Entry(mut entry, mut zeros) => {
@@ -236,16 +257,21 @@ impl Untar {
     }
 }
 
+/// The state between two members.
 fn header() -> State {
     State::Header(Vec::new(), BLOCK as usize)
 }
 
-/// Where the member behind a content that ends there begins.
+/// Tar offset of the member behind a content that ends at `end`.
 fn next(end: u64) -> u64 {
     end.next_multiple_of(BLOCK)
 }
 
-/// What a list would say of a member whose content begins at `at`, by the list's own rules.
+/// Makes the entry that a list would have for a member whose content begins at `at`. The rules are the list's own, so
+/// that no tar brings a path that a list could not.
+///
+/// # Errors
+/// Why there is no entry, as the rest of a sentence.
 fn entry(header: &Header, at: u64) -> Result<Entry, String> {
     let below = |name: &[u8]| {
         let name = name.strip_prefix(bag::ROOT).and_then(|name| name.strip_prefix(bag::PAYLOAD));
@@ -274,14 +300,16 @@ fn entry(header: &Header, at: u64) -> Result<Entry, String> {
     })
 }
 
-/// Finds runs of zeros: holes, as far as anybody can tell.
+/// Finds runs of zeros in a file: it is not known which of them were holes, so long ones become holes again.
 #[derive(Default)]
 struct Zeros {
     holes: Vec<Hole>,
+    /// Where the current run of zeros begins in the file; `None` outside of one.
     from: Option<u64>,
 }
 
 impl Zeros {
+    /// Takes the bytes at `offset` of the file, which come in order.
     fn take(&mut self, mut offset: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min((GRAIN - offset % GRAIN) as usize));
@@ -294,6 +322,8 @@ impl Zeros {
         }
     }
 
+    /// Ends the current run at `to`. A short run stays data, and so does each behind the most holes that an entry may
+    /// have.
     fn close(&mut self, to: u64) {
         let Some(from) = self.from.take() else { return };
         if to - from >= LEAST_HOLE && self.holes.len() < limits::HOLES {

@@ -1,6 +1,9 @@
-//! Volumes on drives: what their files are called, and how they are found again. They are written
-//! so that none looks complete that is not; how is told in `volume/writer.rs` and, for
-//! copies of whole volumes, `volume/copier.rs`.
+//! Volumes on drives: reads the folder of a volume and its small files. `volume/names.rs` has the names of the files,
+//! `volume/scan.rs` finds volumes, `volume/writer.rs` writes them and `volume/copier.rs` copies whole ones; both
+//! writers see to it that no incomplete volume looks complete. Only regular files are opened, and no link on a drive
+//! is followed.
+//!
+//! Not guaranteed: that a volume is what its names say. Only what opens with a key tells which bundle it belongs to.
 
 mod copier;
 mod names;
@@ -22,12 +25,13 @@ pub use names::{Found, HEADS, LIST, SUMS, looks_ours, number_of};
 pub use scan::{PassedOver, Search, scan};
 pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
 
-/// The folder of volume `number` on the drive at `path`.
+/// The folder of volume `number` on the drive at `path`, whether it exists or not.
 pub fn folder(path: &Path, number: u16) -> PathBuf {
     path.join(format!("volume-{number}"))
 }
 
-/// The folder of volume `number` that stands on a drive, in capitals or not; else the one to be made.
+/// The existing folder of volume `number` on a drive, with its name in any case; else the path to create it under.
+/// The exact name wins, then the first in byte order.
 pub fn folder_on(drive: &Path, number: u16) -> PathBuf {
     let exact = folder(drive, number);
     let same = |name: &std::ffi::OsStr| exact.file_name().is_some_and(|exact| name.eq_ignore_ascii_case(exact));
@@ -40,7 +44,7 @@ pub fn folder_on(drive: &Path, number: u16) -> PathBuf {
     }
 }
 
-/// Gives the files in a volume's folder the exact names of the format, where the drive shows others.
+/// Renames the files of a volume to the exact names of the format, where the drive shows them in another case.
 pub fn spell_out(dir: &Path) -> Result<(), ScanError> {
     for found in read(dir)?.files {
         if let Some(on_drive) = &found.on_drive {
@@ -51,11 +55,11 @@ pub fn spell_out(dir: &Path) -> Result<(), ScanError> {
     Ok(os::sync_dir(dir).at("sync", dir)?)
 }
 
-/// Bytes of an unfinished file that are looked at, to tell whose it is: more than a seal has.
+/// Bytes of an unfinished file that [`is_free`] reads to tell whose it is: more than a seal has.
 const LOOKED_AT: u64 = 64 << 10;
 
-/// Whether a volume can be written there: nothing is there, or a folder that is empty but for what
-/// a run left that died with its first file. A journal of which the drive kept nothing is such.
+/// Whether a new volume can be written at `dir`: the folder is missing or empty, or holds only the first file of a run
+/// that was killed while it wrote that. A journal counts if the drive kept none of its content.
 pub fn is_free(dir: &Path) -> bool {
     let ours = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| match entry.file_name().to_str() {
@@ -72,8 +76,8 @@ pub fn is_free(dir: &Path) -> bool {
     }
 }
 
-/// Whether a file begins as one of these, as far as it goes. Of one that was not synced when the drive
-/// went, there may be the length and nothing else, or not even that.
+/// Whether a file begins as one of `known`, as far as its length goes, or has lost its content. If the drive went away
+/// before a sync, it may have kept only the length, with zeros or 0xFF for content, or an empty file.
 fn is_a_beginning(path: &Path, known: &[&[u8; 16]]) -> bool {
     let mut start = Vec::new();
     let read = os::open_regular(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
@@ -82,55 +86,58 @@ fn is_a_beginning(path: &Path, known: &[&[u8; 16]]) -> bool {
     read.is_ok() && (begun || lost)
 }
 
-/// Whether files of these names are all that a volume holds beside its parts: a seal, the list and
+/// Whether `named` knows every small file that a volume needs: a seal (to recipients or to a passphrase), the list and
 /// both heads.
 pub fn has_all_small(named: impl Fn(&str) -> bool) -> bool {
     (named(SEALS[0]) || named(PASSPHRASE_SEAL)) && named(LIST) && HEADS.iter().all(|head| named(head))
 }
 
-/// A volume as it lies on a drive.
+/// The folder of a volume, as it was when it was read.
 #[derive(Debug, Clone)]
 pub struct Volume {
-    /// Its folder.
     pub dir: PathBuf,
-    /// What is in it, by name; foreign files too.
+    /// Files in the folder, foreign ones too, sorted by name.
     pub files: Vec<Found>,
-    /// How many more names are in it, of which none is of a volume.
+    /// How many more names the folder holds; none of them is a name of the format.
     pub others: usize,
-    /// Why its folder could not be looked into: whether it is a volume is not known.
+    /// Why the folder could not be read. Then it is not known whether it is a volume.
     pub fault: Option<ScanError>,
 }
 
-/// Why a place could not be searched.
+/// Why a folder or a small file could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ScanError {
-    /// The system said no.
+    /// The system refused or failed a step.
     #[error(transparent)]
     Io(#[from] IoFault),
-    /// More than any drive of ours holds.
+    /// A limit is exceeded: the folder has too many names, or the small file is too large.
     #[error(transparent)]
     Format(#[from] FormatError),
 }
 
-/// A folder as a volume, whatever is in it.
+/// Reads a folder as a volume, whether it is one or not.
+///
+/// # Errors
+/// The folder cannot be read, or holds more names than [`limits`] allow.
 pub fn read(dir: &Path) -> Result<Volume, ScanError> {
     let (files, others) = read_folder(dir)?;
     Ok(Volume { dir: dir.to_owned(), files, others, fault: None })
 }
 
-/// Whether nobody knows what is there, for the drive does not say.
+/// Whether an error leaves open what the drive holds at a place. A missing name and a lack of permission do not: the
+/// drive answered.
 fn is_unknown(error: &io::Error) -> bool {
     error.kind() != io::ErrorKind::NotFound && !is_denied(error)
 }
 
-/// What is in a folder by name, and how many names are not kept: those that are no UTF-8, and of very many those that
-/// are not of a volume. So what somebody puts beside a volume's files hides none of them.
+/// The files in a folder by name, and how many names were dropped: names that are not UTF-8, and, once
+/// [`limits::FOLDER`] files are kept, names that are not of the format. So no number of foreign files can hide the
+/// files of a volume.
 fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
     let (mut files, mut others, mut unknown) = (Vec::new(), 0, None);
     for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
         FormatError::limit("the number of files in a folder", at as u64, limits::NAMES as u64)?;
         let entry = entry.at("look into", dir)?;
-        // What vanished since counts as not there.
         let kept = |name: &str| files.len() < limits::FOLDER || names::may_be_ours(name);
         let Some(name) = entry.file_name().into_string().ok().filter(|name| kept(name)) else {
             others += 1;
@@ -139,10 +146,12 @@ fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
         FormatError::limit("the number of files of a volume", files.len() as u64, 2 * limits::FOLDER as u64)?;
         match entry.metadata() {
             Ok(meta) => files.push(Found { name, on_drive: None, len: meta.len(), regular: meta.is_file() }),
+            // The file was removed after it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => unknown = Some(error),
         }
     }
+    // One bad file must not hide the others. But a drive that answers for no file at all has no empty folder.
     if let Some(error) = unknown.filter(|_| files.is_empty()) {
         return Err(error).at("look into", dir)?;
     }
@@ -151,42 +160,45 @@ fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
 }
 
 impl Volume {
-    /// A folder that could not be looked into.
+    /// Stands for a folder that could not be read but is expected to be a volume, so that it is reported as one.
     pub fn unread(dir: &Path, fault: ScanError) -> Self {
         Self { dir: dir.to_owned(), files: Vec::new(), others: 0, fault: Some(fault) }
     }
 
-    /// The file with that name.
+    /// The file with that name of the format, in whatever case the drive shows it.
     pub fn file(&self, name: &str) -> Option<&Found> {
         self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok().map(|at| &self.files[at])
     }
 
-    /// Its number, by its folder's name.
+    /// The number in the folder's name; `None` if the folder was renamed.
     pub fn number(&self) -> Option<u16> {
         number_of(self.dir.file_name()?.to_str()?)
     }
 
-    /// Where the file with that name is, or would be.
+    /// The path of the file with that name: as the drive shows it, or the exact one if the file is missing.
     pub fn path(&self, name: &str) -> PathBuf {
         let on_drive = self.file(name).and_then(|found| found.on_drive.as_deref());
         self.dir.join(on_drive.unwrap_or(name))
     }
 
-    /// A whole small file of at most `limit` bytes; `None` where there is none.
+    /// Reads a whole file of at most `limit` bytes; `None` if the volume has no file of that name.
     pub fn read_small(&self, name: &str, limit: u64) -> Option<Result<Vec<u8>, ScanError>> {
         self.file(name)?;
         let file = self.open(name).map_err(ScanError::Io);
         Some(file.and_then(|file| read_to_limit(file, &self.path(name), limit)))
     }
 
-    /// The first bytes of a file, at most `len` of them, and the file behind them.
+    /// Reads the first bytes of a file, at most `len`. Returns them, and the open file positioned behind them.
     pub fn read_start(&self, name: &str, len: usize) -> Result<(Vec<u8>, File), IoFault> {
         let (mut file, mut start) = (self.open(name)?, Vec::new());
         (&mut file).take(len as u64).read_to_end(&mut start).at("read", &self.path(name))?;
         Ok((start, file))
     }
 
-    /// Opens a file of it to be read.
+    /// Opens a file of the volume to be read.
+    ///
+    /// # Errors
+    /// The file is a link, FIFO, folder or device, or the system refuses.
     pub fn open(&self, name: &str) -> Result<File, IoFault> {
         let path = self.path(name);
         let not_regular = self.file(name).is_some_and(|found| !found.regular);
@@ -194,17 +206,18 @@ impl Volume {
         file.at("read", &path)
     }
 
+    /// Whether it holds a seal, a head or a file with the name of a part.
     fn is_volume(&self) -> bool {
         self.has_index() || self.files.iter().any(|file| part::is_part(&file.name))
     }
 
-    /// Whether it holds a seal or a head.
+    /// Whether it holds a seal or a head. A part alone may be a stray file.
     fn has_index(&self) -> bool {
         ALL_SEALS.iter().chain(&HEADS).any(|name| self.file(name).is_some())
     }
 }
 
-/// Reads a whole file of at most `limit` bytes; the size is checked as it is read.
+/// Reads a whole file of at most `limit` bytes. The bytes are counted as they come, because a drive may state any size.
 pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
     read_to_limit(os::open_regular(path).at("read", path)?, path, limit)
 }
@@ -216,7 +229,8 @@ fn read_to_limit(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, ScanErr
     Ok(bytes)
 }
 
-/// SHA-256 of a file, and its length; `tick` hears of every stretch that was read and may stop.
+/// SHA-256 of a file, and its length in bytes. `tick` gets the number of bytes after each read; its error ends the
+/// reading.
 pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Result<()>) -> io::Result<(Digest, u64)> {
     let (mut hasher, mut len) = (Hasher::new(), 0);
     read_through(file, buf, |bytes| {
@@ -227,7 +241,7 @@ pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Resul
     Ok((hasher.finish(), len))
 }
 
-/// Hands out a file stretch by stretch; `take` may stop.
+/// Hands a file to `take`, in pieces of at most `buf.len()` bytes, until its end or the first error of `take`.
 pub fn read_through(mut file: File, buf: &mut [u8], mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     loop {
         match file.read(buf) {
@@ -320,7 +334,7 @@ mod tests {
     #[test]
     fn what_tells_whose_a_volume_is_goes_last() {
         let drive = tempfile::tempdir().unwrap();
-        // What cannot be removed, as if the run had died there.
+        // A folder cannot be removed as a file, so the removal stops here as if the run had been killed.
         fs::create_dir(drive.path().join("000001.age")).unwrap();
         for name in [SUMS, "seal.age", "seal2.age", "head.age", "000002.age"] {
             fs::write(drive.path().join(name), b"").unwrap();

@@ -1,13 +1,13 @@
-//! Looking at the sources, once: what there is, in the order of the tar. Folders are held open and all below a
-//! source is reached by handles (`walk/open_tree.rs`); no link is followed but one that is named as a source itself.
-//! What is not known: whether a folder held other names while it was listed.
+//! Walks the sources once, before anything is packed: finds every entry, in the order of the tar. Everything below a
+//! source is reached by handles of open folders (`walk/open_tree.rs`), now and later. A link is followed only if it is
+//! named as a source itself. Not guaranteed: that a folder held no other names while it was listed.
 
 mod dropped;
-mod gone;
 mod hard_links;
 mod listing;
 mod look;
 mod open_tree;
+mod reachable;
 mod second_look;
 mod stamp;
 
@@ -25,74 +25,75 @@ use crate::base::os::attributes::Attributes;
 use crate::base::os::folder::Status;
 use crate::base::path::{as_bytes, as_path, escape};
 use dropped::Extras;
-use gone::Ground;
 use hard_links::SharedFile;
 use look::{Found, FoundEntry, Listed, Look};
 use open_tree::OpenTree;
+use reachable::Ground;
 use second_look::{Known, Spot};
 pub use second_look::{OwnNames, SecondLook};
 pub use stamp::Stamp;
 
-/// All that is to be packed.
+/// Everything that is to be packed. An entry is known by its index in `entries`.
 #[derive(Default)]
 pub struct Walk {
     /// In the order of the tar.
     pub entries: Vec<Entry>,
-    /// For each entry.
+    /// One for each entry, as it was when it was walked.
     pub stamps: Vec<Stamp>,
-    /// Skipped, unreadable and followed ones.
+    /// What the person who packs is told: entries that are skipped, unreadable, followed or packed in another way.
     pub notes: Vec<Note>,
-    /// For each entry.
+    /// One for each entry.
     extras: Vec<Extras>,
+    /// Sorted by name, so that an entry's source is found by the first name of its path.
     sources: Vec<Source>,
     /// When the first name was looked at, in seconds since 1970.
     began: i64,
 }
 
 struct Source {
+    /// The name that it is packed under.
     name: Box<[u8]>,
+    /// Where it is on this machine, with a link at its end resolved.
     path: PathBuf,
-    /// `None` for a file.
+    /// `None` for a source that is a file.
     tree: Option<OpenTree>,
+    /// One for each file system that the source spans. The first is that of the source itself.
     grounds: Vec<Ground>,
 }
 
 /// Why sources cannot be packed at all.
 #[derive(Debug, thiserror::Error)]
 pub enum WalkError {
-    /// A source is not there, or cannot be looked at.
+    /// A source does not exist, or cannot be looked at.
     #[error(transparent)]
     Io(#[from] IoFault),
-    /// A source has no last name that it could be packed under.
+    /// A source has no last name to be packed under, such as `/`.
     #[error("{} has no name of its own to be packed under", crate::base::path::show(.0))]
     NoName(PathBuf),
     /// Two sources would be packed under one name.
     #[error("two sources are named \"{}\": {} and {}", escape(.name), crate::base::path::show(.one), crate::base::path::show(.two))]
     SameName {
-        /// The name.
+        /// The name that both would get in the bundle.
         name: Box<[u8]>,
-        /// One of them.
         one: PathBuf,
-        /// The other.
         two: PathBuf,
     },
-    /// A source that is a FIFO, socket or device.
+    /// A source is a FIFO, socket or device. Below a source these are only skipped.
     #[error("{} is a {what}, which cannot be packed", crate::base::path::show(.path))]
     Special {
-        /// Which.
         path: PathBuf,
-        /// What it is.
+        /// The word for its kind, as in "FIFO".
         what: &'static str,
     },
-    /// A source, or a folder in one, whose drive stopped answering.
+    /// The drive of a source, or of a folder in one, stopped answering.
     #[error("{}: this source is gone: it stopped answering while it was read", crate::base::path::show(.0))]
     Gone(PathBuf),
-    /// Asked to stop.
+    /// The person stopped the run.
     #[error("interrupted")]
     Cancelled,
 }
 
-/// Walks the sources; each goes under its last name.
+/// Walks the sources. Each is packed under the last name of its path.
 pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
     let mut walk = Walk { sources: named(sources)?, began: seconds_now(), ..Walk::default() };
@@ -108,7 +109,8 @@ fn seconds_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// The first source that contains `target` or is it.
+/// The first source that contains the folder `target`, or is that folder. Compares devices and inodes, so links and
+/// bind mounts do not hide it.
 pub fn source_around<'a>(sources: &'a [PathBuf], target: &Path) -> Result<Option<&'a PathBuf>, IoFault> {
     let target = target.canonicalize().at("look at", target)?;
     let mut ids = Vec::new();
@@ -119,12 +121,13 @@ pub fn source_around<'a>(sources: &'a [PathBuf], target: &Path) -> Result<Option
     Ok(sources.iter().find(around))
 }
 
+/// Names the sources and sorts them by name.
 fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
     let mut named = Vec::new();
     for path in sources {
         let name = match path.file_name() {
             Some(name) => Some(name.to_owned()),
-            // `.`, `..` and the like: the name of what they stand for.
+            // A path such as `.` or `..` gets the name of the folder that it leads to.
             None => path.canonicalize().at("look at", path)?.file_name().map(|name| name.to_owned()),
         };
         let name = name.ok_or_else(|| WalkError::NoName(path.clone()))?;
@@ -141,13 +144,13 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
 }
 
 impl Walk {
-    /// Where the entry with that index is on this machine. For people: the system may find it too long.
+    /// The path of an entry on this machine. Only for messages: it may be too long for the system.
     pub fn real_path(&self, index: usize) -> PathBuf {
         let (source, below) = self.source_of(index);
         below.map_or_else(|| source.path.clone(), |below| source.path.join(as_path(below)))
     }
 
-    /// Opens the file with that index to be read; no link is followed below its source.
+    /// Opens a file to be read, and notes what extras it has. No link below its source is followed.
     pub fn open(&self, index: usize) -> std::io::Result<File> {
         let file = match self.place_of(index) {
             Some((tree, folder, name)) => tree.in_folder(folder, |folder| folder.open_regular(name)),
@@ -157,21 +160,22 @@ impl Walk {
         Ok(file)
     }
 
-    /// What files and folders have that no bundle carries, in one note; of files as far as they were opened.
+    /// One note on all attributes that no bundle carries; `None` if there are none. Files that were never opened count
+    /// only with their flags.
     pub fn dropped(&self) -> Option<Note> {
         dropped::note(self.entries.iter().zip(&self.extras))
     }
 
-    /// How long to wait before the first file is read: until every write to one shows in its times.
+    /// How long the caller must wait before it reads the first file, so that any later write shows in a file's times.
     pub fn until_times_tell(&self) -> Duration {
         let now = SystemTime::now();
         self.stamps.iter().map(|stamp| stamp.until_it_tells(now)).max().unwrap_or_default()
     }
 
-    /// Looks at every entry again, but for those that `is_named` already.
+    /// Looks at every entry again, except those that were reported already (`is_named`).
     ///
     /// # Errors
-    /// The run was asked to stop.
+    /// The person stopped the run.
     pub fn look_again(
         &self,
         is_named: impl Fn(usize) -> bool + Sync,
@@ -187,7 +191,7 @@ impl Walk {
         known.look_again(spot, || monitor.cancelled()).ok_or(WalkError::Cancelled)
     }
 
-    /// A digest of names, sizes and times of all files: nobody guesses it who has not got them.
+    /// A digest of the names, sizes and times of all files, which cannot be guessed without the files.
     pub fn digest(&self) -> Digest {
         let mut hasher = Hasher::tagged("walk");
         for (entry, stamp) in self.entries.iter().zip(&self.stamps).filter(|(entry, _)| entry.kind == Kind::File) {
@@ -197,16 +201,16 @@ impl Walk {
         hasher.finish()
     }
 
-    /// A mark of each entry as it is now.
+    /// A mark of each entry as it was walked, for the journal: a later run compares them with its own walk.
     pub fn marks(&self) -> Vec<u64> {
         self.entries.iter().zip(&self.stamps).map(|(entry, stamp)| stamp.mark(entry)).collect()
     }
 
-    /// Asks, for an entry that was not found as it was, whether its source still answers; `errno`: what
-    /// the system said of it, if anything.
+    /// Checks whether the source of an entry still answers, after the entry was not found as it was. `errno` is the
+    /// system's error for the entry, if there was one.
     ///
     /// # Errors
-    /// The source is gone.
+    /// The source is gone: its files must not be reported as bad ones.
     pub fn answers(&self, index: usize, errno: Option<i32>) -> Result<(), WalkError> {
         let ground = self.ground(index);
         if ground.answers(errno, self.source_of(index).0.tree.as_ref()) {
@@ -216,10 +220,10 @@ impl Walk {
         }
     }
 
-    /// Whether the sources of these entries still answer.
+    /// Checks whether the sources of these entries still answer. Asks each file system once.
     ///
     /// # Errors
-    /// One of them is gone.
+    /// One of the sources is gone.
     pub fn answer(&self, entries: impl Iterator<Item = usize>) -> Result<(), WalkError> {
         let mut asked: Vec<&Ground> = Vec::new();
         for index in entries {
@@ -232,7 +236,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The source of an entry, and its path below that; `None` for the source itself.
+    /// The source of an entry, and the path of the entry below it; `None` for the source itself.
     fn source_of(&self, index: usize) -> (&Source, Option<&[u8]>) {
         let path = &self.entries[index].path;
         let at = self.sources.binary_search_by(|source| (*source.name).cmp(path.top()));
@@ -240,7 +244,7 @@ impl Walk {
         (source, path.as_bytes().get(source.name.len() + 1..))
     }
 
-    /// The source, the folder below it and the name in that; `None` for the source itself.
+    /// The tree of an entry's source, the path of its folder in there, and its name; `None` for the source itself.
     fn place_of(&self, index: usize) -> Option<(&OpenTree, &[u8], &[u8])> {
         let (source, below) = self.source_of(index);
         let (tree, below) = (source.tree.as_ref()?, below?);
@@ -248,12 +252,14 @@ impl Walk {
         Some(slash.map_or((tree, &b""[..], below), |at| (tree, &below[..at], &below[at + 1..])))
     }
 
+    /// The ground of an entry's file system. A file that is mounted on its own has none: its source's stands in.
     fn ground(&self, index: usize) -> &Ground {
         let (grounds, device) = (&self.source_of(index).0.grounds, self.stamps[index].dev);
         grounds.iter().find(|ground| ground.is_of(device)).unwrap_or(&grounds[0])
     }
 
-    /// Looks at one source; returns files with several names.
+    /// Walks one source. Returns its files with several names. An unreadable entry below the source becomes a note,
+    /// unless its drive is gone.
     fn source(&mut self, at: usize, monitor: &dyn Monitor) -> Result<Vec<SharedFile>, WalkError> {
         let (from, said) = (self.entries.len(), self.notes.len());
         self.follow(at)?;
@@ -278,7 +284,7 @@ impl Walk {
         Ok(shared)
     }
 
-    /// A source that is a link stands for what it leads to; `a_link/` and `a_link` then mean the same.
+    /// Resolves a source that is a link, and notes that its target is packed. So `a_link/` and `a_link` mean the same.
     fn follow(&mut self, at: usize) -> Result<(), WalkError> {
         let Source { name, path, .. } = &mut self.sources[at];
         if path.symlink_metadata().at("look at", path)?.is_symlink() {
@@ -290,10 +296,10 @@ impl Walk {
         Ok(())
     }
 
-    /// Takes what was found into the order of the tar: what a folder holds follows it.
+    /// Puts entries into the order of the tar: a folder comes before its content. Returns files with several names.
     fn take(&mut self, source: usize, top: [Option<Found>; 2], mut listings: Vec<Listed>) -> Vec<SharedFile> {
         let mut shared = Vec::new();
-        // The folders that are not yet at their end, each with its index; the source itself stands in none.
+        // Folders with entries left, each with its index. The source itself is in no folder: `None`.
         let mut open: Vec<(Option<usize>, std::vec::IntoIter<Found>)> = Vec::new();
         open.push((None, top.into_iter().flatten().collect::<Vec<_>>().into_iter()));
         while let Some((folder, left)) = open.last_mut() {
@@ -327,7 +333,7 @@ impl Walk {
         shared
     }
 
-    /// Makes later names of a file links to its first.
+    /// Turns the later names of each file into hard links to its first name.
     fn link(&mut self, shared: &[SharedFile]) {
         let found = hard_links::compare(shared);
         for (later, first) in found.links {
@@ -348,7 +354,7 @@ impl Walk {
         }
     }
 
-    /// Notes where a source stands, and its entries from that index on.
+    /// Finds the grounds of a source, whose entries begin at index `from`. A file stands on the folder that holds it.
     fn stand_on(&mut self, at: usize, from: usize) -> Result<(), IoFault> {
         let source = &self.sources[at];
         let folder = match &source.tree {

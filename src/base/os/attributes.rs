@@ -1,23 +1,24 @@
-//! What files and folders have besides content, mode and times: extended attributes and ACLs, looked at by name only.
+//! Finds out whether a file or folder has extended attributes or an ACL, which no bundle carries. Only names are looked
+//! at, not values.
 
 use std::fs::File;
 
 use super::{Errno, fs};
 
-/// Bytes of names that are looked at without asking how many there are: most files have none.
+/// Bytes for names in the first call. Most files have none, so a second call is rare.
 const USUAL: usize = 256;
 
-/// What of a file or folder no bundle carries.
+/// What a file or folder has that a bundle does not carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Attributes {
-    /// Extended attributes that tell this file from others.
+    /// It has extended attributes that were given to this file, rather than to every file.
     pub(crate) extended: bool,
-    /// An ACL that says more than the mode.
+    /// It has an ACL that says more than its mode.
     pub(crate) acl: bool,
 }
 
 impl Attributes {
-    /// Looks at an open file or folder. Where the system does not tell, nothing is known of any.
+    /// Looks at an open file or folder. Reports nothing if the system does not tell.
     pub(crate) fn of(file: &File) -> Self {
         let mut names = [0; USUAL];
         match fs::flistxattr(file, &mut names[..]) {
@@ -28,14 +29,14 @@ impl Attributes {
     }
 
     fn of_many(file: &File) -> Self {
-        // Linux lists no more than that.
+        // Linux lists at most 64 KiB of names.
         let mut names = vec![0; 64 * 1024];
         fs::flistxattr(file, &mut names[..]).map_or_else(|_| Self::default(), |len| Self::named(&names[..len]))
     }
 
-    /// From names that end with a NUL each. Labels that a security system gives every file (such as
-    /// `security.selinux`), and what a file system shows of its own of every file (such as `system.nfs4_acl`, or how
-    /// it compresses it), do not count: they say nothing that was said of this file.
+    /// Judges names that each end with NUL. Two kinds do not count, for the user did not give them to this file: the
+    /// labels that a security system gives every file (such as `security.selinux`), and what a file system shows of its
+    /// own accord (such as `system.nfs4_acl`, or how it compresses a file).
     fn named(names: &[u8]) -> Self {
         let mut found = Self::default();
         for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {

@@ -1,6 +1,6 @@
-//! Open folders and the names in them. Whatever stands below an open folder is reached by its handle, so no
-//! path is too long and no link is followed. What a name is, the system is asked for each name (`lstat`): what a
-//! listing says about kinds is not believed.
+//! Open folders and the names in them. Everything below an open folder is reached through its handle, so no path is too
+//! long and no link is followed. The kind of each name comes from a call for that name (`lstat`): a listing may be
+//! wrong about kinds.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -15,12 +15,13 @@ use crate::base::path::as_bytes;
 
 /// Bytes of a path that one system call takes, with some to spare: Linux takes 4,095.
 const MAX_STRETCH: usize = 4_000;
-/// Bytes of names that one system call lists.
+/// Bytes of the buffer into which one system call lists names.
 const LISTING: usize = 32 * 1024;
-/// Only for passing through: not even the right to list it is needed.
+/// Opens a folder only to pass through it. That does not need the right to list it.
 const PASSING: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A folder that is held open, wherever it is moved. It can be passed through; it is opened once more to be listed.
+/// A folder that is held open, wherever it is moved. It can be passed through; [`Folder::to_list`] opens it again for
+/// listing.
 #[derive(Debug)]
 pub(crate) struct Folder(pub(super) OwnedFd);
 
@@ -30,7 +31,7 @@ impl Folder {
         Ok(Self(fs::open(path, PASSING - OFlags::NOFOLLOW, Mode::empty())?))
     }
 
-    /// Opens a folder below this one, however long the path is.
+    /// Opens a folder below this one. The path may be of any length and passes through no link.
     pub(crate) fn enter(&self, below: &[u8]) -> io::Result<Self> {
         let (stretch, rest) = first_stretch(below);
         let mut folder = self.enter_stretch(stretch)?;
@@ -44,14 +45,16 @@ impl Folder {
     }
 
     fn enter_stretch(&self, below: &[u8]) -> io::Result<Self> {
+        // The kernel itself refuses links, and paths that lead out of the folder.
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         match fs::openat2(&self.0, below, PASSING, Mode::empty(), resolve) {
-            // Kernels before 5.6, and sandboxes that do not know the call.
+            // Kernels before 5.6 and some sandboxes do not know the call.
             Err(Errno::NOSYS | Errno::PERM) => self.enter_name_by_name(below),
             opened => Ok(Self(opened?)),
         }
     }
 
+    /// Enters without `openat2`. Each step refuses a link.
     fn enter_name_by_name(&self, below: &[u8]) -> io::Result<Self> {
         let mut at = None;
         for name in below.split(|byte| *byte == b'/') {
@@ -61,31 +64,31 @@ impl Folder {
         at.map(Self).ok_or_else(|| Errno::NOENT.into())
     }
 
-    /// How the folder itself is now.
+    /// The state of the folder itself.
     pub(crate) fn status(&self) -> io::Result<Status> {
         status(&self.0, b"", AtFlags::EMPTY_PATH)
     }
 
-    /// How a name in it is now; a link is not followed.
+    /// The state of a name in it. A link is not followed.
     pub(crate) fn look_at(&self, name: &[u8]) -> io::Result<Status> {
         status(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Where a link in it leads to, as it was written.
+    /// The target of a link in it, in the bytes that were stored.
     pub(crate) fn read_link(&self, name: &[u8]) -> io::Result<Vec<u8>> {
         Ok(fs::readlinkat(&self.0, name, Vec::new())?.into_bytes())
     }
 
-    /// Opens a file in it to be read, as [`super::open_regular`] does.
+    /// Opens a file in it for reading, as [`super::open_regular`] does.
     pub(crate) fn open_regular(&self, name: &[u8]) -> io::Result<File> {
         open_as_regular(|flags| fs::openat(&self.0, name, flags, Mode::empty()))
     }
 
-    /// Opens it to be listed.
+    /// Opens the folder once more, for [`list`]. This needs the right to read it.
     pub(crate) fn to_list(&self) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match fs::openat(&self.0, c".", flags | OFlags::NOATIME, Mode::empty()) {
-            // It is somebody else's.
+            // The folder belongs to another user, and only the owner may leave the access time alone.
             Err(Errno::PERM) => fs::openat(&self.0, c".", flags, Mode::empty()),
             opened => opened,
         };
@@ -93,23 +96,23 @@ impl Folder {
     }
 }
 
-/// As much of a path as one system call takes, and the rest.
+/// Splits off as much of a path as one system call takes. The second half is the rest, if there is any.
 fn first_stretch(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     if path.len() <= MAX_STRETCH {
         return (path, None);
     }
     match path[..MAX_STRETCH].iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], Some(&path[slash + 1..])),
-        // No file system has such a name; the system will say so.
+        // No file system has so long a name. The system call will report that.
         None => (path, None),
     }
 }
 
-/// Lists a folder that was opened for that: each name is heard but `.` and `..`, until `hear` returns false. A name
-/// that is heard twice was listed twice.
+/// Lists a folder that [`Folder::to_list`] opened. `hear` gets each name except `.` and `..`, until it returns false.
+/// It gets a name twice if the file system lists it twice.
 ///
 /// # Errors
-/// The listing broke off; the names before that were heard.
+/// The listing broke off. `hear` got the names before that.
 pub(crate) fn list(folder: &File, mut hear: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
     let mut buffer = [MaybeUninit::uninit(); LISTING];
     let mut listing = RawDir::new(folder, &mut buffer);
@@ -123,7 +126,7 @@ pub(crate) fn list(folder: &File, mut hear: impl FnMut(&[u8]) -> bool) -> io::Re
     Ok(())
 }
 
-/// What the system says of a file, folder or link.
+/// What the system says about a file, folder or link.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Status {
     pub(crate) dev: u64,
@@ -131,21 +134,22 @@ pub(crate) struct Status {
     /// Its kind and permissions.
     pub(crate) mode: u32,
     pub(crate) nlink: u64,
-    /// User and group.
+    /// User and group ID.
     pub(crate) owner: (u32, u32),
     pub(crate) size: u64,
     /// Bytes that it takes on its drive, as far as the file system says.
     pub(crate) room: u64,
-    /// Seconds and nanoseconds.
+    /// Seconds since 1970 and nanoseconds; the same for `ctime`.
     pub(crate) mtime: (i64, i64),
     pub(crate) ctime: (i64, i64),
-    /// Whether its user gave it file flags: immutable, append only, not to be dumped. Flags that say how it is stored
-    /// (compressed, encrypted, verified) do not count. What is open does not tell.
+    /// Whether a user set file flags on it: immutable, append-only or no-dump. Flags that say how it is stored
+    /// (compressed, encrypted, verified) do not count. Always `false` if the status comes from [`Metadata`], as for
+    /// open files.
     pub(crate) has_flags: bool,
 }
 
 impl Status {
-    /// Of what a path leads to, through links.
+    /// The state of the file or folder that a path leads to, through links.
     pub(crate) fn at(path: &Path) -> io::Result<Self> {
         status(fs::CWD, as_bytes(path), AtFlags::empty())
     }
@@ -166,7 +170,7 @@ impl Status {
         self.kind() == FileType::Symlink
     }
 
-    /// The word for what is neither file, folder nor link.
+    /// The word for a FIFO, socket or device. `None` for a file, folder or link.
     pub(crate) fn special(&self) -> Option<&'static str> {
         match self.kind() {
             FileType::RegularFile | FileType::Directory | FileType::Symlink => None,
@@ -188,6 +192,7 @@ impl From<&Metadata> for Status {
             nlink: meta.nlink(),
             owner: (meta.uid(), meta.gid()),
             size: meta.size(),
+            // Blocks of 512 bytes, whatever the file system uses.
             room: meta.blocks().saturating_mul(512),
             mtime: (meta.mtime(), meta.mtime_nsec()),
             ctime: (meta.ctime(), meta.ctime_nsec()),
@@ -216,12 +221,13 @@ impl From<Statx> for Status {
 
 fn status(folder: impl AsFd, name: &[u8], flags: AtFlags) -> io::Result<Status> {
     match fs::statx(&folder, name, flags, StatxFlags::BASIC_STATS) {
-        // Kernels before 4.11: flags remain unknown.
+        // Kernels before 4.11 cannot tell file flags.
         Err(Errno::NOSYS) => Ok(of_stat(fs::statat(folder, name, flags)?)),
         found => Ok(found?.into()),
     }
 }
 
+/// The status from the older call, which does not report file flags.
 fn of_stat(stat: fs::Stat) -> Status {
     Status {
         dev: stat.st_dev as _,

@@ -1,7 +1,7 @@
-//! What is made, renamed and removed in an open folder. Every call takes one name, so no path is too long, and the
-//! last step follows no link: what is done in a folder stays in it.
+//! Creates, renames and removes entries of an open folder. Every call takes a single name, so no path is too long. The
+//! last step follows no link, so an effect stays in the folder.
 //!
-//! Not guaranteed: that a folder below is on the same file system. What is mounted in there is entered.
+//! Not guaranteed: that a folder below is on the same file system. A file system that is mounted in there is entered.
 
 use std::fs::File;
 use std::io;
@@ -12,18 +12,18 @@ use super::fs::{FileType, RenameFlags};
 use super::{AtFlags, Errno, Mode, OFlags, fs, stamps};
 use crate::base::entry::Time;
 
-/// A file for its owner alone.
+/// Only the owner may read and write the file.
 const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// How files are opened: never through a link, and without waiting for a FIFO.
 const CAREFULLY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 impl Folder {
-    /// The folder that this one stands in now.
+    /// The folder that contains this one now.
     pub(crate) fn above(&self) -> io::Result<Self> {
         Ok(Self(fs::openat(&self.0, c"..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?))
     }
 
-    /// All names in it.
+    /// All names in it, in the order of the listing.
     pub(crate) fn names(&self) -> io::Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         list(&self.to_list()?, |name| {
@@ -33,49 +33,50 @@ impl Folder {
         Ok(names)
     }
 
-    /// Makes a folder for its owner alone.
+    /// Creates a folder for its owner alone.
     pub(crate) fn make_folder(&self, name: &[u8]) -> io::Result<()> {
         Ok(fs::mkdirat(&self.0, one_name(name)?, Mode::RWXU)?)
     }
 
-    /// Makes a file for its owner alone, where nothing has that name yet.
+    /// Creates a file for its owner alone. Fails if the name exists.
     pub(crate) fn create_new(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | CAREFULLY;
         Ok(fs::openat(&self.0, one_name(name)?, flags, PRIVATE_FILE)?.into())
     }
 
-    /// Opens a regular file to be read and written, as it is; where nothing has that name, makes one for its owner
-    /// alone.
+    /// Opens a regular file for reading and writing, without cutting it. Creates one for its owner alone if the name
+    /// does not exist.
     pub(crate) fn open_or_create(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | CAREFULLY;
         let file = File::from(fs::openat(&self.0, one_name(name)?, flags, PRIVATE_FILE)?);
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
-    /// Opens a folder in it to be given a mode and a time.
+    /// Opens a folder in it, so that it can be given a mode and a time.
     pub(crate) fn open_folder(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | CAREFULLY;
         Ok(fs::openat(&self.0, one_name(name)?, flags, Mode::empty())?.into())
     }
 
-    /// Sets the permission bits of a file or folder in it, also of one that may not be opened.
+    /// Sets the permission bits of a file or folder in it, even if this user may not open it.
     pub(crate) fn set_mode(&self, name: &[u8], mode: u32) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let held = fs::openat(&self.0, one_name(name)?, flags, Mode::empty())?;
         if FileType::from_raw_mode(fs::fstat(&held)?.st_mode) == FileType::Symlink {
             return Err(io::Error::other("it is a symlink"));
         }
-        // What is held in this way takes no mode itself; this is its name, whatever stands under the other one now.
+        // A handle from O_PATH takes no mode itself. This path leads to the same file, even if its name now means
+        // another.
         let itself = format!("/proc/self/fd/{}", held.as_raw_fd());
         Ok(fs::chmod(itself, Mode::from_bits_truncate(mode))?)
     }
 
-    /// Sets the modification time of a link in it.
+    /// Sets the modification time of a link itself, not of its target.
     pub(crate) fn set_link_mtime(&self, name: &[u8], time: Time) -> io::Result<()> {
         Ok(fs::utimensat(&self.0, one_name(name)?, &stamps(time), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Removes a file or link.
+    /// Removes a file or link. Refuses a folder.
     pub(crate) fn remove_file(&self, name: &[u8]) -> io::Result<()> {
         Ok(fs::unlinkat(&self.0, one_name(name)?, AtFlags::empty())?)
     }
@@ -85,17 +86,17 @@ impl Folder {
         Ok(fs::unlinkat(&self.0, one_name(name)?, AtFlags::REMOVEDIR)?)
     }
 
-    /// Gives what has a name here another name in `to`; replaces what has that already.
+    /// Moves `name` to `new` in the folder `to`, and replaces a file that has that name.
     pub(crate) fn rename(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
         Ok(fs::renameat(&self.0, one_name(name)?, &to.0, one_name(new)?)?)
     }
 
-    /// The same, but never replaces anything.
+    /// Moves like [`Self::rename`], but fails if `new` exists.
     pub(crate) fn rename_new(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
         let (name, new) = (one_name(name)?, one_name(new)?);
         match fs::renameat_with(&self.0, name, &to.0, new, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                // File systems without the flag (FAT over FUSE): look first, which is the best there is.
+                // File systems without the flag (FAT over FUSE): look first. Another process may come in between.
                 match fs::statat(&to.0, new, AtFlags::SYMLINK_NOFOLLOW) {
                     Err(Errno::NOENT) => Ok(fs::renameat(&self.0, name, &to.0, new)?),
                     Err(error) => Err(error.into()),
@@ -106,18 +107,18 @@ impl Folder {
         }
     }
 
-    /// Gives a file in it one more name, in `to`.
+    /// Gives a file in it one more name, in the folder `to`.
     pub(crate) fn hard_link(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
         Ok(fs::linkat(&self.0, one_name(name)?, &to.0, one_name(new)?, AtFlags::empty())?)
     }
 
-    /// Makes a symlink that holds these bytes.
+    /// Creates a symlink with these bytes as its target.
     pub(crate) fn symlink(&self, content: &[u8], name: &[u8]) -> io::Result<()> {
         Ok(fs::symlinkat(content, &self.0, one_name(name)?)?)
     }
 }
 
-/// A name that leads to nothing but what stands in a folder.
+/// Checks that a name leads to an entry of the folder itself, not to a path, the folder or the one above.
 fn one_name(name: &[u8]) -> io::Result<&[u8]> {
     if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not one name"));

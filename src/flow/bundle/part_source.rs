@@ -1,7 +1,7 @@
 //! Where parts and single chunks of them are read from: from drives, or from memory in unit tests.
 
 use crate::flow::FlowError;
-use crate::flow::find::{Finder, Loaded, Shard};
+use crate::flow::bundle::part_finder::{Finder, Loaded, Shard};
 use crate::format::head::Part;
 use crate::format::part::PartBuf;
 

@@ -1,7 +1,7 @@
 //! A part that is loaded, and rebuilt from the others of its stripe: which chunks are there, and who vouches for
 //! them. What this does not say: how it is rebuilt.
 
-use crate::flow::find::Loaded;
+use crate::flow::bundle::part_finder::Loaded;
 use crate::format::head::Part;
 use crate::format::part::{CHUNK, HEADER, PartBuf, SEALED_CHUNK};
 

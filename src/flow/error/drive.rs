@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::path::show;
 use crate::base::size::{count, first_ten, human};
-use crate::stage::spread::Tried;
+use crate::stage::capacity_marks::Tried;
 
 /// A drive is gone, too small, or did not keep what was written to it.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! the bundle any more.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::digest::{Digest, sha256};
 use crate::base::fault::At;
@@ -11,14 +11,14 @@ use crate::base::monitor::Monitor;
 use crate::base::os;
 use crate::base::secret::{Secret, random};
 use crate::flow::FlowError;
+use crate::flow::bundle::index_files::{new_volume, seals};
+use crate::flow::drives::read_back::read_back_seals;
 use crate::flow::error::BundleError;
-use crate::flow::finish::{new_volume, seals};
-use crate::flow::left::Left;
+use crate::flow::pack::plan::{Planned, Target};
+use crate::flow::pack::request::Request;
+use crate::flow::pack::resume::leftover::Left;
+use crate::flow::pack::resume::{Kept, options};
 use crate::flow::pack::volume_set::VolumeSet;
-use crate::flow::plan::{Planned, Target};
-use crate::flow::readback::read_back_seals;
-use crate::flow::request::Request;
-use crate::flow::resume::{Kept, options};
 use crate::format::journal::{self, Opening, Written};
 use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
@@ -39,6 +39,19 @@ pub struct BundleIdentity {
 /// Which volumes are read back: all, none, or those on removable drives.
 fn is_read_back(target: &Target, request: &Request) -> bool {
     request.verify.unwrap_or_else(|| os::block(target.device).is_removable())
+}
+
+/// The drives that will be read back and that no earlier run wrote to, each once.
+pub fn untouched_drives<'a>(planned: &'a Planned, request: &Request) -> Vec<&'a Path> {
+    let mut drives: Vec<(u64, &Path)> = Vec::new();
+    for (at, target) in planned.targets.iter().enumerate() {
+        let is_known = drives.iter().any(|(device, _)| *device == target.device);
+        let is_untouched = || volume::is_free(&volume::folder(&target.path, at as u16 + 1));
+        if is_read_back(target, request) && !is_known && is_untouched() {
+            drives.push((target.device, &target.path));
+        }
+    }
+    drives.into_iter().map(|(_, path)| path).collect()
 }
 
 fn add(volumes: &mut VolumeSet, target: &Target, request: &Request, mut writer: Writer) {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::monitor::Silent;
-use crate::flow::plan::plan;
+use crate::flow::pack::plan::plan;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
 use crate::stage::compress::Level;

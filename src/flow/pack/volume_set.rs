@@ -9,7 +9,7 @@ use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::path::as_bytes;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, DriveState, VolumeWriter};
-use crate::flow::places::lost_before;
+use crate::flow::drives::mounts::lost_before;
 use crate::stage::volume::Writer;
 
 /// All volumes of a bundle being packed, by drive.

@@ -14,8 +14,8 @@ use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::{Entry, Flag};
 use crate::base::fault::IoFault;
 use crate::base::pool::lock;
-use crate::plan::want::Contents;
-use crate::stage::lane::Lane;
+use crate::plan::needed_parts::Contents;
+use crate::stage::ordered_hash::Lane;
 use crate::stage::restore::{Placer, Staging};
 
 /// What is known of a file's content.

@@ -1,12 +1,12 @@
-//! Names on grounds of several kinds, and back.
+//! Fits names to grounds of several kinds, and reads them back.
 
 use super::*;
-use crate::plan::fold::unpercent;
 use crate::plan::holds::{Symlinks, copies_of};
 use crate::plan::layout::tests::{dir, entry, file, symlink};
+use crate::plan::name_folding::unpercent;
 use proptest::prelude::*;
 
-/// A ground like Windows' own: folds case and form, refuses characters, devices and ends.
+/// A ground like Windows: it refuses characters, devices, and dots and spaces at the end, and may fold case and form.
 struct Strict {
     folds: bool,
 }
@@ -80,7 +80,7 @@ impl Ground for Short {
         Strict { folds: true }.apart(names)
     }
 
-    /// Of paths that are tried at all.
+    /// Fails the test if a path is tried that every file system holds.
     fn reach(&self, path: &[u8]) -> Result<usize, IoFault> {
         assert!(path.len() > LONG, "{} bytes are held everywhere", path.len());
         Ok(path.len().min(2 * LONG))
@@ -98,7 +98,7 @@ fn names_become_as_short_as_they_must() {
         assert!(Strict { folds: true }.apart(&names_of(&fitted)).unwrap().iter().all(|apart| *apart));
         assert!(fitted.changes[0].why.contains("so long a name"), "{:?}", fitted.changes);
     }
-    // Each is kept; only the number makes it too long.
+    // The ground keeps each name; only the number makes one too long.
     let entries = [file(&"N".repeat(150), 1), file(&"n".repeat(150), 2)];
     let fitted = fit(entries.to_vec(), &Short(150), &ALL).unwrap();
     assert_eq!(fitted.changes.len(), 1);

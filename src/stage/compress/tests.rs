@@ -1,4 +1,4 @@
-//! Frames that are cut, stored and decoded again.
+//! Frames can be cut, stored, made again and decoded, and hostile ones stay within bounds.
 
 use super::*;
 use crate::base::secret::random;
@@ -6,6 +6,7 @@ use crate::format::frame::{CLOSE, store};
 use crate::format::part::padding_frame;
 use crate::format::recipe::Made;
 
+/// Text that compresses well, without two equal lines.
 fn text(len: usize) -> Vec<u8> {
     (0..)
         .flat_map(|n: u32| format!("line {} of a text {}\n", n, n.wrapping_mul(2_654_435_761) % 977).into_bytes())
@@ -13,6 +14,7 @@ fn text(len: usize) -> Vec<u8> {
         .collect()
 }
 
+/// Random bytes, which no level compresses.
 fn noise(len: usize) -> Vec<u8> {
     std::iter::repeat_with(random::<32>).flatten().take(len).collect()
 }
@@ -27,7 +29,7 @@ fn decode(frames: &[u8]) -> Result<Vec<u8>, DecodeError<()>> {
     Ok(out)
 }
 
-/// What a part holds: the stretches' frames, stored ones made here.
+/// The frames of all stretches, as a part would hold them.
 fn frames(raw: &[u8], stretches: &[(Range<usize>, Packed)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (stretch, packed) in stretches {
@@ -61,6 +63,7 @@ fn what_was_made_can_be_made_again() {
         for room in [None, Some(Room::Exactly(30_000)), Some(Room::About(20_000)), Some(Room::Exactly(300))] {
             let mut used = Compressor::new(level).unwrap();
             let stretches = used.pack(&raw, 100_000, |_, _| room).unwrap();
+            // A compressor that was used for other bytes must make the same frame as a fresh one.
             let mut again = Compressor::new(level).unwrap();
             again.frame(&noise(5000)).unwrap();
             for (stretch, packed) in &stretches {
@@ -80,6 +83,7 @@ fn what_was_made_can_be_made_again() {
 #[test]
 fn a_part_that_is_known_to_end_is_filled_to_its_end() {
     let raw = [text(9 * STEP + 100), noise(STEP + 50), text(3 * STEP)].concat();
+    // The room becomes known after a number of calls, and may be too small for any cut.
     let whole = 150_000;
     for (known_after, room) in [(0, 30_000), (5, 30_000), (0, 300), (0, whole), (3, 5)] {
         let asked = std::cell::Cell::new(0);
@@ -94,6 +98,7 @@ fn a_part_that_is_known_to_end_is_filled_to_its_end() {
         for (stretch, packed) in &stretches {
             let len = packed.len(stretch.len());
             if len > left {
+                // A part is left only when almost full.
                 assert!(left < 600, "{left} bytes stay free");
                 (left, parts) = (whole, parts + 1);
             }
@@ -126,6 +131,7 @@ fn noise_is_stored_and_text_is_not() {
     assert_eq!(pack(&noise(1 << 20)), [(0..1 << 20, Packed::Stored)]);
     assert_eq!(pack(&noise(1000)), [(0..1000, Packed::Stored)]);
     assert_eq!(pack(b""), []);
+    // One half compresses, so the range is one frame: zstd itself stores the blocks of noise in it.
     let half = [text(600_000), noise(600_000)].concat();
     let frames = frames(&half, &pack(&half));
     assert!(frames.len() < 900_000 && decode(&frames) == Ok(half));
@@ -153,6 +159,7 @@ fn what_is_no_frame_is_refused() {
 
 #[test]
 fn zeros_without_end_are_cut_off_by_the_sink() {
+    // 64 MiB of zeros pack to a few KiB; the sink stops them after 1 MiB.
     let bomb = Compressor::new(Level::Quick).unwrap().frame(&vec![0; 64 << 20]).unwrap();
     let mut seen = 0;
     let take = |bytes: &[u8]| {

@@ -1,30 +1,33 @@
-//! What comes once all files are whole: empty files, hard links and symlinks. A file of which its file system holds no
-//! more names is copied, and later names are names of the copy: content under each name is worth its room.
+//! The step after all files are placed: makes empty files, hard links and symlinks. If the file system allows no more
+//! names for a file, the file is copied, and its later names become links to the copy: the receiver gets the content
+//! under every name, at the price of room.
+//!
+//! Not guaranteed: that the target can hold every link. The refused ones are returned with the reason.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::dress::{Dressed, apart, dress};
+use super::metadata::{Dressed, apart, dress};
 use super::{ASIDE, Fate, Folder, Placer, Places, Staging, make_private};
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::IoFault;
 use crate::base::os;
 use crate::base::path::BytePath;
 
-/// What was made otherwise than it was packed.
+/// Entries that could not be made as they were packed, by index.
 #[derive(Debug, Default)]
 pub struct Finished {
-    /// Entries whose links could not be made here (a file system without links), with the reason.
+    /// Links that the target refused, for example on a file system without links, with the reason.
     pub refused: Vec<(usize, io::Error)>,
-    /// Hard links that became copies, for the file had as many names as it can have here.
+    /// Hard links that became copies, because their file had as many names as its file system allows.
     pub copied: Vec<usize>,
 }
 
 impl Staging {
-    /// Makes empty files, hard links and symlinks, for the entries that are kept; what was placed of
-    /// others is put aside.
+    /// Makes the empty files, hard links and symlinks that are to be delivered, and puts files with [`Fate::Aside`]
+    /// aside. Symlinks come last, so that no step before them can follow one.
     pub fn finish(&self, entries: &[Entry], fate: impl Fn(usize) -> Fate) -> Result<Finished, IoFault> {
         let mut finishing = Finishing {
             staging: self,
@@ -54,22 +57,25 @@ impl Staging {
 
 struct Finishing<'a> {
     staging: &'a Staging,
+    /// An error here costs only the bytes of files that are not whole, so it does not end the run.
     aside: io::Result<Folder>,
     places: Places<'a>,
-    /// The same for files that hard links are other names of: going to and fro would cost steps.
+    /// The folders of the files that hard links name. A single [`Places`] would reopen folders on the way to and fro
+    /// for every link.
     files: Places<'a>,
     placer: Placer<'a>,
-    /// By the path of a file, the last copy that was begun of it.
+    /// The newest copy of a file, by the path of the file: its later names become links to that copy.
     newest: HashMap<&'a BytePath, &'a Entry>,
     finished: Finished,
 }
 
 impl<'a> Finishing<'a> {
+    /// Moves a file out of the tree that is delivered. Its name becomes its index, so no folder is needed for it.
     fn put_aside(&mut self, at: usize, entry: &Entry) -> Result<(), IoFault> {
         let parent = self.places.parent(entry)?;
         let name = entry.path.name();
         let aside = self.aside.as_ref();
-        // Where it cannot be put aside it is not delivered either.
+        // A file that cannot be moved is removed: it must not be delivered.
         if !aside.is_ok_and(|aside| parent.rename(name, aside, at.to_string().as_bytes()).is_ok()) {
             let _ = parent.remove_file(name);
         }
@@ -84,9 +90,10 @@ impl<'a> Finishing<'a> {
         Ok(())
     }
 
-    /// One more name for a file that is staged, or delivered already; or a copy of it.
+    /// Gives a staged or delivered file one more name, or copies it.
     fn hard_link(&mut self, at: usize, entry: &'a Entry, first: &'a BytePath) -> Result<(), IoFault> {
-        // What an earlier run made there is made anew; a removal that fails is no link that cannot be held.
+        // An earlier run may have left a link here, which is made anew. If it cannot be removed, the link counts as
+        // failed.
         let removed = os::if_there(self.places.parent(entry)?.remove_file(entry.path.name()));
         let made = removed.and_then(|_| {
             let file = self.newest.get(first).map_or(first, |copy| &copy.path);
@@ -120,12 +127,12 @@ impl<'a> Finishing<'a> {
         Ok(())
     }
 
-    /// A symlink in the folder it stands in.
+    /// Makes a symlink. The target path that it holds is neither checked nor followed.
     fn symlink(&mut self, at: usize, entry: &Entry, to: &[u8]) -> Result<(), IoFault> {
         let (parent, name) = (self.places.parent(entry)?, entry.path.name());
         let made = os::if_there(parent.remove_file(name)).and_then(|_| parent.symlink(to, name));
         if made.is_ok() {
-            // A link's time is a nicety that some file systems do not have.
+            // Some file systems keep no time for links; that is counted below, not an error.
             let _ = parent.set_link_mtime(name, entry.mtime);
             let off = parent.look_at(name).map(|status| apart(entry.mtime, status.mtime.0, status.mtime.1));
             self.staging.count(Dressed { mode: true, off: off.unwrap_or(0) });
@@ -133,7 +140,8 @@ impl<'a> Finishing<'a> {
         self.note(at, entry, made)
     }
 
-    /// Notes a link that the target refused; what is no refusal of such links is the target failing.
+    /// Records a link that the target refused. An error without a number comes from our own checks, such as "not a
+    /// regular file", and counts as a refusal. Any other error means that the target failed, and ends the run.
     fn note(&mut self, at: usize, entry: &Entry, made: io::Result<()>) -> Result<(), IoFault> {
         match made {
             Ok(()) => {}
@@ -146,10 +154,10 @@ impl<'a> Finishing<'a> {
     }
 }
 
-/// Copies the content of a file to an empty one, holes left out as far as they are known.
+/// Copies the content of a file to an empty one. Holes are skipped as far as the file system reports them.
 pub(super) fn copy_content(from: &File, to: &File) -> io::Result<()> {
     let size = from.metadata()?.len();
-    // A file system that knows of no holes has none.
+    // A file system that cannot report holes is read as data throughout.
     let holes = os::holes(from, size, usize::MAX).unwrap_or_default();
     let mut buf = vec![0; 256 * 1024];
     let mut at = 0;

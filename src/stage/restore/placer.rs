@@ -1,11 +1,14 @@
-//! Bytes into files of the staging folder, from many threads, and out of them again to be hashed.
+//! Writes bytes to files of the staging folder, one [`Placer`] for each thread, and reads them back to be hashed. The
+//! mode that an earlier run set may forbid that; the file then has another mode until it is complete.
+//!
+//! Not guaranteed: that written bytes are on the disk. [`Staging::deliver`] syncs them.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::Staging;
-use super::dress::{Dressed, dress, look};
+use super::metadata::{Dressed, dress, look};
 use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
@@ -14,7 +17,8 @@ use crate::base::os;
 use crate::base::os::folder::{Folder, Status};
 use crate::base::path::BytePath;
 
-/// The folders in which entries stand, in the staging folder and in the target.
+/// Finds the folder of an entry, in the staging folder and in the target. Entries in list order cost few steps each,
+/// because the folders on the way stay open.
 pub(super) struct Places<'a> {
     staging: &'a Staging,
     staged: OpenPath<'a>,
@@ -26,27 +30,28 @@ impl<'a> Places<'a> {
         Self { staging, staged: OpenPath::new(&staging.root), delivered: OpenPath::new(&staging.target) }
     }
 
-    /// The staged folder that an entry stands in.
+    /// The folder of an entry in the staging folder.
     pub(super) fn parent(&mut self, entry: &Entry) -> Result<&Folder, IoFault> {
         let opened = self.staged.parent_of(&entry.path);
         opened.map_err(|error| self.staging.fault("open the folder of", entry, error))
     }
 
-    /// The folder in the target that an entry stands in.
+    /// The folder of an entry in the target. It need not exist there yet.
     pub(super) fn delivered(&mut self, entry: &Entry) -> io::Result<&Folder> {
         self.delivered.parent_of(&entry.path)
     }
 
-    /// The folder in which a file stands: staged, or delivered already.
+    /// The folder that holds a file: in the staging folder if the file is staged, else in the target.
     pub(super) fn folder_of(&mut self, file: &BytePath) -> io::Result<&Folder> {
         let staged = self.staged.parent_of(file).and_then(|folder| folder.look_at(file.name()));
         if os::if_there(staged)?.is_some() { self.staged.parent_of(file) } else { self.delivered.parent_of(file) }
     }
 }
 
-/// Places bytes of files, from one thread.
+/// Writes files from one thread.
 pub struct Placer<'a> {
     places: Places<'a>,
+    /// The file that the last bytes went to, by the index of its entry: consecutive writes open it once.
     open: Option<(u32, File)>,
 }
 
@@ -55,8 +60,8 @@ impl<'a> Placer<'a> {
         Self { places: Places::new(staging), open: None }
     }
 
-    /// Writes bytes of the file with that index at `offset`, holes left out. `new`: nobody else
-    /// writes to it, so it must not be there yet.
+    /// Writes bytes of the file with that index at `offset`, and leaves holes out. `new` means that this placer alone
+    /// writes the file, so the file must not exist yet.
     pub fn write(&mut self, index: u32, entry: &Entry, offset: u64, bytes: &[u8], new: bool) -> Result<(), IoFault> {
         let staging = self.places.staging;
         if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
@@ -73,7 +78,7 @@ impl<'a> Placer<'a> {
         write_data(file, entry, offset, bytes).map_err(|error| staging.fault("write", entry, error))
     }
 
-    /// Gives a file whose bytes are all placed its mode and time; what the target made of them.
+    /// Sets the mode and time of a file whose bytes are all placed. Returns how the target took them.
     pub fn complete(&mut self, entry: &Entry) -> Result<Dressed, IoFault> {
         let file = match self.open.take() {
             Some((_, file)) => file,
@@ -82,19 +87,19 @@ impl<'a> Placer<'a> {
         dress(&file, entry).at("set mode and time of", &self.places.staging.shown(entry))
     }
 
-    /// Forgets the open file: the next bytes are another's.
+    /// Closes the open file.
     pub fn leave(&mut self) {
         self.open = None;
     }
 
-    /// Feeds bytes that were placed before to a hasher; the hash of those alone.
+    /// Feeds placed bytes of a file to `hasher`. Returns the quick hash (XXH3-128) of these bytes alone.
     pub fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<u128, IoFault> {
         let file = self.reopen(entry)?;
         feed(&file, offset, len, hasher).at("read", &self.places.staging.shown(entry))
     }
 
-    /// The length of a file that is staged, and of one that is delivered; `None` where there is no
-    /// such file.
+    /// The lengths of the staged and the delivered file of an entry, in bytes; `None` where no regular file has its
+    /// name.
     pub fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
         let name = entry.path.name();
         let shown = self.places.staging.shown(entry);
@@ -107,14 +112,15 @@ impl<'a> Placer<'a> {
         Ok((staged, delivered))
     }
 
-    /// Has a staged file read from the disk from now on: the system may remember what the disk did not take.
+    /// Drops a staged file from the system's cache, so that it is read from the disk: the system may remember bytes
+    /// that the disk lost.
     pub fn forget_cached(&mut self, entry: &Entry) -> Result<(), IoFault> {
         let file = self.reopen(entry)?;
         os::drop_cached(&file).at("read", &self.places.staging.shown(entry))
     }
 
-    /// SHA-256 of a file that was delivered, as long as the entry, and as the disk stores it; its mode is then
-    /// as it should be, if that can be.
+    /// SHA-256 of the first `entry.size` bytes of a delivered file, as the disk stores them. Reading may need another
+    /// mode, so the packed mode is set again afterwards, as far as the target allows.
     pub fn digest_delivered(&mut self, entry: &Entry) -> io::Result<(Digest, Dressed)> {
         let file = open_to_read(self.places.delivered(entry)?, entry.path.name())?;
         let mut hasher = Hasher::new();
@@ -125,13 +131,13 @@ impl<'a> Placer<'a> {
         read.map(|_| (hasher.finish(), dressed))
     }
 
-    /// Whether a link with what it should say was delivered.
+    /// Whether the delivered symlink holds exactly `to`.
     pub fn is_linked(&mut self, entry: &Entry, to: &[u8]) -> bool {
         let content = self.places.delivered(entry).and_then(|folder| folder.read_link(entry.path.name()));
         content.is_ok_and(|content| content == to)
     }
 
-    /// Removes what there is of a file.
+    /// Removes the staged file of an entry, if it exists.
     pub fn remove(&mut self, entry: &Entry) -> Result<(), IoFault> {
         self.open = None;
         let removed = os::if_there(self.places.parent(entry)?.remove_file(entry.path.name()));
@@ -144,9 +150,12 @@ impl<'a> Placer<'a> {
     }
 }
 
-/// Opens a file of the staging folder, or makes it. One that an earlier run dressed may not be written to. One that
-/// has another name elsewhere must not be: such became files of their own before placing began, so this one was
-/// given its name since then.
+/// Opens a file of the staging folder to be written, or creates it. The mode that an earlier run set may forbid that,
+/// and is replaced.
+///
+/// # Errors
+/// The file has a second name, so a write would change a file elsewhere. [`Staging::take_up`] made all files their
+/// own before placing began: another program has linked this one since.
 fn open_to_write(folder: &Folder, name: &[u8]) -> io::Result<File> {
     let file = match folder.open_or_create(name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -161,8 +170,7 @@ fn open_to_write(folder: &Folder, name: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a file to be read and dressed; one that was given a mode that forbids it is given another
-/// for now.
+/// Opens a file to be read. If its mode forbids that, the mode becomes 0600; the caller sets the right one later.
 pub(super) fn open_to_read(folder: &Folder, name: &[u8]) -> io::Result<File> {
     match folder.open_regular(name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -173,7 +181,7 @@ pub(super) fn open_to_read(folder: &Folder, name: &[u8]) -> io::Result<File> {
     }
 }
 
-/// Feeds a stretch of a file to a hasher; the hash of that stretch alone.
+/// Feeds `len` bytes of a file from `offset` on to a hasher. Returns the quick hash of these bytes alone.
 fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<u128> {
     let mut quick = Quick::default();
     let mut buf = vec![0; 256 * 1024];
@@ -188,8 +196,8 @@ fn feed(file: &File, offset: u64, len: u64, hasher: &mut Hasher) -> io::Result<u
     Ok(quick.finish())
 }
 
-/// Writes what lies in no hole. A list that calls something a hole that is none loses nothing: what is
-/// hashed is what is written.
+/// Writes the bytes outside of holes, and those bytes in holes that are not zero. So a list with a wrong hole loses
+/// nothing: the file on the disk has every byte that was hashed.
 fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let end = offset + bytes.len() as u64;
     let of = |from: u64, to: u64| &bytes[(from - offset) as usize..(to - offset) as usize];

@@ -1,5 +1,8 @@
-//! What an earlier run left in the staging folder, taken up: strangers go, what was put aside comes back, and files
-//! that are other names of something elsewhere become files of their own, before any thread places a byte.
+//! Resumes the staging folder of an earlier run: removes what is no entry, brings back files that were put aside, and
+//! copies files that have a second name elsewhere, so that no write reaches a foreign file. All of it happens before
+//! any thread places a byte.
+//!
+//! Not guaranteed: that the remaining files hold the right bytes; the caller compares them with the list.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,18 +15,19 @@ use crate::base::fault::{At, IoFault};
 use crate::base::open_path::{OpenPath, remove_all, traverse};
 use crate::base::os;
 
-/// What may stand in the staging folder under a path.
+/// What may have an entry's path in the staging folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     Folder,
     File,
-    /// It is made at the end, so what is there of it is made anew.
+    /// Links are made at the end, so whatever has the path is removed.
     Link,
 }
 
 impl Staging {
-    /// Makes all folders, brings back what the last run could not deliver, and opens folders that it delivered and
-    /// closed. Files then have no name but their own.
+    /// Prepares the staging folder for placing. Afterwards it has all folders, the files that earlier runs could not
+    /// deliver are in their places, and no staged file has a foreign name. Delivered folders that are closed by
+    /// their modes are opened for the owner.
     pub fn take_up(&self, entries: &[Entry]) -> Result<(), IoFault> {
         sweep(&self.root, entries).at("look into", &self.path())?;
         self.make_dirs(entries)?;
@@ -35,6 +39,8 @@ impl Staging {
         Ok(())
     }
 
+    /// Moves files that were put aside back to their paths. A file that was placed meanwhile stays; the copy in
+    /// [`ASIDE`] is left.
     fn bring_back(&self, entries: &[Entry]) -> Result<(), IoFault> {
         let entered = os::if_there(self.folder.enter(ASIDE.as_bytes()));
         let Some(aside) = entered.at("open", &self.path())? else { return Ok(()) };
@@ -51,7 +57,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Copies every staged file that has another name than its own: what is placed must go nowhere else.
+    /// Copies every staged file that has a name outside of this unpacking: a write through it would change a foreign
+    /// file. Hard links of the list that were delivered already are no foreign names.
     fn part_from_strangers(&self, entries: &[Entry]) -> Result<(), IoFault> {
         let mut places = Places::new(self);
         let mut own_names: Option<HashMap<&[u8], Vec<&Entry>>> = None;
@@ -60,7 +67,7 @@ impl Staging {
             let Some(staged) = found.at("look at", &self.shown(entry))?.filter(|staged| staged.nlink > 1) else {
                 continue;
             };
-            // Links that an earlier run delivered, while their file still waits here.
+            // An earlier run may have delivered hard links of this file, while the file itself is still staged.
             let links = own_names.get_or_insert_with(|| links_by_file(entries));
             let of_file = links.get(entry.path.as_bytes()).into_iter().flatten();
             let is_name = |link: &&&Entry| {
@@ -75,7 +82,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Puts a copy in the place of a file, which keeps its mode under its other names.
+    /// Replaces a file by a copy of its own. Opening the file may change its mode, so the mode is set again for its
+    /// other names.
     fn make_own(&self, folder: &Folder, name: &[u8], mode: u32) -> io::Result<()> {
         let from = open_to_read(folder, name)?;
         os::if_there(self.folder.remove_file(OWN.as_bytes()))?;
@@ -84,7 +92,8 @@ impl Staging {
         self.folder.rename(OWN.as_bytes(), folder, name)
     }
 
-    /// Folders of the target are given their modes again at the end.
+    /// Gives the owner full rights to folders that an earlier run delivered and closed. [`Staging::deliver`] sets
+    /// their packed modes again. Best effort: a folder that stays closed fails later, with an error that names it.
     fn open_closed_folders(&self, entries: &[Entry]) {
         let mut place = OpenPath::new(&self.target);
         for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
@@ -97,7 +106,7 @@ impl Staging {
     }
 }
 
-/// By the path of a file, the hard links to it.
+/// The hard links of each file, by the path of the file.
 fn links_by_file(entries: &[Entry]) -> HashMap<&[u8], Vec<&Entry>> {
     let mut links: HashMap<&[u8], Vec<&Entry>> = HashMap::new();
     for entry in entries {
@@ -108,7 +117,8 @@ fn links_by_file(entries: &[Entry]) -> HashMap<&[u8], Vec<&Entry>> {
     links
 }
 
-/// Removes all but the folders and files of the entries: what stays in the staging folder will be delivered.
+/// Removes everything but the folders and files of the entries. A folder is delivered with all that it holds, and
+/// placing must not write through a symlink or FIFO in the place of a file.
 fn sweep(root: &Folder, entries: &[Entry]) -> io::Result<()> {
     let expected = |entry: &Entry| match entry.kind {
         Kind::Dir => Expected::Folder,

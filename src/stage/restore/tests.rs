@@ -1,11 +1,11 @@
-//! What is placed, delivered, kept away and left alone.
+//! Tests of the whole way of files: placed, delivered, put aside, resumed.
 
 use super::*;
 use crate::base::entry::Time;
 use crate::plan::layout::tests::{dir, entry, file, symlink};
 use std::os::unix::fs::MetadataExt;
 
-/// The child of another test has the lock of a staging that is gone until it becomes the program that it starts.
+/// Waits for the lock: a child process that another test forks inherits it, and holds it until it runs its program.
 fn begin(target: &Path, entries: &[Entry]) -> Result<Staging, TargetError> {
     for _ in 0..2000 {
         match Staging::begin(target, entries, &Digest([1; 32])) {
@@ -139,7 +139,7 @@ fn what_is_put_aside_comes_back() {
 fn a_link_in_the_staging_folder_leads_nowhere() {
     let (target, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let staging = begin(target.path(), &[]).unwrap();
-    // Somebody who can write there plants a link where a folder is expected.
+    // Another user of the target plants a link where a folder is expected.
     std::os::unix::fs::symlink(outside.path(), target.path().join(STAGING).join(FILES).join("d")).unwrap();
     assert!(staging.placer().write(0, &file("d/a", 1), 0, b"x", true).is_err());
     assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
@@ -156,7 +156,7 @@ fn holes_stay_holes() {
         let byte = if (16..32).contains(&at) { 7 } else { 0 };
         placer.write(0, &sparse, at << 16, &[byte; 1 << 16], true).unwrap();
     }
-    // What is called a hole and is none.
+    // These bytes lie in a range that the list calls a hole.
     placer.write(0, &sparse, (3 << 20) + 5, b"text", true).unwrap();
     placer.complete(&sparse).unwrap();
     staging.deliver(&[sparse], false, false).unwrap();
@@ -245,7 +245,7 @@ fn links_of_an_earlier_run_are_no_strangers() {
     let entries = tree();
     let inode = |path: &str| target.path().join(path).symlink_metadata().unwrap().ino();
     let (staged_file, staged_link) = (format!("{STAGING}/{FILES}/d/a"), format!("{STAGING}/{FILES}/d/h"));
-    // Killed after the links were made; then while they were moved.
+    // The first run is killed after the links were made, the second while they were moved.
     let staging = staged(target.path(), &entries);
     staging.finish(&entries, keep).unwrap();
     let file = inode(&staged_file);
@@ -257,7 +257,7 @@ fn links_of_an_earlier_run_are_no_strangers() {
     std::fs::hard_link(target.path().join(&staged_file), target.path().join("d/h")).unwrap();
     begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
     assert_eq!(inode(&staged_file), file);
-    // With a stranger's name beside ours it is copied, holes and all.
+    // With a foreign name beside ours the file is copied.
     std::fs::hard_link(target.path().join(&staged_file), target.path().join("stranger")).unwrap();
     begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
     assert!(inode(&staged_file) != file && inode("stranger") == file && inode("d/h") == file);
@@ -295,7 +295,7 @@ fn nothing_is_written_to_a_file_that_got_another_name_meanwhile() {
     assert_eq!(std::fs::read(&stranger).unwrap(), b"theirs");
 }
 
-/// Folders within each other, with a file in each, and the path of the last folder.
+/// Nested folders with a file in each, and the path of the innermost folder.
 fn deep(depth: usize, name: &str) -> (Vec<Entry>, String) {
     let mut path = String::new();
     let mut entries = Vec::new();
@@ -330,7 +330,7 @@ fn no_path_is_too_long_to_be_delivered() {
     assert_eq!(first_conflict(target.path(), &entries, false, |_| false).unwrap().unwrap().path.to_string(), {
         format!("{}/!", "n".repeat(100))
     });
-    // Once more, into folders that are there.
+    // The second delivery merges into existing folders.
     let staging = staged(target.path(), &entries);
     staging.finish(&entries, keep).unwrap();
     staging.deliver(&entries, true, false).unwrap();
@@ -340,7 +340,7 @@ fn no_path_is_too_long_to_be_delivered() {
 
 #[test]
 fn a_file_whose_names_run_out_goes_on_as_a_copy() {
-    // Two more than ext4 holds; many another file system holds them all.
+    // Two more than ext4 allows. Many other file systems allow all of them.
     const NAMES: usize = 65_002;
     let target = tempfile::tempdir().unwrap();
     let first = file("a", 5);
@@ -361,7 +361,7 @@ fn a_file_whose_names_run_out_goes_on_as_a_copy() {
 
 #[test]
 fn no_time_of_what_is_there_is_too_far() {
-    // In memory any time is kept.
+    // A file system in memory keeps any time.
     let memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     for secs in [i64::MIN, i64::MIN + 1, i64::MAX] {
         let mut entries = tree();

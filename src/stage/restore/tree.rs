@@ -1,4 +1,6 @@
-//! All that was placed, moved into the target; and the staging folder, removed at the end.
+//! Moves the staged tree into the target, and removes the staging folder at the end.
+//!
+//! Not guaranteed: that the move is atomic as a whole. Each rename is; a later run moves the rest.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,10 +11,11 @@ use crate::base::fault::IoFault;
 use crate::base::os;
 
 impl Staging {
-    /// Moves all entries that are staged: folders that exist in the target are merged, everything else replaces what
-    /// is there if it may.
+    /// Moves all staged entries. Folders that exist in the target are merged; files and links replace existing ones
+    /// only with `overwrite`. A folder that does not exist in the target moves in one rename, with all that it holds.
     pub(super) fn move_out(&self, entries: &[Entry], overwrite: bool) -> Result<(), IoFault> {
         let (mut from, mut to) = (OpenPath::new(&self.root), OpenPath::new(&self.target));
+        // The folder or file that was moved last: entries below it moved with it.
         let mut done: Option<&Entry> = None;
         for entry in entries {
             if done.is_some_and(|folder| entry.path.is_at_or_below(folder.path.as_bytes())) {
@@ -21,7 +24,7 @@ impl Staging {
             let name = entry.path.name();
             let staged = from.parent_of(&entry.path).and_then(|folder| folder.look_at(name));
             let here = match staged {
-                // It is not delivered, or was delivered before.
+                // The entry is not to be delivered, or an earlier run delivered it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     done = Some(entry);
                     continue;
@@ -31,7 +34,7 @@ impl Staging {
             let target = to.parent_of(&entry.path).map_err(|error| self.fault("open the folder of", entry, error))?;
             let there = target.look_at(name).ok();
             if here.is_dir() && there.as_ref().is_some_and(|there| there.is_dir()) {
-                // One that we made read-only ourselves, in an earlier run; it is given its mode at the end.
+                // An earlier run may have made this folder read-only. It gets its mode again at the end.
                 if there.is_some_and(|there| there.mode & 0o700 != 0o700) {
                     let _ = target.set_mode(name, 0o700);
                 }
@@ -39,7 +42,7 @@ impl Staging {
             }
             let staged = from.here();
             if overwrite && there.is_some() {
-                // A folder is never replaced by a file, nor the other way round: the system refuses.
+                // The system refuses to replace a folder by a file, or a file by a folder.
                 staged.rename(name, target, name).map_err(|error| self.fault("replace", entry, error))?;
             } else {
                 staged.rename_new(name, target, name).map_err(|error| self.fault("create", entry, error))?;
@@ -49,13 +52,13 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes the staging folder and all in it; what tells whose it is comes last, and stays if the
-    /// rest cannot be removed. Where it is, if it could not be.
+    /// Removes the staging folder with all it holds. Returns its path if that failed. The log and the mark go last:
+    /// as long as files remain, they tell a later run whose the files are.
     pub fn discard(self) -> Option<PathBuf> {
         let path = self.path();
-        // What failed once may do now.
+        // A removal that failed once may succeed at the second attempt.
         if self.clear().or_else(|_| self.clear()).is_ok() {
-            // FUSE keeps open files under another name until they are closed; the folder is empty then.
+            // FUSE keeps the hidden name of a removed file until the file is closed. The folder is empty only then.
             drop((self.root, self.folder, self.log, self._lock));
             let remove = || self.target.remove_folder(self.name.as_bytes());
             let _ = remove().or_else(|_| remove());

@@ -1,7 +1,8 @@
-//! Who can open what, and what is explained to whom.
+//! Headers open to their keys only, and wrong keys and damaged files are explained without a secret in the text.
 
 use super::*;
 
+/// A ring with this one key.
 fn ring(identity: Identity) -> Keyring {
     let mut ring = Keyring::new();
     ring.add(identity);
@@ -24,6 +25,7 @@ fn headers_open_to_their_keys_only() {
 fn a_changed_header_does_not_open() {
     let identity = Identity::generate();
     let (header, _) = part_header(&identity.recipient());
+    // The bytes lie in the stanza's type, in its wrapped key and in the MAC.
     for at in [30, 100, 160] {
         let mut wrong = header;
         wrong[at] = if wrong[at] == b'A' { b'B' } else { b'A' };
@@ -60,6 +62,7 @@ fn what_is_no_key_is_explained() {
     assert!(why("ssh-ed25519 AAAA").contains("ssh keys"));
     assert!(why("bob").contains("age1"));
     let secret = Identity::generate().to_text();
+    // A secret key may be quoted, in lower case or behind a byte order mark: no message repeats any of it.
     for wrapped in [format!(" {}", &*secret), format!("'{}'", &*secret), format!("\u{feff}{}", secret.to_lowercase())] {
         assert!(why(&wrapped).contains("secret key") && !why(&wrapped).to_uppercase().contains(&secret[16..70]));
     }
@@ -69,6 +72,7 @@ fn what_is_no_key_is_explained() {
     assert_eq!(Recipient::parse_file(&file).unwrap().len(), 2);
     let mut ring = Keyring::new();
     assert!(ring.add_file(&format!("# me\n{}\n", &*secret)).is_ok() && !ring.is_empty());
+    // No text, no key, a public key, a plugin's key, a key cut short.
     for wrong in ["", "# nothing\n", &recipient, "AGE-PLUGIN-YUBIKEY-1X", &secret[..70]] {
         let error = ring.add_file(wrong).err().unwrap().to_string();
         assert!(!error.contains(&secret[16..70]), "the file's content is not repeated");
@@ -95,6 +99,7 @@ fn damage_is_said_in_our_words() {
     let (mut header, _) = header_for(&[identity.recipient()]);
     assert!(!is_for_passphrase(&header));
     assert!(is_for_passphrase(&header_for_passphrase(&SecretText::new("words".into())).0));
+    // Five bytes before the end is a letter of the MAC, which still parses when it is another letter.
     let mac = header.len() - 5;
     header[mac] = if header[mac] == b'A' { b'B' } else { b'A' };
     assert_eq!(ring.open_header(&header).err().unwrap().to_string(), "it is damaged: its header changed");

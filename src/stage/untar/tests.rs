@@ -4,7 +4,7 @@ use crate::format::member;
 use crate::plan::layout::tests::{dir, file, symlink};
 use crate::plan::layout::{Layout, lay_out};
 
-/// The tar of these, each file's bytes its first letter.
+/// A whole tar of these entries, with its layout. A file's content repeats the first letter of its name.
 fn tar(entries: &mut [Entry]) -> (Vec<u8>, Layout) {
     let layout = lay_out(entries, &mut Vec::new());
     let mut tar = layout.front.clone();
@@ -22,6 +22,8 @@ fn tar(entries: &mut [Entry]) -> (Vec<u8>, Layout) {
     (tar, layout)
 }
 
+/// Entries with everything that makes reading hard: a path that needs a pax header, a name with a newline, an empty
+/// file, contents with and without padding.
 fn tree() -> Vec<Entry> {
     let long = format!("d/{}", "long ".repeat(45));
     let mut all = vec![
@@ -60,6 +62,7 @@ fn whatever_is_missing_the_rest_is_found() {
     let (tar, layout) = tar(&mut entries);
     let stretches: Vec<&[u8]> = tar.chunks(2048).collect();
     assert!(stretches.len() > 8);
+    // Each bit of `lost` is a stretch that is missing: every combination is tried.
     for lost in 0u32..1 << stretches.len().min(13) {
         let mut untar = Untar::new();
         let is_lost = |at: usize| lost >> at & 1 == 1;
@@ -99,7 +102,7 @@ fn a_tar_that_was_packed_is_not_read() {
         if lost.start > 0 {
             untar.take(&tar[..lost.start as usize]).unwrap();
         }
-        // A stretch in which no member begins, as its trail says.
+        // The trail of this part says that no member begins in it.
         untar.begin(lost.end, None);
         untar.take(&tar[lost.end as usize..layout.starts[1] as usize]).unwrap();
         let Members { whole, torn, .. } = untar.finish();
@@ -110,6 +113,7 @@ fn a_tar_that_was_packed_is_not_read() {
     }
 }
 
+/// What the reader makes of a tar of members (type, name, link target) without content.
 fn found(members: &[(u8, &str, &str)]) -> Members {
     let mut untar = Untar::new();
     for (kind, name, link) in members {
@@ -122,6 +126,7 @@ fn found(members: &[(u8, &str, &str)]) -> Members {
 #[test]
 fn names_that_lead_out_are_refused() {
     let long = format!("bag/data/{}", "x".repeat(256));
+    // Paths that lead out or are no paths, a folder without its slash, links that lead out, and one that leads nowhere.
     let hostile = [
         (b'0', "bag/data/../x", ""),
         (b'0', "bag/data//etc/passwd", ""),
@@ -138,6 +143,7 @@ fn names_that_lead_out_are_refused() {
         let found = found(&[member, (b'0', "bag/data/good", "")]);
         assert_eq!((found.whole.len(), found.refused.len()), (1, 1), "{member:?}");
     }
+    // Members outside of the payload are passed over without a word.
     let elsewhere =
         found(&[(b'0', "/etc/passwd", ""), (b'0', "../x", ""), (b'0', "bag/x", ""), (b'2', "bag/data", "/")]);
     assert!(elsewhere.whole.is_empty() && elsewhere.torn.is_empty());
@@ -162,6 +168,7 @@ fn zeros_are_holes_again() {
     content[800_000..].fill(1);
     content[850_000..900_000].fill(0);
     entry.at = 512;
+    // Pieces that do not fit the grain may shift the ends of a hole a little, but never into data.
     for step in [1000, 262_144] {
         let mut untar = Untar::new();
         untar.take(&member::of_entry(&entry)).unwrap();

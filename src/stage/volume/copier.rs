@@ -1,8 +1,9 @@
-//! How the files of a whole volume are copied to a drive: with the discipline of `volume/writer.rs`,
-//! going on inside a file, and read back as the drive stores them. What an earlier run left is held
-//! against the source and never trusted. A file that could not be written, or was read back wrong,
-//! keeps its place under a temporary name until all is done, so that nothing else gets it. What this
-//! does not guarantee: that a drive reads the same tomorrow.
+//! Copies the files of a whole volume to a drive, in the steps of `volume/writer.rs`, and reads them back as the drive
+//! stores them. An interrupted copy is resumed inside a file: what the earlier run left is compared with the source,
+//! never trusted. A file that could not be written, or was read back wrong, keeps its place on the drive under a
+//! temporary name until the end, so that no other file gets the bad place.
+//!
+//! Not guaranteed: that the drive returns the same bytes tomorrow.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,20 +19,20 @@ use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::format::{is_unfinished, unfinished};
 
-/// What is read in one go: at least what the drive's reader hands out.
+/// Bytes of one read: at least as many as [`DriveReader`] hands out, because both are compared in one buffer.
 const STRETCH: usize = 1 << 20;
 
-/// Hears of bytes that were dealt with; `false` stops the work.
+/// Called with the number of bytes since the last call; `false` stops the work.
 pub type Tick<'a> = &'a dyn Fn(u64) -> bool;
 
-/// What became of a file.
+/// How the copy of one file ended, if the drive did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copied {
-    /// It is on the drive, synced.
+    /// The file is on the drive, synced, under its name.
     Whole,
-    /// The source is not what it should be: nothing bears its name.
+    /// The source has another digest than it should. The copy is removed.
     Wrong,
-    /// Told to stop: what is there is gone on from.
+    /// The caller stopped the work. The next run resumes the unfinished file.
     Stopped,
 }
 
@@ -41,35 +42,37 @@ pub struct Copier {
     to: PathBuf,
     reader: DriveReader,
     buf: Vec<u8>,
-    /// The folder on the drive, open since before the first byte.
+    /// The folder on the drive, open since before the first byte, so that a sync through it reports every loss. `None`
+    /// before [`Copier::begin`].
     folder: Option<File>,
-    /// Files there that are dead, under their temporary names.
+    /// Files on the drive that are dead: they only keep bad places under temporary names.
     dead: u32,
-    /// Errors that were got over.
+    /// Errors that a second attempt overcame, not yet reported.
     faults: Vec<IoFault>,
     shows_times: bool,
 }
 
 impl Copier {
-    /// The folder may be missing yet.
+    /// A copier to the folder `to`, which need not exist yet. Writes nothing.
     pub fn new(from: &Volume, to: &Path) -> Self {
         let (from, to) = (from.clone(), to.to_path_buf());
         let (reader, buf) = (DriveReader::default(), memory::zeros(STRETCH));
         Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new(), shows_times: false }
     }
 
-    /// Makes the folder. Of what earlier runs left unfinished there the last is kept, to be gone on from.
-    /// Leaves out of account what the drive lost before, and returns that error.
+    /// Creates the folder, or prepares an existing one. Of the unfinished files that earlier runs left, the one with
+    /// the highest number is kept to be resumed, and the others are removed. Returns the error of a loss before this
+    /// run, which later syncs do not report again.
     pub fn begin(&mut self) -> Result<Option<io::Error>, IoFault> {
         match fs::create_dir(&self.to) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other.at("create", &self.to)?,
         }
-        // Also the name that a run made which died before it came to this.
+        // An earlier run may have created the folder and died before this sync.
         let above = self.to.parent().unwrap_or(&self.to);
         os::sync_dir(above).at("sync", above)?;
         let folder = File::open(&self.to).at("open", &self.to)?;
-        // Its mode, from the beginning; its time comes in the end.
+        // The mode is set from the beginning; the time is set at the end, because every new file changes it.
         self.neutral()?.apply(&folder).at(NEUTRAL, &self.to)?;
         let entries = fs::read_dir(&self.to).at("look into", &self.to)?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -89,24 +92,24 @@ impl Copier {
         Ok(lost_before)
     }
 
-    /// Removes dead files, and once all is done also what was gone on from. Best effort: the drive may
-    /// be gone.
+    /// Removes the dead files and an unnamed SHA256SUMS, and with `done` also the unfinished file. Without `done` that
+    /// file stays for the next run. Best effort: the drive may be gone.
     pub fn leave(&self, done: bool) {
         let _ = fs::remove_file(self.to.join(SUMS_READY));
         (0..self.dead + u32::from(done)).for_each(|dead| drop(fs::remove_file(self.to.join(unfinished(dead)))));
     }
 
-    /// Errors that were got over, since this was last asked.
+    /// Takes the errors that a second attempt overcame since the last call, so that the caller warns of the drive.
     pub fn got_over(&mut self) -> Vec<IoFault> {
         std::mem::take(&mut self.faults)
     }
 
-    /// Whether all that was read back came past the system's cache.
+    /// Whether every byte that was read back came from the drive rather than from the system's cache.
     pub fn past_cache(&self) -> bool {
         !self.reader.saw_cache()
     }
 
-    /// Whether some of the files on the drive show when they were written: its file system takes no other times.
+    /// Whether some files on the drive show when they were written, because its file system takes no other times.
     pub fn shows_times(&self) -> bool {
         self.shows_times
     }
@@ -115,28 +118,29 @@ impl Copier {
         Neutral::of(&self.to).at("look at", &self.to)
     }
 
-    /// Gives a file that is there the mode and time of all.
+    /// Gives a file that the drive already holds the common mode and time of all volumes.
     pub fn make_neutral(&mut self, path: &Path) -> Result<(), IoFault> {
         self.shows_times |= !self.neutral()?.apply_to(path).at(NEUTRAL, path)?;
         Ok(())
     }
 
-    /// The same for the folder, once nothing more is made or removed in it.
+    /// The same for the folder. Must come last, because creating or removing a file changes the time of the folder.
     pub fn make_folder_neutral(&mut self) -> Result<(), IoFault> {
         self.shows_times |= !self.neutral()?.apply_to_folder(&self.to).at(NEUTRAL, &self.to)?;
         Ok(())
     }
 
+    /// The name of the file in work. It has a new number after each dead file.
     fn temporary(&self) -> PathBuf {
         self.to.join(unfinished(self.dead))
     }
 
-    /// Whether the drive stores a file with that digest there; `None` if told to stop.
+    /// Whether the drive stores a file with that digest at `path`; `None` if `tick` stops the work.
     pub fn holds(&mut self, path: &Path, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
         Ok(self.reader.digest(path, tick)?.map(|(stored, _)| stored == sum))
     }
 
-    /// Takes a file's name away, not its place, for it is not what was written there.
+    /// Takes the name from a file that was read back wrong, but leaves it its place on the drive.
     pub fn set_aside(&mut self, name: &str) -> Result<(), IoFault> {
         let path = self.to.join(name);
         fs::rename(&path, self.temporary()).at("set aside", &path)?;
@@ -144,12 +148,15 @@ impl Copier {
         Ok(())
     }
 
-    /// Copies a file, going on from an unfinished one as far as that is the same.
+    /// Copies a file. An unfinished copy on the drive is resumed as far as it agrees with the source.
+    ///
+    /// # Errors
+    /// The source cannot be read, or the drive fails as a whole, is full, or failed in more than `FAILURES` places.
     pub fn copy(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
         self.anew(|copier| copier.copy_once(name, sum, tick))
     }
 
-    /// Does it again under another name where one place of the drive failed.
+    /// Runs a write, and again under another temporary name if only one place of the drive failed.
     fn anew<T>(&mut self, once: impl Fn(&mut Self) -> Result<T, IoFault>) -> Result<T, IoFault> {
         loop {
             match once(self) {
@@ -159,7 +166,7 @@ impl Copier {
                         return Err(fault);
                     }
                     self.faults.push(fault);
-                    // Heard here: what else the file system holds of it is of no interest at the end.
+                    // This sync takes the error of the dead file, so that the last sync does not report it.
                     let _ = self.folder.as_ref().map(os::sync_file_system);
                 }
                 other => return other,
@@ -172,7 +179,7 @@ impl Copier {
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let mut hasher = Hasher::new();
         let agreed = self.agreed(&mut source, &origin, &temporary, &mut hasher, tick)?;
-        // What was not held against the source yet is not cut off.
+        // A stopped comparison must not cut off bytes that were not compared yet.
         if !tick(0) {
             return Ok(Copied::Stopped);
         }
@@ -210,8 +217,8 @@ impl Copier {
         Ok(Copied::Whole)
     }
 
-    /// How far a file of the drive is what the source begins with, both read from their beginning;
-    /// `None` where there is none that can be opened.
+    /// How many bytes from its beginning a file on the drive agrees with the source; `None` if it cannot be opened.
+    /// Feeds these bytes to `hasher`. `origin` is the path of the source, `path` that of the file on the drive.
     fn agreed(
         &mut self,
         source: &mut File,
@@ -235,13 +242,13 @@ impl Copier {
         });
         match (failed, read) {
             (Some(error), _) => Err(error).at("read", origin),
-            // Bad places are not to be had again.
+            // The file must keep its bad place: the error makes it a dead file.
             (None, Err(error)) if os::is_of_one_place(&error) => Err(error).at("read", path),
             (None, read) => Ok(read.is_ok().then_some(at)),
         }
     }
 
-    /// Where the drive's copy of a file first differs from the source; `None` if it does not now.
+    /// The offset at which the drive's copy first differs from the source; `None` if this time it does not.
     pub fn first_difference(&mut self, name: &str) -> Result<Option<u64>, IoFault> {
         let (origin, path) = (self.from.path(name), self.to.join(name));
         let mut source = os::open_regular(&origin).at("read", &origin)?;
@@ -251,8 +258,8 @@ impl Copier {
         Ok(at.filter(|at| *at < len || stored > len))
     }
 
-    /// Writes SHA256SUMS, but for its name, and syncs the file system: the last that is written before all
-    /// is read back. What came later could land on what was read.
+    /// Writes SHA256SUMS under its temporary name, and syncs the file system. This is the last write before the
+    /// read-back, because a faulty drive could store a later one over a file that was already read.
     pub fn write_sums(&mut self, text: &[u8]) -> Result<(), IoFault> {
         let path = self.to.join(SUMS_READY);
         self.anew(|copier| {
@@ -268,7 +275,7 @@ impl Copier {
         }
     }
 
-    /// Whether the drive stores SHA256SUMS as it was written.
+    /// Whether the drive stores SHA256SUMS, still under its temporary name, as it was written.
     pub fn holds_sums(&mut self, text: &[u8]) -> io::Result<bool> {
         let mut stored = Vec::new();
         self.reader.read(&self.to.join(SUMS_READY), |bytes| {
@@ -278,16 +285,16 @@ impl Copier {
         Ok(stored == text)
     }
 
-    /// Names SHA256SUMS: from now on the volume is complete.
+    /// Gives SHA256SUMS its name. From now on the volume looks complete.
     pub fn name_sums(&self) -> Result<(), IoFault> {
         let path = self.to.join(SUMS);
         os::rename_durably(&self.to.join(SUMS_READY), &path).at("name", &path)
     }
 }
 
-/// Removes these files of a volume and then its folder, if nothing else is in it; whether that went.
-/// SHA256SUMS goes first, durably, so that at no moment a volume looks complete that is not; then the last
-/// named first, for the seals, which are named first, tell a later run what the rest is of.
+/// Removes the files `names` of a volume, and then its folder. Returns whether the folder is gone; a folder with
+/// foreign files stays. SHA256SUMS goes first, durably, so that no incomplete volume looks complete. The others go in
+/// reverse order: callers name the seals first, and these tell a later run whose files remain.
 pub fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> {
     let dir = &volume.dir;
     no_longer_whole(dir)?;
@@ -302,7 +309,8 @@ pub fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> 
     Ok(gone)
 }
 
-/// Removes SHA256SUMS of a volume that turned out not to be whole, in capitals or not.
+/// Removes the SHA256SUMS of a volume that is not whole, durably and in any case of its name, so that the volume no
+/// longer looks complete.
 pub fn no_longer_whole(dir: &Path) -> Result<(), IoFault> {
     for entry in fs::read_dir(dir).at("look into", dir)? {
         let entry = entry.at("look into", dir)?;
@@ -313,7 +321,7 @@ pub fn no_longer_whole(dir: &Path) -> Result<(), IoFault> {
     os::sync_dir(dir).at("sync", dir)
 }
 
-/// Fills the buffer as far as the file goes.
+/// Reads until the buffer is full or the file ends. Returns how many bytes were read.
 fn fill(file: &mut File, buf: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;
     while len < buf.len() {
@@ -327,7 +335,7 @@ fn fill(file: &mut File, buf: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-/// How many bytes both begin with.
+/// The length of the common beginning of both. The whole comparison comes first, because it is the usual case and fast.
 fn common(one: &[u8], other: &[u8]) -> usize {
     match one == other {
         true => one.len(),

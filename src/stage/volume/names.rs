@@ -1,5 +1,5 @@
-//! What the files of a volume are called, and how some drives show these names: in capitals, as ISO 9660 and
-//! the short names of FAT do, all of them or some. What this does not do: read names that were cut to 8.3.
+//! The names of a volume's files, and how they are recognised on drives that show some or all names in capitals, as
+//! ISO 9660 and the short names of FAT do. Not guaranteed: that names that were cut to 8.3 are recognised.
 
 use std::collections::HashSet;
 
@@ -10,38 +10,40 @@ use crate::format::{number as canonical, part};
 /// A file in a folder that may be a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its name, or the one that the format has for it; names that are no UTF-8 are foreign and left out.
+    /// The name of the format if it has one for this file, else the name on the drive. Always UTF-8: files with other
+    /// names are foreign and left out.
     pub name: String,
-    /// Its name as the drive shows it, where that differs.
+    /// The name as the drive shows it; `None` if it is the same.
     pub on_drive: Option<String>,
     /// In bytes.
     pub len: u64,
-    /// Not a FIFO, link, folder or device.
+    /// Whether it is a regular file, not a FIFO, link, folder or device.
     pub regular: bool,
 }
 
-/// The list of a volume's own files.
+/// The hashes of all other files of the volume. The last file that gets its name: with it the volume looks complete.
 pub const SUMS: &str = "SHA256SUMS";
-/// Both copies of the head.
+/// Both copies of the head, each sealed on its own.
 pub const HEADS: [&str; 2] = ["head.age", "head2.age"];
-/// The list of user files.
+/// The list of packed files, one copy on each volume.
 pub const LIST: &str = "list.age";
 
 const FOLDER: &str = "volume-";
 
-/// The number of the volume whose folder has that name, in capitals or not.
+/// The number of the volume whose folder has that name, in any case; `None` for all other names, and for numbers with
+/// leading zeros or signs.
 pub fn number_of(folder: &str) -> Option<u16> {
     let (start, number) = folder.split_at_checked(FOLDER.len())?;
     start.eq_ignore_ascii_case(FOLDER).then(|| canonical(number))?
 }
 
-/// As we name the folders of volumes.
+/// Whether a folder is named as we name the folders of volumes, in any case.
 pub fn looks_ours(name: &str) -> bool {
     number_of(name).is_some()
 }
 
-/// Gives files the names that the format has for them where the drive shows these in other case. A file with the
-/// exact name comes first; of several others the first in the order of bytes.
+/// Gives files the names of the format where the drive shows these in another case, and sorts them by name. Each name
+/// goes to one file: to the one with the exact name, else to the first in byte order. The others stay foreign.
 pub(super) fn spell(files: &mut [Found]) {
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let mut taken: HashSet<String> =
@@ -54,13 +56,13 @@ pub(super) fn spell(files: &mut [Found]) {
     files.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
-/// The name of the format that a name is but for its case.
+/// The name of the format that differs from `name` only in case; `None` if there is none, or `name` is exact.
 fn meant(name: &str) -> Option<String> {
     let meant = if name.eq_ignore_ascii_case(SUMS) { SUMS.into() } else { name.to_ascii_lowercase() };
     (meant != name && is_ours(&meant)).then_some(meant)
 }
 
-/// Whether the format has a file of that name, in whatever case.
+/// Whether the format has a file of that name, in any case.
 pub(super) fn may_be_ours(name: &str) -> bool {
     is_ours(name) || meant(name).is_some()
 }
@@ -74,7 +76,7 @@ fn is_ours(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Names as the drive shows them, and those that they are known by.
+    /// Pairs of the name that the drive shows and the name that [`spell`] gives, sorted by the latter.
     fn spelled(names: &[&str]) -> Vec<(String, String)> {
         let found = |name: &&str| Found { name: name.to_string(), on_drive: None, len: 1, regular: true };
         let mut files: Vec<Found> = names.iter().map(found).collect();

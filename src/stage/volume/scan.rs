@@ -1,6 +1,6 @@
-//! Finding volumes below a place: in the folder given and in the folders below it, down to a fixed depth, the
-//! upper levels first. No link is followed. Not guaranteed: that every folder is looked into. The others are
-//! counted or named, so that the caller can say which were not searched.
+//! Finds volumes in a given folder and in the folders below it, down to [`limits::DEPTH`] levels, the upper levels
+//! first. No link is followed, and the numbers of folders and names are limited, so a search ends on any drive.
+//! Not guaranteed: that every folder is searched. The others are counted or named, so that the caller can report them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,10 +11,10 @@ use super::{ALL_SEALS, HEADS, ScanError, Volume, is_unknown, looks_ours, read};
 use crate::base::fault::{At, IoFault};
 use crate::format::{FormatError, UNPACKING, limits, part};
 
-/// Folders in which systems keep what was thrown away, in lower case.
+/// Folders in which systems keep deleted files, in lower case.
 const TRASH: [&str; 4] = [".trash", ".trashes", "$recycle.bin", "recycler"];
-/// Folders that systems make on drives and close to users, in lower case: that these cannot be read is not
-/// worth saying.
+/// Folders that systems create on drives and close to users, in lower case. A lack of permission for these is not
+/// reported.
 const SYSTEM: [&str; 6] = [
     "system volume information",
     "lost+found",
@@ -23,55 +23,57 @@ const SYSTEM: [&str; 6] = [
     ".temporaryitems",
     ".documentrevisions-v100",
 ];
-/// Folders set aside that are named; more are counted.
+/// Folders that one search sets aside at most. Further ones are searched like any other folder.
 const NAMED: usize = 100;
 
-/// What was found below a place.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Search {
-    /// Its volumes, the upper levels first.
+    /// The volumes, the upper levels first.
     pub volumes: Vec<Volume>,
     /// The folders that were not searched.
     pub passed_over: PassedOver,
 }
 
-/// Folders below a place that were not searched for volumes.
+/// Folders that a search did not look into, by reason.
 #[derive(Debug, Clone, Default)]
 pub struct PassedOver {
-    /// The place.
+    /// The folder in which the search began.
     pub below: PathBuf,
-    /// Whether no volume was found there at all.
+    /// Whether the search found no volume at all.
     pub no_volume: bool,
-    /// How many lie deeper than a search goes.
+    /// How many folders lie deeper than [`limits::DEPTH`] levels.
     pub deeper: u64,
-    /// How many were left when the search had looked into as many as it does, or hold too much.
+    /// How many folders were left at the limit of folders, or hold more names than the search may read.
     pub beyond: u64,
-    /// Trash, and what an unpacking has not finished.
+    /// Trash and staging folders of unpackings that hold something.
     pub set_aside: Vec<PathBuf>,
-    /// Those that could not be read.
+    /// Folders that could not be read, with the reason.
     pub unread: Vec<IoFault>,
 }
 
 impl PassedOver {
-    /// Whether a folder could not be read that is not just closed to this user.
+    /// Whether reading a folder failed for another reason than a lack of permission.
     pub fn has_failed(&self) -> bool {
         !self.unread.iter().all(IoFault::is_denied)
     }
 
-    /// How many there are.
+    /// How many folders were not searched, for all reasons together.
     pub fn folders(&self) -> u64 {
         self.deeper + self.beyond + self.set_aside.len() as u64 + self.unread.len() as u64
     }
 }
 
-/// The volumes at `path` and below it.
+/// Finds the volumes at `path` and below it.
 ///
 /// # Errors
-/// The folder itself cannot be read; or nothing was found and the system does not say what some folder holds.
+/// The folder at `path` cannot be read; or no volume was found, and the drive does not answer for some folder: a volume
+/// may be in there.
 pub fn scan(path: &Path) -> Result<Search, ScanError> {
     search(path, limits::FOLDERS)
 }
 
+/// The same with `most` folders to look into, so that a test can set a small limit.
 fn search(path: &Path, most: usize) -> Result<Search, ScanError> {
     let passed_over = PassedOver { below: path.to_owned(), ..PassedOver::default() };
     let mut walk = Walk { most, passed_over, ..Walk::default() };
@@ -89,19 +91,22 @@ fn search(path: &Path, most: usize) -> Result<Search, ScanError> {
 /// A search under way.
 #[derive(Default)]
 struct Walk {
-    /// Volumes with their depths.
+    /// Volumes with their depths; 0 is the folder given.
     found: Vec<(usize, Volume)>,
     passed_over: PassedOver,
-    /// Folders to look into.
+    /// How many folders may be looked into.
     most: usize,
-    /// Folders looked into, or in line for it.
+    /// Folders that were looked into or wait for it, without the one given.
     folders: usize,
-    /// Names read.
+    /// Names read so far, over all folders.
     names: usize,
 }
 
 impl Walk {
-    /// Adds the folder if it is a volume, and the folders in it to those that come next.
+    /// Adds the folder if it is a volume, and its folders to `below`, which are searched next.
+    ///
+    /// # Errors
+    /// The folder given cannot be read. Other folders are passed over.
     fn look_into(&mut self, dir: PathBuf, depth: usize, below: &mut Vec<PathBuf>) -> Result<(), ScanError> {
         let looked = Names::of(&dir, limits::NAMES.saturating_sub(self.names)).and_then(|names| {
             let volume = if names.may_be_volume { Some(read(&dir)?).filter(Volume::is_volume) } else { None };
@@ -123,9 +128,10 @@ impl Walk {
         }
     }
 
+    /// Adds a folder to those that are searched next, or records why it is not searched.
     fn put_in_line(&mut self, dir: PathBuf, depth: usize, below: &mut Vec<PathBuf>) {
         let name = lower(&dir);
-        // Room is left for those named as volumes that lie among many others.
+        // Folders that are named as volumes have a reserve of their own: many other folders must not crowd them out.
         let most = self.most + if looks_ours(&name) { usize::from(limits::VOLUMES) } else { 0 };
         if is_set_aside(&name) && self.passed_over.set_aside.len() < NAMED {
             self.passed_over.set_aside.push(dir);
@@ -139,7 +145,8 @@ impl Walk {
         }
     }
 
-    /// A folder that cannot be read stops nothing; one that is named as a volume counts as one.
+    /// Records a folder that cannot be read. A folder that is named as a volume counts as one, so that the caller
+    /// reports it.
     fn pass_over(&mut self, dir: &Path, depth: usize, error: ScanError) {
         let name = lower(dir);
         match error {
@@ -151,16 +158,17 @@ impl Walk {
         }
     }
 
+    /// Sorts the volumes, and drops what only looked like one.
     fn finish(mut self) -> Result<Search, ScanError> {
         let beside = self.found.iter().any(|(depth, _)| *depth == 1);
-        // A stray part beside the folders of volumes makes no volume of the drive itself.
+        // A stray part beside the folders of volumes does not make the drive itself a volume.
         self.found.retain(|(depth, volume)| *depth > 0 || volume.has_index() || !beside);
         let unknown = self.passed_over.unread.iter().position(|fault| is_unknown(&fault.source));
         if let Some(at) = unknown.filter(|_| self.found.is_empty()) {
             return Err(self.passed_over.unread.swap_remove(at).into());
         }
         self.found.sort_by_key(|(depth, volume)| (*depth, natural(&volume.dir)));
-        // An empty trash hides nothing.
+        // An empty trash hides no volume.
         self.passed_over.set_aside.retain(|dir| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()));
         self.passed_over.no_volume = self.found.is_empty();
         let volumes = self.found.into_iter().map(|(_, volume)| volume).collect();
@@ -168,18 +176,21 @@ impl Walk {
     }
 }
 
-/// What a folder holds, by names alone: most folders on a drive are no volumes, and looking at each of their
-/// files would take long.
+/// What the names in a folder tell. Most folders on a drive are no volumes, and a look at each of their files would
+/// take long.
 struct Names {
-    /// In the order in which they are looked into: those named as volumes first.
+    /// In the order in which they are searched: first those named as volumes.
     folders: Vec<OsString>,
+    /// Whether a name is that of a seal, a head or a part.
     may_be_volume: bool,
+    /// How many names the folder holds, of any kind.
     all: usize,
-    /// Folders among very many names that are not named as volumes, and are not kept.
+    /// Folders behind the first [`limits::FOLDER`] names that are not named as volumes. They are only counted.
     folders_left: u64,
 }
 
 impl Names {
+    /// Reads the names in a folder; more than `most` are an error.
     fn of(dir: &Path, most: usize) -> Result<Self, ScanError> {
         let mut names = Names { folders: Vec::new(), may_be_volume: false, all: 0, folders_left: 0 };
         for entry in fs::read_dir(dir).at("look into", dir)? {
@@ -189,7 +200,7 @@ impl Names {
             names.all += 1;
             names.may_be_volume |= name.to_str().is_some_and(|name| is_of_volume(&name.to_ascii_lowercase()));
             match entry.file_type() {
-                // A link to a folder is not followed: it could lead anywhere.
+                // A link to a folder is no folder here: it is not followed, because it could lead anywhere.
                 Ok(kind) if kind.is_dir() && names.all > limits::FOLDER && !is_named_as_volume(&name) => {
                     names.folders_left += 1;
                 }
@@ -212,6 +223,7 @@ fn is_named_as_volume(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| looks_ours(&name.to_ascii_lowercase()))
 }
 
+/// Sorts folders named as volumes before others, then by length, so that `volume-10` follows `volume-9`.
 fn order(name: &OsStr) -> (bool, usize, &OsStr) {
     (!is_named_as_volume(name), name.len(), name)
 }
@@ -220,12 +232,13 @@ fn lower(dir: &Path) -> String {
     dir.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
 
-/// Whether what is in a folder of that name is meant to be gone, or never was a volume.
+/// Whether a folder of that name (in lower case) holds deleted files or an unfinished unpacking, and so no volumes that
+/// a person means.
 fn is_set_aside(name: &str) -> bool {
     TRASH.contains(&name) || name.starts_with(".trash-") || name == UNPACKING
 }
 
-/// volume-10 after volume-9.
+/// A sort key that puts `volume-10` behind `volume-9`.
 fn natural(dir: &Path) -> (usize, PathBuf) {
     (dir.as_os_str().len(), dir.to_owned())
 }

@@ -1,9 +1,12 @@
-//! How a volume is written: a file gets a temporary name, is synced, closed and renamed; then the file
-//! system is synced, and SHA256SUMS is the last one. After an error a file is dead: no sync is tried
-//! twice, for the system forgets what it could not write. The same bytes are written anew under another
-//! name while the dead file keeps its place; a drive that fails again and again, or as a whole, is left
-//! to the caller. All files, and in the end the folder, get one time and one mode (`base/neutral.rs`). What this
-//! does not guarantee: that the drive tells the truth about what it synced.
+//! Writes a volume. Each file is written under a temporary name, synced, closed and renamed. SHA256SUMS is the last
+//! file; then the file system is synced, and SHA256SUMS gets its name when the caller has read everything back.
+//!
+//! After an error a file is dead. Its sync is not tried again, because the system forgets what it could not write. The
+//! file is written anew under another temporary name, while the dead file keeps the bad place. A drive that fails more
+//! than [`FAILURES`] times, or as a whole, is left to the caller. All files, and at the end the folder, get one time
+//! and one mode (`base/neutral.rs`).
+//!
+//! Not guaranteed: that the drive tells the truth about what it synced.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -19,41 +22,43 @@ use crate::base::os;
 use crate::format::journal::JOURNAL;
 use crate::format::{is_unfinished, part, sums, unfinished};
 
-/// Dirty data that may wait for the drive: bounded, so that progress is honest.
+/// Bytes that may wait in memory for the drive. The bound keeps the progress honest.
 pub(super) const SYNC_EVERY: usize = 8 << 20;
 
-/// SHA256SUMS until it has its name.
+/// The temporary name of SHA256SUMS. The sequence of temporary names for other files does not contain it.
 pub const SUMS_READY: &str = "unfinished-0.tmp";
-/// What is done where a file gets its mode and time, in "cannot ... PATH".
+/// The verb of an [`IoFault`] for setting mode and time: "cannot ... PATH".
 pub(super) const NEUTRAL: &str = "set mode and time of";
-/// Files of a volume that may fail before its drive counts as failing.
+/// How many files of a volume may fail and be written anew. With the next one the drive counts as failing.
 pub(super) const FAILURES: u32 = 3;
 
 /// A volume being written.
 pub struct Writer {
     dir: PathBuf,
-    /// Its folder, open since before the first byte: for errors that only the file system knows of.
+    /// The folder, open since before the first byte: a sync through it reports losses that no file reports.
     folder: File,
-    /// Files that died, or are not kept as they were written, under temporary names.
+    /// Files that died or were read back wrong. They keep bad places under temporary names, numbered from 0.
     failed: u32,
-    /// Of these, files that died.
+    /// How many of the `failed` files died while they were written.
     died: u32,
     number: u16,
+    /// The lines of SHA256SUMS: names and digests.
     sums: Vec<(String, Digest)>,
-    /// Of SHA256SUMS, once that is written.
+    /// The digest of SHA256SUMS, once that is written.
     sum_of_sums: Option<Digest>,
+    /// The names of all files that are written, SHA256SUMS by its temporary name.
     made: Vec<String>,
-    /// Of files that are to be read back, by name; `None` if none are.
+    /// Hashes of the stretches of each file, for the read-back of parts; `None` if parts are not read back.
     marks: Option<HashMap<String, Vec<u64>>>,
     neutral: Neutral,
     shows_times: bool,
 }
 
 impl Writer {
-    /// Makes the folder, or takes an empty one.
+    /// Creates the folder of the volume, or takes one that [`is_free`].
     ///
     /// # Errors
-    /// `AlreadyExists` where there is one that holds something: it may be somebody's bundle.
+    /// `AlreadyExists` if the folder holds files: they may be another bundle.
     pub fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         match fs::create_dir(&dir) {
@@ -66,8 +71,8 @@ impl Writer {
         Self::of(dir, number, Vec::new())
     }
 
-    /// Goes on with a volume that an earlier run began and of which these files are to stay; what
-    /// else is ours there is removed, SHA256SUMS first. An older program may have left other times and modes.
+    /// Resumes a volume of an earlier run. The files in `sums` stay, and get the common time and mode, because an older
+    /// version may have set others. All other files of the format are removed, SHA256SUMS first.
     pub fn take_up(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         let keep: HashSet<&str> = sums.iter().map(|(name, _)| name.as_str()).collect();
@@ -82,34 +87,35 @@ impl Writer {
     fn of(dir: PathBuf, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let folder = File::open(&dir).at("open", &dir)?;
         let neutral = Neutral::of(&dir).at("look at", &dir)?;
-        // Its mode, from the beginning; its time comes in the end.
+        // The mode is set from the beginning; the time is set at the end, because every new file changes it.
         let shows_times = !neutral.apply(&folder).at(NEUTRAL, &dir)?;
         let made = sums.iter().map(|(name, _)| name.clone()).collect();
         let (sum_of_sums, marks) = (None, None);
         Ok(Self { dir, folder, failed: 0, died: 0, number, sums, sum_of_sums, made, marks, neutral, shows_times })
     }
 
-    /// Whether some of its files show when they were written: the file system takes no other times.
+    /// Whether some files show when they were written, because the file system takes no other times.
     pub fn shows_times(&self) -> bool {
         self.shows_times
     }
 
-    /// Leaves out of account what the drive lost before the first byte of this run. Returns that error.
+    /// Takes the error of a loss before the first byte of this run, if there was one, so that later syncs do not report
+    /// it again.
     pub fn forget_earlier_loss(&self) -> Option<io::Error> {
         os::forget_earlier_loss(&self.folder)
     }
 
-    /// From now on notes what is written, for [`Writer::read_back`].
+    /// From now on keeps marks of what is written, for [`Writer::read_back`].
     pub fn remember(&mut self) {
         self.marks = Some(HashMap::new());
     }
 
-    /// Whether parts are to be read back.
+    /// Whether parts are to be read back, not only the small files.
     pub fn is_read_back(&self) -> bool {
         self.marks.is_some()
     }
 
-    /// Files that are to be read back: the small ones in any case, for without them nothing opens.
+    /// Names of the files that are to be read back. The small files always are, because without them nothing opens.
     pub fn to_read_back(&self) -> Vec<String> {
         match self.marks {
             Some(_) => self.made.clone(),
@@ -117,17 +123,18 @@ impl Writer {
         }
     }
 
-    /// Its files that are no parts.
+    /// Names of the written files that are no parts: seals, heads, list and SHA256SUMS.
     pub fn small_files(&self) -> impl Iterator<Item = &String> {
         self.made.iter().filter(|name| !part::is_part(name))
     }
 
-    /// Reads a file back as the drive stores it: where it is not what was written, if anywhere.
+    /// Reads a file back as the drive stores it. Returns the beginning of the first stretch that is not as it was
+    /// written; `None` if all is. Without marks the whole file is one stretch.
     pub fn read_back(&self, name: &str, reader: &mut DriveReader) -> Result<Option<u64>, IoFault> {
         let path = self.dir.join(name);
         let read = match self.marks.as_ref().and_then(|marks| marks.get(name)) {
             Some(marks) => reader.first_change(&path, marks),
-            // What an earlier run wrote, and small files.
+            // Files of an earlier run and streamed files have no marks, only a digest.
             None => {
                 let of_name = |(known, sum): &(String, Digest)| (known == name).then_some(*sum);
                 let sum = if name == SUMS_READY { self.sum_of_sums } else { self.sums.iter().find_map(of_name) };
@@ -138,8 +145,8 @@ impl Writer {
         read.at("read back", &path)
     }
 
-    /// Leaves the volume to a later run: it is not complete. What it may already say of the bundle would contradict
-    /// the volumes that are finished without it.
+    /// Leaves an incomplete volume to a later run. SHA256SUMS, list and heads are removed: they would contradict the
+    /// volumes that are finished without this one. Best effort: the drive may be gone.
     pub fn leave(self) {
         for name in [SUMS, SUMS_READY, LIST].into_iter().chain(HEADS) {
             let _ = fs::remove_file(self.dir.join(name));
@@ -147,13 +154,13 @@ impl Writer {
         self.remove_failed();
     }
 
-    /// Removes what was never finished. Best effort: the drive may be gone.
+    /// Removes the dead files and an unfinished one. Best effort: the drive may be gone.
     fn remove_failed(&self) {
         (0..=self.failed).for_each(|failed| drop(fs::remove_file(self.dir.join(unfinished(failed)))));
     }
 
-    /// Takes its name from a file that the drive did not keep: it goes on to hold its cells, and is
-    /// removed in the end. Best effort: the name can be written over.
+    /// Takes the name from a file that the drive did not keep. The file goes on to occupy the bad place until the end.
+    /// Best effort: if the renaming fails, the next file of that name replaces it.
     pub fn set_aside(&mut self, name: &str) {
         if fs::rename(self.dir.join(name), self.dir.join(unfinished(self.failed))).is_ok() {
             self.failed += 1;
@@ -161,6 +168,7 @@ impl Writer {
         self.forget(name);
     }
 
+    /// Removes a name from all records, so that SHA256SUMS does not list it.
     fn forget(&mut self, name: &str) {
         self.sums.retain(|(known, _)| known != name);
         self.made.retain(|known| known != name);
@@ -169,17 +177,19 @@ impl Writer {
         }
     }
 
-    /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Its number.
+    /// The number of the volume in its bundle, from 1.
     pub fn number(&self) -> u16 {
         self.number
     }
 
-    /// Writes a file whose digest is known.
+    /// Writes a file with content in memory, whose digest the caller knows.
+    ///
+    /// # Errors
+    /// The drive is full, fails as a whole, or has failed too often.
     pub fn put(&mut self, name: &str, bytes: &[u8], sha256: Digest) -> Result<(), IoFault> {
         self.write(name, |file| {
             for piece in bytes.chunks(SYNC_EVERY) {
@@ -197,7 +207,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a file from a stream; returns how long it became.
+    /// Writes a file from a stream, and replaces one of that name. Returns its length in bytes. Each new attempt calls
+    /// `fill` again; it need not give the same bytes.
     pub fn put_stream(&mut self, name: &str, fill: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<u64, IoFault> {
         self.forget(name);
         let (sum, len) = self.write(name, |file| {
@@ -209,8 +220,8 @@ impl Writer {
         Ok(len)
     }
 
-    /// Writes SHA256SUMS, but for its name, and syncs the file system: the last that is written before all
-    /// is read back. What came later could land on what was read.
+    /// Writes SHA256SUMS under its temporary name, and syncs the file system. This is the last write before the
+    /// read-back, because a faulty drive could store a later one over a file that was already read.
     pub fn write_sums(&mut self) -> Result<(), IoFault> {
         self.forget(SUMS_READY);
         self.sums.sort();
@@ -223,7 +234,7 @@ impl Writer {
         os::sync_file_system(&self.folder).at("sync", &self.dir)
     }
 
-    /// Names SHA256SUMS: from now on the volume is complete.
+    /// Gives SHA256SUMS its name, so that the volume looks complete, and removes the dead files.
     pub fn finish(&mut self) -> Result<(), IoFault> {
         let path = self.dir.join(SUMS);
         os::rename_durably(&self.dir.join(SUMS_READY), &path).at("name", &path)?;
@@ -232,25 +243,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes what was written; `false` where that cannot be done: the drive may be gone.
+    /// Removes the volume. Returns `false` if that failed, for example because the drive is gone.
     pub fn abandon(self) -> bool {
         let removed = remove_ours(&self.dir, |_| false);
         let _ = fs::remove_dir(&self.dir);
         removed.is_ok()
     }
 
+    /// Writes a file, and again under another temporary name if only one place of the drive failed.
     fn write<T>(&mut self, name: &str, fill: impl Fn(&mut File) -> io::Result<T>) -> Result<T, IoFault> {
-        // Before it has the name: whoever abandons the volume removes it in either case.
         self.made.push(name.to_string());
         loop {
             match self.write_once(name, &fill) {
                 Err(fault) if self.died < FAILURES && os::is_of_one_place(&fault.source) => {
                     (self.failed, self.died) = (self.failed + 1, self.died + 1);
-                    // Heard here: what else the file system holds of it is of no interest at the end.
+                    // This sync takes the error of the dead file, so that the last sync does not report it.
                     let _ = os::sync_file_system(&self.folder);
                 }
                 other => {
-                    // What is full may still take something smaller.
+                    // A full drive may still take a smaller file in this room.
                     if other.is_err() {
                         let _ = fs::remove_file(self.dir.join(unfinished(self.failed)));
                         self.made.retain(|known| known != name);
@@ -270,8 +281,8 @@ impl Writer {
     }
 }
 
-/// A file that was written in a volume's folder is made neutral and durable, and gets its name. Returns whether
-/// it took the time of all files.
+/// Gives a written file the common mode and time, makes it durable and renames it. Returns whether the file system took
+/// the time.
 pub(super) fn close_durably(file: File, temporary: &Path, path: &Path, neutral: Neutral) -> Result<bool, IoFault> {
     let took = neutral.apply(&file).at(NEUTRAL, path)?;
     file.sync_all().at("sync", path)?;
@@ -280,13 +291,13 @@ pub(super) fn close_durably(file: File, temporary: &Path, path: &Path, neutral: 
     Ok(took)
 }
 
-/// A volume that looks complete is not after all.
+/// Removes SHA256SUMS durably, so that a volume that is not complete after all does not look so.
 pub fn take_back(dir: &Path) -> io::Result<()> {
     fs::remove_file(dir.join(SUMS))?;
     os::sync_dir(dir)
 }
 
-/// Removes the files of a volume's folder that we write, but for those to `keep`.
+/// Removes the files in a volume's folder that we write, except those to `keep` and the journal. Foreign files stay.
 pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFault> {
     let small = |name: &str| {
         ALL_SEALS.contains(&name) || HEADS.contains(&name) || [SUMS, LIST].contains(&name) || is_unfinished(name)
@@ -297,8 +308,8 @@ pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFaul
     };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut ours: Vec<String> = names.filter(|name| small(name) || part::is_part(name)).collect();
-    // SHA256SUMS first, so that at no moment a volume looks complete that is not; the seals last: they
-    // tell a run that goes on from here whose the rest is.
+    // SHA256SUMS goes first, so that no incomplete volume looks complete. The seals go last, because they tell a run
+    // that resumes from here whose files remain.
     ours.sort_by_key(|name| (name != SUMS, ALL_SEALS.contains(&name.as_str())));
     for name in ours.iter().filter(|name| !keep(name)) {
         let path = dir.join(name);
@@ -307,7 +318,7 @@ pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFaul
     os::sync_dir(dir).at("sync", dir)
 }
 
-/// Sums and syncs what passes through.
+/// Passes bytes on to a file, hashes and counts them, and syncs the file after every [`SYNC_EVERY`] bytes.
 struct Summed<'a> {
     file: &'a mut File,
     hasher: Hasher,

@@ -1,6 +1,7 @@
-//! What files and folders have that no bundle carries: extended attributes, ACLs, file flags. It is counted, and said
-//! in one note. Files are looked at when they are opened to be packed, so of a file that was not opened only flags are
-//! known.
+//! Counts what files and folders have that no bundle carries: extended attributes, ACLs and file flags. One note
+//! reports all of it. Attributes of a file are looked at when it is opened to be packed.
+//!
+//! Not guaranteed: that the count is complete. Of a file that was never opened only the flags are known.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -8,15 +9,16 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::os::attributes::Attributes;
 
+/// Bits of [`Extras`]. This one is set once the attributes were looked at.
 const LOOKED_AT: u8 = 1;
 const EXTENDED: u8 = 2;
 const ACL: u8 = 4;
 const FLAGS: u8 = 8;
 
-/// How each of these is counted.
+/// The bits that are counted, with the word for each in the note.
 const KINDS: [(u8, &str); 3] = [(EXTENDED, "extended attributes"), (ACL, "ACLs"), (FLAGS, "file flags")];
 
-/// What one file or folder has.
+/// Which extras one file or folder has. Atomic, because several threads may open one file.
 #[derive(Debug, Default)]
 pub(super) struct Extras(AtomicU8);
 
@@ -25,7 +27,7 @@ impl Extras {
         Self(AtomicU8::new(if has_flags { FLAGS } else { 0 }))
     }
 
-    /// Adds what its attributes are, unless they are known.
+    /// Adds the attributes that `look` finds. A second call does not look again.
     pub(super) fn add(&self, look: impl FnOnce() -> Attributes) {
         if self.0.load(Ordering::Relaxed) & LOOKED_AT == 0 {
             let found = look();
@@ -35,11 +37,11 @@ impl Extras {
     }
 }
 
-/// One note for all; `None` if there is nothing to say.
+/// One note for all entries, on the path of the first that has any extras; `None` if there are none.
 pub(super) fn note<'a>(all: impl Iterator<Item = (&'a Entry, &'a Extras)>) -> Option<Note> {
     let mut first: Option<&Entry> = None;
     let mut counted = [0_u64; KINDS.len()];
-    // Other names of a file are not counted again.
+    // Hard links are left out, so that no file is counted twice.
     for (entry, extras) in all.filter(|(entry, _)| matches!(entry.kind, Kind::File | Kind::Dir)) {
         let bits = extras.0.load(Ordering::Relaxed) & !LOOKED_AT;
         if bits != 0 {

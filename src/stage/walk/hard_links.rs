@@ -1,19 +1,22 @@
-//! Which names are names of one file. Device and inode alone do not say: some file systems give one number to
-//! several files. Names count as hard links if all that the system says of them agrees, and if there are not more of
-//! them than it counts. What this cannot see: two files that agree in all of that and differ in content.
+//! Finds out which names belong to one file. Device and inode alone do not tell, because some file systems give one
+//! number to several files. Names count as hard links if everything that the system says of them agrees, and if there
+//! are no more of them than the link count of the file.
+//!
+//! Not guaranteed: that two different files that agree in all of this are told apart.
 
 use std::collections::HashMap;
 
 use super::stamp::Stamp;
 use crate::base::os::folder::Status;
 
-/// All that the system says of a file with several names.
+/// Everything that the system says of a file with several names. Two names with equal identities are one file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct FileIdentity {
     stamp: Stamp,
     mode: u32,
+    /// User and group.
     owner: (u32, u32),
-    /// How many names it has.
+    /// The link count: how many names the file has, in the sources or elsewhere.
     names: u64,
 }
 
@@ -25,30 +28,30 @@ impl FileIdentity {
     }
 }
 
-/// A name of a file that has several.
+/// One name of a file that has several.
 #[derive(Debug, Clone)]
 pub(super) struct SharedFile {
-    /// Which entry.
+    /// The index of the entry.
     pub(super) index: u32,
-    /// Which source it stands in.
+    /// The index of its source.
     pub(super) source: usize,
     pub(super) identity: FileIdentity,
 }
 
-/// What came of comparing names.
+/// The result of [`compare`], in the order of indices.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct HardLinks {
-    /// A later name and the first one, by their indices.
+    /// Pairs of a later name and the first name of its file, by index.
     pub(super) links: Vec<(u32, u32)>,
-    /// Names that are taken for files of their own although they have the number of another file, or that file more
-    /// names than the system counts.
+    /// Names that are packed as files of their own, although they share a number with another file. Either the system
+    /// says something else of them, or more names were found than the file's link count.
     pub(super) doubtful: Vec<u32>,
 }
 
-/// Compares all names of files that have several, in the order of their indices.
+/// Compares all names of files that have several. `files` must be in the order of their indices.
 pub(super) fn compare(files: &[SharedFile]) -> HardLinks {
     let mut same: HashMap<&FileIdentity, Vec<&SharedFile>> = HashMap::new();
-    // Of each number the first identity that was met.
+    // The first identity that was found under each device and inode. A later other one is doubtful.
     let mut numbers: HashMap<(u64, u64), &FileIdentity> = HashMap::new();
     for file in files {
         let (identity, Stamp { dev, ino, .. }) = (&file.identity, file.identity.stamp);
@@ -65,7 +68,7 @@ pub(super) fn compare(files: &[SharedFile]) -> HardLinks {
             found.add(&names, identity);
             continue;
         }
-        // Sources may overlap: then each of them meets the same names.
+        // Sources may overlap, and then each of them finds the same names: the count holds within one source.
         for of_one_source in names.chunk_by(|one, other| one.source == other.source) {
             found.add(of_one_source, identity);
         }
@@ -77,6 +80,7 @@ pub(super) fn compare(files: &[SharedFile]) -> HardLinks {
 }
 
 impl HardLinks {
+    /// Links the names to the first of them, unless there are more than the file has.
     fn add(&mut self, names: &[&SharedFile], identity: &FileIdentity) {
         if names.len() as u64 > identity.names {
             self.doubtful.extend(names.iter().map(|file| file.index));

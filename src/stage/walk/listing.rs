@@ -1,21 +1,24 @@
-//! The names in a folder, from listings that may repeat names, miss some or break off: some file systems do, and a
-//! live folder in memory whose files are replaced while it is listed.
+//! Collects the names in a folder from listings that may repeat names, miss some or break off. Some file systems list
+//! folders in that way, and so does a folder in memory whose files are replaced while it is listed.
+//!
+//! Not guaranteed: that the names are complete. A caller that needs more lists the folder again and adds that.
 
 use std::io;
 
-/// What a folder was said to hold.
+/// The names that one or several listings of a folder gave.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Each name once, in order.
+    /// Each name once, in byte order.
     pub(super) names: Vec<Box<[u8]>>,
-    /// Names that were listed more than once, each once, in order.
+    /// Names that one listing gave more than once; each once, in byte order.
     pub(super) repeated: Vec<Box<[u8]>>,
-    /// Why the listing broke off, if it did.
+    /// Why the last listing broke off; `None` if it came to its end.
     pub(super) broke_off: Option<io::Error>,
 }
 
 impl Listing {
-    /// Listens to `list`, which hands on names in any order until it hears `false`.
+    /// Collects the names that `list` hands to its argument, in any order. The listing ends early if `go_on` says so,
+    /// or at a name that no folder can hold.
     pub(super) fn hear(
         go_on: impl Fn() -> bool,
         list: impl FnOnce(&mut dyn FnMut(&[u8]) -> bool) -> io::Result<()>,
@@ -23,7 +26,7 @@ impl Listing {
         let mut names: Vec<Box<[u8]>> = Vec::new();
         let mut is_misled = false;
         let listed = list(&mut |name| {
-            // No kernel lets such a name pass; it would lead out of the folder.
+            // A name with a slash would lead out of the folder. The kernel should let no such name pass.
             is_misled = name.is_empty() || name.contains(&b'/');
             if !is_misled {
                 names.push(name.into());
@@ -39,7 +42,7 @@ impl Listing {
         Self { names, repeated, broke_off }
     }
 
-    /// Adds what another listing of the same folder told. How that one ended counts. Returns whether it told more.
+    /// Adds a later listing of the same folder, whose end replaces `broke_off`. Returns whether it gave new names.
     pub(super) fn add(&mut self, other: Self) -> bool {
         let known = self.names.len();
         merge(&mut self.names, other.names);
@@ -59,7 +62,7 @@ fn merge(names: &mut Vec<Box<[u8]>>, more: Vec<Box<[u8]>>) {
 mod tests {
     use super::*;
 
-    /// A listing of these, which ends well or not.
+    /// A listing that gives these names and then ends with `end`.
     fn heard(names: &[&str], end: io::Result<()>) -> Listing {
         Listing::hear(
             || true,

@@ -1,5 +1,7 @@
-//! Looking at everything in one source, folder by folder, on all cores. Nothing is opened but folders, and sparse
-//! files to learn their holes.
+//! Looks at everything in one source, folder by folder, on all cores. Only folders are opened, and sparse files to
+//! learn their holes. An entry that cannot be looked at becomes a note, and never ends the walk.
+//!
+//! Not guaranteed: that a file still is as it was looked at when it is packed. Its [`Stamp`] tells that later.
 
 use std::fs::File;
 use std::io;
@@ -19,66 +21,68 @@ use crate::base::path::{BytePath, escape};
 use crate::base::size::count;
 use crate::format::limits;
 
-/// How often a folder is listed that does not stop changing.
+/// How often a folder is listed at most if it does not stop changing.
 const MOST_LISTINGS: usize = 5;
 
-/// What came of looking at one name.
+/// The result of a look at one name. A name may give a remark and an entry.
 pub(super) enum Found {
     Entry(FoundEntry),
-    /// Worth saying; nothing is missing because of it.
+    /// A note on something that does not make the bundle incomplete.
     Remark(Note),
-    /// Not packed, though it should be.
+    /// A note on something that should be packed and is not: its folder is flagged as unreadable.
     LeftOut(Note),
 }
 
-/// Something to be packed.
+/// An entry of the walk, with what only the walk needs.
 pub(super) struct FoundEntry {
     pub(super) entry: Entry,
     pub(super) stamp: Stamp,
-    /// Of a file that has more names.
+    /// Only for a file with several names. Boxed, because most files have one.
     pub(super) identity: Option<Box<FileIdentity>>,
+    /// Whether a user gave it file flags, such as immutable.
     pub(super) has_flags: bool,
-    /// Of a folder: which listing tells what it holds.
+    /// Only for a folder: the number of its listing in [`Look::listings`].
     pub(super) listing: Option<usize>,
 }
 
-/// What a folder holds.
+/// What one folder holds, in the order of its names.
 #[derive(Default)]
 pub(super) struct Listed {
     pub(super) found: Vec<Found>,
-    /// Of the folder itself.
+    /// Those of the folder itself.
     pub(super) attributes: Attributes,
 }
 
-/// Takes a folder by its path below the source; returns the number of its listing.
+/// Queues a folder, by its path below the source, to be listed by any thread. Returns the number of its listing.
 type Fork<'a> = dyn FnMut(Vec<u8>) -> usize + 'a;
 
 /// One source while it is looked at.
 pub(super) struct Look<'a> {
-    /// What it is packed under.
+    /// The name that the source is packed under; all paths of entries begin with it.
     pub(super) name: &'a [u8],
     pub(super) monitor: &'a dyn Monitor,
 }
 
-/// Where something stands.
+/// Where an entry is looked at.
 enum Place<'a> {
-    /// It is a source itself.
+    /// The entry is a source itself. Its path may lead through links, because the person named it.
     Source(&'a Path),
+    /// A name in an open folder. A link of that name is not followed.
     In(&'a Folder, &'a [u8]),
 }
 
 impl Look<'_> {
-    /// The source itself. If it is a folder, its listing is the first of [`Look::listings`].
+    /// Looks at the source itself. If it is a folder, its listing is number 0 of [`Look::listings`].
     pub(super) fn top(&self, path: &Path) -> [Option<Found>; 2] {
         self.look(self.name, &Place::Source(path), &mut |_| 0)
     }
 
-    /// What all folders of the source hold; entries say which listing is theirs.
+    /// Lists all folders of the source. Returns the listings by number; a folder's [`FoundEntry`] has its number.
     pub(super) fn listings(&self, tree: &OpenTree) -> Vec<Listed> {
         branch_out(Vec::new(), |below: Vec<u8>, fork| self.folder(tree, &below, fork))
     }
 
-    /// What a folder holds; `below` is its path below the source.
+    /// Lists one folder, whose path below the source is `below`. A folder that cannot be opened gives one note.
     fn folder(&self, tree: &OpenTree, below: &[u8], fork: &mut Fork) -> Listed {
         let path = if below.is_empty() { self.name.to_vec() } else { [self.name, b"/", below].concat() };
         let found = tree.in_folder(below, |folder| {
@@ -93,8 +97,8 @@ impl Look<'_> {
         })
     }
 
-    /// The names in a folder. While it changes, a listing may miss names that were there all along: then it is listed
-    /// again, until that tells nothing new.
+    /// The names in a folder. While a folder changes, a listing may miss names that never changed. So a folder whose
+    /// times changed meanwhile is listed again, until a listing gives no new name or [`MOST_LISTINGS`] are done.
     fn listing(&self, folder: &Folder, to_list: &File) -> io::Result<Listing> {
         let hear = |to_list: &File| Listing::hear(|| !self.monitor.cancelled(), |hear| list(to_list, hear));
         let mut before = folder.status()?;
@@ -109,6 +113,7 @@ impl Look<'_> {
         Ok(listing)
     }
 
+    /// Looks at every name of a listing.
     fn names(&self, folder: &Folder, path: &[u8], listing: Listing, fork: &mut Fork) -> Vec<Found> {
         let mut found = said_of(path, &listing);
         for name in listing.names.iter().take_while(|_| !self.monitor.cancelled()) {
@@ -118,14 +123,17 @@ impl Look<'_> {
         found
     }
 
-    /// What is worth saying of a name, and what there is to be packed.
+    /// Looks at one name: a remark on it, if there is one, and what is packed or left out.
     fn look(&self, path: &[u8], place: &Place, fork: &mut Fork) -> [Option<Found>; 2] {
         self.monitor.advance(1);
         self.entry(path, place, fork)
             .unwrap_or_else(|text| [Some(Found::LeftOut(Note::new(NoteKind::Unreadable, path, text))), None])
     }
 
-    /// The same, or why it could not be looked at.
+    /// The same.
+    ///
+    /// # Errors
+    /// Why the entry is not packed, as the text of a note.
     fn entry(&self, path: &[u8], place: &Place, fork: &mut Fork) -> Result<[Option<Found>; 2], String> {
         let name = BytePath::new(path).map_err(|fault| format!("its path {fault}, it is not packed"))?;
         let status = place.status().map_err(|error| format!("could not be looked at, it is not packed: {error}"))?;
@@ -169,7 +177,7 @@ impl Place<'_> {
     fn kind(&self, status: &Status) -> io::Result<Kind> {
         match self {
             Place::In(folder, name) if status.is_link() => match folder.read_link(name)? {
-                // No Linux makes such a link; some file systems show one.
+                // Linux makes no empty link, but some file systems show one.
                 to if to.is_empty() => Err(io::Error::other("it is a link without a target")),
                 to => Ok(Kind::Symlink(to.into())),
             },
@@ -185,8 +193,8 @@ impl Place<'_> {
         }
     }
 
-    /// Holes of a file that takes less room than its size; none if they cannot be learnt, which costs room but no
-    /// byte.
+    /// The holes of a file that occupies less than its size. Where the system does not report them the file counts as
+    /// data throughout, which costs room but loses no byte.
     fn holes(&self, status: &Status) -> Box<[Hole]> {
         if status.room >= status.size {
             return Box::default();
@@ -196,7 +204,7 @@ impl Place<'_> {
     }
 }
 
-/// What is worth saying of how a folder was listed.
+/// Notes on a listing that broke off or repeated names.
 fn said_of(path: &[u8], listing: &Listing) -> Vec<Found> {
     let broke_off = listing.broke_off.as_ref().map(|error| {
         let text = format!("could not be listed to its end, what was not listed is not packed: {error}");
@@ -210,6 +218,7 @@ fn said_of(path: &[u8], listing: &Listing) -> Vec<Found> {
     broke_off.into_iter().chain(repeated).collect()
 }
 
+/// A note on set-id and sticky bits, which no bundle carries; `None` if there are none.
 fn bits_dropped(path: &[u8], status: &Status) -> Option<Note> {
     let bits = status.mode & 0o7777;
     let text = format!("its set-id or sticky bits (mode {bits:o}) are not packed");

@@ -1,6 +1,8 @@
-//! A source that is held open, and the way to any folder in it: from the nearest folder above it that is still
-//! open. So going from folder to folder costs a few steps, at any depth, and no path is too long. Only few folders are
-//! held open, however deep a source is.
+//! Holds a source open, and reaches any folder in it from the nearest open folder above. So a step from folder to
+//! folder costs a few system calls at any depth, and no path is too long. Each thread holds only a few folders open,
+//! however deep the source is.
+//!
+//! Not guaranteed: that a folder is still at its path. An open folder is reached wherever it is moved.
 
 use std::io;
 use std::path::Path;
@@ -10,10 +12,10 @@ use crate::base::os::folder::Folder;
 use crate::base::path::is_at_or_below;
 use crate::base::pool::lock;
 
-/// The top of a source, held open wherever it is moved.
+/// The top folder of a source, held open wherever it is moved.
 pub(super) struct OpenTree {
     top: Folder,
-    /// Ways that no thread uses now.
+    /// Ways that no thread uses now. A thread takes one and puts it back, so there are never more ways than threads.
     idle: Mutex<Vec<Way>>,
 }
 
@@ -22,10 +24,10 @@ impl OpenTree {
         Ok(Self { top: Folder::open(top)?, idle: Mutex::default() })
     }
 
-    /// Does something in the folder with that path below the top; the top's own path is empty.
+    /// Runs `act` on the folder with that path below the top. The path of the top is empty.
     ///
     /// # Errors
-    /// The folder cannot be reached.
+    /// The folder cannot be reached, or `act` failed.
     pub(super) fn in_folder<T>(&self, path: &[u8], act: impl FnOnce(&Folder) -> io::Result<T>) -> io::Result<T> {
         let mut way = self.idle_way(path);
         let done = way.go(&self.top, path).and_then(act);
@@ -33,17 +35,17 @@ impl OpenTree {
         done
     }
 
-    /// The same, but nothing that is held open below the top is used: what is mounted in that place now is reached.
+    /// The same, but without the folders that are held open below the top: reaches what is mounted at that place now.
     pub(super) fn in_folder_anew<T>(&self, path: &[u8], act: impl FnOnce(&Folder) -> io::Result<T>) -> io::Result<T> {
         Way::default().go(&self.top, path).and_then(act)
     }
 
-    /// Closes all folders below the top: what stands in their places now is reached from here on.
+    /// Closes all folders below the top. From now on paths lead to the folders that have them now.
     pub(super) fn forget_ways(&self) {
         lock(&self.idle).clear();
     }
 
-    /// The way that ends nearest above that path, or any.
+    /// Takes the idle way that ends nearest above that path, else any, else a new one.
     fn idle_way(&self, path: &[u8]) -> Way {
         let mut idle = lock(&self.idle);
         let leading = idle.iter().enumerate().filter(|(_, way)| is_at_or_below(path, &way.path));
@@ -54,17 +56,18 @@ impl OpenTree {
     }
 }
 
-/// Folders above each other that are open: near its end all, further away ever fewer. Going up again, each is found
-/// from one not far above it. The longest path, 32 KiB with names of one byte, holds 14 open.
+/// Open folders on one path: all of them near its end, and ever fewer further up. So on the way back each folder is
+/// reached from one not far above it. The longest path, 32 KiB with names of one byte, keeps 14 folders open.
 #[derive(Default)]
 struct Way {
-    /// To the last of them.
+    /// The path of the last open folder.
     path: Vec<u8>,
-    /// Each with the length of its path.
+    /// From the top down, each with the length of its path.
     open: Vec<(usize, Folder)>,
 }
 
 impl Way {
+    /// Goes to the folder with that path. If that fails, the way stays usable: it ends at the last folder reached.
     fn go<'a>(&'a mut self, top: &'a Folder, path: &[u8]) -> io::Result<&'a Folder> {
         self.go_back_towards(path);
         while self.path.len() < path.len() {
@@ -82,7 +85,7 @@ impl Way {
         self.open.last().map_or(top, |(_, folder)| folder)
     }
 
-    /// Closes what does not stand above `path`.
+    /// Closes the folders that are not on `path`.
     fn go_back_towards(&mut self, path: &[u8]) {
         while self.open.last().is_some_and(|(len, _)| !is_at_or_below(path, &self.path[..*len])) {
             self.open.pop();
@@ -90,7 +93,8 @@ impl Way {
         self.path.truncate(self.open.last().map_or(0, |(len, _)| *len));
     }
 
-    /// Closes each folder whose neighbours are near each other, for how far they are from the end.
+    /// Closes each folder whose two neighbours are close to each other, measured by their distance from the end. What
+    /// stays open grows with the logarithm of the path's length.
     fn thin_out(&mut self) {
         for at in (0..self.open.len() - 1).rev() {
             let above = if at == 0 { 0 } else { self.open[at - 1].0 };
@@ -102,7 +106,8 @@ impl Way {
     }
 }
 
-/// How many bytes of a path are gone at once: half of it at least, so that on a long way some folders are left open.
+/// How many bytes of a path are entered in one step: at least half of it. Steps that halve leave some folders open on
+/// a long way, and still are few.
 fn stride(path: &[u8]) -> usize {
     let half = path.len() / 2;
     path[half..].iter().position(|byte| *byte == b'/').map_or(path.len(), |slash| half + slash)
@@ -115,7 +120,7 @@ mod tests {
     use std::collections::HashSet;
     use std::os::unix::fs::MetadataExt;
 
-    /// Folders in each other, with names of so many bytes; the paths of all of them.
+    /// Makes `depth` nested folders with names of `name` bytes. Returns their paths, the empty one of the top first.
     fn chain(top: &Path, depth: usize, name: usize) -> Vec<Vec<u8>> {
         let name = "f".repeat(name);
         let mut at = rustix::fs::open(top, OFlags::PATH, Mode::empty()).unwrap();
@@ -128,7 +133,7 @@ mod tests {
         paths
     }
 
-    /// The inode of a folder, and how many are held open then.
+    /// The inode of a folder, and how many folders are held open after reaching it.
     fn reach(tree: &OpenTree, path: &[u8]) -> (u64, usize) {
         let status = tree.in_folder(path, Folder::status).unwrap();
         let idle = lock(&tree.idle);

@@ -1,9 +1,9 @@
-//! The sources looked at once more when all of them has been read. While a file is read its stamp shows
-//! whether it changes; this tells of what is not read: folders and links, and of files that changed after
-//! they were read. What is packed of those is whole and as it was; their folder, and the person who packs, are
-//! told.
+//! Looks at the sources again when all files are read. A file that changes while it is read is noticed by its stamp.
+//! This look notices the rest: folders and links, which are not read, and files that changed after they were read.
+//! Entries that drifted in this way are packed whole, as they were. The person who packs gets a note on each, and a
+//! folder that holds names which are not packed is flagged in the list.
 //!
-//! Not guaranteed: that it sees what changed without a trace in any time, or what changes after this look.
+//! Not guaranteed: that a change is seen if it leaves all times as they were, or comes after this look.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -23,62 +23,64 @@ use crate::plan::links::find;
 
 /// Entries that one thread looks at before it asks for more.
 const SOME: usize = 256;
-/// The coarsest step of a folder's time, in seconds (FAT). A name that comes within the step in which the
-/// folder was listed leaves the time as it was.
+/// The coarsest step of a folder's time, in seconds (FAT). A name that is added in the step in which the folder was
+/// listed does not change its time.
 const STEP: i64 = 2;
 
-/// Names that this packing itself makes, by the number of the folder that they are in.
+/// Names that this packing itself makes in folders that may lie inside a source, by device and inode of the folder.
 pub type OwnNames = HashMap<(u64, u64), HashSet<Vec<u8>>>;
 
-/// What is not what it was.
+/// The result of the second look.
 #[derive(Debug, Default)]
 pub struct SecondLook {
-    /// About each of it, but not about what is below a folder that is gone.
+    /// One note for each entry that drifted. Entries below a folder that is gone have none of their own.
     pub notes: Vec<Note>,
-    /// Folders that hold something which is not packed.
+    /// Indices of folders that hold names which are not packed. The caller flags them.
     pub incomplete: Vec<usize>,
 }
 
-/// How an entry is not what it was.
+/// How an entry differs from what was walked.
 #[derive(Debug)]
 enum Drift {
-    /// It is not there any more, or no folder any more.
+    /// It does not exist any more, or is no folder any more.
     Gone,
-    /// A source is not at its place any more. It is read all the same, for it is held open.
+    /// The path of a source no longer leads to it. It was read to the end, because it is held open.
     Moved,
-    /// Whether it changed cannot be told.
+    /// It could not be looked at, so a change can be neither seen nor excluded.
     Unknown(io::Error),
-    /// A file or link changed, or another one is in its place.
+    /// A file or link changed, or was replaced.
     Changed,
-    /// A folder's time changed, and names in it did, or only what is said of the folder itself.
+    /// A folder changed but holds no new names. With `names` its modification time changed, so names did; else only
+    /// its mode, owner or own name.
     Touched { names: bool },
-    /// A folder holds names that are not packed.
+    /// A folder holds these names, which are not packed.
     Lacks(Vec<Box<[u8]>>),
-    /// A folder changed because this packing wrote to it.
+    /// A folder changed because this packing writes to it, and holds no other new names.
     OwnWork,
 }
 
-/// The entries as they were.
+/// The entries as they were walked.
 pub(super) struct Known<'a> {
     pub(super) entries: &'a [Entry],
     pub(super) stamps: &'a [Stamp],
-    /// When the first of them was looked at, in seconds since 1970.
+    /// When the walk began, in seconds since 1970.
     pub(super) began: i64,
+    /// Names that do not count as new.
     pub(super) own: &'a OwnNames,
 }
 
 /// Where an entry is looked for.
 pub(super) struct Spot<'a> {
-    /// Its source, unless that is a file.
+    /// The open source; `None` if the source is a file.
     pub(super) tree: Option<&'a OpenTree>,
-    /// Where its source is.
+    /// The path of the source on this machine.
     pub(super) source: &'a Path,
-    /// Its path below the source; `None` for the source itself.
+    /// The path of the entry below the source; `None` for the source itself.
     pub(super) below: Option<&'a [u8]>,
 }
 
 impl Known<'_> {
-    /// Looks at all entries that `spot` tells a place of, until `is_cancelled`: then `None`.
+    /// Looks at all entries for which `spot` returns a place, on all cores. Returns `None` once `is_cancelled`.
     pub(super) fn look_again<'s>(
         &self,
         spot: impl Fn(usize) -> Option<Spot<'s>> + Sync,
@@ -95,6 +97,7 @@ impl Known<'_> {
         (!is_cancelled()).then(|| self.sum_up(found.into_iter().flatten()))
     }
 
+    /// Turns drifts, in the order of entries, into notes.
     fn sum_up(&self, found: impl Iterator<Item = (usize, Drift)>) -> SecondLook {
         let mut look = SecondLook::default();
         let mut lost_folder: Option<&[u8]> = None;
@@ -115,6 +118,7 @@ impl Known<'_> {
         look
     }
 
+    /// How one entry drifted; `None` if it is as it was.
     fn drift(&self, index: usize, spot: &Spot) -> Option<Drift> {
         let is_folder = self.entries[index].kind == Kind::Dir;
         match spot.status() {
@@ -126,11 +130,13 @@ impl Known<'_> {
         }
     }
 
+    /// The same for a folder. It is listed again if it changed, or if its time cannot tell whether it did. An unchanged
+    /// folder that the list already flags as unreadable needs no second report.
     fn folder_drift(&self, index: usize, spot: &Spot, status: &Status) -> Option<Drift> {
         let (entry, stamp) = (&self.entries[index], &self.stamps[index]);
         let is_same = Stamp::new(status) == *stamp;
         let is_told = is_same && entry.flag == Flag::Unreadable;
-        // Its time does not tell if it changed shortly before it was listed.
+        // A folder that changed just before it was listed may have changed again within the same step of its time.
         let is_recent = entry.mtime.secs >= self.began - STEP;
         let is_moved = spot.is_moved(stamp);
         if !is_moved && (is_told || (is_same && !is_recent)) {
@@ -148,7 +154,7 @@ impl Known<'_> {
         }
     }
 
-    /// Names in a folder that should be packed and are not, nor are they `ours`.
+    /// Names in a folder that should be packed and are not, except those that are `ours`.
     fn not_packed(&self, entry: &Entry, spot: &Spot, ours: Option<&HashSet<Vec<u8>>>) -> io::Result<Vec<Box<[u8]>>> {
         let tree = spot.tree.ok_or(io::ErrorKind::NotADirectory)?;
         let is_packed = |name: &[u8]| find(self.entries, &[entry.path.as_bytes(), b"/", name].concat()).is_some();
@@ -165,7 +171,7 @@ impl Known<'_> {
 }
 
 impl Spot<'_> {
-    /// How the entry is now. A source that is a folder is asked itself, wherever it was moved.
+    /// How the entry is now. A source that is a folder is looked at by its handle, wherever it was moved.
     fn status(&self) -> io::Result<Status> {
         match (self.tree, self.below) {
             (Some(tree), Some(below)) => {
@@ -178,19 +184,19 @@ impl Spot<'_> {
         }
     }
 
-    /// Whether it is a source, and the path of that does not lead to it any more.
+    /// Whether the entry is a source whose path no longer leads to it.
     fn is_moved(&self, stamp: &Stamp) -> bool {
         let is_another = |meta: std::fs::Metadata| Stamp::of(&meta).id() != stamp.id();
         self.below.is_none() && self.source.metadata().map_or_else(|error| is_gone(&error), is_another)
     }
 }
 
-/// Whether there is no such name.
+/// Whether an error says that the name does not exist, rather than that it could not be looked at.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Whether a name is of something that is never packed, or went while the folder was listed.
+/// Whether a name belongs to something that is never packed (a FIFO, socket or device), or was removed meanwhile.
 fn is_special(folder: &Folder, name: &[u8]) -> bool {
     folder.look_at(name).map_or_else(|error| is_gone(&error), |status| status.special().is_some())
 }

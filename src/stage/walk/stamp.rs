@@ -1,4 +1,5 @@
-//! How a file was when it was looked at: enough to notice that it is another now.
+//! What the system said of a file when it was walked: enough to notice later that the file changed or was replaced.
+//! Not guaranteed: that a change is noticed which leaves size and all times as they were.
 
 use std::fs::Metadata;
 use std::time::{Duration, SystemTime};
@@ -7,24 +8,24 @@ use crate::base::digest::quick;
 use crate::base::entry::{Entry, Kind};
 use crate::base::os::folder::Status;
 
-/// Longer than one step of the clock by which Linux keeps times.
+/// Longer than one step of the clock that Linux takes the times of files from.
 const FINE_STEP: Duration = Duration::from_millis(20);
-/// The same where times are whole seconds, on FAT every second one.
+/// The same for file systems that keep whole seconds, or every second one (FAT).
 const COARSE_STEP: Duration = Duration::from_secs(2);
 
-/// What the system said of a file when it was walked: if it says otherwise after reading, the
-/// file changed.
+/// Identity, size and times of a file. If two stamps of one path differ, the file changed between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stamp {
     pub(super) dev: u64,
     pub(super) ino: u64,
     size: u64,
+    /// Seconds since 1970, and nanoseconds; so is `ctime`.
     mtime: (i64, i64),
     ctime: (i64, i64),
 }
 
 impl Stamp {
-    /// Of a file as it is now.
+    /// The stamp that these metadata give.
     pub fn of(meta: &Metadata) -> Self {
         Self::new(&meta.into())
     }
@@ -34,13 +35,13 @@ impl Stamp {
         Self { dev, ino, size, mtime, ctime }
     }
 
-    /// The number of its file system, and its own there.
+    /// Device and inode.
     pub fn id(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
 
-    /// How long to wait until a write cannot leave the times as they are: until the clock that the file
-    /// system keeps them by has moved on. Times in the future tell of any write at once.
+    /// How long to wait until any write changes the times: until the clock of the file system has moved on since the
+    /// last change. Times in the future need no wait, because any write changes them.
     pub fn until_it_tells(&self, now: SystemTime) -> Duration {
         let (secs, nanos) = self.mtime.max(self.ctime);
         let step = if nanos == 0 { COARSE_STEP } else { FINE_STEP };
@@ -49,14 +50,14 @@ impl Stamp {
         age.map_or(Duration::ZERO, |age| step.saturating_sub(age))
     }
 
-    /// Size and times.
+    /// Size and times as bytes for a hash. Device and inode are left out, because they may differ in a later run.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let numbers = [self.size as i64, self.mtime.0, self.mtime.1, self.ctime.0, self.ctime.1];
         numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
     }
 
-    /// 8 bytes of a hash of name, kind, size, mode and times: another mark, another file. Of folders
-    /// and links only what is packed of them counts.
+    /// 8 bytes of a hash of path, kind, size, mode and times, so that a changed entry has another mark. The change time
+    /// counts for files only: of folders and links only what is packed of them matters.
     pub(super) fn mark(&self, entry: &Entry) -> u64 {
         let mut bytes = entry.path.as_bytes().to_vec();
         bytes.push(0);

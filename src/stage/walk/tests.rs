@@ -1,4 +1,4 @@
-//! Trees that are walked.
+//! Tests of walks over real folders.
 
 use super::*;
 use crate::base::monitor::Silent;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::flow::bundle::part_finder::Loaded;
 use crate::flow::bundle::part_source::ChunkSource;
-use crate::flow::find::Loaded;
 use crate::format::head::PartId::{self, Data, Parity};
 use crate::format::head::tests::striped;
 use crate::format::part::CHUNK;

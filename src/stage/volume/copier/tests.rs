@@ -107,7 +107,7 @@ fn what_was_set_aside_keeps_its_place_until_all_is_done() {
 fn of_a_volume_that_cannot_be_removed_what_tells_whose_it_is_stays() {
     let place = place(0);
     let names = ["seal.age", "000001.age", "list.age"].map(String::from);
-    // What no file's removal removes.
+    // A folder cannot be removed as a file, so the removal stops at this part.
     fs::create_dir(place.to.join("000001.age")).unwrap();
     ["seal.age", "list.age", SUMS].iter().for_each(|name| fs::write(place.to.join(name), b"").unwrap());
     assert!(remove_whole(&super::super::read(&place.to).unwrap(), &names).is_err());

@@ -2,7 +2,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::*;
 
-/// A drive with these files, and the folders above them.
+/// A folder that stands for a drive, with these empty files and the folders above them.
 fn drive(files: &[&str]) -> tempfile::TempDir {
     let drive = tempfile::tempdir().unwrap();
     for file in files {
@@ -13,7 +13,7 @@ fn drive(files: &[&str]) -> tempfile::TempDir {
     drive
 }
 
-/// The folders of the volumes found, below the drive.
+/// The folders of the volumes that were found, relative to the drive.
 fn found(drive: &tempfile::TempDir, search: &Search) -> Vec<String> {
     let below = |volume: &Volume| volume.dir.strip_prefix(drive.path()).unwrap().display().to_string();
     search.volumes.iter().map(below).collect()

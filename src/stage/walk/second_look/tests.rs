@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// A walked source; its folders are old enough for their times to tell.
+/// A walked source. Its folders are old enough that any change shows in their times.
 fn walked() -> (tempfile::TempDir, PathBuf, Walk) {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
@@ -26,7 +26,7 @@ fn walked() -> (tempfile::TempDir, PathBuf, Walk) {
     (dir, source, walk)
 }
 
-/// What is said of which name.
+/// The notes of a second look: path, kind and text.
 fn look(walk: &Walk, own: &OwnNames) -> Vec<(String, NoteKind, String)> {
     let look = walk.look_again(|_| false, own, &Silent).unwrap();
     let incomplete: Vec<&[u8]> = look.incomplete.iter().map(|at| walk.entries[*at].path.as_bytes()).collect();
@@ -116,7 +116,7 @@ fn modes_and_contents_that_change_are_named() {
 #[test]
 fn a_name_that_came_within_one_step_of_the_clock_is_found() {
     let (_dir, source, mut walk) = walked();
-    // As if the folder had been listed in the same moment: its time is the one that it has now.
+    // The stamp gets the folder's present time, as if the folder had been listed in the moment of the change.
     fs::write(source.join("quiet/new"), "").unwrap();
     let at = find(&walk.entries, b"source/quiet").unwrap();
     let meta = source.join("quiet").metadata().unwrap();

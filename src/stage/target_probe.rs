@@ -1,0 +1,397 @@
+//! Finds out what a target folder's file system can hold: names, paths, links, sizes, holes and times. The probe tries
+//! them in a private folder inside the target, and removes that folder again.
+//!
+//! The type of the file system decides only one thing, because it cannot be tried cheaply: FAT's largest file.
+//!
+//! Not guaranteed: that there is room. Want of room is never taken for a limit of names or paths; room and the number
+//! of files are checked elsewhere.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::base::entry::{Entry, Kind, Time};
+use crate::base::fault::{At, IoFault};
+use crate::base::open_path::{OpenPath, traverse};
+use crate::base::os;
+use crate::base::os::folder::Folder;
+use crate::plan::holds::{Limits, Symlinks};
+use crate::plan::name_folding::is_same_text;
+use crate::plan::names::Ground;
+
+/// The trial folder always has the same name, so that a run finds what a killed run left.
+const NAME: &str = ".pouch-trial";
+/// Bytes of the largest file on a FAT, which keeps sizes in 32 bits.
+const FAT_LARGEST: u64 = u32::MAX as u64;
+/// Most names of one file that are tried. Every known limit is lower.
+const MOST_NAMES: u64 = 1 << 17;
+/// Earliest seconds of known file systems: 1901 (32 bits, signed), 1970, and FAT's 1980. A FAT keeps local time, so a
+/// time one day inside stands for any time zone.
+const FIRST: [i64; 4] = [-(1 << 31), 0, 315_532_800, 315_619_200];
+/// Latest seconds of known file systems: ext4's 2446, FAT's 2107 and one day before, 2106 and 2038 (32 bits).
+const LAST: [i64; 5] = [15_032_385_535, 4_354_819_198, 4_354_732_798, 4_294_967_295, 2_147_483_647];
+/// Length of a test file, in bytes: too long for any file system to store within the inode.
+const HOLE: u64 = 1 << 20;
+/// A time counts as kept if it is off by at most so many seconds: FAT counts in steps of two.
+const COARSE: u64 = 2;
+
+/// The trial folder. Dropping the probe removes it.
+pub struct Probe {
+    path: PathBuf,
+    folder: Folder,
+    /// How many trials there were: each has a folder of its own, so that none sees names of another.
+    trials: Cell<u32>,
+    /// Held open and locked, so that another run takes another folder.
+    _lock: File,
+}
+
+impl Probe {
+    /// Makes and locks the trial folder, or takes over the one of a killed run and empties it. If the name belongs to
+    /// a user's file or to a run at work, the probe appends `-` and tries again.
+    pub fn begin(target: &Path) -> Result<Self, IoFault> {
+        let mut path = target.join(NAME);
+        loop {
+            let mut private = DirBuilder::new();
+            match private.mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let is_dir = path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
+                    // What a user keeps under this name is never touched.
+                    if !is_dir || !Folder::open(&path).is_ok_and(|folder| is_of_a_trial(&folder)) {
+                        path.as_mut_os_string().push("-");
+                        continue;
+                    }
+                }
+                made => made.at("create", &path)?,
+            }
+            let lock = File::open(&path).at("open", &path)?;
+            // The lock comes before the clearing: the folder may belong to a run at work.
+            if os::try_lock(&lock).at("lock", &path)? {
+                let folder = Folder::open(&path).at("open", &path)?;
+                clear(&folder);
+                return Ok(Self { path, folder, trials: Cell::new(0), _lock: lock });
+            }
+            path.as_mut_os_string().push("-");
+        }
+    }
+
+    /// Tries links, holes and times, each only as far as `entries` have any. A limit that no entry exceeds is not
+    /// looked for and stays `None`; only the largest file on a FAT is told in any case.
+    pub fn limits(&self, entries: &[Entry]) -> Result<Limits, IoFault> {
+        let trial = self.trial()?;
+        let made = trial.create_new(b"file").at("create", &self.path)?;
+        let limits = Limits {
+            symlinks: self.symlinks(&trial, entries)?,
+            names: self.names(&trial, entries)?,
+            fills_holes: entries.iter().any(|entry| !entry.holes.is_empty()) && self.fills_holes(&trial)?,
+            largest: os::is_fat(&self.path).at("look at", &self.path)?.then_some(FAT_LARGEST),
+            times: times(&made, entries),
+        };
+        drop(made);
+        clear(&trial);
+        Ok(limits)
+    }
+
+    /// Tries a symlink as long as the longest one of `entries`, and the first bytes in one that are no UTF-8.
+    fn symlinks(&self, trial: &Folder, entries: &[Entry]) -> Result<Symlinks, IoFault> {
+        let contents = || {
+            entries.iter().filter_map(|entry| match &entry.kind {
+                Kind::Symlink(to) => Some(&to[..]),
+                Kind::Dir | Kind::File | Kind::Hardlink(_) => None,
+            })
+        };
+        let takes = |content: &[u8]| {
+            let takes = self.takes(trial.symlink(content, b"link"))?;
+            os::if_there(trial.remove_file(b"link")).at("remove", &self.path)?;
+            Ok::<bool, IoFault>(takes)
+        };
+        let takes_len = |len: usize| takes(&vec![b'x'; len]);
+        let longest = contents().map(<[u8]>::len).max().unwrap_or(0);
+        let longest = if longest == 0 || takes_len(longest)? { None } else { Some(most_of(longest, takes_len)?) };
+        let raw = contents().find(|content| std::str::from_utf8(content).is_err());
+        let only_text = match raw {
+            // Only the invalid bytes are tried, so that no limit of length interferes.
+            Some(raw) => {
+                let bad = raw.utf8_chunks().find(|chunk| !chunk.invalid().is_empty());
+                !takes(bad.map_or(raw, |chunk| chunk.invalid()))?
+            }
+            None => false,
+        };
+        Ok(Symlinks { longest, only_text })
+    }
+
+    /// Gives one file as many hard links as the most linked file of `entries` has. Returns how many names the file has
+    /// when the next one is refused; `None` if all are taken.
+    fn names(&self, trial: &Folder, entries: &[Entry]) -> Result<Option<u64>, IoFault> {
+        let mut links: HashMap<&[u8], u64> = HashMap::new();
+        for entry in entries {
+            if let Kind::Hardlink(first) = &entry.kind {
+                *links.entry(first.as_bytes()).or_default() += 1;
+            }
+        }
+        let most = links.into_values().max().unwrap_or(0).min(MOST_NAMES);
+        for at in 1..=most {
+            match trial.hard_link(b"file", trial, at.to_string().as_bytes()) {
+                // Want of room is no limit of names, and is checked where all entries are counted.
+                Err(error) if at > 1 && os::is_full(&error) => return Ok(None),
+                made => {
+                    if !self.takes(made)? {
+                        return Ok(Some(at));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a hole takes as much room as data; `false` if the system does not say. The file loses its name before it
+    /// grows, so that a killed run leaves only an empty one.
+    fn fills_holes(&self, trial: &Folder) -> Result<bool, IoFault> {
+        let file = trial.create_new(b"holes").at("create", &self.path)?;
+        trial.remove_file(b"holes").at("remove", &self.path)?;
+        let room = file.set_len(HOLE).and_then(|()| file.metadata()).map(|meta| meta.blocks() * 512);
+        Ok(room.is_ok_and(|room| room >= HOLE))
+    }
+
+    /// Whether the file system took what was to be made; `false` if it refused.
+    ///
+    /// # Errors
+    /// The error is no refusal, for instance of a failing drive, or the trial folder is gone: then any refusal would
+    /// be about the folder.
+    fn takes<T>(&self, made: io::Result<T>) -> Result<bool, IoFault> {
+        match made {
+            Ok(_) => Ok(true),
+            Err(error) if os::is_refusal(&error) && self.path.is_dir() => Ok(false),
+            Err(error) => Err(error).at("try names and links in", &self.path),
+        }
+    }
+
+    /// Removes the trial folder. Returns its path if that failed, so that the caller can name it.
+    pub fn end(self) -> Option<PathBuf> {
+        let path = self.path.clone();
+        drop(self);
+        path.symlink_metadata().is_ok().then_some(path)
+    }
+
+    /// Makes an empty folder for one trial. Its path is about as long as that of the staging folder for files, so that
+    /// a limit on whole paths shows here as it will there.
+    fn trial(&self) -> Result<Folder, IoFault> {
+        self.trials.set(self.trials.get() + 1);
+        let name = format!("{:012}", self.trials.get());
+        let made = self.folder.make_folder(name.as_bytes()).and_then(|()| self.folder.enter(name.as_bytes()));
+        made.at("create", &self.path.join(name))
+    }
+}
+
+impl Ground for Probe {
+    /// A name counts as kept if the folder then lists it, in any Unicode normalisation, and finds it.
+    fn keeps(&self, name: &[u8]) -> Result<bool, IoFault> {
+        let trial = self.trial()?;
+        let mut kept = self.takes(trial.create_new(name))?;
+        if kept {
+            let found = trial.names().at("look into", &self.path)?;
+            kept = found.iter().any(|found| is_same_text(found, name)) && trial.look_at(name).is_ok();
+        }
+        clear(&trial);
+        Ok(kept)
+    }
+
+    /// A name that falls together with an earlier one, for instance in another case, cannot be created anew.
+    fn apart(&self, names: &[&[u8]]) -> Result<Vec<bool>, IoFault> {
+        let trial = self.trial()?;
+        let apart = names.iter().map(|name| self.takes(trial.create_new(name))).collect();
+        clear(&trial);
+        apart
+    }
+
+    fn reach(&self, path: &[u8]) -> Result<usize, IoFault> {
+        let trial = self.trial()?;
+        let reach = self.reach_in(&trial, path);
+        clear(&trial);
+        match reach {
+            // Want of room is no limit of paths, and is checked where all entries are counted.
+            Err(fault) if os::is_full(&fault.source) => Ok(path.len()),
+            reach => reach,
+        }
+    }
+}
+
+impl Probe {
+    /// Makes a folder for each name of a path, also for the last one. Returns how many bytes of the path could be made;
+    /// within the first name that is refused, the longest prefix counts.
+    fn reach_in(&self, trial: &Folder, path: &[u8]) -> Result<usize, IoFault> {
+        let mut place = OpenPath::new(trial);
+        let mut reach = 0;
+        for name in path.split(|byte| *byte == b'/') {
+            let takes = |len: usize| {
+                let takes = self.takes(place.here().make_folder(&name[..len]))?;
+                if len < name.len() {
+                    os::if_there(place.here().remove_folder(&name[..len])).at("remove", &self.path)?;
+                }
+                Ok(takes)
+            };
+            let slash = usize::from(reach > 0);
+            if !takes(name.len())? {
+                let len = most_of(name.len(), takes)?;
+                return Ok(if len > 0 { reach + slash + len } else { reach });
+            }
+            reach += slash + name.len();
+            // A folder that can be made but not entered can hold nothing.
+            if reach < path.len() && !self.takes(place.enter(name))? {
+                break;
+            }
+        }
+        Ok(reach)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        // A removal that failed once may succeed the second time.
+        for _ in 0..2 {
+            clear(&self.folder);
+            let _ = std::fs::remove_dir(&self.path);
+        }
+    }
+}
+
+/// The greatest length below `refused` that is taken, by bisection; 0 if none is. Assumes that every shorter length is
+/// taken, too.
+fn most_of(refused: usize, takes: impl Fn(usize) -> Result<bool, IoFault>) -> Result<usize, IoFault> {
+    let (mut most, mut refused) = (0, refused);
+    while refused - most > 1 {
+        let middle = most + (refused - most) / 2;
+        if takes(middle)? { most = middle } else { refused = middle }
+    }
+    Ok(most)
+}
+
+/// Empties a trial folder: removes folders, links and empty files. A file with content is never of a trial, and stays.
+fn clear(folder: &Folder) {
+    let meet = |place: &OpenPath, name: &[u8]| {
+        let Ok(status) = place.here().look_at(name) else { return Ok(false) };
+        if !status.is_dir() && (!status.is_file() || status.size == 0) {
+            let _ = place.here().remove_file(name);
+        }
+        Ok(status.is_dir())
+    };
+    let _ = traverse(folder, meet, |folder, name| {
+        let _ = folder.remove_folder(name);
+        Ok(())
+    });
+}
+
+/// Whether a folder holds only what a trial makes: folders, links and empty files, at any depth.
+fn is_of_a_trial(folder: &Folder) -> bool {
+    let meet = |place: &OpenPath, name: &[u8]| {
+        let status = place.here().look_at(name)?;
+        let is_of_a_trial = status.is_dir() || status.is_link() || status.size == 0;
+        if is_of_a_trial { Ok(status.is_dir()) } else { Err(io::Error::other("it is somebody's")) }
+    };
+    traverse(folder, meet, |_, _| Ok(())).is_ok()
+}
+
+/// The first and the last second that `file` keeps. Each is `None` if no entry lies beyond it, or if nothing near it is
+/// kept. Symlinks do not count.
+fn times(file: &File, entries: &[Entry]) -> (Option<i64>, Option<i64>) {
+    let secs = || entries.iter().filter(|entry| !matches!(entry.kind, Kind::Symlink(_))).map(|entry| entry.mtime.secs);
+    let keeps = |secs: i64| {
+        os::set_mtime(file, Time { secs, nanos: 0 }).ok()?;
+        file.metadata().ok().map(|meta| meta.mtime()).filter(|there| there.abs_diff(secs) <= COARSE)
+    };
+    // What the file system makes of a time, which may be the nearest that it has.
+    let made_of = |secs: i64| {
+        os::set_mtime(file, Time { secs, nanos: 0 }).ok()?;
+        file.metadata().ok().map(|meta| meta.mtime())
+    };
+    // The nearest kept time wins. Candidates are the known ends, and what the file system itself makes of the time, but
+    // only if it keeps that when asked for it. If nothing is kept, the report says so after the times are set.
+    let bound = |extreme: Option<i64>, known: &[i64]| {
+        let secs = extreme.filter(|secs| keeps(*secs).is_none())?;
+        let kept = made_of(secs).into_iter().chain(known.iter().copied()).filter_map(keeps);
+        kept.min_by_key(|there| there.abs_diff(secs))
+    };
+    (bound(secs().min(), &FIRST), bound(secs().max(), &LAST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::layout::tests::{file, symlink};
+
+    #[test]
+    fn a_trial_leaves_nothing() {
+        let target = tempfile::tempdir().unwrap();
+        let left = target.path().join(NAME).join("7");
+        std::fs::create_dir_all(left.join("deep/deep/deep/deep")).unwrap();
+        std::fs::write(left.join("a:b"), b"").unwrap();
+        let probe = Probe::begin(target.path()).unwrap();
+        assert!(!left.exists(), "what a killed run left is gone");
+        assert!(probe.keeps(b"plain").unwrap() && probe.keeps(b"a:b \xff.").unwrap());
+        assert!(!probe.keeps(&[b'x'; 256]).unwrap());
+        assert_eq!(probe.apart(&[b"a", b"A", b"a"]).unwrap(), [true, true, false]);
+        let limits = probe.limits(&[file("a", 1), symlink("l", "a")]).unwrap();
+        let all = Symlinks { longest: None, only_text: false };
+        assert!(limits.symlinks == all && limits.names.is_none() && limits.largest.is_none());
+        let deep = [&[b'x'; 255][..]; 30].join(&b'/');
+        assert_eq!(probe.reach(&deep).unwrap(), deep.len());
+        drop(probe);
+        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_failing_drive_refuses_no_name() {
+        let target = tempfile::tempdir().unwrap();
+        let probe = Probe::begin(target.path()).unwrap();
+        let takes = |code: i32| probe.takes::<()>(Err(io::Error::from_raw_os_error(code)));
+        // EIO, ENOMEM, ENODEV, EMFILE, ENOSPC, EROFS, ENOTCONN, EREMOTEIO, EDQUOT say nothing about a name.
+        for fault in [5, 12, 19, 24, 28, 30, 107, 121, 122] {
+            assert!(takes(fault).is_err(), "{fault}");
+        }
+        // EPERM, EINVAL, ENAMETOOLONG, EILSEQ, EOPNOTSUPP do.
+        for refusal in [1, 22, 36, 84, 95] {
+            assert!(!takes(refusal).unwrap(), "{refusal}");
+        }
+        std::fs::remove_dir(&probe.path).unwrap();
+        assert!(takes(22).is_err(), "nothing can be made where nothing is");
+    }
+
+    #[test]
+    fn what_others_have_there_stays() {
+        let target = tempfile::tempdir().unwrap();
+        std::fs::create_dir(target.path().join(NAME)).unwrap();
+        std::fs::write(target.path().join(NAME).join("diary"), b"mine").unwrap();
+        // The first probe passes over the user's folder, the second one over both.
+        let (one, two) = (Probe::begin(target.path()).unwrap(), Probe::begin(target.path()).unwrap());
+        assert!(one.path != two.path && one.keeps(b"x").unwrap() && two.keeps(b"x").unwrap());
+        drop((one, two));
+        assert_eq!(std::fs::read(target.path().join(NAME).join("diary")).unwrap(), b"mine");
+        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_longest_that_is_taken_is_found() {
+        for most in [0, 1, 7, 254] {
+            assert_eq!(most_of(255, |len| Ok(len <= most)).unwrap(), most);
+        }
+    }
+
+    #[test]
+    fn a_symlink_that_no_linux_takes_is_found() {
+        let target = tempfile::tempdir().unwrap();
+        let probe = Probe::begin(target.path()).unwrap();
+        let limits = probe.limits(&[symlink("l", &"x".repeat(4096)), symlink("m", "\u{e9}")]).unwrap();
+        assert!(limits.symlinks.longest.is_some_and(|most| (60..4096).contains(&most)), "{limits:?}");
+    }
+
+    #[test]
+    fn times_out_of_range_are_found() {
+        let held = tempfile::tempfile().unwrap();
+        let mut entries = [file("a", 1), file("b", 1)];
+        entries[1].mtime.secs = 1 << 50;
+        let (first, last) = times(&held, &entries);
+        assert!(first.is_none() && last.is_none_or(|last| LAST.contains(&last)), "{last:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! Checking: what a volume is, without a key and with one.
+
+mod capitals;
+mod permission;
+mod replug;
+mod volumes;

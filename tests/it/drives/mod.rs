@@ -1,0 +1,5 @@
+//! Drives that lie, forget and fail.
+
+mod capacity;
+mod faithful;
+mod lying;

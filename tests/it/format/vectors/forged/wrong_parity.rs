@@ -1,0 +1,110 @@
+//! Bundles whose parity is sealed as it should be and does not fit the data: somebody made them so who knows R.
+
+use std::fs;
+
+use pouch::format::head::{Part, PartKind};
+use pouch::format::part::{CHUNK, HEADER, Lead, PartBuf, Trail};
+use pouch::format::stripe::Scheme;
+use pouch::stage::erasure::Code;
+use pouch::stage::seal::part_header;
+use pouch::stage::stream::PartSealer;
+
+use super::{Forged, pouch, repair_and_check};
+use crate::format::vectors::readable::KEY;
+use crate::format::vectors::stored;
+
+/// Where the second data part begins: before `hello.txt`.
+const CUT: usize = 13_824;
+
+/// Version 1's bundle in two data parts, with so many parity parts, of which some do not fit.
+fn striped(parity: u16, wrong: &[u32]) -> Forged {
+    let mut forged = Forged::new();
+    let (tar, bundle, class) = (forged.tar(), forged.head.statement.bundle, forged.head.statement.class);
+    let scheme = Scheme::new(2, parity, 1).unwrap();
+    let code = Code::new(2, parity.into());
+    forged.head.parts.clear();
+    let mut sums = vec![vec![vec![0; CHUNK]; class.chunks()]; parity.into()];
+    for (number, offset, bytes) in [(1, 0, &tar[..CUT]), (2, CUT as u64, &tar[CUT..])] {
+        let frames = stored(bytes);
+        let trail = Trail { length: bytes.len() as u64, first_member: Some(offset), last: number == 2 };
+        let trail = trail.encode(class.room() - frames.len());
+        let mut plain = [&Lead { bundle, number, offset }.encode()[..], &frames, &trail].concat();
+        plain.resize(class.plain_len(), 0);
+        for (chunk, bytes) in plain.chunks(CHUNK).enumerate() {
+            let position = number as u16 - 1;
+            let row = scheme.row_of(chunk, position, class.chunks());
+            for (at, sum) in (2..).zip(&mut sums) {
+                code.add(position.into(), bytes, at.into(), &mut sum[scheme.chunk_of(row, at, class.chunks())]);
+            }
+        }
+        let kind = PartKind::Data { offset, length: bytes.len() as u64 };
+        add_part(&mut forged, number, kind, scheme.of_data(number), &plain);
+    }
+    for (number, chunks) in (1..).zip(sums) {
+        let mut plain = chunks.concat();
+        if wrong.contains(&number) {
+            plain.iter_mut().for_each(|byte| *byte ^= 0x55);
+        }
+        add_part(&mut forged, number, PartKind::Parity, scheme.of_parity(number), &plain);
+    }
+    (forged.head.statement.scheme, forged.head.statement.n) = (Some(scheme), 2 + parity);
+    forged.seal_index();
+    forged
+}
+
+fn add_part(forged: &mut Forged, number: u32, kind: PartKind, place: (u32, u16), plain: &[u8]) {
+    let (header, key): ([u8; HEADER], _) = part_header(&forged.recipient);
+    let mut buf = PartBuf::new(forged.head.statement.class);
+    let mut sealer = PartSealer::new(&key, &header, &mut buf, |_, _| ());
+    sealer.append(plain);
+    let sha256 = sealer.finish();
+    let volume = place.1 + 1;
+    let part = Part { number, kind, stripe: Some(place), volume, sha256, header: Box::new(header) };
+    fs::write(forged.file(&part.file_name()), buf.file()).unwrap();
+    forged.head.parts.push(part);
+}
+
+#[test]
+fn other_parity_does_where_one_does_not_fit() {
+    for (parity, wrong) in [(1, &[][..]), (2, &[1]), (2, &[2]), (3, &[1, 2])] {
+        let forged = striped(parity, wrong);
+        fs::remove_file(forged.file("000002.age")).unwrap();
+        let (code, said, out) = forged.unpack();
+        assert_eq!(code, 0, "B-PAR-3: {parity} {wrong:?}: {said}");
+        assert!(out.join("hello.txt").exists() && said.contains("yes: all 6 files"), "{said}");
+        assert_eq!(said.contains("000001.par: is as it was sealed"), wrong.contains(&1), "{said}");
+        assert_eq!(repair_and_check(&forged).0, 0, "{parity} {wrong:?}");
+    }
+}
+
+#[test]
+fn only_what_cannot_be_rebuilt_right_is_lost() {
+    let forged = striped(1, &[1]);
+    assert_eq!(forged.unpack().0, 0, "the data is whole");
+    fs::remove_file(forged.file("000002.age")).unwrap();
+    let (code, said, out) = forged.unpack();
+    assert_eq!(code, 3, "{said}");
+    assert!(out.join("byte.bin").exists() && out.join("nothing").exists(), "{said}");
+    for name in ["hello.txt", "twin", "odd 100%"] {
+        assert!(said.contains(&format!("not delivered: papers/{name}")), "{name}: {said}");
+    }
+    assert!(said.contains("yes: every byte delivered") && !said.contains("margin"), "{said}");
+    let (volume, to) = (forged.file(""), tempfile::tempdir_in(forged.drive.path()).unwrap());
+    let (volume, to) = (volume.to_str().unwrap(), to.path().to_str().unwrap());
+    assert_eq!(pouch(&["repair", volume, "-i", KEY, "-o", to], b"").0, 4, "B-PAR-3");
+}
+
+#[test]
+fn without_a_list_nothing_is_taken_from_parity_that_does_not_fit() {
+    for (wrong, there) in [(&[][..], true), (&[1], false)] {
+        let forged = striped(1, wrong);
+        for name in ["000002.age", "list.age"] {
+            fs::remove_file(forged.file(name)).unwrap();
+        }
+        let out = forged.drive.path().join("out");
+        let (volume, to) = (forged.file(""), out.to_str().unwrap());
+        let (code, said, err) = pouch(&["unpack", "--salvage", volume.to_str().unwrap(), "-i", KEY, "-o", to], b"");
+        assert_eq!(out.join("papers/hello.txt").exists(), there, "{code} {said}{err}");
+        assert!(out.join("papers/byte.bin").exists(), "{code} {said}{err}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Packing: what goes in, what interrupts it, what it says.
+
+mod gone_sources;
+mod honest;
+mod interrupted;
+mod moving_sources;
+mod odd_sources;
+mod round_trip;
+mod shares;
+mod sources;

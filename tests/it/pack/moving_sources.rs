@@ -1,0 +1,417 @@
+//! Sources that do not stand still while they are packed: they hold more than they say, others write to
+//! them, names come and go. A drive that lets itself be read so far and no further holds the packing in the
+//! middle, so that nothing here depends on who is faster.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::common::drive::{Cache, Drive, Fault};
+use crate::common::tree::{only_true_files, same};
+use crate::common::{Desk, Run, Tmpfs, chmod, need, noise, pouch_raw, put, run, volumes};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+/// More than is read for the plan (16 samples and the beginning, 1 MiB each), less than is packed.
+const HALF_WAY: u64 = 20 * MIB;
+
+/// A source that is read up to the middle, beside the one that moves.
+struct Gate {
+    drive: Drive,
+    desk: Desk,
+}
+
+impl Gate {
+    /// `name` decides which source is packed first: `a gate` before `source`, `z gate` behind it.
+    fn new(name: &str) -> Option<Self> {
+        let desk = Desk::new();
+        put(desk.source().join("folder/file"), "content");
+        let mut drive = Drive::plug(desk.path(name), 64 * MIB, Cache::WriteThrough)?;
+        put(drive.path().join("long"), noise(40 << 20, 1));
+        drive.replug();
+        Some(Self { drive, desk })
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let mut pack = pouch_raw(["pack", "--json", "--mend", "0", "-r", &self.desk.recipient]);
+        pack.args(more).arg(self.desk.source()).arg(self.drive.path());
+        for drive in self.desk.drives() {
+            pack.arg("-o").arg(drive);
+        }
+        pack
+    }
+
+    /// Packs both, and does `change` when half of the gate has been read.
+    fn pack_while(&self, change: impl FnOnce(&Path)) -> Run {
+        self.drive.set(&[Fault::Uncached, Fault::Gate { bytes: HALF_WAY }]);
+        let child = self.command(&[]).spawn().expect("the program starts");
+        self.drive.until_it_waits();
+        assert!(self.desk.volume(1).join("seal.age").exists(), "packing has begun");
+        change(&self.desk.source());
+        self.drive.set(&[]);
+        ended(child)
+    }
+
+    fn unpack(&self, code: i32) -> (PathBuf, Run) {
+        let out = tempfile::tempdir_in(self.desk.dir.path()).unwrap().keep();
+        let said = run(self.desk.unpack_cmd(&self.desk.drives(), &out, &[])).exits(code);
+        (out, said)
+    }
+}
+
+fn ended(child: Child) -> Run {
+    let output = child.wait_with_output().expect("the program ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Run { code: output.status.code().expect("it ends by itself"), out: text(&output.stdout), err: text(&output.stderr) }
+}
+
+/// What is said of that path in a report of that kind.
+#[track_caller]
+fn note(report: &Value, kind: &str, path: &str) -> String {
+    let notes = report["notes"].as_array().expect("notes");
+    let found = notes.iter().find(|note| note["kind"] == kind && note["path"] == path);
+    found.unwrap_or_else(|| panic!("{path} is not {kind}: {notes:#?}"))["text"].as_str().unwrap().to_string()
+}
+
+/// Somebody who has a file and tells when; it is given back when this is dropped.
+struct Holder(Child);
+
+impl Holder {
+    /// `command` prints a line once it has the file, and ends with its standard input.
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self(child)
+    }
+
+    /// Has it open for writing, and writes nothing.
+    fn open(path: &Path) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"exec 3<>"$1"; echo ready; read line"#, "sh"]).arg(path);
+        Self::of(command)
+    }
+
+    /// Has it mapped, and open as well or not any more. Each line that it hears has it write.
+    fn mapped(path: &Path, and_open: bool) -> Self {
+        let script = "import mmap, os, sys\n\
+            with open(sys.argv[1], 'r+b') as f: m = mmap.mmap(f.fileno(), 0)\n\
+            if sys.argv[2] == 'false': os.closerange(3, 64) # the mapping keeps a copy\n\
+            def write(byte): m[:] = byte * len(m)\n\
+            print('ready', flush=True)\n\
+            for line in sys.stdin: write(line[:1].encode()); print('written', flush=True)";
+        let mut command = Command::new("python3");
+        command.args(["-c", script]).arg(path).arg(and_open.to_string());
+        Self::of(command)
+    }
+
+    fn write(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let mut byte = [0];
+        while byte != *b"\n" {
+            std::io::Read::read_exact(self.0.stdout.as_mut().unwrap(), &mut byte).unwrap();
+        }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_a_file_holds_beyond_its_size_is_named() {
+    let desk = Desk::new();
+    let Some(mut drive) = Drive::plug(desk.path("camera"), 64 * MIB, Cache::WriteThrough) else { return };
+    // In one range, and in several.
+    for (name, len) in [("short", 10_000), ("long", 24 << 20)] {
+        put(drive.path().join(name), noise(len, 1));
+    }
+    drive.set(&[Fault::Uncached, Fault::Understated { bytes: 100 }]);
+    drive.replug();
+    let report = run(desk.pack_cmd(&[&drive.path()], &desk.drives(), &["--json"])).exits(4).json();
+    for name in ["short", "long"] {
+        let text = note(&report, "changed", &format!("camera/{name}"));
+        assert!(text.contains("holds more than its size said"), "{text}");
+    }
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(4);
+    assert!(said.out.contains("2 files may mix two states"), "{}", said.out);
+    drive.set(&[]);
+    drive.replug();
+    for (name, len) in [("short", 9_900), ("long", (24 << 20) - 100)] {
+        let back = fs::read(desk.path("out/camera").join(name)).unwrap();
+        assert!(back == fs::read(drive.path().join(name)).unwrap()[..len], "{name} is as long as was announced");
+    }
+}
+
+#[test]
+fn a_file_that_grows_before_it_is_read_is_cut_and_named() {
+    let Some(gate) = Gate::new("a gate") else { return };
+    let packed = gate.pack_while(|source| {
+        let mut file = fs::File::options().append(true).open(source.join("folder/file")).unwrap();
+        file.write_all(b" and more").unwrap();
+    });
+    let text = note(&packed.exits(4).json(), "changed", "source/folder/file");
+    assert!(text.contains("holds more than its size said"), "{text}");
+    let (out, _) = gate.unpack(4);
+    assert_eq!(fs::read(out.join("source/folder/file")).unwrap(), b"content");
+}
+
+#[test]
+fn a_name_that_comes_while_packing_is_named_to_both_sides() {
+    for name in ["a gate", "z gate"] {
+        let Some(gate) = Gate::new(name) else { return };
+        let packed = gate.pack_while(|source| put(source.join("folder/new"), "came late")).exits(4);
+        assert!(packed.err.contains("note: source/folder: ") && packed.err.contains("new"), "{}", packed.err);
+        let text = note(&packed.json(), "outdated", "source/folder");
+        assert!(text.ends_with("1 name in it is not in the bundle: new"), "{text}");
+        run(gate.desk.check_cmd(&gate.desk.drives(), &[])).exits(0);
+        let (out, said) = gate.unpack(4);
+        assert!(said.out.contains("complete  no: all 2 files"), "{}", said.out);
+        assert!(said.all().contains("source/folder: not all of this folder is in the bundle"), "{said:?}");
+        assert_eq!(fs::read(out.join("source/folder/file")).unwrap(), b"content");
+        assert!(!out.join("source/folder/new").exists());
+    }
+}
+
+#[test]
+fn whatever_else_of_a_source_changes_while_packing_is_named() {
+    let Some(gate) = Gate::new("z gate") else { return };
+    let source = gate.desk.source();
+    for name in ["mode", "moved/inside", "to a link", "saved anew", "deleted"] {
+        put(source.join(name), name);
+    }
+    fs::create_dir(source.join("closed")).unwrap();
+    symlink("mode", source.join("link")).unwrap();
+    fs::hard_link(source.join("mode"), source.join("second name")).unwrap();
+    let packed = gate.pack_while(|source| {
+        chmod(source.join("mode"), 0o600);
+        chmod(source.join("closed"), 0o700);
+        fs::rename(source.join("moved"), source.with_file_name("elsewhere")).unwrap();
+        fs::remove_file(source.join("deleted")).unwrap();
+        for (name, to) in [("link", "deleted"), ("to a link", "mode")] {
+            fs::remove_file(source.join(name)).unwrap();
+            symlink(to, source.join(name)).unwrap();
+        }
+        put(source.join("new"), "other!");
+        fs::rename(source.join("new"), source.join("saved anew")).unwrap();
+    });
+    let report = packed.exits(4).json();
+    let notes = report["notes"].as_array().unwrap();
+    let mut named: Vec<&str> = notes.iter().map(|note| note["path"].as_str().unwrap()).collect();
+    named.sort();
+    named.dedup();
+    let expected = ["", "/closed", "/deleted", "/link", "/mode", "/moved", "/saved anew", "/second name", "/to a link"];
+    // A file below what was moved is named as well if it was moved before it was read.
+    named.retain(|name| *name != "source/moved/inside");
+    assert_eq!(named, expected.map(|name| format!("source{name}")), "{notes:#?}");
+}
+
+#[test]
+fn a_source_that_is_renamed_while_packing_is_packed_whole_and_named() {
+    let Some(gate) = Gate::new("a gate") else { return };
+    let other = gate.desk.path("renamed");
+    let packed = gate.pack_while(|source| fs::rename(source, &other).unwrap()).exits(4);
+    note(&packed.json(), "outdated", "source");
+    let (out, _) = gate.unpack(0);
+    same(&other, &out.join("source"));
+}
+
+#[test]
+fn a_packing_that_goes_on_looks_again_too() {
+    let Some(mut gate) = Gate::new("z gate") else { return };
+    gate.drive.set(&[Fault::Uncached, Fault::Gate { bytes: 38 * MIB }]);
+    let mut child = gate.command(&[]).spawn().unwrap();
+    gate.drive.until_it_waits();
+    let parts = || volumes::parts(&gate.desk.drives()).len();
+    crate::common::until(|| parts() > 3);
+    child.kill().unwrap();
+    gate.drive.set(&[]);
+    child.wait().unwrap();
+    gate.drive.replug();
+    let packed = gate.pack_while(|source| put(source.join("folder/new"), "came late")).exits(4);
+    let report = packed.json();
+    assert!(report["plan"]["packed"].as_u64().unwrap() > 0, "it goes on: {report}");
+    note(&report, "outdated", "source/folder");
+    gate.unpack(4);
+}
+
+#[test]
+fn what_the_packing_writes_into_a_source_itself_is_only_noted() {
+    let desk = Desk::new();
+    put(desk.source().join("file"), "content");
+    fs::create_dir(desk.source().join("card")).unwrap();
+    let (card, drive) = (desk.source().join("card"), desk.drive(1));
+    if !Command::new("mount").arg("--bind").args([&drive, &card]).status().is_ok_and(|done| done.success()) {
+        crate::common::ignored("the right to mount");
+        return;
+    }
+    let said = run(desk.pack_cmd(&[&desk.source()], &[drive], &["--json"]));
+    let unmounted = Command::new("umount").arg("-l").arg(&card).status();
+    assert!(unmounted.unwrap().success());
+    note(&said.exits(0).json(), "own-work", "source/card");
+}
+
+#[test]
+fn a_file_that_is_open_for_writing_is_named_and_comes_back_whole() {
+    let desk = Desk::new();
+    put(desk.source().join("draft"), noise(300_000, 1));
+    put(desk.source().join("read only"), "read by somebody");
+    let _reader = fs::File::open(desk.source().join("read only")).unwrap();
+    let holder = Holder::open(&desk.source().join("draft"));
+    let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json"])).exits(0);
+    drop(holder);
+    assert!(packed.err.contains("note: source/draft: is open for writing by sh (process "), "{}", packed.err);
+    let report = packed.json();
+    note(&report, "open", "source/draft");
+    assert_eq!(report["notes"].as_array().unwrap().len(), 1, "{report}");
+    same(&desk.source(), &desk.unpack("out").join("source"));
+}
+
+#[test]
+fn a_file_that_is_opened_for_writing_while_packing_is_named() {
+    let Some(gate) = Gate::new("z gate") else { return };
+    let mut holder = None;
+    let packed = gate.pack_while(|source| holder = Some(Holder::open(&source.join("folder/file"))));
+    drop(holder);
+    note(&packed.exits(0).json(), "open", "source/folder/file");
+    // The same, and written to.
+    let Some(gate) = Gate::new("a gate") else { return };
+    let mut file = None;
+    let packed = gate.pack_while(|source| {
+        file = fs::File::options().write(true).open(source.join("folder/file")).ok();
+        file.as_mut().unwrap().write_all(b"CON").unwrap();
+    });
+    note(&packed.exits(4).json(), "changed", "source/folder/file");
+    gate.unpack(4);
+}
+
+#[test]
+fn what_is_written_through_a_mapping_is_named_though_no_time_tells() {
+    let Some(gate) = Gate::new("a gate") else { return };
+    let Some(memory) = Tmpfs::mount(gate.desk.source(), "size=30m") else { return };
+    if !need(&["python3"]) {
+        return;
+    }
+    let file = memory.path().join("database");
+    put(&file, noise(1_000_000, 1));
+    let mut holder = Holder::mapped(&file, false);
+    holder.write("0");
+    let times = |path: &Path| {
+        let meta = path.metadata().unwrap();
+        (meta.modified().unwrap(), std::os::unix::fs::MetadataExt::ctime_nsec(&meta))
+    };
+    let before = times(&file);
+    let packed = gate.pack_while(|_| holder.write("1")).exits(4);
+    assert_eq!(times(&file), before, "no time tells");
+    drop(holder);
+    let text = note(&packed.json(), "changed", "source/database");
+    assert!(text.starts_with("could be changed unseen while it was packed, through the memory of python3"), "{text}");
+    let (_, said) = gate.unpack(4);
+    assert!(said.all().contains("source/database: changed while it was packed, or a program could"), "{said:?}");
+    assert!(said.out.contains("1 file may mix two states, named above"), "{}", said.out);
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to hide the list of processes")]
+fn where_processes_cannot_be_looked_at_that_is_said() {
+    if !need(&["unshare", "mount"]) {
+        return;
+    }
+    let desk = Desk::new();
+    put(desk.source().join("file"), "content");
+    let mut hidden = assert_cmd::Command::new("unshare");
+    hidden.args(["-m", "sh", "-c", r#"mount -t tmpfs none /proc && exec "$@""#, "sh"]);
+    hidden.arg(env!("CARGO_BIN_EXE_pouch")).args(["pack", "--json", "-r", &desk.recipient]);
+    hidden.arg(desk.source()).arg("-o").arg(desk.drive(1));
+    let report = run(hidden).exits(0).json();
+    let text = note(&report, "not-known", "/proc");
+    assert!(text.contains("whether a file was open for writing while it was packed is not known"), "{text}");
+}
+
+#[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to become somebody else")]
+fn an_empty_file_that_cannot_be_read_comes_back_empty_and_is_named() {
+    let desk = Desk::new();
+    for (name, text) in [("open", "read me"), ("empty", ""), ("locked", "not me")] {
+        put(desk.source().join(name), text);
+    }
+    fs::hard_link(desk.source().join("empty"), desk.source().join("second name")).unwrap();
+    for name in ["empty", "locked"] {
+        chmod(desk.source().join(name), 0o200);
+    }
+    let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--json"]);
+    let report = run(desk.as_nobody(pack)).exits(4).json();
+    let text = note(&report, "unreadable", "source/empty");
+    assert!(text.starts_with("could not be opened; its size was 0, and it is packed as empty"), "{text}");
+    let out = desk.path("out");
+    let said = run(desk.unpack_cmd(&desk.drives(), &out, &[])).exits(4);
+    for name in ["empty", "second name"] {
+        assert_eq!(fs::metadata(out.join("source").join(name)).unwrap().len(), 0);
+        let named = format!("source/{name}: could not be read when it was packed; its size was 0");
+        assert!(said.all().contains(&named), "{said:?}");
+    }
+    assert!(!out.join("source/locked").exists() && said.out.contains("complete  no: 3 of 4 files"), "{}", said.out);
+    // The same with what an earlier run delivered.
+    let listed = run({
+        let mut list = crate::common::pouch(["list"]);
+        list.args(desk.drives()).arg("-i").arg(desk.path("key"));
+        list
+    });
+    assert!(listed.out.contains("its size was 0") && listed.out.contains("not in the bundle"), "{}", listed.out);
+}
+
+/// A packing whose drive took all of its parts and failed behind them; another process has the file mapped
+/// then, or when it goes on.
+fn stopped_behind_the_manifests(held_first: bool) -> Option<(Drive, Desk, Run)> {
+    if !need(&["python3"]) {
+        return None;
+    }
+    let desk = Desk::new();
+    let (draft, source) = (desk.source().join("draft"), desk.source());
+    put(&draft, noise(3_000_000, 1));
+    let drive = Drive::plug(desk.path("stick"), 64 * MIB, Cache::WriteThrough)?;
+    let pack = |to: PathBuf| run(desk.pack_cmd(&[&source], &[to], &["--mend", "0", "--json"]));
+    pack(desk.drive(2)).exits(0);
+    let bytes = volumes::parts(&[desk.drive(2)]).len() as u64 * crate::common::PART_FILE + 50_000;
+    drive.set(&[Fault::FailAfter { bytes, errno: fuser::Errno::ENOSPC }]);
+    let holder = held_first.then(|| Holder::mapped(&draft, true));
+    pack(drive.path()).exits(7);
+    drop(holder);
+    drive.set(&[]);
+    let _holder = (!held_first).then(|| Holder::mapped(&draft, true));
+    let again = pack(drive.path());
+    assert!(again.json()["plan"]["packed"].as_u64().unwrap() > 0, "it goes on: {again:?}");
+    Some((drive, desk, again))
+}
+
+/// The list calls every file clean, and so do the manifests.
+#[track_caller]
+fn list_and_manifests_agree(drive: &Drive, desk: &Desk) {
+    run(desk.unpack_cmd(&[drive.path()], &desk.path("out"), &[])).exits(0);
+    fs::remove_file(drive.path().join("volume-1/list.age")).unwrap();
+    let said = run(desk.unpack_cmd(&[drive.path()], &desk.path("by manifest"), &["--salvage"])).exits(0);
+    assert!(said.out.contains("as the manifest proves"), "{}", said.out);
+    // Times of a tar are whole seconds.
+    assert_eq!(only_true_files(&desk.source(), &desk.path("by manifest/source")), [b"draft".to_vec()]);
+}
+
+#[test]
+fn manifests_that_name_a_changed_file_are_packed_again_by_a_run_that_finds_none() {
+    let Some((drive, desk, again)) = stopped_behind_the_manifests(true) else { return };
+    again.exits(0);
+    list_and_manifests_agree(&drive, &desk);
+}
+
+#[test]
+fn a_file_that_is_held_when_its_manifest_is_packed_already_is_named_and_keeps_its_digest() {
+    let Some((drive, desk, again)) = stopped_behind_the_manifests(false) else { return };
+    let text = note(&again.exits(4).json(), "outdated", "source/draft");
+    assert!(text.ends_with("every byte of it is the one that was packed before"), "{text}");
+    list_and_manifests_agree(&drive, &desk);
+}

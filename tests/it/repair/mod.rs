@@ -1,0 +1,4 @@
+//! Repairing: lost and damaged volumes written anew.
+
+mod again;
+mod loss;

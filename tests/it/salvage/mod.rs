@@ -1,0 +1,4 @@
+//! Salvaging: bundles without a head or a list.
+
+mod hostile;
+mod without_index;

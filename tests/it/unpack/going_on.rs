@@ -1,0 +1,387 @@
+//! An unpacking that was stopped, in whatever way, goes on with the same command: nothing is
+//! trusted that an earlier run left, nothing is lost, nothing is done twice without need.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::drive::{Cache, Drive, Fault};
+use crate::common::tree::{only_true_files, same};
+use crate::common::{Desk, GUARD, PART_FILE, midway, noise, pouch_raw, put, run, volumes};
+
+const STAGING: &str = ".pouch-unfinished";
+
+/// A desk whose bundle has a long file, links, and files of every small kind.
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let source = desk.source();
+    put(source.join("clip.mov"), noise(6_000_000, 1));
+    (0..200).for_each(|n| put(source.join(format!("notes/{n}")), noise(n * 101, n as u64)));
+    fs::hard_link(source.join("notes/100"), source.join("again")).unwrap();
+    std::os::unix::fs::symlink("notes/1", source.join("link")).unwrap();
+    fs::create_dir(source.join("empty")).unwrap();
+    crate::common::chmod(source.join("notes/7"), 0o400);
+    crate::common::chmod(source.join("notes"), 0o555);
+    desk.pack_bare();
+    desk
+}
+
+fn unpack(desk: &Desk, volumes: &[PathBuf], code: i32) -> crate::common::Run {
+    run(desk.unpack_cmd(volumes, &desk.path("out"), &[])).exits(code)
+}
+
+#[track_caller]
+fn is_whole(desk: &Desk) {
+    same(&desk.source(), &desk.path("out/source"));
+    assert_eq!(volumes::files(&desk.path("out")).len(), 1, "nothing else is left");
+}
+
+fn start(desk: &Desk, drives: &[PathBuf]) -> Child {
+    let mut command = pouch_raw(["unpack"]);
+    command.args(drives).arg("-i").arg(desk.path("key")).arg("-o").arg(desk.path("out"));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn drives_come_one_by_one() {
+    let desk = desk();
+    for drive in [3, 1] {
+        let said = unpack(&desk, &[desk.drive(drive)], 3);
+        assert!(said.err.contains("kept:"), "{said:?}");
+        only_true_files(&desk.source(), &desk.path("out/source"));
+    }
+    unpack(&desk, &[desk.drive(2)], 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn what_was_placed_is_not_read_again() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1), desk.drive(2)], 3);
+    // These drives are gone; only what they gave is there.
+    volumes::parts(&[desk.drive(1), desk.drive(2)]).iter().for_each(|part| fs::remove_file(part).unwrap());
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn what_was_changed_meanwhile_does_not_count() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1), desk.drive(3)], 3);
+    let aside = volumes::files(&desk.path("out").join(STAGING).join("aside"));
+    let clip = aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("it is not whole");
+    // Every byte of it, so that whatever was placed is wrong now.
+    let wrong: Vec<u8> = fs::read(clip).unwrap().iter().map(|byte| byte ^ 1).collect();
+    fs::write(clip, wrong).unwrap();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn a_delivered_file_that_somebody_changed_is_left_alone() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1)], 3);
+    let file = fs::read_dir(desk.path("out/source/notes")).unwrap().map(|entry| entry.unwrap().path());
+    let file = file.filter(|path| path.metadata().unwrap().len() > 0).max().expect("one was delivered");
+    // As long as it was, but of somebody else now.
+    let mine = vec![b'm'; file.metadata().unwrap().len() as usize];
+    fs::write(&file, &mine).unwrap();
+    let said = unpack(&desk, &desk.drives(), 2);
+    assert!(said.err.contains("exists already"), "{said:?}");
+    assert_eq!(fs::read(&file).unwrap(), mine);
+    run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--overwrite"])).exits(0);
+    is_whole(&desk);
+}
+
+#[test]
+fn an_ordinary_user_goes_on_with_what_may_not_be_written() {
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(6_000_000, 1));
+    (0..20).for_each(|n| put(desk.source().join(format!("notes/{n}")), noise(999, n)));
+    crate::common::chmod(desk.source().join("clip"), 0o444);
+    (0..20).for_each(|n| crate::common::chmod(desk.source().join(format!("notes/{n}")), 0));
+    desk.pack_bare();
+    let out = desk.path("out");
+    for drives in [vec![desk.drive(1)], vec![desk.drive(2)], desk.drives()] {
+        let code = if drives.len() == 3 { 0 } else { 3 };
+        run(desk.as_nobody(desk.unpack_cmd(&drives, &out, &[]))).exits(code);
+        // The last lines of the log are lost, as if with the power.
+        let log = out.join(STAGING).join("placed");
+        if let Ok(text) = fs::read_to_string(&log) {
+            fs::write(&log, text.lines().take(2).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+        }
+    }
+    same(&desk.source(), &out.join("source"));
+}
+
+#[test]
+fn strangers_in_the_staging_folder_are_not_delivered() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1)], 3);
+    let files = desk.path("out").join(STAGING).join("files");
+    put(files.join("source/notes/stranger"), "mine");
+    std::os::unix::fs::symlink("/etc/passwd", files.join("source/evil")).unwrap();
+    let outside = desk.path("outside");
+    put(&outside, noise(6_000_000, 9));
+    let aside = volumes::files(&desk.path("out").join(STAGING).join("aside"));
+    let clip = aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("it is not whole");
+    fs::remove_file(clip).unwrap();
+    fs::hard_link(&outside, clip).unwrap();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+    assert!(fs::read(&outside).unwrap() == noise(6_000_000, 9), "nothing is written through another name");
+}
+
+#[test]
+fn other_work_does_not_take_the_place_of_what_is_unfinished() {
+    let desk = desk();
+    unpack(&desk, &[desk.drive(1)], 3);
+    let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--only", "source/notes"])).exits(2);
+    assert!(said.err.contains(STAGING) && said.err.contains("hint:"), "{said:?}");
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn a_damaged_part_is_made_good_by_a_later_copy() {
+    let desk = desk();
+    let part = volumes::parts(&desk.drives()).swap_remove(2);
+    let good = fs::read(&part).unwrap();
+    volumes::flip(&part, PART_FILE as usize / 2, 3);
+    unpack(&desk, &desk.drives(), 4);
+    fs::write(&part, good).unwrap();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn killed_at_any_instant_the_same_command_goes_on() {
+    let desk = desk();
+    let begun = Instant::now();
+    assert!(start(&desk, &desk.drives()).wait().unwrap().success());
+    let whole = begun.elapsed();
+    is_whole(&desk);
+    for turn in 0..12 {
+        fs::remove_dir_all(desk.path("out")).unwrap();
+        // Instants all over a run, the last ones while files are delivered; twice before it may end.
+        for kill in 0..2 {
+            let mut child = start(&desk, &desk.drives());
+            std::thread::sleep(whole * ((turn * 5 + kill) % 61) / 60);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let finished = desk.path("out/source").exists() && !desk.path("out").join(STAGING).exists();
+        unpack(&desk, &desk.drives(), if finished { 2 } else { 0 });
+        is_whole(&desk);
+    }
+}
+
+#[test]
+fn an_interruption_says_how_to_go_on() {
+    let desk = Desk::new();
+    put(desk.source().join("clip"), noise(30_000_000, 1));
+    desk.pack_bare();
+    let start = || {
+        let _ = fs::remove_dir_all(desk.path("out"));
+        let mut command = pouch_raw(["unpack"]);
+        command.args(desk.drives()).arg("-i").arg(desk.path("key")).arg("-o").arg(desk.path("out")).spawn().unwrap()
+    };
+    let log = desk.path("out").join(STAGING).join("placed");
+    // A line for each part that is placed comes behind the first.
+    let some_are_placed = || fs::read_to_string(&log).is_ok_and(|text| text.lines().count() > 1);
+    let output = midway::interrupted(start, some_are_placed);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("hint: run the same command again"), "{said}");
+    let inode = fs::metadata(desk.path("out").join(STAGING).join("files/source/clip")).unwrap().ino();
+    unpack(&desk, &desk.drives(), 0);
+    is_whole(&desk);
+    assert_eq!(fs::metadata(desk.path("out/source/clip")).unwrap().ino(), inode, "it went on with the same file");
+}
+
+/// A command at a terminal of its own.
+struct Terminal {
+    child: Child,
+    input: std::process::ChildStdin,
+    seen: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Terminal {
+    fn run(words: &[&str]) -> Self {
+        let line: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let mut child = std::process::Command::new("script")
+            .args(["-qec", &line.join(" "), "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let seen = std::sync::Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let into = seen.clone();
+        std::thread::spawn(move || {
+            let mut buf = [0; 4096];
+            while let Ok(n @ 1..) = output.read(&mut buf) {
+                into.lock().unwrap().extend_from_slice(&buf[..n]);
+            }
+        });
+        Self { child, input, seen }
+    }
+
+    /// Waits until that was said so many times.
+    #[track_caller]
+    fn says(&self, text: &str, times: usize) {
+        let text_seen = || String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned();
+        let begun = Instant::now();
+        while text_seen().matches(text).count() < times {
+            assert!(begun.elapsed() < GUARD, "no {text:?} in {}", text_seen());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn types(&mut self, line: &str) {
+        self.input.write_all(line.as_bytes()).unwrap();
+        self.input.flush().unwrap();
+    }
+
+    fn ends(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+/// Puts a drive into the one port there is.
+fn plug(desk: &Desk, number: u32) -> PathBuf {
+    let port = desk.path("port");
+    let _ = fs::remove_dir_all(&port);
+    fs::create_dir(&port).unwrap();
+    volumes::copy(&desk.drive(number), &port);
+    port
+}
+
+fn waiting(desk: &Desk, port: &Path) -> Terminal {
+    let path = |path: PathBuf| path.display().to_string();
+    let (key, out) = (path(desk.path("key")), path(desk.path("out")));
+    let port = port.display().to_string();
+    Terminal::run(&[env!("CARGO_BIN_EXE_pouch"), "unpack", "--wait", &port, "-i", &key, "-o", &out])
+}
+
+const PROMPT: &str = "Plug in the next drive";
+
+#[test]
+fn with_one_port_each_drive_is_asked_for() {
+    if !crate::common::need(&["script"]) {
+        return;
+    }
+    let desk = desk();
+    let mut terminal = waiting(&desk, &desk.path("port"));
+    terminal.says("There is no volume at", 1);
+    for (turn, drive) in [2, 1, 3].into_iter().enumerate() {
+        terminal.says(PROMPT, turn + 1);
+        plug(&desk, drive);
+        terminal.types("\n");
+    }
+    assert_eq!(terminal.ends(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn a_lost_drive_is_made_up_for_by_drives_that_were_there_before() {
+    if !crate::common::need(&["script"]) {
+        return;
+    }
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(9_000_000, 1));
+    run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--lose", "1"])).exits(0);
+    let mut terminal = waiting(&desk, &plug(&desk, 3));
+    terminal.says(PROMPT, 1);
+    terminal.says("any one of the volumes 1-2 of 3, whole, completes it", 1);
+    plug(&desk, 1);
+    terminal.types("\n");
+    assert_eq!(terminal.ends(), 0, "two of three are enough, though never both at once");
+    is_whole(&desk);
+}
+
+#[test]
+fn a_drive_that_is_pulled_out_while_it_is_read_is_asked_for_again() {
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(9_000_000, 1));
+    let Some(mut port) = Drive::plug(desk.path("port"), 32 << 20, Cache::WriteBack) else { return };
+    if !crate::common::need(&["script"]) {
+        return;
+    }
+    run(desk.pack_cmd(&[&desk.source()], &[port.path()], &["--mend", "0"])).exits(0);
+    for wanted in [0, 7] {
+        port.replug();
+        port.set(&[Fault::Gone { bytes: 3 << 20, errno: fuser::Errno::ENODEV }]);
+        let mut terminal = waiting(&desk, &port.path());
+        terminal.says("volume-1: its drive is gone", 1);
+        terminal.says(PROMPT, 1);
+        match wanted {
+            0 => {
+                port.set(&[]);
+                port.replug();
+                terminal.types("\n");
+            }
+            _ => terminal.types("q\n"),
+        }
+        assert_eq!(terminal.ends(), wanted);
+        if wanted == 0 {
+            is_whole(&desk);
+            fs::remove_dir_all(desk.path("out")).unwrap();
+        }
+    }
+    assert!(desk.path("out/.pouch-unfinished").exists(), "it can be gone on with");
+}
+
+#[test]
+fn a_drive_whose_heads_are_damaged_is_not_passed_over_but_one_of_another_bundle_is() {
+    if !crate::common::need(&["script"]) {
+        return;
+    }
+    let (desk, other) = (desk(), Desk::packed());
+    let mut terminal = waiting(&desk, &plug(&desk, 1));
+    for (turn, drive) in [2, 0, 3].into_iter().enumerate() {
+        terminal.says(PROMPT, turn + 1);
+        if drive == 0 {
+            fs::remove_dir_all(desk.path("port")).unwrap();
+            fs::create_dir(desk.path("port")).unwrap();
+            volumes::copy(&other.drive(1), &desk.path("port"));
+        } else {
+            let port = plug(&desk, drive);
+            for name in ["head.age", "head2.age"] {
+                volumes::zero(&port.join(format!("volume-{drive}")).join(name));
+            }
+        }
+        terminal.types("\n");
+    }
+    terminal.says("is not of this bundle", 1);
+    assert_eq!(terminal.ends(), 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn whoever_has_no_more_drives_says_so() {
+    if !crate::common::need(&["script"]) {
+        return;
+    }
+    let desk = desk();
+    let mut terminal = waiting(&desk, &plug(&desk, 1));
+    terminal.says(PROMPT, 1);
+    terminal.says(" missing or damaged; ", 1);
+    terminal.types("\n");
+    terminal.says(PROMPT, 2);
+    terminal.types("q\n");
+    assert_eq!(terminal.ends(), 3);
+    only_true_files(&desk.source(), &desk.path("out/source"));
+    unpack(&desk, &[desk.drive(2), desk.drive(3)], 0);
+    is_whole(&desk);
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked() {
+    let desk = desk();
+    let said = run(desk.unpack_cmd(&[desk.drive(1)], &desk.path("out"), &["--wait"])).exits(2);
+    assert!(said.err.contains("terminal"), "{said:?}");
+    assert!(!desk.path("out").exists());
+}
