@@ -59,23 +59,23 @@ impl<'a> Document<'a> {
 impl serde::Serialize for Document<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let values = self.object.as_object().into_iter().flatten();
-        let values = values.map(|(key, value)| (&**key, Member::Value(value)));
-        let lists = self.lists.iter().map(|(key, items)| (*key, Member::List(items)));
+        let values = values.map(|(key, value)| (&**key, JsonMember::Value(value)));
+        let lists = self.lists.iter().map(|(key, items)| (*key, JsonMember::List(items)));
         serializer.collect_map(values.chain(lists).collect::<BTreeMap<_, _>>())
     }
 }
 
 /// A value of the written object: one that is ready, or a list that is made while it is written.
-enum Member<'d, 'a> {
+enum JsonMember<'d, 'a> {
     Value(&'d Value),
     List(&'d RefCell<Items<'a>>),
 }
 
-impl serde::Serialize for Member<'_, '_> {
+impl serde::Serialize for JsonMember<'_, '_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Member::Value(value) => value.serialize(serializer),
-            Member::List(items) => serializer.collect_seq(&mut *items.borrow_mut()),
+            JsonMember::Value(value) => value.serialize(serializer),
+            JsonMember::List(items) => serializer.collect_seq(&mut *items.borrow_mut()),
         }
     }
 }

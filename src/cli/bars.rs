@@ -25,11 +25,11 @@ pub struct Bars {
     all: MultiProgress,
     /// The bar of the current phase. Each phase gets a new one.
     main: Mutex<ProgressBar>,
-    drives: Mutex<BTreeMap<u16, Line>>,
+    drives: Mutex<BTreeMap<u16, DriveLine>>,
 }
 
 /// The line of one drive.
-struct Line {
+struct DriveLine {
     bar: ProgressBar,
     /// Bytes that were read back and are as written.
     verified: u64,
@@ -103,7 +103,7 @@ impl Bars {
         let bar = self.all.add(ProgressBar::new(bytes));
         let bar = styled(bar, "  {prefix} {bar:16}  {decimal_bytes} of {decimal_total_bytes} on it{rate}{msg}");
         bar.set_prefix(format!("volume-{volume}"));
-        drives.insert(volume, Line { bar, verified: 0 });
+        drives.insert(volume, DriveLine { bar, verified: 0 });
     }
 
     /// Adds bytes that are synced on the volume.

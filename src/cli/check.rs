@@ -14,7 +14,7 @@ use crate::cli::term::Term;
 use crate::flow::bundle::head_check::HeadCheck;
 use crate::flow::bundle::scan::no_volume_here;
 use crate::flow::check::report::BundleCheck;
-use crate::flow::check::report::{CheckReport, Foreign, State, VolumeCheck};
+use crate::flow::check::report::{CheckReport, Foreign, VolumeCheck, VolumeState};
 use crate::flow::check::survey::{margin, opened};
 use crate::flow::drives::replug::Freshness;
 use crate::flow::drives::replug::{Event, wait};
@@ -131,7 +131,7 @@ fn show_not_searched(place: &PassedOver, term: &Term) {
 /// counted by state.
 fn show_volumes(report: &CheckReport, term: &Term) {
     let (whole, hurt): (Vec<_>, Vec<_>) =
-        (0..report.volumes.len()).partition(|at| report.volumes[*at].state == State::Whole);
+        (0..report.volumes.len()).partition(|at| report.volumes[*at].state == VolumeState::Whole);
     let shown: BTreeSet<usize> = whole.into_iter().take(MOST_WHOLE).chain(hurt.into_iter().take(MOST_HURT)).collect();
     shown.iter().for_each(|at| show_volume(&report.volumes[*at], term));
     let mut others: BTreeMap<&str, u64> = BTreeMap::new();
@@ -261,15 +261,15 @@ fn show_foreign(foreign: &Foreign, term: &Term) {
 /// What to do about a volume. `None` if it is whole.
 fn hint(volume: &VolumeCheck) -> Option<String> {
     let text = match volume.state {
-        State::Whole => return None,
-        State::Unreadable => {
+        VolumeState::Whole => return None,
+        VolumeState::Unreadable => {
             return Some(format!("{READABLE}, then check it anew; of what you may not read nothing is known"));
         }
-        State::Unsafe => {
+        VolumeState::Unsafe => {
             "nothing of it was used, and no volume made by pouch is like that: copy it again from where it is whole"
         }
-        State::Gone => "plug it in again and check it anew; of what could not be read nothing is known",
-        State::Incomplete if volume.unchecked.is_some() => {
+        VolumeState::Gone => "plug it in again and check it anew; of what could not be read nothing is known",
+        VolumeState::Incomplete if volume.unchecked.is_some() => {
             "if its packing was interrupted, run the same pack command again; else copy the volume again from where it is whole"
         }
         _ => {

@@ -7,11 +7,11 @@ use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
 use crate::flow::load::report::LoadReport;
-use crate::flow::load::{Request, load};
+use crate::flow::load::{LoadRequest, load};
 
 /// Copies a staged volume to its drive. With `--move` it removes the staged one once the copy is verified.
 pub fn run(args: &Load, term: &Term) -> Result<Exit, FlowError> {
-    let request = Request { staged: args.staged.clone(), drive: args.drive.clone(), remove: args.remove };
+    let request = LoadRequest { staged: args.staged.clone(), drive: args.drive.clone(), remove: args.remove };
     let mut report = load(&request, term)?;
     term.end();
     term.complete(&mut report.notes);

@@ -11,7 +11,7 @@ use crate::cli::secrets::{ask, new_passphrase};
 use crate::cli::term::Term;
 use crate::flow::pack::plan::{Planned, plan};
 use crate::flow::pack::report::{PackReport, Plan, REPLACED};
-use crate::flow::pack::request::Request;
+use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::takes_passphrase;
 use crate::flow::{FlowError, Outcome, keys};
 use crate::format::stripe::Scheme;
@@ -49,7 +49,7 @@ pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
 }
 
 /// Packs with the terminal as monitor. Adds the notes about drives that only the terminal heard to the report.
-pub fn carry_out(planned: Planned, request: &Request, term: &Term) -> Result<PackReport, FlowError> {
+pub fn carry_out(planned: Planned, request: &PackRequest, term: &Term) -> Result<PackReport, FlowError> {
     let report = crate::flow::pack::pack(planned, request, term);
     term.end();
     report.map(|mut report| {
@@ -59,7 +59,7 @@ pub fn carry_out(planned: Planned, request: &Request, term: &Term) -> Result<Pac
 }
 
 /// The request from the command line. Reads recipient files, drops repeated recipients, and asks for a passphrase.
-fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
+fn request(args: &Pack, term: &Term) -> Result<PackRequest, FlowError> {
     let wrong = |error: crate::stage::seal::KeyError| FlowError::Usage(error.to_string());
     let mut recipients: Vec<Recipient> = Vec::new();
     for text in &args.recipients {
@@ -89,7 +89,7 @@ fn request(args: &Pack, term: &Term) -> Result<Request, FlowError> {
         }
         (true, false) => Some(new_passphrase(&args.fd, term)?),
     };
-    Ok(Request {
+    Ok(PackRequest {
         sources: args.sources.clone(),
         recipients: distinct,
         passphrase,

@@ -10,10 +10,10 @@ use crate::cli::args::Rehearse;
 use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::cli::{check, pack, unpack};
-use crate::flow::check::report::State;
+use crate::flow::check::report::VolumeState;
 use crate::flow::error::OutputError;
 use crate::flow::pack::plan;
-use crate::flow::pack::request::Request;
+use crate::flow::pack::request::PackRequest;
 use crate::flow::rehearse::{differences, flip_bit, make_samples};
 use crate::flow::{FlowError, Outcome, keys};
 use crate::plan::parity::Wish;
@@ -76,7 +76,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     flip_bit(&part)?;
     term.end();
     check::show_report(&noticed, term);
-    let damaged = noticed.volumes.iter().filter(|volume| volume.state == State::Damaged).count();
+    let damaged = noticed.volumes.iter().filter(|volume| volume.state == VolumeState::Damaged).count();
 
     step(5, "The receiver unpacks, from the drives in any order.");
     let target = folder.join("unpacked");
@@ -86,7 +86,7 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
     term.line(&format!("   $ pouch unpack {} -i {} -o {}", shown.join(" "), show(&key_file), show(&target)));
     let mut ring = Keyring::new();
     keys::load(&mut ring, &key_file, |_| Err(FlowError::Defect("the rehearsal's key has no passphrase".into())))?;
-    let order = crate::flow::unpack::Request {
+    let order = crate::flow::unpack::UnpackRequest {
         volumes: backwards,
         bundle: None,
         target: target.clone(),
@@ -113,8 +113,8 @@ fn rehearse(source: &Path, folder: &Path, term: &Term) -> Result<Exit, FlowError
 }
 
 /// The request of a sender who leaves all options at their defaults.
-fn request(source: &Path, recipient: Recipient, drives: &[PathBuf]) -> Request {
-    Request {
+fn request(source: &Path, recipient: Recipient, drives: &[PathBuf]) -> PackRequest {
+    PackRequest {
         sources: vec![source.to_owned()],
         recipients: vec![recipient],
         passphrase: None,
@@ -155,7 +155,7 @@ fn courier(drive: &Path, term: &Term) -> Result<(), FlowError> {
 /// The first part on the second drive, or on any other if that has none.
 fn first_part(drives: &[PathBuf]) -> Result<PathBuf, FlowError> {
     let volumes = crate::flow::bundle::scan::gather(drives)?;
-    let part = |file: &&crate::stage::volume::Found| crate::format::part::is_part(&file.name);
+    let part = |file: &&crate::stage::volume::VolumeFile| crate::format::part::is_part(&file.name);
     let order = volumes.iter().skip(1).chain(&volumes);
     let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.path(&file.name))).next();
     found.ok_or_else(|| FlowError::Defect("the rehearsal wrote no part".into()))

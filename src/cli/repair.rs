@@ -8,14 +8,14 @@ use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
 use crate::flow::repair::report::RepairReport;
-use crate::flow::repair::{Request, repair};
+use crate::flow::repair::{RepairRequest, repair};
 use crate::plan::needed_parts::ranges;
 use crate::plan::repair::Verdict;
 
 /// Writes damaged and lost volumes anew and prints the report. Also prints a report if nothing could be written.
 pub fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
-    let request = Request {
+    let request = RepairRequest {
         volumes: args.volumes.clone(),
         bundle: args.bundle.fingerprint.clone(),
         target: args.output.clone(),

@@ -18,7 +18,7 @@ use crate::cli::term::Term;
 use crate::flow::FlowError;
 use crate::flow::bundle::scan::gather;
 use crate::flow::error::{not_for_you, stopped_answering};
-use crate::flow::unpack::Request;
+use crate::flow::unpack::UnpackRequest;
 use crate::flow::unpack::drive_rounds::{Ask, Changer};
 use crate::flow::unpack::report::{PartState, UnpackReport};
 use crate::plan::needed_parts::ranges;
@@ -36,7 +36,7 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let volumes = changer.places();
     let ring = keyring(&args.keys, &volumes, term)?;
     let waiting = args.wait.then_some(&changer as &dyn Changer);
-    let report = crate::flow::unpack::unpack(&Request { volumes, ..request(args) }, &ring, waiting, term);
+    let report = crate::flow::unpack::unpack(&UnpackRequest { volumes, ..request(args) }, &ring, waiting, term);
     // The bars go before an error is printed.
     term.end();
     let report = report?;
@@ -136,9 +136,9 @@ fn of(volumes: &[u16]) -> String {
 }
 
 /// The request from the command line, for unpacking and for salvaging.
-pub fn request(args: &Unpack) -> Request {
+pub fn request(args: &Unpack) -> UnpackRequest {
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
-    Request {
+    UnpackRequest {
         volumes: args.volumes.clone(),
         bundle: args.bundle.fingerprint.clone(),
         target: args.output.clone(),

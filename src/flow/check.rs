@@ -14,8 +14,8 @@ use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::flow::bundle::head_check::HeadCheck;
 use crate::flow::bundle::scan::{impossible, search};
-use crate::flow::check::read_files::{FileFault, Job, read_all};
-use crate::flow::check::report::{CheckReport, Foreign, State, VolumeCheck};
+use crate::flow::check::read_files::{FileFault, FileToRead, read_all};
+use crate::flow::check::report::{CheckReport, Foreign, VolumeCheck, VolumeState};
 use crate::flow::drives::replug::Freshness;
 use crate::flow::drives::unreachable::is_gone;
 use crate::flow::error::{Proof, outcome_of};
@@ -51,7 +51,7 @@ pub fn check_drives(
                 Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
                 Some(found) => match impossible(&name, found.len) {
                     Some(why) => check.damaged.push((name, why)),
-                    None => jobs.push(Job { volume: at, name, sum, len: found.len, drive, head }),
+                    None => jobs.push(FileToRead { volume: at, name, sum, len: found.len, drive, head }),
                 },
             }
         }
@@ -99,7 +99,7 @@ fn is_past_cache(volume: &Volume, freshness: Freshness) -> bool {
 fn blank(volume: &Volume) -> VolumeCheck {
     VolumeCheck {
         folder: volume.dir.clone(),
-        state: State::Whole,
+        state: VolumeState::Whole,
         past_cache: false,
         held: false,
         files: 0,
@@ -117,11 +117,11 @@ fn blank(volume: &Volume) -> VolumeCheck {
 /// What keeps a whole volume from being checked.
 fn troubled(check: &mut VolumeCheck, error: &ScanError) {
     (check.state, check.trouble) = match error {
-        ScanError::Io(fault) if fault.is_denied() => (State::Unreadable, Some(fault.to_string())),
-        ScanError::Io(fault) => (State::Damaged, Some(fault.to_string())),
+        ScanError::Io(fault) if fault.is_denied() => (VolumeState::Unreadable, Some(fault.to_string())),
+        ScanError::Io(fault) => (VolumeState::Damaged, Some(fault.to_string())),
         ScanError::Format(error) => match outcome_of(error, Proof::None) {
-            Outcome::Hostile => (State::Unsafe, Some(error.to_string())),
-            _ => (State::Damaged, Some(error.to_string())),
+            Outcome::Hostile => (VolumeState::Unsafe, Some(error.to_string())),
+            _ => (VolumeState::Damaged, Some(error.to_string())),
         },
     };
 }
@@ -150,7 +150,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
         return Vec::new();
     }
     let Some(read) = volume.read_small(SUMS, limits::SUMS_FILE) else {
-        check.state = State::Incomplete;
+        check.state = VolumeState::Incomplete;
         check.foreign = foreign(volume, |name| is_ours(name) || name == JOURNAL || is_unfinished(name));
         let there = || volume.files.iter().filter(|file| file.regular && is_ours(&file.name));
         check.unchecked = Some((there().count(), there().map(|file| file.len).sum()));
@@ -166,7 +166,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
             let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
             check.foreign = foreign(volume, |name| names.contains(name) || name == SUMS || part::is_part(name));
             if !volume::has_all_small(|name| names.contains(name)) {
-                check.state = State::Damaged;
+                check.state = VolumeState::Damaged;
                 check.trouble =
                     Some("SHA256SUMS does not name a seal, the list and both heads: it was cut or changed".into());
             }
@@ -192,7 +192,7 @@ fn some_of(listed: Vec<(Digest, String)>, lines: &mut u64, check: &mut VolumeChe
             listed
         }
         Err(error) => {
-            check.state = State::Unsafe;
+            check.state = VolumeState::Unsafe;
             check.trouble = Some(format!("was not looked at: {error}; check it alone"));
             Vec::new()
         }
@@ -211,18 +211,18 @@ fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
 }
 
 fn conclude(check: &mut VolumeCheck, volume: &Volume) {
-    if check.state == State::Unsafe {
+    if check.state == VolumeState::Unsafe {
         return;
     }
-    let is_hurt = !check.damaged.is_empty() || !check.missing.is_empty() || check.state == State::Damaged;
+    let is_hurt = !check.damaged.is_empty() || !check.missing.is_empty() || check.state == VolumeState::Damaged;
     if is_hurt && is_gone(volume) {
-        check.state = State::Gone;
+        check.state = VolumeState::Gone;
         check.trouble = Some("the drive stopped answering while it was read".into());
     } else if !check.damaged.is_empty() {
-        check.state = State::Damaged;
+        check.state = VolumeState::Damaged;
     } else if !check.unread.is_empty() {
-        check.state = State::Unreadable;
-    } else if !check.missing.is_empty() && check.state == State::Whole {
-        check.state = State::Incomplete;
+        check.state = VolumeState::Unreadable;
+    } else if !check.missing.is_empty() && check.state == VolumeState::Whole {
+        check.state = VolumeState::Incomplete;
     }
 }

@@ -25,7 +25,7 @@ use crate::flow::drives::mounts::lost_before;
 use crate::flow::drives::mounts::{is_beside, refuse_to_move};
 use crate::flow::error::{LoadError, Misread};
 use crate::flow::load::report::LoadReport;
-use crate::flow::load::staged::{Listed, Staged, target_of, the_one};
+use crate::flow::load::staged::{ListedFile, Staged, target_of, the_one};
 use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, ScanError, Volume};
@@ -33,7 +33,7 @@ use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY, ScanError, Vo
 const READ: usize = 1 << 20;
 
 /// What somebody wants loaded.
-pub struct Request {
+pub struct LoadRequest {
     /// The staged volume, or a folder with one in it.
     pub staged: PathBuf,
     /// The drive.
@@ -43,7 +43,7 @@ pub struct Request {
 }
 
 /// Copies a staged volume to a drive and reads it back.
-pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, FlowError> {
+pub fn load(request: &LoadRequest, monitor: &dyn Monitor) -> Result<LoadReport, FlowError> {
     let volume = the_one(&request.staged)?;
     let folder = target_of(&volume, &request.drive)?;
     if request.remove {
@@ -52,7 +52,7 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
     let _lock = lock_folder(&request.drive)?;
     let _staged_lock = if request.remove { Some(lock_folder(&volume.dir)?) } else { None };
     let staged = Staged::read(volume, &folder, request.remove)?;
-    let mut run = Run::new(&staged, &request.drive, &folder, monitor);
+    let mut run = Loading::new(&staged, &request.drive, &folder, monitor);
     run.is_elsewhere()?;
     let standing = run.look()?;
     staged.all_there(&standing.whole)?;
@@ -86,7 +86,7 @@ pub fn load(request: &Request, monitor: &dyn Monitor) -> Result<LoadReport, Flow
 
 /// What stands on the drive.
 #[derive(Default)]
-struct Standing {
+struct OnDrive {
     /// Files that are there, verified.
     whole: HashSet<String>,
     /// Files that are there and are not what they should be.
@@ -99,14 +99,14 @@ struct Standing {
     there: Option<Volume>,
 }
 
-impl Standing {
+impl OnDrive {
     fn is_nothing(&self) -> bool {
         self.whole.is_empty() && self.again.is_empty() && self.unfinished.is_empty()
     }
 }
 
 /// A volume on its way.
-struct Run<'a> {
+struct Loading<'a> {
     staged: &'a Staged,
     drive: &'a Path,
     folder: &'a Path,
@@ -119,7 +119,7 @@ struct Run<'a> {
     notes: Vec<Note>,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Loading<'a> {
     fn new(staged: &'a Staged, drive: &'a Path, folder: &'a Path, monitor: &'a dyn Monitor) -> Self {
         let copier = Copier::new(&staged.volume, folder);
         let (written, verified) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -141,8 +141,8 @@ impl<'a> Run<'a> {
     }
 
     /// Holds what is on the drive against SHA256SUMS; refuses what is not this volume.
-    fn look(&mut self) -> Result<Standing, FlowError> {
-        let mut standing = Standing::default();
+    fn look(&mut self) -> Result<OnDrive, FlowError> {
+        let mut standing = OnDrive::default();
         let there = match self.folder.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(standing),
             Err(error) => return Err(error).at("look at", self.folder)?,
@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         if let Some(found) = there.files.iter().find(|found| stranger(&found.name)) {
             return self.another(&format!("it holds {}", found.name));
         }
-        let ours: Vec<&Listed> = self.staged.files.iter().filter(|file| there.file(&file.name).is_some()).collect();
+        let ours: Vec<&ListedFile> = self.staged.files.iter().filter(|file| there.file(&file.name).is_some()).collect();
         let (copier, monitor) = (&mut self.copier, self.monitor);
         monitor.phase(Phase::Resuming, ours.iter().map(|file| file.len).sum());
         let tick = |bytes| {
@@ -218,13 +218,13 @@ impl<'a> Run<'a> {
     }
 
     /// Refuses a drive without room for what is missing.
-    fn check_room(&self, standing: &Standing) -> Result<(), FlowError> {
+    fn check_room(&self, standing: &OnDrive) -> Result<(), FlowError> {
         let room = os::room(self.drive).at("look at", self.drive)?;
         let clusters = |len: u64| len.next_multiple_of(room.cluster.max(1));
-        let is_again = |file: &&Listed| standing.again.contains(&file.name);
+        let is_again = |file: &&ListedFile| standing.again.contains(&file.name);
         let missing = self.staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
         // One that is written again needs its room only until it takes the place of the old one.
-        let (again, new): (Vec<&Listed>, Vec<&Listed>) = missing.partition(is_again);
+        let (again, new): (Vec<&ListedFile>, Vec<&ListedFile>) = missing.partition(is_again);
         if again.is_empty() && new.is_empty() && standing.complete {
             return Ok(());
         }
@@ -241,9 +241,9 @@ impl<'a> Run<'a> {
     }
 
     /// Brings to the drive what is missing there, reads all back, and only then lets it look complete.
-    fn bring(&mut self, standing: &Standing) -> Result<(), FlowError> {
+    fn bring(&mut self, standing: &OnDrive) -> Result<(), FlowError> {
         let missing = self.staged.files.iter().filter(|file| !standing.whole.contains(&file.name));
-        let missing: Vec<&Listed> = missing.collect();
+        let missing: Vec<&ListedFile> = missing.collect();
         if standing.is_nothing() {
             test_before_loading(&self.staged.volume.dir, self.drive, self.monitor)?;
         }
@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
     }
 
     /// Copies what is missing; a source that is not what it should be is found out on the way.
-    fn write(&mut self, missing: &[&Listed]) -> Result<(), FlowError> {
+    fn write(&mut self, missing: &[&ListedFile]) -> Result<(), FlowError> {
         let bytes: u64 = missing.iter().map(|file| file.len).sum();
         self.monitor.phase(Phase::Loading, bytes + self.staged.bytes());
         let mut wrong = Vec::new();
@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
         self.staged.refuse(wrong)
     }
 
-    fn copy(&mut self, file: &Listed) -> Result<Copied, FlowError> {
+    fn copy(&mut self, file: &ListedFile) -> Result<Copied, FlowError> {
         let (monitor, written) = (self.monitor, &self.written);
         let tick = |bytes| {
             monitor.advance(bytes);
@@ -344,7 +344,7 @@ impl<'a> Run<'a> {
     }
 
     /// The first file that the drive does not give back as it was written.
-    fn first_wrong(&mut self) -> Result<Option<(&'a Listed, Misread)>, FlowError> {
+    fn first_wrong(&mut self) -> Result<Option<(&'a ListedFile, Misread)>, FlowError> {
         let (monitor, verified) = (self.monitor, &self.verified);
         let written = self.written.load(Ordering::Relaxed);
         let tick = |bytes| {

@@ -31,22 +31,22 @@ use crate::flow::drives::read_back::read_back;
 use crate::flow::error::{DriveError, Remedy};
 use crate::flow::pack::begin::BundleIdentity;
 use crate::flow::pack::part_ledger::{BundleShape, PartLedger};
-use crate::flow::pack::pipeline::{Job, Packing};
+use crate::flow::pack::pipeline::{PackJob, PipelineResult};
 use crate::flow::pack::plan::Planned;
 use crate::flow::pack::repack::Repacker;
 use crate::flow::pack::report::PackReport;
-use crate::flow::pack::request::Request;
+use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::second_look::look_again;
 use crate::flow::pack::settle::Settler;
 use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::{FlowError, Outcome};
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
-use crate::stage::journal::Log;
+use crate::stage::journal::JournalWriter;
 use crate::stage::volume::Writer;
 
 /// Carries a plan out.
-pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
+pub fn pack(mut planned: Planned, request: &PackRequest, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
     planned.check_room()?;
     let replaced = request.replaced && planned.left.is_some();
     let left = match planned.left.take() {
@@ -68,7 +68,7 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
             return Err(error);
         }
     };
-    let run = Run { request, bundle: &bundle, log: &log, replaced, monitor };
+    let run = StartedPacking { request, bundle: &bundle, log: &log, replaced, monitor };
     let packed = run.carry_out(planned, &mut volumes);
     match packed {
         Ok(report) => match log.remove() {
@@ -94,20 +94,20 @@ pub fn pack(mut planned: Planned, request: &Request, monitor: &dyn Monitor) -> R
 }
 
 /// A packing that has begun.
-struct Run<'a> {
-    request: &'a Request,
+struct StartedPacking<'a> {
+    request: &'a PackRequest,
     bundle: &'a BundleIdentity,
-    log: &'a Log,
+    log: &'a JournalWriter,
     /// Whether another drive took the place of one that an interrupted run wrote to.
     replaced: bool,
     monitor: &'a dyn Monitor,
 }
 
-impl<'a> Run<'a> {
+impl<'a> StartedPacking<'a> {
     /// Fills the drives, gives every part a home, and publishes the bundle: as often as drives fail at that.
     fn carry_out(&self, mut planned: Planned, volumes: &mut VolumeSet) -> Result<PackReport, FlowError> {
         let packing = self.fill_drives(&planned, volumes)?;
-        let Packing { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
+        let PipelineResult { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
         record_files(&mut planned, &files, notes)?;
         look_again(&mut planned, self.monitor)?;
         let (list, list_hash) = list_of(&planned.walk.entries, planned.layout.len)?;
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn fill_drives(&self, planned: &Planned, volumes: &mut VolumeSet) -> Result<Packing, FlowError> {
+    fn fill_drives(&self, planned: &Planned, volumes: &mut VolumeSet) -> Result<PipelineResult, FlowError> {
         self.monitor.phase(Phase::Packing, planned.layout.len);
         for (number, volume) in (1..).zip(&planned.plan.volumes) {
             self.monitor.expect(number, volume.expected);
@@ -185,8 +185,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn job<'j>(&'j self, planned: &'j Planned) -> Job<'j> {
-        Job {
+    fn job<'j>(&'j self, planned: &'j Planned) -> PackJob<'j> {
+        PackJob {
             walk: &planned.walk,
             layout: &planned.layout,
             class: planned.geometry.class,

@@ -22,7 +22,7 @@ use crate::flow::bundle::part_finder::{Finder, Loaded};
 use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
 use crate::flow::bundle::scan::gather;
 use crate::flow::check::check;
-use crate::flow::check::report::{CheckReport, State, VolumeCheck};
+use crate::flow::check::report::{CheckReport, VolumeCheck, VolumeState};
 use crate::flow::check::survey::{Survey, opened, whole_files};
 use crate::flow::drives::mounts::SHOWS_TIMES;
 use crate::flow::drives::mounts::lost_before;
@@ -30,8 +30,8 @@ use crate::flow::drives::read_back::read_back_small;
 use crate::flow::drives::unreachable::{gone_among, or_gone};
 use crate::flow::error::{BundleError, DriveError, OutputError};
 use crate::flow::repair::report::RepairReport;
-use crate::flow::repair::seal_copies::Seals;
-use crate::flow::repair::target::Standing;
+use crate::flow::repair::seal_copies::SealCopies;
+use crate::flow::repair::target::Occupant;
 use crate::format::head::Part;
 use crate::format::part::PartBuf;
 use crate::plan::choose::FingerprintStart;
@@ -41,7 +41,7 @@ use crate::stage::stream::PartSealer;
 use crate::stage::volume::{self, SUMS, Volume, Writer};
 
 /// What somebody wants repaired.
-pub struct Request {
+pub struct RepairRequest {
     /// Drives or volumes.
     pub volumes: Vec<PathBuf>,
     /// Which bundle, if several are there.
@@ -56,7 +56,7 @@ pub struct Request {
 ///
 /// # Errors
 /// Also where a drive is gone that something is missing of: it may have to be repaired or not.
-pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
+pub fn repair(request: &RepairRequest, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
     // A wrong key is said before hours of reading.
     let bundle = opened(&request.volumes, keyring, request.bundle.as_ref())?;
     let volumes = bundle.volumes.clone();
@@ -66,19 +66,20 @@ pub fn repair(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Re
 }
 
 fn repair_opened(
-    request: &Request,
+    request: &RepairRequest,
     mut bundle: Bundle,
     keyring: &Keyring,
     monitor: &dyn Monitor,
 ) -> Result<RepairReport, FlowError> {
     let checked = check(&request.volumes, monitor)?;
-    let gone = checked.volumes.iter().filter(|check| check.state == State::Gone);
+    let gone = checked.volumes.iter().filter(|check| check.state == VolumeState::Gone);
     let gone: Vec<PathBuf> = gone.map(|check| check.folder.clone()).collect();
     if !gone.is_empty() {
         return Err(FlowError::Drive(DriveError::Gone(gone)));
     }
     let is_other = |folder: &Path| bundle.passed_over.iter().any(|volume| volume.dir == folder);
-    let unread = checked.volumes.iter().filter(|check| check.state == State::Unreadable && !is_other(&check.folder));
+    let unread =
+        checked.volumes.iter().filter(|check| check.state == VolumeState::Unreadable && !is_other(&check.folder));
     let unread: Vec<PathBuf> = unread.map(|check| check.folder.clone()).collect();
     if !unread.is_empty() {
         // Whether they are to be repaired is not known.
@@ -109,7 +110,7 @@ fn repair_opened(
     if list_hash != bundle.head.statement.list_hash {
         return Err(FlowError::Defect("the list is not written as it was read".into()));
     }
-    let seals = Seals::of(&bundle, &checked, keyring, &report.volumes)?;
+    let seals = SealCopies::of(&bundle, &checked, keyring, &report.volumes)?;
     let new = New { bundle: &bundle, seals, list, head: head_of(&bundle.head)? };
     let lengths = report.volumes.iter().flat_map(|number| new.lengths(*number));
     target::check_room(&request.target, lengths, leftovers.values().sum())?;
@@ -141,7 +142,7 @@ fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> 
 
 /// The files of a volume of this bundle that is whole.
 fn whole(volume: &Volume, bundle: &Bundle, head: &str, checked: &CheckReport) -> Option<HashMap<String, Digest>> {
-    let is_whole = |check: &VolumeCheck| check.folder == volume.dir && check.state == State::Whole;
+    let is_whole = |check: &VolumeCheck| check.folder == volume.dir && check.state == VolumeState::Whole;
     let whole = checked.volumes.iter().any(is_whole) && index_is_whole(volume, bundle, head);
     whole.then(|| whole_files(volume, checked))
 }
@@ -197,9 +198,9 @@ fn leftovers_in(
     for number in &report.volumes {
         let folder = volume::folder(&report.target, *number);
         match target::standing(&folder, *number, bundle, monitor)? {
-            Standing::Free => {}
-            Standing::Leftover(bytes) => drop(leftovers.insert(*number, bytes)),
-            Standing::Foreign => return Err(FlowError::Output(OutputError::VolumeExists(folder))),
+            Occupant::Free => {}
+            Occupant::Leftover(bytes) => drop(leftovers.insert(*number, bytes)),
+            Occupant::Foreign => return Err(FlowError::Output(OutputError::VolumeExists(folder))),
         }
     }
     let left: Vec<PathBuf> = leftovers.keys().map(|number| volume::folder(&report.target, *number)).collect();
@@ -210,7 +211,7 @@ fn leftovers_in(
 /// What volumes are made of.
 struct New<'a> {
     bundle: &'a Bundle,
-    seals: Seals,
+    seals: SealCopies,
     list: Sealable,
     head: Sealable,
 }
@@ -261,7 +262,7 @@ fn write_all(
     let wanted: Vec<&Part> = bundle.head.parts.iter().filter(|part| writers.contains_key(&part.volume)).collect();
     let class = bundle.head.statement.class;
     monitor.phase(Phase::Repairing, wanted.len() as u64 * class.file_len() as u64);
-    let (rebuilt, lost) = Parts { bundle, writers, monitor }.write(&wanted)?;
+    let (rebuilt, lost) = PartCopier { bundle, writers, monitor }.write(&wanted)?;
     report.rebuilt = rebuilt;
     report.loses(&lost);
     if !report.is_possible() {
@@ -285,13 +286,13 @@ fn write_all(
 }
 
 /// Brings parts to their volumes: found ones as they are, others rebuilt.
-struct Parts<'a> {
+struct PartCopier<'a> {
     bundle: &'a Bundle,
     writers: &'a BTreeMap<u16, Mutex<Writer>>,
     monitor: &'a dyn Monitor,
 }
 
-impl Parts<'_> {
+impl PartCopier<'_> {
     /// How many were rebuilt, and which are lost.
     fn write<'a>(&self, wanted: &[&'a Part]) -> Result<(usize, Vec<&'a Part>), FlowError> {
         let (head, finder) = (&self.bundle.head, Finder::new(self.bundle));

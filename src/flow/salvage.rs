@@ -20,7 +20,7 @@ use crate::flow::salvage::entries_from_tar::{Unlisted, read_tar};
 use crate::flow::salvage::head_from_parts::{FAR, from_leads};
 use crate::flow::salvage::report::{Basis, Salvaged};
 use crate::flow::unpack::report::{Cause, Lost};
-use crate::flow::unpack::{Request, Rounds, chosen, unpack, unpack_opened};
+use crate::flow::unpack::{Rounds, UnpackRequest, chosen, unpack, unpack_opened};
 use crate::flow::{FlowError, Outcome};
 use crate::format::manifest::Manifest;
 use crate::plan::select::meant;
@@ -28,7 +28,7 @@ use crate::plan::tar_recovery::{Recovered, recover};
 use crate::stage::seal::Keyring;
 
 /// Unpacks, with head and list or without.
-pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
+pub fn salvage(request: &UnpackRequest, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
     let (volumes, passed_over) = gather_noting(&request.volumes)?;
     let mut unsealed = unseal(volumes, keyring, request.bundle.as_ref())?;
     unsealed.notes.splice(0..0, notes_on_places(&passed_over));
@@ -44,7 +44,7 @@ pub fn salvage(request: &Request, keyring: &Keyring, monitor: &dyn Monitor) -> R
 }
 
 fn unsealed_salvage(
-    request: &Request,
+    request: &UnpackRequest,
     mut unsealed: Unsealed,
     keyring: &Keyring,
     monitor: &dyn Monitor,
@@ -79,7 +79,11 @@ fn unsealed_salvage(
 }
 
 /// What can be used; `None`, noted, if it is lost or damaged and can be done without.
-fn without<T>(opened: Result<T, FlowError>, request: &Request, notes: &mut Vec<Note>) -> Result<Option<T>, FlowError> {
+fn without<T>(
+    opened: Result<T, FlowError>,
+    request: &UnpackRequest,
+    notes: &mut Vec<Note>,
+) -> Result<Option<T>, FlowError> {
     match opened {
         Ok(opened) => Ok(Some(opened)),
         Err(FlowError::Bundle(BundleError::NoCopy(none))) if can_do_without(&none) => {
@@ -97,7 +101,7 @@ fn can_do_without(none: &NoCopy) -> bool {
 }
 
 /// About the volumes as a whole.
-fn note(request: &Request, text: String) -> Note {
+fn note(request: &UnpackRequest, text: String) -> Note {
     Note::new(NoteKind::Volume, request.volumes.first().map_or(b"", |path| as_bytes(path)), text)
 }
 
@@ -108,7 +112,7 @@ fn parity_files(unsealed: &Unsealed) -> usize {
 
 /// Without a list.
 fn by_the_tar(
-    request: &Request,
+    request: &UnpackRequest,
     bundle: &mut Bundle,
     mut basis: Basis,
     monitor: &dyn Monitor,
@@ -127,7 +131,7 @@ fn by_the_tar(
         lost.push(Lost { path, cause: Cause::Damaged, why: text.into() });
     }
     let Recovered { entries, made, unvouched, .. } = recovered;
-    let asked = Asked::of(&request.only, &entries, &lost);
+    let asked = Selection::of(&request.only, &entries, &lost);
     lost.retain(|lost| asked.includes(&lost.path));
     let entries = asked.choose(entries, &lost)?;
     let mut report = unpack_opened(request, bundle, entries, Rounds::Last, monitor)?;
@@ -150,12 +154,12 @@ fn by_manifest(why: Cow<'static, str>) -> Cow<'static, str> {
 }
 
 /// What was asked for with `--only`, of what is there and what is lost.
-struct Asked {
+struct Selection {
     all: bool,
     paths: Vec<Vec<u8>>,
 }
 
-impl Asked {
+impl Selection {
     fn of(only: &[Vec<u8>], entries: &[Entry], lost: &[Lost]) -> Self {
         let known = || entries.iter().map(|entry| entry.path.as_bytes()).chain(lost.iter().map(|lost| &*lost.path));
         let is_known = |path: &[u8]| known().any(|known| is_at_or_below(known, path));
@@ -222,7 +226,7 @@ impl Why<'_> {
 }
 
 /// What is to be known of what was delivered all the same.
-fn flaws(unvouched: &[BytePath], made: &[BytePath], asked: &Asked) -> Vec<Note> {
+fn flaws(unvouched: &[BytePath], made: &[BytePath], asked: &Selection) -> Vec<Note> {
     let note = |kind, text: &'static str| move |path: &BytePath| Note::new(kind, path.as_bytes(), text);
     let text = "the manifest does not vouch for it: it changed while it was packed, or a program could change it unseen, or it could not be read and is zeros";
     let unvouched = unvouched.iter().map(note(NoteKind::Changed, text));

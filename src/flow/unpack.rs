@@ -26,7 +26,7 @@ use crate::flow::drives::folders::check_is_folder;
 use crate::flow::drives::mounts::lost_before;
 use crate::flow::error::OutputError;
 use crate::flow::unpack::drive_rounds::{Changer, place_all};
-use crate::flow::unpack::file_results::{Verdict, is_unproven, judge};
+use crate::flow::unpack::file_results::{FileResults, is_unproven, judge};
 use crate::flow::unpack::file_writer::Extraction;
 use crate::flow::unpack::part_restorer::Placed;
 use crate::flow::unpack::report::{Cause, Lost, UnpackReport};
@@ -43,7 +43,7 @@ use crate::stage::restore::{Fate, Otherwise, Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
 /// What somebody wants unpacked.
-pub struct Request {
+pub struct UnpackRequest {
     /// Drives or volumes.
     pub volumes: Vec<PathBuf>,
     /// Which bundle, if several are there.
@@ -60,7 +60,7 @@ pub struct Request {
 
 /// Unpacks; `changer` brings more drives if those given are not enough.
 pub fn unpack(
-    request: &Request,
+    request: &UnpackRequest,
     keyring: &Keyring,
     changer: Option<&dyn Changer>,
     monitor: &dyn Monitor,
@@ -88,7 +88,7 @@ pub enum Rounds<'a> {
 
 /// Unpacks these entries of an opened bundle.
 pub fn unpack_opened(
-    request: &Request,
+    request: &UnpackRequest,
     bundle: &mut Bundle,
     entries: Vec<Entry>,
     rounds: Rounds,
@@ -104,7 +104,7 @@ pub fn unpack_opened(
 }
 
 fn fit_and_unpack(
-    request: &Request,
+    request: &UnpackRequest,
     bundle: &mut Bundle,
     entries: Vec<Entry>,
     rounds: Rounds,
@@ -117,7 +117,7 @@ fn fit_and_unpack(
         true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
         false => needed_parts(&bundle.head, &fitted.entries, contents),
     };
-    Job { request, fitted, trial, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
+    Unpacking { request, fitted, trial, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
 }
 
 /// The target must not lie in a volume.
@@ -147,8 +147,8 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
 }
 
 /// What is to be done, once it is known.
-struct Job<'a> {
-    request: &'a Request,
+struct Unpacking<'a> {
+    request: &'a UnpackRequest,
     fitted: &'a Fitted,
     /// What is left of trying the target.
     trial: &'a Option<PathBuf>,
@@ -158,7 +158,7 @@ struct Job<'a> {
     monitor: &'a dyn Monitor,
 }
 
-impl Job<'_> {
+impl Unpacking<'_> {
     fn carry_out(&self, bundle: &mut Bundle) -> Result<UnpackReport, FlowError> {
         let target = &self.request.target;
         let mut staging = Staging::begin(target, &self.fitted.entries, &work(&bundle.head, &self.fitted.entries))?;
@@ -216,7 +216,7 @@ impl Job<'_> {
     }
 }
 
-impl Job<'_> {
+impl Unpacking<'_> {
     /// Whether all that is still to come has room, in bytes and in number.
     fn check_room(&self, extraction: &Extraction) -> Result<(), FlowError> {
         let (target, entries) = (&self.request.target, &self.fitted.entries);
@@ -256,13 +256,13 @@ impl Job<'_> {
 /// # Errors
 /// The target failed before a single file was whole.
 fn conclude(
-    request: &Request,
+    request: &UnpackRequest,
     bundle: &Bundle,
     extraction: &Extraction,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
     let Placed { bad, mended, verdict: can, margin, failed, gone, denied } = placed;
-    let Verdict { kept, lost, mut notes, files, delivered, bytes, unproven } =
+    let FileResults { kept, lost, mut notes, files, delivered, bytes, unproven } =
         judge(&bundle.head, extraction, &bad, failed.is_some());
     let failed = match failed {
         Some(fault) if delivered == 0 => return Err(fault.into()),
@@ -302,7 +302,7 @@ fn conclude(
     Ok((report, kept.into_iter().enumerate().map(fate).collect()))
 }
 
-impl Job<'_> {
+impl Unpacking<'_> {
     /// What is said of what could not be removed.
     fn left(&self, staging: Option<PathBuf>) -> impl Iterator<Item = Note> {
         let there = |path: &PathBuf| path.symlink_metadata().is_ok();

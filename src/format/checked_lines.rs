@@ -56,7 +56,7 @@ fn alone(line: &str) -> String {
 
 /// The lines of a text that are as they were written, without their checks.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Kept<'a> {
+pub struct CheckedText<'a> {
     /// All lines up to [`BEGUN`], with their LFs.
     pub opening: String,
     /// Later lines that fit their checks.
@@ -69,7 +69,7 @@ pub struct Kept<'a> {
 ///
 /// # Errors
 /// A line up to [`BEGUN`] is missing or does not fit its check.
-pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<Kept<'a>, FormatError> {
+pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, FormatError> {
     let (mut checks, mut opening, mut all) = (Checks::default(), String::new(), whole_lines(text));
     for at in 1.. {
         let damaged = |why: &str| FormatError::malformed(what, at, why);
@@ -91,7 +91,7 @@ pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<Kept<'a>, FormatEr
             None => lost += 1,
         }
     }
-    Ok(Kept { opening, lines, lost })
+    Ok(CheckedText { opening, lines, lost })
 }
 
 /// Lines of the opening that fit their checks, from a text that may be damaged anywhere. [`BEGUN`] and later lines
@@ -132,7 +132,7 @@ mod tests {
         let whole = text(OPENING, "c 2\nd\n");
         assert_eq!(whole.lines().next().unwrap().len(), "a 1 ".len() + 16);
         let kept = read("it", whole.as_bytes()).unwrap();
-        assert_eq!(kept, Kept { opening: OPENING.into(), lines: vec!["c 2", "d"], lost: 0 });
+        assert_eq!(kept, CheckedText { opening: OPENING.into(), lines: vec!["c 2", "d"], lost: 0 });
         let torn = &whole.as_bytes()[..whole.len() - 1];
         assert_eq!(read("it", torn).unwrap().lines, ["c 2"]);
         assert_eq!(fitting(whole.as_bytes()).collect::<Vec<_>>(), ["a 1", "b"]);

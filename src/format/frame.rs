@@ -1,7 +1,7 @@
 //! zstd frames as bytes (RFC 8878): stored frames, which need no compressor, and compressed frames that are cut behind
 //! a block. Both are ordinary frames to any zstd.
 
-use crate::format::recipe::Made;
+use crate::format::recipe::FrameRecipe;
 
 /// Parts begin at multiples of this in the tar, in bytes.
 const TAR_BLOCK: usize = crate::format::part::BLOCK as usize;
@@ -46,11 +46,11 @@ impl Packed {
     }
 
     /// How it was made, for the part's recipe. `raw` is the length of its input, or of the input before a cut.
-    pub fn made(&self, raw: usize) -> Made {
+    pub fn made(&self, raw: usize) -> FrameRecipe {
         match self {
-            Packed::Stored => Made::Stored(raw as u64),
+            Packed::Stored => FrameRecipe::Stored(raw as u64),
             Packed::Frame { cuts, told, .. } => {
-                Made::frame(*told, cuts.iter().map(|cut| cut.raw).take_while(|at| *at < raw), raw)
+                FrameRecipe::frame(*told, cuts.iter().map(|cut| cut.raw).take_while(|at| *at < raw), raw)
             }
         }
     }

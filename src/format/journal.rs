@@ -53,7 +53,7 @@ pub struct Opening {
 
 /// A range of the tar that was read whole and unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Read {
+pub struct ReadRange {
     /// Tar offset of its first byte.
     pub start: u64,
     /// In bytes.
@@ -64,7 +64,7 @@ pub struct Read {
 
 /// A part that was written to its drive and synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenPart {
     /// From 1; data and parity parts are numbered separately.
     pub number: u32,
     pub kind: PartKind,
@@ -79,9 +79,9 @@ pub struct Written {
 pub struct Journal {
     pub opening: Opening,
     /// In the order of the lines.
-    pub reads: Vec<Read>,
+    pub reads: Vec<ReadRange>,
     /// In the order of the lines; of two parts with one number the later counts.
-    pub parts: Vec<Written>,
+    pub parts: Vec<WrittenPart>,
     /// How data parts were made, by their numbers.
     pub recipes: BTreeMap<u32, Recipe>,
     /// Whether the line [`ALL_CLEAN`] is there: the manifests were packed with a digest for every file.
@@ -161,7 +161,7 @@ fn seal(line: &str) -> Option<(u16, String, Digest)> {
     sane.then_some((volume, name.to_string(), Digest(unhex(sum)?)))
 }
 
-impl Read {
+impl ReadRange {
     /// Its line, with LF.
     pub fn encode(&self) -> String {
         format!("r {} {} {:032x}\n", self.start, self.len, self.hash)
@@ -173,7 +173,7 @@ pub fn recipe(number: u32, recipe: &Recipe) -> String {
     format!("m {number} {}\n", recipe.encode())
 }
 
-impl Written {
+impl WrittenPart {
     /// What the journal notes of a sealed part.
     pub fn of(part: &Part) -> Self {
         Self { number: part.number, kind: part.kind, volume: part.volume, sha256: part.sha256 }
@@ -247,14 +247,14 @@ impl PartKind {
     }
 }
 
-fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Read> {
+fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<ReadRange> {
     let (start, len) = (number(words.next()?)?, number(words.next()?)?);
     let hash = u128::from_be_bytes(unhex(words.next()?)?);
     let sane = start <= limits::TAR && (1..=LONGEST).contains(&len) && words.next().is_none();
-    sane.then_some(Read { start, len, hash })
+    sane.then_some(ReadRange { start, len, hash })
 }
 
-fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Written> {
+fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<WrittenPart> {
     let (number_, volume) = (number(words.next()?)?, number(words.next()?)?);
     let sha256 = Digest(unhex(words.next()?)?);
     let kind = match data {
@@ -266,7 +266,7 @@ fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Writ
     };
     let sane =
         (1..=limits::PARTS).contains(&number_) && (1..=limits::VOLUMES).contains(&volume) && words.next().is_none();
-    sane.then_some(Written { number: number_, kind, volume, sha256 })
+    sane.then_some(WrittenPart { number: number_, kind, volume, sha256 })
 }
 
 fn made<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(u32, Recipe)> {
@@ -280,7 +280,7 @@ fn made<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<(u32, Recipe)> {
 mod tests {
     use super::*;
     use crate::format::checked_lines::Checks;
-    use crate::format::recipe::Made;
+    use crate::format::recipe::FrameRecipe;
 
     fn journal() -> Journal {
         let opening = Opening {
@@ -296,16 +296,16 @@ mod tests {
             stamps: vec![1, u64::MAX],
         };
         let data = PartKind::Data { offset: 0, length: 512 };
-        let part = |number, kind| Written { number, kind, volume: 2, sha256: Digest([8; 32]) };
+        let part = |number, kind| WrittenPart { number, kind, volume: 2, sha256: Digest([8; 32]) };
         let parts = vec![part(1, data), part(1, PartKind::Parity)];
-        let recipes = BTreeMap::from([(1, Recipe::new(0, 5, vec![Made::Stored(512)]))]);
-        let reads = vec![Read { start: 0, len: 512, hash: 1 << 127 }];
+        let recipes = BTreeMap::from([(1, Recipe::new(0, 5, vec![FrameRecipe::Stored(512)]))]);
+        let reads = vec![ReadRange { start: 0, len: 512, hash: 1 << 127 }];
         Journal { opening, reads, parts, recipes, is_clean: true, lost: 0 }
     }
 
     fn encode(journal: &Journal) -> String {
-        let reads: String = journal.reads.iter().map(Read::encode).collect();
-        let parts: String = journal.parts.iter().map(Written::encode).collect();
+        let reads: String = journal.reads.iter().map(ReadRange::encode).collect();
+        let parts: String = journal.parts.iter().map(WrittenPart::encode).collect();
         let recipes: String = journal.recipes.iter().map(|(number, made)| recipe(*number, made)).collect();
         journal.opening.encode() + &reads + if journal.is_clean { ALL_CLEAN } else { "" } + &recipes + &parts
     }

@@ -20,7 +20,7 @@ const WHAT: &str = "the list";
 /// The keys of a line in their order; keys that do not apply are left out.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line<'a> {
+struct ListLine<'a> {
     #[serde(borrow)]
     path: Cow<'a, str>,
     #[serde(rename = "type")]
@@ -49,7 +49,7 @@ pub fn encode(entry: &Entry) -> String {
         Kind::Hardlink(first) => Some(escape(first.as_bytes())),
         _ => None,
     };
-    let line = Line {
+    let line = ListLine {
         path: escape(entry.path.as_bytes()),
         kind: entry.kind.word().into(),
         mode: format!("{:04o}", entry.mode).into(),
@@ -192,7 +192,7 @@ impl Reader {
     }
 }
 
-fn entry(line: Line) -> Result<Entry, String> {
+fn entry(line: ListLine) -> Result<Entry, String> {
     let path = unescape(&line.path).ok_or("its path is not escaped canonically")?;
     let path = BytePath::new(path).map_err(|fault| format!("its path {fault}"))?;
     let target = line.target.map(|text| unescape(&text).ok_or("its target is not escaped canonically")).transpose()?;

@@ -28,7 +28,7 @@ pub enum Said {
 #[derive(Debug, Default)]
 pub struct Manifest<'t> {
     /// The lines of `manifest-sha256.txt`, in its order.
-    lines: Vec<Line<'t>>,
+    lines: Vec<ManifestLine<'t>>,
     /// Indices of `lines`, sorted by names as the manifest spells them.
     by_name: Vec<u32>,
     /// The lines of `SHA256SUMS`, sorted by names as they are.
@@ -37,7 +37,7 @@ pub struct Manifest<'t> {
 
 /// A line of `manifest-sha256.txt`.
 #[derive(Debug)]
-struct Line<'t> {
+struct ManifestLine<'t> {
     /// The line without its LF.
     text: &'t [u8],
     /// Index of the line of `SHA256SUMS` that has this file's name as it is.
@@ -53,7 +53,7 @@ struct Odd<'t> {
     line: Option<u32>,
 }
 
-impl<'t> Line<'t> {
+impl<'t> ManifestLine<'t> {
     /// The name as the manifest spells it.
     fn name(&self) -> &'t [u8] {
         &self.text[DIGEST..]
@@ -73,7 +73,7 @@ impl<'t> Manifest<'t> {
         let mut lines = Vec::new();
         for (at, text) in manifest.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let text = line_of(text).filter(|text| digest_of(text).is_some());
-            lines.push(Line { text: text.ok_or_else(|| malformed(at))?, odd: None });
+            lines.push(ManifestLine { text: text.ok_or_else(|| malformed(at))?, odd: None });
         }
         let mut odd = Vec::new();
         for (at, text) in sums.unwrap_or_default().split_inclusive(|byte| *byte == b'\n').enumerate() {
@@ -133,7 +133,7 @@ impl<'t> Manifest<'t> {
     }
 
     /// A line's name as it is, if that is known, else as the manifest spells it.
-    fn shown(&self, line: &Line<'t>) -> &[u8] {
+    fn shown(&self, line: &ManifestLine<'t>) -> &[u8] {
         line.odd.map_or(line.name(), |odd| &self.odd[odd as usize].name)
     }
 

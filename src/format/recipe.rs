@@ -16,7 +16,7 @@ const PIECES: u64 = LONGEST / 4096 + 64;
 
 /// How one frame of a part was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Made {
+pub enum FrameRecipe {
     /// A stored frame of so many bytes of tar.
     Stored(u64),
     /// A compressed frame.
@@ -36,10 +36,10 @@ pub struct Recipe {
     /// XXH3-128 of its plaintext up to the padding.
     pub hash: u128,
     /// Its frames in order, as count and frame of equal frames in a row.
-    pub frames: Vec<(u32, Made)>,
+    pub frames: Vec<(u32, FrameRecipe)>,
 }
 
-impl Made {
+impl FrameRecipe {
     /// A compressed frame of `len` bytes of tar. `flushes` are the ascending places before its end where it was
     /// flushed.
     pub fn frame(told: usize, flushes: impl Iterator<Item = usize>, len: usize) -> Self {
@@ -52,21 +52,21 @@ impl Made {
             }
             before = at;
         }
-        Made::Frame { told: told as u64, pieces }
+        FrameRecipe::Frame { told: told as u64, pieces }
     }
 
     /// Bytes of tar in it.
     pub fn length(&self) -> u64 {
         match self {
-            Made::Stored(len) => *len,
-            Made::Frame { pieces, .. } => pieces.iter().map(|(times, len)| u64::from(*times) * len).sum(),
+            FrameRecipe::Stored(len) => *len,
+            FrameRecipe::Frame { pieces, .. } => pieces.iter().map(|(times, len)| u64::from(*times) * len).sum(),
         }
     }
 
     fn encode(&self) -> String {
         match self {
-            Made::Stored(len) => format!("s{len}"),
-            Made::Frame { told, pieces } => {
+            FrameRecipe::Stored(len) => format!("s{len}"),
+            FrameRecipe::Frame { told, pieces } => {
                 let pieces: Vec<String> =
                     pieces.iter().map(|(times, len)| times_of(*times, 'x', &len.to_string())).collect();
                 format!("z{told}:{}", pieces.join("+"))
@@ -77,7 +77,7 @@ impl Made {
     fn parse(text: &str) -> Option<Self> {
         let sane = |len: &u64| (1..=LONGEST).contains(len);
         if let Some(len) = text.strip_prefix('s') {
-            return number(len).filter(sane).map(Made::Stored);
+            return number(len).filter(sane).map(FrameRecipe::Stored);
         }
         let (told, pieces) = text.strip_prefix('z')?.split_once(':')?;
         let piece = |text| {
@@ -90,22 +90,22 @@ impl Made {
             Some((count + u64::from(*times), sum.checked_add(u64::from(*times).checked_mul(*len)?)?))
         });
         let (count, sum) = all?;
-        (sum <= told && count <= PIECES).then_some(Made::Frame { told, pieces })
+        (sum <= told && count <= PIECES).then_some(FrameRecipe::Frame { told, pieces })
     }
 
     /// How many runs its text names, which [`SPELLED`] bounds.
     fn spelled(&self) -> u64 {
         match self {
-            Made::Stored(_) => 1,
-            Made::Frame { pieces, .. } => 1 + pieces.len() as u64,
+            FrameRecipe::Stored(_) => 1,
+            FrameRecipe::Frame { pieces, .. } => 1 + pieces.len() as u64,
         }
     }
 }
 
 impl Recipe {
     /// A recipe of these frames, of which equal neighbours become one run.
-    pub fn new(offset: u64, hash: u128, frames: Vec<Made>) -> Self {
-        let mut runs: Vec<(u32, Made)> = Vec::new();
+    pub fn new(offset: u64, hash: u128, frames: Vec<FrameRecipe>) -> Self {
+        let mut runs: Vec<(u32, FrameRecipe)> = Vec::new();
         for made in frames {
             match runs.last_mut() {
                 Some((times, last)) if *last == made => *times += 1,
@@ -122,7 +122,7 @@ impl Recipe {
     }
 
     /// Its frames, one by one.
-    pub fn each(&self) -> impl Iterator<Item = &Made> {
+    pub fn each(&self) -> impl Iterator<Item = &FrameRecipe> {
         self.frames.iter().flat_map(|(times, made)| std::iter::repeat_n(made, *times as usize))
     }
 
@@ -142,7 +142,7 @@ impl Recipe {
         let (mut all, mut spelled) = (Vec::new(), 0u64);
         for run in frames.split(',') {
             let (times, text) = split_times(run, '*').ok_or_else(bad)?;
-            let made = Made::parse(text).ok_or_else(bad)?;
+            let made = FrameRecipe::parse(text).ok_or_else(bad)?;
             spelled += made.spelled();
             FormatError::limit("the length of a recipe", spelled, SPELLED)?;
             all.push((times, made));
@@ -171,9 +171,9 @@ mod tests {
 
     #[test]
     fn recipes_go_both_ways() {
-        let frame = Made::frame(1000, [100, 200, 300, 350].into_iter(), 400);
+        let frame = FrameRecipe::frame(1000, [100, 200, 300, 350].into_iter(), 400);
         assert_eq!(frame.encode(), "z1000:3x100+2x50");
-        let stored = Made::Stored(1 << 20);
+        let stored = FrameRecipe::Stored(1 << 20);
         let recipe = Recipe::new(512, 77, vec![stored.clone(), stored, frame]);
         assert_eq!((recipe.frames.len(), recipe.each().count()), (2, 3));
         assert_eq!(recipe.length(), (2 << 20) + 400);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// Bytes of frames that a part still takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub enum RoomGuess {
     Exactly(usize),
     /// A guess, a little too low or too high.
     About(usize),
@@ -53,9 +53,9 @@ impl Forecast {
 
     /// What the part that the range begins in takes from there on; `None` while too little is known of the ranges
     /// before it.
-    pub fn room(&self, index: u64) -> Option<Room> {
+    pub fn room(&self, index: u64) -> Option<RoomGuess> {
         if self.is_next(index) {
-            return Some(Room::Exactly(self.room));
+            return Some(RoomGuess::Exactly(self.room));
         }
         let mut before = 0;
         for index in self.next..index {
@@ -63,7 +63,7 @@ impl Forecast {
         }
         // Parts that end on the way are counted as full.
         let room = if before < self.room { self.room - before } else { self.whole - (before - self.room) % self.whole };
-        Some(Room::About(room))
+        Some(RoomGuess::About(room))
     }
 }
 
@@ -74,18 +74,18 @@ mod tests {
     #[test]
     fn the_next_range_knows_and_later_ones_guess() {
         let mut forecast = Forecast::new(1000);
-        assert_eq!((forecast.room(0), forecast.room(1)), (Some(Room::Exactly(1000)), None));
+        assert_eq!((forecast.room(0), forecast.room(1)), (Some(RoomGuess::Exactly(1000)), None));
         forecast.progress(0, 800, 100, 30);
         assert_eq!(forecast.room(1), None, "an eighth tells too little");
         forecast.progress(0, 800, 200, 60);
-        assert_eq!((forecast.room(1), forecast.room(2)), (Some(Room::About(760)), None));
+        assert_eq!((forecast.room(1), forecast.room(2)), (Some(RoomGuess::About(760)), None));
         forecast.progress(1, 800, 800, 800);
-        assert_eq!(forecast.room(2), Some(Room::About(960)), "a part ends in range 1");
+        assert_eq!(forecast.room(2), Some(RoomGuess::About(960)), "a part ends in range 1");
         forecast.collected(1, 700);
-        assert_eq!(forecast.room(1), Some(Room::Exactly(700)));
-        assert_eq!(forecast.room(2), Some(Room::About(900)));
+        assert_eq!(forecast.room(1), Some(RoomGuess::Exactly(700)));
+        assert_eq!(forecast.room(2), Some(RoomGuess::About(900)));
         forecast.collected(2, 5);
-        assert_eq!(forecast.room(2), Some(Room::Exactly(5)));
+        assert_eq!(forecast.room(2), Some(RoomGuess::Exactly(5)));
         assert!(forecast.is_next(2) && !forecast.is_next(3));
     }
 
@@ -93,6 +93,6 @@ mod tests {
     fn a_part_that_just_ends_leaves_a_whole_one() {
         let mut forecast = Forecast::new(1000);
         forecast.progress(0, 10, 10, 1000);
-        assert_eq!(forecast.room(1), Some(Room::About(1000)));
+        assert_eq!(forecast.room(1), Some(RoomGuess::About(1000)));
     }
 }

@@ -150,13 +150,13 @@ pub fn holes_in(entries: &[Entry]) -> Vec<Hole> {
 }
 
 /// A line of the manifest: an entry, and the index of the file whose content it lists.
-struct Row<'a> {
+struct ManifestRow<'a> {
     entry: &'a Entry,
     content: usize,
 }
 
 /// The lines of the manifest in order: files, and the links that it lists.
-fn rows<'a>(entries: &'a [Entry], links: &'a [(u32, u32)]) -> impl Iterator<Item = Row<'a>> {
+fn rows<'a>(entries: &'a [Entry], links: &'a [(u32, u32)]) -> impl Iterator<Item = ManifestRow<'a>> {
     let mut links = links.iter().peekable();
     entries.iter().enumerate().filter_map(move |(at, entry)| {
         let content = match links.next_if(|(link, _)| *link as usize == at) {
@@ -164,7 +164,7 @@ fn rows<'a>(entries: &'a [Entry], links: &'a [(u32, u32)]) -> impl Iterator<Item
             None if entry.kind == Kind::File => at,
             None => return None,
         };
-        Some(Row { entry, content })
+        Some(ManifestRow { entry, content })
     })
 }
 

@@ -1,5 +1,5 @@
 //! What of a bundle a file system cannot hold as it is, and under which names it can. Nothing is known here of file
-//! systems: a [`Ground`] tries names on a real one.
+//! systems: a [`NameTrial`] tries names on a real one.
 //!
 //! The same entries on the same ground are always renamed the same way, so that a later run finds what an earlier one
 //! placed.
@@ -16,7 +16,7 @@ use crate::plan::holds::{Becomes, Change, Limits, leave_out, left_out_as};
 use crate::plan::name_folding::{cut, is_device, key, percent, pieces};
 
 /// A file system where names can be tried, in an empty folder.
-pub trait Ground {
+pub trait NameTrial {
     /// Whether a file can be made under this name and is then found under it.
     fn keeps(&self, name: &[u8]) -> Result<bool, IoFault>;
     /// Makes files in one folder under these names, each of which is kept alone. Says of each whether it is another
@@ -51,10 +51,10 @@ impl Fitted {
 }
 
 /// Fits entries to a file system: what it cannot hold is left out, what it refuses is renamed, times are clamped.
-pub fn fit(mut entries: Vec<Entry>, ground: &impl Ground, limits: &Limits) -> Result<Fitted, IoFault> {
+pub fn fit(mut entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits) -> Result<Fitted, IoFault> {
     let mut changes = Vec::new();
     let left_out = leave_out(&entries, limits, &mut changes);
-    let names = Names::of(&entries, &left_out, ground)?.choose()?;
+    let names = EntryNames::of(&entries, &left_out, ground)?.choose()?;
     let is_in_time = |entry: &Entry| within(entry.mtime, limits.times) == entry.mtime;
     let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), HashSet::new());
     if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
@@ -110,7 +110,7 @@ const LONG: usize = 1_000;
 fn cut_off(
     fitted: &mut Vec<Entry>,
     former: &HashMap<BytePath, BytePath>,
-    ground: &impl Ground,
+    ground: &impl NameTrial,
     changes: &mut Vec<Change>,
 ) -> Result<(), IoFault> {
     let longest = fitted.iter().map(|entry| &entry.path).max_by_key(|path| path.as_bytes().len());
@@ -180,7 +180,7 @@ const SHORT: usize = 140;
 const SOME: usize = 40;
 
 /// The names of entries, and which of their characters the ground refuses.
-struct Names<'a, G> {
+struct EntryNames<'a, G> {
     entries: &'a [Entry],
     ground: &'a G,
     /// Indices of all entries that are not left out, those of one folder beside each other.
@@ -190,7 +190,7 @@ struct Names<'a, G> {
     tried: RefCell<HashMap<Vec<u8>, bool>>,
 }
 
-impl<'a, G: Ground> Names<'a, G> {
+impl<'a, G: NameTrial> EntryNames<'a, G> {
     /// Tries every character that is not plain: many in one name, and each alone where the ground refuses that name.
     fn of(entries: &'a [Entry], but: &BTreeSet<usize>, ground: &'a G) -> Result<Self, IoFault> {
         let mut order: Vec<u32> = (0..entries.len() as u32).filter(|at| !but.contains(&(*at as usize))).collect();

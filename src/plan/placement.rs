@@ -16,7 +16,7 @@ pub enum Fill {
 
 /// What is known of a volume's drive before anything is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Drive {
+pub struct DriveRoom {
     /// Identifies the file system. Volumes on one file system share its room.
     pub device: u64,
     /// Free bytes of that file system.
@@ -37,12 +37,12 @@ pub struct Placement {
     volumes: Vec<Slots>,
     /// Parts that each file system can still take.
     devices: Vec<u64>,
-    stripe: Stripe,
+    stripe: StripeShards,
 }
 
 /// The stripe whose data is being dealt.
 #[derive(Debug, Clone, Default)]
-struct Stripe {
+struct StripeShards {
     /// From 0.
     number: usize,
     /// Data parts that were dealt to it so far.
@@ -64,11 +64,11 @@ struct Slots {
 
 impl Placement {
     /// Begins with volumes 1, 2, ... on these drives.
-    pub fn new(drives: &[Drive], class: Class, fill: Fill, scheme: Option<Scheme>) -> Self {
+    pub fn new(drives: &[DriveRoom], class: Class, fill: Fill, scheme: Option<Scheme>) -> Self {
         let mut ids: Vec<u64> = drives.iter().map(|drive| drive.device).collect();
         ids.sort_unstable();
         ids.dedup();
-        let cost = |drive: &Drive| (class.file_len() as u64).next_multiple_of(drive.cluster);
+        let cost = |drive: &DriveRoom| (class.file_len() as u64).next_multiple_of(drive.cluster);
         let devices = ids
             .iter()
             .map(|id| {
@@ -85,7 +85,7 @@ impl Placement {
                 Slots { device, cost: cost(drive), total: cap.min(devices[device]), used: 0 }
             })
             .collect();
-        Self { fill, scheme, volumes, devices, stripe: Stripe::default() }
+        Self { fill, scheme, volumes, devices, stripe: StripeShards::default() }
     }
 
     /// Goes on behind `stripes` stripes that the earlier run wrote.
@@ -175,7 +175,7 @@ impl Placement {
     /// Ends the stripe. Returns the volumes (from 1) for its parity parts: an empty list if it has no data, and `None`
     /// when all volumes are full.
     pub fn parity(&mut self) -> Option<Vec<u16>> {
-        let Stripe { number, data, shards } = std::mem::take(&mut self.stripe);
+        let StripeShards { number, data, shards } = std::mem::take(&mut self.stripe);
         self.stripe.number = number + 1;
         let Some(scheme) = self.scheme.filter(|_| data > 0) else { return Some(Vec::new()) };
         if shards.is_empty() {
@@ -263,10 +263,10 @@ mod tests {
 
     const CLASS: Class = Class::ALL[0];
 
-    fn drive(device: u64, parts: u64, cap: Option<u64>) -> Drive {
+    fn drive(device: u64, parts: u64, cap: Option<u64>) -> DriveRoom {
         let part = (CLASS.file_len() as u64).next_multiple_of(4096);
         let cap = cap.map(|parts| 10_000 + parts * part);
-        Drive { device, free: (10_000 + parts * part) * 1003 / 1000 + 70_000, cluster: 4096, cap, reserve: 10_000 }
+        DriveRoom { device, free: (10_000 + parts * part) * 1003 / 1000 + 70_000, cluster: 4096, cap, reserve: 10_000 }
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
     fn volumes_on_one_file_system_share_its_room() {
         let twice = [drive(1, 10, None), drive(1, 10, None)];
         let shared = Placement::new(
-            &[Drive { reserve: 5_000, ..twice[0].clone() }, Drive { reserve: 5_000, ..twice[1].clone() }],
+            &[DriveRoom { reserve: 5_000, ..twice[0].clone() }, DriveRoom { reserve: 5_000, ..twice[1].clone() }],
             CLASS,
             Fill::Spread,
             None,
@@ -302,13 +302,13 @@ mod tests {
 
     #[test]
     fn a_full_drive_takes_nothing() {
-        let full = Drive { free: 0, ..drive(1, 0, None) };
+        let full = DriveRoom { free: 0, ..drive(1, 0, None) };
         let placement = Placement::new(&[full, drive(2, 2, None)], CLASS, Fill::Spread, None);
         assert_eq!(placement.simulate(3), (vec![0, 2], false));
     }
 
     fn striped(drives: &[u64], k: u16, m: u16, c: u16) -> Placement {
-        let drives: Vec<Drive> = (1..).zip(drives).map(|(at, parts)| drive(at, *parts, None)).collect();
+        let drives: Vec<DriveRoom> = (1..).zip(drives).map(|(at, parts)| drive(at, *parts, None)).collect();
         Placement::new(&drives, CLASS, Fill::Spread, Scheme::new(k, m, c))
     }
 

@@ -75,16 +75,16 @@ mod tests {
     use super::PartId::{Data, Parity};
     use super::*;
     use crate::format::part::Class;
-    use crate::plan::placement::{Drive, Fill};
+    use crate::plan::placement::{DriveRoom, Fill};
 
     const CLASS: Class = Class::ALL[0];
 
     fn room(parts: &[u64], scheme: Option<Scheme>) -> Placement {
         let drive = |(device, parts): (u64, &u64)| {
             let free = parts * CLASS.file_len() as u64 + 500_000;
-            Drive { device, free, cluster: 512, cap: None, reserve: 0 }
+            DriveRoom { device, free, cluster: 512, cap: None, reserve: 0 }
         };
-        let drives: Vec<Drive> = (1..).zip(parts).map(drive).collect();
+        let drives: Vec<DriveRoom> = (1..).zip(parts).map(drive).collect();
         Placement::new(&drives, CLASS, Fill::Spread, scheme)
     }
 

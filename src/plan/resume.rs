@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::format::head::PartKind;
-use crate::format::journal::{Read, Written};
+use crate::format::journal::{ReadRange, WrittenPart};
 use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
 
@@ -12,7 +12,7 @@ use crate::format::stripe::Scheme;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reached {
     /// Parts that stay where they are, data first.
-    pub parts: Vec<Written>,
+    pub parts: Vec<WrittenPart>,
     /// The first so many data parts are packed; those of them that are on no drive are made again.
     pub data: u32,
     /// Bytes of tar in these data parts.
@@ -25,7 +25,12 @@ pub struct Reached {
 /// all parts are known. What is missing before that place can be made again. With parity the end is that of a whole
 /// stripe, because the sums of an open stripe are lost. `parts` are those on the drives, in the order in which they
 /// were written: of two with one number the later counts.
-pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Option<Scheme>, tar_len: u64) -> Reached {
+pub fn reached(
+    parts: &[WrittenPart],
+    recipes: &BTreeMap<u32, Recipe>,
+    scheme: Option<Scheme>,
+    tar_len: u64,
+) -> Reached {
     let (mut data, mut parity) = (BTreeMap::new(), BTreeMap::new());
     for part in parts {
         let table = if part.kind == PartKind::Parity { &mut parity } else { &mut data };
@@ -38,7 +43,7 @@ pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Optio
             break;
         }
         // A part that covers another range than its recipe says is another part.
-        let same = |part: &&Written| part.kind == PartKind::Data { offset, length };
+        let same = |part: &&WrittenPart| part.kind == PartKind::Data { offset, length };
         if !data.get(&(ends.len() as u32)).is_some_and(same) {
             data.remove(&(ends.len() as u32));
         }
@@ -63,7 +68,7 @@ pub fn reached(parts: &[Written], recipes: &BTreeMap<u32, Recipe>, scheme: Optio
 
 /// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those before it. Also
 /// returns how far they reach, `end` at most.
-pub fn covering(reads: &[Read], end: u64) -> (u64, Vec<Read>) {
+pub fn covering(reads: &[ReadRange], end: u64) -> (u64, Vec<ReadRange>) {
     let mut sorted = reads.to_vec();
     sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
     let (mut at, mut chosen) = (0, Vec::new());
@@ -81,23 +86,23 @@ pub fn covering(reads: &[Read], end: u64) -> (u64, Vec<Read>) {
 mod tests {
     use super::*;
     use crate::base::digest::Digest;
-    use crate::format::recipe::Made;
+    use crate::format::recipe::FrameRecipe;
 
-    fn data(number: u32) -> Written {
+    fn data(number: u32) -> WrittenPart {
         let kind = PartKind::Data { offset: u64::from(number - 1) * 512, length: 512 };
-        Written { number, kind, volume: 1, sha256: Digest::ZERO }
+        WrittenPart { number, kind, volume: 1, sha256: Digest::ZERO }
     }
 
-    fn parity(number: u32) -> Written {
-        Written { number, kind: PartKind::Parity, volume: 2, sha256: Digest::ZERO }
+    fn parity(number: u32) -> WrittenPart {
+        WrittenPart { number, kind: PartKind::Parity, volume: 2, sha256: Digest::ZERO }
     }
 
     fn recipes(numbers: impl Iterator<Item = u32>) -> BTreeMap<u32, Recipe> {
-        let recipe = |number: u32| Recipe::new(u64::from(number - 1) * 512, 0, vec![Made::Stored(512)]);
+        let recipe = |number: u32| Recipe::new(u64::from(number - 1) * 512, 0, vec![FrameRecipe::Stored(512)]);
         numbers.map(|number| (number, recipe(number))).collect()
     }
 
-    fn after(parts: &[Written], made: &BTreeMap<u32, Recipe>, scheme: Option<Scheme>) -> (u32, u64, u32, usize) {
+    fn after(parts: &[WrittenPart], made: &BTreeMap<u32, Recipe>, scheme: Option<Scheme>) -> (u32, u64, u32, usize) {
         let reached = reached(parts, made, scheme, 5 * 512);
         (reached.data, reached.tar, reached.stripes, reached.parts.len())
     }
@@ -119,14 +124,14 @@ mod tests {
             "the later line counts"
         );
         let mut long = recipes(1..6);
-        long.get_mut(&5).unwrap().frames = vec![(1, Made::Stored(1024))];
+        long.get_mut(&5).unwrap().frames = vec![(1, FrameRecipe::Stored(1024))];
         assert_eq!(after(&[data(5)], &long, None), (0, 0, 0, 0), "no part goes beyond the tar");
     }
 
     #[test]
     fn with_parity_it_ends_with_a_whole_stripe() {
         let scheme = Scheme::new(2, 1, 1);
-        let all: Vec<Written> = (1..=5).map(data).chain((1..=3).map(parity)).collect();
+        let all: Vec<WrittenPart> = (1..=5).map(data).chain((1..=3).map(parity)).collect();
         assert_eq!(after(&all, &recipes(1..6), scheme), (5, 2560, 3, 8), "the last is short and whole");
         assert_eq!(after(&all[..5], &recipes(1..6), scheme), (5, 2560, 3, 5), "parity is made again");
         assert_eq!(after(&all[..4], &recipes(1..4), scheme), (2, 1024, 1, 2), "the second stripe is open");
@@ -136,7 +141,7 @@ mod tests {
 
     #[test]
     fn ranges_cover_or_there_is_a_gap() {
-        let read = |start, len| Read { start, len, hash: 0 };
+        let read = |start, len| ReadRange { start, len, hash: 0 };
         let reads = [read(8, 8), read(0, 8), read(12, 8), read(0, 4), read(30, 4)];
         let starts = |end| {
             let (to, reads) = covering(&reads, end);

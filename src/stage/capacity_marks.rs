@@ -65,23 +65,23 @@ pub fn try_out(folder: &Path, stop: &dyn Fn() -> bool) -> io::Result<Tried> {
         return Ok(tried);
     }
     let mark = room.cluster.next_power_of_two().clamp(MARK, PIECE);
-    let run = Run { folder, stop, begun: Instant::now(), seed: random(), storing, mark, marks: Vec::new() };
+    let run = CapacityTest { folder, stop, begun: Instant::now(), seed: random(), storing, mark, marks: Vec::new() };
     // Other programs may need some of the room meanwhile.
-    let ground = Ground { room: room.free / 16 * 15, drive: os::size(folder)?, cluster: room.cluster };
+    let ground = TestedDrive { room: room.free / 16 * 15, drive: os::size(folder)?, cluster: room.cluster };
     run.carry_out(ground, &mut tried)?;
     tried.wrong.sort_unstable();
     Ok(tried)
 }
 
 /// The file system under test: free room to use, size of the whole, and cluster, in bytes.
-struct Ground {
+struct TestedDrive {
     room: u64,
     drive: u64,
     cluster: u64,
 }
 
 /// A mark that was written.
-struct Mark {
+struct WrittenMark {
     /// Offset in the free room, if the file system gives out room as expected.
     at: u64,
     /// Offset in the file.
@@ -89,18 +89,18 @@ struct Mark {
     len: u64,
 }
 
-struct Run<'a> {
+struct CapacityTest<'a> {
     folder: &'a Path,
     stop: &'a dyn Fn() -> bool,
     begun: Instant,
     seed: [u8; 16],
     storing: Storing,
     mark: u64,
-    marks: Vec<Mark>,
+    marks: Vec<WrittenMark>,
 }
 
-impl Run<'_> {
-    fn carry_out(mut self, ground: Ground, tried: &mut Tried) -> io::Result<()> {
+impl CapacityTest<'_> {
+    fn carry_out(mut self, ground: TestedDrive, tried: &mut Tried) -> io::Result<()> {
         let first = Paper::new(self.folder)?;
         let mut pen = Pen::new(self.seed);
         if !self.put(&first, HOLE, HOLE, self.mark, (&mut pen, tried)) || !tried.wrong.is_empty() {
@@ -121,7 +121,7 @@ impl Run<'_> {
     }
 
     /// For file systems with sparse files: claims all room for one file and writes each mark at its own offset.
-    fn at_offsets(&mut self, paper: Paper, ground: &Ground, pen: &mut Pen, tried: &mut Tried) -> Paper {
+    fn at_offsets(&mut self, paper: Paper, ground: &TestedDrive, pen: &mut Pen, tried: &mut Tried) -> Paper {
         // ext4 writes 36 KiB of metadata per claimed GiB, other file systems less.
         let most = ground.room.min(MOST_NOTES << 15);
         let (mut claimed, mut step) = (0, FIRST_STEP);
@@ -150,7 +150,7 @@ impl Run<'_> {
     fn behind_each_other(
         &mut self,
         first: Paper,
-        ground: &Ground,
+        ground: &TestedDrive,
         pen: &mut Pen,
         tried: &mut Tried,
     ) -> io::Result<Paper> {
@@ -176,7 +176,7 @@ impl Run<'_> {
 
     /// Places and lengths of the marks behind the beginning, most telling first: the very end, places that would
     /// wrap into the middle of the beginning on a drive of a usual true size, and evenly spaced ones.
-    fn others(&self, room: u64, ground: &Ground) -> impl Iterator<Item = (u64, u64)> + use<> {
+    fn others(&self, room: u64, ground: &TestedDrive) -> impl Iterator<Item = (u64, u64)> + use<> {
         let (mark, last) = (self.mark, room.saturating_sub(self.mark));
         let powers = (26..60).rev().map(|bit| 1 << bit);
         let distances = powers.chain((1..=5).map(|bit| ground.drive >> bit));
@@ -195,7 +195,7 @@ impl Run<'_> {
 
     /// Writes a mark. Returns `false` if further marks make no sense.
     fn put(&mut self, paper: &Paper, at: u64, offset: u64, len: u64, (pen, tried): (&mut Pen, &mut Tried)) -> bool {
-        let (mark, failed) = (Mark { at, offset, len }, tried.wrong.len());
+        let (mark, failed) = (WrittenMark { at, offset, len }, tried.wrong.len());
         let goes_on = pen.write(paper, &mark, &mut tried.wrong);
         match tried.wrong.len() > failed {
             true => tried.places += 1,
@@ -294,7 +294,7 @@ impl Pen {
     }
 
     /// Writes a mark; a drive error adds it to `wrong`. Returns `false` on any other error.
-    fn write(&mut self, paper: &Paper, mark: &Mark, wrong: &mut Vec<u64>) -> bool {
+    fn write(&mut self, paper: &Paper, mark: &WrittenMark, wrong: &mut Vec<u64>) -> bool {
         let range = self.start..self.start + mark.len as usize;
         for (number, at) in (mark.at..mark.at + mark.len).step_by(16).enumerate() {
             let block = self.block(at);
@@ -309,7 +309,7 @@ impl Pen {
     }
 
     /// Whether a mark reads as it was written; `None` if an error says nothing about the drive.
-    fn reads(&mut self, paper: &Paper, mark: &Mark) -> Option<bool> {
+    fn reads(&mut self, paper: &Paper, mark: &WrittenMark) -> Option<bool> {
         let range = self.start..self.start + mark.len as usize;
         match paper.with(|file| file.read_exact_at(&mut self.buf[range.clone()], mark.offset)) {
             Err(error) => os::is_of_one_place(&error).then_some(false),

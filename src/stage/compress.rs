@@ -17,7 +17,7 @@ use zstd::zstd_safe::{
 use crate::base::memory;
 use crate::format::frame::{CLOSE, Cut, Packed, last_cut, stored_blocks, stored_len};
 use crate::format::limits;
-use crate::plan::forecast::Room;
+use crate::plan::forecast::RoomGuess;
 
 /// Input bytes between two cuts of a frame: the size of zstd's blocks, so that a flush costs nothing.
 const STEP: usize = 128 * 1024;
@@ -77,7 +77,7 @@ struct Frame {
     /// Where the frame was flushed, ascending: it can be cut there.
     cuts: Vec<Cut>,
     /// The room that the frame has outgrown; `None` if the frame holds all input and fits.
-    room: Option<Room>,
+    room: Option<RoomGuess>,
 }
 
 impl Compressor {
@@ -147,17 +147,17 @@ impl Compressor {
         &mut self,
         raw: &[u8],
         whole: usize,
-        mut room: impl FnMut(usize, usize) -> Option<Room>,
+        mut room: impl FnMut(usize, usize) -> Option<RoomGuess>,
     ) -> Result<Vec<(Range<usize>, Packed)>, ZstdError> {
         let (mut stretches, mut at, mut before) = (Vec::new(), 0, 0);
         // Parts behind the first known end of a part begin empty, so their room is known.
-        let mut later: Option<Room> = None;
+        let mut later: Option<RoomGuess> = None;
         while at < raw.len() {
             let known = |done, packed| later.or(room(at + done, before + packed));
             let Frame { end, mut cuts, room } = self.frame_until(&raw[at..], known)?;
             let told = raw.len() - at;
             match room {
-                Some(Room::Exactly(room)) => {
+                Some(RoomGuess::Exactly(room)) => {
                     let cut = last_cut(&cuts, room).unwrap_or_default();
                     self.close(cut.packed);
                     if cut.raw > 0 {
@@ -172,13 +172,13 @@ impl Compressor {
                         stretches.push((at..at + stored, Packed::Stored));
                         at += stored;
                     }
-                    later = Some(Room::Exactly(whole));
+                    later = Some(RoomGuess::Exactly(whole));
                 }
-                Some(Room::About(_)) => {
+                Some(RoomGuess::About(_)) => {
                     self.close(cuts.pop().map_or(0, |cut| cut.packed));
                     stretches.push((at..at + end, self.frame_of(end, cuts, told)));
                     at += end;
-                    later = Some(Room::About(whole));
+                    later = Some(RoomGuess::About(whole));
                 }
                 None => {
                     stretches.push((at..raw.len(), self.frame_of(told, cuts, told)));
@@ -249,7 +249,7 @@ impl Compressor {
     fn frame_until(
         &mut self,
         raw: &[u8],
-        mut room: impl FnMut(usize, usize) -> Option<Room>,
+        mut room: impl FnMut(usize, usize) -> Option<RoomGuess>,
     ) -> Result<Frame, ZstdError> {
         self.begin(raw.len())?;
         let mut cuts = Vec::with_capacity(raw.len() / STEP);
@@ -261,12 +261,12 @@ impl Compressor {
             end = next;
             let len = self.scratch.len();
             let room = room(end, len);
-            if matches!(room, Some(Room::Exactly(room)) if room < len + NEAR) {
+            if matches!(room, Some(RoomGuess::Exactly(room)) if room < len + NEAR) {
                 step = FINE;
             }
             let room = room.filter(|room| match room {
-                Room::Exactly(room) => len + if last { 0 } else { CLOSE.len() } > *room,
-                Room::About(room) => !last && len > *room + MARGIN,
+                RoomGuess::Exactly(room) => len + if last { 0 } else { CLOSE.len() } > *room,
+                RoomGuess::About(room) => !last && len > *room + MARGIN,
             });
             if last && room.is_none() {
                 return Ok(Frame { end, cuts, room });

@@ -42,16 +42,16 @@ pub struct Holder {
 /// One way in which one process can write to the file whose inode number is the key.
 struct Hold {
     process: u32,
-    way: Way,
+    way: AccessWay,
 }
 
 impl Hold {
     fn is_mapped(&self) -> bool {
-        matches!(self.way, Way::Mapped { .. })
+        matches!(self.way, AccessWay::Mapped { .. })
     }
 }
 
-enum Way {
+enum AccessWay {
     /// Open for writing, under this descriptor number.
     Open(String),
     /// Mapped, shared and writable: address range, device and path as `maps` lists them.
@@ -121,9 +121,9 @@ impl Holders {
         let folder = self.folder(hold);
         match &hold.way {
             // The process may have closed the file since, and given its number to another one.
-            Way::Open(number) => is_it(&folder.join("fd").join(number)),
+            AccessWay::Open(number) => is_it(&folder.join("fd").join(number)),
             // On some file systems (btrfs, overlays) `maps` names another device than `stat` does.
-            Way::Mapped { addresses, device, path } => {
+            AccessWay::Mapped { addresses, device, path } => {
                 *device == os::block(file.0) || is_it(&folder.join("map_files").join(addresses)) || is_it(path)
             }
         }
@@ -140,7 +140,7 @@ fn may_be_looked_at(process: &Path) -> bool {
 }
 
 /// The files that a process has open for writing, with their inode numbers; none if it has just ended.
-fn opened(process: &Path) -> Vec<(u64, Way)> {
+fn opened(process: &Path) -> Vec<(u64, AccessWay)> {
     let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
@@ -152,7 +152,7 @@ fn opened(process: &Path) -> Vec<(u64, Way)> {
             // `stat` follows the link and may hang, so it is only the fallback for older kernels.
             let noted = noted_inode(&process.join("fdinfo").join(&number));
             let inode = noted.or_else(|| path.metadata().ok().map(|meta| meta.ino()));
-            found.extend(inode.map(|inode| (inode, Way::Open(number))));
+            found.extend(inode.map(|inode| (inode, AccessWay::Open(number))));
         }
     }
     found
@@ -165,14 +165,14 @@ fn noted_inode(info: &Path) -> Option<u64> {
 }
 
 /// The files that a process has mapped shared and writable; none if it has just ended.
-fn mapped(process: &Path) -> Vec<(u64, Way)> {
+fn mapped(process: &Path) -> Vec<(u64, AccessWay)> {
     let text = std::fs::read(process.join("maps")).unwrap_or_default();
     text.split(|byte| *byte == b'\n').filter_map(mapping).collect()
 }
 
 /// Parses a line of `maps`: addresses, rights, offset, device, inode, path. Returns `None` for a mapping that does
 /// not change its file: read-only (no `w`) or private (`p` in place of `s`).
-fn mapping(line: &[u8]) -> Option<(u64, Way)> {
+fn mapping(line: &[u8]) -> Option<(u64, AccessWay)> {
     let mut words = line.splitn(6, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
     let (addresses, rights) = (word()?, word()?);
@@ -184,7 +184,7 @@ fn mapping(line: &[u8]) -> Option<(u64, Way)> {
     let number = |hex| u32::from_str_radix(hex, 16).ok();
     let device = Device::new(number(major)?, number(minor)?);
     let path = as_path(words.next()?.trim_ascii_start()).into();
-    Some((inode, Way::Mapped { addresses: addresses.into(), device, path }))
+    Some((inode, AccessWay::Mapped { addresses: addresses.into(), device, path }))
 }
 
 #[cfg(test)]
@@ -237,7 +237,7 @@ mod tests {
         let line = |rights: &str| format!("7f00aa-7f00bb {rights} 00000000 fd:01 4711                       /a b/c");
         for rights in ["rw-s", "-w-s", "rwxs"] {
             let (inode, way) = mapping(line(rights).as_bytes()).unwrap();
-            let Way::Mapped { addresses, device, path } = way else { panic!("it is mapped") };
+            let AccessWay::Mapped { addresses, device, path } = way else { panic!("it is mapped") };
             assert_eq!((inode, &*addresses, path), (4711, "7f00aa-7f00bb", PathBuf::from("/a b/c")));
             assert!(device == Device::new(0xfd, 1));
         }

@@ -24,28 +24,28 @@ pub use crate::format::journal::JOURNAL;
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 
 /// The journal of this run, open and locked, with its copies.
-pub struct Log {
-    state: Mutex<State>,
+pub struct JournalWriter {
+    state: Mutex<WriterState>,
 }
 
-struct State {
-    copies: Vec<Copy>,
+struct WriterState {
+    copies: Vec<JournalCopy>,
     checks: Checks,
-    /// Lines of [`Log::note`] that the next [`Log::write`] takes along.
+    /// Lines of [`JournalWriter::note`] that the next [`JournalWriter::write`] takes along.
     waiting: String,
     synced: Instant,
     /// Lines about parts so far, also those that no copy took.
     parts: usize,
 }
 
-struct Copy {
+struct JournalCopy {
     path: PathBuf,
     file: File,
     /// Set by the first error; the copy gets no more lines then.
     failed: bool,
 }
 
-impl Copy {
+impl JournalCopy {
     /// Writes the journal under a temporary name, syncs it and renames it over an older one: a crash leaves either the
     /// old journal or the new one.
     fn create(folder: &Path, text: &str) -> Result<Self, IoFault> {
@@ -65,7 +65,7 @@ impl Copy {
     }
 }
 
-impl Log {
+impl JournalWriter {
     /// Creates the journal in these volume folders, over any older one; a reader finds either the old or the new one.
     /// The first folder is the one that a later run looks into first. `lines` get their checks here.
     ///
@@ -74,12 +74,12 @@ impl Log {
     pub fn create(folders: &[PathBuf], lines: &str) -> Result<Self, IoFault> {
         let mut checks = Checks::default();
         let text = checks.add(lines);
-        let copies = folders.iter().map(|folder| Copy::create(folder, &text)).collect::<Result<_, _>>()?;
-        let state = State { copies, checks, waiting: String::new(), synced: Instant::now(), parts: 0 };
+        let copies = folders.iter().map(|folder| JournalCopy::create(folder, &text)).collect::<Result<_, _>>()?;
+        let state = WriterState { copies, checks, waiting: String::new(), synced: Instant::now(), parts: 0 };
         Ok(Self { state: Mutex::new(state) })
     }
 
-    /// Keeps a line back until the next [`Log::write`]: it means something only together with a part.
+    /// Keeps a line back until the next [`JournalWriter::write`]: it means something only together with a part.
     pub fn note(&self, line: &str) {
         lock(&self.state).waiting.push_str(line);
     }
@@ -115,7 +115,7 @@ impl Log {
     /// A copy cannot be removed. A copy that had failed before may stay without an error.
     pub fn remove(self) -> Result<(), IoFault> {
         // The first copy goes last, because a reader looks for it first.
-        for Copy { path, file, failed } in unlocked(self.state).copies.into_iter().rev() {
+        for JournalCopy { path, file, failed } in unlocked(self.state).copies.into_iter().rev() {
             let removed = fs::remove_file(&path);
             // A FUSE driver may keep a removed file in its folder under another name while it is open.
             drop(file);
@@ -133,14 +133,14 @@ impl Log {
 }
 
 /// A journal that an earlier run left. It stays locked as long as this value lives.
-pub struct Found {
+pub struct LeftJournal {
     /// The content, up to the limit of [`find`]; the earlier run may have died within its last line.
     pub text: Vec<u8>,
     /// The lock goes with this file, also if the process dies.
     _lock: File,
 }
 
-impl Found {
+impl LeftJournal {
     /// Cuts the journal at `path` back to its opening, before the parts that it names are removed. A run that is
     /// stopped in the middle of that leaves a journal that names no missing part.
     pub fn forget_parts(&self, path: &Path) -> Result<(), IoFault> {
@@ -158,7 +158,7 @@ impl Found {
 ///
 /// # Errors
 /// `WouldBlock` while another run holds the lock.
-pub fn find(folder: &Path, limit: u64) -> Result<Option<Found>, IoFault> {
+pub fn find(folder: &Path, limit: u64) -> Result<Option<LeftJournal>, IoFault> {
     let path = folder.join(JOURNAL);
     let file = match os::open_regular(&path) {
         // 20 is ENOTDIR: a file stands where the folder would be.
@@ -170,7 +170,7 @@ pub fn find(folder: &Path, limit: u64) -> Result<Option<Found>, IoFault> {
     }
     let mut text = Vec::new();
     (&file).take(limit).read_to_end(&mut text).at("read", &path)?;
-    Ok(Some(Found { text, _lock: file }))
+    Ok(Some(LeftJournal { text, _lock: file }))
 }
 
 #[cfg(test)]
@@ -183,7 +183,7 @@ mod tests {
         assert!(find(dir.path(), 100).unwrap().is_none());
         let other = tempfile::tempdir().unwrap();
         let folders = [dir.path().to_path_buf(), other.path().to_path_buf()];
-        let log = Log::create(&folders, "BEGUN\n").unwrap();
+        let log = JournalWriter::create(&folders, "BEGUN\n").unwrap();
         assert_eq!(find(dir.path(), 100).err().unwrap().source.kind(), io::ErrorKind::WouldBlock);
         log.note("read\n");
         log.write("part\n");
@@ -197,7 +197,7 @@ mod tests {
         let mode =
             std::os::unix::fs::PermissionsExt::mode(&fs::metadata(dir.path().join(JOURNAL)).unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
-        Log::create(&folders, "anew\n").unwrap().remove().unwrap();
+        JournalWriter::create(&folders, "anew\n").unwrap().remove().unwrap();
         assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -10,7 +10,7 @@ use std::ops::{Deref, Range};
 
 use crate::format::frame::{CLOSE, Cut, Packed, last_cut, store, stored_blocks};
 use crate::format::part::{Class, Lead, Trail};
-use crate::format::recipe::Made;
+use crate::format::recipe::FrameRecipe;
 
 /// A stretch of a part's plaintext, which is copied into the part only when that is sealed.
 pub enum Segment<R> {
@@ -50,7 +50,7 @@ pub struct FullPart<R> {
     /// The plaintext from the lead to the trail. Zeros pad it to the length of a part.
     pub segments: Vec<Segment<R>>,
     /// How each frame was made, in order, so that a later run can make the same part again.
-    pub frames: Vec<Made>,
+    pub frames: Vec<FrameRecipe>,
 }
 
 /// What the filler asks for, and where its parts go. The tests replace the compressor and the sealer by it.
@@ -78,7 +78,7 @@ pub struct Filler<S: Supply> {
     offset: u64,
     length: u64,
     segments: Vec<Segment<S::Raw>>,
-    frames: Vec<Made>,
+    frames: Vec<FrameRecipe>,
     /// Bytes of frames that still fit into the current part; lead and trail are not counted.
     room: usize,
 }
@@ -152,7 +152,7 @@ impl<S: Supply> Filler<S> {
     }
 
     /// Adds a compressed frame, which the caller knows to fit.
-    fn put(&mut self, frame: Vec<u8>, made: Made) {
+    fn put(&mut self, frame: Vec<u8>, made: FrameRecipe) {
         self.room -= frame.len();
         self.length += made.length();
         self.frames.push(made);
@@ -163,7 +163,7 @@ impl<S: Supply> Filler<S> {
     fn store(&mut self, raw: &S::Raw, stretch: Range<usize>, hold: bool) {
         self.room -= Packed::Stored.len(stretch.len());
         self.length += stretch.len() as u64;
-        self.frames.push(Made::Stored(stretch.len() as u64));
+        self.frames.push(FrameRecipe::Stored(stretch.len() as u64));
         let segment = Segment::Stored(raw.clone(), stretch);
         self.segments.push(if hold { segment } else { segment.copied() });
     }

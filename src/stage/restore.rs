@@ -30,7 +30,7 @@ use crate::base::os::folder::Folder;
 pub use finish::Finished;
 use metadata::Tally;
 pub use metadata::{Dressed, Otherwise};
-use placed_log::{Found, Log};
+use placed_log::{LogState, PlacedLog};
 pub use placer::Placer;
 use placer::Places;
 
@@ -38,7 +38,7 @@ use placer::Places;
 const STAGING: &str = crate::format::UNPACKING;
 /// Marks the staging folder as ours, and carries the lock of the run that works in it.
 const MARK: &str = "lock";
-/// The [`Log`] of placed parts.
+/// The [`PlacedLog`] of placed parts.
 const LOG: &str = "placed";
 /// The folder in which the packed tree is put together.
 const FILES: &str = "files";
@@ -58,7 +58,7 @@ pub struct Staging {
     /// The staging folder itself.
     folder: Folder,
     name: String,
-    log: Log,
+    log: PlacedLog,
     /// Whether an earlier run left files or a log to resume from.
     resumed: bool,
     /// Whether hard links become copies.
@@ -159,18 +159,18 @@ impl Staging {
                 return Err(TargetError::Busy(target_path.to_owned()));
             }
             let file = || private_file(&folder, LOG).at("open", &path);
-            let (log, resumed) = match Log::read(file()?, work).at("read", &path.join(LOG))? {
-                Found::Other => return Err(TargetError::Other(path)),
-                Found::Same(log) => {
+            let (log, resumed) = match PlacedLog::read(file()?, work).at("read", &path.join(LOG))? {
+                LogState::Other => return Err(TargetError::Other(path)),
+                LogState::Same(log) => {
                     make_private(&folder, FILES).at("create", &path)?;
                     (log, true)
                 }
-                Found::Nothing if make_private(&folder, FILES).at("create", &path)? => {
+                LogState::Nothing if make_private(&folder, FILES).at("create", &path)? => {
                     // An existing folder without a log may be the rest of a run that had delivered everything. The
                     // log then starts as delivering, so that files in the target are compared with the list.
-                    (Log::create(file()?, work, left).at("write", &path.join(LOG))?, left)
+                    (PlacedLog::create(file()?, work, left).at("write", &path.join(LOG))?, left)
                 }
-                Found::Nothing => {
+                LogState::Nothing => {
                     remove_all(&target, name.as_bytes()).at("remove", &path)?;
                     continue;
                 }

@@ -20,7 +20,7 @@ use crate::base::os;
 use crate::base::os::folder::Folder;
 use crate::plan::holds::{Limits, Symlinks};
 use crate::plan::name_folding::is_same_text;
-use crate::plan::names::Ground;
+use crate::plan::names::NameTrial;
 
 /// The trial folder always has the same name, so that a run finds what a killed run left.
 const NAME: &str = ".pouch-trial";
@@ -185,7 +185,7 @@ impl Probe {
     }
 }
 
-impl Ground for Probe {
+impl NameTrial for Probe {
     /// A name counts as kept if the folder then lists it, in any Unicode normalisation, and finds it.
     fn keeps(&self, name: &[u8]) -> Result<bool, IoFault> {
         let trial = self.trial()?;

@@ -46,14 +46,14 @@ pub struct Members {
 pub struct Untar {
     /// Tar offset of the next byte.
     at: u64,
-    state: State,
+    state: UntarState,
     out: Members,
     /// About how many bytes of memory `out` takes.
     held: u64,
 }
 
 #[derive(Default)]
-enum State {
+enum UntarState {
     /// In a header: its bytes so far, and how many it needs as far as they tell.
     Header(Vec<u8>, usize),
     /// In the content or padding of a member.
@@ -98,10 +98,10 @@ impl Untar {
     /// other gap only `first` shows where to go on.
     pub fn begin(&mut self, offset: u64, first: Option<u64>) {
         let first = first.filter(|first| *first >= offset);
-        if offset != self.at && !matches!(self.state, State::Ended) {
+        if offset != self.at && !matches!(self.state, UntarState::Ended) {
             self.out.gaps = true;
             match &mut self.state {
-                State::Content(content) if offset > self.at && offset <= next(content.end) => {
+                UntarState::Content(content) if offset > self.at && offset <= next(content.end) => {
                     // A gap that lies in the padding alone costs nothing.
                     content.whole &= self.at >= content.end;
                     // It is not known whether the missing bytes were zeros, so they end a run of zeros.
@@ -111,13 +111,13 @@ impl Untar {
                 }
                 _ => {
                     self.close(false);
-                    self.state = State::Lost;
+                    self.state = UntarState::Lost;
                 }
             }
             self.at = offset;
         }
-        if let (State::Lost, Some(first)) = (&self.state, first) {
-            self.state = State::Seek(first);
+        if let (UntarState::Lost, Some(first)) = (&self.state, first) {
+            self.state = UntarState::Seek(first);
         }
         self.pass();
     }
@@ -139,7 +139,7 @@ impl Untar {
     /// Ends the reading; a content that is not complete is torn.
     pub fn finish(mut self) -> Members {
         self.close(false);
-        self.out.ended = matches!(self.state, State::Ended);
+        self.out.ended = matches!(self.state, UntarState::Ended);
         self.out
     }
 
@@ -147,14 +147,14 @@ impl Untar {
     fn step(&mut self, bytes: &[u8]) -> usize {
         let up_to = |to: u64| (to.saturating_sub(self.at)).min(bytes.len() as u64) as usize;
         match &mut self.state {
-            State::Lost | State::Ended => bytes.len(),
-            State::Seek(to) => up_to(*to),
-            State::Header(raw, need) => {
+            UntarState::Lost | UntarState::Ended => bytes.len(),
+            UntarState::Seek(to) => up_to(*to),
+            UntarState::Header(raw, need) => {
                 let used = (*need - raw.len()).min(bytes.len());
                 raw.extend_from_slice(&bytes[..used]);
                 used
             }
-            State::Content(content) => {
+            UntarState::Content(content) => {
                 let (used, own) = (up_to(next(content.end)), up_to(content.end));
                 match &mut content.what {
                     What::Entry(_, zeros) => zeros.take(self.at - content.start, &bytes[..own]),
@@ -172,19 +172,19 @@ impl Untar {
     /// Changes to the next state if that needs no more bytes.
     fn pass(&mut self) {
         match &mut self.state {
-            State::Seek(to) if *to == self.at => self.state = header(),
-            State::Content(content) if next(content.end) == self.at => self.close(true),
-            State::Header(raw, need) if raw.len() == *need => {
+            UntarState::Seek(to) if *to == self.at => self.state = header(),
+            UntarState::Content(content) if next(content.end) == self.at => self.close(true),
+            UntarState::Header(raw, need) if raw.len() == *need => {
                 let raw = std::mem::take(raw);
                 match self.header(&raw) {
                     Ok(state) => self.state = state,
                     Err(error) => {
                         self.out.broken.push((self.at - raw.len() as u64, error));
-                        (self.state, self.out.gaps) = (State::Lost, true);
+                        (self.state, self.out.gaps) = (UntarState::Lost, true);
                     }
                 }
                 // A member without content ends where it begins.
-                if matches!(&self.state, State::Content(content) if next(content.end) == self.at) {
+                if matches!(&self.state, UntarState::Content(content) if next(content.end) == self.at) {
                     self.close(true);
                 }
             }
@@ -195,14 +195,14 @@ impl Untar {
 
     /// Parses the blocks of a header. Returns the content that follows it, or asks for more blocks if a pax header
     /// needs them. A block of zeros ends the tar.
-    fn header(&mut self, raw: &[u8]) -> Result<State, FormatError> {
+    fn header(&mut self, raw: &[u8]) -> Result<UntarState, FormatError> {
         if let Ok(block) = <&[u8; BLOCK as usize]>::try_from(raw) {
             if *block == [0; BLOCK as usize] {
-                return Ok(State::Ended);
+                return Ok(UntarState::Ended);
             }
             let need = ustar::header_len(block)?;
             if need > raw.len() {
-                return Ok(State::Header(raw.to_vec(), need));
+                return Ok(UntarState::Header(raw.to_vec(), need));
             }
         }
         let header = ustar::parse(raw)?;
@@ -218,7 +218,7 @@ impl Untar {
             Some(below) if below.starts_with(bag::PAYLOAD) => self.entry(&header),
             _ => What::Nothing,
         };
-        Ok(State::Content(Content { what, start: self.at, end, whole: true }))
+        Ok(UntarState::Content(Content { what, start: self.at, end, whole: true }))
     }
 
     /// Makes the entry of a member of the payload, or notes why none may be made.
@@ -237,10 +237,10 @@ impl Untar {
 
     /// Ends the current content, if there is one. `whole` says that its padding was read to the end as well.
     fn close(&mut self, whole: bool) {
-        if !matches!(self.state, State::Content(_)) {
+        if !matches!(self.state, UntarState::Content(_)) {
             return;
         }
-        let State::Content(content) = std::mem::replace(&mut self.state, header()) else { return };
+        let UntarState::Content(content) = std::mem::replace(&mut self.state, header()) else { return };
         // Content whose padding is missing is whole.
         let whole = content.whole && (whole || self.at >= content.end);
         match content.what {
@@ -258,8 +258,8 @@ impl Untar {
 }
 
 /// The state between two members.
-fn header() -> State {
-    State::Header(Vec::new(), BLOCK as usize)
+fn header() -> UntarState {
+    UntarState::Header(Vec::new(), BLOCK as usize)
 }
 
 /// Tar offset of the member behind a content that ends at `end`.

@@ -21,7 +21,7 @@ use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
 use crate::format::{FormatError, is_unfinished, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
-pub use names::{Found, HEADS, LIST, SUMS, looks_ours, number_of};
+pub use names::{HEADS, LIST, SUMS, VolumeFile, looks_ours, number_of};
 pub use scan::{PassedOver, Search, scan};
 pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
 
@@ -97,7 +97,7 @@ pub fn has_all_small(named: impl Fn(&str) -> bool) -> bool {
 pub struct Volume {
     pub dir: PathBuf,
     /// Files in the folder, foreign ones too, sorted by name.
-    pub files: Vec<Found>,
+    pub files: Vec<VolumeFile>,
     /// How many more names the folder holds; none of them is a name of the format.
     pub others: usize,
     /// Why the folder could not be read. Then it is not known whether it is a volume.
@@ -133,7 +133,7 @@ fn is_unknown(error: &io::Error) -> bool {
 /// The files in a folder by name, and how many names were dropped: names that are not UTF-8, and, once
 /// [`limits::FOLDER`] files are kept, names that are not of the format. So no number of foreign files can hide the
 /// files of a volume.
-fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
+fn read_folder(dir: &Path) -> Result<(Vec<VolumeFile>, usize), ScanError> {
     let (mut files, mut others, mut unknown) = (Vec::new(), 0, None);
     for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
         FormatError::limit("the number of files in a folder", at as u64, limits::NAMES as u64)?;
@@ -145,7 +145,7 @@ fn read_folder(dir: &Path) -> Result<(Vec<Found>, usize), ScanError> {
         };
         FormatError::limit("the number of files of a volume", files.len() as u64, 2 * limits::FOLDER as u64)?;
         match entry.metadata() {
-            Ok(meta) => files.push(Found { name, on_drive: None, len: meta.len(), regular: meta.is_file() }),
+            Ok(meta) => files.push(VolumeFile { name, on_drive: None, len: meta.len(), regular: meta.is_file() }),
             // The file was removed after it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => unknown = Some(error),
@@ -166,7 +166,7 @@ impl Volume {
     }
 
     /// The file with that name of the format, in whatever case the drive shows it.
-    pub fn file(&self, name: &str) -> Option<&Found> {
+    pub fn file(&self, name: &str) -> Option<&VolumeFile> {
         self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok().map(|at| &self.files[at])
     }
 

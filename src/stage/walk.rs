@@ -26,11 +26,11 @@ use crate::base::os::folder::Status;
 use crate::base::path::{as_bytes, as_path, escape};
 use dropped::Extras;
 use hard_links::SharedFile;
-use look::{Found, FoundEntry, Listed, Look};
+use look::{FolderLook, FoundEntry, Look, LookedAt};
 use open_tree::OpenTree;
-use reachable::Ground;
-use second_look::{Known, Spot};
+use reachable::SourceFileSystem;
 pub use second_look::{OwnNames, SecondLook};
+use second_look::{Spot, WalkedEntries};
 pub use stamp::Stamp;
 
 /// Everything that is to be packed. An entry is known by its index in `entries`.
@@ -58,7 +58,7 @@ struct Source {
     /// `None` for a source that is a file.
     tree: Option<OpenTree>,
     /// One for each file system that the source spans. The first is that of the source itself.
-    grounds: Vec<Ground>,
+    grounds: Vec<SourceFileSystem>,
 }
 
 /// Why sources cannot be packed at all.
@@ -187,7 +187,7 @@ impl Walk {
             let (source, below) = self.source_of(index);
             (!is_named(index)).then(|| Spot { tree: source.tree.as_ref(), source: &source.path, below })
         };
-        let known = Known { entries: &self.entries, stamps: &self.stamps, began: self.began, own };
+        let known = WalkedEntries { entries: &self.entries, stamps: &self.stamps, began: self.began, own };
         known.look_again(spot, || monitor.cancelled()).ok_or(WalkError::Cancelled)
     }
 
@@ -225,7 +225,7 @@ impl Walk {
     /// # Errors
     /// One of the sources is gone.
     pub fn answer(&self, entries: impl Iterator<Item = usize>) -> Result<(), WalkError> {
-        let mut asked: Vec<&Ground> = Vec::new();
+        let mut asked: Vec<&SourceFileSystem> = Vec::new();
         for index in entries {
             let ground = self.ground(index);
             if !asked.iter().any(|known| std::ptr::eq(*known, ground)) {
@@ -253,7 +253,7 @@ impl Walk {
     }
 
     /// The ground of an entry's file system. A file that is mounted on its own has none: its source's stands in.
-    fn ground(&self, index: usize) -> &Ground {
+    fn ground(&self, index: usize) -> &SourceFileSystem {
         let (grounds, device) = (&self.source_of(index).0.grounds, self.stamps[index].dev);
         grounds.iter().find(|ground| ground.is_of(device)).unwrap_or(&grounds[0])
     }
@@ -297,22 +297,22 @@ impl Walk {
     }
 
     /// Puts entries into the order of the tar: a folder comes before its content. Returns files with several names.
-    fn take(&mut self, source: usize, top: [Option<Found>; 2], mut listings: Vec<Listed>) -> Vec<SharedFile> {
+    fn take(&mut self, source: usize, top: [Option<LookedAt>; 2], mut listings: Vec<FolderLook>) -> Vec<SharedFile> {
         let mut shared = Vec::new();
         // Folders with entries left, each with its index. The source itself is in no folder: `None`.
-        let mut open: Vec<(Option<usize>, std::vec::IntoIter<Found>)> = Vec::new();
+        let mut open: Vec<(Option<usize>, std::vec::IntoIter<LookedAt>)> = Vec::new();
         open.push((None, top.into_iter().flatten().collect::<Vec<_>>().into_iter()));
         while let Some((folder, left)) = open.last_mut() {
             match left.next() {
                 None => drop(open.pop()),
-                Some(Found::Remark(note)) => self.notes.push(note),
-                Some(Found::LeftOut(note)) => {
+                Some(LookedAt::Remark(note)) => self.notes.push(note),
+                Some(LookedAt::LeftOut(note)) => {
                     if let Some(folder) = folder {
                         self.entries[*folder].flag = Flag::Unreadable;
                     }
                     self.notes.push(note);
                 }
-                Some(Found::Entry(FoundEntry { entry, stamp, identity, has_flags, listing })) => {
+                Some(LookedAt::Entry(FoundEntry { entry, stamp, identity, has_flags, listing })) => {
                     let index = self.entries.len();
                     self.entries.push(entry);
                     self.stamps.push(stamp);
@@ -323,7 +323,7 @@ impl Walk {
                         identity: *identity,
                     }));
                     if let Some(number) = listing {
-                        let Listed { found, attributes } = std::mem::take(&mut listings[number]);
+                        let FolderLook { found, attributes } = std::mem::take(&mut listings[number]);
                         self.extras[index].add(|| attributes);
                         open.push((Some(index), found.into_iter()));
                     }
@@ -362,12 +362,12 @@ impl Walk {
             None => source.path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new(".")),
         };
         let device = folder.metadata().at("look at", folder)?.dev();
-        let mut grounds = vec![Ground::of_source(folder, &source.path, device)];
+        let mut grounds = vec![SourceFileSystem::of_source(folder, &source.path, device)];
         for index in from..self.entries.len() {
             let (entry, device) = (&self.entries[index], self.stamps[index].dev);
             if entry.kind == Kind::Dir && !grounds.iter().any(|ground| ground.is_of(device)) {
                 let below = self.source_of(index).1.unwrap_or_default();
-                grounds.push(Ground::below(below, &self.real_path(index), device));
+                grounds.push(SourceFileSystem::below(below, &self.real_path(index), device));
             }
         }
         self.sources[at].grounds = grounds;

@@ -11,7 +11,7 @@ use crate::format::limits;
 use crate::format::part::{HEADER, SEALED_CHUNK};
 use crate::stage::seal::{KeyError, Keyring};
 use crate::stage::stream::PartOpener;
-use crate::stage::volume::{ALL_SEALS, Found, HEADS, LIST, Volume};
+use crate::stage::volume::{ALL_SEALS, HEADS, LIST, Volume, VolumeFile};
 
 /// Parts of a volume that are opened before it is said to hold none of the bundle's.
 const SAMPLES: usize = 8;
@@ -31,7 +31,7 @@ pub enum Belonging {
 
 /// What a file says about its volume.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mark {
+enum BundleMark {
     Ours,
     Other,
     Unread,
@@ -47,7 +47,7 @@ pub struct Marks<'a> {
 }
 
 /// Whether a file may be a part, whatever its name. A seal, head or list tells nothing here: it may have been planted.
-fn may_be_part(found: &Found) -> bool {
+fn may_be_part(found: &VolumeFile) -> bool {
     let name = found.name.as_str();
     let is_small = ALL_SEALS.contains(&name) || HEADS.contains(&name) || name == LIST;
     found.regular && found.len > HEADER as u64 && !is_small
@@ -66,64 +66,64 @@ impl<'a> Marks<'a> {
         if volume.fault.is_some() {
             return Belonging::Unknown;
         }
-        let mut marks: Vec<Mark> = HEADS.iter().map(|name| self.of_head(volume, name)).collect();
+        let mut marks: Vec<BundleMark> = HEADS.iter().map(|name| self.of_head(volume, name)).collect();
         // Two bundles may share a key, and only their heads tell their lists apart.
-        if !marks.contains(&Mark::Other) {
+        if !marks.contains(&BundleMark::Other) {
             marks.push(self.of_sealed(volume, LIST));
         }
-        if !marks.contains(&Mark::Ours) {
+        if !marks.contains(&BundleMark::Ours) {
             for found in volume.files.iter().filter(|found| may_be_part(found)) {
                 let mark = self.of_part(volume, &found.name);
                 marks.push(mark);
-                if mark == Mark::Ours {
+                if mark == BundleMark::Ours {
                     break;
                 }
             }
         }
         match () {
-            () if marks.contains(&Mark::Ours) || self.opens_a_chunk(volume) => Belonging::Ours,
-            () if marks.contains(&Mark::Unread) || !marks.contains(&Mark::Other) => Belonging::Unknown,
+            () if marks.contains(&BundleMark::Ours) || self.opens_a_chunk(volume) => Belonging::Ours,
+            () if marks.contains(&BundleMark::Unread) || !marks.contains(&BundleMark::Other) => Belonging::Unknown,
             () => Belonging::Foreign,
         }
     }
 
-    fn of_head(&self, volume: &Volume, name: &str) -> Mark {
+    fn of_head(&self, volume: &Volume, name: &str) -> BundleMark {
         match (self.of_sealed(volume, name), self.head) {
-            (Mark::Ours, Some(_)) => match head_start(volume, name, self.keyring, self.start.len()) {
-                Ok(start) if start == self.start => Mark::Ours,
-                Ok(_) => Mark::Other,
-                Err(CopyFault::Denied(_) | CopyFault::Unread(_)) => Mark::Unread,
+            (BundleMark::Ours, Some(_)) => match head_start(volume, name, self.keyring, self.start.len()) {
+                Ok(start) if start == self.start => BundleMark::Ours,
+                Ok(_) => BundleMark::Other,
+                Err(CopyFault::Denied(_) | CopyFault::Unread(_)) => BundleMark::Unread,
                 // Its header opens; what it said is lost.
-                Err(_) => Mark::Ours,
+                Err(_) => BundleMark::Ours,
             },
             (mark, _) => mark,
         }
     }
 
     /// By the header of an age file.
-    fn of_sealed(&self, volume: &Volume, name: &str) -> Mark {
+    fn of_sealed(&self, volume: &Volume, name: &str) -> BundleMark {
         if volume.file(name).is_none_or(|found| !found.regular) {
-            return Mark::Nothing;
+            return BundleMark::Nothing;
         }
-        let Ok((start, _)) = volume.read_start(name, limits::AGE_HEADER) else { return Mark::Unread };
+        let Ok((start, _)) = volume.read_start(name, limits::AGE_HEADER) else { return BundleMark::Unread };
         match self.keyring.open_header(&start) {
-            Ok(_) => Mark::Ours,
-            Err(KeyError::Wrong) => Mark::Other,
-            Err(_) => Mark::Nothing,
+            Ok(_) => BundleMark::Ours,
+            Err(KeyError::Wrong) => BundleMark::Other,
+            Err(_) => BundleMark::Nothing,
         }
     }
 
     /// By the first bytes of a file that may be a part.
-    fn of_part(&self, volume: &Volume, name: &str) -> Mark {
+    fn of_part(&self, volume: &Volume, name: &str) -> BundleMark {
         if self.head.is_none() {
             return self.of_sealed(volume, name);
         }
-        let Ok((start, _)) = volume.read_start(name, HEADER) else { return Mark::Unread };
+        let Ok((start, _)) = volume.read_start(name, HEADER) else { return BundleMark::Unread };
         let known = start.first_chunk().is_some_and(|header| self.headers.contains(header));
         match known {
-            true => Mark::Ours,
-            false if start.starts_with(AGE) => Mark::Other,
-            false => Mark::Nothing,
+            true => BundleMark::Ours,
+            false if start.starts_with(AGE) => BundleMark::Other,
+            false => BundleMark::Nothing,
         }
     }
 

@@ -23,14 +23,14 @@ pub struct FoundHead {
     pub volumes: BTreeSet<usize>,
     start: Vec<u8>,
     /// The first copy that is whole.
-    at: Place,
+    at: HeadCopy,
     /// What that says, if it may be the one that is wanted.
     head: Option<Head>,
 }
 
 /// A file of a volume.
 #[derive(Clone, Copy)]
-struct Place {
+struct HeadCopy {
     volume: usize,
     name: &'static str,
 }
@@ -60,7 +60,7 @@ impl Heads {
             for name in HEADS.into_iter().filter(|name| volume.file(name).is_some()) {
                 match heads.look_at(volume, name, keys) {
                     Ok(Looked::Known(known)) => drop(heads.found[known].volumes.insert(index)),
-                    Ok(Looked::New(key, head)) => heads.add(key, *head, Place { volume: index, name }, wanted),
+                    Ok(Looked::New(key, head)) => heads.add(key, *head, HeadCopy { volume: index, name }, wanted),
                     Err(fault) => heads.bad.push(BadCopy { path: volume.path(name), fault }),
                 }
             }
@@ -80,7 +80,7 @@ impl Heads {
         Ok(Looked::New(key, Box::new(read(volume, name, &keys[key])?)))
     }
 
-    fn add(&mut self, key: usize, head: Head, at: Place, wanted: Option<&FingerprintStart>) {
+    fn add(&mut self, key: usize, head: Head, at: HeadCopy, wanted: Option<&FingerprintStart>) {
         let fingerprint = head.statement.fingerprint();
         let may_be_it = choose([fingerprint.as_str()], wanted) == Choice::One(0);
         // Heads are large, and there may be many on a hostile drive: one is kept.

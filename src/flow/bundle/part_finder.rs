@@ -55,7 +55,7 @@ impl Loaded {
 }
 
 /// A part of which single chunks are wanted.
-pub struct Shard {
+pub struct PartChunks {
     /// `None` if the head does not tell how to open it.
     opener: Option<PartOpener>,
     copies: Vec<PathBuf>,
@@ -63,7 +63,7 @@ pub struct Shard {
     open: RefCell<Option<(usize, File)>>,
 }
 
-impl Shard {
+impl PartChunks {
     fn new(opener: Option<PartOpener>, copies: Vec<PathBuf>) -> Self {
         Self { opener, copies, open: RefCell::default() }
     }
@@ -130,7 +130,7 @@ impl Best {
 }
 
 /// What came of reading a file.
-enum Read {
+enum ReadOutcome {
     Done,
     Absent,
     Refused(IoFault),
@@ -178,10 +178,10 @@ impl<'a> Finder<'a> {
         mut bad: Vec<usize>,
         buf: &mut PartBuf,
     ) -> Vec<usize> {
-        let (mut copy, mut chunk) = (Shard::new(Some(opener), Vec::new()), vec![0; SEALED_CHUNK]);
+        let (mut copy, mut chunk) = (PartChunks::new(Some(opener), Vec::new()), vec![0; SEALED_CHUNK]);
         for (volume, name) in files {
             let Some(first) = bad.first() else { break };
-            copy = Shard::new(copy.opener, vec![self.path(*volume, name)]);
+            copy = PartChunks::new(copy.opener, vec![self.path(*volume, name)]);
             if copy.chunk(*first, &mut chunk) {
                 bad = copy.fill_in(bad, buf);
             }
@@ -195,9 +195,9 @@ impl<'a> Finder<'a> {
         let mut refused: Vec<IoFault> = Vec::new();
         for (volume, name) in self.places(part) {
             match self.read(volume, &name, buf) {
-                Read::Done => {}
-                Read::Absent => continue,
-                Read::Refused(fault) => {
+                ReadOutcome::Done => {}
+                ReadOutcome::Absent => continue,
+                ReadOutcome::Refused(fault) => {
                     refused.push(fault);
                     continue;
                 }
@@ -274,12 +274,12 @@ impl<'a> Finder<'a> {
     }
 
     /// All copies of a part, for single chunks of it.
-    pub fn shard(&self, part: &Part) -> Result<Shard, FlowError> {
+    pub fn shard(&self, part: &Part) -> Result<PartChunks, FlowError> {
         let path = |(volume, name): (usize, String)| {
             let found = self.bundle.volumes[volume].file(&name).filter(|found| found.regular);
             found.map(|_| self.path(volume, &name))
         };
-        Ok(Shard::new(self.opener(part), self.places(part).filter_map(path).collect()))
+        Ok(PartChunks::new(self.opener(part), self.places(part).filter_map(path).collect()))
     }
 
     fn path(&self, volume: usize, name: &str) -> PathBuf {
@@ -304,14 +304,14 @@ impl<'a> Finder<'a> {
     }
 
     /// Reads a file into `buf`, zeros for what is missing or unreadable.
-    fn read(&self, volume: usize, name: &str, buf: &mut PartBuf) -> Read {
+    fn read(&self, volume: usize, name: &str, buf: &mut PartBuf) -> ReadOutcome {
         let volume = &self.bundle.volumes[volume];
         if volume.file(name).is_none_or(|found| !found.regular) {
-            return Read::Absent;
+            return ReadOutcome::Absent;
         }
         let mut file = match volume.open(name) {
             Ok(file) => file,
-            Err(fault) => return Read::Refused(fault),
+            Err(fault) => return ReadOutcome::Refused(fault),
         };
         let bytes = buf.file_mut();
         let mut done = 0;
@@ -321,14 +321,14 @@ impl<'a> Finder<'a> {
                 Ok(n) => done += n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(source) if is_denied(&source) => {
-                    return Read::Refused(IoFault { doing: "read", path: volume.path(name), source });
+                    return ReadOutcome::Refused(IoFault { doing: "read", path: volume.path(name), source });
                 }
                 // A bad sector; what lies before it may still be of use.
                 Err(_) => break,
             }
         }
         bytes[done..].fill(0);
-        Read::Done
+        ReadOutcome::Done
     }
 
     /// Files under other names that begin with the part's header: the likeliest, and all others.

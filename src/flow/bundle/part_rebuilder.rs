@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::pool::lock;
 use crate::flow::FlowError;
 use crate::flow::bundle::part_source::PartSource;
-use crate::flow::bundle::rebuilt_part::{RebuiltPart, State};
+use crate::flow::bundle::rebuilt_part::{PartProof, RebuiltPart};
 use crate::flow::bundle::stripe_rows::{Factors, Parity, ShardSource, Stripe, Used};
 use crate::format::head::{Head, Part};
 use crate::format::part::{Class, PartBuf};
@@ -82,7 +82,7 @@ impl<'a> PartRebuilder<'a> {
     fn load<'p>(&self, part: &'p Part, mut buf: PartBuf) -> Result<RebuiltPart<'p>, FlowError> {
         let found = self.source.load(part, &mut buf)?;
         let lost = found.bad(self.class.chunks());
-        let state = if lost.is_empty() { State::Right } else { State::Short };
+        let state = if lost.is_empty() { PartProof::Right } else { PartProof::Short };
         Ok(RebuiltPart { part, buf, found, missing: lost.clone(), lost, state })
     }
 
@@ -97,12 +97,12 @@ impl<'a> PartRebuilder<'a> {
         let stripe = Stripe { parity, number, chunks: self.class.chunks(), shards };
         let known = lock(&self.without).clone();
         if !known.is_empty() {
-            self.attempt(&stripe, parts, &known, State::Short)?;
-            if parts.iter().all(|rebuilt| rebuilt.state == State::Right) {
+            self.attempt(&stripe, parts, &known, PartProof::Short)?;
+            if parts.iter().all(|rebuilt| rebuilt.state == PartProof::Right) {
                 return Ok(());
             }
         }
-        let used = self.attempt(&stripe, parts, &BTreeSet::new(), State::Short)?;
+        let used = self.attempt(&stripe, parts, &BTreeSet::new(), PartProof::Short)?;
         self.try_others(&stripe, parts, used)
     }
 
@@ -119,7 +119,7 @@ impl<'a> PartRebuilder<'a> {
             if may_try.is_err() {
                 break;
             }
-            let used = self.attempt(stripe, parts, &without, State::Wrong)?;
+            let used = self.attempt(stripe, parts, &without, PartProof::Wrong)?;
             if !is_wrong(parts) {
                 blamed.retain(|position| !used.positions.contains(position));
                 self.note_wrong(stripe, &blamed);
@@ -138,9 +138,9 @@ impl<'a> PartRebuilder<'a> {
         stripe: &Stripe,
         parts: &mut [RebuiltPart],
         without: &BTreeSet<usize>,
-        from: State,
+        from: PartProof,
     ) -> Result<Used, FlowError> {
-        let takes_part = |state: State| state == State::Wrong || state == from;
+        let takes_part = |state: PartProof| state == PartProof::Wrong || state == from;
         parts.iter_mut().filter(|rebuilt| takes_part(rebuilt.state)).for_each(RebuiltPart::reopen);
         let (mut factors, mut used) = (Factors::default(), Used::default());
         for row in stripe.rows_to_rebuild(parts) {
@@ -149,15 +149,15 @@ impl<'a> PartRebuilder<'a> {
                 stripe.rebuild_row(row, &found, parts, &mut factors);
             }
         }
-        for rebuilt in parts.iter_mut().filter(|rebuilt| rebuilt.state == State::Open) {
+        for rebuilt in parts.iter_mut().filter(|rebuilt| rebuilt.state == PartProof::Open) {
             let is_whole = rebuilt.is_whole();
             let is_right = is_whole && self.source.is_as_packed(rebuilt.part, &rebuilt.buf)?;
             rebuilt.state = match (is_right, is_whole) {
-                (true, _) => State::Right,
-                (false, true) => State::Wrong,
+                (true, _) => PartProof::Right,
+                (false, true) => PartProof::Wrong,
                 (false, false) => from,
             };
-            if rebuilt.state == State::Wrong {
+            if rebuilt.state == PartProof::Wrong {
                 rebuilt.missing = rebuilt.lost.clone();
             }
         }

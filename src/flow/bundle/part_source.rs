@@ -1,7 +1,7 @@
 //! Where parts and single chunks of them are read from: from drives, or from memory in unit tests.
 
 use crate::flow::FlowError;
-use crate::flow::bundle::part_finder::{Finder, Loaded, Shard};
+use crate::flow::bundle::part_finder::{Finder, Loaded, PartChunks};
 use crate::format::head::Part;
 use crate::format::part::PartBuf;
 
@@ -35,7 +35,7 @@ impl PartSource for Finder<'_> {
     }
 }
 
-impl ChunkSource for Shard {
+impl ChunkSource for PartChunks {
     fn read(&self, index: usize, sealed: &mut [u8]) -> bool {
         self.chunk(index, sealed)
     }

@@ -17,12 +17,12 @@ pub struct RebuiltPart<'a> {
     pub missing: Vec<usize>,
     /// The chunks that the drives did not have.
     pub(super) lost: Vec<usize>,
-    pub(super) state: State,
+    pub(super) state: PartProof,
 }
 
 /// How far a part has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum PartProof {
     /// The drives had all of it, or what was rebuilt is what the head names.
     Right,
     /// It is being rebuilt.
@@ -47,29 +47,29 @@ impl RebuiltPart<'_> {
 
     /// Whether other bytes came of its stripe than those that the head names.
     pub fn is_wrong(&self) -> bool {
-        self.state == State::Wrong
+        self.state == PartProof::Wrong
     }
 
     /// How many chunks at its beginning can be read. Nothing vouches for rebuilt chunks of a part that is not
     /// whole: they count if the caller has something else to hold their content against.
     pub fn readable(&self, has_digests: bool) -> usize {
-        let absent = if has_digests || self.state == State::Right { &self.missing } else { &self.lost };
+        let absent = if has_digests || self.state == PartProof::Right { &self.missing } else { &self.lost };
         absent.first().copied().unwrap_or(self.buf.chunks())
     }
 
     /// Whether rebuilt chunks are among those that can be read, and nothing vouches for them.
     pub fn is_doubtful(&self) -> bool {
-        self.state == State::Short && self.lost.first() != self.missing.first()
+        self.state == PartProof::Short && self.lost.first() != self.missing.first()
     }
 
     /// Whether a chunk is there as the drives or the head vouch for it.
     pub(super) fn has(&self, chunk: usize) -> bool {
-        self.state == State::Right || self.lost.binary_search(&chunk).is_err()
+        self.state == PartProof::Right || self.lost.binary_search(&chunk).is_err()
     }
 
     /// Begins anew with what the drives had.
     pub(super) fn reopen(&mut self) {
-        (self.missing, self.state) = (self.lost.clone(), State::Open);
+        (self.missing, self.state) = (self.lost.clone(), PartProof::Open);
     }
 
     pub(super) fn chunk_mut(&mut self, index: usize) -> &mut [u8] {

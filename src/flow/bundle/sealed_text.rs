@@ -135,18 +135,18 @@ pub fn read_list(volume: &Volume, keyring: &Keyring, tar: u64, hash: Option<Dige
     let (key, len) = keyring.open_header(&start).map_err(of_this_bundle)?;
     let sealed = std::io::BufReader::with_capacity(1 << 20, start[len..].chain(file));
     let reader = list::Reader::new(tar);
-    let mut lines = Lines { reader, hasher: Hasher::tagged("list"), line: Vec::new() };
+    let mut lines = ListLines { reader, hasher: Hasher::tagged("list"), line: Vec::new() };
     unseal(sealed, &key, LIST_TEXT, |bytes| lines.push(bytes))?;
     lines.finish(hash)
 }
 
-struct Lines {
+struct ListLines {
     reader: list::Reader,
     hasher: Hasher,
     line: Vec<u8>,
 }
 
-impl Lines {
+impl ListLines {
     fn push(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         self.hasher.update(bytes);
         while let Some(end) = bytes.iter().position(|b| *b == b'\n') {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::gf::mul_add;
 use crate::flow::bundle::part_source::ChunkSource;
-use crate::flow::bundle::rebuilt_part::{RebuiltPart, State};
+use crate::flow::bundle::rebuilt_part::{PartProof, RebuiltPart};
 use crate::format::part::{CHUNK, SEALED_CHUNK};
 use crate::format::stripe::Scheme;
 use crate::stage::erasure::Code;
@@ -62,7 +62,7 @@ pub(super) struct Stripe<'a> {
 
 impl Stripe<'_> {
     pub(super) fn rows_to_rebuild(&self, parts: &[RebuiltPart]) -> BTreeSet<usize> {
-        let open = parts.iter().filter(|rebuilt| rebuilt.state == State::Open);
+        let open = parts.iter().filter(|rebuilt| rebuilt.state == PartProof::Open);
         let rows = |rebuilt: &RebuiltPart| {
             let position = rebuilt.position();
             let row = |chunk: &usize| self.parity.scheme.row_of(*chunk, position, self.chunks);
@@ -112,7 +112,7 @@ impl Stripe<'_> {
 
     /// Rebuilds the chunks of a row that are missing in `parts`.
     pub(super) fn rebuild_row(&self, row: usize, found: &Row, parts: &mut [RebuiltPart], factors: &mut Factors) {
-        for rebuilt in parts.iter_mut().filter(|rebuilt| rebuilt.state == State::Open) {
+        for rebuilt in parts.iter_mut().filter(|rebuilt| rebuilt.state == PartProof::Open) {
             let position = rebuilt.position();
             let chunk = self.parity.scheme.chunk_of(row, position, self.chunks);
             let Ok(at) = rebuilt.missing.binary_search(&chunk) else { continue };

@@ -14,14 +14,14 @@ use crate::base::threads::start;
 use crate::flow::FlowError;
 use crate::flow::bundle::head_check::{HeadCheck, PartCheck};
 use crate::flow::bundle::scan::longest_file;
-use crate::flow::drives::read_in_order::{Piece, SweptFile, endless, sweep};
+use crate::flow::drives::read_in_order::{SweptFile, SweptPiece, endless, sweep};
 use crate::format::part;
 use crate::stage::volume::{self, Volume};
 
 const READ: usize = 1 << 20;
 
 /// A file to be read, and the digest that it should have.
-pub(super) struct Job<'a> {
+pub(super) struct FileToRead<'a> {
     pub(super) volume: usize,
     pub(super) name: String,
     pub(super) sum: Digest,
@@ -56,15 +56,15 @@ impl From<io::Error> for FileFault {
 }
 
 /// A file while it is read.
-struct Reading<'a> {
-    job: &'a Job<'a>,
+struct FileReading<'a> {
+    job: &'a FileToRead<'a>,
     hasher: Hasher,
     bytes: u64,
     part: Option<Result<PartCheck<'a>, String>>,
 }
 
-impl<'a> Reading<'a> {
-    fn of(job: &'a Job<'a>) -> Self {
+impl<'a> FileReading<'a> {
+    fn of(job: &'a FileToRead<'a>) -> Self {
         let part = job.head.filter(|_| part::is_part(&job.name)).map(|head| head.part(&job.name));
         Self { job, hasher: Hasher::new(), bytes: 0, part }
     }
@@ -98,7 +98,11 @@ impl<'a> Reading<'a> {
     }
 }
 
-pub(super) fn read_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) -> Result<Vec<FileRead>, FlowError> {
+pub(super) fn read_all(
+    volumes: &[Volume],
+    jobs: &[FileToRead],
+    monitor: &dyn Monitor,
+) -> Result<Vec<FileRead>, FlowError> {
     let results = jobs.iter().map(|_| Mutex::default()).collect();
     let work = Work { volumes, jobs, monitor, results };
     let anywhere: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
@@ -129,7 +133,7 @@ pub(super) fn read_all(volumes: &[Volume], jobs: &[Job], monitor: &dyn Monitor) 
 /// Files that are read, and what came of each.
 struct Work<'a> {
     volumes: &'a [Volume],
-    jobs: &'a [Job<'a>],
+    jobs: &'a [FileToRead<'a>],
     monitor: &'a dyn Monitor,
     results: Vec<Mutex<Option<FileRead>>>,
 }
@@ -138,7 +142,7 @@ impl Work<'_> {
     /// All files of one drive, one after the other.
     fn drive(&self, drive: u64) {
         let own: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].drive == Some(drive)).collect();
-        let jobs: Vec<&Job> = own.iter().map(|at| &self.jobs[*at]).collect();
+        let jobs: Vec<&FileToRead> = own.iter().map(|at| &self.jobs[*at]).collect();
         read_drive(self.volumes, &jobs, self.monitor, |number, read| *lock(&self.results[own[number]]) = Some(read));
     }
 
@@ -155,15 +159,16 @@ impl Work<'_> {
 }
 
 /// Reads files of one drive past the cache.
-fn read_drive(volumes: &[Volume], jobs: &[&Job], monitor: &dyn Monitor, mut found: impl FnMut(usize, FileRead)) {
-    let file = |job: &&Job| SweptFile { path: volumes[job.volume].path(&job.name), most: longest_file(&job.name) };
+fn read_drive(volumes: &[Volume], jobs: &[&FileToRead], monitor: &dyn Monitor, mut found: impl FnMut(usize, FileRead)) {
+    let file =
+        |job: &&FileToRead| SweptFile { path: volumes[job.volume].path(&job.name), most: longest_file(&job.name) };
     let files: Vec<SweptFile> = jobs.iter().map(file).collect();
     let mut reading = None;
     sweep(&files, monitor, |number, piece| {
-        let current = reading.get_or_insert_with(|| Reading::of(jobs[number]));
+        let current = reading.get_or_insert_with(|| FileReading::of(jobs[number]));
         match piece {
-            Piece::Bytes(bytes) => current.take(&bytes),
-            Piece::End(end) => {
+            SweptPiece::Bytes(bytes) => current.take(&bytes),
+            SweptPiece::End(end) => {
                 if let Some(reading) = reading.take() {
                     found(number, reading.finish(end));
                 }
@@ -172,12 +177,12 @@ fn read_drive(volumes: &[Volume], jobs: &[&Job], monitor: &dyn Monitor, mut foun
     });
 }
 
-fn read(volume: &Volume, job: &Job, buf: &mut [u8], monitor: &dyn Monitor) -> FileRead {
+fn read(volume: &Volume, job: &FileToRead, buf: &mut [u8], monitor: &dyn Monitor) -> FileRead {
     let file = match volume.open(&job.name) {
         Ok(file) => file,
         Err(fault) => return FileRead { bytes: 0, verdict: Err(fault.source.into()) },
     };
-    let (mut reading, most) = (Reading::of(job), longest_file(&job.name));
+    let (mut reading, most) = (FileReading::of(job), longest_file(&job.name));
     let end = volume::read_through(file, buf, |bytes| {
         reading.take(bytes);
         monitor.advance(bytes.len() as u64);
@@ -199,7 +204,8 @@ mod tests {
         let volume = volume::read(drive.path()).unwrap();
         // Both as it stands, and past the cache of its drive.
         for drive in [None, Some(1)] {
-            let job = Job { volume: 0, name: "seal.age".into(), sum: Digest([0; 32]), len: 400, drive, head: None };
+            let job =
+                FileToRead { volume: 0, name: "seal.age".into(), sum: Digest([0; 32]), len: 400, drive, head: None };
             let read = read_all(std::slice::from_ref(&volume), &[job], &Silent).unwrap().pop().unwrap();
             assert!(read.bytes <= limits::SEAL_FILE + 2 * READ as u64, "{}", read.bytes);
             let Err(FileFault::Wrong(why)) = read.verdict else { panic!("it is no seal") };

@@ -13,7 +13,7 @@ use crate::stage::volume::PassedOver;
 
 /// What a volume turned out to be, without any key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum VolumeState {
     /// Every file is there and has its SHA-256.
     Whole,
     /// Files are missing, or the volume was never finished.
@@ -28,16 +28,16 @@ pub enum State {
     Unsafe,
 }
 
-impl State {
+impl VolumeState {
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
-            State::Whole => "whole",
-            State::Incomplete => "incomplete",
-            State::Damaged => "damaged",
-            State::Gone => "gone",
-            State::Unreadable => "unreadable",
-            State::Unsafe => "unsafe",
+            VolumeState::Whole => "whole",
+            VolumeState::Incomplete => "incomplete",
+            VolumeState::Damaged => "damaged",
+            VolumeState::Gone => "gone",
+            VolumeState::Unreadable => "unreadable",
+            VolumeState::Unsafe => "unsafe",
         }
     }
 }
@@ -48,7 +48,7 @@ pub struct VolumeCheck {
     /// Where it is.
     pub folder: PathBuf,
     /// What it is.
-    pub state: State,
+    pub state: VolumeState,
     /// Whether it was read past the system's cache.
     pub past_cache: bool,
     /// Whether its files were held against the bundle's head, and its parts opened.
@@ -150,7 +150,7 @@ fn not_searched(place: &PassedOver) -> Value {
 impl CheckReport {
     /// What this shows, and what not; `None` if a volume is not whole: then each says what it is.
     pub fn shows(&self) -> Option<&'static str> {
-        let is_whole = |volume: &VolumeCheck| volume.state == State::Whole;
+        let is_whole = |volume: &VolumeCheck| volume.state == VolumeState::Whole;
         let held = self.volumes.iter().all(|volume| volume.held);
         self.volumes.iter().all(is_whole).then_some(if held { HELD } else { WHOLE })
     }
@@ -159,13 +159,16 @@ impl CheckReport {
     pub fn outcome(&self) -> Outcome {
         let short = self.bundle.as_ref().is_some_and(|bundle| matches!(bundle.verdict, Verdict::Short { .. }));
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
-        if any(State::Unsafe) {
+        if any(VolumeState::Unsafe) {
             Outcome::Hostile
-        } else if any(State::Gone) || any(State::Unreadable) || self.not_searched.iter().any(PassedOver::has_failed) {
+        } else if any(VolumeState::Gone)
+            || any(VolumeState::Unreadable)
+            || self.not_searched.iter().any(PassedOver::has_failed)
+        {
             Outcome::Io
-        } else if any(State::Damaged) {
+        } else if any(VolumeState::Damaged) {
             Outcome::Damaged
-        } else if any(State::Incomplete) || short || self.not_searched.iter().any(|place| place.no_volume) {
+        } else if any(VolumeState::Incomplete) || short || self.not_searched.iter().any(|place| place.no_volume) {
             Outcome::Incomplete
         } else {
             Outcome::Ok

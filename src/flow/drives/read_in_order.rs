@@ -28,7 +28,7 @@ pub fn endless() -> io::Error {
 }
 
 /// What comes of a file.
-pub enum Piece<'a> {
+pub enum SweptPiece<'a> {
     /// Its next bytes.
     Bytes(Cow<'a, [u8]>),
     /// Nothing more, at its end or at an error.
@@ -36,14 +36,14 @@ pub enum Piece<'a> {
 }
 
 /// Hands out the files piece by piece, in order, each with its place among them; fewer if the work is to stop.
-pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(usize, Piece)) {
+pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(usize, SweptPiece)) {
     let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         let reading = start(scope, move || {
             read_all(files, monitor, |number, piece| {
                 let piece = match piece {
-                    Piece::Bytes(bytes) => Piece::Bytes(Cow::Owned(memory::copy(&bytes))),
-                    Piece::End(read) => Piece::End(read),
+                    SweptPiece::Bytes(bytes) => SweptPiece::Bytes(Cow::Owned(memory::copy(&bytes))),
+                    SweptPiece::End(read) => SweptPiece::End(read),
                 };
                 give.send((number, piece)).is_ok()
             });
@@ -61,17 +61,17 @@ pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(us
 }
 
 /// Hands out the pieces of all files; `false` from `give` ends that.
-fn read_all(files: &[SweptFile], monitor: &dyn Monitor, mut give: impl FnMut(usize, Piece) -> bool) {
+fn read_all(files: &[SweptFile], monitor: &dyn Monitor, mut give: impl FnMut(usize, SweptPiece) -> bool) {
     let mut reader = DriveReader::default();
     for (number, file) in files.iter().enumerate() {
         let mut len = 0;
         let read = reader.read(&file.path, |bytes| {
             len += bytes.len() as u64;
             monitor.advance(bytes.len() as u64);
-            give(number, Piece::Bytes(Cow::Borrowed(bytes))) && len <= file.most && !monitor.cancelled()
+            give(number, SweptPiece::Bytes(Cow::Borrowed(bytes))) && len <= file.most && !monitor.cancelled()
         });
         let read = if len > file.most { Err(endless()) } else { read };
-        if monitor.cancelled() || !give(number, Piece::End(read)) {
+        if monitor.cancelled() || !give(number, SweptPiece::End(read)) {
             return;
         }
     }
@@ -93,8 +93,8 @@ mod tests {
         let files: Vec<SweptFile> = files.into_iter().map(|path| SweptFile { path, most: 1 << 30 }).collect();
         let (mut all, mut read) = (Vec::new(), Vec::new());
         sweep(&files, &Silent, |number, piece| match piece {
-            Piece::Bytes(bytes) => read.extend_from_slice(&bytes),
-            Piece::End(end) => all.push((number, end.ok().map(|()| std::mem::take(&mut read)))),
+            SweptPiece::Bytes(bytes) => read.extend_from_slice(&bytes),
+            SweptPiece::End(end) => all.push((number, end.ok().map(|()| std::mem::take(&mut read)))),
         });
         let content = |number: usize| Some(contents[number].to_vec());
         assert!(all == [(0, content(0)), (1, None), (2, content(1)), (3, content(2)), (4, content(3))]);

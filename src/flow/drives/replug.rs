@@ -58,7 +58,7 @@ pub enum Event {
 }
 
 /// A drive that is waited for.
-struct Drive {
+struct WaitedDrive {
     /// Where it is mounted.
     at: PathBuf,
     before: Mount,
@@ -75,11 +75,11 @@ struct Drive {
 /// # Errors
 /// [`FlowError::Usage`] for what is on no drive of its own.
 pub fn wait(paths: &[PathBuf], tell: &dyn Fn(Event, &Path), monitor: &dyn Monitor) -> Result<Freshness, FlowError> {
-    let mut drives: Vec<Drive> = Vec::new();
+    let mut drives: Vec<WaitedDrive> = Vec::new();
     for path in paths {
         let (at, before) = drive_of(path)?;
         if drives.iter().all(|drive| drive.at != at) {
-            drives.push(Drive { at, before, was_gone: false, was_out: false, stayed: false, is_back: false });
+            drives.push(WaitedDrive { at, before, was_gone: false, was_out: false, stayed: false, is_back: false });
         }
     }
     drives.iter().for_each(|drive| tell(Event::Wanted, &drive.at));
@@ -115,7 +115,7 @@ fn drive_of(path: &Path) -> Result<(PathBuf, Mount), FlowError> {
     Err(FlowError::Usage(text))
 }
 
-impl Drive {
+impl WaitedDrive {
     fn look(&mut self, tell: &dyn Fn(Event, &Path)) {
         // What is mounted there, unless the drive was pulled out and its mount stayed.
         let now = os::mounted_at(&self.at).ok().flatten().filter(|now| now.has_disk || !self.before.has_disk);

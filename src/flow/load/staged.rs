@@ -44,7 +44,7 @@ pub(super) fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowEr
 }
 
 /// A file that SHA256SUMS names.
-pub struct Listed {
+pub struct ListedFile {
     /// Its name.
     pub name: String,
     /// What it must be.
@@ -60,7 +60,7 @@ pub struct Staged {
     /// Its SHA256SUMS.
     pub text: Vec<u8>,
     /// Seals first: they tell whose volume it is.
-    pub files: Vec<Listed>,
+    pub files: Vec<ListedFile>,
 }
 
 impl Staged {
@@ -81,8 +81,8 @@ impl Staged {
         };
         let lines = sums::parse(&text).map_err(|source| LoadError::Sums { path, source })?;
         let len = |name: &str| volume.file(name).map_or(0, |found| found.len);
-        let mut files: Vec<Listed> =
-            lines.into_iter().map(|(sum, name)| Listed { len: len(&name), name, sum }).collect();
+        let mut files: Vec<ListedFile> =
+            lines.into_iter().map(|(sum, name)| ListedFile { len: len(&name), name, sum }).collect();
         files.sort_by_key(|file| !ALL_SEALS.contains(&file.name.as_str()));
         let staged = Self { volume, text, files };
         staged.is_listed_well()?;
@@ -115,7 +115,7 @@ impl Staged {
     /// That every file is staged which is not on the drive.
     pub fn all_there(&self, whole: &HashSet<String>) -> Result<(), FlowError> {
         let has_sums = self.volume.file(SUMS).is_some();
-        let absent = |file: &&Listed| self.volume.file(&file.name).is_none();
+        let absent = |file: &&ListedFile| self.volume.file(&file.name).is_none();
         let missing = self.files.iter().filter(absent).filter(|file| has_sums || !whole.contains(&file.name));
         self.refuse(missing.map(|file| (file.name.clone(), "is missing".to_string())).collect())
     }

@@ -14,15 +14,15 @@ use crate::flow::FlowError;
 use crate::flow::bundle::index_files::{new_volume, seals};
 use crate::flow::drives::read_back::read_back_seals;
 use crate::flow::error::BundleError;
-use crate::flow::pack::plan::{Planned, Target};
-use crate::flow::pack::request::Request;
+use crate::flow::pack::plan::{Planned, VolumeTarget};
+use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::Left;
-use crate::flow::pack::resume::{Kept, options};
+use crate::flow::pack::resume::{KeptFiles, options};
 use crate::flow::pack::volume_set::VolumeSet;
-use crate::format::journal::{self, Opening, Written};
+use crate::format::journal::{self, Opening, WrittenPart};
 use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
-use crate::stage::journal::{JOURNAL, Log};
+use crate::stage::journal::{JOURNAL, JournalWriter};
 use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, SUMS, Writer};
 
@@ -37,12 +37,12 @@ pub struct BundleIdentity {
 }
 
 /// Which volumes are read back: all, none, or those on removable drives.
-fn is_read_back(target: &Target, request: &Request) -> bool {
+fn is_read_back(target: &VolumeTarget, request: &PackRequest) -> bool {
     request.verify.unwrap_or_else(|| os::block(target.device).is_removable())
 }
 
 /// The drives that will be read back and that no earlier run wrote to, each once.
-pub fn untouched_drives<'a>(planned: &'a Planned, request: &Request) -> Vec<&'a Path> {
+pub fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) -> Vec<&'a Path> {
     let mut drives: Vec<(u64, &Path)> = Vec::new();
     for (at, target) in planned.targets.iter().enumerate() {
         let is_known = drives.iter().any(|(device, _)| *device == target.device);
@@ -54,7 +54,7 @@ pub fn untouched_drives<'a>(planned: &'a Planned, request: &Request) -> Vec<&'a 
     drives.into_iter().map(|(_, path)| path).collect()
 }
 
-fn add(volumes: &mut VolumeSet, target: &Target, request: &Request, mut writer: Writer) {
+fn add(volumes: &mut VolumeSet, target: &VolumeTarget, request: &PackRequest, mut writer: Writer) {
     if is_read_back(target, request) {
         writer.remember();
     }
@@ -96,9 +96,9 @@ fn write_seals(volumes: &mut VolumeSet, seals: &[NewSeal], monitor: &dyn Monitor
 pub fn begin(
     volumes: &mut VolumeSet,
     planned: &Planned,
-    request: &Request,
+    request: &PackRequest,
     monitor: &dyn Monitor,
-) -> Result<(BundleIdentity, Log), FlowError> {
+) -> Result<(BundleIdentity, JournalWriter), FlowError> {
     for (number, target) in (1..).zip(&planned.targets) {
         add(volumes, target, request, new_volume(&target.path, number)?);
     }
@@ -125,7 +125,7 @@ pub fn begin(
         seals: made.iter().map(|(volume, name, bytes)| (*volume, name.clone(), sha256(bytes))).collect(),
         stamps: planned.walk.marks(),
     };
-    let log = Log::create(&journal_folders(planned), &opening.encode())?;
+    let log = JournalWriter::create(&journal_folders(planned), &opening.encode())?;
     write_seals(volumes, &made, monitor)?;
     Ok((bundle, log))
 }
@@ -134,10 +134,10 @@ pub fn begin(
 pub fn resume(
     volumes: &mut VolumeSet,
     planned: &Planned,
-    request: &Request,
+    request: &PackRequest,
     left: Left,
     monitor: &dyn Monitor,
-) -> Result<(BundleIdentity, Log), FlowError> {
+) -> Result<(BundleIdentity, JournalWriter), FlowError> {
     let before = &planned.before;
     let mut opening = left.journal()?.opening.clone();
     let recipient = Recipient::parse(&opening.recipient)
@@ -152,7 +152,7 @@ pub fn resume(
         text.push_str(journal::ALL_CLEAN);
     }
     before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
-    before.parts.iter().for_each(|part| text.push_str(&Written::of(part).encode()));
+    before.parts.iter().for_each(|part| text.push_str(&WrittenPart::of(part).encode()));
     // Volumes on new drives, before the journal comes to one of them.
     let mut fresh = BTreeMap::new();
     for (number, target) in (1..).zip(&planned.targets) {
@@ -162,7 +162,7 @@ pub fn resume(
     }
     let log = replace_journal(&left, planned, &text)?;
     let mut missing: Vec<NewSeal> = Vec::new();
-    for ((number, target), Kept { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
+    for ((number, target), KeptFiles { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
         let writer = match fresh.remove(&number) {
             Some(writer) => writer,
             None => Writer::take_up(&target.path, number, sums)?,
@@ -175,9 +175,9 @@ pub fn resume(
 }
 
 /// The seals that stay, and those that are to be written: volume, name and digest.
-fn kept_seals(kept: &[Kept]) -> Vec<(u16, String, Digest)> {
+fn kept_seals(kept: &[KeptFiles]) -> Vec<(u16, String, Digest)> {
     let mut all = Vec::new();
-    for (number, Kept { sums, seals }) in (1..).zip(kept) {
+    for (number, KeptFiles { sums, seals }) in (1..).zip(kept) {
         all.extend(sums.iter().filter(|(name, _)| !is_part(name)).map(|(name, sum)| (number, name.clone(), *sum)));
         all.extend(seals.iter().map(|(name, bytes)| (number, name.clone(), sha256(bytes))));
     }
@@ -186,12 +186,12 @@ fn kept_seals(kept: &[Kept]) -> Vec<(u16, String, Digest)> {
 
 /// Writes the new journal and removes the old one. SHA256SUMS goes first: while the journal changes nobody
 /// could tell whose the parts are that it lists.
-fn replace_journal(left: &Left, planned: &Planned, text: &str) -> Result<Log, FlowError> {
+fn replace_journal(left: &Left, planned: &Planned, text: &str) -> Result<JournalWriter, FlowError> {
     for folder in left.folders.iter().filter(|folder| folder.join(SUMS).exists()) {
         volume::take_back(folder).at("remove", &folder.join(SUMS))?;
     }
     let folders = journal_folders(planned);
-    let log = Log::create(&folders, text)?;
+    let log = JournalWriter::create(&folders, text)?;
     for other in left.folders.iter().filter(|folder| !folders.contains(folder)) {
         os::remove_if_there(&other.join(JOURNAL)).at("remove", &other.join(JOURNAL))?;
     }

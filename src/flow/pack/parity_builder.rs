@@ -16,21 +16,21 @@ pub struct Making {
     scheme: Scheme,
     code: Code,
     chunks: usize,
-    open: Mutex<BTreeMap<u32, Arc<Stripe>>>,
+    open: Mutex<BTreeMap<u32, Arc<OpenStripe>>>,
     /// Rows of stripes that are done: touching memory for the first time costs.
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// One stripe's parity so far.
-struct Stripe {
+struct OpenStripe {
     /// For each row the sums of all m parity shards, one behind the other.
     rows: Vec<Mutex<Vec<u8>>>,
-    state: Mutex<State>,
+    state: Mutex<StripeState>,
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 #[derive(Default)]
-struct State {
+struct StripeState {
     /// Data parts that were added.
     added: u16,
     /// How many there are, and the volumes of the parity parts, once known.
@@ -38,8 +38,8 @@ struct State {
 }
 
 /// A parity part that is ready to be sealed.
-pub struct Shard {
-    stripe: Arc<Stripe>,
+pub struct ParityShard {
+    stripe: Arc<OpenStripe>,
     /// Of all parity parts, from 1.
     pub number: u32,
     /// Its stripe and its position in it.
@@ -50,7 +50,7 @@ pub struct Shard {
 
 /// A data part that is being added.
 pub struct Adding {
-    stripe: Arc<Stripe>,
+    stripe: Arc<OpenStripe>,
     place: (u32, u16),
 }
 
@@ -94,32 +94,32 @@ impl Making {
     }
 
     /// All of it was added; the parity parts, if it was the last of its stripe.
-    pub fn end(&self, part: Adding) -> Vec<Shard> {
+    pub fn end(&self, part: Adding) -> Vec<ParityShard> {
         lock(&part.stripe.state).added += 1;
         self.finished(part.place.0, part.stripe)
     }
 
     /// The stripe of data part `last` ends with it, and its parity goes to these volumes; its
     /// parity parts, if all its data was added by now.
-    pub fn close(&self, last: u32, volumes: Vec<u16>) -> Vec<Shard> {
+    pub fn close(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
         let (number, position) = self.place(last);
         let stripe = self.stripe(number);
         lock(&stripe.state).closed = Some((position + 1, volumes));
         self.finished(number, stripe)
     }
 
-    fn stripe(&self, number: u32) -> Arc<Stripe> {
+    fn stripe(&self, number: u32) -> Arc<OpenStripe> {
         let make = || {
             let rows = (0..self.chunks).map(|_| Mutex::default()).collect();
-            Arc::new(Stripe { rows, state: Mutex::default(), spare: self.spare.clone() })
+            Arc::new(OpenStripe { rows, state: Mutex::default(), spare: self.spare.clone() })
         };
         lock(&self.open).entry(number).or_insert_with(make).clone()
     }
 
-    fn finished(&self, number: u32, stripe: Arc<Stripe>) -> Vec<Shard> {
+    fn finished(&self, number: u32, stripe: Arc<OpenStripe>) -> Vec<ParityShard> {
         let volumes = {
             let mut state = lock(&stripe.state);
-            let State { added, closed } = &mut *state;
+            let StripeState { added, closed } = &mut *state;
             match closed {
                 Some((data, volumes)) if data == added => std::mem::take(volumes),
                 _ => return Vec::new(),
@@ -129,13 +129,13 @@ impl Making {
         let positions = self.scheme.k..self.scheme.k + self.scheme.m;
         let shard = |(position, volume)| {
             let part = self.scheme.parity_number(number, position);
-            Shard { stripe: stripe.clone(), number: part, place: (number, position), volume }
+            ParityShard { stripe: stripe.clone(), number: part, place: (number, position), volume }
         };
         positions.zip(volumes).map(shard).collect()
     }
 
     /// Hands out a parity part's plaintext, chunk by chunk.
-    pub fn plaintext(&self, shard: &Shard, mut out: impl FnMut(&[u8])) {
+    pub fn plaintext(&self, shard: &ParityShard, mut out: impl FnMut(&[u8])) {
         let position = shard.place.1;
         let at = usize::from(position - self.scheme.k) * CHUNK;
         for chunk in 0..self.chunks {
@@ -144,7 +144,7 @@ impl Making {
     }
 }
 
-impl Drop for Stripe {
+impl Drop for OpenStripe {
     fn drop(&mut self) {
         lock(&self.spare).extend(self.rows.drain(..).map(crate::base::pool::unlocked).filter(|row| !row.is_empty()));
     }

@@ -144,7 +144,7 @@ pub(super) mod tests {
     use crate::base::digest::sha256;
     use crate::format::head::PartKind;
     use crate::format::part::HEADER;
-    use crate::plan::placement::{Drive, Fill};
+    use crate::plan::placement::{DriveRoom, Fill};
 
     const CLASS: Class = Class::ALL[0];
 
@@ -161,9 +161,9 @@ pub(super) mod tests {
     pub fn ledger(room: &[u64], scheme: Option<Scheme>, data_parts: u32, written: &[(PartId, u16)]) -> PartLedger {
         let drive = |(device, parts): (u64, &u64)| {
             let free = parts * CLASS.file_len() as u64 + 500_000;
-            Drive { device, free, cluster: 512, cap: None, reserve: 0 }
+            DriveRoom { device, free, cluster: 512, cap: None, reserve: 0 }
         };
-        let drives: Vec<Drive> = (1..).zip(room).map(drive).collect();
+        let drives: Vec<DriveRoom> = (1..).zip(room).map(drive).collect();
         let placement = Placement::new(&drives, CLASS, Fill::Spread, scheme);
         let shape = BundleShape { data_parts, scheme, class: CLASS, volumes: room.len() as u16 };
         let written = written.iter().map(|(id, volume)| part(*id, *volume)).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::base::digest::Quick;
 use crate::base::pool::{Lease, Pool};
-use crate::flow::pack::parity_builder::{Making, Shard};
+use crate::flow::pack::parity_builder::{Making, ParityShard};
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Class, PartBuf};
 use crate::format::recipe::Recipe;
@@ -22,11 +22,11 @@ pub struct Sealing<'a> {
 }
 
 /// A data part that was sealed.
-pub struct Made {
+pub struct SealedData {
     /// It goes to its drive.
     pub sealed: Sealed,
     /// With the last of its stripe, the parity parts that are to be sealed next.
-    pub shards: Vec<Shard>,
+    pub shards: Vec<ParityShard>,
     /// How the same plaintext can be made again.
     pub recipe: Recipe,
 }
@@ -53,7 +53,7 @@ impl<'a> Sealing<'a> {
     }
 
     /// Seals a data part; waits for memory. `None` once nothing is lent any more.
-    pub fn data<R: Deref<Target: AsRef<[u8]>>>(&self, part: FullPart<R>, volume: u16) -> Option<Made> {
+    pub fn data<R: Deref<Target: AsRef<[u8]>>>(&self, part: FullPart<R>, volume: u16) -> Option<SealedData> {
         let mut buf = self.buffers.take()?;
         let FullPart { number, offset, length, segments, frames } = part;
         let mut hash = Quick::default();
@@ -76,22 +76,22 @@ impl<'a> Sealing<'a> {
         let kind = PartKind::Data { offset, length };
         let part = Part { number, kind, stripe, volume, sha256, header: Box::new(header) };
         let shards = making.map_or(Vec::new(), |(making, adding)| making.end(adding));
-        Some(Made { sealed: Sealed { part, length, buf }, shards, recipe })
+        Some(SealedData { sealed: Sealed { part, length, buf }, shards, recipe })
     }
 
     /// The stripe of data part `last` ends with it: the parity parts to be sealed, if its data is.
-    pub fn close(&self, last: u32, volumes: Vec<u16>) -> Vec<Shard> {
+    pub fn close(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
         self.making.as_ref().filter(|_| !volumes.is_empty()).map_or(Vec::new(), |making| making.close(last, volumes))
     }
 
     /// Seals a parity part; waits for memory. `None` once nothing is lent any more.
-    pub fn parity(&self, shard: Shard) -> Option<Sealed> {
+    pub fn parity(&self, shard: ParityShard) -> Option<Sealed> {
         let mut buf = self.buffers.take()?;
         let (header, file_key) = part_header(self.recipient);
         let mut sealer = PartSealer::new(&file_key, &header, &mut buf, |_, _| ());
         self.making.as_ref()?.plaintext(&shard, |bytes| sealer.append(bytes));
         let sha256 = sealer.finish();
-        let Shard { number, place, volume, .. } = shard;
+        let ParityShard { number, place, volume, .. } = shard;
         let part =
             Part { number, kind: PartKind::Parity, stripe: Some(place), volume, sha256, header: Box::new(header) };
         Some(Sealed { part, length: 0, buf })

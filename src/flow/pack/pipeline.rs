@@ -27,13 +27,13 @@ use crate::base::pool::{Lease, Queue, Stop, lock, unlocked, workers};
 use crate::base::threads::start;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
-use crate::flow::pack::parity_builder::{Making, Shard};
-use crate::flow::pack::part_sealer::{Made, Sealing};
+use crate::flow::pack::parity_builder::{Making, ParityShard};
+use crate::flow::pack::part_sealer::{SealedData, Sealing};
 use crate::flow::pack::pipeline::range_lengths::Ranges;
-use crate::flow::pack::source_reader::{Filling, Raw, Reading};
+use crate::flow::pack::source_reader::{Filling, Raw, SourceReader};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::head::{Part, PartId};
-use crate::format::journal::{self, Read};
+use crate::format::journal::{self, ReadRange};
 use crate::format::part::Class;
 use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
@@ -43,14 +43,14 @@ use crate::plan::layout::Layout;
 use crate::plan::placement::Placement;
 use crate::plan::rehome;
 use crate::stage::compress::{Compressor, Level};
-use crate::stage::journal::Log;
+use crate::stage::journal::JournalWriter;
 use crate::stage::part_filler::FullPart;
 use crate::stage::seal::Recipient;
 use crate::stage::walk::Walk;
 use routes::Routes;
 
 /// What is to be packed, and how.
-pub struct Job<'a> {
+pub struct PackJob<'a> {
     /// The sources.
     pub walk: &'a Walk,
     /// Their tar.
@@ -70,7 +70,7 @@ pub struct Job<'a> {
     /// What an earlier run packed of it.
     pub before: &'a Before,
     /// Where is noted what is done.
-    pub log: &'a Log,
+    pub log: &'a JournalWriter,
     /// Hears of progress and may stop the work.
     pub monitor: &'a dyn Monitor,
 }
@@ -87,7 +87,7 @@ pub struct Before {
     /// See `data`.
     pub stripes: u32,
     /// The ranges that this tar was read in, by their beginnings.
-    pub reads: Vec<Read>,
+    pub reads: Vec<ReadRange>,
     /// How its data parts were made, also of those that are on no drive any more.
     pub recipes: BTreeMap<u32, Recipe>,
 }
@@ -100,7 +100,7 @@ impl Before {
 }
 
 /// What packing learnt.
-pub struct Packing {
+pub struct PipelineResult {
     /// Parts that are on drives, in order.
     pub parts: Vec<Part>,
     /// Parts that their drives did not take.
@@ -118,7 +118,7 @@ pub struct Packing {
 }
 
 /// Stretches of a range, one behind the other.
-type Stretches = Vec<(Range<usize>, Packed)>;
+type PackedStretches = Vec<(Range<usize>, Packed)>;
 
 enum Task {
     Fill {
@@ -128,7 +128,7 @@ enum Task {
     },
     /// To be read once more: `fresh` is what no other such task hashes.
     Again {
-        read: Read,
+        read: ReadRange,
         fresh: Range<u64>,
         buf: Lease<Vec<u8>>,
     },
@@ -141,18 +141,18 @@ enum Task {
         part: FullPart<Raw>,
         volume: u16,
     },
-    Parity(Shard),
+    Parity(ParityShard),
 }
 
 struct Done {
     index: u64,
     raw: Raw,
-    packed: Stretches,
+    packed: PackedStretches,
 }
 
 /// What all threads share.
 struct Shared<'a> {
-    job: &'a Job<'a>,
+    job: &'a PackJob<'a>,
     queue: Arc<Queue<Task>>,
     ranges: Ranges,
     sealing: Sealing<'a>,
@@ -160,7 +160,7 @@ struct Shared<'a> {
     unsealed: AtomicUsize,
     stop: Stop<FlowError>,
     forecast: Mutex<Forecast>,
-    reading: Reading<'a>,
+    reading: SourceReader<'a>,
     written: Mutex<Vec<Part>>,
     unwritten: Mutex<Vec<Part>>,
     recipes: Mutex<BTreeMap<u32, Recipe>>,
@@ -175,7 +175,7 @@ struct Shared<'a> {
 ///
 /// # Errors
 /// The last drive failed too, or something else did.
-pub fn run(job: &Job, placement: Placement, drives: &mut [Drive]) -> Result<Packing, FlowError> {
+pub fn run(job: &PackJob, placement: Placement, drives: &mut [Drive]) -> Result<PipelineResult, FlowError> {
     let all = Shared::new(job, drives);
     all.reading.look_for_holders();
     std::thread::scope(|scope| {
@@ -208,7 +208,7 @@ pub fn run(job: &Job, placement: Placement, drives: &mut [Drive]) -> Result<Pack
     parts.sort_by_key(Part::id);
     let (files, notes) = reading.finish()?;
     let (unwritten, recipes, failed) = (unlocked(unwritten), unlocked(recipes), unlocked(failed));
-    Ok(Packing { parts, unwritten, recipes, failed, distrusted: unlocked(distrusted), files, notes })
+    Ok(PipelineResult { parts, unwritten, recipes, failed, distrusted: unlocked(distrusted), files, notes })
 }
 
 /// Parts in memory at once: one with each worker, one with each drive.
@@ -233,7 +233,7 @@ pub fn memory(geometry: Geometry, entries: usize, drives: usize, level: Level) -
 }
 
 impl<'a> Shared<'a> {
-    fn new(job: &'a Job, drives: &[Drive]) -> Self {
+    fn new(job: &'a PackJob, drives: &[Drive]) -> Self {
         let (class, workers) = (job.class, workers());
         let queue = Arc::new(Queue::default());
         // Manifests compress even if nothing else does.
@@ -249,7 +249,7 @@ impl<'a> Shared<'a> {
             })
         };
         let is_listed = job.before.tar > job.layout.tail_start;
-        let reading = Reading::new(job.walk, job.layout, job.monitor).after_manifests(is_listed);
+        let reading = SourceReader::new(job.walk, job.layout, job.monitor).after_manifests(is_listed);
         let forecast = Mutex::new(Forecast::new(class.room()));
         let unsealed = AtomicUsize::new(2);
         let written = Mutex::new(job.before.parts.clone());
@@ -297,7 +297,7 @@ impl<'a> Shared<'a> {
                     let Filling { raw, pieces, clean } = self.reading.range(start, buf)?;
                     if clean {
                         // What could not be read is tried again by a run that goes on from this one.
-                        let read = Read { start, len: raw.len() as u64, hash: quick(&raw) };
+                        let read = ReadRange { start, len: raw.len() as u64, hash: quick(&raw) };
                         self.job.log.note(&read.encode());
                     }
                     // Somebody else may be waiting for it, and hashing may take long.
@@ -339,7 +339,7 @@ impl<'a> Shared<'a> {
         (index, start): (u64, u64),
         raw: &[u8],
         compressor: &mut Compressor,
-    ) -> Result<Stretches, FlowError> {
+    ) -> Result<PackedStretches, FlowError> {
         let len = raw.len();
         let stored = compressor.sample(raw) >= len;
         self.ranges.told(start, stored);
@@ -370,7 +370,7 @@ impl<'a> Shared<'a> {
 
     /// Seals a part, and tells its drive.
     fn seal(&self, part: FullPart<Raw>, volume: u16, routes: &Routes) {
-        if let Some(Made { sealed, shards, recipe }) = self.sealing.data(part, volume) {
+        if let Some(SealedData { sealed, shards, recipe }) = self.sealing.data(part, volume) {
             let number = sealed.part.number;
             self.job.log.note(&journal::recipe(number, &recipe));
             lock(&self.recipes).insert(number, recipe);
@@ -380,7 +380,7 @@ impl<'a> Shared<'a> {
         }
     }
 
-    fn seal_parity(&self, shard: Shard, routes: &Routes) {
+    fn seal_parity(&self, shard: ParityShard, routes: &Routes) {
         if let Some(sealed) = self.sealing.parity(shard) {
             routes.send(sealed);
             self.settled();

@@ -15,15 +15,15 @@ use crate::flow::drives::mounts;
 use crate::flow::error::{DriveError, SourceError};
 use crate::flow::pack::pipeline::{self, Before};
 use crate::flow::pack::report::{Plan, VolumePlan};
-use crate::flow::pack::request::Request;
+use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume;
 use crate::flow::pack::resume::leftover::{self, Left};
-use crate::flow::pack::source_reader::Reading;
+use crate::flow::pack::source_reader::SourceReader;
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
 use crate::plan::layout::{Layout, holes_in, lay_out};
 use crate::plan::parity;
-use crate::plan::placement::{Drive, Fill, Placement};
+use crate::plan::placement::{DriveRoom, Fill, Placement};
 use crate::plan::rehome::{Home, rehome};
 use crate::stage::archive;
 use crate::stage::compress::{Compressor, Level, ZstdError};
@@ -54,7 +54,7 @@ pub struct Planned {
     /// What each volume keeps for all that is not parts, in bytes.
     pub reserves: Vec<u64>,
     /// Where each volume goes, in the order of their numbers, with its file system.
-    pub targets: Vec<Target>,
+    pub targets: Vec<VolumeTarget>,
     /// What an interrupted run left.
     pub left: Option<Left>,
     /// And what of it stays.
@@ -65,7 +65,7 @@ pub struct Planned {
 
 /// Where a volume goes.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct VolumeTarget {
     /// The folder its folder is made in.
     pub path: PathBuf,
     /// Which file system that is on.
@@ -73,7 +73,7 @@ pub struct Target {
 }
 
 /// Makes the plan.
-pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowError> {
+pub fn plan(request: &PackRequest, monitor: &dyn Monitor) -> Result<Planned, FlowError> {
     request.check()?;
     let paths = request.target_paths()?;
     let left = leftover::find(&paths)?;
@@ -90,7 +90,7 @@ pub fn plan(request: &Request, monitor: &dyn Monitor) -> Result<Planned, FlowErr
     let mut notes = std::mem::take(&mut walk.notes);
     let (layout, list) = lay_out_for_readers(&mut walk, &mut notes)?;
     let mut beginning = memory::zeros(SAMPLE.min(layout.tail_start) as usize);
-    let read = Reading::new(&walk, &layout, monitor).raw(0, &mut beginning);
+    let read = SourceReader::new(&walk, &layout, monitor).raw(0, &mut beginning);
     if let Err(FlowError::Source(SourceError::Walk(gone))) = read {
         return Err(gone.into());
     }
@@ -154,7 +154,7 @@ fn lay_out_for_readers(walk: &mut Walk, notes: &mut Vec<Note>) -> Result<(Layout
 }
 
 /// Adds the bytes that seals, heads and lists may take.
-fn count_small_files(plan: &mut Plan, drives: &[Drive]) {
+fn count_small_files(plan: &mut Plan, drives: &[DriveRoom]) {
     let bytes: u64 = drives.iter().map(|drive| drive.reserve).sum();
     plan.expected += bytes;
     plan.at_most += bytes;
@@ -181,14 +181,14 @@ impl Planned {
 
 /// What decides how the bundle is cut.
 struct Shape<'a> {
-    request: &'a Request,
+    request: &'a PackRequest,
     paths: &'a [PathBuf],
     list: u64,
     tar: u64,
     entries: usize,
 }
 
-type Shaped = (Geometry, Vec<Target>, Vec<Drive>);
+type Shaped = (Geometry, Vec<VolumeTarget>, Vec<DriveRoom>);
 
 impl Shape<'_> {
     /// Size of the parts and shape of the stripes. The one depends on the other, and what drives
@@ -234,15 +234,15 @@ impl Shape<'_> {
         Ok((geometry, targets, drives))
     }
 
-    fn look_at_drives(&self, geometry: Geometry) -> Result<(Vec<Target>, Vec<Drive>), FlowError> {
+    fn look_at_drives(&self, geometry: Geometry) -> Result<(Vec<VolumeTarget>, Vec<DriveRoom>), FlowError> {
         let journal = geometry::journal_at_most(self.tar, geometry.parts_at_most(), self.entries);
         let look = |(at, path): (usize, &PathBuf)| {
             let room = os::room(path).at("look at", path)?;
             let reserve = geometry::reserve(self.list, geometry.parts_at_most(), room.cluster)
                 + if at == 0 { journal } else { 0 };
             let cap = self.request.volume_size;
-            let drive = Drive { device: room.device, free: room.free, cluster: room.cluster, cap, reserve };
-            Ok((Target { path: path.clone(), device: room.device }, drive))
+            let drive = DriveRoom { device: room.device, free: room.free, cluster: room.cluster, cap, reserve };
+            Ok((VolumeTarget { path: path.clone(), device: room.device }, drive))
         };
         self.paths.iter().enumerate().map(look).collect()
     }
@@ -289,7 +289,7 @@ fn with_lost(mut room: Placement, before: &Before, geometry: Geometry, volumes: 
 }
 
 fn describe(
-    request: &Request,
+    request: &PackRequest,
     walk: &Walk,
     geometry: Geometry,
     (before, data_expected): (&Before, u64),

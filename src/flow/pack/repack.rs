@@ -15,15 +15,15 @@ use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::error::SourceError;
 use crate::flow::pack::parity_builder::Making;
-use crate::flow::pack::part_sealer::{Made as MadeAgain, Sealed, Sealing};
-use crate::flow::pack::pipeline::Job;
+use crate::flow::pack::part_sealer::{Sealed, SealedData, Sealing};
+use crate::flow::pack::pipeline::PackJob;
 use crate::flow::pack::settle::{Repack, Repacked};
-use crate::flow::pack::source_reader::Reading;
+use crate::flow::pack::source_reader::SourceReader;
 use crate::format::frame::stored_len;
 use crate::format::head::{Part, PartId};
-use crate::format::journal::Written;
+use crate::format::journal::WrittenPart;
 use crate::format::part::{Lead, Trail};
-use crate::format::recipe::{Made, Recipe};
+use crate::format::recipe::{FrameRecipe, Recipe};
 use crate::plan::layout::manifest_digest;
 use crate::plan::rehome::{Home, stripe_of};
 use crate::stage::compress::Compressor;
@@ -33,7 +33,7 @@ use crate::stage::volume::Writer;
 /// Packs parts again from the sources, on all cores.
 pub struct Repacker<'a> {
     /// What is packed, and how.
-    pub job: &'a Job<'a>,
+    pub job: &'a PackJob<'a>,
     /// Each file's digest, and how well it was read.
     pub files: &'a [(Digest, Flag)],
     /// How all data parts were made.
@@ -48,7 +48,7 @@ impl Repack<Writer> for Repacker<'_> {
             PartId::Parity(_) => 0,
         };
         job.monitor.phase(Phase::Moving, homes.iter().map(tar_of).sum());
-        let reading = Reading::new(job.walk, job.layout, job.monitor);
+        let reading = SourceReader::new(job.walk, job.layout, job.monitor);
         let (parts, failed) = Remaker { job, files, recipes, reading }.remake(homes, drives)?;
         Ok(Repacked { parts, failed })
     }
@@ -57,13 +57,13 @@ impl Repack<Writer> for Repacker<'_> {
 /// Makes parts again.
 struct Remaker<'a> {
     /// What is packed, and how.
-    job: &'a Job<'a>,
+    job: &'a PackJob<'a>,
     /// Each file's digest, and how well it was read.
     files: &'a [(Digest, Flag)],
     /// How all data parts were made.
     recipes: &'a BTreeMap<u32, Recipe>,
     /// The sources.
-    reading: Reading<'a>,
+    reading: SourceReader<'a>,
 }
 
 /// Parts of one stripe, or one part, that are made together.
@@ -140,7 +140,7 @@ impl Remaker<'_> {
             let home = batch.homes.get(&PartId::Data(number));
             let full = self.part(number, compressor)?;
             let Some(made) = sealing.data(full, home.copied().unwrap_or(0)) else { continue };
-            let MadeAgain { sealed, recipe, .. } = made;
+            let SealedData { sealed, recipe, .. } = made;
             if self.recipes.get(&number) != Some(&recipe) {
                 return Err(self.changed(&recipe));
             }
@@ -196,7 +196,7 @@ impl Remaker<'_> {
             return Ok(None);
         }
         drop(writer);
-        self.job.log.write(&Written::of(&part).encode());
+        self.job.log.write(&WrittenPart::of(&part).encode());
         self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
         self.job.monitor.advance(length);
         Ok(Some(part))
@@ -214,8 +214,8 @@ impl Remaker<'_> {
             let raw = Arc::new(self.bytes(at, made.length() as usize));
             at += raw.len() as u64;
             let (segment, len) = match made {
-                Made::Stored(_) => (Segment::Stored(raw.clone(), 0..raw.len()), stored_len(raw.len())),
-                Made::Frame { told, pieces } => {
+                FrameRecipe::Stored(_) => (Segment::Stored(raw.clone(), 0..raw.len()), stored_len(raw.len())),
+                FrameRecipe::Frame { told, pieces } => {
                     // What does not fit was not made of these bytes.
                     let frame = compressor.again(&raw, *told, pieces, room).map_err(|_| self.changed(recipe))?;
                     let len = frame.len();

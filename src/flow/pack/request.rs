@@ -14,7 +14,7 @@ use crate::stage::seal::Recipient;
 use crate::stage::walk::source_around;
 
 /// What somebody wants packed.
-pub struct Request {
+pub struct PackRequest {
     /// Files and folders.
     pub sources: Vec<PathBuf>,
     /// Who can open it.
@@ -41,7 +41,7 @@ pub struct Request {
     pub restart: bool,
 }
 
-impl Request {
+impl PackRequest {
     /// Refuses what makes no sense.
     pub fn check(&self) -> Result<(), FlowError> {
         let usage = |text: String| Err(FlowError::Usage(text));

@@ -19,10 +19,10 @@ use crate::base::size::count;
 use crate::flow::FlowError;
 use crate::flow::error::{BundleError, LeftoverError, SourceError};
 use crate::flow::pack::pipeline::Before;
-use crate::flow::pack::request::Request;
+use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::Left;
 use crate::format::head::{Part, PartKind};
-use crate::format::journal::{Journal, Written};
+use crate::format::journal::{Journal, WrittenPart};
 use crate::format::limits;
 use crate::format::part::HEADER;
 use crate::plan::resume::{covering, reached};
@@ -32,16 +32,16 @@ use crate::stage::walk::Walk;
 
 /// What was asked for, as far as a later run must ask for the same. Whom it is sealed to is not
 /// told: that would tell whoever finds the drive.
-pub fn options(request: &Request) -> Digest {
+pub fn options(request: &PackRequest) -> Digest {
     let mut hasher = Hasher::tagged("options");
-    let Request { volumes, volume_size, fill, parity, level, .. } = request;
+    let PackRequest { volumes, volume_size, fill, parity, level, .. } = request;
     hasher.update(format!("{} {volume_size:?} {fill:?} {parity:?} {level:?}", volumes.is_some()).as_bytes());
     hasher.finish()
 }
 
 /// Whom it is sealed to, for the journal: a hash that nobody can try recipients against who has not
 /// got the sources, names, times, contents and all. Passphrases are tried at their seal.
-pub fn whom(request: &Request, walk: &Walk, beginning: &[u8]) -> Digest {
+pub fn whom(request: &PackRequest, walk: &Walk, beginning: &[u8]) -> Digest {
     let mut names: Vec<String> = request.recipients.iter().map(Recipient::to_string).collect();
     names.sort();
     let mut hasher = Hasher::tagged("whom");
@@ -56,7 +56,7 @@ impl Left {
     /// could be read for it.
     pub fn check(
         &self,
-        request: &Request,
+        request: &PackRequest,
         walk: &Walk,
         whom: (Digest, Result<(), FlowError>),
     ) -> Result<(), FlowError> {
@@ -91,7 +91,11 @@ impl Left {
     }
 
     /// Nobody here can seal what is written to others.
-    fn check_whom(&self, request: &Request, (whom, read): (Digest, Result<(), FlowError>)) -> Result<(), FlowError> {
+    fn check_whom(
+        &self,
+        request: &PackRequest,
+        (whom, read): (Digest, Result<(), FlowError>),
+    ) -> Result<(), FlowError> {
         let (opening, folder) = (&self.journal()?.opening, show(&self.folders[0]));
         let others = |what| {
             Err(FlowError::Leftover(LeftoverError::OtherPacking(format!(
@@ -148,18 +152,18 @@ impl Left {
         let keeps_manifests = covered == tail_start && *is_clean;
         let mut recipes = recipes.clone();
         recipes.retain(|_, recipe| keeps_manifests || recipe.offset + recipe.length() <= covered);
-        let parts: Vec<Written> = whole.iter().map(Written::of).collect();
+        let parts: Vec<WrittenPart> = whole.iter().map(WrittenPart::of).collect();
         let reach = reached(&parts, &recipes, opening.scheme, tar_len);
         recipes.retain(|number, _| *number <= reach.data);
         let (_, reads) = covering(reads, reach.tar.min(tail_start));
-        let keep: HashSet<String> = reach.parts.iter().map(Written::file_name).collect();
+        let keep: HashSet<String> = reach.parts.iter().map(WrittenPart::file_name).collect();
         whole.retain(|part| keep.contains(&part.file_name()));
         Ok(Before { parts: whole, data: reach.data, tar: reach.tar, stripes: reach.stripes, reads, recipes })
     }
 
     /// Refuses to go on without a drive that had parts, unless told so: it may be the wrong one, or not
     /// plugged in.
-    fn check_drives(&self, written: &[Written], volumes: u16) -> Result<(), FlowError> {
+    fn check_drives(&self, written: &[WrittenPart], volumes: u16) -> Result<(), FlowError> {
         for (at, folder) in self.folders.iter().enumerate() {
             let parts = written.iter().filter(|part| usize::from(part.volume) == at + 1).count();
             // Seals were on all of them before the first part was anywhere.
@@ -174,11 +178,16 @@ impl Left {
     }
 
     /// A part as the head will name it, if its file is whole.
-    fn read(&self, part: &Written, reader: &mut DriveReader, monitor: &dyn Monitor) -> Result<Option<Part>, FlowError> {
+    fn read(
+        &self,
+        part: &WrittenPart,
+        reader: &mut DriveReader,
+        monitor: &dyn Monitor,
+    ) -> Result<Option<Part>, FlowError> {
         if monitor.cancelled() {
             return Err(FlowError::Cancelled);
         }
-        let Written { number, kind, volume, sha256 } = part.clone();
+        let WrittenPart { number, kind, volume, sha256 } = part.clone();
         let opening = &self.journal()?.opening;
         let Some(folder) = self.folders.get(usize::from(volume) - 1) else { return Ok(None) };
         let name = part.file_name();
@@ -201,9 +210,9 @@ impl Left {
 
     /// What each volume keeps: name and SHA-256 of seals and parts. A seal that is missing is
     /// copied from another volume: nobody can make a new one.
-    pub fn keep(&self, before: &Before) -> Result<Vec<Kept>, FlowError> {
+    pub fn keep(&self, before: &Before) -> Result<Vec<KeptFiles>, FlowError> {
         let opening = &self.journal()?.opening;
-        let mut kept: Vec<Kept> = self.folders.iter().map(|_| Kept::default()).collect();
+        let mut kept: Vec<KeptFiles> = self.folders.iter().map(|_| KeptFiles::default()).collect();
         for part in &before.parts {
             kept[usize::from(part.volume) - 1].sums.push((part.file_name(), part.sha256));
         }
@@ -245,7 +254,7 @@ impl Left {
 
 /// Of a volume: what stays, and seals that are to be put there.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct KeptFiles {
     /// Name and SHA-256.
     pub sums: Vec<(String, Digest)>,
     /// Name and bytes.

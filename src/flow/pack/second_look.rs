@@ -7,7 +7,7 @@ use crate::base::entry::Flag;
 use crate::base::monitor::Monitor;
 use crate::base::path::as_bytes;
 use crate::flow::FlowError;
-use crate::flow::pack::plan::{Planned, Target};
+use crate::flow::pack::plan::{Planned, VolumeTarget};
 use crate::stage::volume;
 use crate::stage::walk::{OwnNames, SecondLook};
 
@@ -26,7 +26,7 @@ pub fn look_again(planned: &mut Planned, monitor: &dyn Monitor) -> Result<(), Fl
 
 /// What this packing makes in the folders it writes to. They lie outside of the sources, but one of them may
 /// be mounted inside a source as well.
-fn own_names(targets: &[Target]) -> OwnNames {
+fn own_names(targets: &[VolumeTarget]) -> OwnNames {
     let mut own = OwnNames::new();
     for (number, target) in (1..).zip(targets) {
         let folder = volume::folder(&target.path, number);

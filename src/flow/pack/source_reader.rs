@@ -27,7 +27,7 @@ use crate::stage::walk::{Stamp, Walk, WalkError};
 pub type Raw = Arc<Lease<Vec<u8>>>;
 
 /// A file's digest, and how well it was read.
-type Read = (Digest, Flag);
+type SourceDigest = (Digest, Flag);
 
 /// A range that was filled.
 pub struct Filling {
@@ -40,18 +40,18 @@ pub struct Filling {
 }
 
 /// Reads the sources.
-pub struct Reading<'a> {
+pub struct SourceReader<'a> {
     walk: &'a Walk,
     layout: &'a Layout,
     monitor: &'a dyn Monitor,
     lane: Lane<(Raw, Range<usize>)>,
-    files: Mutex<Vec<Read>>,
+    files: Mutex<Vec<SourceDigest>>,
     notes: Mutex<Vec<Note>>,
     /// Whether the manifests are packed already, by a run for which every file was as it should be.
     is_listed: bool,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> SourceReader<'a> {
     /// Nothing is read yet.
     pub fn new(walk: &'a Walk, layout: &'a Layout, monitor: &'a dyn Monitor) -> Self {
         let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); walk.entries.len()]);
@@ -65,7 +65,7 @@ impl<'a> Reading<'a> {
     }
 
     /// For each entry its digest (files only) and how well it was read, once all ranges are.
-    pub fn digests(&self) -> Vec<Read> {
+    pub fn digests(&self) -> Vec<SourceDigest> {
         lock(&self.files).clone()
     }
 
@@ -73,7 +73,7 @@ impl<'a> Reading<'a> {
     ///
     /// # Errors
     /// A file without a digest, which is a defect of ours.
-    pub fn finish(self) -> Result<(Vec<Read>, Vec<Note>), FlowError> {
+    pub fn finish(self) -> Result<(Vec<SourceDigest>, Vec<Note>), FlowError> {
         let files = unlocked(self.files);
         let lacks = |at: &usize| {
             let (digest, flag) = files[*at];

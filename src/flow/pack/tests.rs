@@ -7,8 +7,8 @@ use crate::stage::compress::Level;
 use crate::stage::seal::Identity;
 use std::path::{Path, PathBuf};
 
-fn request(source: &Path, outputs: Vec<PathBuf>) -> Request {
-    Request {
+fn request(source: &Path, outputs: Vec<PathBuf>) -> PackRequest {
+    PackRequest {
         sources: vec![source.to_path_buf()],
         recipients: vec![Identity::generate().recipient()],
         passphrase: None,

@@ -17,9 +17,9 @@ use crate::stage::seal::Keyring;
 use crate::stage::volume::{ALL_SEALS, PASSPHRASE_SEAL, Volume};
 
 /// Good seals of the bundle's volumes.
-pub struct Seals(Vec<Copy>);
+pub struct SealCopies(Vec<SealCopy>);
 
-struct Copy {
+struct SealCopy {
     name: &'static str,
     bytes: Vec<u8>,
     /// It was opened; else only its volume's SHA256SUMS speaks for it.
@@ -28,13 +28,13 @@ struct Copy {
     of: Option<u16>,
 }
 
-impl Seals {
+impl SealCopies {
     /// Collects what there is, for volumes of these numbers.
     ///
     /// # Errors
     /// There is none that is whole.
     pub fn of(bundle: &Bundle, checked: &CheckReport, keyring: &Keyring, numbers: &[u16]) -> Result<Self, FlowError> {
-        let mut all: Vec<Copy> = Vec::new();
+        let mut all: Vec<SealCopy> = Vec::new();
         for volume in &bundle.volumes {
             let of = number_of(volume, bundle.head.statement.n);
             let listed = if bundle.owns(volume) { whole_files(volume, checked) } else { Default::default() };
@@ -47,7 +47,7 @@ impl Seals {
                 let Some(Ok(bytes)) = volume.read_small(name, limits::SEAL_FILE) else { continue };
                 let opens = opens(&bytes, bundle, keyring);
                 if opens || listed.get(name) == Some(&sha256(&bytes)) {
-                    all.push(Copy { name, bytes, opens, of });
+                    all.push(SealCopy { name, bytes, opens, of });
                 }
             }
         }
@@ -64,9 +64,9 @@ impl Seals {
         let names = ALL_SEALS.into_iter();
         names.filter_map(move |name| {
             // The two seals to recipients may stand in for each other.
-            let fits = |copy: &Copy| (copy.name == PASSPHRASE_SEAL) == (name == PASSPHRASE_SEAL);
+            let fits = |copy: &SealCopy| (copy.name == PASSPHRASE_SEAL) == (name == PASSPHRASE_SEAL);
             let copies = self.0.iter().enumerate().filter(|(_, copy)| fits(copy));
-            let rank = |copy: &Copy| (copy.opens, copy.of == Some(number), copy.name == name);
+            let rank = |copy: &SealCopy| (copy.opens, copy.of == Some(number), copy.name == name);
             let best = copies.max_by_key(|(at, copy)| (rank(copy), Reverse(*at)));
             best.map(|(_, copy)| (name, &copy.bytes[..]))
         })
@@ -88,14 +88,14 @@ fn opens(bytes: &[u8], bundle: &Bundle, keyring: &Keyring) -> bool {
 mod tests {
     use super::*;
 
-    fn seals(copies: &[(&'static str, &str, bool, u16)]) -> Seals {
-        let copy = |(name, bytes, opens, of): &(&'static str, &str, bool, u16)| Copy {
+    fn seals(copies: &[(&'static str, &str, bool, u16)]) -> SealCopies {
+        let copy = |(name, bytes, opens, of): &(&'static str, &str, bool, u16)| SealCopy {
             name,
             bytes: bytes.as_bytes().into(),
             opens: *opens,
             of: Some(*of),
         };
-        Seals(copies.iter().map(copy).collect())
+        SealCopies(copies.iter().map(copy).collect())
     }
 
     #[test]

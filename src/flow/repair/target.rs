@@ -24,7 +24,7 @@ const READ: usize = 1 << 20;
 
 /// What stands where a volume is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Occupant {
     /// Nothing, or an empty folder.
     Free,
     /// What an interrupted repairing of this bundle left, so many bytes: all of it can be made again.
@@ -59,11 +59,11 @@ pub fn check_room(target: &Path, files: impl Iterator<Item = u64>, freed: u64) -
 
 /// Looks at the folder of a volume to be written. Only such files count as left by us that this
 /// bundle knows byte for byte, or that open with its key; with a SHA256SUMS it is finished.
-pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor) -> Result<Standing, FlowError> {
+pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor) -> Result<Occupant, FlowError> {
     if volume::is_free(dir) {
-        return Ok(Standing::Free);
+        return Ok(Occupant::Free);
     }
-    let Some(files) = files_of(dir) else { return Ok(Standing::Foreign) };
+    let Some(files) = files_of(dir) else { return Ok(Occupant::Foreign) };
     let seals = seals_of(bundle);
     let known: HashMap<String, Digest> = bundle
         .head
@@ -98,7 +98,7 @@ pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor)
         return Err(FlowError::Cancelled);
     }
     let first = files.len() == 1 && files.keys().all(|name| is_unfinished(name));
-    Ok(if ours.into_iter().all(|ours| ours) && (sealed || first) { Standing::Leftover(all) } else { Standing::Foreign })
+    Ok(if ours.into_iter().all(|ours| ours) && (sealed || first) { Occupant::Leftover(all) } else { Occupant::Foreign })
 }
 
 /// Takes away what was left, seals last: they tell whose it is, should this be interrupted too.

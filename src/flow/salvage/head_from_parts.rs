@@ -23,22 +23,22 @@ use crate::format::part::{BLOCK, CHUNK, Class, HEADER, Lead, PartBuf, SEALED_CHU
 use crate::format::statement::Statement;
 use crate::stage::seal::part_header;
 use crate::stage::stream::PartOpener;
-use crate::stage::volume::{Found, Volume};
+use crate::stage::volume::{Volume, VolumeFile};
 
 /// Where a tar ends at the latest.
 pub const FAR: u64 = i64::MAX as u64;
 
 /// A part that names itself.
-struct Known {
+struct KnownPart {
     lead: Lead,
     header: Box<[u8; HEADER]>,
 }
 
 /// What files are, taken together.
 #[derive(Default)]
-struct Survey {
+struct LeadSurvey {
     /// By number.
-    parts: BTreeMap<u32, Known>,
+    parts: BTreeMap<u32, KnownPart>,
     /// The size of all parts, once one proves it.
     class: Option<Class>,
     /// The longest part.
@@ -48,7 +48,7 @@ struct Survey {
 
 /// The bundle with a head made of what its parts say. Its statement says nothing but the class.
 pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
-    let mut survey = Survey::default();
+    let mut survey = LeadSurvey::default();
     for volume in &unsealed.volumes {
         for found in volume.files.iter().filter(|found| found.regular) {
             survey.look_at(&unsealed, volume, found);
@@ -59,7 +59,7 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
         let why = "on these volumes there is no head, and no data part of the bundle that opens";
         return Err(BundleError::Missing(why.into()).into());
     }
-    let Survey { parts: known, class, longest, mut notes } = survey;
+    let LeadSurvey { parts: known, class, longest, mut notes } = survey;
     let class = class.or(Class::ALL.into_iter().find(|class| class.file_len() as u64 >= longest));
     let statement = statement(&unsealed, class.unwrap_or(Class::ALL[4]));
     let (nowhere, _) = part_header(&unsealed.recipient);
@@ -70,8 +70,8 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
     Ok(bundle)
 }
 
-impl Survey {
-    fn look_at(&mut self, unsealed: &Unsealed, volume: &Volume, found: &Found) {
+impl LeadSurvey {
+    fn look_at(&mut self, unsealed: &Unsealed, volume: &Volume, found: &VolumeFile) {
         let mut note = |text: Cow<'static, str>| {
             if is_part(&found.name) && found.name.ends_with(".age") {
                 let path = volume.path(&found.name);
@@ -97,7 +97,7 @@ impl Survey {
         match self.parts.get(&lead.number) {
             Some(known) if known.header != header => note("says that it is a part that another file is already".into()),
             Some(_) => {}
-            None => drop(self.parts.insert(lead.number, Known { lead, header })),
+            None => drop(self.parts.insert(lead.number, KnownPart { lead, header })),
         }
     }
 
@@ -120,7 +120,7 @@ impl Survey {
 }
 
 /// What a file says in its first chunk, if that opens with the bundle's key.
-fn first_chunk(unsealed: &Unsealed, volume: &Volume, found: &Found) -> Option<(Lead, FileKey, Box<[u8; HEADER]>)> {
+fn first_chunk(unsealed: &Unsealed, volume: &Volume, found: &VolumeFile) -> Option<(Lead, FileKey, Box<[u8; HEADER]>)> {
     let (mut start, _) = volume.read_start(&found.name, HEADER + SEALED_CHUNK).ok()?;
     let header: Box<[u8; HEADER]> = Box::new(*start.first_chunk()?);
     let (key, len) = unsealed.keyring.open_header(&header[..]).ok()?;
@@ -131,7 +131,7 @@ fn first_chunk(unsealed: &Unsealed, volume: &Volume, found: &Found) -> Option<(L
 }
 
 /// The class whose last chunk is the file's: age marks it.
-fn class_of(volume: &Volume, found: &Found, key: &FileKey, header: &[u8; HEADER]) -> Option<Class> {
+fn class_of(volume: &Volume, found: &VolumeFile, key: &FileKey, header: &[u8; HEADER]) -> Option<Class> {
     let file = volume.open(&found.name).ok()?;
     let proves = |class: &Class| {
         let (mut chunk, last) = (vec![0; SEALED_CHUNK], class.chunks() - 1);
@@ -142,7 +142,7 @@ fn class_of(volume: &Volume, found: &Found, key: &FileKey, header: &[u8; HEADER]
 }
 
 /// The trails of parts whose successor is not there: nothing else says where they end.
-fn trails(bundle: &Bundle, known: &BTreeMap<u32, Known>) -> Result<BTreeMap<u32, Trail>, FlowError> {
+fn trails(bundle: &Bundle, known: &BTreeMap<u32, KnownPart>) -> Result<BTreeMap<u32, Trail>, FlowError> {
     let (finder, class) = (Finder::new(bundle), bundle.head.statement.class);
     let mut buf = PartBuf::new(class);
     let mut trails = BTreeMap::new();
@@ -159,7 +159,7 @@ fn trails(bundle: &Bundle, known: &BTreeMap<u32, Known>) -> Result<BTreeMap<u32,
 /// A parts table without gaps: of parts that are not there it has a header that no file has, and
 /// the first in a row of them has the stretch of all. If the tar goes on behind the last part,
 /// there is one more.
-fn table(known: &BTreeMap<u32, Known>, trails: &BTreeMap<u32, Trail>, nowhere: &[u8; HEADER]) -> Vec<Part> {
+fn table(known: &BTreeMap<u32, KnownPart>, trails: &BTreeMap<u32, Trail>, nowhere: &[u8; HEADER]) -> Vec<Part> {
     let mut table = Vec::new();
     let mut push = |header: &[u8; HEADER], offset, end| {
         let kind = PartKind::Data { offset, length: end - offset };
@@ -168,7 +168,7 @@ fn table(known: &BTreeMap<u32, Known>, trails: &BTreeMap<u32, Trail>, nowhere: &
         table.len() as u32 + 1
     };
     let (mut at, mut next) = (0, 1);
-    for (number, Known { lead, header }) in known {
+    for (number, KnownPart { lead, header }) in known {
         while next < *number {
             next = push(nowhere, at, lead.offset);
             at = lead.offset;
@@ -213,10 +213,13 @@ mod tests {
 
     const NOWHERE: [u8; HEADER] = [0; HEADER];
 
-    fn known(parts: &[(u32, u64)]) -> BTreeMap<u32, Known> {
+    fn known(parts: &[(u32, u64)]) -> BTreeMap<u32, KnownPart> {
         let bundle = [7; 16];
         let of = |(number, offset): &(u32, u64)| {
-            (*number, Known { lead: Lead { bundle, number: *number, offset: *offset }, header: Box::new([1; HEADER]) })
+            (
+                *number,
+                KnownPart { lead: Lead { bundle, number: *number, offset: *offset }, header: Box::new([1; HEADER]) },
+            )
         };
         parts.iter().map(of).collect()
     }
@@ -261,7 +264,7 @@ mod tests {
     #[test]
     fn parts_in_each_other_s_place_are_left_out() {
         let parts = known(&[(1, 0), (2, 0), (3, 1024), (4, 512), (5, 1024), (6, 4096)]);
-        let mut survey = Survey { parts, ..Survey::default() };
+        let mut survey = LeadSurvey { parts, ..LeadSurvey::default() };
         survey.drop_unordered();
         assert_eq!(survey.parts.into_keys().collect::<Vec<_>>(), [1, 3, 6]);
         assert_eq!(survey.notes.len(), 3);

@@ -12,7 +12,7 @@ use crate::plan::needed_parts::hurt_by;
 
 /// What is delivered and what is not.
 #[derive(Debug, Default)]
-pub struct Verdict {
+pub struct FileResults {
     /// For each entry: whether it is to be kept.
     pub kept: Vec<bool>,
     /// Files that are not delivered.
@@ -34,7 +34,7 @@ const NOT_KEPT: &str = "it came whole out of the parts, and the target gave back
 const NOT_TOLD: &str = "its content is not what the list says, or the target gave back other bytes of it than it took: another -o would tell";
 
 /// What became of one file's content.
-enum Fate {
+enum FileFate {
     Whole,
     Changed,
     Unreadable,
@@ -45,7 +45,7 @@ enum Fate {
 
 /// Judges every file by what was placed of it; `stopped`: the target took no more before all parts
 /// were tried.
-pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: bool) -> Verdict {
+pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: bool) -> FileResults {
     let of = |state| bad.iter().filter(|part| part.state == state).map(|part| part.number).collect();
     let hurt = |state| hurt_by(head, extraction.entries, extraction.contents, &of(state));
     let hurt = FilesHurt {
@@ -53,7 +53,7 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
         unread: hurt(PartState::Unread),
         missing: hurt(PartState::Missing),
     };
-    let mut verdict = Verdict { kept: vec![true; extraction.entries.len()], ..Verdict::default() };
+    let mut verdict = FileResults { kept: vec![true; extraction.entries.len()], ..FileResults::default() };
     for (at, entry) in extraction.entries.iter().enumerate() {
         let content = match &entry.kind {
             Kind::Dir if entry.flag == Flag::Unreadable => {
@@ -67,7 +67,7 @@ pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: boo
             _ => continue,
         };
         let fate = match fate(extraction, content, &hurt) {
-            Fate::Lost(_, NOT_FOUND) if stopped => Fate::Lost(Cause::Target, "the target took no more"),
+            FileFate::Lost(_, NOT_FOUND) if stopped => FileFate::Lost(Cause::Target, "the target took no more"),
             fate => fate,
         };
         verdict.add(at, entry, fate);
@@ -83,28 +83,28 @@ struct FilesHurt {
     missing: BTreeSet<usize>,
 }
 
-fn fate(extraction: &Extraction, content: usize, hurt: &FilesHurt) -> Fate {
+fn fate(extraction: &Extraction, content: usize, hurt: &FilesHurt) -> FileFate {
     let file = &extraction.entries[content];
     match file.flag {
-        Flag::Unreadable if file.size == 0 => Fate::UnreadEmpty,
-        Flag::Unreadable => Fate::Unreadable,
+        Flag::Unreadable if file.size == 0 => FileFate::UnreadEmpty,
+        Flag::Unreadable => FileFate::Unreadable,
         flag if file.size == 0 || extraction.is_whole(content) => match flag {
-            Flag::Changed => Fate::Changed,
-            _ => Fate::Whole,
+            Flag::Changed => FileFate::Changed,
+            _ => FileFate::Whole,
         },
         _ if extraction.is_wrong(content) && extraction.target_fault(content) == Some(TargetFault::Proven) => {
-            Fate::Lost(Cause::Unkept, NOT_KEPT)
+            FileFate::Lost(Cause::Unkept, NOT_KEPT)
         }
         _ if extraction.is_wrong(content) && extraction.target_fault(content).is_some() => {
-            Fate::Lost(Cause::Damaged, NOT_TOLD)
+            FileFate::Lost(Cause::Damaged, NOT_TOLD)
         }
-        _ if extraction.is_wrong(content) => Fate::Lost(Cause::Damaged, "its content is not what the list says"),
-        _ if hurt.damaged.contains(&content) => Fate::Lost(Cause::Damaged, "a part that holds it is damaged"),
+        _ if extraction.is_wrong(content) => FileFate::Lost(Cause::Damaged, "its content is not what the list says"),
+        _ if hurt.damaged.contains(&content) => FileFate::Lost(Cause::Damaged, "a part that holds it is damaged"),
         _ if hurt.unread.contains(&content) => {
-            Fate::Lost(Cause::Unread, "a part that holds it could not be read by you")
+            FileFate::Lost(Cause::Unread, "a part that holds it could not be read by you")
         }
-        _ if hurt.missing.contains(&content) => Fate::Lost(Cause::Missing, "a part that holds it is missing"),
-        _ => Fate::Lost(Cause::Damaged, NOT_FOUND),
+        _ if hurt.missing.contains(&content) => FileFate::Lost(Cause::Missing, "a part that holds it is missing"),
+        _ => FileFate::Lost(Cause::Damaged, NOT_FOUND),
     }
 }
 
@@ -117,30 +117,30 @@ pub fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
     }
 }
 
-impl Verdict {
-    fn add(&mut self, at: usize, entry: &Entry, fate: Fate) {
+impl FileResults {
+    fn add(&mut self, at: usize, entry: &Entry, fate: FileFate) {
         let path = entry.path.as_bytes();
         self.files += 1;
-        self.kept[at] = matches!(fate, Fate::Whole | Fate::Changed | Fate::UnreadEmpty);
+        self.kept[at] = matches!(fate, FileFate::Whole | FileFate::Changed | FileFate::UnreadEmpty);
         if self.kept[at] {
             self.delivered += 1;
             self.bytes += entry.size;
         }
         match fate {
-            Fate::Whole => {}
-            Fate::Changed => {
+            FileFate::Whole => {}
+            FileFate::Changed => {
                 let text = "changed while it was packed, or a program could change it unseen; it may mix two states";
                 self.notes.push(Note::new(NoteKind::Changed, path, text));
             }
-            Fate::Unreadable => {
+            FileFate::Unreadable => {
                 let text = "could not be read when it was packed; it is not in the bundle";
                 self.notes.push(Note::new(NoteKind::Unreadable, path, text));
             }
-            Fate::UnreadEmpty => {
+            FileFate::UnreadEmpty => {
                 let text = "could not be read when it was packed; its size was 0, and it is delivered as empty";
                 self.notes.push(Note::new(NoteKind::Unreadable, path, text));
             }
-            Fate::Lost(cause, why) => self.lost.push(Lost { path: path.to_vec(), cause, why: why.into() }),
+            FileFate::Lost(cause, why) => self.lost.push(Lost { path: path.to_vec(), cause, why: why.into() }),
         }
     }
 }

@@ -31,7 +31,7 @@ pub fn work(head: &Head, entries: &[Entry]) -> Digest {
 /// Looks at all that an earlier run left, on all cores; the extraction then knows what is whole.
 pub fn take_up(extraction: &Extraction, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
     extraction.staging.take_up(extraction.entries)?;
-    let parts = Stretches::new(head, &extraction.staging.placed());
+    let parts = PlacedStretches::new(head, &extraction.staging.placed());
     monitor.phase(Phase::Resuming, extraction.entries.iter().map(|entry| entry.size).sum());
     let jobs: Vec<usize> = (0..extraction.entries.len()).step_by(SOME).collect();
     let looked = side_by_side(
@@ -92,7 +92,7 @@ fn look(
     extraction: &Extraction,
     writer: &mut FileWriter,
     index: usize,
-    parts: &Stretches,
+    parts: &PlacedStretches,
     monitor: &dyn Monitor,
 ) -> Result<(), FlowError> {
     let entry = &extraction.entries[index];
@@ -166,11 +166,11 @@ fn small_ones(extraction: &Extraction) -> Result<(), IoFault> {
 }
 
 /// The parts of a bundle as stretches of its tar, and which of them an earlier run placed.
-struct Stretches {
+struct PlacedStretches {
     all: Vec<(u64, u64, bool)>,
 }
 
-impl Stretches {
+impl PlacedStretches {
     /// From the head's table.
     fn new(head: &Head, placed: &BTreeSet<u32>) -> Self {
         let stretch =

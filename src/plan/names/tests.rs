@@ -11,7 +11,7 @@ struct Strict {
     folds: bool,
 }
 
-impl Ground for Strict {
+impl NameTrial for Strict {
     fn keeps(&self, name: &[u8]) -> Result<bool, IoFault> {
         let text = std::str::from_utf8(name).unwrap_or(":");
         let odd = |c: char| c.is_control() || "\\:*?\"<>|".contains(c);
@@ -71,7 +71,7 @@ fn each_kind_of_name_is_spelled_anew() {
 /// A ground that holds short names only, and folds them.
 struct Short(usize);
 
-impl Ground for Short {
+impl NameTrial for Short {
     fn keeps(&self, name: &[u8]) -> Result<bool, IoFault> {
         Ok(name.len() <= self.0)
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::base::secret::random;
 use crate::format::frame::{CLOSE, store};
 use crate::format::part::padding_frame;
-use crate::format::recipe::Made;
+use crate::format::recipe::FrameRecipe;
 
 /// Text that compresses well, without two equal lines.
 fn text(len: usize) -> Vec<u8> {
@@ -60,7 +60,9 @@ fn frames_can_be_cut_where_they_say() {
 fn what_was_made_can_be_made_again() {
     let raw = [text(9 * STEP + 100), noise(STEP + 50), text(3 * STEP)].concat();
     for level in [Level::Quick, Level::Zstd(1), Level::Zstd(6), Level::Zstd(19)] {
-        for room in [None, Some(Room::Exactly(30_000)), Some(Room::About(20_000)), Some(Room::Exactly(300))] {
+        for room in
+            [None, Some(RoomGuess::Exactly(30_000)), Some(RoomGuess::About(20_000)), Some(RoomGuess::Exactly(300))]
+        {
             let mut used = Compressor::new(level).unwrap();
             let stretches = used.pack(&raw, 100_000, |_, _| room).unwrap();
             // A compressor that was used for other bytes must make the same frame as a fresh one.
@@ -69,11 +71,11 @@ fn what_was_made_can_be_made_again() {
             for (stretch, packed) in &stretches {
                 let raw = &raw[stretch.clone()];
                 match (packed.made(raw.len()), packed) {
-                    (Made::Frame { told, pieces }, Packed::Frame { bytes, .. }) => {
+                    (FrameRecipe::Frame { told, pieces }, Packed::Frame { bytes, .. }) => {
                         assert!(again.again(raw, told, &pieces, 1 << 20).unwrap() == *bytes, "{level:?} {room:?}");
                         assert!(again.again(raw, told, &pieces, 100).is_err());
                     }
-                    (made, _) => assert_eq!(made, Made::Stored(raw.len() as u64)),
+                    (made, _) => assert_eq!(made, FrameRecipe::Stored(raw.len() as u64)),
                 }
             }
         }
@@ -89,7 +91,7 @@ fn a_part_that_is_known_to_end_is_filled_to_its_end() {
         let asked = std::cell::Cell::new(0);
         let tell = |_, _| {
             asked.set(asked.get() + 1);
-            (asked.get() > known_after).then_some(Room::Exactly(room))
+            (asked.get() > known_after).then_some(RoomGuess::Exactly(room))
         };
         let stretches = Compressor::new(Level::Quick).unwrap().pack(&raw, whole, tell).unwrap();
         assert!(stretches.windows(2).all(|two| two[0].0.end == two[1].0.start));
@@ -113,7 +115,7 @@ fn a_part_that_is_known_to_end_is_filled_to_its_end() {
 fn a_guessed_end_makes_two_frames_that_can_be_cut() {
     let raw = text(9 * STEP + 100);
     let mut compressor = Compressor::new(Level::Quick).unwrap();
-    let tell = |_, _| Some(Room::About(10_000));
+    let tell = |_, _| Some(RoomGuess::About(10_000));
     let stretches = compressor.pack(&raw, 1 << 20, tell).unwrap();
     let [(first, Packed::Frame { bytes, cuts, .. }), (second, _)] = &stretches[..] else { panic!("{stretches:?}") };
     assert_eq!((first.start, first.end, second.end), (0, second.start, raw.len()));

@@ -21,24 +21,24 @@ const PLACING: char = 'p';
 const DELIVERING: char = 'd';
 
 /// The open log of this run, shared by all threads.
-pub struct Log {
+pub struct PlacedLog {
     file: Mutex<File>,
     placed: Mutex<BTreeSet<u32>>,
-    /// Whether an earlier run may have begun to deliver. [`Log::deliver`] of this run does not change it.
+    /// Whether an earlier run may have begun to deliver. [`PlacedLog::deliver`] of this run does not change it.
     pub delivering: bool,
 }
 
 /// What an existing log file tells.
-pub enum Found {
+pub enum LogState {
     /// It belongs to the same work and can be resumed.
-    Same(Log),
+    Same(PlacedLog),
     /// It belongs to the unpacking of another bundle or selection.
     Other,
     /// It has no complete line, so it belongs to no known work.
     Nothing,
 }
 
-impl Log {
+impl PlacedLog {
     /// Starts a new log, and discards the old content of `file`.
     pub fn create(mut file: File, work: &Digest, delivering: bool) -> io::Result<Self> {
         file.set_len(0)?;
@@ -49,22 +49,22 @@ impl Log {
 
     /// Reads the log of an earlier run. A last line without its line end is torn: it is cut off, because new digits
     /// behind it would name another part.
-    pub fn read(mut file: File, work: &Digest) -> io::Result<Found> {
+    pub fn read(mut file: File, work: &Digest) -> io::Result<LogState> {
         let mut text = Vec::new();
         (&mut file).take(16 * u64::from(limits::PARTS)).read_to_end(&mut text)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let text = String::from_utf8_lossy(&text[..whole]).into_owned();
         let mut lines = text.lines();
         let delivering = match lines.next() {
-            None => return Ok(Found::Nothing),
+            None => return Ok(LogState::Nothing),
             Some(first) if first == format!("{MAGIC} {work:?} {PLACING}") => false,
             Some(first) if first == format!("{MAGIC} {work:?} {DELIVERING}") => true,
-            Some(_) => return Ok(Found::Other),
+            Some(_) => return Ok(LogState::Other),
         };
         let placed = lines.filter_map(|line| line.parse().ok()).collect();
         file.set_len(whole as u64)?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Found::Same(Self { file: Mutex::new(file), placed: Mutex::new(placed), delivering }))
+        Ok(LogState::Same(Self { file: Mutex::new(file), placed: Mutex::new(placed), delivering }))
     }
 
     /// Logs a part that is placed whole.
@@ -91,25 +91,25 @@ impl Log {
 mod tests {
     use super::*;
 
-    fn reread(file: &tempfile::NamedTempFile, work: &Digest) -> Found {
-        Log::read(file.reopen().unwrap(), work).unwrap()
+    fn reread(file: &tempfile::NamedTempFile, work: &Digest) -> LogState {
+        PlacedLog::read(file.reopen().unwrap(), work).unwrap()
     }
 
     #[test]
     fn lines_come_back_but_for_a_torn_one() {
         let (mut file, work) = (tempfile::NamedTempFile::new().unwrap(), Digest([7; 32]));
-        assert!(matches!(reread(&file, &work), Found::Nothing));
-        let log = Log::create(file.reopen().unwrap(), &work, false).unwrap();
+        assert!(matches!(reread(&file, &work), LogState::Nothing));
+        let log = PlacedLog::create(file.reopen().unwrap(), &work, false).unwrap();
         log.part(3).unwrap();
         log.part(12).unwrap();
         log.deliver().unwrap();
         file.seek(SeekFrom::End(0)).unwrap();
         file.write_all(b"4").unwrap();
-        let Found::Same(log) = reread(&file, &work) else { panic!("it is the same work") };
+        let LogState::Same(log) = reread(&file, &work) else { panic!("it is the same work") };
         assert_eq!((log.placed(), log.delivering), (BTreeSet::from([3, 12]), true));
         log.part(5).unwrap();
-        let Found::Same(log) = reread(&file, &work) else { panic!("it still is") };
+        let LogState::Same(log) = reread(&file, &work) else { panic!("it still is") };
         assert!(log.placed().contains(&5) && !log.placed().contains(&45), "the torn line is gone");
-        assert!(matches!(reread(&file, &Digest([8; 32])), Found::Other));
+        assert!(matches!(reread(&file, &Digest([8; 32])), LogState::Other));
     }
 }

@@ -9,7 +9,7 @@ use crate::format::{number as canonical, part};
 
 /// A file in a folder that may be a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct VolumeFile {
     /// The name of the format if it has one for this file, else the name on the drive. Always UTF-8: files with other
     /// names are foreign and left out.
     pub name: String,
@@ -44,7 +44,7 @@ pub fn looks_ours(name: &str) -> bool {
 
 /// Gives files the names of the format where the drive shows these in another case, and sorts them by name. Each name
 /// goes to one file: to the one with the exact name, else to the first in byte order. The others stay foreign.
-pub(super) fn spell(files: &mut [Found]) {
+pub(super) fn spell(files: &mut [VolumeFile]) {
     files.sort_by(|a, b| a.name.cmp(&b.name));
     let mut taken: HashSet<String> =
         files.iter().filter(|found| is_ours(&found.name)).map(|found| found.name.clone()).collect();
@@ -78,8 +78,8 @@ mod tests {
 
     /// Pairs of the name that the drive shows and the name that [`spell`] gives, sorted by the latter.
     fn spelled(names: &[&str]) -> Vec<(String, String)> {
-        let found = |name: &&str| Found { name: name.to_string(), on_drive: None, len: 1, regular: true };
-        let mut files: Vec<Found> = names.iter().map(found).collect();
+        let found = |name: &&str| VolumeFile { name: name.to_string(), on_drive: None, len: 1, regular: true };
+        let mut files: Vec<VolumeFile> = names.iter().map(found).collect();
         spell(&mut files);
         files.into_iter().map(|found| (found.on_drive.unwrap_or_else(|| found.name.clone()), found.name)).collect()
     }

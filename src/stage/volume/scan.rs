@@ -76,7 +76,7 @@ pub fn scan(path: &Path) -> Result<Search, ScanError> {
 /// The same with `most` folders to look into, so that a test can set a small limit.
 fn search(path: &Path, most: usize) -> Result<Search, ScanError> {
     let passed_over = PassedOver { below: path.to_owned(), ..PassedOver::default() };
-    let mut walk = Walk { most, passed_over, ..Walk::default() };
+    let mut walk = FolderSearch { most, passed_over, ..FolderSearch::default() };
     let mut level = vec![path.to_owned()];
     for depth in 0..=limits::DEPTH {
         let mut below = Vec::new();
@@ -90,7 +90,7 @@ fn search(path: &Path, most: usize) -> Result<Search, ScanError> {
 
 /// A search under way.
 #[derive(Default)]
-struct Walk {
+struct FolderSearch {
     /// Volumes with their depths; 0 is the folder given.
     found: Vec<(usize, Volume)>,
     passed_over: PassedOver,
@@ -102,13 +102,13 @@ struct Walk {
     names: usize,
 }
 
-impl Walk {
+impl FolderSearch {
     /// Adds the folder if it is a volume, and its folders to `below`, which are searched next.
     ///
     /// # Errors
     /// The folder given cannot be read. Other folders are passed over.
     fn look_into(&mut self, dir: PathBuf, depth: usize, below: &mut Vec<PathBuf>) -> Result<(), ScanError> {
-        let looked = Names::of(&dir, limits::NAMES.saturating_sub(self.names)).and_then(|names| {
+        let looked = FolderNames::of(&dir, limits::NAMES.saturating_sub(self.names)).and_then(|names| {
             let volume = if names.may_be_volume { Some(read(&dir)?).filter(Volume::is_volume) } else { None };
             Ok((names, volume))
         });
@@ -178,7 +178,7 @@ impl Walk {
 
 /// What the names in a folder tell. Most folders on a drive are no volumes, and a look at each of their files would
 /// take long.
-struct Names {
+struct FolderNames {
     /// In the order in which they are searched: first those named as volumes.
     folders: Vec<OsString>,
     /// Whether a name is that of a seal, a head or a part.
@@ -189,10 +189,10 @@ struct Names {
     folders_left: u64,
 }
 
-impl Names {
+impl FolderNames {
     /// Reads the names in a folder; more than `most` are an error.
     fn of(dir: &Path, most: usize) -> Result<Self, ScanError> {
-        let mut names = Names { folders: Vec::new(), may_be_volume: false, all: 0, folders_left: 0 };
+        let mut names = FolderNames { folders: Vec::new(), may_be_volume: false, all: 0, folders_left: 0 };
         for entry in fs::read_dir(dir).at("look into", dir)? {
             FormatError::limit("the number of files in a folder", names.all as u64, most as u64)?;
             let entry = entry.at("look into", dir)?;

@@ -25,7 +25,7 @@ use crate::format::limits;
 const MOST_LISTINGS: usize = 5;
 
 /// The result of a look at one name. A name may give a remark and an entry.
-pub(super) enum Found {
+pub(super) enum LookedAt {
     Entry(FoundEntry),
     /// A note on something that does not make the bundle incomplete.
     Remark(Note),
@@ -47,8 +47,8 @@ pub(super) struct FoundEntry {
 
 /// What one folder holds, in the order of its names.
 #[derive(Default)]
-pub(super) struct Listed {
-    pub(super) found: Vec<Found>,
+pub(super) struct FolderLook {
+    pub(super) found: Vec<LookedAt>,
     /// Those of the folder itself.
     pub(super) attributes: Attributes,
 }
@@ -64,7 +64,7 @@ pub(super) struct Look<'a> {
 }
 
 /// Where an entry is looked at.
-enum Place<'a> {
+enum LookPlace<'a> {
     /// The entry is a source itself. Its path may lead through links, because the person named it.
     Source(&'a Path),
     /// A name in an open folder. A link of that name is not followed.
@@ -73,27 +73,27 @@ enum Place<'a> {
 
 impl Look<'_> {
     /// Looks at the source itself. If it is a folder, its listing is number 0 of [`Look::listings`].
-    pub(super) fn top(&self, path: &Path) -> [Option<Found>; 2] {
-        self.look(self.name, &Place::Source(path), &mut |_| 0)
+    pub(super) fn top(&self, path: &Path) -> [Option<LookedAt>; 2] {
+        self.look(self.name, &LookPlace::Source(path), &mut |_| 0)
     }
 
     /// Lists all folders of the source. Returns the listings by number; a folder's [`FoundEntry`] has its number.
-    pub(super) fn listings(&self, tree: &OpenTree) -> Vec<Listed> {
+    pub(super) fn listings(&self, tree: &OpenTree) -> Vec<FolderLook> {
         branch_out(Vec::new(), |below: Vec<u8>, fork| self.folder(tree, &below, fork))
     }
 
     /// Lists one folder, whose path below the source is `below`. A folder that cannot be opened gives one note.
-    fn folder(&self, tree: &OpenTree, below: &[u8], fork: &mut Fork) -> Listed {
+    fn folder(&self, tree: &OpenTree, below: &[u8], fork: &mut Fork) -> FolderLook {
         let path = if below.is_empty() { self.name.to_vec() } else { [self.name, b"/", below].concat() };
         let found = tree.in_folder(below, |folder| {
             let to_list = folder.to_list()?;
             let listing = self.listing(folder, &to_list)?;
-            Ok(Listed { found: self.names(folder, &path, listing, fork), attributes: Attributes::of(&to_list) })
+            Ok(FolderLook { found: self.names(folder, &path, listing, fork), attributes: Attributes::of(&to_list) })
         });
         found.unwrap_or_else(|error| {
             let text = format!("could not be looked into, what it holds is not packed: {error}");
             let note = Note::new(NoteKind::Unreadable, &path, text);
-            Listed { found: vec![Found::LeftOut(note)], attributes: Attributes::default() }
+            FolderLook { found: vec![LookedAt::LeftOut(note)], attributes: Attributes::default() }
         })
     }
 
@@ -114,32 +114,32 @@ impl Look<'_> {
     }
 
     /// Looks at every name of a listing.
-    fn names(&self, folder: &Folder, path: &[u8], listing: Listing, fork: &mut Fork) -> Vec<Found> {
+    fn names(&self, folder: &Folder, path: &[u8], listing: Listing, fork: &mut Fork) -> Vec<LookedAt> {
         let mut found = said_of(path, &listing);
         for name in listing.names.iter().take_while(|_| !self.monitor.cancelled()) {
             let path = [path, b"/", name].concat();
-            found.extend(self.look(&path, &Place::In(folder, name), fork).into_iter().flatten());
+            found.extend(self.look(&path, &LookPlace::In(folder, name), fork).into_iter().flatten());
         }
         found
     }
 
     /// Looks at one name: a remark on it, if there is one, and what is packed or left out.
-    fn look(&self, path: &[u8], place: &Place, fork: &mut Fork) -> [Option<Found>; 2] {
+    fn look(&self, path: &[u8], place: &LookPlace, fork: &mut Fork) -> [Option<LookedAt>; 2] {
         self.monitor.advance(1);
         self.entry(path, place, fork)
-            .unwrap_or_else(|text| [Some(Found::LeftOut(Note::new(NoteKind::Unreadable, path, text))), None])
+            .unwrap_or_else(|text| [Some(LookedAt::LeftOut(Note::new(NoteKind::Unreadable, path, text))), None])
     }
 
     /// The same.
     ///
     /// # Errors
     /// Why the entry is not packed, as the text of a note.
-    fn entry(&self, path: &[u8], place: &Place, fork: &mut Fork) -> Result<[Option<Found>; 2], String> {
+    fn entry(&self, path: &[u8], place: &LookPlace, fork: &mut Fork) -> Result<[Option<LookedAt>; 2], String> {
         let name = BytePath::new(path).map_err(|fault| format!("its path {fault}, it is not packed"))?;
         let status = place.status().map_err(|error| format!("could not be looked at, it is not packed: {error}"))?;
         if let Some(what) = status.special() {
             let text = format!("a {what}, it is not packed");
-            return Ok([Some(Found::Remark(Note::new(NoteKind::Skipped, path, text))), None]);
+            return Ok([Some(LookedAt::Remark(Note::new(NoteKind::Skipped, path, text))), None]);
         }
         let kind =
             place.kind(&status).map_err(|error| format!("the link could not be read, it is not packed: {error}"))?;
@@ -162,21 +162,21 @@ impl Look<'_> {
                 flag: Flag::Clean,
             },
         };
-        Ok([bits_dropped(path, &status).map(Found::Remark), Some(Found::Entry(found))])
+        Ok([bits_dropped(path, &status).map(LookedAt::Remark), Some(LookedAt::Entry(found))])
     }
 }
 
-impl Place<'_> {
+impl LookPlace<'_> {
     fn status(&self) -> io::Result<Status> {
         match self {
-            Place::Source(path) => Status::at(path),
-            Place::In(folder, name) => folder.look_at(name),
+            LookPlace::Source(path) => Status::at(path),
+            LookPlace::In(folder, name) => folder.look_at(name),
         }
     }
 
     fn kind(&self, status: &Status) -> io::Result<Kind> {
         match self {
-            Place::In(folder, name) if status.is_link() => match folder.read_link(name)? {
+            LookPlace::In(folder, name) if status.is_link() => match folder.read_link(name)? {
                 // Linux makes no empty link, but some file systems show one.
                 to if to.is_empty() => Err(io::Error::other("it is a link without a target")),
                 to => Ok(Kind::Symlink(to.into())),
@@ -188,8 +188,8 @@ impl Place<'_> {
 
     fn open(&self) -> io::Result<File> {
         match self {
-            Place::Source(path) => os::open_regular(path),
-            Place::In(folder, name) => folder.open_regular(name),
+            LookPlace::Source(path) => os::open_regular(path),
+            LookPlace::In(folder, name) => folder.open_regular(name),
         }
     }
 
@@ -205,15 +205,15 @@ impl Place<'_> {
 }
 
 /// Notes on a listing that broke off or repeated names.
-fn said_of(path: &[u8], listing: &Listing) -> Vec<Found> {
+fn said_of(path: &[u8], listing: &Listing) -> Vec<LookedAt> {
     let broke_off = listing.broke_off.as_ref().map(|error| {
         let text = format!("could not be listed to its end, what was not listed is not packed: {error}");
-        Found::LeftOut(Note::new(NoteKind::Unreadable, path, text))
+        LookedAt::LeftOut(Note::new(NoteKind::Unreadable, path, text))
     });
     let repeated = listing.repeated.first().map(|first| {
         let many = count(listing.repeated.len() as u64, "name");
         let text = format!("{many} listed more than once, such as \"{}\"; each is packed once", escape(first));
-        Found::Remark(Note::new(NoteKind::Repeated, path, text))
+        LookedAt::Remark(Note::new(NoteKind::Repeated, path, text))
     });
     broke_off.into_iter().chain(repeated).collect()
 }

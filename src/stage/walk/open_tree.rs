@@ -16,7 +16,7 @@ use crate::base::pool::lock;
 pub(super) struct OpenTree {
     top: Folder,
     /// Ways that no thread uses now. A thread takes one and puts it back, so there are never more ways than threads.
-    idle: Mutex<Vec<Way>>,
+    idle: Mutex<Vec<OpenFolders>>,
 }
 
 impl OpenTree {
@@ -37,7 +37,7 @@ impl OpenTree {
 
     /// The same, but without the folders that are held open below the top: reaches what is mounted at that place now.
     pub(super) fn in_folder_anew<T>(&self, path: &[u8], act: impl FnOnce(&Folder) -> io::Result<T>) -> io::Result<T> {
-        Way::default().go(&self.top, path).and_then(act)
+        OpenFolders::default().go(&self.top, path).and_then(act)
     }
 
     /// Closes all folders below the top. From now on paths lead to the folders that have them now.
@@ -46,7 +46,7 @@ impl OpenTree {
     }
 
     /// Takes the idle way that ends nearest above that path, else any, else a new one.
-    fn idle_way(&self, path: &[u8]) -> Way {
+    fn idle_way(&self, path: &[u8]) -> OpenFolders {
         let mut idle = lock(&self.idle);
         let leading = idle.iter().enumerate().filter(|(_, way)| is_at_or_below(path, &way.path));
         match leading.max_by_key(|(_, way)| way.path.len()) {
@@ -59,14 +59,14 @@ impl OpenTree {
 /// Open folders on one path: all of them near its end, and ever fewer further up. So on the way back each folder is
 /// reached from one not far above it. The longest path, 32 KiB with names of one byte, keeps 14 folders open.
 #[derive(Default)]
-struct Way {
+struct OpenFolders {
     /// The path of the last open folder.
     path: Vec<u8>,
     /// From the top down, each with the length of its path.
     open: Vec<(usize, Folder)>,
 }
 
-impl Way {
+impl OpenFolders {
     /// Goes to the folder with that path. If that fails, the way stays usable: it ends at the last folder reached.
     fn go<'a>(&'a mut self, top: &'a Folder, path: &[u8]) -> io::Result<&'a Folder> {
         self.go_back_towards(path);

@@ -15,8 +15,8 @@ use crate::base::os::folder::{Folder, list};
 const TRIED: usize = 16;
 
 /// A file system that a source stands on, and the folder to ask whether it is still present: the topmost one on it.
-pub(super) struct Ground {
-    asked: Asked,
+pub(super) struct SourceFileSystem {
+    asked: AskedFolder,
     /// The path for messages.
     name: PathBuf,
     /// The device number of the file system when it was walked.
@@ -26,24 +26,24 @@ pub(super) struct Ground {
 }
 
 /// Which folder is asked. It is opened anew each time, so that the file system that is mounted there now answers.
-enum Asked {
+enum AskedFolder {
     At(PathBuf),
     /// A path below the source. The whole path may be too long for the system.
     Below(Box<[u8]>),
 }
 
-impl Ground {
+impl SourceFileSystem {
     /// The ground of a source itself. `folder` is asked, `name` is the path for messages.
     pub(super) fn of_source(folder: &Path, name: &Path, device: u64) -> Self {
-        Self::new(Asked::At(folder.into()), name, device)
+        Self::new(AskedFolder::At(folder.into()), name, device)
     }
 
     /// The ground of another file system that is mounted below a source.
     pub(super) fn below(folder: &[u8], name: &Path, device: u64) -> Self {
-        Self::new(Asked::Below(folder.into()), name, device)
+        Self::new(AskedFolder::Below(folder.into()), name, device)
     }
 
-    fn new(asked: Asked, name: &Path, device: u64) -> Self {
+    fn new(asked: AskedFolder, name: &Path, device: u64) -> Self {
         Self { asked, name: name.into(), device, has_disk: os::block(device).is_there() }
     }
 
@@ -67,9 +67,9 @@ impl Ground {
     /// device. After an unplug the system may still remember the folders, so the disk itself is looked for as well.
     fn is_there(&self, tree: Option<&OpenTree>) -> bool {
         let asked = match (&self.asked, tree) {
-            (Asked::At(path), _) => Folder::open(path).and_then(|folder| self.ask(&folder)),
-            (Asked::Below(path), Some(tree)) => tree.in_folder_anew(path, |folder| self.ask(folder)),
-            (Asked::Below(_), None) => return false,
+            (AskedFolder::At(path), _) => Folder::open(path).and_then(|folder| self.ask(&folder)),
+            (AskedFolder::Below(path), Some(tree)) => tree.in_folder_anew(path, |folder| self.ask(folder)),
+            (AskedFolder::Below(_), None) => return false,
         };
         let is_plugged_in = !self.has_disk || os::block(self.device).is_there();
         is_plugged_in && asked.unwrap_or_else(|error| refuses(&error))
@@ -110,10 +110,14 @@ mod tests {
     fn another_file_system_in_its_place_is_no_answer() {
         let dir = tempfile::tempdir().unwrap();
         let device = dir.path().metadata().unwrap().dev();
-        let ground = |device| Ground::of_source(dir.path(), dir.path(), device);
+        let ground = |device| SourceFileSystem::of_source(dir.path(), dir.path(), device);
         assert!(ground(device).answers(None, None), "an empty folder");
         assert!(!ground(device + 1).answers(None, None), "an empty folder where something was mounted");
-        let unplugged = Ground { has_disk: true, device, ..Ground::of_source(Path::new("/proc"), dir.path(), device) };
+        let unplugged = SourceFileSystem {
+            has_disk: true,
+            device,
+            ..SourceFileSystem::of_source(Path::new("/proc"), dir.path(), device)
+        };
         assert!(!unplugged.answers(None, None));
     }
 }

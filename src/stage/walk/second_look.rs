@@ -60,7 +60,7 @@ enum Drift {
 }
 
 /// The entries as they were walked.
-pub(super) struct Known<'a> {
+pub(super) struct WalkedEntries<'a> {
     pub(super) entries: &'a [Entry],
     pub(super) stamps: &'a [Stamp],
     /// When the walk began, in seconds since 1970.
@@ -79,7 +79,7 @@ pub(super) struct Spot<'a> {
     pub(super) below: Option<&'a [u8]>,
 }
 
-impl Known<'_> {
+impl WalkedEntries<'_> {
     /// Looks at all entries for which `spot` returns a place, on all cores. Returns `None` once `is_cancelled`.
     pub(super) fn look_again<'s>(
         &self,

@@ -9,9 +9,9 @@ use crate::base::pool::lock;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::DriveId;
 use crate::flow::error::{DriveError, Remedy};
-use crate::flow::pack::pipeline::{Done, Shared, Stretches, Task};
+use crate::flow::pack::pipeline::{Done, PackedStretches, Shared, Task};
 use crate::flow::pack::source_reader::Raw;
-use crate::plan::forecast::Room;
+use crate::plan::forecast::RoomGuess;
 use crate::plan::geometry::data_at_most;
 use crate::plan::placement::Placement;
 use crate::stage::compress::Compressor;
@@ -22,7 +22,7 @@ impl Shared<'_> {
     pub(super) fn collect(&self, done: mpsc::Receiver<Done>, placement: Placement) -> Result<(), FlowError> {
         let compressor = Compressor::new(self.job.level)?;
         let supply =
-            Parts { shared: self, compressor, placement, packed: self.job.before.tar, closed: BTreeSet::new() };
+            PartSupply { shared: self, compressor, placement, packed: self.job.before.tar, closed: BTreeSet::new() };
         let before = (self.job.before.data, self.job.before.tar);
         let mut filler = Filler::new(self.job.class, self.job.bundle, self.job.layout.len, before, supply);
         let mut waiting: BTreeMap<u64, Done> = BTreeMap::new();
@@ -49,7 +49,7 @@ impl Shared<'_> {
 }
 
 /// What the filler needs, from the pools and queues.
-struct Parts<'a, 'b> {
+struct PartSupply<'a, 'b> {
     shared: &'a Shared<'b>,
     compressor: Compressor,
     placement: Placement,
@@ -58,7 +58,7 @@ struct Parts<'a, 'b> {
     closed: BTreeSet<DriveId>,
 }
 
-impl Parts<'_, '_> {
+impl PartSupply<'_, '_> {
     /// Deals no more to drives that failed meanwhile, nor to those that do not keep what they are given if
     /// the others can take the rest. Where the others cannot hold all shards of a stripe as they must, the
     /// failed one is dealt its share all the same: parity stands for it.
@@ -80,7 +80,7 @@ impl Parts<'_, '_> {
     }
 }
 
-impl Parts<'_, '_> {
+impl PartSupply<'_, '_> {
     /// No drive has room any more: because of one that failed, or because it packs worse than was thought.
     fn no_room(&self) -> FlowError {
         let job = self.shared.job;
@@ -99,13 +99,13 @@ impl Parts<'_, '_> {
     }
 }
 
-impl Supply for Parts<'_, '_> {
+impl Supply for PartSupply<'_, '_> {
     type Raw = Raw;
     type Error = FlowError;
 
-    fn pack(&mut self, raw: &[u8]) -> Result<Stretches, FlowError> {
+    fn pack(&mut self, raw: &[u8]) -> Result<PackedStretches, FlowError> {
         let whole = self.shared.job.class.room();
-        Ok(self.compressor.pack(raw, whole, |_, _| Some(Room::Exactly(whole)))?)
+        Ok(self.compressor.pack(raw, whole, |_, _| Some(RoomGuess::Exactly(whole)))?)
     }
 
     fn first_member(&self, offset: u64, length: u64) -> Option<u64> {

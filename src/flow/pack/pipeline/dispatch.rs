@@ -10,7 +10,7 @@ use crate::flow::FlowError;
 use crate::flow::error::SourceError;
 use crate::flow::pack::pipeline::{Shared, Task};
 use crate::flow::pack::source_reader::Filling;
-use crate::format::journal::{ALL_CLEAN, Read};
+use crate::format::journal::{ALL_CLEAN, ReadRange};
 use crate::plan::geometry::range_len;
 use crate::plan::layout::manifest_digest;
 
@@ -68,7 +68,7 @@ impl Shared<'_> {
     /// Reads a range once more: it must be what it was.
     pub(super) fn again(
         &self,
-        read: Read,
+        read: ReadRange,
         fresh: std::ops::Range<u64>,
         mut buf: Lease<Vec<u8>>,
     ) -> Result<(), FlowError> {

@@ -16,7 +16,7 @@ use crate::flow::drives::drive::{Drive, FailedDrive};
 use crate::flow::pack::part_sealer::Sealed;
 use crate::flow::pack::pipeline::Shared;
 use crate::format::head::Part;
-use crate::format::journal::Written;
+use crate::format::journal::WrittenPart;
 use crate::stage::volume::Writer;
 
 /// How long nothing has come when a drive counts as waiting: while it is the slower one, a part is sealed
@@ -72,7 +72,7 @@ impl Shared<'_> {
                 lock(&self.unwritten).push(part);
                 continue;
             }
-            self.job.log.write(&Written::of(&part).encode());
+            self.job.log.write(&WrittenPart::of(&part).encode());
             self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
             self.job.monitor.advance(length);
             if writer.is_read_back() {

@@ -31,7 +31,7 @@ pub struct Left {
     seals: Vec<(u16, String, Digest)>,
     volumes: u16,
     /// Held: nobody else goes on with it.
-    found: journal::Found,
+    found: journal::LeftJournal,
 }
 
 /// Whether a passphrase opens what an interrupted run began there.
@@ -78,11 +78,11 @@ pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
     Ok(Some(left))
 }
 
-type Read = (PathBuf, journal::Found, Result<Journal, FormatError>);
+type ReadJournal = (PathBuf, journal::LeftJournal, Result<Journal, FormatError>);
 
 /// The first journal whose opening is whole: a copy is on another drive, and the first one may be gone
 /// or damaged. If none is, the one that tells most of whose the volumes are.
-fn best(folders: &[PathBuf]) -> Result<Option<Read>, FlowError> {
+fn best(folders: &[PathBuf]) -> Result<Option<ReadJournal>, FlowError> {
     let (mut damaged, mut unread) = (None, None);
     for folder in folders {
         let found = match journal::find(folder, 4 * limits::HEAD) {
@@ -105,7 +105,7 @@ fn best(folders: &[PathBuf]) -> Result<Option<Read>, FlowError> {
         match read.2 {
             Ok(_) => return Ok(Some(read)),
             Err(_) => {
-                let tells = |read: &Read| remains(&read.1.text).0.len();
+                let tells = |read: &ReadJournal| remains(&read.1.text).0.len();
                 let less = damaged.as_ref().is_none_or(|other| tells(other) < tells(&read));
                 damaged = if less { Some(read) } else { damaged };
             }
