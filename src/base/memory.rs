@@ -15,7 +15,7 @@ pub fn has(len: u64) -> bool {
 ///
 /// # Panics
 /// Always, with [`NoMemory`].
-pub fn lacks(len: u64) -> ! {
+pub fn fail_for_lack_of(len: u64) -> ! {
     std::panic::panic_any(NoMemory(len))
 }
 
@@ -25,7 +25,7 @@ pub fn lacks(len: u64) -> ! {
 /// With [`NoMemory`] if the system does not have so many bytes in one piece.
 pub fn zeros(len: usize) -> Vec<u8> {
     if !has(len as u64) {
-        lacks(len as u64);
+        fail_for_lack_of(len as u64);
     }
     vec![0; len]
 }
@@ -37,7 +37,7 @@ pub fn zeros(len: usize) -> Vec<u8> {
 pub fn copy(bytes: &[u8]) -> Vec<u8> {
     let mut copy = Vec::new();
     if copy.try_reserve_exact(bytes.len()).is_err() {
-        lacks(bytes.len() as u64);
+        fail_for_lack_of(bytes.len() as u64);
     }
     copy.extend_from_slice(bytes);
     copy
@@ -49,7 +49,7 @@ pub fn copy(bytes: &[u8]) -> Vec<u8> {
 /// As [`zeros`].
 pub fn reserve(bytes: &mut Vec<u8>, more: usize) {
     if bytes.try_reserve(more).is_err() {
-        lacks((bytes.len() + more) as u64);
+        fail_for_lack_of((bytes.len() + more) as u64);
     }
 }
 

@@ -131,7 +131,7 @@ pub trait Monitor: Send + Sync {
 }
 
 /// Fails once the run should stop. For a loop that reads on until it meets an error.
-pub fn go_on(monitor: &dyn Monitor) -> std::io::Result<()> {
+pub fn check_not_cancelled(monitor: &dyn Monitor) -> std::io::Result<()> {
     if monitor.cancelled() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
 }
 

@@ -122,7 +122,7 @@ pub fn claim(file: &File, at: u64, len: u64) -> io::Result<()> {
 
 /// How a file system stores data, as far as its type tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storing {
+pub enum StorageKind {
     /// In memory: it has no drive.
     Memory,
     /// Through a program (FUSE), which may hold data back until a sync.
@@ -131,18 +131,18 @@ pub enum Storing {
     Kernel,
 }
 
-pub fn storing(path: &Path) -> io::Result<Storing> {
+pub fn storage_kind(path: &Path) -> io::Result<StorageKind> {
     Ok(storing_of(rustix::fs::statfs(path)?))
 }
 
-fn storing_of(stat: rustix::fs::StatFs) -> Storing {
+fn storing_of(stat: rustix::fs::StatFs) -> StorageKind {
     // The magic numbers of tmpfs and ramfs.
     const MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
     const FUSE: u64 = 0x6573_5546;
     match stat.f_type as u64 {
-        magic if MEMORY.contains(&magic) => Storing::Memory,
-        FUSE => Storing::Program,
-        _ => Storing::Kernel,
+        magic if MEMORY.contains(&magic) => StorageKind::Memory,
+        FUSE => StorageKind::Program,
+        _ => StorageKind::Kernel,
     }
 }
 
@@ -157,7 +157,7 @@ pub fn size(path: &Path) -> io::Result<u64> {
 pub fn is_volatile(path: &Path) -> io::Result<bool> {
     const OVERLAY: u64 = 0x794c_7630;
     let stat = rustix::fs::statfs(path)?;
-    Ok(stat.f_type as u64 == OVERLAY || storing_of(stat) == Storing::Memory)
+    Ok(stat.f_type as u64 == OVERLAY || storing_of(stat) == StorageKind::Memory)
 }
 
 /// Drops what the system caches of a drive whose file system is a program. Returns whether no cache is left. A program
@@ -165,9 +165,9 @@ pub fn is_volatile(path: &Path) -> io::Result<bool> {
 fn drop_cached_below(file: &File) -> io::Result<bool> {
     let device = rustix::fs::fstat(file)?.st_dev;
     let node = match storing_of(rustix::fs::fstatfs(file)?) {
-        Storing::Memory => return Ok(false),
-        Storing::Kernel => return Ok(block(device).is_disk()),
-        Storing::Program => block(device).folder(),
+        StorageKind::Memory => return Ok(false),
+        StorageKind::Kernel => return Ok(block(device).is_disk()),
+        StorageKind::Program => block(device).folder(),
     };
     let Some(node) = node.as_ref().and_then(|node| node.file_name()) else { return Ok(true) };
     let Ok(drive) = File::open(Path::new("/dev").join(node)) else { return Ok(false) };

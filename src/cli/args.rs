@@ -181,14 +181,14 @@ pub struct Check {
     #[command(flatten)]
     pub fd: PassphraseFd,
     #[command(flatten)]
-    pub bundle: Wanted,
+    pub bundle: BundleChoice,
     #[command(flatten)]
     pub json: Json,
 }
 
 /// `--bundle`
 #[derive(Debug, Clone, Args)]
-pub struct Wanted {
+pub struct BundleChoice {
     /// Which bundle, if there are several: its fingerprint, or the first 8 letters of it or more
     #[arg(long = "bundle", value_name = "FINGERPRINT", value_parser = FingerprintStart::parse)]
     pub fingerprint: Option<FingerprintStart>,
@@ -213,7 +213,7 @@ pub struct List {
     #[command(flatten)]
     pub keys: Keys,
     #[command(flatten)]
-    pub bundle: Wanted,
+    pub bundle: BundleChoice,
     #[command(flatten)]
     pub json: Json,
 }
@@ -227,7 +227,7 @@ pub struct Unpack {
     #[command(flatten)]
     pub keys: Keys,
     #[command(flatten)]
-    pub bundle: Wanted,
+    pub bundle: BundleChoice,
     /// Where to; made if it is not there
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
@@ -261,7 +261,7 @@ pub struct Repair {
     #[command(flatten)]
     pub keys: Keys,
     #[command(flatten)]
-    pub bundle: Wanted,
+    pub bundle: BundleChoice,
     /// The folder in which the new volumes are made
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,

@@ -29,7 +29,7 @@ const SHOWN: usize = 20;
 
 /// Unpacks and prints the verdict. With `--wait` it first waits for a volume.
 pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
-    let changer = Hands::new(&args.volumes, term);
+    let changer = DriveChanger::new(&args.volumes, term);
     if args.wait {
         changer.first()?;
     }
@@ -48,13 +48,13 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
 }
 
 /// Asks the person at the terminal to change drives.
-struct Hands<'a> {
+struct DriveChanger<'a> {
     /// Where volumes are looked for: the command line, and places that the person typed.
     places: Mutex<Vec<PathBuf>>,
     term: &'a Term,
 }
 
-impl<'a> Hands<'a> {
+impl<'a> DriveChanger<'a> {
     fn new(places: &[PathBuf], term: &'a Term) -> Self {
         Self { places: Mutex::new(places.to_vec()), term }
     }
@@ -107,7 +107,7 @@ fn has_volumes(place: &Path) -> bool {
     gather(&[place.to_owned()]).is_ok_and(|volumes| volumes.iter().any(|volume| volume.fault.is_none()))
 }
 
-impl Changer for Hands<'_> {
+impl Changer for DriveChanger<'_> {
     /// Says what is missing and which volume to bring. Asks until a volume is there, or until the person gives up.
     fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError> {
         let volumes = ranges(ask.bad.iter().map(|part| u32::from(part.volume)).collect::<BTreeSet<u32>>());

@@ -186,7 +186,7 @@ fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
 /// What a volume lists, unless all of them list more than one run takes on.
 fn some_of(listed: Vec<(Digest, String)>, lines: &mut u64, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
     let all = *lines + listed.len() as u64;
-    match FormatError::limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
+    match FormatError::check_limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
         Ok(()) => {
             *lines = all;
             listed

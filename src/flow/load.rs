@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::fault::{At, IoFault, is_denied};
 use crate::base::memory;
-use crate::base::monitor::{Monitor, Note, NoteKind, Phase, go_on};
+use crate::base::monitor::{Monitor, Note, NoteKind, Phase, check_not_cancelled};
 use crate::base::os;
 use crate::base::path::{as_bytes, show};
 use crate::flow::FlowError;
@@ -53,10 +53,10 @@ pub fn load(request: &LoadRequest, monitor: &dyn Monitor) -> Result<LoadReport, 
     let _staged_lock = if request.remove { Some(lock_folder(&volume.dir)?) } else { None };
     let staged = Staged::read(volume, &folder, request.remove)?;
     let mut run = Loading::new(&staged, &request.drive, &folder, monitor);
-    run.is_elsewhere()?;
+    run.note_unmounted_drive()?;
     let standing = run.look()?;
     staged.all_there(&standing.whole)?;
-    run.is_rest_of_it()?;
+    run.check_is_rest_of_move()?;
     run.check_room(&standing)?;
     let brought = run.bring(&standing);
     run.copier.leave(brought.is_ok());
@@ -133,7 +133,7 @@ impl<'a> Loading<'a> {
     }
 
     /// Notes a drive that is not one of its own: somebody may have forgotten to mount it.
-    fn is_elsewhere(&mut self) -> Result<(), FlowError> {
+    fn note_unmounted_drive(&mut self) -> Result<(), FlowError> {
         if is_beside(self.drive, &self.staged.volume.dir)? {
             self.note(self.drive, "is on the same file system as the staged volume: is the drive mounted there?");
         }
@@ -197,9 +197,9 @@ impl<'a> Loading<'a> {
     }
 
     /// That a staged volume without SHA256SUMS is what a moving left that was interrupted.
-    fn is_rest_of_it(&self) -> Result<(), FlowError> {
+    fn check_is_rest_of_move(&self) -> Result<(), FlowError> {
         let volume = &self.staged.volume;
-        let (tick, mut buf) = (|_| go_on(self.monitor), memory::zeros(READ));
+        let (tick, mut buf) = (|_| check_not_cancelled(self.monitor), memory::zeros(READ));
         let left = self.staged.files.iter().filter(|file| volume.file(&file.name).is_some());
         for file in left.filter(|_| volume.file(SUMS).is_none()) {
             let digest = volume::digest(volume.open(&file.name)?, &mut buf, tick);
@@ -260,7 +260,7 @@ impl<'a> Loading<'a> {
         }
         // It may look complete, and is not.
         volume::no_longer_whole(self.folder)?;
-        volume::spell_out(self.folder)?;
+        volume::restore_exact_names(self.folder)?;
         self.write(&missing)?;
         self.write_sums()?;
         // What was read before the last byte was written may have been hit by it.

@@ -149,7 +149,7 @@ impl<'a> StartedPacking<'a> {
         })?;
         if !failed.is_empty() {
             for (drive, fault) in failed {
-                settler.give_up(drive, fault.into())?;
+                settler.lose_drive(drive, fault.into())?;
             }
             return Ok(None);
         }
@@ -159,7 +159,7 @@ impl<'a> StartedPacking<'a> {
         }
         match settler.volumes_mut().finish() {
             None => Ok(Some(past_cache)),
-            Some((drive, fault)) => settler.give_up(drive, fault.into()).map(|()| None),
+            Some((drive, fault)) => settler.lose_drive(drive, fault.into()).map(|()| None),
         }
     }
 

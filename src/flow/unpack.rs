@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::At;
 use crate::base::monitor::{Monitor, Note};
-use crate::base::os::{self, Storing};
+use crate::base::os::{self, StorageKind};
 use crate::base::path::{escape, show};
 use crate::flow::bundle::open::{Bundle, open_at};
 use crate::flow::drives::folders::check_is_folder;
@@ -30,7 +30,7 @@ use crate::flow::unpack::file_results::{FileResults, is_unproven, judge};
 use crate::flow::unpack::file_writer::Extraction;
 use crate::flow::unpack::part_restorer::Placed;
 use crate::flow::unpack::report::{Cause, Lost, UnpackReport};
-use crate::flow::unpack::resume::{take_up, work};
+use crate::flow::unpack::resume::{adopt_earlier_run, work};
 use crate::flow::unpack::target_names::{
     clamped, copies, copies_to_make, fit_to, left_behind, tell, tell_copied, tell_otherwise,
 };
@@ -39,7 +39,7 @@ use crate::plan::choose::FingerprintStart;
 use crate::plan::names::Fitted;
 use crate::plan::needed_parts::{Contents, needed_parts};
 use crate::plan::select::{NotFound, select};
-use crate::stage::restore::{Fate, Otherwise, Staging, first_conflict};
+use crate::stage::restore::{Fate, MetadataDifferences, Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
 /// What somebody wants unpacked.
@@ -195,7 +195,7 @@ impl Unpacking<'_> {
         let (target, entries) = (&self.request.target, &self.fitted.entries);
         let staging = extraction.staging;
         if staging.is_resumed() {
-            take_up(extraction, &bundle.head, self.monitor)?;
+            adopt_earlier_run(extraction, &bundle.head, self.monitor)?;
         }
         self.check_room(extraction)?;
         let conflict = |overwrite| {
@@ -228,11 +228,11 @@ impl Unpacking<'_> {
             return Err(FlowError::Output(OutputError::NoRoom { target: target.clone(), needed, free: room.free }));
         }
         let Some(free) = os::files_left(target).at("look at", target)? else { return Ok(()) };
-        let storing = os::storing(target).at("look at", target)?;
+        let storing = os::storage_kind(target).at("look at", target)?;
         // A file system in memory counts every name.
-        let counts_names = storing == Storing::Memory;
+        let counts_names = storing == StorageKind::Memory;
         // Drivers of FAT and the like have no such limit, and tell how many clusters are free.
-        let counts_clusters = storing == Storing::Program;
+        let counts_clusters = storing == StorageKind::Program;
         let is_to_make = |at: &usize| match &entries[*at].kind {
             // Those are made already, where a run goes on.
             Kind::Dir => !extraction.staging.is_resumed(),
@@ -289,7 +289,7 @@ fn conclude(
         denied,
         kept: None,
         changes: vec![],
-        otherwise: Otherwise::default(),
+        otherwise: MetadataDifferences::default(),
         clamped: 0,
         renamed_in: None,
         notes,

@@ -100,14 +100,14 @@ pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
         if line.starts_with(b"-> ") {
             stanzas += 1;
             in_body = true;
-            FormatError::limit("the number of stanzas of an age header", stanzas, limits::AGE_STANZAS as u64)?;
+            FormatError::check_limit("the number of stanzas of an age header", stanzas, limits::AGE_STANZAS as u64)?;
             work_factor = work_factor.max(work_factor_of(line, most_work)?);
         } else {
             // The age crate accepts a body without the short line that ends it; age itself does not.
             in_body = in_body && line.trim_ascii_end().len() >= BODY_LINE;
         }
     }
-    FormatError::limit("the length of an age header", bytes.len() as u64, limits::AGE_HEADER as u64)?;
+    FormatError::check_limit("the length of an age header", bytes.len() as u64, limits::AGE_HEADER as u64)?;
     Err(bad("it has no end"))
 }
 
@@ -128,7 +128,7 @@ fn work_factor_of(line: &[u8], most: u8) -> Result<u8, FormatError> {
     }
     let factor = words.nth(1).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u64>().ok());
     let factor = factor.ok_or_else(|| FormatError::malformed(WHAT, 0, "its scrypt stanza has no work factor"))?;
-    FormatError::limit("the scrypt work factor", factor, most.into())?;
+    FormatError::check_limit("the scrypt work factor", factor, most.into())?;
     Ok(factor as u8)
 }
 

@@ -8,7 +8,7 @@ use crate::base::text::{base64, hex, unbase64, unhex};
 use crate::format::lines::Lines;
 use crate::format::part::{BLOCK, HEADER, file_name, parity_name};
 use crate::format::statement::Statement;
-use crate::format::{FormatError, limits, number, version};
+use crate::format::{FormatError, check_version, limits, number};
 
 const WHAT: &str = "the head";
 
@@ -106,10 +106,10 @@ impl Head {
     /// The text is not canonical, the parts table is not the one of the statement's hash, or the parts do not cover the
     /// tar from end to end.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
-        FormatError::limit("the size of the head", text.len() as u64, limits::HEAD)?;
+        FormatError::check_limit("the size of the head", text.len() as u64, limits::HEAD)?;
         let text = std::str::from_utf8(text).map_err(|_| FormatError::malformed(WHAT, 0, "it is not UTF-8"))?;
         let mut lines = Lines::of(WHAT, text);
-        version(WHAT, lines.field("pouch-head ")?)?;
+        check_version(WHAT, lines.field("pouch-head ")?)?;
         lines.field("STATEMENT ")?;
         let statement = Statement::parse(&mut lines)?;
         let mut auth = Vec::new();

@@ -13,7 +13,7 @@ use crate::format::part::Class;
 use crate::format::recipe::Recipe;
 use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL};
 use crate::format::stripe::Scheme;
-use crate::format::{FormatError, limits, number, version};
+use crate::format::{FormatError, check_version, limits, number};
 
 /// The name of its file.
 pub const JOURNAL: &str = "journal";
@@ -119,7 +119,7 @@ impl Opening {
     }
 
     fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
-        version(WHAT, lines.field("pouch-journal ")?)?;
+        check_version(WHAT, lines.field("pouch-journal ")?)?;
         let bundle = unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no bundle's name"))?;
         let recipient = lines.field("recipient ")?.to_string();
         let digest = |text: &str| unhex(text).map(Digest);
@@ -202,7 +202,7 @@ impl Journal {
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         // A later version may look different from the second line on, so its number is read first.
         if let Some(text) = checked_lines::fitting(text).next().and_then(|line| line.strip_prefix("pouch-journal ")) {
-            version(WHAT, text)?;
+            check_version(WHAT, text)?;
         }
         let kept = checked_lines::read(WHAT, text)?;
         let opening = Opening::parse(&mut Lines::of(WHAT, &kept.opening))?;

@@ -27,7 +27,7 @@ impl<'a> Lines<'a> {
     /// The number behind `key`, at most `limit` and within the range of `T`.
     pub(crate) fn number<T: TryFrom<u64>>(&mut self, key: &str, limit: u64) -> Result<T, FormatError> {
         let value: u64 = number(self.field(key)?).ok_or_else(|| self.bad("it is no number"))?;
-        FormatError::limit("a number in it", value, limit)?;
+        FormatError::check_limit("a number in it", value, limit)?;
         T::try_from(value).map_err(|_| self.bad("the number is too large"))
     }
 

@@ -79,7 +79,7 @@ pub fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
 /// Parses a line without the check that it is canonical: for a line that this program has written.
 pub fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     let bad = |why: String| FormatError::malformed(WHAT, at, why);
-    FormatError::limit("the length of a line of the list", line.len() as u64, limits::LIST_LINE as u64)?;
+    FormatError::check_limit("the length of a line of the list", line.len() as u64, limits::LIST_LINE as u64)?;
     let text = std::str::from_utf8(line).map_err(|_| bad("it is not UTF-8".into()))?;
     let body = text.strip_suffix('\n').ok_or_else(|| bad("it is cut short".into()))?;
     entry(json::parse(body).map_err(bad)?).map_err(bad)
@@ -116,7 +116,7 @@ impl Sequence {
         let bad = |why| FormatError::malformed(WHAT, before.len() + 1, format!("\"{}\" {why}", entry.path));
         self.check(before, entry).map_err(bad)?;
         self.kept += kept(entry);
-        FormatError::limit("what is to be kept of the list, in bytes,", self.kept, limits::LIST_KEPT)?;
+        FormatError::check_limit("what is to be kept of the list, in bytes,", self.kept, limits::LIST_KEPT)?;
         if entry.has_content() {
             self.content_end = entry.at + entry.size;
         }

@@ -14,7 +14,7 @@ const WHAT: &str = "the manifest";
 
 /// What the manifests say about one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum ManifestEntry {
     /// The content has this SHA-256.
     Is(Digest),
     /// The name is listed, but no digest counts for it: the file changed or could not be read when it was packed, or
@@ -144,7 +144,7 @@ impl<'t> Manifest<'t> {
     }
 
     /// What the manifests say about the file or link with that path.
-    pub fn said(&self, path: &[u8]) -> Said {
+    pub fn said(&self, path: &[u8]) -> ManifestEntry {
         let name = [bag::PAYLOAD, path].concat();
         let mut digests = self.plain(&name).map(|line| self.lines[line as usize].digest());
         let (first, more) = match self.odd_of(&name) {
@@ -152,9 +152,9 @@ impl<'t> Manifest<'t> {
             None => (digests.next(), digests.next()),
         };
         match (first, more) {
-            (None, _) => Said::Nothing,
-            (Some(digest), None) if digest != Digest::ZERO => Said::Is(digest),
-            _ => Said::Unvouched,
+            (None, _) => ManifestEntry::Nothing,
+            (Some(digest), None) if digest != Digest::ZERO => ManifestEntry::Is(digest),
+            _ => ManifestEntry::Unvouched,
         }
     }
 }
@@ -225,21 +225,24 @@ mod tests {
         let (manifest, odd) = texts(&NAMES);
         let read = Manifest::parse(&manifest, Some(&odd)).unwrap();
         for (path, byte) in NAMES {
-            let expected = if byte == 0 { Said::Unvouched } else { Said::Is(Digest([byte; 32])) };
+            let expected = if byte == 0 { ManifestEntry::Unvouched } else { ManifestEntry::Is(Digest([byte; 32])) };
             assert_eq!(read.said(path), expected);
             let others: Vec<&[u8]> = NAMES.map(|(path, _)| path).into_iter().filter(|other| *other != path).collect();
             assert_eq!(read.paths_but([path].into_iter()).collect::<Vec<_>>(), others);
         }
         assert_eq!(read.paths_but(std::iter::empty()).collect::<Vec<_>>(), NAMES.map(|(path, _)| path));
-        assert_eq!((read.said(b"b"), read.said(b"%ff")), (Said::Nothing, Said::Nothing));
+        assert_eq!((read.said(b"b"), read.said(b"%ff")), (ManifestEntry::Nothing, ManifestEntry::Nothing));
     }
 
     #[test]
     fn without_the_other_file_what_looks_alike_is_not_vouched_for() {
         let (manifest, _) = texts(&NAMES);
         let read = Manifest::parse(&manifest, None).unwrap();
-        assert_eq!((read.said(b"%FF"), read.said(b"\xff")), (Said::Unvouched, Said::Unvouched));
-        assert_eq!((read.said(b"a"), read.said(b"b\n\\")), (Said::Is(Digest([1; 32])), Said::Is(Digest([2; 32]))));
+        assert_eq!((read.said(b"%FF"), read.said(b"\xff")), (ManifestEntry::Unvouched, ManifestEntry::Unvouched));
+        assert_eq!(
+            (read.said(b"a"), read.said(b"b\n\\")),
+            (ManifestEntry::Is(Digest([1; 32])), ManifestEntry::Is(Digest([2; 32])))
+        );
         assert_eq!(read.paths_but(std::iter::empty()).nth(1), Some(&b"b%0A\\"[..]));
         let seen: [&[u8]; 2] = [b"b\n\\", b"\xff"];
         assert_eq!(read.paths_but(seen.into_iter()).collect::<Vec<_>>(), [&b"a"[..], b"z"], "%FF may be one byte");

@@ -89,13 +89,13 @@ impl FormatError {
     }
 
     /// Refuses a value over its limit; a value equal to the limit passes.
-    pub(crate) fn limit(what: &'static str, value: u64, limit: u64) -> Result<(), Self> {
+    pub(crate) fn check_limit(what: &'static str, value: u64, limit: u64) -> Result<(), Self> {
         if value > limit { Err(FormatError::Limit { what, value, limit }) } else { Ok(()) }
     }
 }
 
 /// Checks a version number: 1 is ours, a higher one is [`FormatError::Newer`], and all else is malformed.
-pub(crate) fn version(what: &'static str, text: &str) -> Result<(), FormatError> {
+pub(crate) fn check_version(what: &'static str, text: &str) -> Result<(), FormatError> {
     match number::<u32>(text) {
         Some(1) => Ok(()),
         Some(version) if version > 1 => Err(FormatError::Newer { what, version }),

@@ -144,7 +144,7 @@ impl Recipe {
             let (times, text) = split_times(run, '*').ok_or_else(bad)?;
             let made = FrameRecipe::parse(text).ok_or_else(bad)?;
             spelled += made.spelled();
-            FormatError::limit("the length of a recipe", spelled, SPELLED)?;
+            FormatError::check_limit("the length of a recipe", spelled, SPELLED)?;
             all.push((times, made));
         }
         let hash = (hash.len() == 32).then(|| u128::from_str_radix(hash, 16).ok()).flatten();

@@ -5,7 +5,7 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::secret::SecretText;
 use crate::base::text::{hex, unhex};
 use crate::format::lines::Lines;
-use crate::format::{FormatError, limits, number, version};
+use crate::format::{FormatError, check_version, limits, number};
 
 const WHAT: &str = "the seal";
 /// Names of the two copies of the seal to recipients.
@@ -73,10 +73,10 @@ impl Seal {
     /// The text is not exactly what [`Self::encode`] makes, or a later version wrote it.
     pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         check_not_newer(text)?;
-        FormatError::limit("the size of a seal", text.len() as u64, limits::SEAL_TEXT)?;
+        FormatError::check_limit("the size of a seal", text.len() as u64, limits::SEAL_TEXT)?;
         let text = std::str::from_utf8(text).map_err(|_| FormatError::malformed(WHAT, 0, "it is not text"))?;
         let mut lines = Lines::of(WHAT, text);
-        version(WHAT, lines.field("# pouch-seal v")?)?;
+        check_version(WHAT, lines.field("# pouch-seal v")?)?;
         let bundle = unhex(lines.field("# bundle ")?).ok_or_else(|| lines.bad("the bundle is no 16 bytes of hex"))?;
         let mode = parse_mode(lines.field("# mode ")?).ok_or_else(|| lines.bad("the mode is not known"))?;
         let kcommit = unhex(lines.field("# kcommit ")?).ok_or_else(|| lines.bad("the commitment is no hash"))?;

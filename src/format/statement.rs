@@ -6,7 +6,7 @@ use crate::base::text::{hex, spoken, unhex};
 use crate::format::lines::Lines;
 use crate::format::part::Class;
 use crate::format::stripe::Scheme;
-use crate::format::{FormatError, limits, version};
+use crate::format::{FormatError, check_version, limits};
 
 /// What a bundle is. Reserved fields are `None` where they hold `-`; a reader acts on none of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Statement {
 
     /// Parses the lines behind `STATEMENT 18`.
     pub(crate) fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
-        version("the statement", lines.field("format ")?)?;
+        check_version("the statement", lines.field("format ")?)?;
         let digest = |lines: &mut Lines, key| {
             let text = lines.field(key)?;
             unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no hash"))

@@ -47,7 +47,7 @@ fn needs_escape(name: &[u8]) -> bool {
 /// The file is over 16 MiB, or a line is not one that `sha256sum` prints for a file of ours, or a name stands twice. A
 /// name that leads out of the folder or holds a control is [`FormatError::Unsafe`].
 pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
-    FormatError::limit("the size of SHA256SUMS", bytes.len() as u64, limits::SUMS_FILE)?;
+    FormatError::check_limit("the size of SHA256SUMS", bytes.len() as u64, limits::SUMS_FILE)?;
     let mut out = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for (at, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {

@@ -34,7 +34,7 @@ pub fn header_len(block: &[u8; BLOCK_LEN]) -> Result<usize, FormatError> {
         return Ok(BLOCK_LEN);
     }
     let size = field_size(block)?;
-    FormatError::limit("the length of a member's pax records", size, limits::RECORDS)?;
+    FormatError::check_limit("the length of a member's pax records", size, limits::RECORDS)?;
     Ok(2 * BLOCK_LEN + (size + member::padding(size)) as usize)
 }
 

@@ -7,7 +7,7 @@ use crate::base::digest::{Digest, sha256};
 use crate::base::entry::{Entry, Flag, Kind, Time};
 use crate::base::path::BytePath;
 use crate::format::limits;
-use crate::format::manifest::{Manifest, Said};
+use crate::format::manifest::{Manifest, ManifestEntry};
 use crate::plan::links::find;
 
 /// What can be delivered, and what cannot.
@@ -54,14 +54,14 @@ pub fn recover(whole: Vec<Entry>, torn: Vec<Entry>, manifest: Option<&Manifest>)
 fn vouch(entry: &mut Entry, manifest: Option<&Manifest>, out: &mut Recovered) -> bool {
     let Some(manifest) = manifest.filter(|_| entry.kind == Kind::File) else { return true };
     match manifest.said(entry.path.as_bytes()) {
-        Said::Is(digest) if entry.size == 0 && digest != sha256(b"") => {
+        ManifestEntry::Is(digest) if entry.size == 0 && digest != sha256(b"") => {
             out.refused.push((entry.path.clone(), "it is empty, and the manifest says that it is not"));
             return false;
         }
-        Said::Is(digest) => entry.sha256 = Some(digest),
-        Said::Unvouched => out.unvouched.push(entry.path.clone()),
+        ManifestEntry::Is(digest) => entry.sha256 = Some(digest),
+        ManifestEntry::Unvouched => out.unvouched.push(entry.path.clone()),
         // For instance a member of a tar that was packed as a file.
-        Said::Nothing => {
+        ManifestEntry::Nothing => {
             out.refused.push((entry.path.clone(), "the manifest does not name it"));
             return false;
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::digest::quick;
 use crate::base::direct::aligned;
-use crate::base::os::{self, Storing};
+use crate::base::os::{self, StorageKind};
 use crate::base::secret::random;
 
 /// Less free room than this is not tested: the real parts fill it and are read back soon enough.
@@ -45,7 +45,7 @@ const NAME: &str = ".pouch-spread";
 
 /// What a capacity test found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tried {
+pub struct CapacityReport {
     /// How many marks were read back or failed; 0 if the drive was not tested.
     pub places: usize,
     /// Marks that came back different, or failed in writing or reading: ascending offsets in the free room.
@@ -58,10 +58,10 @@ pub struct Tried {
 ///
 /// # Errors
 /// The test could not be carried out, which says nothing about the drive.
-pub fn try_out(folder: &Path, stop: &dyn Fn() -> bool) -> io::Result<Tried> {
-    let (room, storing) = (os::room(folder)?, os::storing(folder)?);
-    let mut tried = Tried { room: room.free, ..Tried::default() };
-    if storing == Storing::Memory || room.free < LEAST {
+pub fn try_out(folder: &Path, stop: &dyn Fn() -> bool) -> io::Result<CapacityReport> {
+    let (room, storing) = (os::room(folder)?, os::storage_kind(folder)?);
+    let mut tried = CapacityReport { room: room.free, ..CapacityReport::default() };
+    if storing == StorageKind::Memory || room.free < LEAST {
         return Ok(tried);
     }
     let mark = room.cluster.next_power_of_two().clamp(MARK, PIECE);
@@ -94,15 +94,15 @@ struct CapacityTest<'a> {
     stop: &'a dyn Fn() -> bool,
     begun: Instant,
     seed: [u8; 16],
-    storing: Storing,
+    storing: StorageKind,
     mark: u64,
     marks: Vec<WrittenMark>,
 }
 
 impl CapacityTest<'_> {
-    fn carry_out(mut self, ground: TestedDrive, tried: &mut Tried) -> io::Result<()> {
-        let first = Paper::new(self.folder)?;
-        let mut pen = Pen::new(self.seed);
+    fn carry_out(mut self, ground: TestedDrive, tried: &mut CapacityReport) -> io::Result<()> {
+        let first = MarkFile::new(self.folder)?;
+        let mut pen = MarkWriter::new(self.seed);
         if !self.put(&first, HOLE, HOLE, self.mark, (&mut pen, tried)) || !tried.wrong.is_empty() {
             return Ok(());
         }
@@ -121,7 +121,13 @@ impl CapacityTest<'_> {
     }
 
     /// For file systems with sparse files: claims all room for one file and writes each mark at its own offset.
-    fn at_offsets(&mut self, paper: Paper, ground: &TestedDrive, pen: &mut Pen, tried: &mut Tried) -> Paper {
+    fn at_offsets(
+        &mut self,
+        paper: MarkFile,
+        ground: &TestedDrive,
+        pen: &mut MarkWriter,
+        tried: &mut CapacityReport,
+    ) -> MarkFile {
         // ext4 writes 36 KiB of metadata per claimed GiB, other file systems less.
         let most = ground.room.min(MOST_NOTES << 15);
         let (mut claimed, mut step) = (0, FIRST_STEP);
@@ -149,13 +155,13 @@ impl CapacityTest<'_> {
     /// follow each other in one file. This works because these file systems give out room in order.
     fn behind_each_other(
         &mut self,
-        first: Paper,
+        first: MarkFile,
         ground: &TestedDrive,
-        pen: &mut Pen,
-        tried: &mut Tried,
-    ) -> io::Result<Paper> {
+        pen: &mut MarkWriter,
+        tried: &mut CapacityReport,
+    ) -> io::Result<MarkFile> {
         let mut gaps = Gaps::new(self.folder, first, self.storing);
-        let paper = Paper::new(self.folder)?;
+        let paper = MarkFile::new(self.folder)?;
         // A FAT writes 4 bytes per cluster, in both copies of its table.
         let most = ground.room.min(MOST_NOTES / 8 * ground.cluster.max(512));
         let mut marks: Vec<(u64, u64)> = beginning().chain(self.others(most, ground)).collect();
@@ -194,7 +200,14 @@ impl CapacityTest<'_> {
     }
 
     /// Writes a mark. Returns `false` if further marks make no sense.
-    fn put(&mut self, paper: &Paper, at: u64, offset: u64, len: u64, (pen, tried): (&mut Pen, &mut Tried)) -> bool {
+    fn put(
+        &mut self,
+        paper: &MarkFile,
+        at: u64,
+        offset: u64,
+        len: u64,
+        (pen, tried): (&mut MarkWriter, &mut CapacityReport),
+    ) -> bool {
         let (mark, failed) = (WrittenMark { at, offset, len }, tried.wrong.len());
         let goes_on = pen.write(paper, &mark, &mut tried.wrong);
         match tried.wrong.len() > failed {
@@ -205,10 +218,10 @@ impl CapacityTest<'_> {
         goes_on
     }
 
-    fn read_back(&self, paper: &Paper, pen: &mut Pen, tried: &mut Tried) {
+    fn read_back(&self, paper: &MarkFile, pen: &mut MarkWriter, tried: &mut CapacityReport) {
         // Marks that went past the cache are on the drive. A sync would write only the metadata of the claimed
         // room, which can be a lot.
-        if (self.storing == Storing::Program || !paper.is_direct())
+        if (self.storing == StorageKind::Program || !paper.is_direct())
             && paper
                 .file
                 .sync_data()
@@ -243,12 +256,12 @@ fn next_step(step: u64, took: Duration) -> u64 {
 }
 
 /// A file for marks, open past the cache as long as the file system takes that.
-struct Paper {
+struct MarkFile {
     file: File,
     direct: std::cell::Cell<bool>,
 }
 
-impl Paper {
+impl MarkFile {
     fn new(folder: &Path) -> io::Result<Self> {
         let file = os::create_nameless(folder, NAME)?;
         let direct = os::pass_cache(&file, true).into();
@@ -273,13 +286,13 @@ impl Paper {
 }
 
 /// Writes and reads marks in one aligned buffer, which direct I/O needs.
-struct Pen {
+struct MarkWriter {
     seed: [u8; 16],
     buf: Vec<u8>,
     start: usize,
 }
 
-impl Pen {
+impl MarkWriter {
     fn new(seed: [u8; 16]) -> Self {
         let (buf, start) = aligned(PIECE as usize);
         Self { seed, buf, start }
@@ -294,7 +307,7 @@ impl Pen {
     }
 
     /// Writes a mark; a drive error adds it to `wrong`. Returns `false` on any other error.
-    fn write(&mut self, paper: &Paper, mark: &WrittenMark, wrong: &mut Vec<u64>) -> bool {
+    fn write(&mut self, paper: &MarkFile, mark: &WrittenMark, wrong: &mut Vec<u64>) -> bool {
         let range = self.start..self.start + mark.len as usize;
         for (number, at) in (mark.at..mark.at + mark.len).step_by(16).enumerate() {
             let block = self.block(at);
@@ -309,7 +322,7 @@ impl Pen {
     }
 
     /// Whether a mark reads as it was written; `None` if an error says nothing about the drive.
-    fn reads(&mut self, paper: &Paper, mark: &WrittenMark) -> Option<bool> {
+    fn reads(&mut self, paper: &MarkFile, mark: &WrittenMark) -> Option<bool> {
         let range = self.start..self.start + mark.len as usize;
         match paper.with(|file| file.read_exact_at(&mut self.buf[range.clone()], mark.offset)) {
             Err(error) => os::is_of_one_place(&error).then_some(false),
@@ -324,11 +337,11 @@ impl Pen {
 /// Files that take up the room between marks.
 struct Gaps<'a> {
     folder: &'a Path,
-    files: Vec<Paper>,
+    files: Vec<MarkFile>,
     /// Length of the last file, in bytes.
     len: u64,
     step: u64,
-    storing: Storing,
+    storing: StorageKind,
     /// Whether the file system gives a file room beyond its end.
     by_claiming: bool,
     /// Bytes that the system may have written to lengthen files.
@@ -337,7 +350,7 @@ struct Gaps<'a> {
 }
 
 impl<'a> Gaps<'a> {
-    fn new(folder: &'a Path, first: Paper, storing: Storing) -> Self {
+    fn new(folder: &'a Path, first: MarkFile, storing: StorageKind) -> Self {
         let len = first.file.metadata().map_or(0, |meta| meta.len());
         let files = vec![first];
         Self { folder, files, len, step: FIRST_STEP, storing, by_claiming: true, filled: 0, ended: false }
@@ -354,7 +367,7 @@ impl<'a> Gaps<'a> {
             }
             // The file has reached the greatest length that the file system allows.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge && self.len > 0 => {
-                if let Ok(next) = Paper::new(self.folder) {
+                if let Ok(next) = MarkFile::new(self.folder) {
                     self.files.push(next);
                     self.len = 0;
                     return 0;
@@ -382,7 +395,7 @@ impl<'a> Gaps<'a> {
         file.set_len(self.len + len)?;
         // Some drivers only allocate the room, others fill it with zeros.
         self.filled += match (before, dirtied()) {
-            (Some(before), Some(after)) if self.storing == Storing::Kernel => after - before,
+            (Some(before), Some(after)) if self.storing == StorageKind::Kernel => after - before,
             _ => len,
         };
         Ok(())

@@ -57,7 +57,7 @@ pub struct ZstdError(String);
 /// With [`memory::NoMemory`] if zstd ran out of memory: the input is not at fault then.
 fn zstd_error(code: usize) -> ZstdError {
     if code == (ZSTD_ErrorCode::ZSTD_error_memory_allocation as usize).wrapping_neg() {
-        memory::lacks(1 << limits::WINDOW_LOG);
+        memory::fail_for_lack_of(1 << limits::WINDOW_LOG);
     }
     ZstdError(get_error_name(code).to_string())
 }
@@ -83,7 +83,7 @@ struct Frame {
 impl Compressor {
     /// Makes a compressor whose frames never ask for more than the window of the format.
     pub fn new(level: Level) -> Result<Self, ZstdError> {
-        let create = || CCtx::try_create().unwrap_or_else(|| memory::lacks(1 << limits::WINDOW_LOG));
+        let create = || CCtx::try_create().unwrap_or_else(|| memory::fail_for_lack_of(1 << limits::WINDOW_LOG));
         let mut context = create();
         let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(zstd_error);
         // A frame may be cut later, and would then hold less than its header says.
@@ -325,7 +325,7 @@ pub enum DecodeError<E> {
 impl Decompressor {
     /// Makes a decompressor that refuses a frame with a larger window than the format allows (8 MiB).
     pub fn new() -> Result<Self, ZstdError> {
-        let mut context = DCtx::try_create().unwrap_or_else(|| memory::lacks(1 << limits::WINDOW_LOG));
+        let mut context = DCtx::try_create().unwrap_or_else(|| memory::fail_for_lack_of(1 << limits::WINDOW_LOG));
         context.set_parameter(DParameter::WindowLogMax(limits::WINDOW_LOG)).map_err(zstd_error)?;
         Ok(Self { context, window: memory::zeros(256 * 1024) })
     }

@@ -14,7 +14,7 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::pool::lock;
 
 /// The chains of all files that are being hashed. `P` holds a piece until then. A finished chain is dropped.
-pub struct Lane<P> {
+pub struct OrderedHash<P> {
     /// Keyed by the file's index. No thread hashes while it holds this lock.
     chains: Mutex<HashMap<u32, Chain<P>>>,
 }
@@ -28,13 +28,13 @@ struct Chain<P> {
     waiting: BTreeMap<u64, (u64, P)>,
 }
 
-impl<P> Default for Lane<P> {
+impl<P> Default for OrderedHash<P> {
     fn default() -> Self {
         Self { chains: Mutex::default() }
     }
 }
 
-impl<P> Lane<P> {
+impl<P> OrderedHash<P> {
     /// Offers `len` bytes of `file` at offset `at`. `hash` feeds a piece, with its offset and length, to the hasher.
     /// The call may hash pieces that other threads offered, too. Returns the digest if it hashes the last of `size`
     /// bytes; `None` means that bytes are missing or that another thread goes on with the chain.
@@ -70,7 +70,7 @@ impl<P> Lane<P> {
     }
 
     /// Lends the hasher if the chain stands at `at` and no thread hashes. The caller hashes the bytes from there on
-    /// itself, while they are in its cache, and then calls [`Lane::give_back`]. `None` means: offer the piece later.
+    /// itself, while they are in its cache, and then calls [`OrderedHash::give_back`]. `None` means: offer the piece later.
     pub fn take(&self, file: u32, at: u64) -> Option<Hasher> {
         let mut chains = lock(&self.chains);
         let chain = chains.entry(file).or_insert_with(Chain::new);
@@ -81,7 +81,7 @@ impl<P> Lane<P> {
     /// behind it, and returns the digest if `size` is reached.
     ///
     /// # Errors
-    /// As [`Lane::offer`].
+    /// As [`OrderedHash::offer`].
     pub fn give_back<E>(
         &self,
         file: u32,
@@ -138,7 +138,7 @@ mod tests {
             let mut pieces: Vec<(u64, Vec<u8>)> =
                 data.chunks(777).enumerate().map(|(i, c)| (i as u64 * 777, c.to_vec())).collect();
             shuffle(&mut pieces);
-            let lane = Lane::default();
+            let lane = OrderedHash::default();
             let offer =
                 |(at, piece): (u64, Vec<u8>)| lane.offer(1, 10_000, (at, piece.len() as u64, piece), feed).unwrap();
             let digests: Vec<Digest> = pieces.into_iter().filter_map(offer).collect();
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn many_threads_bring_pieces() {
-        let lane = Lane::default();
+        let lane = OrderedHash::default();
         let data = vec![5u8; 64 * 1000];
         let digests: Vec<Digest> = std::thread::scope(|scope| {
             let lane = &lane;
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_taken_hasher_comes_back_to_what_waits() {
-        let lane = Lane::default();
+        let lane = OrderedHash::default();
         let mut hasher = lane.take(1, 0).unwrap();
         assert!(lane.take(1, 0).is_none(), "taken");
         // Both pieces wait, as the taken hasher stands at 0.

@@ -29,7 +29,7 @@ use crate::base::os;
 use crate::base::os::folder::Folder;
 pub use finish::Finished;
 use metadata::Tally;
-pub use metadata::{Dressed, Otherwise};
+pub use metadata::{MetadataDifferences, MetadataResult};
 use placed_log::{LogState, PlacedLog};
 pub use placer::Placer;
 use placer::Places;
@@ -269,7 +269,7 @@ impl Staging {
         entries: &[Entry],
         overwrite: bool,
         keep: bool,
-    ) -> Result<(Otherwise, Option<PathBuf>), IoFault> {
+    ) -> Result<(MetadataDifferences, Option<PathBuf>), IoFault> {
         self.log.deliver().at("write", &self.path().join(LOG))?;
         self.sync()?;
         self.move_out(entries, overwrite)?;

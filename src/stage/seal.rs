@@ -275,7 +275,7 @@ impl Keyring {
             .take(limit + 1)
             .read_to_end(&mut out)
             .map_err(|_| KeyError::Damaged("its sealed bytes changed".into()))?;
-        FormatError::limit("the size of a small file", out.len() as u64, limit)?;
+        FormatError::check_limit("the size of a small file", out.len() as u64, limit)?;
         Ok(out)
     }
 }
@@ -364,7 +364,7 @@ pub fn header_for(recipients: &[Recipient]) -> (Vec<u8>, FileKey) {
 pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
     let needed = Scanned { len: 0, work_factor: OUR_WORK_FACTOR }.memory();
     if !memory::has(needed) {
-        memory::lacks(needed);
+        memory::fail_for_lack_of(needed);
     }
     let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase.to_string()));
     recipient.set_work_factor(OUR_WORK_FACTOR);

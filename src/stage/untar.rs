@@ -131,7 +131,7 @@ impl Untar {
             let used = self.step(bytes);
             (self.at, bytes) = (self.at + used as u64, &bytes[used..]);
             self.pass();
-            FormatError::limit("what is to be kept of the tar, in bytes,", self.held, limits::TAR_KEPT)?;
+            FormatError::check_limit("what is to be kept of the tar, in bytes,", self.held, limits::TAR_KEPT)?;
         }
         Ok(())
     }

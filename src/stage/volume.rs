@@ -21,7 +21,7 @@ use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
 use crate::format::{FormatError, is_unfinished, limits, part};
 pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
-pub use names::{HEADS, LIST, SUMS, VolumeFile, looks_ours, number_of};
+pub use names::{HEADS, LIST, SUMS, VolumeFile, is_volume_name, number_of};
 pub use scan::{PassedOver, Search, scan};
 pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
 
@@ -45,7 +45,7 @@ pub fn folder_on(drive: &Path, number: u16) -> PathBuf {
 }
 
 /// Renames the files of a volume to the exact names of the format, where the drive shows them in another case.
-pub fn spell_out(dir: &Path) -> Result<(), ScanError> {
+pub fn restore_exact_names(dir: &Path) -> Result<(), ScanError> {
     for found in read(dir)?.files {
         if let Some(on_drive) = &found.on_drive {
             let path = dir.join(on_drive);
@@ -136,14 +136,14 @@ fn is_unknown(error: &io::Error) -> bool {
 fn read_folder(dir: &Path) -> Result<(Vec<VolumeFile>, usize), ScanError> {
     let (mut files, mut others, mut unknown) = (Vec::new(), 0, None);
     for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
-        FormatError::limit("the number of files in a folder", at as u64, limits::NAMES as u64)?;
+        FormatError::check_limit("the number of files in a folder", at as u64, limits::NAMES as u64)?;
         let entry = entry.at("look into", dir)?;
         let kept = |name: &str| files.len() < limits::FOLDER || names::may_be_ours(name);
         let Some(name) = entry.file_name().into_string().ok().filter(|name| kept(name)) else {
             others += 1;
             continue;
         };
-        FormatError::limit("the number of files of a volume", files.len() as u64, 2 * limits::FOLDER as u64)?;
+        FormatError::check_limit("the number of files of a volume", files.len() as u64, 2 * limits::FOLDER as u64)?;
         match entry.metadata() {
             Ok(meta) => files.push(VolumeFile { name, on_drive: None, len: meta.len(), regular: meta.is_file() }),
             // The file was removed after it was listed.
@@ -225,7 +225,7 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
 fn read_to_limit(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).at("read", path)?;
-    FormatError::limit("the size of a small file", bytes.len() as u64, limit)?;
+    FormatError::check_limit("the size of a small file", bytes.len() as u64, limit)?;
     Ok(bytes)
 }
 

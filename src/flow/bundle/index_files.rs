@@ -59,7 +59,7 @@ pub fn list_of(entries: &[Entry], tar_len: u64) -> Result<(Sealable, Digest), Fl
             hasher.update(text.as_bytes());
             frames.extend(frame);
         }
-        FormatError::limit("the length of the list", text_len, limits::LIST).map_err(FlowError::Unopenable)?;
+        FormatError::check_limit("the length of the list", text_len, limits::LIST).map_err(FlowError::Unopenable)?;
     }
     Ok((padded("the list", frames)?, hasher.finish()))
 }
@@ -95,7 +95,7 @@ pub fn head_of(head: &Head) -> Result<Sealable, FlowError> {
     Frames::new()?.check("the head", &frame, text.as_bytes())?;
     proofread::check_head(&text, head)?;
     let made = padded("the head", frame)?;
-    FormatError::limit("the size of the head", made.file_len(), limits::HEAD).map_err(FlowError::Unopenable)?;
+    FormatError::check_limit("the size of the head", made.file_len(), limits::HEAD).map_err(FlowError::Unopenable)?;
     Ok(made)
 }
 

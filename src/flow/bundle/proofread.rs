@@ -73,7 +73,8 @@ pub fn check_seal(seal: &Seal, recipient: &Recipient) -> Result<(), FlowError> {
 /// Holds a sealed seal against the `text` in it: its header must pass a reader's limits, and the rest open
 /// under its key.
 pub fn check_sealed(file: &[u8], key: &FileKey, text: &[u8]) -> Result<(), FlowError> {
-    FormatError::limit("the size of a seal", file.len() as u64, limits::SEAL_FILE).map_err(FlowError::Unopenable)?;
+    FormatError::check_limit("the size of a seal", file.len() as u64, limits::SEAL_FILE)
+        .map_err(FlowError::Unopenable)?;
     let header = scan(file).map_err(FlowError::Unopenable)?;
     // Opened in place, in memory that is wiped: the bundle's key is in it.
     let mut payload = zeroize::Zeroizing::new(file[header..].to_vec());

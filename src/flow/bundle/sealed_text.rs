@@ -97,7 +97,7 @@ fn unseal(
     let mut pieces = Pieces { opener: &mut opener, failed: &mut failed };
     let result = decompressor.decode(std::iter::from_fn(|| pieces.next()), |bytes| {
         seen += bytes.len() as u64;
-        FormatError::limit("the length of a sealed text", seen, text.limit)?;
+        FormatError::check_limit("the length of a sealed text", seen, text.limit)?;
         sink(bytes)
     });
     match failed {
@@ -161,7 +161,7 @@ impl ListLines {
             bytes = rest;
         }
         self.line.extend_from_slice(bytes);
-        FormatError::limit("the length of a line of the list", self.line.len() as u64, limits::LIST_LINE as u64)
+        FormatError::check_limit("the length of a line of the list", self.line.len() as u64, limits::LIST_LINE as u64)
     }
 
     fn finish(self, expected: Option<Digest>) -> Result<Vec<Entry>, CopyFault> {

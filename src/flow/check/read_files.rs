@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::fault::is_denied;
 use crate::base::memory;
-use crate::base::monitor::{Monitor, go_on};
+use crate::base::monitor::{Monitor, check_not_cancelled};
 use crate::base::pool::{lock, unlocked, workers};
 use crate::base::threads::start;
 use crate::flow::FlowError;
@@ -186,7 +186,7 @@ fn read(volume: &Volume, job: &FileToRead, buf: &mut [u8], monitor: &dyn Monitor
     let end = volume::read_through(file, buf, |bytes| {
         reading.take(bytes);
         monitor.advance(bytes.len() as u64);
-        if reading.bytes > most { Err(endless()) } else { go_on(monitor) }
+        if reading.bytes > most { Err(endless()) } else { check_not_cancelled(monitor) }
     });
     reading.finish(end)
 }

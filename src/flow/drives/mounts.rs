@@ -63,7 +63,7 @@ fn unfinished(path: &Path, ours: &HashSet<PathBuf>) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut found: Vec<String> = names
-        .filter(|name| volume::looks_ours(name))
+        .filter(|name| volume::is_volume_name(name))
         .filter(|name| {
             let folder = path.join(name);
             !ours.contains(&folder) && !volume::is_free(&folder) && !folder.join(SUMS).exists()

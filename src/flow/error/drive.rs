@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::path::show;
 use crate::base::size::{count, first_ten, human};
-use crate::stage::capacity_marks::Tried;
+use crate::stage::capacity_marks::CapacityReport;
 
 /// A drive is gone, too small, or did not keep what was written to it.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +99,7 @@ pub struct CapacityTestFailure {
     /// The folder that was given.
     pub drive: PathBuf,
     /// The places that were tried.
-    pub tried: Tried,
+    pub tried: CapacityReport,
 }
 
 impl CapacityTestFailure {

@@ -85,12 +85,12 @@ impl Staged {
             lines.into_iter().map(|(sum, name)| ListedFile { len: len(&name), name, sum }).collect();
         files.sort_by_key(|file| !ALL_SEALS.contains(&file.name.as_str()));
         let staged = Self { volume, text, files };
-        staged.is_listed_well()?;
+        staged.check_listing()?;
         Ok(staged)
     }
 
     /// That SHA256SUMS names what a volume holds, and that it can be what it should be.
-    fn is_listed_well(&self) -> Result<(), FlowError> {
+    fn check_listing(&self) -> Result<(), FlowError> {
         let names: HashSet<&str> = self.files.iter().map(|file| file.name.as_str()).collect();
         let mut wrong = Vec::new();
         if !volume::has_all_small(|name| names.contains(name)) {

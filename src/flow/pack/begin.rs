@@ -56,7 +56,7 @@ pub fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) -> Vec<
 
 fn add(volumes: &mut VolumeSet, target: &VolumeTarget, request: &PackRequest, mut writer: Writer) {
     if is_read_back(target, request) {
-        writer.remember();
+        writer.keep_marks();
     }
     volumes.add(target.device, &target.path, writer);
 }
@@ -165,7 +165,7 @@ pub fn resume(
     for ((number, target), KeptFiles { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
         let writer = match fresh.remove(&number) {
             Some(writer) => writer,
-            None => Writer::take_up(&target.path, number, sums)?,
+            None => Writer::resume(&target.path, number, sums)?,
         };
         missing.extend(seals.into_iter().map(|(name, bytes)| (number, name, bytes)));
         add(volumes, target, request, writer);

@@ -145,10 +145,10 @@ pub fn plan(request: &PackRequest, monitor: &dyn Monitor) -> Result<Planned, Flo
 /// written.
 fn lay_out_for_readers(walk: &mut Walk, notes: &mut Vec<Note>) -> Result<(Layout, u64), FlowError> {
     let sizes = walk.entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
-    FormatError::limit("the bytes of all files", sizes, limits::TAR)?;
+    FormatError::check_limit("the bytes of all files", sizes, limits::TAR)?;
     let layout = lay_out(&mut walk.entries, notes);
     let list = geometry::list_at_most(&walk.entries);
-    FormatError::limit("the length of the list", list, limits::LIST)?;
+    FormatError::check_limit("the length of the list", list, limits::LIST)?;
     check_sequence(&walk.entries, layout.len)?;
     Ok((layout, list))
 }

@@ -102,14 +102,14 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
             self.ledger.close(&self.volumes.drive(drive).volumes());
             return Ok(());
         }
-        self.give_up(drive, fault.into())
+        self.lose_drive(drive, fault.into())
     }
 
     /// Gives up a drive: nothing on it counts any more.
     ///
     /// # Errors
     /// It was the last drive.
-    pub fn give_up(&mut self, drive: DriveId, why: FlowError) -> Result<(), FlowError> {
+    pub fn lose_drive(&mut self, drive: DriveId, why: FlowError) -> Result<(), FlowError> {
         let volumes = self.volumes.drive(drive).volumes();
         self.volumes.give_up(drive, why, self.monitor)?;
         self.ledger.forget_volumes(&volumes);
@@ -149,7 +149,7 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
         let is_second_time = !self.found_out.insert(drive);
         if is_second_time || findings.iter().any(is_beyond_repair) {
             self.volumes.distrust(drive);
-            return self.give_up(drive, findings.swap_remove(0).error);
+            return self.lose_drive(drive, findings.swap_remove(0).error);
         }
         for Finding { volume, name, .. } in &findings {
             let Some(name) = name else { continue };

@@ -20,7 +20,7 @@ use crate::flow::FlowError;
 use crate::plan::layout::Layout;
 use crate::stage::archive::{self, Fault, Filled, Piece};
 use crate::stage::holders::{Holder, Holders};
-use crate::stage::ordered_hash::Lane;
+use crate::stage::ordered_hash::OrderedHash;
 use crate::stage::walk::{Stamp, Walk, WalkError};
 
 /// A filled range; it may be held by the lane for a while.
@@ -44,7 +44,7 @@ pub struct SourceReader<'a> {
     walk: &'a Walk,
     layout: &'a Layout,
     monitor: &'a dyn Monitor,
-    lane: Lane<(Raw, Range<usize>)>,
+    lane: OrderedHash<(Raw, Range<usize>)>,
     files: Mutex<Vec<SourceDigest>>,
     notes: Mutex<Vec<Note>>,
     /// Whether the manifests are packed already, by a run for which every file was as it should be.
@@ -55,7 +55,7 @@ impl<'a> SourceReader<'a> {
     /// Nothing is read yet.
     pub fn new(walk: &'a Walk, layout: &'a Layout, monitor: &'a dyn Monitor) -> Self {
         let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); walk.entries.len()]);
-        Self { walk, layout, monitor, lane: Lane::default(), files, notes: Mutex::default(), is_listed: false }
+        Self { walk, layout, monitor, lane: OrderedHash::default(), files, notes: Mutex::default(), is_listed: false }
     }
 
     /// The same where an earlier run packed manifests too: no file gets a flag that those do not show. Every

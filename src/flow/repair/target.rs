@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::base::digest::Digest;
 use crate::base::fault::At;
 use crate::base::memory;
-use crate::base::monitor::{Monitor, Phase, go_on};
+use crate::base::monitor::{Monitor, Phase, check_not_cancelled};
 use crate::base::os;
 use crate::base::path::show;
 use crate::base::pool::side_by_side;
@@ -114,7 +114,7 @@ pub fn clear(dir: &Path) -> Result<(), FlowError> {
 fn is_part(path: &Path, sum: Digest, buf: &mut [u8], monitor: &dyn Monitor) -> bool {
     let tick = |bytes| {
         monitor.advance(bytes);
-        go_on(monitor)
+        check_not_cancelled(monitor)
     };
     let digest = os::open_regular(path).and_then(|file| volume::digest(file, buf, tick));
     digest.is_ok_and(|(found, _)| found == sum)

@@ -77,7 +77,7 @@ impl Stretch<'_> {
         let mut seen = 0;
         let decoded = decompressor.decode((0..good).map(|index| buf.plain(index)), |bytes| {
             seen += bytes.len() as u64;
-            FormatError::limit("the length of a part's tar", seen, self.length)?;
+            FormatError::check_limit("the length of a part's tar", seen, self.length)?;
             if self.monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }

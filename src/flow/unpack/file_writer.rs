@@ -1,6 +1,6 @@
 //! Writes the tar bytes of parts into the files they belong to. Parts come in any order and on any thread:
 //! the list alone says which file a byte of tar is in, and where. A file that lies in one part is hashed as
-//! it is written. The pieces of a longer file are hashed in order by a `Lane`; a piece that comes too early
+//! it is written. The pieces of a longer file are hashed in order by a `OrderedHash`; a piece that comes too early
 //! is read back from the target when its turn comes.
 //!
 //! Not guaranteed: that the target kept a file that was hashed while it was written. Only pieces that are
@@ -15,7 +15,7 @@ use crate::base::entry::{Entry, Flag};
 use crate::base::fault::IoFault;
 use crate::base::pool::lock;
 use crate::plan::needed_parts::Contents;
-use crate::stage::ordered_hash::Lane;
+use crate::stage::ordered_hash::OrderedHash;
 use crate::stage::restore::{Placer, Staging};
 
 /// What is known of a file's content.
@@ -73,7 +73,7 @@ pub struct Extraction<'a> {
     pub contents: &'a Contents,
     /// The folder in which files are put together.
     pub staging: &'a Staging,
-    lane: Lane<PieceHash>,
+    lane: OrderedHash<PieceHash>,
     states: FileStates,
     /// Files with pieces from earlier runs that have not been verified yet.
     unverified: Mutex<BTreeSet<usize>>,
@@ -90,7 +90,7 @@ impl<'a> Extraction<'a> {
             entries,
             contents,
             staging,
-            lane: Lane::default(),
+            lane: OrderedHash::default(),
             states: FileStates::new(entries.len()),
             unverified: Mutex::default(),
             pieces: Mutex::default(),

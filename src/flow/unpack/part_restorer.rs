@@ -264,7 +264,7 @@ impl<'a> Placing<'a> {
         let mut at = offset;
         let decoded = decompressor.decode((0..chunks).map(|index| buf.plain(index)), |bytes| {
             let end = at + bytes.len() as u64;
-            FormatError::limit("the length of a part's tar", end - offset, length)?;
+            FormatError::check_limit("the length of a part's tar", end - offset, length)?;
             writer.write(at, bytes)?;
             at = end;
             Ok::<(), FlowError>(())

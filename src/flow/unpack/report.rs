@@ -9,7 +9,7 @@ use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::plan::holds::Change;
 use crate::plan::repair::{Margin, Verdict};
-use crate::stage::restore::Otherwise;
+use crate::stage::restore::MetadataDifferences;
 
 /// What kept a file from being delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub struct UnpackReport {
     /// The file beside the result that says so.
     pub renamed_in: Option<PathBuf>,
     /// What has another mode or time than it was packed with.
-    pub otherwise: Otherwise,
+    pub otherwise: MetadataDifferences,
     /// How many had a time outside of what the target counts, and got the nearest.
     pub clamped: u64,
     /// Flaws from packing, and properties that the target could not take.

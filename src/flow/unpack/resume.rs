@@ -29,8 +29,8 @@ pub fn work(head: &Head, entries: &[Entry]) -> Digest {
 }
 
 /// Looks at all that an earlier run left, on all cores; the extraction then knows what is whole.
-pub fn take_up(extraction: &Extraction, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
-    extraction.staging.take_up(extraction.entries)?;
+pub fn adopt_earlier_run(extraction: &Extraction, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
+    extraction.staging.resume(extraction.entries)?;
     let parts = PlacedStretches::new(head, &extraction.staging.placed());
     monitor.phase(Phase::Resuming, extraction.entries.iter().map(|entry| entry.size).sum());
     let jobs: Vec<usize> = (0..extraction.entries.len()).step_by(SOME).collect();

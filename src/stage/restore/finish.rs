@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::metadata::{Dressed, apart, dress};
+use super::metadata::{MetadataResult, apart, set_metadata};
 use super::{ASIDE, Fate, Folder, Placer, Places, Staging, make_private};
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::IoFault;
@@ -123,7 +123,7 @@ impl<'a> Finishing<'a> {
         let parent = self.places.parent(entry).map_err(|fault| fault.source)?;
         let to = parent.create_new(entry.path.name())?;
         copy_content(&from, &to)?;
-        self.staging.count(dress(&to, entry)?);
+        self.staging.count(set_metadata(&to, entry)?);
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl<'a> Finishing<'a> {
             // Some file systems keep no time for links; that is counted below, not an error.
             let _ = parent.set_link_mtime(name, entry.mtime);
             let off = parent.look_at(name).map(|status| apart(entry.mtime, status.mtime.0, status.mtime.1));
-            self.staging.count(Dressed { mode: true, off: off.unwrap_or(0) });
+            self.staging.count(MetadataResult { mode: true, off: off.unwrap_or(0) });
         }
         self.note(at, entry, made)
     }

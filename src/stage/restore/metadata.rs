@@ -16,7 +16,7 @@ use crate::base::os;
 
 /// How the target took the mode and time of one file, folder or link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dressed {
+pub struct MetadataResult {
     /// Whether it has the packed mode.
     pub mode: bool,
     /// Nanoseconds between its time and the packed one.
@@ -25,7 +25,7 @@ pub struct Dressed {
 
 /// How many files, folders and links have another mode or time than the packed one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Otherwise {
+pub struct MetadataDifferences {
     /// How many have another mode.
     pub modes: u64,
     /// How many have another time.
@@ -34,7 +34,7 @@ pub struct Otherwise {
     pub off: u64,
 }
 
-/// Collects an [`Otherwise`] from many threads.
+/// Collects an [`MetadataDifferences`] from many threads.
 #[derive(Default)]
 pub(super) struct Tally {
     modes: AtomicU64,
@@ -43,15 +43,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn add(&self, dressed: Dressed) {
+    pub(super) fn add(&self, dressed: MetadataResult) {
         self.modes.fetch_add(u64::from(!dressed.mode), Ordering::Relaxed);
         self.times.fetch_add(u64::from(dressed.off > 0), Ordering::Relaxed);
         self.off.fetch_max(dressed.off, Ordering::Relaxed);
     }
 
-    pub(super) fn sum(&self) -> Otherwise {
+    pub(super) fn sum(&self) -> MetadataDifferences {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Otherwise { modes: of(&self.modes), times: of(&self.times), off: of(&self.off) }
+        MetadataDifferences { modes: of(&self.modes), times: of(&self.times), off: of(&self.off) }
     }
 }
 
@@ -62,13 +62,13 @@ impl Staging {
         for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
             let folder = place.parent_of(&entry.path).and_then(|parent| parent.open_folder(entry.path.name()));
             // A folder that cannot be opened counts as one with another mode. Its time is not known.
-            let dressed = folder.and_then(|folder| dress(&folder, entry));
-            self.tally.add(dressed.unwrap_or(Dressed { mode: false, off: 0 }));
+            let dressed = folder.and_then(|folder| set_metadata(&folder, entry));
+            self.tally.add(dressed.unwrap_or(MetadataResult { mode: false, off: 0 }));
         }
     }
 
     /// Counts an entry that is whole. An entry that is not delivered must not be counted.
-    pub fn count(&self, dressed: Dressed) {
+    pub fn count(&self, dressed: MetadataResult) {
         self.tally.add(dressed);
     }
 }
@@ -77,7 +77,7 @@ impl Staging {
 ///
 /// # Errors
 /// Any failure other than a refusal: a target without modes or times is no error.
-pub(super) fn dress(file: &File, entry: &Entry) -> io::Result<Dressed> {
+pub(super) fn set_metadata(file: &File, entry: &Entry) -> io::Result<MetadataResult> {
     // A refused mode must not cost the time. The mode comes last, because it may forbid further changes.
     unless_refused(os::set_mtime(file, entry.mtime))?;
     unless_refused(os::set_mode(file, entry.mode))?;
@@ -85,9 +85,9 @@ pub(super) fn dress(file: &File, entry: &Entry) -> io::Result<Dressed> {
 }
 
 /// Compares the mode and time of an open file or folder with the packed ones. Changes nothing.
-pub(super) fn look(file: &File, entry: &Entry) -> io::Result<Dressed> {
+pub(super) fn look(file: &File, entry: &Entry) -> io::Result<MetadataResult> {
     let meta = file.metadata()?;
-    Ok(Dressed {
+    Ok(MetadataResult {
         mode: meta.mode() & 0o777 == entry.mode & 0o777,
         off: apart(entry.mtime, meta.mtime(), meta.mtime_nsec()),
     })
@@ -118,7 +118,7 @@ mod tests {
         let held = tempfile::tempfile().unwrap();
         let mut entry = file("a", 1);
         (entry.mode, entry.mtime) = (0o640, Time { secs: 1_000_000_001, nanos: 7 });
-        assert_eq!(dress(&held, &entry).unwrap(), Dressed { mode: true, off: 0 });
+        assert_eq!(set_metadata(&held, &entry).unwrap(), MetadataResult { mode: true, off: 0 });
         assert_eq!(apart(entry.mtime, 1_000_000_001, 0), 7);
         assert_eq!(apart(Time { secs: -1, nanos: 500_000_000 }, 0, 0), 500_000_000);
         assert_eq!(apart(Time { secs: i64::MIN, nanos: 0 }, i64::MAX, 0), u64::MAX);
@@ -128,9 +128,9 @@ mod tests {
     fn a_tally_counts_what_differs() {
         let tally = Tally::default();
         for (mode, off) in [(true, 0), (false, 3), (true, 9), (true, 5)] {
-            tally.add(Dressed { mode, off });
+            tally.add(MetadataResult { mode, off });
         }
-        assert_eq!(tally.sum(), Otherwise { modes: 1, times: 3, off: 9 });
+        assert_eq!(tally.sum(), MetadataDifferences { modes: 1, times: 3, off: 9 });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::Staging;
-use super::metadata::{Dressed, dress, look};
+use super::metadata::{MetadataResult, look, set_metadata};
 use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
@@ -79,12 +79,12 @@ impl<'a> Placer<'a> {
     }
 
     /// Sets the mode and time of a file whose bytes are all placed. Returns how the target took them.
-    pub fn complete(&mut self, entry: &Entry) -> Result<Dressed, IoFault> {
+    pub fn complete(&mut self, entry: &Entry) -> Result<MetadataResult, IoFault> {
         let file = match self.open.take() {
             Some((_, file)) => file,
             None => self.reopen(entry)?,
         };
-        dress(&file, entry).at("set mode and time of", &self.places.staging.shown(entry))
+        set_metadata(&file, entry).at("set mode and time of", &self.places.staging.shown(entry))
     }
 
     /// Closes the open file.
@@ -121,7 +121,7 @@ impl<'a> Placer<'a> {
 
     /// SHA-256 of the first `entry.size` bytes of a delivered file, as the disk stores them. Reading may need another
     /// mode, so the packed mode is set again afterwards, as far as the target allows.
-    pub fn digest_delivered(&mut self, entry: &Entry) -> io::Result<(Digest, Dressed)> {
+    pub fn digest_delivered(&mut self, entry: &Entry) -> io::Result<(Digest, MetadataResult)> {
         let file = open_to_read(self.places.delivered(entry)?, entry.path.name())?;
         let mut hasher = Hasher::new();
         os::drop_cached(&file)?;

@@ -28,11 +28,11 @@ impl Staging {
     /// Prepares the staging folder for placing. Afterwards it has all folders, the files that earlier runs could not
     /// deliver are in their places, and no staged file has a foreign name. Delivered folders that are closed by
     /// their modes are opened for the owner.
-    pub fn take_up(&self, entries: &[Entry]) -> Result<(), IoFault> {
+    pub fn resume(&self, entries: &[Entry]) -> Result<(), IoFault> {
         sweep(&self.root, entries).at("look into", &self.path())?;
         self.make_dirs(entries)?;
         self.bring_back(entries)?;
-        self.part_from_strangers(entries)?;
+        self.copy_files_with_foreign_names(entries)?;
         if self.log.delivering {
             self.open_closed_folders(entries);
         }
@@ -59,7 +59,7 @@ impl Staging {
 
     /// Copies every staged file that has a name outside of this unpacking: a write through it would change a foreign
     /// file. Hard links of the list that were delivered already are no foreign names.
-    fn part_from_strangers(&self, entries: &[Entry]) -> Result<(), IoFault> {
+    fn copy_files_with_foreign_names(&self, entries: &[Entry]) -> Result<(), IoFault> {
         let mut places = Places::new(self);
         let mut own_names: Option<HashMap<&[u8], Vec<&Entry>>> = None;
         for entry in entries.iter().filter(|entry| entry.kind == Kind::File) {

@@ -26,7 +26,7 @@ fn staged(target: &Path, entries: &[Entry]) -> Staging {
     let mut placer = staging.placer();
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.has_content()) {
         placer.write(at as u32, entry, 0, &vec![b'x'; entry.size as usize], true).unwrap();
-        assert_eq!(placer.complete(entry).unwrap(), Dressed { mode: true, off: 0 });
+        assert_eq!(placer.complete(entry).unwrap(), MetadataResult { mode: true, off: 0 });
     }
     staging
 }
@@ -46,7 +46,7 @@ fn what_is_placed_is_delivered() {
     let staging = staged(target.path(), &entries);
     assert!(!target.path().join("d").exists(), "not before the end");
     assert!(staging.finish(&entries, keep).unwrap().refused.is_empty());
-    assert_eq!(staging.deliver(&entries, false, false).unwrap(), (Otherwise::default(), None));
+    assert_eq!(staging.deliver(&entries, false, false).unwrap(), (MetadataDifferences::default(), None));
     let at = |path: &str| target.path().join(path);
     let meta = at("d/a").metadata().unwrap();
     assert_eq!(
@@ -126,7 +126,7 @@ fn what_is_put_aside_comes_back() {
     assert!(!target.path().join("d/a").exists() && target.path().join("top").exists());
     let again = begin(target.path(), &entries).unwrap();
     assert!(again.has_delivered());
-    again.take_up(&entries).unwrap();
+    again.resume(&entries).unwrap();
     assert_eq!(again.placer().lengths(&entries[1]).unwrap(), (Some(10), None));
     assert_eq!(again.placer().lengths(&entries[5]).unwrap(), (None, Some(3)));
     again.finish(&entries, |at| if at == 1 || at == 3 { Fate::Keep } else { Fate::There }).unwrap();
@@ -221,7 +221,7 @@ fn two_workers_write_one_file_that_had_another_name() {
         let clip = target.path().join(STAGING).join(FILES).join("clip");
         std::fs::write(&stranger, vec![b's'; 2 * HALF]).unwrap();
         std::fs::hard_link(&stranger, &clip).unwrap();
-        staging.take_up(&entries).unwrap();
+        staging.resume(&entries).unwrap();
         let at_once = std::sync::Barrier::new(2);
         std::thread::scope(|scope| {
             for half in 0..2 {
@@ -250,16 +250,16 @@ fn links_of_an_earlier_run_are_no_strangers() {
     staging.finish(&entries, keep).unwrap();
     let file = inode(&staged_file);
     drop(staging);
-    begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
+    begin(target.path(), &entries).unwrap().resume(&entries).unwrap();
     assert_eq!(inode(&staged_file), file, "it is not copied");
     assert!(!target.path().join(&staged_link).exists(), "it is made anew");
     std::fs::create_dir(target.path().join("d")).unwrap();
     std::fs::hard_link(target.path().join(&staged_file), target.path().join("d/h")).unwrap();
-    begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
+    begin(target.path(), &entries).unwrap().resume(&entries).unwrap();
     assert_eq!(inode(&staged_file), file);
     // With a foreign name beside ours the file is copied.
     std::fs::hard_link(target.path().join(&staged_file), target.path().join("stranger")).unwrap();
-    begin(target.path(), &entries).unwrap().take_up(&entries).unwrap();
+    begin(target.path(), &entries).unwrap().resume(&entries).unwrap();
     assert!(inode(&staged_file) != file && inode("stranger") == file && inode("d/h") == file);
     assert_eq!(std::fs::read(target.path().join(&staged_file)).unwrap(), [b'x'; 10]);
 }
@@ -274,7 +274,7 @@ fn what_is_no_file_in_a_files_place_is_removed() {
     std::os::unix::fs::symlink(outside.path().join("link"), files.join("link")).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(files.join("fifo")).status().unwrap().success());
     let staging = begin(target.path(), &entries).unwrap();
-    staging.take_up(&entries).unwrap();
+    staging.resume(&entries).unwrap();
     let mut placer = staging.placer();
     for (at, entry) in (0..).zip(&entries).skip(1) {
         placer.write(at, entry, 0, b"mine", false).unwrap();
@@ -321,7 +321,7 @@ fn no_path_is_too_long_to_be_delivered() {
     let staging = staged(target.path(), &entries);
     assert!(staging.finish(&entries, keep).unwrap().refused.is_empty());
     assert_eq!(first_conflict(target.path(), &entries, false, |_| false).unwrap(), None);
-    assert_eq!(staging.deliver(&entries, false, false).unwrap(), (Otherwise::default(), None));
+    assert_eq!(staging.deliver(&entries, false, false).unwrap(), (MetadataDifferences::default(), None));
     let root = Folder::open(target.path()).unwrap();
     let last = root.enter(path.as_bytes()).unwrap();
     assert_eq!(last.look_at(b"0").unwrap().nlink, 2);

@@ -153,11 +153,11 @@ impl Copier {
     /// # Errors
     /// The source cannot be read, or the drive fails as a whole, is full, or failed in more than `FAILURES` places.
     pub fn copy(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
-        self.anew(|copier| copier.copy_once(name, sum, tick))
+        self.with_retry(|copier| copier.copy_once(name, sum, tick))
     }
 
     /// Runs a write, and again under another temporary name if only one place of the drive failed.
-    fn anew<T>(&mut self, once: impl Fn(&mut Self) -> Result<T, IoFault>) -> Result<T, IoFault> {
+    fn with_retry<T>(&mut self, once: impl Fn(&mut Self) -> Result<T, IoFault>) -> Result<T, IoFault> {
         loop {
             match once(self) {
                 Err(fault) if os::is_of_one_place(&fault.source) && !fault.path.starts_with(&self.from.dir) => {
@@ -262,7 +262,7 @@ impl Copier {
     /// read-back, because a faulty drive could store a later one over a file that was already read.
     pub fn write_sums(&mut self, text: &[u8]) -> Result<(), IoFault> {
         let path = self.to.join(SUMS_READY);
-        self.anew(|copier| {
+        self.with_retry(|copier| {
             let temporary = copier.temporary();
             let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
             file.write_all(text).at("write", &path)?;

@@ -38,7 +38,7 @@ pub fn number_of(folder: &str) -> Option<u16> {
 }
 
 /// Whether a folder is named as we name the folders of volumes, in any case.
-pub fn looks_ours(name: &str) -> bool {
+pub fn is_volume_name(name: &str) -> bool {
     number_of(name).is_some()
 }
 

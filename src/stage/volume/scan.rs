@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ALL_SEALS, HEADS, ScanError, Volume, is_unknown, looks_ours, read};
+use super::{ALL_SEALS, HEADS, ScanError, Volume, is_unknown, is_volume_name, read};
 use crate::base::fault::{At, IoFault};
 use crate::format::{FormatError, UNPACKING, limits, part};
 
@@ -132,7 +132,7 @@ impl FolderSearch {
     fn put_in_line(&mut self, dir: PathBuf, depth: usize, below: &mut Vec<PathBuf>) {
         let name = lower(&dir);
         // Folders that are named as volumes have a reserve of their own: many other folders must not crowd them out.
-        let most = self.most + if looks_ours(&name) { usize::from(limits::VOLUMES) } else { 0 };
+        let most = self.most + if is_volume_name(&name) { usize::from(limits::VOLUMES) } else { 0 };
         if is_set_aside(&name) && self.passed_over.set_aside.len() < NAMED {
             self.passed_over.set_aside.push(dir);
         } else if depth == limits::DEPTH {
@@ -151,7 +151,7 @@ impl FolderSearch {
         let name = lower(dir);
         match error {
             ScanError::Io(fault) if fault.source.kind() == io::ErrorKind::NotFound => {}
-            error if looks_ours(&name) => self.found.push((depth, Volume::unread(dir, error))),
+            error if is_volume_name(&name) => self.found.push((depth, Volume::unread(dir, error))),
             ScanError::Format(_) => self.passed_over.beyond += 1,
             ScanError::Io(fault) if !is_unknown(&fault.source) && SYSTEM.contains(&&*name) => {}
             ScanError::Io(fault) => self.passed_over.unread.push(fault),
@@ -194,7 +194,7 @@ impl FolderNames {
     fn of(dir: &Path, most: usize) -> Result<Self, ScanError> {
         let mut names = FolderNames { folders: Vec::new(), may_be_volume: false, all: 0, folders_left: 0 };
         for entry in fs::read_dir(dir).at("look into", dir)? {
-            FormatError::limit("the number of files in a folder", names.all as u64, most as u64)?;
+            FormatError::check_limit("the number of files in a folder", names.all as u64, most as u64)?;
             let entry = entry.at("look into", dir)?;
             let name = entry.file_name();
             names.all += 1;
@@ -220,7 +220,7 @@ fn is_of_volume(name: &str) -> bool {
 }
 
 fn is_named_as_volume(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| looks_ours(&name.to_ascii_lowercase()))
+    name.to_str().is_some_and(|name| is_volume_name(&name.to_ascii_lowercase()))
 }
 
 /// Sorts folders named as volumes before others, then by length, so that `volume-10` follows `volume-9`.

@@ -73,7 +73,7 @@ impl Writer {
 
     /// Resumes a volume of an earlier run. The files in `sums` stay, and get the common time and mode, because an older
     /// version may have set others. All other files of the format are removed, SHA256SUMS first.
-    pub fn take_up(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
+    pub fn resume(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         let keep: HashSet<&str> = sums.iter().map(|(name, _)| name.as_str()).collect();
         remove_ours(&dir, |name| keep.contains(name))?;
@@ -106,7 +106,7 @@ impl Writer {
     }
 
     /// From now on keeps marks of what is written, for [`Writer::read_back`].
-    pub fn remember(&mut self) {
+    pub fn keep_marks(&mut self) {
         self.marks = Some(HashMap::new());
     }
 

@@ -71,7 +71,7 @@ pub struct Held(Option<Child>);
 
 impl Held {
     /// It goes on.
-    pub fn go_on(mut self) -> Child {
+    pub fn check_not_cancelled(mut self) -> Child {
         let child = self.0.take().expect("nobody took it");
         signal(&child, Signal::CONT);
         child

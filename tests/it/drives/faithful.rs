@@ -37,7 +37,7 @@ fn a_drive_that_changes_what_it_took_is_named_and_what_it_did_not_keep_is_writte
     // All is read back once more after the list was written.
     let packing = midway::held(start, || part.exists(), || part.exists() && !desk.volume(1).join("list.age").exists());
     volumes::flip(&part, 600_000, 2);
-    let output = packing.go_on().wait_with_output().unwrap();
+    let output = packing.check_not_cancelled().wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(

@@ -121,7 +121,7 @@ fn an_exfat_drive_takes_a_volume_also_when_it_was_pulled_out_meanwhile() {
     let loading = midway::held(start, some_are_there, is_midway);
     rustix::process::kill_process(driver(&drive.path()), rustix::process::Signal::KILL).unwrap();
     until(|| fs::read_dir(drive.path()).is_err());
-    let output = loading.go_on().wait_with_output().unwrap();
+    let output = loading.check_not_cancelled().wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("hint: run the same command again once that is mended"), "{said}");

@@ -203,7 +203,7 @@ fn changed_on_the_way(stage: &Stage, which: &[isize], more: &[&str]) -> (Run, Ve
     let last = parts.last().expect("there are parts");
     let loading = midway::held(start, are_there, || are_there() && !stage.loaded().join(last).exists());
     names.iter().for_each(|name| volumes::flip(&stage.loaded().join(name), 123_456, 3));
-    let output = loading.go_on().wait_with_output().unwrap();
+    let output = loading.check_not_cancelled().wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (Run { code: output.status.code().unwrap(), out: text(&output.stdout), err: text(&output.stderr) }, names)
 }
@@ -328,7 +328,7 @@ fn a_drive_without_room_is_refused_and_one_that_runs_full_is_gone_on_with() {
     let has_just_begun = || volume.exists() && volumes::parts(&[drive.path()]).len() < 5;
     let loading = midway::held(start, has_begun, has_just_begun);
     put(drive.path().join("others"), vec![1; 4 << 20]);
-    let output = loading.go_on().wait_with_output().unwrap();
+    let output = loading.check_not_cancelled().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(!drive.path().join("volume-1/SHA256SUMS").exists());
     drive.grow("size=30m");

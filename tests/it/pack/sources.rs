@@ -41,7 +41,7 @@ fn pack_while(desk: &Desk, change: impl FnOnce()) -> Output {
     let has_just_begun = || seal.exists() && volumes::parts(&desk.drives()).len() < 20;
     let packing = midway::held(start, || seal.exists(), has_just_begun);
     change();
-    packing.go_on().wait_with_output().expect("the program ends")
+    packing.check_not_cancelled().wait_with_output().expect("the program ends")
 }
 
 fn fifo(path: &Path) {

@@ -87,7 +87,7 @@ impl Bench {
     }
 
     /// The sources are what they are now.
-    pub fn remember(&mut self) {
+    pub fn keep_marks(&mut self) {
         self.sources = look(&self.desk.source());
     }
 

@@ -25,7 +25,7 @@ fn bench(drives: u64, claimed: u64) -> Option<Bench> {
     let mut bench = Bench::with(drives, claimed, Cache::WriteBack)?;
     bench.source(MIB, 9);
     mixed(&bench.desk);
-    bench.remember();
+    bench.keep_marks();
     Some(bench)
 }
 
@@ -135,7 +135,7 @@ fn a_source_that_changed_meanwhile_is_named() {
     let packing = midway::held(start, || list(1).exists(), || list(1).exists() && !list(2).exists());
     put(bench.desk.source().join("clip"), noise(6_000_000, 6));
     put(bench.desk.source().join("text"), "other");
-    let output = packing.go_on().wait_with_output().unwrap();
+    let output = packing.check_not_cancelled().wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("cannot be made again") && said.contains("clip"), "{said}");
