@@ -1,6 +1,8 @@
 //! The rules of the house, exit codes, secrets and terminals.
 
+mod dependencies;
 mod exit_codes;
 mod rules;
+mod screens;
 mod secrets;
 mod terminal;

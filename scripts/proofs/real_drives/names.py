@@ -5,8 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
-from bench import LAB, Wrong
-from rows import row
+from proofs.real_drives.lab import LAB, Wrong
+from proofs.real_drives.register import row
 
 DAY = 86_400
 ODD = {  # what it is called, and what is in it

@@ -2,8 +2,8 @@
 
 import shutil
 
-from bench import LAB, Wrong
-from rows import row
+from proofs.real_drives.lab import LAB, Wrong
+from proofs.real_drives.register import row
 
 TIME = 315_532_800  # 1980-01-01 00:00 UTC
 

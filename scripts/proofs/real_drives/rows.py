@@ -1,49 +1,10 @@
-"""The rows: each a function with what it demands above it. Names and times are in `names.py`, what volumes show
-of when they were written in `traces.py`."""
+"""Rows about drives that forget, spoil or vanish; what each demands stands above it."""
 
 import os
 import shutil
-import sys
-import time
-import traceback
-from pathlib import Path
 
-from bench import LAB, SAFE, Lab, Wrong, drop_caches, has, tool
-
-ROWS = []
-
-
-def row(name, short=False):
-    """A row of the battery; `short`: of its short form too."""
-    return lambda function: ROWS.append((name, short, function)) or function
-
-
-def all_of(args):
-    failed, begun = [], time.time()
-    import names  # adds its rows
-    import traces  # and these
-    for name, short, function in ROWS:
-        if args.only not in name or args.short and not short:
-            continue
-        at, lab = time.time(), None
-        try:
-            lab = Lab(args.pouch, args.verbose, args.strict)
-            said = function(lab) or "held"
-        except Wrong as wrong:
-            said = f"DID NOT HOLD: {wrong}"
-        except Exception:
-            said = f"DID NOT HOLD: {traceback.format_exc()}"
-        finally:
-            if lab:
-                try:
-                    lab.close()
-                except Wrong as wrong:
-                    said = f"DID NOT HOLD: {wrong}"
-        if "DID NOT HOLD" in said:
-            failed.append(name)
-        print(f"{name}: {said} ({time.time() - at:.0f} s)", flush=True)
-    print(f"{len(failed)} rows did not hold; {time.time() - begun:.0f} s", flush=True)
-    return 1 if failed else 0
+from proofs.real_drives.lab import LAB, SAFE, Wrong, drop_caches, tool
+from proofs.real_drives.register import row
 
 
 def parts(drive, least):

@@ -1,7 +1,6 @@
 """What every row needs: drives whose device-mapper table can be changed under a mounted file system,
 a bundle's sources and keys, and commands that are met by a fault in the middle."""
 
-import ctypes
 import fcntl
 import os
 import random

@@ -1,0 +1,1 @@
+"""What the batteries of `scripts/` share; scripts/README.md says what each is for."""
