@@ -1,0 +1,12 @@
+//! The text of a head: what is parsed must be what is written.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pouch::format::head::Head;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(head) = Head::parse(bytes) {
+        assert_eq!(head.encode().as_bytes(), bytes);
+    }
+});

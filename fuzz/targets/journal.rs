@@ -1,0 +1,27 @@
+//! A journal, given without its checks: they are added, for no change of a byte would pass them. The opening must be
+//! what is written; of the lines behind it, which may come in any order, what is parsed is written and parsed again.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pouch::format::checked_lines::{BEGUN, Checks};
+use pouch::format::journal::{ALL_CLEAN, Journal, recipe};
+
+fuzz_target!(|text: &str| {
+    // A check is made of a whole line.
+    if !text.ends_with('\n') || text.contains('\r') {
+        return;
+    }
+    let Ok(journal) = Journal::parse(Checks::default().add(text).as_bytes()) else { return };
+    let opening = journal.opening.encode();
+    let end = text.find(&format!("{BEGUN}\n")).map_or(0, |at| at + BEGUN.len() + 1);
+    assert_eq!(opening, text[..end]);
+    let mut again = opening;
+    journal.reads.iter().for_each(|read| again += &read.encode());
+    journal.recipes.iter().for_each(|(number, made)| again += &recipe(*number, made));
+    if journal.is_clean {
+        again += ALL_CLEAN;
+    }
+    journal.parts.iter().for_each(|part| again += &part.encode());
+    assert_eq!(Journal::parse(Checks::default().add(&again).as_bytes()).unwrap(), journal);
+});

@@ -1,0 +1,12 @@
+//! A line of a list: what is parsed must be what is written.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pouch::format::list;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(entry) = list::parse(bytes, 1) {
+        assert_eq!(list::encode(&entry).as_bytes(), bytes);
+    }
+});

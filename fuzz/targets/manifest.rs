@@ -1,0 +1,17 @@
+//! The bag's manifests: the first half of the bytes, up to a zero, is one, the rest the other: what is parsed must be what is written.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pouch::format::manifest::Manifest;
+
+fuzz_target!(|bytes: &[u8]| {
+    let (manifest, sums) = match bytes.iter().position(|byte| *byte == 0) {
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+        None => (bytes, None),
+    };
+    if let Ok(parsed) = Manifest::parse(manifest, sums) {
+        let lines = manifest.split_inclusive(|byte| *byte == b'\n').count();
+        assert!(parsed.paths_but(std::iter::empty()).count() <= lines);
+    }
+});

@@ -1,0 +1,12 @@
+//! The text of a seal: what is parsed must be what is written.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pouch::format::seal::Seal;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(seal) = Seal::parse(bytes) {
+        assert_eq!(seal.encode().as_bytes(), bytes);
+    }
+});

@@ -1,0 +1,14 @@
+//! A volume's SHA256SUMS, in which a CR before an LF does not count: what is parsed must be what is written.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pouch::format::sums;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(lines) = sums::parse(bytes) {
+        let made: Vec<u8> = lines.iter().flat_map(|(sum, name)| sums::line(sum, name.as_bytes())).collect();
+        let plain = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
+        assert_eq!(String::from_utf8_lossy(&made), plain);
+    }
+});

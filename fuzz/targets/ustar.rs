@@ -1,0 +1,14 @@
+//! The header blocks of a member of a tar: what is parsed must be what is written.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pouch::format::{member, ustar};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(header) = ustar::parse(bytes) {
+        let made =
+            member::of_values(header.kind, &header.name, &header.link, header.size, header.mode, header.mtime);
+        assert_eq!(made, bytes);
+    }
+});
