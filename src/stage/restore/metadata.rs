@@ -9,9 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Staging;
-use crate::base::entry::{Entry, Kind, Time};
-use crate::base::open_path::OpenPath;
+use crate::base::entry::{Entry, Time};
 use crate::base::os;
 
 /// How the target took the mode and time of one file, folder or link.
@@ -52,24 +50,6 @@ impl Tally {
     pub(super) fn sum(&self) -> MetadataDifferences {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         MetadataDifferences { modes: of(&self.modes), times: of(&self.times), off: of(&self.off) }
-    }
-}
-
-impl Staging {
-    /// Sets the modes and times of delivered folders, the inner ones first, because a mode may close the way to them.
-    pub(super) fn dress_dirs(&self, entries: &[Entry]) {
-        let mut place = OpenPath::new(&self.target);
-        for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
-            let folder = place.parent_of(&entry.path).and_then(|parent| parent.open_folder(entry.path.name()));
-            // A folder that cannot be opened counts as one with another mode. Its time is not known.
-            let dressed = folder.and_then(|folder| set_metadata(&folder, entry));
-            self.tally.add(dressed.unwrap_or(MetadataResult { mode: false, off: 0 }));
-        }
-    }
-
-    /// Counts an entry that is whole. An entry that is not delivered must not be counted.
-    pub fn count(&self, dressed: MetadataResult) {
-        self.tally.add(dressed);
     }
 }
 

@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::Staging;
 use super::metadata::{MetadataResult, look, set_metadata};
+use super::staging::Staging;
 use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
@@ -45,6 +45,13 @@ impl<'a> Places<'a> {
     pub(super) fn folder_of(&mut self, file: &BytePath) -> io::Result<&Folder> {
         let staged = self.staged.parent_of(file).and_then(|folder| folder.look_at(file.name()));
         if os::if_there(staged)?.is_some() { self.staged.parent_of(file) } else { self.delivered.parent_of(file) }
+    }
+}
+
+impl Staging {
+    /// A writer for one thread. Several placers may write to one file.
+    pub fn placer(&self) -> Placer<'_> {
+        Placer::new(self)
     }
 }
 
@@ -154,7 +161,7 @@ impl<'a> Placer<'a> {
 /// and is replaced.
 ///
 /// # Errors
-/// The file has a second name, so a write would change a file elsewhere. [`Staging::take_up`] made all files their
+/// The file has a second name, so a write would change a file elsewhere. [`Staging::resume`] made all files their
 /// own before placing began: another program has linked this one since.
 fn open_to_write(folder: &Folder, name: &[u8]) -> io::Result<File> {
     let file = match folder.open_or_create(name) {
@@ -206,7 +213,8 @@ fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Resu
     for (start, len) in entry.holes[first..].iter().copied().chain([(u64::MAX, 0)]) {
         let data_end = start.clamp(at, end);
         let hole_end = start.saturating_add(len).clamp(data_end, end);
-        let (data, hole) = (of(at, data_end), of(data_end, hole_end));
+        let data = of(at, data_end);
+        let hole = of(data_end, hole_end);
         if !data.is_empty() {
             file.write_all_at(data, at)?;
         }

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::io;
 
 use super::finish::copy_content;
-use super::placer::open_to_read;
-use super::{ASIDE, Folder, OWN, Places, Staging};
+use super::placer::{Places, open_to_read};
+use super::staging::{ASIDE, OWN, Staging};
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::open_path::{OpenPath, remove_all, traverse};
 use crate::base::os;
+use crate::base::os::folder::Folder;
 
 /// What may have an entry's path in the staging folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,18 @@ impl Staging {
         self.copy_files_with_foreign_names(entries)?;
         if self.log.delivering {
             self.open_closed_folders(entries);
+        }
+        Ok(())
+    }
+
+    /// Creates all folders, for now with the owner's rights only: [`Staging::deliver`] sets the packed modes.
+    pub fn make_dirs(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        let mut places = Places::new(self);
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
+            match places.parent(entry)?.make_folder(entry.path.name()) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.resumed => {}
+                made => made.at("create", &self.shown(entry))?,
+            }
         }
         Ok(())
     }
