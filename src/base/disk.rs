@@ -27,7 +27,8 @@ impl Device {
     /// The folders of the disks and partitions at the bottom, below encryption, LVM or RAID. `None` if one of them was
     /// pulled out.
     pub fn below(&self) -> Option<Vec<PathBuf>> {
-        let (mut found, mut left) = (Vec::new(), vec![self.folder()?]);
+        let mut found = Vec::new();
+        let mut left = vec![self.folder()?];
         while let Some(at) = left.pop() {
             let slaves: Vec<_> = fs::read_dir(at.join("slaves")).into_iter().flatten().collect();
             if slaves.is_empty() {

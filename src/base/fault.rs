@@ -20,7 +20,9 @@ const READING: [&str; 4] = ["read", "read back", "look into", "look at"];
 
 impl IoFault {
     fn text(&self) -> String {
-        let (doing, path, source) = (self.doing, show(&self.path), &self.source);
+        let doing = self.doing;
+        let path = show(&self.path);
+        let source = &self.source;
         match self.is_denied() && READING.contains(&doing) {
             true => format!("{path} could not be read by you: {source}"),
             false => format!("cannot {doing} {path}: {source}"),

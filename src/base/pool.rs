@@ -213,7 +213,8 @@ pub fn side_by_side<J: Sync, T, R: Send>(
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let one_thread = || {
-        let (mut tools, mut done) = (tools(), Vec::new());
+        let mut tools = tools();
+        let mut done = Vec::new();
         while let Some((at, job)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, jobs.get(at)?)))
         {
             done.push((at, work(&mut tools, job)));

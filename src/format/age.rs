@@ -88,8 +88,10 @@ pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     }
     let window = &bytes[..bytes.len().min(limits::AGE_HEADER)];
     let mut at = INTRO.len();
-    let (mut stanzas, mut work_factor) = (0, 0);
-    let (mut in_body, mut broken) = (false, false);
+    let mut stanzas = 0;
+    let mut work_factor = 0;
+    let mut in_body = false;
+    let mut broken = false;
     for line in window[at..].split_inclusive(|b| *b == b'\n') {
         at += line.len();
         // This fault is reported at the end only: a header that breaks a limit too is reported as over that limit.

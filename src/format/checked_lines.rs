@@ -70,7 +70,9 @@ pub struct CheckedText<'a> {
 /// # Errors
 /// A line up to [`BEGUN`] is missing or does not fit its check.
 pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, FormatError> {
-    let (mut checks, mut opening, mut all) = (Checks::default(), String::new(), whole_lines(text));
+    let mut checks = Checks::default();
+    let mut opening = String::new();
+    let mut all = whole_lines(text);
     for at in 1.. {
         let damaged = |why: &str| FormatError::malformed(what, at, why);
         let line = all.next().ok_or_else(|| damaged("it ends too early"))?;
@@ -84,7 +86,8 @@ pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, F
             break;
         }
     }
-    let (mut lines, mut lost) = (Vec::new(), 0);
+    let mut lines = Vec::new();
+    let mut lost = 0;
     for line in all {
         match split(line).filter(|(line, check)| checks.next(line) == *check) {
             Some((line, _)) => lines.push(line),

@@ -155,7 +155,9 @@ fn scheme(text: &str) -> Option<Scheme> {
 
 fn seal(line: &str) -> Option<(u16, String, Digest)> {
     let mut words = line.split(' ');
-    let (volume, name, sum) = (number(words.next()?)?, words.next()?, words.next()?);
+    let volume = number(words.next()?)?;
+    let name = words.next()?;
+    let sum = words.next()?;
     // A run writes files under these names, so a planted one must not pass.
     let sane = (1..=limits::VOLUMES).contains(&volume) && ALL_SEALS.contains(&name) && words.next().is_none();
     sane.then_some((volume, name.to_string(), Digest(unhex(sum)?)))
@@ -206,7 +208,10 @@ impl Journal {
         }
         let kept = checked_lines::read(WHAT, text)?;
         let opening = Opening::parse(&mut Lines::of(WHAT, &kept.opening))?;
-        let (mut reads, mut parts, mut recipes, mut spelled) = (Vec::new(), Vec::new(), BTreeMap::new(), 0);
+        let mut reads = Vec::new();
+        let mut parts = Vec::new();
+        let mut recipes = BTreeMap::new();
+        let mut spelled = 0;
         let mut is_clean = false;
         for line in kept.lines {
             let mut words = line.split(' ');
@@ -248,18 +253,21 @@ impl PartKind {
 }
 
 fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<ReadRange> {
-    let (start, len) = (number(words.next()?)?, number(words.next()?)?);
+    let start = number(words.next()?)?;
+    let len = number(words.next()?)?;
     let hash = u128::from_be_bytes(unhex(words.next()?)?);
     let sane = start <= limits::TAR && (1..=LONGEST).contains(&len) && words.next().is_none();
     sane.then_some(ReadRange { start, len, hash })
 }
 
 fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<WrittenPart> {
-    let (number_, volume) = (number(words.next()?)?, number(words.next()?)?);
+    let number_ = number(words.next()?)?;
+    let volume = number(words.next()?)?;
     let sha256 = Digest(unhex(words.next()?)?);
     let kind = match data {
         true => {
-            let (offset, length) = (number(words.next()?)?, number(words.next()?)?);
+            let offset = number(words.next()?)?;
+            let length = number(words.next()?)?;
             PartKind::Data { offset, length }.is_within(limits::TAR)?
         }
         false => PartKind::Parity,

@@ -186,7 +186,8 @@ fn odd_of(line: &[u8]) -> Option<Odd<'_>> {
 }
 
 fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
-    let (mut out, mut rest) = (Vec::with_capacity(name.len()), name.iter());
+    let mut out = Vec::with_capacity(name.len());
+    let mut rest = name.iter();
     while let Some(byte) = rest.next() {
         out.push(match byte {
             b'\\' => match rest.next()? {

@@ -91,7 +91,8 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn name(block: &[u8; BLOCK_LEN]) -> Vec<u8> {
-    let (name, prefix) = (text(&block[..100]), text(&block[345..500]));
+    let name = text(&block[..100]);
+    let prefix = text(&block[345..500]);
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
 }
 

@@ -67,7 +67,8 @@ pub(super) fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Ch
             },
             Kind::File if limits.largest.is_some_and(|largest| entry.size > largest) => {
                 gone.insert(entry.path.as_bytes());
-                let (size, most) = (human(entry.size), human(limits.largest.unwrap_or(0)));
+                let size = human(entry.size);
+                let most = human(limits.largest.unwrap_or(0));
                 (format!("it has {size}, and the target holds files of at most {most}"), Becomes::LeftOut(None))
             }
             Kind::Hardlink(first) if gone.contains(first.as_bytes()) => {
@@ -105,7 +106,8 @@ impl Symlinks {
         match self.longest {
             Some(0) => Some("the target cannot hold this symlink".into()),
             Some(most) if to.len() > most => {
-                let (len, most) = (grouped(to.len() as u64), grouped(most as u64));
+                let len = grouped(to.len() as u64);
+                let most = grouped(most as u64);
                 Some(format!("this symlink has {len} bytes, and the target holds symlinks of at most {most}"))
             }
             _ if self.only_text && std::str::from_utf8(to).is_err() => {

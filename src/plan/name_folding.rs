@@ -44,7 +44,8 @@ pub fn is_same_text(a: &[u8], b: &[u8]) -> bool {
 /// The characters of a name, and single bytes where it is not UTF-8.
 pub fn pieces(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     name.utf8_chunks().flat_map(|chunk| {
-        let (valid, invalid) = (chunk.valid(), chunk.invalid());
+        let valid = chunk.valid();
+        let invalid = chunk.invalid();
         let chars = valid.char_indices().map(|(at, c)| &valid.as_bytes()[at..at + c.len_utf8()]);
         chars.chain(invalid.chunks(1))
     })

@@ -56,7 +56,9 @@ pub fn fit(mut entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits) ->
     let left_out = leave_out(&entries, limits, &mut changes);
     let names = EntryNames::of(&entries, &left_out, ground)?.choose()?;
     let is_in_time = |entry: &Entry| within(entry.mtime, limits.times) == entry.mtime;
-    let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), HashSet::new());
+    let mut fitted = Vec::new();
+    let mut former = HashMap::new();
+    let mut clamped = HashSet::new();
     if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
         cut_off(&mut entries, &former, ground, &mut changes)?;
         changes.sort_by(|a, b| a.path.cmp(&b.path));
@@ -162,7 +164,8 @@ fn files_first(entries: &mut [Entry]) {
             continue;
         }
         let Some(content) = first.get(&file).copied() else { continue };
-        let (link, path) = (entries[at].clone(), entries[at].path.clone());
+        let link = entries[at].clone();
+        let path = entries[at].path.clone();
         entries[at] = Entry { path: path.clone(), ..entries[content].clone() };
         entries[content] = Entry { path: file.clone(), kind: Kind::Hardlink(path.clone()), ..link };
         now.insert(file, path);

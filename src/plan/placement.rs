@@ -97,7 +97,8 @@ impl Placement {
     /// Data parts that all volumes can still take together, with the parity that they need.
     pub fn capacity(&self) -> u64 {
         let Some(scheme) = self.scheme else { return self.free(u64::MAX) };
-        let (k, shards) = (u64::from(scheme.k), scheme.shards() as u64);
+        let k = u64::from(scheme.k);
+        let shards = scheme.shards() as u64;
         if self.is_dealt_whole() {
             return k * self.stripes(scheme);
         }
@@ -110,7 +111,8 @@ impl Placement {
         let shards = scheme.shards() as u64;
         let fits = |stripes: u64| self.free(stripes.saturating_mul(scheme.c.into())) / shards >= stripes;
         // Where n stripes fit, fewer fit too: the most is found by halving.
-        let (mut least, mut most) = (0, self.free(u64::MAX) / shards);
+        let mut least = 0;
+        let mut most = self.free(u64::MAX) / shards;
         while least < most {
             let middle = least + (most - least).div_ceil(2);
             if fits(middle) { least = middle } else { most = middle - 1 }
@@ -192,7 +194,8 @@ impl Placement {
     /// Takes room for all shards of a stripe, from the volumes with the most room left.
     fn begin_stripe(&mut self) -> Option<Vec<usize>> {
         let scheme = self.scheme?;
-        let (count, turn) = (self.volumes.len(), self.stripe.number);
+        let count = self.volumes.len();
+        let turn = self.stripe.number;
         let mut held = vec![0; count];
         let mut shards = Vec::with_capacity(scheme.shards());
         while shards.len() < scheme.shards() {
@@ -218,7 +221,8 @@ impl Placement {
             Fill::Sequential => found.next(),
             // The volume that will be the least full; the fractions are compared without rounding.
             Fill::Spread => found.min_by(|a, b| {
-                let (a, b) = (&self.volumes[*a], &self.volumes[*b]);
+                let a = &self.volumes[*a];
+                let b = &self.volumes[*b];
                 let left = u128::from(a.used + 1) * u128::from(b.total);
                 left.cmp(&(u128::from(b.used + 1) * u128::from(a.total)))
             }),

@@ -75,7 +75,8 @@ pub fn judge(head: &Head, there: &[bool]) -> Verdict {
 /// How much more may be lost; `None` without parity, or if data is lost already.
 pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
     let m = head.statement.scheme?.m.into();
-    let (mut worst, mut volumes) = (u32::MAX, usize::MAX);
+    let mut worst = u32::MAX;
+    let mut volumes = usize::MAX;
     for stripe in stripes(&shares(head, there)) {
         let mut spare = u32::checked_sub(m, missing(stripe))?;
         worst = worst.min(spare);
@@ -90,7 +91,8 @@ pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
 
 /// Volumes each of which would take data with it that can still be had now.
 pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
-    let (m, shares) = (spare_of(head), shares(head, there));
+    let m = spare_of(head);
+    let shares = shares(head, there);
     let mut needed = BTreeSet::new();
     for stripe in stripes(&shares) {
         let missing = missing(stripe);
@@ -133,7 +135,8 @@ fn shares(head: &Head, there: &[bool]) -> Vec<Share> {
         .iter()
         .zip(there)
         .map(|(part, there)| {
-            let (stripe, volume) = (stripe_of(part), part.volume);
+            let stripe = stripe_of(part);
+            let volume = part.volume;
             let data = *there && matches!(part.kind, PartKind::Data { .. });
             Share { stripe, volume, here: u32::from(*there), gone: u32::from(!there), data }
         })
@@ -197,7 +200,8 @@ fn any_one(shares: &[Share], m: u32) -> Vec<u16> {
 
 /// A lower bound on how many more volumes it takes, where no single one is enough.
 fn least(shares: &[Share], m: u32) -> u16 {
-    let (mut worst, mut musts) = (2, BTreeSet::new());
+    let mut worst = 2;
+    let mut musts = BTreeSet::new();
     for stripe in stripes(shares) {
         let mut missing = missing(stripe);
         // Without these volumes the stripe stays lost, whatever others come.

@@ -31,14 +31,16 @@ pub fn reached(
     scheme: Option<Scheme>,
     tar_len: u64,
 ) -> Reached {
-    let (mut data, mut parity) = (BTreeMap::new(), BTreeMap::new());
+    let mut data = BTreeMap::new();
+    let mut parity = BTreeMap::new();
     for part in parts {
         let table = if part.kind == PartKind::Parity { &mut parity } else { &mut data };
         table.insert(part.number, part);
     }
     let mut ends = vec![0];
     while let Some(recipe) = recipes.get(&(ends.len() as u32)) {
-        let (offset, length) = (recipe.offset, recipe.length());
+        let offset = recipe.offset;
+        let length = recipe.length();
         if offset != ends[ends.len() - 1] || length == 0 || offset + length > tar_len {
             break;
         }
@@ -71,7 +73,8 @@ pub fn reached(
 pub fn covering(reads: &[ReadRange], end: u64) -> (u64, Vec<ReadRange>) {
     let mut sorted = reads.to_vec();
     sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
-    let (mut at, mut chosen) = (0, Vec::new());
+    let mut at = 0;
+    let mut chosen = Vec::new();
     for read in sorted {
         let to = read.start.saturating_add(read.len);
         if at < end && read.start <= at && to > at {

@@ -72,7 +72,8 @@ fn vouch(entry: &mut Entry, manifest: Option<&Manifest>, out: &mut Recovered) ->
 impl Recovered {
     /// Adds every folder that an entry stands in and whose own member is lost, within the limit on their paths.
     fn make_folders(&mut self) {
-        let (mut missing, mut held) = (BTreeSet::<BytePath>::new(), 0);
+        let mut missing = BTreeSet::<BytePath>::new();
+        let mut held = 0;
         for path in self.entries.iter().map(|entry| &entry.path) {
             let unknown =
                 |folder: &BytePath| find(&self.entries, folder.as_bytes()).is_none() && !missing.contains(folder);
@@ -118,7 +119,8 @@ impl Recovered {
             stray.get_or_insert("the file that it is another name of is not there");
         }
         let mut strays = strays.into_iter();
-        let (made, refused) = (&self.made, &mut self.refused);
+        let made = &self.made;
+        let refused = &mut self.refused;
         // No member stood for a folder in `made`, so dropping one is not reported.
         self.entries.retain(|entry| {
             let stray = strays.next().flatten();

@@ -59,7 +59,8 @@ pub struct CapacityReport {
 /// # Errors
 /// The test could not be carried out, which says nothing about the drive.
 pub fn try_out(folder: &Path, stop: &dyn Fn() -> bool) -> io::Result<CapacityReport> {
-    let (room, storing) = (os::room(folder)?, os::storage_kind(folder)?);
+    let room = os::room(folder)?;
+    let storing = os::storage_kind(folder)?;
     let mut tried = CapacityReport { room: room.free, ..CapacityReport::default() };
     if storing == StorageKind::Memory || room.free < LEAST {
         return Ok(tried);
@@ -130,9 +131,11 @@ impl CapacityTest<'_> {
     ) -> MarkFile {
         // ext4 writes 36 KiB of metadata per claimed GiB, other file systems less.
         let most = ground.room.min(MOST_NOTES << 15);
-        let (mut claimed, mut step) = (0, FIRST_STEP);
+        let mut claimed = 0;
+        let mut step = FIRST_STEP;
         while claimed < most && !self.is_over(CLAIMED) {
-            let (begun, len) = (Instant::now(), step.min(most - claimed));
+            let begun = Instant::now();
+            let len = step.min(most - claimed);
             if os::claim(&paper.file, claimed, len).is_err() {
                 break;
             }
@@ -166,7 +169,8 @@ impl CapacityTest<'_> {
         let most = ground.room.min(MOST_NOTES / 8 * ground.cluster.max(512));
         let mut marks: Vec<(u64, u64)> = beginning().chain(self.others(most, ground)).collect();
         marks.sort_unstable();
-        let (mut at, mut offset) = (0, 0);
+        let mut at = 0;
+        let mut offset = 0;
         for (place, len) in marks {
             while at < place && !gaps.ended && !self.is_over(CLAIMED) {
                 at += gaps.claim(place - at);
@@ -183,7 +187,8 @@ impl CapacityTest<'_> {
     /// Places and lengths of the marks behind the beginning, most telling first: the very end, places that would
     /// wrap into the middle of the beginning on a drive of a usual true size, and evenly spaced ones.
     fn others(&self, room: u64, ground: &TestedDrive) -> impl Iterator<Item = (u64, u64)> + use<> {
-        let (mark, last) = (self.mark, room.saturating_sub(self.mark));
+        let mark = self.mark;
+        let last = room.saturating_sub(self.mark);
         let powers = (26..60).rev().map(|bit| 1 << bit);
         let distances = powers.chain((1..=5).map(|bit| ground.drive >> bit));
         let landing = distances.map(|distance| distance + BEGINNING / 2);
@@ -208,7 +213,8 @@ impl CapacityTest<'_> {
         len: u64,
         (pen, tried): (&mut MarkWriter, &mut CapacityReport),
     ) -> bool {
-        let (mark, failed) = (WrittenMark { at, offset, len }, tried.wrong.len());
+        let mark = WrittenMark { at, offset, len };
+        let failed = tried.wrong.len();
         let goes_on = pen.write(paper, &mark, &mut tried.wrong);
         match tried.wrong.len() > failed {
             true => tried.places += 1,
@@ -358,7 +364,8 @@ impl<'a> Gaps<'a> {
 
     /// Takes a step of room, at most `most` bytes. Returns how many; 0 at a new file or method, or at the end.
     fn claim(&mut self, most: u64) -> u64 {
-        let (begun, len) = (Instant::now(), self.step.min(most));
+        let begun = Instant::now();
+        let len = self.step.min(most);
         match self.extend(len) {
             Ok(()) => {
                 self.len += len;

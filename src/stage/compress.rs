@@ -149,7 +149,9 @@ impl Compressor {
         whole: usize,
         mut room: impl FnMut(usize, usize) -> Option<RoomGuess>,
     ) -> Result<Vec<(Range<usize>, Packed)>, ZstdError> {
-        let (mut stretches, mut at, mut before) = (Vec::new(), 0, 0);
+        let mut stretches = Vec::new();
+        let mut at = 0;
+        let mut before = 0;
         // Parts behind the first known end of a part begin empty, so their room is known.
         let mut later: Option<RoomGuess> = None;
         while at < raw.len() {
@@ -253,7 +255,8 @@ impl Compressor {
     ) -> Result<Frame, ZstdError> {
         self.begin(raw.len())?;
         let mut cuts = Vec::with_capacity(raw.len() / STEP);
-        let (mut end, mut step) = (0, STEP);
+        let mut end = 0;
+        let mut step = STEP;
         loop {
             let next = raw.len().min(end + step);
             let last = next == raw.len();

@@ -144,7 +144,8 @@ fn opened(process: &Path) -> Vec<(u64, AccessWay)> {
     let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
-        let (path, number) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let path = entry.path();
+        let number = entry.file_name().to_string_lossy().into_owned();
         // Most descriptors lead to no file. The owner's bits of the link itself say what it is open for.
         let is_a_file = path.read_link().is_ok_and(|to| as_bytes(&to).starts_with(b"/"));
         let is_for_writing = || entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0);
@@ -175,11 +176,14 @@ fn mapped(process: &Path) -> Vec<(u64, AccessWay)> {
 fn mapping(line: &[u8]) -> Option<(u64, AccessWay)> {
     let mut words = line.splitn(6, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
-    let (addresses, rights) = (word()?, word()?);
+    let addresses = word()?;
+    let rights = word()?;
     if !(rights.contains('w') && rights.ends_with('s')) {
         return None;
     }
-    let (_, device, inode) = (word()?, word()?, word()?.parse().ok()?);
+    let _ = word()?;
+    let device = word()?;
+    let inode = word()?.parse().ok()?;
     let (major, minor) = device.split_once(':')?;
     let number = |hex| u32::from_str_radix(hex, 16).ok();
     let device = Device::new(number(major)?, number(minor)?);

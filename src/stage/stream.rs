@@ -83,7 +83,9 @@ pub fn sealed_digest<'a>(
     header: &[u8; HEADER],
     chunks: impl ExactSizeIterator<Item = &'a [u8]>,
 ) -> Digest {
-    let (key, mut hasher, last) = (ChunkKey::new(file_key, nonce(header)), Hasher::new(), chunks.len());
+    let key = ChunkKey::new(file_key, nonce(header));
+    let mut hasher = Hasher::new();
+    let last = chunks.len();
     hasher.update(header);
     let mut sealed = vec![0; CHUNK];
     for (index, plain) in chunks.enumerate() {

@@ -260,7 +260,8 @@ impl Drop for Probe {
 /// The greatest length below `refused` that is taken, by bisection; 0 if none is. Assumes that every shorter length is
 /// taken, too.
 fn most_of(refused: usize, takes: impl Fn(usize) -> Result<bool, IoFault>) -> Result<usize, IoFault> {
-    let (mut most, mut refused) = (0, refused);
+    let mut most = 0;
+    let mut refused = refused;
     while refused - most > 1 {
         let middle = most + (refused - most) / 2;
         if takes(middle)? { most = middle } else { refused = middle }

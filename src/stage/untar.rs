@@ -155,7 +155,8 @@ impl Untar {
                 used
             }
             UntarState::Content(content) => {
-                let (used, own) = (up_to(next(content.end)), up_to(content.end));
+                let used = up_to(next(content.end));
+                let own = up_to(content.end);
                 match &mut content.what {
                     What::Entry(_, zeros) => zeros.take(self.at - content.start, &bytes[..own]),
                     What::Manifest(_, text) => {
@@ -248,7 +249,8 @@ impl Untar {
                 zeros.close(entry.size);
                 self.held += limits::HOLE_KEPT * zeros.holes.len() as u64;
                 entry.holes = zeros.holes.into();
-                let (whole_ones, torn) = (&mut self.out.whole, &mut self.out.torn);
+                let whole_ones = &mut self.out.whole;
+                let torn = &mut self.out.torn;
                 if whole { whole_ones.push(*entry) } else { torn.push(*entry) }
             }
             What::Manifest(which, text) if whole => self.out.manifests[which] = Some(text),
