@@ -23,10 +23,10 @@ impl IoFault {
         let doing = self.doing;
         let path = show(&self.path);
         let source = &self.source;
-        match self.is_denied() && READING.contains(&doing) {
-            true => format!("{path} could not be read by you: {source}"),
-            false => format!("cannot {doing} {path}: {source}"),
+        if self.is_denied() && READING.contains(&doing) {
+            return format!("{path} could not be read by you: {source}");
         }
+        format!("cannot {doing} {path}: {source}")
     }
 
     /// Whether the system denied this user access. That says nothing about the state of the file.

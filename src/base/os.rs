@@ -104,11 +104,9 @@ pub fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
 
 /// Makes an open file read and write past the cache, or through it again. `false` if the system refuses.
 pub fn pass_cache(file: &File, pass: bool) -> bool {
-    let set = |flags: OFlags| match pass {
-        true => rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT),
-        false => rustix::fs::fcntl_setfl(file, flags - OFlags::DIRECT),
-    };
-    rustix::fs::fcntl_getfl(file).and_then(set).is_ok()
+    let Ok(mut flags) = rustix::fs::fcntl_getfl(file) else { return false };
+    flags.set(OFlags::DIRECT, pass);
+    rustix::fs::fcntl_setfl(file, flags).is_ok()
 }
 
 /// Drops what the cache holds of a file, as far as it is written to the drive.
@@ -211,10 +209,11 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
     let stat = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | UNIQUE)?;
     // From the same answer: a second call might find another mount there.
     let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-    let is_root = match stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
-        true => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+    let is_root = if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+    } else {
         // Linux before 5.8 does not say so.
-        false => rustix::fs::stat(path.join(".."))?.st_dev != device,
+        rustix::fs::stat(path.join(".."))?.st_dev != device
     };
     let disk = block(device);
     let plugged = disk.plugged();

@@ -130,10 +130,10 @@ impl Deref for SecretText {
     type Target = str;
 
     fn deref(&self) -> &str {
-        match self.long.is_empty() {
-            true => std::str::from_utf8(&self.slot[..self.len]).expect("only text is put there"),
-            false => &self.long,
+        if !self.long.is_empty() {
+            return &self.long;
         }
+        std::str::from_utf8(&self.slot[..self.len]).expect("only text is put there")
     }
 }
 
