@@ -122,8 +122,7 @@ impl Opening {
         check_version(WHAT, lines.field("pouch-journal ")?)?;
         let bundle = unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no bundle's name"))?;
         let recipient = lines.field("recipient ")?.to_string();
-        let digest = |text: &str| unhex(text).map(Digest);
-        let kcommit = digest(lines.field("kcommit ")?).ok_or_else(|| lines.bad("it is no digest"))?;
+        let kcommit = digest(lines, "kcommit ")?;
         let class = lines.number::<u16>("class ", 1 << 10)?;
         let class = Class::ALL.into_iter().find(|known| known.mib() == class);
         let class = class.ok_or_else(|| lines.bad("there is no such class"))?;
@@ -131,13 +130,12 @@ impl Opening {
             None => None,
             Some(text) => Some(scheme(text).ok_or_else(|| lines.bad("it is no scheme"))?),
         };
-        let options = digest(lines.field("options ")?).ok_or_else(|| lines.bad("it is no digest"))?;
-        let whom = digest(lines.field("whom ")?).ok_or_else(|| lines.bad("it is no digest"))?;
+        let options = digest(lines, "options ")?;
+        let whom = digest(lines, "whom ")?;
         let volumes = lines.number("volumes ", limits::VOLUMES.into())?;
         let mut seals = Vec::new();
         for _ in 0..lines.count("SEALS ", 3 * u32::from(limits::VOLUMES))? {
-            let seal = seal(lines.next()?).ok_or_else(|| lines.bad("it is no line about a seal"))?;
-            seals.push(seal);
+            seals.push(seal(lines.next()?).ok_or_else(|| lines.bad("it is no line about a seal"))?);
         }
         let stamps = unbase64(lines.field("STAMPS ")?).ok_or_else(|| lines.bad("it is no base64"))?;
         let stamps = stamps.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("8 bytes")));
@@ -145,6 +143,11 @@ impl Opening {
         lines.field(checked_lines::BEGUN)?;
         Ok(Self { bundle, recipient, kcommit, class, scheme, options, whom, volumes, seals, stamps })
     }
+}
+
+fn digest(lines: &mut Lines, key: &str) -> Result<Digest, FormatError> {
+    let text = lines.field(key)?;
+    unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no digest"))
 }
 
 fn scheme(text: &str) -> Option<Scheme> {
@@ -264,13 +267,10 @@ fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<Writ
     let number_ = number(words.next()?)?;
     let volume = number(words.next()?)?;
     let sha256 = Digest(unhex(words.next()?)?);
-    let kind = match data {
-        true => {
-            let offset = number(words.next()?)?;
-            let length = number(words.next()?)?;
-            PartKind::Data { offset, length }.is_within(limits::TAR)?
-        }
-        false => PartKind::Parity,
+    let kind = if data {
+        PartKind::Data { offset: number(words.next()?)?, length: number(words.next()?)? }.is_within(limits::TAR)?
+    } else {
+        PartKind::Parity
     };
     let sane =
         (1..=limits::PARTS).contains(&number_) && (1..=limits::VOLUMES).contains(&volume) && words.next().is_none();

@@ -94,11 +94,11 @@ impl<'t> Manifest<'t> {
     fn pair(&mut self) {
         for at in 0..self.odd.len() {
             let Odd { name, digest, .. } = &self.odd[at];
-            let is_it = |line: &&u32| {
-                let line = &self.lines[**line as usize];
-                line.odd.is_none() && line.digest() == *digest
-            };
-            if let Some(line) = self.spelled_so(&bag::encode(name)).iter().find(is_it).copied() {
+            let spelled_so = self.spelled_so(&bag::encode(name)).iter().copied();
+            let pair = spelled_so
+                .map(|line| (line, &self.lines[line as usize]))
+                .find(|(_, line)| line.odd.is_none() && line.digest() == *digest);
+            if let Some((line, _)) = pair {
                 self.lines[line as usize].odd = Some(at as u32);
                 self.odd[at].line = Some(line);
             }
