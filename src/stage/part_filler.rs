@@ -87,10 +87,18 @@ impl<S: Supply> Filler<S> {
     /// Makes a filler for a tar of `tar_len` bytes. The first `done` parts exist already, from an earlier run, and hold
     /// the tar up to `offset`.
     pub fn new(class: Class, bundle: [u8; 16], tar_len: u64, (done, offset): (u32, u64), supply: S) -> Self {
-        let segments = Vec::new();
-        let frames = Vec::new();
-        let room = class.room();
-        Self { class, bundle, tar_len, supply, number: done + 1, offset, length: 0, segments, frames, room }
+        Self {
+            class,
+            bundle,
+            tar_len,
+            supply,
+            number: done + 1,
+            offset,
+            length: 0,
+            segments: Vec::new(),
+            frames: Vec::new(),
+            room: class.room(),
+        }
     }
 
     /// Takes the next stretch of the tar: `stretch` of the range `raw`, which was packed as `packed`. Once the tar is
@@ -189,7 +197,8 @@ impl<S: Supply> Filler<S> {
         self.supply.full(FullPart { number, offset, length, segments, frames })?;
         self.number += 1;
         self.offset += length;
-        (self.length, self.room) = (0, self.class.room());
+        self.length = 0;
+        self.room = self.class.room();
         Ok(())
     }
 }

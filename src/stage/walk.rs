@@ -11,7 +11,7 @@ mod reachable;
 mod second_look;
 mod stamp;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -117,8 +117,8 @@ pub fn source_around<'a>(sources: &'a [PathBuf], target: &Path) -> Result<Option
     for folder in target.ancestors() {
         ids.extend(folder.metadata().ok().map(|meta| (meta.dev(), meta.ino())));
     }
-    let around = |source: &&PathBuf| source.metadata().is_ok_and(|meta| ids.contains(&(meta.dev(), meta.ino())));
-    Ok(sources.iter().find(around))
+    let holds_target = |meta: Metadata| ids.contains(&(meta.dev(), meta.ino()));
+    Ok(sources.iter().find(|source| source.metadata().is_ok_and(holds_target)))
 }
 
 /// Names the sources and sorts them by name.

@@ -110,13 +110,9 @@ impl<'a> Placer<'a> {
     pub fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
         let name = entry.path.name();
         let shown = self.places.staging.shown(entry);
-        let len = |found: io::Result<Status>| {
-            let there = os::if_there(found).at("look at", &shown)?;
-            Ok::<_, IoFault>(there.filter(Status::is_file).map(|status| status.size))
-        };
-        let staged = len(self.places.parent(entry)?.look_at(name))?;
-        let delivered = len(self.places.delivered(entry).and_then(|folder| folder.look_at(name)))?;
-        Ok((staged, delivered))
+        let staged = self.places.parent(entry)?.look_at(name);
+        let delivered = self.places.delivered(entry).and_then(|folder| folder.look_at(name));
+        Ok((len_of(staged).at("look at", &shown)?, len_of(delivered).at("look at", &shown)?))
     }
 
     /// Drops a staged file from the system's cache, so that it is read from the disk: the system may remember bytes
@@ -227,6 +223,11 @@ fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// The length of a regular file in bytes; `None` for a missing one, and for anything else.
+fn len_of(found: io::Result<Status>) -> io::Result<Option<u64>> {
+    Ok(os::if_there(found)?.filter(Status::is_file).map(|status| status.size))
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

@@ -25,6 +25,16 @@ enum Expected {
     Link,
 }
 
+impl Expected {
+    fn of(entry: &Entry) -> Self {
+        match entry.kind {
+            Kind::Dir => Self::Folder,
+            Kind::File => Self::File,
+            Kind::Symlink(_) | Kind::Hardlink(_) => Self::Link,
+        }
+    }
+}
+
 impl Staging {
     /// Prepares the staging folder for placing. Afterwards it has all folders, the files that earlier runs could not
     /// deliver are in their places, and no staged file has a foreign name. Delivered folders that are closed by
@@ -133,22 +143,19 @@ fn links_by_file(entries: &[Entry]) -> HashMap<&[u8], Vec<&Entry>> {
 /// Removes everything but the folders and files of the entries. A folder is delivered with all that it holds, and
 /// placing must not write through a symlink or FIFO in the place of a file.
 fn sweep(root: &Folder, entries: &[Entry]) -> io::Result<()> {
-    let expected = |entry: &Entry| match entry.kind {
-        Kind::Dir => Expected::Folder,
-        Kind::File => Expected::File,
-        Kind::Symlink(_) | Kind::Hardlink(_) => Expected::Link,
-    };
-    let known: HashMap<&[u8], Expected> =
-        entries.iter().map(|entry| (entry.path.as_bytes(), expected(entry))).collect();
-    let meet = |place: &OpenPath, name: &[u8]| {
-        let path = if place.path().is_empty() { name.to_vec() } else { [place.path(), b"/", name].concat() };
-        let status = place.here().look_at(name)?;
-        match known.get(&path[..]) {
-            Some(Expected::Folder) if status.is_dir() => return Ok(true),
-            Some(Expected::File) if status.is_file() => {}
-            _ => remove_all(place.here(), name)?,
-        }
-        Ok(false)
-    };
-    traverse(root, meet, |_, _| Ok(()))
+    let known = entries.iter().map(|entry| (entry.path.as_bytes(), Expected::of(entry)));
+    let known: HashMap<&[u8], Expected> = known.collect();
+    traverse(root, |place, name| sweep_name(place, name, &known), |_, _| Ok(()))
+}
+
+/// Removes a name unless it is what its path is `known` for. Returns whether it is a folder, to be entered.
+fn sweep_name(place: &OpenPath, name: &[u8], known: &HashMap<&[u8], Expected>) -> io::Result<bool> {
+    let path = if place.path().is_empty() { name.to_vec() } else { [place.path(), b"/", name].concat() };
+    let status = place.here().look_at(name)?;
+    match known.get(&path[..]) {
+        Some(Expected::Folder) if status.is_dir() => return Ok(true),
+        Some(Expected::File) if status.is_file() => {}
+        _ => remove_all(place.here(), name)?,
+    }
+    Ok(false)
 }
