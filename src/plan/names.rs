@@ -210,6 +210,13 @@ fn keeps_together(ground: &impl NameTrial, some: &[&[u8]]) -> Result<bool, IoFau
     ground.keeps(&[b"x", &*some.join(&b'x'), b"x"].concat())
 }
 
+/// Whether the piece at index `at` of a name may get lost, or makes the name a device's: a dot or space at an end, or
+/// the beginning of such a name.
+fn is_fragile(name: &[u8], at: usize, piece: &[u8]) -> bool {
+    let is_last = at + 1 == pieces(name).count();
+    (is_last && matches!(piece, b"." | b" ")) || (at == 0 && (piece == b" " || is_device(name)))
+}
+
 /// The names of entries, and which of their characters the ground refuses.
 struct EntryNames<'a, G> {
     entries: &'a [Entry],
@@ -296,12 +303,8 @@ impl<'a, G: NameTrial> EntryNames<'a, G> {
 
     /// The name in a spelling that the ground keeps: with as few escapes as possible, and shortened if need be.
     fn spell(&self, name: &[u8]) -> Result<Vec<u8>, IoFault> {
-        let last = pieces(name).count() - 1;
-        let ends = |at: usize, piece: &[u8]| {
-            (at == last && matches!(piece, b"." | b" ")) || (at == 0 && (piece == b" " || is_device(name)))
-        };
-        let sparing = percent(name, |at, piece| self.refused.contains(piece) || ends(at, piece));
-        let thorough = percent(name, |at, piece| !piece.iter().all(is_plain) || ends(at, piece));
+        let sparing = percent(name, |at, piece| self.refused.contains(piece) || is_fragile(name, at, piece));
+        let thorough = percent(name, |at, piece| !piece.iter().all(is_plain) || is_fragile(name, at, piece));
         for spelled in [sparing, thorough] {
             for most in [MAX_COMPONENT, 200, 143, 100, 60] {
                 let short = cut(&spelled, most.min(MAX_COMPONENT - 3));

@@ -225,16 +225,9 @@ impl Probe {
         let mut place = OpenPath::new(trial);
         let mut reach = 0;
         for name in path.split(|byte| *byte == b'/') {
-            let takes = |len: usize| {
-                let takes = self.takes(place.here().make_folder(&name[..len]))?;
-                if len < name.len() {
-                    os::if_there(place.here().remove_folder(&name[..len])).at("remove", &self.path)?;
-                }
-                Ok(takes)
-            };
             let slash = usize::from(reach > 0);
-            if !takes(name.len())? {
-                let len = most_of(name.len(), takes)?;
+            if !self.takes(place.here().make_folder(name))? {
+                let len = most_of(name.len(), |len| self.takes_folder(place.here(), &name[..len]))?;
                 return Ok(if len > 0 { reach + slash + len } else { reach });
             }
             reach += slash + name.len();
@@ -244,6 +237,13 @@ impl Probe {
             }
         }
         Ok(reach)
+    }
+
+    /// Tries a folder with that name, and removes it.
+    fn takes_folder(&self, parent: &Folder, name: &[u8]) -> Result<bool, IoFault> {
+        let takes = self.takes(parent.make_folder(name))?;
+        os::if_there(parent.remove_folder(name)).at("remove", &self.path)?;
+        Ok(takes)
     }
 }
 

@@ -83,9 +83,12 @@ fn unless_refused(done: io::Result<()>) -> io::Result<()> {
 
 /// Nanoseconds between a packed time and one from the file system; [`u64::MAX`] if they are further apart than that.
 pub(super) fn apart(time: Time, secs: i64, nanos: i64) -> u64 {
-    let whole = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-    let apart = whole(time.secs, time.nanos.into()).abs_diff(whole(secs, nanos));
+    let apart = nanoseconds(time.secs, time.nanos.into()).abs_diff(nanoseconds(secs, nanos));
     u64::try_from(apart).unwrap_or(u64::MAX)
+}
+
+fn nanoseconds(secs: i64, nanos: i64) -> i128 {
+    i128::from(secs) * 1_000_000_000 + i128::from(nanos)
 }
 
 #[cfg(test)]

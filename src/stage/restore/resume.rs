@@ -92,12 +92,12 @@ impl Staging {
             };
             // An earlier run may have delivered hard links of this file, while the file itself is still staged.
             let links = own_names.get_or_insert_with(|| links_by_file(entries));
-            let of_file = links.get(entry.path.as_bytes()).into_iter().flatten();
-            let is_name = |link: &&&Entry| {
+            let mut own = 1;
+            for link in links.get(entry.path.as_bytes()).into_iter().flatten() {
                 let there = places.delivered(link).and_then(|folder| folder.look_at(link.path.name()));
-                there.is_ok_and(|there| (there.dev, there.ino) == (staged.dev, staged.ino))
-            };
-            if of_file.filter(is_name).count() as u64 + 1 < staged.nlink {
+                own += u64::from(there.is_ok_and(|there| (there.dev, there.ino) == (staged.dev, staged.ino)));
+            }
+            if own < staged.nlink {
                 let copied = self.make_own(places.parent(entry)?, entry.path.name(), staged.mode);
                 copied.at("copy", &self.shown(entry))?;
             }

@@ -63,3 +63,28 @@ fn is_a_beginning(path: &Path, known: &[&[u8; 16]]) -> bool {
     let lost = [0, 0xff].iter().any(|blank| start.iter().all(|byte| byte == blank));
     read.is_ok() && (begun || lost)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_a_volume_is_found_in_any_case_and_the_exact_name_wins() {
+        let drive = tempfile::tempdir().unwrap();
+        assert_eq!(folder_on(drive.path(), 7), drive.path().join("volume-7"), "to be created");
+        for name in ["Volume-7", "VOLUME-7", "VOLUME-70"] {
+            fs::create_dir(drive.path().join(name)).unwrap();
+        }
+        assert_eq!(folder_on(drive.path(), 7), drive.path().join("VOLUME-7"), "the first in byte order");
+        fs::create_dir(drive.path().join("volume-7")).unwrap();
+        assert_eq!(folder_on(drive.path(), 7), drive.path().join("volume-7"));
+    }
+
+    #[test]
+    fn a_file_or_a_link_in_the_place_of_the_folder_is_not_free() {
+        let drive = tempfile::tempdir().unwrap();
+        fs::write(drive.path().join("file"), b"").unwrap();
+        std::os::unix::fs::symlink(drive.path(), drive.path().join("link")).unwrap();
+        assert!(!is_free(&drive.path().join("file")) && !is_free(&drive.path().join("link")));
+    }
+}

@@ -152,3 +152,42 @@ fn read_to_limit(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, ScanErr
     FormatError::check_limit("the size of a small file", bytes.len() as u64, limit)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_file_is_read_up_to_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("SEAL.AGE"), b"12345").unwrap();
+        let volume = read(dir.path()).unwrap();
+        assert_eq!(volume.read_small("seal.age", 5).unwrap().unwrap(), b"12345");
+        assert!(matches!(volume.read_small("seal.age", 4), Some(Err(ScanError::Format(FormatError::Limit { .. })))));
+        assert!(volume.read_small("head.age", 5).is_none());
+        let (start, mut rest) = volume.read_start("seal.age", 2).unwrap();
+        let mut behind = Vec::new();
+        rest.read_to_end(&mut behind).unwrap();
+        assert_eq!((&start[..], &behind[..]), (&b"12"[..], &b"345"[..]));
+    }
+
+    #[test]
+    fn a_part_makes_a_folder_a_volume_and_only_seals_and_heads_are_its_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let judged = |name: &str| {
+            fs::write(dir.path().join(name), b"").unwrap();
+            let volume = read(dir.path()).unwrap();
+            (volume.is_volume(), volume.has_index())
+        };
+        assert_eq!(judged("list.age"), (false, false));
+        assert_eq!(judged("000001.age"), (true, false));
+        assert_eq!(judged("HEAD2.AGE"), (true, true));
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_or_closed_is_known_to_hold_nothing_for_us() {
+        let known = [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied];
+        assert!(known.into_iter().all(|kind| !is_unknown(&kind.into())));
+        assert!(is_unknown(&io::Error::from_raw_os_error(5)));
+    }
+}
