@@ -77,7 +77,7 @@ struct KeptEntries {
     clamped: HashSet<BytePath>,
 }
 
-/// Gives entries their new `names`, by index, and the times that the file system keeps. `changes` gets the renamed ones.
+/// Gives entries their new `names`, by index, and the times that the file system keeps. `changes` gets the renamed.
 fn rename(
     entries: impl Iterator<Item = (usize, Entry)>,
     names: &HashMap<usize, (Vec<u8>, String)>,
