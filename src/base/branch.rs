@@ -19,9 +19,10 @@ pub(crate) fn branch_out<J: Send, R: Send>(
 ) -> Vec<R> {
     let branches = Branches::new(first);
     let mut done = std::thread::scope(|scope| {
-        let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, || branches.work_off(&work));
         // If the system has no more threads to spare, fewer do the work.
-        let others: Vec<_> = (1..workers()).map_while(|at| spawn(at).ok()).collect();
+        let others: Vec<_> = (1..workers())
+            .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, || branches.work_off(&work)).ok())
+            .collect();
         let mut done = branches.work_off(&work);
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

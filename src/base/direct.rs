@@ -75,7 +75,9 @@ impl DriveReader {
     /// SHA-256 and length of a file as its drive stores it. `tick` gets the length of every stretch that was read.
     /// `None` if it returned false.
     pub fn digest(&mut self, path: &Path, tick: impl Fn(u64) -> bool) -> io::Result<Option<(Digest, u64)>> {
-        let (mut hasher, mut len, mut stopped) = (Hasher::new(), 0, false);
+        let mut hasher = Hasher::new();
+        let mut len = 0;
+        let mut stopped = false;
         self.read(path, |bytes| {
             hasher.update(bytes);
             len += bytes.len() as u64;
@@ -88,7 +90,8 @@ impl DriveReader {
     /// Compares a file with the [`marks`] made while it was written. Returns the offset of the first stretch that
     /// differs or is missing, and `None` if the file is as it was.
     pub fn first_change(&mut self, path: &Path, marks: &[u64]) -> io::Result<Option<u64>> {
-        let (mut at, mut changed) = (0, false);
+        let mut at = 0;
+        let mut changed = false;
         self.read(path, |bytes| {
             changed = marks.get(at) != Some(&(quick(bytes) as u64));
             at += usize::from(!changed);

@@ -27,7 +27,8 @@ impl Device {
     /// The folders of the disks and partitions at the bottom, below encryption, LVM or RAID. `None` if one of them was
     /// pulled out.
     pub fn below(&self) -> Option<Vec<PathBuf>> {
-        let (mut found, mut left) = (Vec::new(), vec![self.folder()?]);
+        let mut found = Vec::new();
+        let mut left = vec![self.folder()?];
         while let Some(at) = left.pop() {
             let slaves: Vec<_> = fs::read_dir(at.join("slaves")).into_iter().flatten().collect();
             if slaves.is_empty() {
@@ -64,14 +65,7 @@ impl Device {
 
     /// Whether a person can pull it out: a disk below calls itself removable, hangs on USB, or is an SD card.
     pub fn is_removable(&self) -> bool {
-        let says = |disk: &Path, file: &str, word: &str| {
-            fs::read_to_string(disk.join(file)).is_ok_and(|text| text.trim() == word)
-        };
-        // A card in a built-in reader does not call itself removable. Flash that is soldered in has the type MMC, not
-        // SD.
-        let is = |disk: &PathBuf| says(disk, "removable", "1") || says(disk, "device/type", "SD");
-        // The path of a disk on USB leads through the folder of its bus, such as `usb2`.
-        self.disks().iter().any(|disk| is(disk) || disk.to_string_lossy().contains("/usb"))
+        self.disks().iter().any(|disk| is_removable_disk(disk))
     }
 
     /// The disk's sequence number, which the system gives anew each time a disk is plugged in. If several disks are
@@ -80,6 +74,18 @@ impl Device {
         let disk = disk_of(self.below()?.into_iter().next()?);
         fs::read_to_string(disk.join("diskseq")).ok()?.trim().parse().ok()
     }
+}
+
+/// Whether a person can pull out the disk with that folder.
+fn is_removable_disk(disk: &Path) -> bool {
+    // A card in a built-in reader does not call itself removable. Flash that is soldered in has the type MMC, not SD.
+    // The path of a disk on USB leads through the folder of its bus, such as `usb2`.
+    says(disk, "removable", "1") || says(disk, "device/type", "SD") || disk.to_string_lossy().contains("/usb")
+}
+
+/// Whether a file in a disk's folder holds exactly that word.
+fn says(disk: &Path, file: &str, word: &str) -> bool {
+    fs::read_to_string(disk.join(file)).is_ok_and(|text| text.trim() == word)
 }
 
 /// The disk of a partition, which is the folder above it. Any other folder is returned as it is.

@@ -20,11 +20,13 @@ const READING: [&str; 4] = ["read", "read back", "look into", "look at"];
 
 impl IoFault {
     fn text(&self) -> String {
-        let (doing, path, source) = (self.doing, show(&self.path), &self.source);
-        match self.is_denied() && READING.contains(&doing) {
-            true => format!("{path} could not be read by you: {source}"),
-            false => format!("cannot {doing} {path}: {source}"),
+        let doing = self.doing;
+        let path = show(&self.path);
+        let source = &self.source;
+        if self.is_denied() && READING.contains(&doing) {
+            return format!("{path} could not be read by you: {source}");
         }
+        format!("cannot {doing} {path}: {source}")
     }
 
     /// Whether the system denied this user access. That says nothing about the state of the file.

@@ -7,8 +7,10 @@ const POLYNOMIAL: u16 = 0x11D;
 /// Powers of the generator 2, and logarithms. The powers stand there twice, so that the sum of two logarithms needs no
 /// remainder. The logarithm of 0 has no meaning.
 const TABLES: ([u8; 510], [u8; 256]) = {
-    let (mut exp, mut log) = ([0; 510], [0; 256]);
-    let (mut power, mut at) = (1u16, 0);
+    let mut exp = [0; 510];
+    let mut log = [0; 256];
+    let mut power = 1u16;
+    let mut at = 0;
     while at < 255 {
         (exp[at], exp[at + 255]) = (power as u8, power as u8);
         log[power as usize] = at as u8;
@@ -23,7 +25,8 @@ const TABLES: ([u8; 510], [u8; 256]) = {
 
 /// Multiplies by adding logarithms. Addition in this field is XOR and needs no function.
 pub fn mul(a: u8, b: u8) -> u8 {
-    let (exp, log) = (&TABLES.0, &TABLES.1);
+    let exp = &TABLES.0;
+    let log = &TABLES.1;
     if a == 0 || b == 0 { 0 } else { exp[usize::from(log[usize::from(a)]) + usize::from(log[usize::from(b)])] }
 }
 

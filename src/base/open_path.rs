@@ -140,10 +140,11 @@ impl<'a> OpenPath<'a> {
     /// How many leading names this path shares with another.
     fn shared(&self, path: &[u8]) -> usize {
         let same = self.path.iter().zip(path).take_while(|(a, b)| a == b).count();
-        let is_name_of = |end: usize| end <= same && path.get(end).is_none_or(|byte| *byte == b'/');
         let within = self.ends.partition_point(|end| *end <= same);
         // Only the last of these names may be longer in the other path.
-        if within > 0 && !is_name_of(self.ends[within - 1]) { within - 1 } else { within }
+        let last = self.ends[..within].last().copied();
+        let is_longer = last.is_some_and(|end| path.get(end).is_some_and(|byte| *byte != b'/'));
+        if is_longer { within - 1 } else { within }
     }
 }
 
@@ -184,15 +185,17 @@ pub(crate) fn remove_all(folder: &Folder, name: &[u8]) -> io::Result<()> {
     if !folder.look_at(name)?.is_dir() {
         return folder.remove_file(name);
     }
-    let meet = |place: &OpenPath, name: &[u8]| {
-        let is_dir = place.here().look_at(name)?.is_dir();
-        if !is_dir {
-            place.here().remove_file(name)?;
-        }
-        Ok(is_dir)
-    };
-    traverse(&folder.enter(name)?, meet, |folder, name| folder.remove_folder(name))?;
+    traverse(&folder.enter(name)?, remove_unless_folder, |folder, name| folder.remove_folder(name))?;
     folder.remove_folder(name)
+}
+
+/// Removes a name that is no folder. Returns whether it is a folder, to be entered.
+fn remove_unless_folder(place: &OpenPath, name: &[u8]) -> io::Result<bool> {
+    let is_dir = place.here().look_at(name)?.is_dir();
+    if !is_dir {
+        place.here().remove_file(name)?;
+    }
+    Ok(is_dir)
 }
 
 #[cfg(test)]

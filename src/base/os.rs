@@ -87,7 +87,8 @@ pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
 /// Creates a file without a name. The system removes it with its last handle, even if the process is killed. If the
 /// file system has no such files, this one has `name` for a moment.
 pub fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
-    let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
     if let Ok(file) = rustix::fs::open(folder, flags | OFlags::TMPFILE, mode) {
         return Ok(file.into());
     }
@@ -103,11 +104,9 @@ pub fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
 
 /// Makes an open file read and write past the cache, or through it again. `false` if the system refuses.
 pub fn pass_cache(file: &File, pass: bool) -> bool {
-    let set = |flags: OFlags| match pass {
-        true => rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT),
-        false => rustix::fs::fcntl_setfl(file, flags - OFlags::DIRECT),
-    };
-    rustix::fs::fcntl_getfl(file).and_then(set).is_ok()
+    let Ok(mut flags) = rustix::fs::fcntl_getfl(file) else { return false };
+    flags.set(OFlags::DIRECT, pass);
+    rustix::fs::fcntl_setfl(file, flags).is_ok()
 }
 
 /// Drops what the cache holds of a file, as far as it is written to the drive.
@@ -210,13 +209,16 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
     let stat = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), StatxFlags::MNT_ID | UNIQUE)?;
     // From the same answer: a second call might find another mount there.
     let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
-    let is_root = match stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
-        true => stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+    let is_root = if stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+    } else {
         // Linux before 5.8 does not say so.
-        false => rustix::fs::stat(path.join(".."))?.st_dev != device,
+        rustix::fs::stat(path.join(".."))?.st_dev != device
     };
     let disk = block(device);
-    let (plugged, has_disk, is_disk) = (disk.plugged(), disk.is_there(), disk.is_disk());
+    let plugged = disk.plugged();
+    let has_disk = disk.is_there();
+    let is_disk = disk.is_disk();
     Ok(is_root.then_some(Mount { id: stat.stx_mnt_id, device, plugged, has_disk, is_disk }))
 }
 
@@ -379,7 +381,8 @@ pub fn forget_earlier_loss(fd: impl AsFd) -> Option<io::Error> {
 
 /// Whether `path` still leads to the open `file`.
 pub fn is_still(path: &Path, file: &File) -> io::Result<bool> {
-    let (there, held) = (rustix::fs::stat(path)?, rustix::fs::fstat(file)?);
+    let there = rustix::fs::stat(path)?;
+    let held = rustix::fs::fstat(file)?;
     Ok((there.st_dev, there.st_ino) == (held.st_dev, held.st_ino))
 }
 

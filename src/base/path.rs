@@ -110,9 +110,12 @@ pub fn show(path: &std::path::Path) -> String {
 
 /// Orders two paths name by name, as [`BytePath`] does.
 pub fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
-    // No name contains NUL, so a slash that counts as 0 sorts before every byte of a name.
-    let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    a.iter().map(key).cmp(b.iter().map(key))
+    a.iter().map(slash_as_nul).cmp(b.iter().map(slash_as_nul))
+}
+
+/// Makes a slash sort before every byte of a name, because no name contains NUL.
+fn slash_as_nul(byte: &u8) -> u8 {
+    if *byte == b'/' { 0 } else { *byte }
 }
 
 impl Ord for BytePath {
@@ -183,15 +186,19 @@ pub fn brief(bytes: &[u8]) -> String {
     }
 }
 
+/// Whether [`defuse`] leaves the character as it is.
+fn is_harmless(c: char) -> bool {
+    is_plain(c) || matches!(c, '\\' | '\n' | '\t')
+}
+
 /// Escapes controls and direction marks in a sentence. Newlines, tabs and backslashes stay, so this cannot be reversed.
 pub fn defuse(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| is_plain(c) || matches!(c, '\\' | '\n' | '\t');
-    if text.chars().all(harmless) {
+    if text.chars().all(is_harmless) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if harmless(c) { out.push(c) } else { push_hex(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes()) }
+        if is_harmless(c) { out.push(c) } else { push_hex(&mut out, c.encode_utf8(&mut [0; 4]).as_bytes()) }
     }
     Cow::Owned(out)
 }

@@ -212,14 +212,7 @@ pub fn side_by_side<J: Sync, T, R: Send>(
     work: impl Fn(&mut T, &J) -> R + Sync,
 ) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    let one_thread = || {
-        let (mut tools, mut done) = (tools(), Vec::new());
-        while let Some((at, job)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, jobs.get(at)?)))
-        {
-            done.push((at, work(&mut tools, job)));
-        }
-        done
-    };
+    let one_thread = || work_off(jobs, &next, tools(), &work);
     let mut done = std::thread::scope(|scope| {
         let others = (1..workers().min(jobs.len())).map_while(|_| start(scope, one_thread).ok());
         let others: Vec<_> = others.collect();
@@ -232,6 +225,16 @@ pub fn side_by_side<J: Sync, T, R: Send>(
     // Each thread returns its results in its own order.
     done.sort_unstable_by_key(|(at, _)| *at);
     done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Does `work` for the jobs from `next` on that no other thread takes. Returns the results with their jobs' indices.
+fn work_off<J, T, R>(jobs: &[J], next: &AtomicUsize, mut tools: T, work: impl Fn(&mut T, &J) -> R) -> Vec<(usize, R)> {
+    let mut done = Vec::new();
+    loop {
+        let at = next.fetch_add(1, Ordering::Relaxed);
+        let Some(job) = jobs.get(at) else { return done };
+        done.push((at, work(&mut tools, job)));
+    }
 }
 
 /// How many threads work at once: one for each core that this process may use.

@@ -102,7 +102,8 @@ impl SecretText {
     /// # Errors
     /// `InvalidData` if the line is not UTF-8 or is longer than a slot.
     pub fn read_line(mut from: impl Read) -> io::Result<Self> {
-        let (mut slot, mut len) = (TEXTS.take(), 0);
+        let mut slot = TEXTS.take();
+        let mut len = 0;
         loop {
             let next = slot
                 .get_mut(len..len + 1)
@@ -129,10 +130,10 @@ impl Deref for SecretText {
     type Target = str;
 
     fn deref(&self) -> &str {
-        match self.long.is_empty() {
-            true => std::str::from_utf8(&self.slot[..self.len]).expect("only text is put there"),
-            false => &self.long,
+        if !self.long.is_empty() {
+            return &self.long;
         }
+        std::str::from_utf8(&self.slot[..self.len]).expect("only text is put there")
     }
 }
 

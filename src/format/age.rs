@@ -82,20 +82,24 @@ impl Scanned {
 /// Scans like [`scan`], but accepts work factors up to `most_work`: a key file that the user names may cost more than a
 /// file that lies on a drive.
 pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
-    let bad = |why: &str| FormatError::malformed(WHAT, 0, why);
     if !bytes.starts_with(INTRO.as_bytes()) {
-        return Err(newer(bytes).unwrap_or_else(|| bad("it does not begin like one")));
+        return Err(newer(bytes).unwrap_or_else(|| malformed("it does not begin like one")));
     }
     let window = &bytes[..bytes.len().min(limits::AGE_HEADER)];
     let mut at = INTRO.len();
-    let (mut stanzas, mut work_factor) = (0, 0);
-    let (mut in_body, mut broken) = (false, false);
+    let mut stanzas = 0;
+    let mut work_factor = 0;
+    let mut in_body = false;
+    let mut broken = false;
     for line in window[at..].split_inclusive(|b| *b == b'\n') {
         at += line.len();
         // This fault is reported at the end only: a header that breaks a limit too is reported as over that limit.
         broken |= in_body && line.starts_with(b"-");
         if line.starts_with(b"--- ") && line.ends_with(b"\n") {
-            return if broken { Err(bad("a stanza's body has no end")) } else { Ok(Scanned { len: at, work_factor }) };
+            if broken {
+                return Err(malformed("a stanza's body has no end"));
+            }
+            return Ok(Scanned { len: at, work_factor });
         }
         if line.starts_with(b"-> ") {
             stanzas += 1;
@@ -108,7 +112,11 @@ pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
         }
     }
     FormatError::check_limit("the length of an age header", bytes.len() as u64, limits::AGE_HEADER as u64)?;
-    Err(bad("it has no end"))
+    Err(malformed("it has no end"))
+}
+
+fn malformed(why: &str) -> FormatError {
+    FormatError::malformed(WHAT, 0, why)
 }
 
 /// The error for a later version of age; `None` if no higher number stands there. A flipped bit can look like one, for
@@ -127,7 +135,7 @@ fn work_factor_of(line: &[u8], most: u8) -> Result<u8, FormatError> {
         return Ok(0);
     }
     let factor = words.nth(1).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u64>().ok());
-    let factor = factor.ok_or_else(|| FormatError::malformed(WHAT, 0, "its scrypt stanza has no work factor"))?;
+    let factor = factor.ok_or_else(|| malformed("its scrypt stanza has no work factor"))?;
     FormatError::check_limit("the scrypt work factor", factor, most.into())?;
     Ok(factor as u8)
 }

@@ -60,8 +60,7 @@ pub fn refused(name: &[u8]) -> Option<&'static str> {
     let Ok(text) = std::str::from_utf8(name) else {
         return Some("the name is not UTF-8");
     };
-    let breaks = |c| matches!(c, '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
-    if text.contains(breaks) {
+    if text.contains(is_odd_separator) {
         return Some("the name holds a line separator that is not CR or LF");
     }
     if text.ends_with(char::is_whitespace) {
@@ -71,6 +70,11 @@ pub fn refused(name: &[u8]) -> Option<&'static str> {
         return Some("the name holds CR, LF or an encoded character");
     }
     None
+}
+
+/// Whether Python's `splitlines` ends a line here. CR and LF do not count, because [`encode`] spells them.
+fn is_odd_separator(c: char) -> bool {
+    matches!(c, '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
 /// A line of a manifest. `encoded` is a path below the bag, spelled by [`encode`].

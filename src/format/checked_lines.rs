@@ -25,11 +25,7 @@ fn short(hash: u128) -> String {
 impl Checks {
     /// Gives each of these whole lines its check.
     pub fn add(&mut self, lines: &str) -> String {
-        let with_check = |line: &str| {
-            let check = self.next(line);
-            format!("{line} {check}\n")
-        };
-        lines.lines().map(with_check).collect()
+        lines.lines().map(|line| format!("{line} {}\n", self.next(line))).collect()
     }
 
     /// The check of the next line.
@@ -70,7 +66,9 @@ pub struct CheckedText<'a> {
 /// # Errors
 /// A line up to [`BEGUN`] is missing or does not fit its check.
 pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, FormatError> {
-    let (mut checks, mut opening, mut all) = (Checks::default(), String::new(), whole_lines(text));
+    let mut checks = Checks::default();
+    let mut opening = String::new();
+    let mut all = whole_lines(text);
     for at in 1.. {
         let damaged = |why: &str| FormatError::malformed(what, at, why);
         let line = all.next().ok_or_else(|| damaged("it ends too early"))?;
@@ -84,7 +82,8 @@ pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, F
             break;
         }
     }
-    let (mut lines, mut lost) = (Vec::new(), 0);
+    let mut lines = Vec::new();
+    let mut lost = 0;
     for line in all {
         match split(line).filter(|(line, check)| checks.next(line) == *check) {
             Some((line, _)) => lines.push(line),
@@ -102,10 +101,14 @@ pub fn fitting(text: &[u8]) -> impl Iterator<Item = &str> {
 
 /// Length of the opening in bytes, with checks, to the end of [`BEGUN`]'s line; of the whole text if that is missing.
 pub fn opening_len(text: &[u8]) -> usize {
-    let is_begun = |line: &&[u8]| line.strip_prefix(BEGUN.as_bytes()).is_some_and(|rest| rest.starts_with(b" "));
-    let lines = || text.split_inclusive(|byte| *byte == b'\n');
-    let before = lines().take_while(|line| !is_begun(line));
-    before.chain(lines().find(is_begun)).map(<[u8]>::len).sum()
+    let mut len = 0;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        len += line.len();
+        if line.strip_prefix(BEGUN.as_bytes()).is_some_and(|rest| rest.starts_with(b" ")) {
+            break;
+        }
+    }
+    len
 }
 
 fn whole_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {

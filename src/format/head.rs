@@ -153,7 +153,9 @@ impl Head {
             return Err("it names no part that holds data".into());
         }
         let scheme = statement.scheme;
-        let (mut end, mut data, mut parity) = (0u64, 0, 0);
+        let mut end = 0u64;
+        let mut data = 0;
+        let mut parity = 0;
         for part in &self.parts {
             let (count, place, fits) = match part.kind {
                 PartKind::Data { offset, length } => {
@@ -222,7 +224,8 @@ impl Part {
             Some((stripe, position)) => (stripe.to_string(), position.to_string()),
             None => ("-".into(), "-".into()),
         };
-        let (sum, header) = (hex(&self.sha256.0), base64(&self.header[..]));
+        let sum = hex(&self.sha256.0);
+        let header = base64(&self.header[..]);
         format!("{} {letter} {stripe} {position} {} {offset} {length} {sum} {header}\n", self.number, self.volume)
     }
 

@@ -122,8 +122,7 @@ impl Opening {
         check_version(WHAT, lines.field("pouch-journal ")?)?;
         let bundle = unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no bundle's name"))?;
         let recipient = lines.field("recipient ")?.to_string();
-        let digest = |text: &str| unhex(text).map(Digest);
-        let kcommit = digest(lines.field("kcommit ")?).ok_or_else(|| lines.bad("it is no digest"))?;
+        let kcommit = digest(lines, "kcommit ")?;
         let class = lines.number::<u16>("class ", 1 << 10)?;
         let class = Class::ALL.into_iter().find(|known| known.mib() == class);
         let class = class.ok_or_else(|| lines.bad("there is no such class"))?;
@@ -131,13 +130,12 @@ impl Opening {
             None => None,
             Some(text) => Some(scheme(text).ok_or_else(|| lines.bad("it is no scheme"))?),
         };
-        let options = digest(lines.field("options ")?).ok_or_else(|| lines.bad("it is no digest"))?;
-        let whom = digest(lines.field("whom ")?).ok_or_else(|| lines.bad("it is no digest"))?;
+        let options = digest(lines, "options ")?;
+        let whom = digest(lines, "whom ")?;
         let volumes = lines.number("volumes ", limits::VOLUMES.into())?;
         let mut seals = Vec::new();
         for _ in 0..lines.count("SEALS ", 3 * u32::from(limits::VOLUMES))? {
-            let seal = seal(lines.next()?).ok_or_else(|| lines.bad("it is no line about a seal"))?;
-            seals.push(seal);
+            seals.push(seal(lines.next()?).ok_or_else(|| lines.bad("it is no line about a seal"))?);
         }
         let stamps = unbase64(lines.field("STAMPS ")?).ok_or_else(|| lines.bad("it is no base64"))?;
         let stamps = stamps.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("8 bytes")));
@@ -145,6 +143,11 @@ impl Opening {
         lines.field(checked_lines::BEGUN)?;
         Ok(Self { bundle, recipient, kcommit, class, scheme, options, whom, volumes, seals, stamps })
     }
+}
+
+fn digest(lines: &mut Lines, key: &str) -> Result<Digest, FormatError> {
+    let text = lines.field(key)?;
+    unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no digest"))
 }
 
 fn scheme(text: &str) -> Option<Scheme> {
@@ -155,7 +158,9 @@ fn scheme(text: &str) -> Option<Scheme> {
 
 fn seal(line: &str) -> Option<(u16, String, Digest)> {
     let mut words = line.split(' ');
-    let (volume, name, sum) = (number(words.next()?)?, words.next()?, words.next()?);
+    let volume = number(words.next()?)?;
+    let name = words.next()?;
+    let sum = words.next()?;
     // A run writes files under these names, so a planted one must not pass.
     let sane = (1..=limits::VOLUMES).contains(&volume) && ALL_SEALS.contains(&name) && words.next().is_none();
     sane.then_some((volume, name.to_string(), Digest(unhex(sum)?)))
@@ -206,7 +211,10 @@ impl Journal {
         }
         let kept = checked_lines::read(WHAT, text)?;
         let opening = Opening::parse(&mut Lines::of(WHAT, &kept.opening))?;
-        let (mut reads, mut parts, mut recipes, mut spelled) = (Vec::new(), Vec::new(), BTreeMap::new(), 0);
+        let mut reads = Vec::new();
+        let mut parts = Vec::new();
+        let mut recipes = BTreeMap::new();
+        let mut spelled = 0;
         let mut is_clean = false;
         for line in kept.lines {
             let mut words = line.split(' ');
@@ -248,21 +256,21 @@ impl PartKind {
 }
 
 fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<ReadRange> {
-    let (start, len) = (number(words.next()?)?, number(words.next()?)?);
+    let start = number(words.next()?)?;
+    let len = number(words.next()?)?;
     let hash = u128::from_be_bytes(unhex(words.next()?)?);
     let sane = start <= limits::TAR && (1..=LONGEST).contains(&len) && words.next().is_none();
     sane.then_some(ReadRange { start, len, hash })
 }
 
 fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<WrittenPart> {
-    let (number_, volume) = (number(words.next()?)?, number(words.next()?)?);
+    let number_ = number(words.next()?)?;
+    let volume = number(words.next()?)?;
     let sha256 = Digest(unhex(words.next()?)?);
-    let kind = match data {
-        true => {
-            let (offset, length) = (number(words.next()?)?, number(words.next()?)?);
-            PartKind::Data { offset, length }.is_within(limits::TAR)?
-        }
-        false => PartKind::Parity,
+    let kind = if data {
+        PartKind::Data { offset: number(words.next()?)?, length: number(words.next()?)? }.is_within(limits::TAR)?
+    } else {
+        PartKind::Parity
     };
     let sane =
         (1..=limits::PARTS).contains(&number_) && (1..=limits::VOLUMES).contains(&volume) && words.next().is_none();

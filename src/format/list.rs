@@ -223,8 +223,10 @@ fn entry(line: ListLine) -> Result<Entry, String> {
         return Err("only files have a sha256, and all have one".into());
     }
     check_holes(&line.holes, size)?;
-    let (mode, mtime) = (parse_mode(&line.mode)?, parse_time(&line.mtime)?);
-    let (at, holes) = (line.at.unwrap_or(0), line.holes.into());
+    let mode = parse_mode(&line.mode)?;
+    let mtime = parse_time(&line.mtime)?;
+    let at = line.at.unwrap_or(0);
+    let holes = line.holes.into();
     Ok(Entry { path, kind, size, mode, mtime, at, holes, sha256, flag })
 }
 

@@ -94,11 +94,11 @@ impl<'t> Manifest<'t> {
     fn pair(&mut self) {
         for at in 0..self.odd.len() {
             let Odd { name, digest, .. } = &self.odd[at];
-            let is_it = |line: &&u32| {
-                let line = &self.lines[**line as usize];
-                line.odd.is_none() && line.digest() == *digest
-            };
-            if let Some(line) = self.spelled_so(&bag::encode(name)).iter().find(is_it).copied() {
+            let spelled_so = self.spelled_so(&bag::encode(name)).iter().copied();
+            let pair = spelled_so
+                .map(|line| (line, &self.lines[line as usize]))
+                .find(|(_, line)| line.odd.is_none() && line.digest() == *digest);
+            if let Some((line, _)) = pair {
                 self.lines[line as usize].odd = Some(at as u32);
                 self.odd[at].line = Some(line);
             }
@@ -186,7 +186,8 @@ fn odd_of(line: &[u8]) -> Option<Odd<'_>> {
 }
 
 fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
-    let (mut out, mut rest) = (Vec::with_capacity(name.len()), name.iter());
+    let mut out = Vec::with_capacity(name.len());
+    let mut rest = name.iter();
     while let Some(byte) = rest.next() {
         out.push(match byte {
             b'\\' => match rest.next()? {

@@ -37,8 +37,8 @@ pub fn unfinished(failed: u32) -> String {
 
 /// Whether a file with this name is still being written. `unfinished-0.tmp`, the temporary SHA256SUMS, counts too.
 pub fn is_unfinished(name: &str) -> bool {
-    let numbered = || name.strip_prefix("unfinished-")?.strip_suffix(".tmp").and_then(number::<u32>);
-    name == UNFINISHED || numbered().is_some()
+    let numbered = name.strip_prefix("unfinished-").and_then(|rest| rest.strip_suffix(".tmp"));
+    name == UNFINISHED || numbered.and_then(number::<u32>).is_some()
 }
 
 /// Why bytes are refused. The variants are the classes of docs/FORMAT.md.

@@ -107,8 +107,12 @@ impl Lead {
         if self.bundle != named.bundle {
             return Some("it says that it is a part of another bundle".into());
         }
-        let said = |lead: &Lead| format!("part {}, which begins at byte {} of the tar", lead.number, lead.offset);
-        (self != named).then(|| format!("it says that it is {}, and the head that it is {}", said(self), said(named)))
+        let text = || format!("it says that it is {}, and the head that it is {}", self.phrase(), named.phrase());
+        (self != named).then(text)
+    }
+
+    fn phrase(&self) -> String {
+        format!("part {}, which begins at byte {} of the tar", self.number, self.offset)
     }
 
     /// Parses the lead at the start of a part's plaintext.
@@ -116,10 +120,9 @@ impl Lead {
     /// # Errors
     /// The lead is cut short, is not ours, or is of another version.
     pub fn parse(plain: &[u8]) -> Result<Self, FormatError> {
-        let bad = |why: &str| FormatError::malformed("a part's first frame", 0, why);
-        let frame: &[u8; LEAD] = plain.first_chunk().ok_or_else(|| bad("it is cut short"))?;
+        let frame: &[u8; LEAD] = plain.first_chunk().ok_or_else(|| bad_lead("it is cut short"))?;
         if frame[0..4] != MAGIC || frame[8..13] != *NAME {
-            return Err(bad("it is no part of a pouch"));
+            return Err(bad_lead("it is no part of a pouch"));
         }
         if frame[13] > VERSION {
             return Err(FormatError::Newer { what: "a part", version: frame[13].into() });
@@ -130,7 +133,7 @@ impl Lead {
             offset: u64::from_le_bytes(frame[34..42].try_into().expect("8 bytes")),
         };
         if lead.encode() != *frame {
-            return Err(bad("its length or version is not the one of version 1"));
+            return Err(bad_lead("its length or version is not the one of version 1"));
         }
         Ok(lead)
     }
@@ -161,13 +164,12 @@ impl Trail {
 
     /// Parses a whole last frame. Its padding is not looked at.
     pub fn parse(frame: &[u8]) -> Result<Self, FormatError> {
-        let cut = || FormatError::malformed("a part's last frame", 0, "it is cut short");
-        Self::of(frame.first_chunk().ok_or_else(cut)?, frame.len())
+        let start = frame.first_chunk().ok_or_else(|| bad_trail("it is cut short"))?;
+        Self::of(start, frame.len())
     }
 
     /// Parses the start of a last frame of `len` bytes.
     fn of(start: &[u8; TRAIL], len: usize) -> Result<Self, FormatError> {
-        let bad = |why: &str| FormatError::malformed("a part's last frame", 0, why);
         let first = u64::from_le_bytes(start[16..24].try_into().expect("8 bytes"));
         let trail = Trail {
             length: u64::from_le_bytes(start[8..16].try_into().expect("8 bytes")),
@@ -175,10 +177,18 @@ impl Trail {
             last: start[24] == 1,
         };
         if trail.encode(len - TRAIL) != *start {
-            return Err(bad("its magic, length or last byte is wrong"));
+            return Err(bad_trail("its magic, length or last byte is wrong"));
         }
         Ok(trail)
     }
+}
+
+fn bad_lead(why: &str) -> FormatError {
+    FormatError::malformed("a part's first frame", 0, why)
+}
+
+fn bad_trail(why: &str) -> FormatError {
+    FormatError::malformed("a part's last frame", 0, why)
 }
 
 /// A part's file in memory, header included. Its plaintext lies where the sealed chunks will be, because sealing and

@@ -3,6 +3,7 @@
 //! very same plaintext again, for a drive that died and for the parity made from that part. Recipes stand only in
 //! journals (FORMAT appendix A). They do not guarantee that the sources are unchanged; the hash tells.
 
+use crate::base::text::unhex;
 use crate::format::{FormatError, number};
 
 const WHAT: &str = "a recipe";
@@ -43,7 +44,8 @@ impl FrameRecipe {
     /// A compressed frame of `len` bytes of tar. `flushes` are the ascending places before its end where it was
     /// flushed.
     pub fn frame(told: usize, flushes: impl Iterator<Item = usize>, len: usize) -> Self {
-        let (mut pieces, mut before): (Vec<(u32, u64)>, _) = (Vec::new(), 0);
+        let mut pieces: Vec<(u32, u64)> = Vec::new();
+        let mut before = 0;
         for at in flushes.chain([len]) {
             let piece = (at - before) as u64;
             match pieces.last_mut() {
@@ -75,17 +77,12 @@ impl FrameRecipe {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let sane = |len: &u64| (1..=LONGEST).contains(len);
         if let Some(len) = text.strip_prefix('s') {
-            return number(len).filter(sane).map(FrameRecipe::Stored);
+            return frame_len(len).map(FrameRecipe::Stored);
         }
         let (told, pieces) = text.strip_prefix('z')?.split_once(':')?;
-        let piece = |text| {
-            let (times, len) = split_times(text, 'x')?;
-            Some((times, number(len).filter(sane)?))
-        };
-        let pieces = pieces.split('+').map(piece).collect::<Option<Vec<_>>>()?;
-        let told = number(told).filter(sane)?;
+        let pieces = pieces.split('+').map(parse_pieces).collect::<Option<Vec<_>>>()?;
+        let told = frame_len(told)?;
         let all = pieces.iter().try_fold((0u64, 0u64), |(count, sum), (times, len)| {
             Some((count + u64::from(*times), sum.checked_add(u64::from(*times).checked_mul(*len)?)?))
         });
@@ -138,18 +135,34 @@ impl Recipe {
     /// # Errors
     /// The words are no recipe, or spell out more than any part needs.
     pub fn parse(offset: &str, hash: &str, frames: &str) -> Result<Self, FormatError> {
-        let bad = || FormatError::malformed(WHAT, 0, "it is none");
-        let (mut all, mut spelled) = (Vec::new(), 0u64);
+        let mut runs = Vec::new();
+        let mut spelled = 0;
         for run in frames.split(',') {
-            let (times, text) = split_times(run, '*').ok_or_else(bad)?;
-            let made = FrameRecipe::parse(text).ok_or_else(bad)?;
+            let (times, text) = split_times(run, '*').ok_or_else(malformed)?;
+            let made = FrameRecipe::parse(text).ok_or_else(malformed)?;
             spelled += made.spelled();
             FormatError::check_limit("the length of a recipe", spelled, SPELLED)?;
-            all.push((times, made));
+            runs.push((times, made));
         }
-        let hash = (hash.len() == 32).then(|| u128::from_str_radix(hash, 16).ok()).flatten();
-        Ok(Self { offset: number(offset).ok_or_else(bad)?, hash: hash.ok_or_else(bad)?, frames: all })
+        let offset = number(offset).ok_or_else(malformed)?;
+        let hash = unhex(hash).map(u128::from_be_bytes).ok_or_else(malformed)?;
+        Ok(Self { offset, hash, frames: runs })
     }
+}
+
+fn malformed() -> FormatError {
+    FormatError::malformed(WHAT, 0, "it is none")
+}
+
+/// Parses the bytes of tar in a frame or piece; `None` if no frame has so many, or none.
+fn frame_len(text: &str) -> Option<u64> {
+    number(text).filter(|len| (1..=LONGEST).contains(len))
+}
+
+/// Parses equal pieces in a row, as count and bytes.
+fn parse_pieces(text: &str) -> Option<(u32, u64)> {
+    let (times, len) = split_times(text, 'x')?;
+    Some((times, frame_len(len)?))
 }
 
 /// `text`, with a count and `sign` before it if it stands for several.
@@ -181,6 +194,19 @@ mod tests {
         let words: Vec<&str> = text.split(' ').collect();
         assert_eq!(words[2], "2*s1048576,z1000:3x100+2x50");
         assert_eq!(Recipe::parse(words[0], words[1], words[2]), Ok(recipe));
+    }
+
+    #[test]
+    fn a_hash_is_read_only_as_it_is_written() {
+        let written = format!("{:032x}", 0xabc);
+        assert_eq!(Recipe::parse("0", &written, "s1").unwrap().hash, 0xabc);
+        let upper = written.to_uppercase();
+        let signed = format!("+{:031x}", 0xabc);
+        let short = written[1..].to_string();
+        let long = format!("0{written}");
+        for wrong in [upper, signed, short, long] {
+            assert!(matches!(Recipe::parse("0", &wrong, "s1"), Err(FormatError::Malformed { .. })), "{wrong}");
+        }
     }
 
     #[test]

@@ -110,7 +110,8 @@ fn parse_mode(text: &str) -> Option<Mode> {
         return Some(Mode::Normal);
     }
     let (need, of) = text.strip_prefix("threshold t=")?.split_once(" n=")?;
-    let (need, of) = (number(need)?, number(of)?);
+    let need = number(need)?;
+    let of = number(of)?;
     (need >= 2 && need <= of && of <= limits::VOLUMES).then_some(Mode::Threshold { need, of })
 }
 

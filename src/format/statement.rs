@@ -82,10 +82,6 @@ impl Statement {
     /// Parses the lines behind `STATEMENT 18`.
     pub(crate) fn parse(lines: &mut Lines) -> Result<Self, FormatError> {
         check_version("the statement", lines.field("format ")?)?;
-        let digest = |lines: &mut Lines, key| {
-            let text = lines.field(key)?;
-            unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no hash"))
-        };
         Ok(Statement {
             bundle: unhex(lines.field("bundle ")?).ok_or_else(|| lines.bad("it is no 16 bytes of hex"))?,
             kcommit: digest(lines, "kcommit ")?,
@@ -104,6 +100,11 @@ impl Statement {
             reply: lines.optional("reply ")?.map(String::from),
         })
     }
+}
+
+fn digest(lines: &mut Lines, key: &str) -> Result<Digest, FormatError> {
+    let text = lines.field(key)?;
+    unhex(text).map(Digest).ok_or_else(|| lines.bad("it is no hash"))
 }
 
 /// Parses k, m and c, which are used together or not at all.

@@ -40,13 +40,15 @@ impl Scheme {
 
     /// Stripe and position (both from 0) of a data part, by its number (from 1).
     pub fn of_data(self, number: u32) -> (u32, u16) {
-        let (stripe, position) = ((number - 1) / u32::from(self.k), (number - 1) % u32::from(self.k));
+        let stripe = (number - 1) / u32::from(self.k);
+        let position = (number - 1) % u32::from(self.k);
         (stripe, position as u16)
     }
 
     /// Stripe and position of a parity part. Parity parts have numbers of their own, and positions from k on.
     pub fn of_parity(self, number: u32) -> (u32, u16) {
-        let (stripe, which) = ((number - 1) / u32::from(self.m), (number - 1) % u32::from(self.m));
+        let stripe = (number - 1) / u32::from(self.m);
+        let which = (number - 1) % u32::from(self.m);
         (stripe, self.k + which as u16)
     }
 

@@ -60,10 +60,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
         if !is_our_name(name) {
             let why = format!("\"{}\" is no name that a volume holds", brief(name.as_bytes()));
             let leads_out = name.contains('/') || name == ".." || name.contains(|c: char| c.is_control() && c != '\r');
-            return Err(match leads_out {
-                true => FormatError::Unsafe { what: WHAT, line: at + 1, why },
-                false => bad(why),
-            });
+            return Err(if leads_out { FormatError::Unsafe { what: WHAT, line: at + 1, why } } else { bad(why) });
         }
         if !seen.insert(name) {
             return Err(bad(format!("\"{name}\" stands twice")));

@@ -67,18 +67,22 @@ pub fn parse(blocks: &[u8]) -> Result<Header, FormatError> {
 fn apply(header: &mut Header, mut records: &[u8]) -> Result<(), FormatError> {
     while !records.is_empty() {
         let (key, value, rest) = record(records).ok_or_else(|| bad("a pax record is none"))?;
-        let value_text = || std::str::from_utf8(value).map_err(|_| bad("a pax record is no number"));
         match key {
             b"hdrcharset" => {}
             b"path" => header.name = value.to_vec(),
             b"linkpath" => header.link = value.to_vec(),
-            b"size" => header.size = number(value_text()?).ok_or_else(|| bad("a pax size is no number"))?,
-            b"mtime" => header.mtime.secs = number(value_text()?).ok_or_else(|| bad("a pax time is no number"))?,
+            b"size" => header.size = number(utf8(value)?).ok_or_else(|| bad("a pax size is no number"))?,
+            b"mtime" => header.mtime.secs = number(utf8(value)?).ok_or_else(|| bad("a pax time is no number"))?,
             _ => return Err(bad("a pax record has a key that we do not write")),
         }
         records = rest;
     }
     Ok(())
+}
+
+/// The text of a pax record whose value is a number.
+fn utf8(value: &[u8]) -> Result<&str, FormatError> {
+    std::str::from_utf8(value).map_err(|_| bad("a pax record is no number"))
 }
 
 /// Key and value of the first record, and the bytes behind it; `None` if it is malformed.
@@ -91,7 +95,8 @@ fn record(records: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn name(block: &[u8; BLOCK_LEN]) -> Vec<u8> {
-    let (name, prefix) = (text(&block[..100]), text(&block[345..500]));
+    let name = text(&block[..100]);
+    let prefix = text(&block[345..500]);
     if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
 }
 

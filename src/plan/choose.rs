@@ -55,8 +55,8 @@ pub enum Choice {
 
 /// Chooses among bundles with these fingerprints, which all differ. Without `wanted` each of them fits.
 pub fn choose<'a>(fingerprints: impl IntoIterator<Item = &'a str>, wanted: Option<&FingerprintStart>) -> Choice {
-    let fits = |fingerprint: &str| wanted.is_none_or(|wanted| wanted.begins(fingerprint));
-    let fitting = fingerprints.into_iter().enumerate().filter(|(_, fingerprint)| fits(fingerprint));
+    let all = fingerprints.into_iter().enumerate();
+    let fitting = all.filter(|(_, fingerprint)| wanted.is_none_or(|wanted| wanted.begins(fingerprint)));
     let fitting: Vec<usize> = fitting.map(|(at, _)| at).collect();
     match fitting[..] {
         [] => Choice::None,

@@ -13,12 +13,13 @@ const MOST: usize = 16;
 pub fn choices(data: &[usize], parity: &[usize], used: usize) -> Vec<BTreeSet<usize>> {
     // The first combination is the one that was used.
     let others = combinations(parity.len(), used).into_iter().skip(1);
-    let all_but = |chosen: Vec<usize>| {
-        let is_left_out = |at: &usize| !chosen.contains(at);
-        (0..parity.len()).filter(is_left_out).map(|at| parity[at]).collect()
-    };
     let without_one = data.iter().take(MOST).map(|position| BTreeSet::from([*position]));
-    others.map(all_but).chain(without_one).collect()
+    others.map(|chosen| all_but(parity, &chosen)).chain(without_one).collect()
+}
+
+/// The `positions` whose indices are not `chosen`.
+fn all_but(positions: &[usize], chosen: &[usize]) -> BTreeSet<usize> {
+    (0..positions.len()).filter(|at| !chosen.contains(at)).map(|at| positions[at]).collect()
 }
 
 /// The first `MOST + 1` ways to take `some` of `all` indices, each ascending.

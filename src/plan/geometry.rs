@@ -47,11 +47,12 @@ impl Geometry {
 /// Even of the largest class it takes more than 100,000 parts, or more than 20,000 for each volume.
 pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> Result<Geometry, FormatError> {
     let parity = scheme.map_or(0, |scheme| u64::from(scheme.m));
-    let fits = |class: &Class| {
+    let in_memory = u64::from(volumes) + parity + 2;
+    let usual = Class::ALL.iter().rposition(|class| {
         let mib = u64::from(class.mib());
-        tar >> 20 >= 128 * mib && mib * (u64::from(volumes) + parity + 2) <= PART_MEMORY
-    };
-    let first = Class::ALL.iter().rposition(|class| class.mib() <= largest && fits(class)).unwrap_or(0);
+        class.mib() <= largest && tar >> 20 >= 128 * mib && mib * in_memory <= PART_MEMORY
+    });
+    let first = usual.unwrap_or(0);
     let most = u64::from(limits::PARTS).min(u64::from(FILES_ON_A_VOLUME) * u64::from(volumes));
     for class in &Class::ALL[first..] {
         let data = data_at_most(tar, *class);

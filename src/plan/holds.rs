@@ -60,37 +60,28 @@ pub(super) fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Ch
     let mut gone: HashSet<&[u8]> = HashSet::new();
     let mut names: HashMap<&[u8], u64> = HashMap::new();
     for (at, entry) in entries.iter().enumerate() {
-        let (why, becomes) = match &entry.kind {
-            Kind::Symlink(to) => match limits.symlinks.refusal(to) {
-                Some(why) => (why, Becomes::LeftOut(Some(to.clone()))),
-                None => continue,
-            },
+        let change = match &entry.kind {
+            Kind::Symlink(to) => limits.symlinks.refusal(to).map(|why| (why, Becomes::LeftOut(Some(to.clone())))),
             Kind::File if limits.largest.is_some_and(|largest| entry.size > largest) => {
                 gone.insert(entry.path.as_bytes());
-                let (size, most) = (human(entry.size), human(limits.largest.unwrap_or(0)));
-                (format!("it has {size}, and the target holds files of at most {most}"), Becomes::LeftOut(None))
+                let size = human(entry.size);
+                let most = human(limits.largest.unwrap_or(0));
+                let why = format!("it has {size}, and the target holds files of at most {most}");
+                Some((why, Becomes::LeftOut(None)))
             }
             Kind::Hardlink(first) if gone.contains(first.as_bytes()) => {
-                (format!("it is a hard link to {first}, which is too large for the target"), Becomes::LeftOut(None))
+                let why = format!("it is a hard link to {first}, which is too large for the target");
+                Some((why, Becomes::LeftOut(None)))
             }
             Kind::Hardlink(first) => {
                 let names = names.entry(first.as_bytes()).or_insert(1);
                 let needs_copy = limits.names.filter(|most| *names % *most == 0);
                 *names += 1;
-                match needs_copy {
-                    Some(1) => (format!("the target cannot hold this hard link to {first}"), Becomes::Copy),
-                    Some(most) => {
-                        let most = grouped(most);
-                        (
-                            format!("the target holds at most {most} names of one file, and {first} has more"),
-                            Becomes::Copy,
-                        )
-                    }
-                    None => continue,
-                }
+                needs_copy.map(|most| (too_many_names(first, most), Becomes::Copy))
             }
-            Kind::File | Kind::Dir => continue,
+            Kind::File | Kind::Dir => None,
         };
+        let Some((why, becomes)) = change else { continue };
         if matches!(becomes, Becomes::LeftOut(_)) {
             out.insert(at);
         }
@@ -99,13 +90,22 @@ pub(super) fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Ch
     out
 }
 
+/// Why a hard link to `first` becomes a copy on a file system that holds at most `most` names of one file.
+fn too_many_names(first: &BytePath, most: u64) -> String {
+    if most == 1 {
+        return format!("the target cannot hold this hard link to {first}");
+    }
+    format!("the target holds at most {} names of one file, and {first} has more", grouped(most))
+}
+
 impl Symlinks {
     /// Why a symlink with that content is not held; `None` if it is.
     fn refusal(&self, to: &[u8]) -> Option<String> {
         match self.longest {
             Some(0) => Some("the target cannot hold this symlink".into()),
             Some(most) if to.len() > most => {
-                let (len, most) = (grouped(to.len() as u64), grouped(most as u64));
+                let len = grouped(to.len() as u64);
+                let most = grouped(most as u64);
                 Some(format!("this symlink has {len} bytes, and the target holds symlinks of at most {most}"))
             }
             _ if self.only_text && std::str::from_utf8(to).is_err() => {

@@ -38,7 +38,10 @@ pub struct Layout {
 /// validators refuse are noted.
 pub fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
     let links = listed_links(entries, notes);
-    let (mut bytes, mut files, mut manifest_len, mut sums_len) = (0u64, 0u64, 0u64, 0u64);
+    let mut bytes = 0u64;
+    let mut files = 0u64;
+    let mut manifest_len = 0u64;
+    let mut sums_len = 0u64;
     for row in rows(entries, &links) {
         let name = payload_name(row.entry);
         let encoded = bag::encode(&name);
@@ -343,7 +346,8 @@ pub(crate) mod tests {
         let mut entries = vec![file("a", 10_000), file("b", 5000)];
         entries[0].holes = vec![(0, 4096), (8192, 1808)].into();
         let layout = lay_out(&mut entries, &mut Vec::new());
-        let (content, holes) = (entries[0].at, holes_in(&entries));
+        let content = entries[0].at;
+        let holes = holes_in(&entries);
         assert_eq!(layout.past_holes(&holes, 0), (0, content));
         assert_eq!(layout.past_holes(&holes, content), (content + 4096, 4096));
         assert_eq!(layout.past_holes(&holes, content + 5000), (content + 10_904, layout.tail_start - content - 10_904));

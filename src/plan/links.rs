@@ -39,16 +39,10 @@ pub fn follow(entries: &[Entry], index: usize) -> Leads {
             b"" | b"." => continue,
             b".." if at.is_empty() => return Leads::Astray,
             b".." => {
-                let up = at.iter().rposition(|b| *b == b'/').unwrap_or(0);
-                at.truncate(up);
+                at.truncate(at.iter().rposition(|b| *b == b'/').unwrap_or(0));
                 continue;
             }
-            name => {
-                if !at.is_empty() {
-                    at.push(b'/');
-                }
-                at.extend_from_slice(name);
-            }
+            name => enter(&mut at, name),
         }
         let Some(found) = find(entries, &at) else {
             return Leads::Astray;
@@ -69,6 +63,14 @@ pub fn follow(entries: &[Entry], index: usize) -> Leads {
     }
     // The root of the bundle has no entry, and is a folder too.
     Leads::Dir
+}
+
+/// Adds a name to the path of a folder; the root of the bundle has the empty path.
+fn enter(at: &mut Vec<u8>, name: &[u8]) {
+    if !at.is_empty() {
+        at.push(b'/');
+    }
+    at.extend_from_slice(name);
 }
 
 /// Puts the names of a target before those that are left to walk; `false` if the target is absolute.

@@ -44,7 +44,8 @@ pub fn is_same_text(a: &[u8], b: &[u8]) -> bool {
 /// The characters of a name, and single bytes where it is not UTF-8.
 pub fn pieces(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     name.utf8_chunks().flat_map(|chunk| {
-        let (valid, invalid) = (chunk.valid(), chunk.invalid());
+        let valid = chunk.valid();
+        let invalid = chunk.invalid();
         let chars = valid.char_indices().map(|(at, c)| &valid.as_bytes()[at..at + c.len_utf8()]);
         chars.chain(invalid.chunks(1))
     })
@@ -97,9 +98,9 @@ pub fn cut(name: &[u8], most: usize) -> &[u8] {
 pub fn is_device(name: &[u8]) -> bool {
     let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default().to_ascii_uppercase();
     let stem = String::from_utf8_lossy(&stem).trim_end().to_string();
-    let port = |text: &str| matches!(text, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³");
+    let port = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
     matches!(&*stem, "CON" | "PRN" | "AUX" | "NUL" | "CLOCK$" | "CONIN$" | "CONOUT$")
-        || stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT")).is_some_and(port)
+        || matches!(port, Some("0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"))
 }
 
 #[cfg(test)]

@@ -51,20 +51,43 @@ impl Fitted {
 }
 
 /// Fits entries to a file system: what it cannot hold is left out, what it refuses is renamed, times are clamped.
-pub fn fit(mut entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits) -> Result<Fitted, IoFault> {
+pub fn fit(entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits) -> Result<Fitted, IoFault> {
     let mut changes = Vec::new();
     let left_out = leave_out(&entries, limits, &mut changes);
     let names = EntryNames::of(&entries, &left_out, ground)?.choose()?;
     let is_in_time = |entry: &Entry| within(entry.mtime, limits.times) == entry.mtime;
-    let (mut fitted, mut former, mut clamped) = (Vec::new(), HashMap::new(), HashSet::new());
-    if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
-        cut_off(&mut entries, &former, ground, &mut changes)?;
-        changes.sort_by(|a, b| a.path.cmp(&b.path));
-        let Limits { names, fills_holes, .. } = *limits;
-        return Ok(Fitted { entries, former, changes, clamped, names, fills_holes });
-    }
+    let mut kept = if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
+        KeptEntries { entries, ..KeptEntries::default() }
+    } else {
+        let kept = entries.into_iter().enumerate().filter(|(at, _)| !left_out.contains(at));
+        rename(kept, &names, limits, &mut changes)
+    };
+    cut_off(&mut kept.entries, &kept.former, ground, &mut changes)?;
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    let KeptEntries { entries, former, clamped } = kept;
+    let Limits { names, fills_holes, .. } = *limits;
+    Ok(Fitted { entries, former, changes, clamped, names, fills_holes })
+}
+
+/// Entries that are not left out; the fields are those of [`Fitted`].
+#[derive(Default)]
+struct KeptEntries {
+    entries: Vec<Entry>,
+    former: HashMap<BytePath, BytePath>,
+    clamped: HashSet<BytePath>,
+}
+
+/// Gives entries their new `names`, by index, and the times that the file system keeps. `changes` gets the renamed.
+fn rename(
+    entries: impl Iterator<Item = (usize, Entry)>,
+    names: &HashMap<usize, (Vec<u8>, String)>,
+    limits: &Limits,
+    changes: &mut Vec<Change>,
+) -> KeptEntries {
+    let mut kept = KeptEntries::default();
+    // New paths by the paths in the bundle.
     let mut renamed: HashMap<Vec<u8>, BytePath> = HashMap::new();
-    for (at, entry) in entries.into_iter().enumerate().filter(|(at, _)| !left_out.contains(at)) {
+    for (at, entry) in entries {
         let folder = entry.path.parent().map(|parent| renamed.get(parent).map_or(parent, |path| path.as_bytes()));
         let (name, why) = names.get(&at).map_or((entry.path.name(), None), |(name, why)| (name, Some(why)));
         let path = folder.map_or(name.to_vec(), |folder| [folder, b"/", name].concat());
@@ -80,27 +103,29 @@ pub fn fit(mut entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits) ->
         }
         if path != entry.path {
             renamed.insert(entry.path.as_bytes().to_vec(), path.clone());
-            former.insert(path.clone(), entry.path.clone());
+            kept.former.insert(path.clone(), entry.path.clone());
         }
         let mtime = within(entry.mtime, limits.times);
         if mtime != entry.mtime {
-            clamped.insert(path.clone());
+            kept.clamped.insert(path.clone());
         }
-        fitted.push(Entry { path, mtime, ..entry });
+        kept.entries.push(Entry { path, mtime, ..entry });
     }
-    let moved =
-        |first: &mut BytePath| renamed.get(first.as_bytes()).cloned().into_iter().for_each(|path| *first = path);
-    for entry in &mut fitted {
+    follow_files(&mut kept.entries, &renamed);
+    kept.entries.sort_by(|a, b| a.path.cmp(&b.path));
+    files_first(&mut kept.entries);
+    kept
+}
+
+/// Makes hard links name the new paths of their files.
+fn follow_files(entries: &mut [Entry], renamed: &HashMap<Vec<u8>, BytePath>) {
+    for entry in entries {
         if let Kind::Hardlink(first) = &mut entry.kind {
-            moved(first);
+            if let Some(path) = renamed.get(first.as_bytes()) {
+                *first = path.clone();
+            }
         }
     }
-    fitted.sort_by(|a, b| a.path.cmp(&b.path));
-    files_first(&mut fitted);
-    cut_off(&mut fitted, &former, ground, &mut changes)?;
-    changes.sort_by(|a, b| a.path.cmp(&b.path));
-    let Limits { names, fills_holes, .. } = *limits;
-    Ok(Fitted { entries: fitted, former, changes, clamped, names, fills_holes })
 }
 
 /// Bytes of a path that every file system holds: only longer ones are tried.
@@ -162,7 +187,8 @@ fn files_first(entries: &mut [Entry]) {
             continue;
         }
         let Some(content) = first.get(&file).copied() else { continue };
-        let (link, path) = (entries[at].clone(), entries[at].path.clone());
+        let link = entries[at].clone();
+        let path = entries[at].path.clone();
         entries[at] = Entry { path: path.clone(), ..entries[content].clone() };
         entries[content] = Entry { path: file.clone(), kind: Kind::Hardlink(path.clone()), ..link };
         now.insert(file, path);
@@ -178,6 +204,18 @@ fn files_first(entries: &mut [Entry]) {
 const SHORT: usize = 140;
 /// Odd characters that are tried together in one name.
 const SOME: usize = 40;
+
+/// Whether the ground keeps one name that has all these characters in it, each between plain ones.
+fn keeps_together(ground: &impl NameTrial, some: &[&[u8]]) -> Result<bool, IoFault> {
+    ground.keeps(&[b"x", &*some.join(&b'x'), b"x"].concat())
+}
+
+/// Whether the piece at index `at` of a name may get lost, or makes the name a device's: a dot or space at an end, or
+/// the beginning of such a name.
+fn is_fragile(name: &[u8], at: usize, piece: &[u8]) -> bool {
+    let is_last = at + 1 == pieces(name).count();
+    (is_last && matches!(piece, b"." | b" ")) || (at == 0 && (piece == b" " || is_device(name)))
+}
 
 /// The names of entries, and which of their characters the ground refuses.
 struct EntryNames<'a, G> {
@@ -202,13 +240,13 @@ impl<'a, G: NameTrial> EntryNames<'a, G> {
             }
         }
         let mut refused = HashSet::new();
-        let keeps = |some: &[&[u8]]| ground.keeps(&[b"x", &*some.join(&b'x'), b"x"].concat());
         for some in odd.into_iter().collect::<Vec<_>>().chunks(SOME) {
-            if !keeps(some)? {
-                for one in some {
-                    if !keeps(&[one])? {
-                        refused.insert(*one);
-                    }
+            if keeps_together(ground, some)? {
+                continue;
+            }
+            for one in some {
+                if !keeps_together(ground, &[one])? {
+                    refused.insert(*one);
                 }
             }
         }
@@ -265,12 +303,8 @@ impl<'a, G: NameTrial> EntryNames<'a, G> {
 
     /// The name in a spelling that the ground keeps: with as few escapes as possible, and shortened if need be.
     fn spell(&self, name: &[u8]) -> Result<Vec<u8>, IoFault> {
-        let last = pieces(name).count() - 1;
-        let ends = |at: usize, piece: &[u8]| {
-            (at == last && matches!(piece, b"." | b" ")) || (at == 0 && (piece == b" " || is_device(name)))
-        };
-        let sparing = percent(name, |at, piece| self.refused.contains(piece) || ends(at, piece));
-        let thorough = percent(name, |at, piece| !piece.iter().all(is_plain) || ends(at, piece));
+        let sparing = percent(name, |at, piece| self.refused.contains(piece) || is_fragile(name, at, piece));
+        let thorough = percent(name, |at, piece| !piece.iter().all(is_plain) || is_fragile(name, at, piece));
         for spelled in [sparing, thorough] {
             for most in [MAX_COMPONENT, 200, 143, 100, 60] {
                 let short = cut(&spelled, most.min(MAX_COMPONENT - 3));
@@ -287,8 +321,8 @@ impl<'a, G: NameTrial> EntryNames<'a, G> {
     /// Gives numbers to names of one folder that the ground takes for an earlier one.
     fn part(&self, members: &[u32], chosen: &mut HashMap<usize, (Vec<u8>, String)>) -> Result<(), IoFault> {
         // A folder may hold millions of names: only marks are kept of all, and keys of those whose marks agree.
-        let mark = |at: &u32| mark(self.name(*at as usize, chosen));
-        let mut marked: Vec<(u64, u32)> = members.iter().map(|at| (mark(at), *at)).collect();
+        let marks = members.iter().map(|at| (mark(self.name(*at as usize, chosen)), *at));
+        let mut marked: Vec<(u64, u32)> = marks.collect();
         marked.sort_unstable();
         let mut groups: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
         for alike in marked.chunk_by(|one, next| one.0 == next.0).filter(|alike| alike.len() > 1) {
@@ -300,8 +334,7 @@ impl<'a, G: NameTrial> EntryNames<'a, G> {
             return Ok(());
         }
         let mut taken: HashSet<u64> = marked.into_iter().map(|(mark, _)| mark).collect();
-        for group in groups.into_values().filter(|group| group.len() > 1) {
-            let mut group = group;
+        for mut group in groups.into_values().filter(|group| group.len() > 1) {
             // An entry that keeps its own name comes first.
             group.sort_by_key(|at| (chosen.contains_key(at), *at));
             let names: Vec<Vec<u8>> = group.iter().map(|at| self.name(*at, chosen).to_vec()).collect();

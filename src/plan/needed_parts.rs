@@ -24,8 +24,7 @@ impl Contents {
             let entry = &entries[*at as usize];
             entry.at + entry.size <= from
         });
-        let in_range = move |at: &&u32| entries[**at as usize].at < to;
-        self.order[first..].iter().take_while(in_range).map(|at| *at as usize)
+        self.order[first..].iter().map(|at| *at as usize).take_while(move |at| entries[*at].at < to)
     }
 }
 
@@ -50,8 +49,12 @@ pub fn ranges(numbers: impl IntoIterator<Item = u32>) -> String {
             _ => runs.push((number, number)),
         }
     }
-    let show = |(from, to): &(u32, u32)| if from == to { from.to_string() } else { format!("{from}-{to}") };
-    runs.iter().map(show).collect::<Vec<_>>().join(", ")
+    let shown: Vec<String> = runs.into_iter().map(show_run).collect();
+    shown.join(", ")
+}
+
+fn show_run((from, to): (u32, u32)) -> String {
+    if from == to { from.to_string() } else { format!("{from}-{to}") }
 }
 
 #[cfg(test)]

@@ -31,14 +31,10 @@ pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Resu
         let drives = if volumes == 1 { "1 is".into() } else { format!("{volumes} are") };
         return Err(format!("--lose {lose} needs at least {} drives, and {drives} given", lose + 1));
     }
-    let extra = |k: u16| match mend {
-        Some(percent) if percent > 0.0 => ((f64::from(k) * percent / 100.0).ceil() as u16).max(1),
-        _ => 0,
-    };
     let shapes = (1..=MOST_ON_A_VOLUME).flat_map(|c| {
         let most = (u32::from(c) * u32::from(volumes)).min(Scheme::MOST.into()) as u16;
         (1..most).filter_map(move |k| {
-            let m = c.checked_mul(lose)?.checked_add(extra(k))?;
+            let m = c.checked_mul(lose)?.checked_add(beside_lost_drives(k, mend))?;
             Scheme::new(k, m, c).filter(|_| k + m <= most)
         })
     });
@@ -52,6 +48,14 @@ pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Resu
         let both = if mend.is_some_and(|percent| percent > 0.0) { " and --mend together leave" } else { " leaves" };
         format!("--lose {lose}{both} no room for data on {volumes} drives")
     })
+}
+
+/// Parity parts against bad sectors in a stripe of `k` data parts, beside those that stand for lost drives.
+fn beside_lost_drives(k: u16, mend: Option<f64>) -> u16 {
+    match mend {
+        Some(percent) if percent > 0.0 => ((f64::from(k) * percent / 100.0).ceil() as u16).max(1),
+        _ => 0,
+    }
 }
 
 /// Stripes without `--lose`; `None` for `--mend 0`.

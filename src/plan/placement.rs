@@ -29,6 +29,13 @@ pub struct DriveRoom {
     pub reserve: u64,
 }
 
+impl DriveRoom {
+    /// Bytes of a part, in whole clusters.
+    fn cost_of_part(&self, class: Class) -> u64 {
+        (class.file_len() as u64).next_multiple_of(self.cluster)
+    }
+}
+
 /// Deals parts to volumes: data parts as they come, a stripe's parity when the stripe is closed.
 #[derive(Debug, Clone)]
 pub struct Placement {
@@ -68,21 +75,21 @@ impl Placement {
         let mut ids: Vec<u64> = drives.iter().map(|drive| drive.device).collect();
         ids.sort_unstable();
         ids.dedup();
-        let cost = |drive: &DriveRoom| (class.file_len() as u64).next_multiple_of(drive.cluster);
-        let devices = ids
+        let devices: Vec<u64> = ids
             .iter()
             .map(|id| {
-                let mine = || drives.iter().filter(|drive| drive.device == *id);
-                let (free, cost) = mine().next().map_or((0, 1), |drive| (spared(drive.free), cost(drive)));
-                free.saturating_sub(mine().map(|drive| drive.reserve).sum()) / cost
+                let on_it: Vec<&DriveRoom> = drives.iter().filter(|drive| drive.device == *id).collect();
+                let reserved: u64 = on_it.iter().map(|drive| drive.reserve).sum();
+                spared(on_it[0].free).saturating_sub(reserved) / on_it[0].cost_of_part(class)
             })
-            .collect::<Vec<u64>>();
+            .collect();
         let volumes = drives
             .iter()
             .map(|drive| {
                 let device = ids.binary_search(&drive.device).expect("it was listed above");
-                let cap = drive.cap.map_or(u64::MAX, |cap| cap.saturating_sub(drive.reserve) / cost(drive));
-                Slots { device, cost: cost(drive), total: cap.min(devices[device]), used: 0 }
+                let cost = drive.cost_of_part(class);
+                let cap = drive.cap.map_or(u64::MAX, |cap| cap.saturating_sub(drive.reserve) / cost);
+                Slots { device, cost, total: cap.min(devices[device]), used: 0 }
             })
             .collect();
         Self { fill, scheme, volumes, devices, stripe: StripeShards::default() }
@@ -97,7 +104,8 @@ impl Placement {
     /// Data parts that all volumes can still take together, with the parity that they need.
     pub fn capacity(&self) -> u64 {
         let Some(scheme) = self.scheme else { return self.free(u64::MAX) };
-        let (k, shards) = (u64::from(scheme.k), scheme.shards() as u64);
+        let k = u64::from(scheme.k);
+        let shards = scheme.shards() as u64;
         if self.is_dealt_whole() {
             return k * self.stripes(scheme);
         }
@@ -108,12 +116,13 @@ impl Placement {
     /// Stripes of that shape that the volumes can still take.
     pub fn stripes(&self, scheme: Scheme) -> u64 {
         let shards = scheme.shards() as u64;
-        let fits = |stripes: u64| self.free(stripes.saturating_mul(scheme.c.into())) / shards >= stripes;
         // Where n stripes fit, fewer fit too: the most is found by halving.
-        let (mut least, mut most) = (0, self.free(u64::MAX) / shards);
+        let mut least = 0;
+        let mut most = self.free(u64::MAX) / shards;
         while least < most {
             let middle = least + (most - least).div_ceil(2);
-            if fits(middle) { least = middle } else { most = middle - 1 }
+            let fit = self.free(middle.saturating_mul(scheme.c.into())) / shards >= middle;
+            if fit { least = middle } else { most = middle - 1 }
         }
         least
     }
@@ -126,7 +135,12 @@ impl Placement {
 
     /// Parts that a volume still takes.
     pub fn left(&self, volume: u16) -> u64 {
-        let slots = &self.volumes[usize::from(volume) - 1];
+        self.left_at(usize::from(volume) - 1)
+    }
+
+    /// The same for a volume by its index, from 0.
+    fn left_at(&self, volume: usize) -> u64 {
+        let slots = &self.volumes[volume];
         (slots.total - slots.used).min(self.devices[slots.device])
     }
 
@@ -141,12 +155,13 @@ impl Placement {
 
     /// Parts that the volumes can take together, each at most `most`.
     fn free(&self, most: u64) -> u64 {
-        let of_device = |at: usize| {
-            let volumes = self.volumes.iter().filter(|v| v.device == at);
-            let total: u64 = volumes.map(|v| (v.total - v.used).min(most)).fold(0, u64::saturating_add);
-            total.min(self.devices[at])
-        };
-        (0..self.devices.len()).map(of_device).sum()
+        (0..self.devices.len())
+            .map(|device| {
+                let volumes = self.volumes.iter().filter(|slots| slots.device == device);
+                let total = volumes.map(|slots| (slots.total - slots.used).min(most)).fold(0, u64::saturating_add);
+                total.min(self.devices[device])
+            })
+            .sum()
     }
 
     /// Whether all shards of a stripe are placed together, which it takes where a volume may hold only some of them.
@@ -192,14 +207,14 @@ impl Placement {
     /// Takes room for all shards of a stripe, from the volumes with the most room left.
     fn begin_stripe(&mut self) -> Option<Vec<usize>> {
         let scheme = self.scheme?;
-        let (count, turn) = (self.volumes.len(), self.stripe.number);
+        let count = self.volumes.len();
+        let turn = self.stripe.number;
         let mut held = vec![0; count];
         let mut shards = Vec::with_capacity(scheme.shards());
         while shards.len() < scheme.shards() {
-            let left = |at: usize| self.left(at as u16 + 1);
-            let open = (0..count).filter(|at| held[*at] < scheme.c && left(*at) > 0);
+            let open = (0..count).filter(|at| held[*at] < scheme.c && self.left_at(*at) > 0);
             // Among equals another one comes first each time, so that parity moves around.
-            let chosen = open.max_by_key(|at| (left(*at), std::cmp::Reverse((at + turn) % count)))?;
+            let chosen = open.max_by_key(|at| (self.left_at(*at), std::cmp::Reverse((at + turn) % count)))?;
             held[chosen] += 1;
             self.take(chosen);
             shards.push(chosen);
@@ -209,16 +224,13 @@ impl Placement {
 
     /// Takes room for one part, in the order of [`Fill`].
     fn one(&mut self) -> Option<usize> {
-        let open = |at: &usize| {
-            let slots = &self.volumes[*at];
-            slots.used < slots.total && self.devices[slots.device] > 0
-        };
-        let mut found = (0..self.volumes.len()).filter(open);
+        let mut found = (0..self.volumes.len()).filter(|at| self.left_at(*at) > 0);
         let chosen = match self.fill {
             Fill::Sequential => found.next(),
             // The volume that will be the least full; the fractions are compared without rounding.
             Fill::Spread => found.min_by(|a, b| {
-                let (a, b) = (&self.volumes[*a], &self.volumes[*b]);
+                let a = &self.volumes[*a];
+                let b = &self.volumes[*b];
                 let left = u128::from(a.used + 1) * u128::from(b.total);
                 left.cmp(&(u128::from(b.used + 1) * u128::from(a.total)))
             }),
@@ -236,13 +248,14 @@ impl Placement {
     /// place.
     pub fn simulate(&self, data: u64) -> (Vec<u64>, bool) {
         let mut trial = self.clone();
-        let mut deal = || {
-            let placed = trial.data().is_some();
-            placed && (!trial.stripe_is_full() || trial.parity().is_some())
-        };
-        let placed = (0..data).take_while(|_| deal()).count() as u64;
+        let placed = (0..data).take_while(|_| trial.deal()).count() as u64;
         let closed = trial.parity().is_some();
         (trial.volumes.iter().map(|v| v.used).collect(), placed == data && closed)
+    }
+
+    /// Deals one data part, and the parity of its stripe if the part fills it; `false` if all volumes are full.
+    fn deal(&mut self) -> bool {
+        self.data().is_some() && (!self.stripe_is_full() || self.parity().is_some())
     }
 
     /// Bytes that a part takes on that volume.

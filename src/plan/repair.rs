@@ -75,7 +75,8 @@ pub fn judge(head: &Head, there: &[bool]) -> Verdict {
 /// How much more may be lost; `None` without parity, or if data is lost already.
 pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
     let m = head.statement.scheme?.m.into();
-    let (mut worst, mut volumes) = (u32::MAX, usize::MAX);
+    let mut worst = u32::MAX;
+    let mut volumes = usize::MAX;
     for stripe in stripes(&shares(head, there)) {
         let mut spare = u32::checked_sub(m, missing(stripe))?;
         worst = worst.min(spare);
@@ -90,7 +91,8 @@ pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
 
 /// Volumes each of which would take data with it that can still be had now.
 pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
-    let (m, shares) = (spare_of(head), shares(head, there));
+    let m = spare_of(head);
+    let shares = shares(head, there);
     let mut needed = BTreeSet::new();
     for stripe in stripes(&shares) {
         let missing = missing(stripe);
@@ -104,13 +106,11 @@ pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
 /// How many parts are read to rebuild what is missing, and the volumes that have them: of each stripe that lacks data,
 /// as many shards as it has data parts, from any of its volumes.
 pub fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
-    let is_data = |part: &Part| matches!(part.kind, PartKind::Data { .. });
-    let parts = || head.parts.iter().zip(there).filter_map(|(part, there)| Some((part, *there, part.stripe?.0)));
-    let hurt: BTreeSet<u32> =
-        parts().filter(|(part, there, _)| !there && is_data(part)).map(|(_, _, stripe)| stripe).collect();
-    let of_hurt = || parts().filter(|(_, _, stripe)| hurt.contains(stripe));
-    let volumes: BTreeSet<u16> = of_hurt().filter(|(_, there, _)| *there).map(|(part, _, _)| part.volume).collect();
-    (of_hurt().filter(|(part, _, _)| is_data(part)).count(), volumes.into_iter().collect())
+    let hurt: BTreeSet<u32> = absent(head, there).map(|(_, stripe)| stripe).collect();
+    let parts = head.parts.iter().zip(there);
+    let of_hurt = parts.filter(|(part, _)| part.stripe.is_some_and(|(stripe, _)| hurt.contains(&stripe)));
+    let volumes: BTreeSet<u16> = of_hurt.clone().filter(|(_, there)| **there).map(|(part, _)| part.volume).collect();
+    (of_hurt.filter(|(part, _)| is_data(part)).count(), volumes.into_iter().collect())
 }
 
 /// What a volume has of a stripe: all answers come from shares, in one pass over the parts.
@@ -133,8 +133,9 @@ fn shares(head: &Head, there: &[bool]) -> Vec<Share> {
         .iter()
         .zip(there)
         .map(|(part, there)| {
-            let (stripe, volume) = (stripe_of(part), part.volume);
-            let data = *there && matches!(part.kind, PartKind::Data { .. });
+            let stripe = stripe_of(part);
+            let volume = part.volume;
+            let data = *there && is_data(part);
             Share { stripe, volume, here: u32::from(*there), gone: u32::from(!there), data }
         })
         .collect();
@@ -142,11 +143,17 @@ fn shares(head: &Head, there: &[bool]) -> Vec<Share> {
     shares.dedup_by(|next, kept| {
         let same = (next.stripe, next.volume) == (kept.stripe, kept.volume);
         if same {
-            (kept.here, kept.gone, kept.data) = (kept.here + next.here, kept.gone + next.gone, kept.data || next.data);
+            kept.here += next.here;
+            kept.gone += next.gone;
+            kept.data |= next.data;
         }
         same
     });
     shares
+}
+
+fn is_data(part: &Part) -> bool {
+    matches!(part.kind, PartKind::Data { .. })
 }
 
 fn stripe_of(part: &Part) -> u32 {
@@ -170,8 +177,7 @@ fn spare_of(head: &Head) -> u32 {
 /// Missing data parts, and their stripes.
 fn absent<'a>(head: &'a Head, there: &'a [bool]) -> impl Iterator<Item = (&'a Part, u32)> + Clone {
     let parts = head.parts.iter().zip(there).filter(|(_, there)| !**there);
-    let data = parts.filter(|(part, _)| matches!(part.kind, PartKind::Data { .. }));
-    data.map(|(part, _)| (part, stripe_of(part)))
+    parts.filter(|(part, _)| is_data(part)).map(|(part, _)| (part, stripe_of(part)))
 }
 
 /// Numbers of the data parts that cannot be rebuilt.
@@ -183,7 +189,8 @@ fn lost(head: &Head, there: &[bool], shares: &[Share]) -> Vec<u32> {
 
 /// Volumes each of which alone would give every stripe enough shards.
 fn any_one(shares: &[Share], m: u32) -> Vec<u16> {
-    let (mut over, mut helped) = (0, BTreeMap::<u16, u32>::new());
+    let mut over = 0;
+    let mut helped: BTreeMap<u16, u32> = BTreeMap::new();
     for stripe in stripes(shares) {
         let missing = missing(stripe);
         if missing > m {
@@ -197,7 +204,8 @@ fn any_one(shares: &[Share], m: u32) -> Vec<u16> {
 
 /// A lower bound on how many more volumes it takes, where no single one is enough.
 fn least(shares: &[Share], m: u32) -> u16 {
-    let (mut worst, mut musts) = (2, BTreeSet::new());
+    let mut worst = 2;
+    let mut musts = BTreeSet::new();
     for stripe in stripes(shares) {
         let mut missing = missing(stripe);
         // Without these volumes the stripe stays lost, whatever others come.

@@ -31,26 +31,15 @@ pub fn reached(
     scheme: Option<Scheme>,
     tar_len: u64,
 ) -> Reached {
-    let (mut data, mut parity) = (BTreeMap::new(), BTreeMap::new());
+    let mut data = BTreeMap::new();
+    let mut parity = BTreeMap::new();
     for part in parts {
         let table = if part.kind == PartKind::Parity { &mut parity } else { &mut data };
         table.insert(part.number, part);
     }
-    let mut ends = vec![0];
-    while let Some(recipe) = recipes.get(&(ends.len() as u32)) {
-        let (offset, length) = (recipe.offset, recipe.length());
-        if offset != ends[ends.len() - 1] || length == 0 || offset + length > tar_len {
-            break;
-        }
-        // A part that covers another range than its recipe says is another part.
-        let same = |part: &&WrittenPart| part.kind == PartKind::Data { offset, length };
-        if !data.get(&(ends.len() as u32)).is_some_and(same) {
-            data.remove(&(ends.len() as u32));
-        }
-        ends.push(offset + length);
-    }
+    let ends = ends(recipes, tar_len);
     let known = ends.len() as u32 - 1;
-    data.retain(|number, _| *number <= known);
+    data.retain(|_, part| is_of_its_recipe(part, &ends));
     let mut count = data.keys().last().copied().unwrap_or(0);
     let mut stripes = 0;
     if let Some(scheme) = scheme {
@@ -66,12 +55,33 @@ pub fn reached(
     Reached { parts, data: count, tar: ends[count as usize], stripes }
 }
 
+/// The tar offsets at which the parts end that the recipes tell without a gap, by number; part 0 stands for the start.
+fn ends(recipes: &BTreeMap<u32, Recipe>, tar_len: u64) -> Vec<u64> {
+    let mut ends = vec![0];
+    while let Some(recipe) = recipes.get(&(ends.len() as u32)) {
+        let length = recipe.length();
+        if recipe.offset != ends[ends.len() - 1] || length == 0 || recipe.offset + length > tar_len {
+            break;
+        }
+        ends.push(recipe.offset + length);
+    }
+    ends
+}
+
+/// Whether a data part covers the range that its recipe says. One that does not is another part.
+fn is_of_its_recipe(part: &WrittenPart, ends: &[u64]) -> bool {
+    let Some(before) = part.number.checked_sub(1) else { return false };
+    let range = ends.get(before as usize..=part.number as usize);
+    range.is_some_and(|range| part.kind == PartKind::Data { offset: range[0], length: range[1] - range[0] })
+}
+
 /// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those before it. Also
 /// returns how far they reach, `end` at most.
 pub fn covering(reads: &[ReadRange], end: u64) -> (u64, Vec<ReadRange>) {
     let mut sorted = reads.to_vec();
     sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
-    let (mut at, mut chosen) = (0, Vec::new());
+    let mut at = 0;
+    let mut chosen = Vec::new();
     for read in sorted {
         let to = read.start.saturating_add(read.len);
         if at < end && read.start <= at && to > at {

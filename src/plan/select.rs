@@ -20,16 +20,11 @@ pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFo
     }
     let wanted = only.iter().map(|asked| find(&entries, asked)).collect::<Result<Vec<Vec<u8>>, NotFound>>()?;
     let is_wanted = |entry: &Entry| wanted.iter().any(|path| entry.path.is_at_or_below(path));
-    let leads_there = |entry: &Entry| {
-        let above =
-            |path: &Vec<u8>| BytePath::new(path.clone()).is_ok_and(|path| path.is_at_or_below(entry.path.as_bytes()));
-        entry.kind == Kind::Dir && wanted.iter().any(above)
-    };
     let files: HashMap<BytePath, Entry> = linked_files(&entries);
     // For each linked file that was not asked for: the first selected link, which becomes the file.
     let mut stand_in: HashMap<BytePath, BytePath> = HashMap::new();
     let mut chosen = Vec::new();
-    for mut entry in entries.into_iter().filter(|entry| is_wanted(entry) || leads_there(entry)) {
+    for mut entry in entries.into_iter().filter(|entry| is_wanted(entry) || leads_to(entry, &wanted)) {
         if let Kind::Hardlink(first) = &entry.kind {
             let first = first.clone();
             if let Some(name) = stand_in.get(&first) {
@@ -42,6 +37,13 @@ pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFo
         chosen.push(entry);
     }
     Ok(chosen)
+}
+
+/// Whether an entry is a folder on the way to a path that is wanted.
+fn leads_to(entry: &Entry, wanted: &[Vec<u8>]) -> bool {
+    let folder = entry.path.as_bytes();
+    let is_above = |path: &Vec<u8>| BytePath::new(path.clone()).is_ok_and(|path| path.is_at_or_below(folder));
+    entry.kind == Kind::Dir && wanted.iter().any(is_above)
 }
 
 fn find(entries: &[Entry], asked: &[u8]) -> Result<Vec<u8>, NotFound> {

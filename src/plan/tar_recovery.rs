@@ -72,7 +72,8 @@ fn vouch(entry: &mut Entry, manifest: Option<&Manifest>, out: &mut Recovered) ->
 impl Recovered {
     /// Adds every folder that an entry stands in and whose own member is lost, within the limit on their paths.
     fn make_folders(&mut self) {
-        let (mut missing, mut held) = (BTreeSet::<BytePath>::new(), 0);
+        let mut missing = BTreeSet::<BytePath>::new();
+        let mut held = 0;
         for path in self.entries.iter().map(|entry| &entry.path) {
             let unknown =
                 |folder: &BytePath| find(&self.entries, folder.as_bytes()).is_none() && !missing.contains(folder);
@@ -112,13 +113,14 @@ impl Recovered {
             find(&self.entries, first.as_bytes())
                 .is_some_and(|at| self.entries[at].kind == Kind::File && strays[at].is_none())
         };
-        let is_orphan = |entry: &Entry| matches!(&entry.kind, Kind::Hardlink(first) if !is_file(first));
-        let orphans: Vec<bool> = self.entries.iter().map(is_orphan).collect();
+        let orphans: Vec<bool> =
+            self.entries.iter().map(|entry| matches!(&entry.kind, Kind::Hardlink(first) if !is_file(first))).collect();
         for (stray, _) in strays.iter_mut().zip(orphans).filter(|(_, is_orphan)| *is_orphan) {
             stray.get_or_insert("the file that it is another name of is not there");
         }
         let mut strays = strays.into_iter();
-        let (made, refused) = (&self.made, &mut self.refused);
+        let made = &self.made;
+        let refused = &mut self.refused;
         // No member stood for a folder in `made`, so dropping one is not reported.
         self.entries.retain(|entry| {
             let stray = strays.next().flatten();
@@ -133,8 +135,12 @@ impl Recovered {
 
 /// The folders above a path, innermost first.
 fn folders_of(path: &BytePath) -> impl Iterator<Item = BytePath> {
-    let parent = |of: &BytePath| of.parent().and_then(|bytes| BytePath::new(bytes).ok());
-    std::iter::successors(parent(path), move |folder| parent(folder))
+    std::iter::successors(parent_of(path), parent_of)
+}
+
+/// The folder above a path; `None` for a path without one.
+fn parent_of(path: &BytePath) -> Option<BytePath> {
+    path.parent().and_then(|bytes| BytePath::new(bytes).ok())
 }
 
 /// A folder of which only the name is known.

@@ -162,8 +162,7 @@ fn zero(buf: &mut [u8], start: u64, range: Range<u64>) {
 /// read, which would make a sparse file cost its full size.
 ///
 /// # Errors
-/// The first fault of the file. A read error zeros the rest of its run of data and ends the piece: runs behind a
-/// later hole are not touched.
+/// The first fault of the file. A read error ends the piece: the rest of it becomes zeros.
 fn read(
     buf: &mut [u8],
     offset: u64,
@@ -182,8 +181,8 @@ fn read(
     for (hole, len) in entry.holes.iter().copied().chain([(u64::MAX, 0)]) {
         let data_end = hole.min(end);
         if at < data_end {
-            let place = (at - offset) as usize..(data_end - offset) as usize;
-            short |= read_data(&file, &mut buf[place], at)?;
+            let (data, rest) = buf[(at - offset) as usize..].split_at_mut((data_end - at) as usize);
+            short |= read_data(&file, data, at).inspect_err(|_| rest.fill(0))?;
             at = data_end;
         }
         let hole_end = hole.saturating_add(len).min(end);
@@ -302,6 +301,22 @@ mod tests {
             assert_eq!(named, [(0, Flag::Changed), (1, Flag::Changed)], "{step}: once each, by the last piece");
             assert!(faults.iter().all(|fault| fault.why.contains("more than its size said")));
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_piece_behind_a_read_error_is_zeros() {
+        let mut entries = vec![file("sparse", 4000)];
+        entries[0].holes = vec![(1000, 500), (3000, 500)].into();
+        let layout = lay_out(&mut entries, &mut Vec::new());
+        // A folder can be opened like a file, but the system refuses to read it.
+        let folder = tempfile::tempdir().unwrap();
+        let unreadable = File::open(folder.path()).unwrap();
+        let (tar, filled) = fill_all(&entries, &layout.starts, layout.tail_start, 1 << 20, &[(0, &unreadable)]);
+        let faults: Vec<_> = filled[0].faults.iter().map(|fault| (fault.entry, fault.flag)).collect();
+        assert_eq!(faults, [(0, Flag::Unreadable)]);
+        assert!(filled[0].faults[0].why.contains("at byte 0"), "{}", filled[0].faults[0].why);
+        let content = &tar[(entries[0].at - layout.starts[0]) as usize..][..4000];
+        assert!(content.iter().all(|byte| *byte == 0));
     }
 
     #[test]

@@ -80,11 +80,18 @@ struct Frame {
     room: Option<RoomGuess>,
 }
 
+/// A context of zstd.
+///
+/// # Panics
+/// With [`memory::NoMemory`] if the system has no memory for it.
+fn new_context() -> CCtx<'static> {
+    CCtx::try_create().unwrap_or_else(|| memory::fail_for_lack_of(1 << limits::WINDOW_LOG))
+}
+
 impl Compressor {
     /// Makes a compressor whose frames never ask for more than the window of the format.
     pub fn new(level: Level) -> Result<Self, ZstdError> {
-        let create = || CCtx::try_create().unwrap_or_else(|| memory::fail_for_lack_of(1 << limits::WINDOW_LOG));
-        let mut context = create();
+        let mut context = new_context();
         let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(zstd_error);
         // A frame may be cut later, and would then hold less than its header says.
         set(CParameter::ContentSizeFlag(false))?;
@@ -103,7 +110,7 @@ impl Compressor {
                 }
             }
         }
-        Ok(Self { context, probe: create(), scratch: Vec::new() })
+        Ok(Self { context, probe: new_context(), scratch: Vec::new() })
     }
 
     /// Measures how many bytes of memory zstd takes to compress at that level.
@@ -131,10 +138,10 @@ impl Compressor {
             let sample = &raw[at * stride..][..PROBE];
             packed += self.probe.compress(&mut self.scratch, sample, 1).unwrap_or(PROBE);
         }
-        match packed < probes * PROBE / 100 * 99 {
-            true => (raw.len() as u64 * packed as u64 / (probes * PROBE) as u64) as usize,
-            false => stored_len(raw.len()),
+        if packed >= probes * PROBE / 100 * 99 {
+            return stored_len(raw.len());
         }
+        (raw.len() as u64 * packed as u64 / (probes * PROBE) as u64) as usize
     }
 
     /// Packs `raw` for parts that take `whole` bytes of frames each. Returns consecutive stretches of all of `raw`,
@@ -149,7 +156,9 @@ impl Compressor {
         whole: usize,
         mut room: impl FnMut(usize, usize) -> Option<RoomGuess>,
     ) -> Result<Vec<(Range<usize>, Packed)>, ZstdError> {
-        let (mut stretches, mut at, mut before) = (Vec::new(), 0, 0);
+        let mut stretches = Vec::new();
+        let mut at = 0;
+        let mut before = 0;
         // Parts behind the first known end of a part begin empty, so their room is known.
         let mut later: Option<RoomGuess> = None;
         while at < raw.len() {
@@ -158,20 +167,9 @@ impl Compressor {
             let told = raw.len() - at;
             match room {
                 Some(RoomGuess::Exactly(room)) => {
-                    let cut = last_cut(&cuts, room).unwrap_or_default();
-                    self.close(cut.packed);
-                    if cut.raw > 0 {
-                        cuts.retain(|before| before.raw < cut.raw);
-                        stretches.push((at..at + cut.raw, self.frame_of(cut.raw, cuts, told)));
-                        at += cut.raw;
-                    }
-                    // Stored bytes fill the rest of the part, which is less than one step.
-                    let free = room - if cut.raw > 0 { self.scratch.len() } else { 0 };
-                    let stored = stored_blocks(free, raw.len() - at);
-                    if stored > 0 {
-                        stretches.push((at..at + stored, Packed::Stored));
-                        at += stored;
-                    }
+                    let filled = self.fill_part(at..raw.len(), room, cuts);
+                    at = filled.last().map_or(at, |(stretch, _)| stretch.end);
+                    stretches.extend(filled);
                     later = Some(RoomGuess::Exactly(whole));
                 }
                 Some(RoomGuess::About(_)) => {
@@ -188,6 +186,29 @@ impl Compressor {
             before += self.scratch.len();
         }
         Ok(stretches)
+    }
+
+    /// Fills a part that has `room` bytes left: with the frame in `scratch`, closed at its last cut that fits, and then
+    /// with stored bytes. `rest` is the input from the frame's first byte on. Returns consecutive stretches, at most
+    /// two.
+    fn fill_part(&mut self, rest: Range<usize>, room: usize, mut cuts: Vec<Cut>) -> Vec<(Range<usize>, Packed)> {
+        let mut stretches = Vec::new();
+        let mut at = rest.start;
+        let mut free = room;
+        let cut = last_cut(&cuts, room).unwrap_or_default();
+        self.close(cut.packed);
+        if cut.raw > 0 {
+            cuts.retain(|before| before.raw < cut.raw);
+            stretches.push((at..at + cut.raw, self.frame_of(cut.raw, cuts, rest.len())));
+            at += cut.raw;
+            free -= self.scratch.len();
+        }
+        // Stored bytes fill the rest of the part, which is less than one step.
+        let stored = stored_blocks(free, rest.end - at);
+        if stored > 0 {
+            stretches.push((at..at + stored, Packed::Stored));
+        }
+        stretches
     }
 
     /// Compresses all of `raw` into one frame, without places to cut it.
@@ -253,7 +274,8 @@ impl Compressor {
     ) -> Result<Frame, ZstdError> {
         self.begin(raw.len())?;
         let mut cuts = Vec::with_capacity(raw.len() / STEP);
-        let (mut end, mut step) = (0, STEP);
+        let mut end = 0;
+        let mut step = STEP;
         loop {
             let next = raw.len().min(end + step);
             let last = next == raw.len();

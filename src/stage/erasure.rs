@@ -74,7 +74,8 @@ fn inverted(mut left: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         for row in [&mut left[column], &mut right[column]] {
             row.iter_mut().for_each(|value| *value = mul(*value, factor));
         }
-        let (source, added) = (left[column].clone(), right[column].clone());
+        let source = left[column].clone();
+        let added = right[column].clone();
         for row in (0..len).filter(|row| *row != column) {
             let factor = left[row][column];
             if factor != 0 {

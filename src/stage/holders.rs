@@ -117,14 +117,15 @@ impl Holders {
 
     /// Whether the hold is on this file, not on one with the same inode number on another file system.
     fn is_of(&self, hold: &Hold, file: FileId) -> bool {
-        let is_it = |path: &Path| path.metadata().is_ok_and(|meta| id(&meta) == file);
         let folder = self.folder(hold);
         match &hold.way {
             // The process may have closed the file since, and given its number to another one.
-            AccessWay::Open(number) => is_it(&folder.join("fd").join(number)),
+            AccessWay::Open(number) => is_file(&folder.join("fd").join(number), file),
             // On some file systems (btrfs, overlays) `maps` names another device than `stat` does.
             AccessWay::Mapped { addresses, device, path } => {
-                *device == os::block(file.0) || is_it(&folder.join("map_files").join(addresses)) || is_it(path)
+                *device == os::block(file.0)
+                    || is_file(&folder.join("map_files").join(addresses), file)
+                    || is_file(path, file)
             }
         }
     }
@@ -132,6 +133,11 @@ impl Holders {
 
 fn id(meta: &Metadata) -> FileId {
     (meta.dev(), meta.ino())
+}
+
+/// Whether a path leads to that file now.
+fn is_file(path: &Path, file: FileId) -> bool {
+    path.metadata().is_ok_and(|meta| id(&meta) == file)
 }
 
 /// Whether this user may inspect the process. A kernel thread has no program, so it counts as no.
@@ -144,11 +150,11 @@ fn opened(process: &Path) -> Vec<(u64, AccessWay)> {
     let Ok(entries) = std::fs::read_dir(process.join("fd")) else { return Vec::new() };
     let mut found = Vec::new();
     for entry in entries.flatten() {
-        let (path, number) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        let path = entry.path();
+        let number = entry.file_name().to_string_lossy().into_owned();
         // Most descriptors lead to no file. The owner's bits of the link itself say what it is open for.
         let is_a_file = path.read_link().is_ok_and(|to| as_bytes(&to).starts_with(b"/"));
-        let is_for_writing = || entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0);
-        if is_a_file && is_for_writing() {
+        if is_a_file && entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0) {
             // `stat` follows the link and may hang, so it is only the fallback for older kernels.
             let noted = noted_inode(&process.join("fdinfo").join(&number));
             let inode = noted.or_else(|| path.metadata().ok().map(|meta| meta.ino()));
@@ -175,14 +181,16 @@ fn mapped(process: &Path) -> Vec<(u64, AccessWay)> {
 fn mapping(line: &[u8]) -> Option<(u64, AccessWay)> {
     let mut words = line.splitn(6, |byte| *byte == b' ');
     let mut word = || std::str::from_utf8(words.next()?).ok();
-    let (addresses, rights) = (word()?, word()?);
+    let addresses = word()?;
+    let rights = word()?;
     if !(rights.contains('w') && rights.ends_with('s')) {
         return None;
     }
-    let (_, device, inode) = (word()?, word()?, word()?.parse().ok()?);
+    let _ = word()?;
+    let device = word()?;
+    let inode = word()?.parse().ok()?;
     let (major, minor) = device.split_once(':')?;
-    let number = |hex| u32::from_str_radix(hex, 16).ok();
-    let device = Device::new(number(major)?, number(minor)?);
+    let device = Device::new(u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
     let path = as_path(words.next()?.trim_ascii_start()).into();
     Some((inode, AccessWay::Mapped { addresses: addresses.into(), device, path }))
 }

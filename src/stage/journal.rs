@@ -49,7 +49,8 @@ impl JournalCopy {
     /// Writes the journal under a temporary name, syncs it and renames it over an older one: a crash leaves either the
     /// old journal or the new one.
     fn create(folder: &Path, text: &str) -> Result<Self, IoFault> {
-        let (temporary, path) = (folder.join(UNFINISHED), folder.join(JOURNAL));
+        let temporary = folder.join(UNFINISHED);
+        let path = folder.join(JOURNAL);
         let mut file = os::create_private(&temporary).at("create", &path)?;
         // The file is new, so no other run can hold its lock.
         os::try_lock(&file).at("lock", &path)?;

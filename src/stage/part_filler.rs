@@ -87,8 +87,18 @@ impl<S: Supply> Filler<S> {
     /// Makes a filler for a tar of `tar_len` bytes. The first `done` parts exist already, from an earlier run, and hold
     /// the tar up to `offset`.
     pub fn new(class: Class, bundle: [u8; 16], tar_len: u64, (done, offset): (u32, u64), supply: S) -> Self {
-        let (segments, frames, room) = (Vec::new(), Vec::new(), class.room());
-        Self { class, bundle, tar_len, supply, number: done + 1, offset, length: 0, segments, frames, room }
+        Self {
+            class,
+            bundle,
+            tar_len,
+            supply,
+            number: done + 1,
+            offset,
+            length: 0,
+            segments: Vec::new(),
+            frames: Vec::new(),
+            room: class.room(),
+        }
     }
 
     /// Takes the next stretch of the tar: `stretch` of the range `raw`, which was packed as `packed`. Once the tar is
@@ -174,7 +184,9 @@ impl<S: Supply> Filler<S> {
         if self.segments.is_empty() {
             return Ok(());
         }
-        let (number, offset, length) = (self.number, self.offset, self.length);
+        let number = self.number;
+        let offset = self.offset;
+        let length = self.length;
         let lead = Lead { bundle: self.bundle, number, offset };
         let last = offset + length == self.tar_len;
         let trail = Trail { length, first_member: self.supply.first_member(offset, length), last };
@@ -185,7 +197,8 @@ impl<S: Supply> Filler<S> {
         self.supply.full(FullPart { number, offset, length, segments, frames })?;
         self.number += 1;
         self.offset += length;
-        (self.length, self.room) = (0, self.class.room());
+        self.length = 0;
+        self.room = self.class.room();
         Ok(())
     }
 }

@@ -72,7 +72,8 @@ impl<'a, F: FnMut(usize, &[u8])> PartSealer<'a, F> {
             tag.copy_from_slice(&self.key.seal(index as u64, self.chunks.len() == 0, plain));
             self.hasher.update(chunk);
         }
-        (self.current, self.filled) = (self.chunks.next(), 0);
+        self.current = self.chunks.next();
+        self.filled = 0;
     }
 }
 
@@ -83,7 +84,9 @@ pub fn sealed_digest<'a>(
     header: &[u8; HEADER],
     chunks: impl ExactSizeIterator<Item = &'a [u8]>,
 ) -> Digest {
-    let (key, mut hasher, last) = (ChunkKey::new(file_key, nonce(header)), Hasher::new(), chunks.len());
+    let key = ChunkKey::new(file_key, nonce(header));
+    let mut hasher = Hasher::new();
+    let last = chunks.len();
     hasher.update(header);
     let mut sealed = vec![0; CHUNK];
     for (index, plain) in chunks.enumerate() {
@@ -203,7 +206,6 @@ impl<R: Read> Opener<R> {
 
     /// Reads, verifies and opens the next chunk. An empty chunk is accepted only as the whole payload, as in age.
     fn next_chunk(&mut self) -> io::Result<()> {
-        let bad = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why));
         let mut len = 0;
         while len < SEALED_CHUNK {
             match self.input.read(&mut self.chunk[len..])? {
@@ -213,26 +215,33 @@ impl<R: Read> Opener<R> {
         }
         // Less than a tag, or an empty chunk behind another one: the end is missing.
         if len < TAG || (len == TAG && self.index > 0) {
-            return bad("the sealed bytes end too early");
+            return Err(invalid("the sealed bytes end too early"));
         }
         // A full chunk may be the last one. That is tried second, on the original bytes, as age does.
         let mut copy = if len == SEALED_CHUNK { self.chunk.clone() } else { Vec::new() };
         let last = len < SEALED_CHUNK || self.key.open(self.index, false, &mut copy).is_err();
         if last {
             if self.key.open(self.index, true, &mut self.chunk[..len]).is_err() {
-                return bad("the sealed bytes are damaged");
+                return Err(invalid("the sealed bytes are damaged"));
             }
             // Bytes behind the last chunk are not authenticated, so they are refused.
             if self.input.read(&mut [0])? != 0 {
-                return bad("there is something behind the sealed bytes");
+                return Err(invalid("there is something behind the sealed bytes"));
             }
         } else {
             self.chunk = copy;
         }
-        (self.at, self.len, self.ended) = (0, len - TAG, last);
+        self.at = 0;
+        self.len = len - TAG;
+        self.ended = last;
         self.index += 1;
         Ok(())
     }
+}
+
+/// The error for bytes that are not as they were sealed.
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 impl<R: Read> Read for Opener<R> {

@@ -96,30 +96,30 @@ impl Probe {
 
     /// Tries a symlink as long as the longest one of `entries`, and the first bytes in one that are no UTF-8.
     fn symlinks(&self, trial: &Folder, entries: &[Entry]) -> Result<Symlinks, IoFault> {
-        let contents = || {
-            entries.iter().filter_map(|entry| match &entry.kind {
-                Kind::Symlink(to) => Some(&to[..]),
-                Kind::Dir | Kind::File | Kind::Hardlink(_) => None,
-            })
-        };
-        let takes = |content: &[u8]| {
-            let takes = self.takes(trial.symlink(content, b"link"))?;
-            os::if_there(trial.remove_file(b"link")).at("remove", &self.path)?;
-            Ok::<bool, IoFault>(takes)
-        };
-        let takes_len = |len: usize| takes(&vec![b'x'; len]);
-        let longest = contents().map(<[u8]>::len).max().unwrap_or(0);
+        let mut contents = entries.iter().filter_map(|entry| match &entry.kind {
+            Kind::Symlink(to) => Some(&to[..]),
+            Kind::Dir | Kind::File | Kind::Hardlink(_) => None,
+        });
+        let takes_len = |len: usize| self.takes_link(trial, &vec![b'x'; len]);
+        let longest = contents.clone().map(<[u8]>::len).max().unwrap_or(0);
         let longest = if longest == 0 || takes_len(longest)? { None } else { Some(most_of(longest, takes_len)?) };
-        let raw = contents().find(|content| std::str::from_utf8(content).is_err());
+        let raw = contents.find(|content| std::str::from_utf8(content).is_err());
         let only_text = match raw {
             // Only the invalid bytes are tried, so that no limit of length interferes.
             Some(raw) => {
                 let bad = raw.utf8_chunks().find(|chunk| !chunk.invalid().is_empty());
-                !takes(bad.map_or(raw, |chunk| chunk.invalid()))?
+                !self.takes_link(trial, bad.map_or(raw, |chunk| chunk.invalid()))?
             }
             None => false,
         };
         Ok(Symlinks { longest, only_text })
+    }
+
+    /// Tries a symlink with that content.
+    fn takes_link(&self, trial: &Folder, content: &[u8]) -> Result<bool, IoFault> {
+        let takes = self.takes(trial.symlink(content, b"link"))?;
+        os::if_there(trial.remove_file(b"link")).at("remove", &self.path)?;
+        Ok(takes)
     }
 
     /// Gives one file as many hard links as the most linked file of `entries` has. Returns how many names the file has
@@ -225,16 +225,9 @@ impl Probe {
         let mut place = OpenPath::new(trial);
         let mut reach = 0;
         for name in path.split(|byte| *byte == b'/') {
-            let takes = |len: usize| {
-                let takes = self.takes(place.here().make_folder(&name[..len]))?;
-                if len < name.len() {
-                    os::if_there(place.here().remove_folder(&name[..len])).at("remove", &self.path)?;
-                }
-                Ok(takes)
-            };
             let slash = usize::from(reach > 0);
-            if !takes(name.len())? {
-                let len = most_of(name.len(), takes)?;
+            if !self.takes(place.here().make_folder(name))? {
+                let len = most_of(name.len(), |len| self.takes_folder(place.here(), &name[..len]))?;
                 return Ok(if len > 0 { reach + slash + len } else { reach });
             }
             reach += slash + name.len();
@@ -244,6 +237,13 @@ impl Probe {
             }
         }
         Ok(reach)
+    }
+
+    /// Tries a folder with that name, and removes it.
+    fn takes_folder(&self, parent: &Folder, name: &[u8]) -> Result<bool, IoFault> {
+        let takes = self.takes(parent.make_folder(name))?;
+        os::if_there(parent.remove_folder(name)).at("remove", &self.path)?;
+        Ok(takes)
     }
 }
 
@@ -260,7 +260,8 @@ impl Drop for Probe {
 /// The greatest length below `refused` that is taken, by bisection; 0 if none is. Assumes that every shorter length is
 /// taken, too.
 fn most_of(refused: usize, takes: impl Fn(usize) -> Result<bool, IoFault>) -> Result<usize, IoFault> {
-    let (mut most, mut refused) = (0, refused);
+    let mut most = 0;
+    let mut refused = refused;
     while refused - most > 1 {
         let middle = most + (refused - most) / 2;
         if takes(middle)? { most = middle } else { refused = middle }
@@ -270,128 +271,60 @@ fn most_of(refused: usize, takes: impl Fn(usize) -> Result<bool, IoFault>) -> Re
 
 /// Empties a trial folder: removes folders, links and empty files. A file with content is never of a trial, and stays.
 fn clear(folder: &Folder) {
-    let meet = |place: &OpenPath, name: &[u8]| {
-        let Ok(status) = place.here().look_at(name) else { return Ok(false) };
-        if !status.is_dir() && (!status.is_file() || status.size == 0) {
-            let _ = place.here().remove_file(name);
-        }
-        Ok(status.is_dir())
-    };
-    let _ = traverse(folder, meet, |folder, name| {
+    let _ = traverse(folder, remove_if_empty, |folder, name| {
         let _ = folder.remove_folder(name);
         Ok(())
     });
 }
 
+/// Removes a link or an empty file. Returns whether the name is a folder, to be entered.
+fn remove_if_empty(place: &OpenPath, name: &[u8]) -> io::Result<bool> {
+    let Ok(status) = place.here().look_at(name) else { return Ok(false) };
+    if !status.is_dir() && (!status.is_file() || status.size == 0) {
+        let _ = place.here().remove_file(name);
+    }
+    Ok(status.is_dir())
+}
+
 /// Whether a folder holds only what a trial makes: folders, links and empty files, at any depth.
 fn is_of_a_trial(folder: &Folder) -> bool {
-    let meet = |place: &OpenPath, name: &[u8]| {
-        let status = place.here().look_at(name)?;
-        let is_of_a_trial = status.is_dir() || status.is_link() || status.size == 0;
-        if is_of_a_trial { Ok(status.is_dir()) } else { Err(io::Error::other("it is somebody's")) }
-    };
-    traverse(folder, meet, |_, _| Ok(())).is_ok()
+    traverse(folder, check_is_of_a_trial, |_, _| Ok(())).is_ok()
+}
+
+/// Checks that a name may be of a trial. Returns whether it is a folder, to be entered.
+fn check_is_of_a_trial(place: &OpenPath, name: &[u8]) -> io::Result<bool> {
+    let status = place.here().look_at(name)?;
+    let is_of_a_trial = status.is_dir() || status.is_link() || status.size == 0;
+    if is_of_a_trial { Ok(status.is_dir()) } else { Err(io::Error::other("it is somebody's")) }
 }
 
 /// The first and the last second that `file` keeps. Each is `None` if no entry lies beyond it, or if nothing near it is
 /// kept. Symlinks do not count.
 fn times(file: &File, entries: &[Entry]) -> (Option<i64>, Option<i64>) {
-    let secs = || entries.iter().filter(|entry| !matches!(entry.kind, Kind::Symlink(_))).map(|entry| entry.mtime.secs);
-    let keeps = |secs: i64| {
-        os::set_mtime(file, Time { secs, nanos: 0 }).ok()?;
-        file.metadata().ok().map(|meta| meta.mtime()).filter(|there| there.abs_diff(secs) <= COARSE)
-    };
-    // What the file system makes of a time, which may be the nearest that it has.
-    let made_of = |secs: i64| {
-        os::set_mtime(file, Time { secs, nanos: 0 }).ok()?;
-        file.metadata().ok().map(|meta| meta.mtime())
-    };
-    // The nearest kept time wins. Candidates are the known ends, and what the file system itself makes of the time, but
-    // only if it keeps that when asked for it. If nothing is kept, the report says so after the times are set.
-    let bound = |extreme: Option<i64>, known: &[i64]| {
-        let secs = extreme.filter(|secs| keeps(*secs).is_none())?;
-        let kept = made_of(secs).into_iter().chain(known.iter().copied()).filter_map(keeps);
-        kept.min_by_key(|there| there.abs_diff(secs))
-    };
-    (bound(secs().min(), &FIRST), bound(secs().max(), &LAST))
+    let timed = entries.iter().filter(|entry| !matches!(entry.kind, Kind::Symlink(_)));
+    let secs = timed.map(|entry| entry.mtime.secs);
+    (bound(file, secs.clone().min(), &FIRST), bound(file, secs.max(), &LAST))
+}
+
+/// The kept time that is nearest to `extreme`; `None` if the file system keeps that. Candidates are the `known` ends,
+/// and what the file system itself makes of the time, but only if it keeps that when asked for it. If nothing is kept,
+/// the report says so after the times are set.
+fn bound(file: &File, extreme: Option<i64>, known: &[i64]) -> Option<i64> {
+    let secs = extreme.filter(|secs| kept(file, *secs).is_none())?;
+    let candidates = made_of(file, secs).into_iter().chain(known.iter().copied());
+    candidates.filter_map(|candidate| kept(file, candidate)).min_by_key(|there| there.abs_diff(secs))
+}
+
+/// What the file system makes of a time, which may be the nearest that it has.
+fn made_of(file: &File, secs: i64) -> Option<i64> {
+    os::set_mtime(file, Time { secs, nanos: 0 }).ok()?;
+    file.metadata().ok().map(|meta| meta.mtime())
+}
+
+/// The same if it is close enough to count as kept.
+fn kept(file: &File, secs: i64) -> Option<i64> {
+    made_of(file, secs).filter(|there| there.abs_diff(secs) <= COARSE)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::layout::tests::{file, symlink};
-
-    #[test]
-    fn a_trial_leaves_nothing() {
-        let target = tempfile::tempdir().unwrap();
-        let left = target.path().join(NAME).join("7");
-        std::fs::create_dir_all(left.join("deep/deep/deep/deep")).unwrap();
-        std::fs::write(left.join("a:b"), b"").unwrap();
-        let probe = Probe::begin(target.path()).unwrap();
-        assert!(!left.exists(), "what a killed run left is gone");
-        assert!(probe.keeps(b"plain").unwrap() && probe.keeps(b"a:b \xff.").unwrap());
-        assert!(!probe.keeps(&[b'x'; 256]).unwrap());
-        assert_eq!(probe.apart(&[b"a", b"A", b"a"]).unwrap(), [true, true, false]);
-        let limits = probe.limits(&[file("a", 1), symlink("l", "a")]).unwrap();
-        let all = Symlinks { longest: None, only_text: false };
-        assert!(limits.symlinks == all && limits.names.is_none() && limits.largest.is_none());
-        let deep = [&[b'x'; 255][..]; 30].join(&b'/');
-        assert_eq!(probe.reach(&deep).unwrap(), deep.len());
-        drop(probe);
-        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_failing_drive_refuses_no_name() {
-        let target = tempfile::tempdir().unwrap();
-        let probe = Probe::begin(target.path()).unwrap();
-        let takes = |code: i32| probe.takes::<()>(Err(io::Error::from_raw_os_error(code)));
-        // EIO, ENOMEM, ENODEV, EMFILE, ENOSPC, EROFS, ENOTCONN, EREMOTEIO, EDQUOT say nothing about a name.
-        for fault in [5, 12, 19, 24, 28, 30, 107, 121, 122] {
-            assert!(takes(fault).is_err(), "{fault}");
-        }
-        // EPERM, EINVAL, ENAMETOOLONG, EILSEQ, EOPNOTSUPP do.
-        for refusal in [1, 22, 36, 84, 95] {
-            assert!(!takes(refusal).unwrap(), "{refusal}");
-        }
-        std::fs::remove_dir(&probe.path).unwrap();
-        assert!(takes(22).is_err(), "nothing can be made where nothing is");
-    }
-
-    #[test]
-    fn what_others_have_there_stays() {
-        let target = tempfile::tempdir().unwrap();
-        std::fs::create_dir(target.path().join(NAME)).unwrap();
-        std::fs::write(target.path().join(NAME).join("diary"), b"mine").unwrap();
-        // The first probe passes over the user's folder, the second one over both.
-        let (one, two) = (Probe::begin(target.path()).unwrap(), Probe::begin(target.path()).unwrap());
-        assert!(one.path != two.path && one.keeps(b"x").unwrap() && two.keeps(b"x").unwrap());
-        drop((one, two));
-        assert_eq!(std::fs::read(target.path().join(NAME).join("diary")).unwrap(), b"mine");
-        assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn the_longest_that_is_taken_is_found() {
-        for most in [0, 1, 7, 254] {
-            assert_eq!(most_of(255, |len| Ok(len <= most)).unwrap(), most);
-        }
-    }
-
-    #[test]
-    fn a_symlink_that_no_linux_takes_is_found() {
-        let target = tempfile::tempdir().unwrap();
-        let probe = Probe::begin(target.path()).unwrap();
-        let limits = probe.limits(&[symlink("l", &"x".repeat(4096)), symlink("m", "\u{e9}")]).unwrap();
-        assert!(limits.symlinks.longest.is_some_and(|most| (60..4096).contains(&most)), "{limits:?}");
-    }
-
-    #[test]
-    fn times_out_of_range_are_found() {
-        let held = tempfile::tempfile().unwrap();
-        let mut entries = [file("a", 1), file("b", 1)];
-        entries[1].mtime.secs = 1 << 50;
-        let (first, last) = times(&held, &entries);
-        assert!(first.is_none() && last.is_none_or(|last| LAST.contains(&last)), "{last:?}");
-    }
-}
+mod tests;

@@ -155,7 +155,8 @@ impl Untar {
                 used
             }
             UntarState::Content(content) => {
-                let (used, own) = (up_to(next(content.end)), up_to(content.end));
+                let used = up_to(next(content.end));
+                let own = up_to(content.end);
                 match &mut content.what {
                     What::Entry(_, zeros) => zeros.take(self.at - content.start, &bytes[..own]),
                     What::Manifest(_, text) => {
@@ -248,8 +249,8 @@ impl Untar {
                 zeros.close(entry.size);
                 self.held += limits::HOLE_KEPT * zeros.holes.len() as u64;
                 entry.holes = zeros.holes.into();
-                let (whole_ones, torn) = (&mut self.out.whole, &mut self.out.torn);
-                if whole { whole_ones.push(*entry) } else { torn.push(*entry) }
+                let list = if whole { &mut self.out.whole } else { &mut self.out.torn };
+                list.push(*entry);
             }
             What::Manifest(which, text) if whole => self.out.manifests[which] = Some(text),
             _ => {}
@@ -267,28 +268,33 @@ fn next(end: u64) -> u64 {
     end.next_multiple_of(BLOCK)
 }
 
+/// The path of a member below the payload, as a list has it.
+///
+/// # Errors
+/// Why a list cannot have it, as the rest of a sentence.
+fn below_payload(name: &[u8]) -> Result<BytePath, String> {
+    let name = name.strip_prefix(bag::ROOT).and_then(|name| name.strip_prefix(bag::PAYLOAD));
+    let path = BytePath::new(name.ok_or("it leads out of the payload")?);
+    path.map_err(|fault| format!("its path {fault}"))
+}
+
 /// Makes the entry that a list would have for a member whose content begins at `at`. The rules are the list's own, so
 /// that no tar brings a path that a list could not.
 ///
 /// # Errors
 /// Why there is no entry, as the rest of a sentence.
 fn entry(header: &Header, at: u64) -> Result<Entry, String> {
-    let below = |name: &[u8]| {
-        let name = name.strip_prefix(bag::ROOT).and_then(|name| name.strip_prefix(bag::PAYLOAD));
-        let path = BytePath::new(name.ok_or("it leads out of the payload")?);
-        path.map_err(|fault| format!("its path {fault}"))
-    };
     let (kind, name) = match (header.kind, &header.link[..]) {
         (b'5', b"") => (Kind::Dir, header.name.strip_suffix(b"/").ok_or("it is a folder and is not named like one")?),
         (b'0', b"") => (Kind::File, &header.name[..]),
-        (b'1', first) => (Kind::Hardlink(below(first)?), &header.name[..]),
+        (b'1', first) => (Kind::Hardlink(below_payload(first)?), &header.name[..]),
         (b'2', to) if !to.is_empty() && to.len() <= 4096 && !to.contains(&0) => {
             (Kind::Symlink(to.into()), &header.name[..])
         }
         _ => return Err("its type and target do not fit".into()),
     };
     Ok(Entry {
-        path: below(name)?,
+        path: below_payload(name)?,
         kind,
         size: header.size,
         mode: header.mode & 0o777,

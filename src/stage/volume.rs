@@ -1,47 +1,36 @@
-//! Volumes on drives: reads the folder of a volume and its small files. `volume/names.rs` has the names of the files,
-//! `volume/scan.rs` finds volumes, `volume/writer.rs` writes them and `volume/copier.rs` copies whole ones; both
-//! writers see to it that no incomplete volume looks complete. Only regular files are opened, and no link on a drive
-//! is followed.
+//! Volumes on drives. `volume/folder.rs` and `volume/names.rs` say where a volume lies and what its files are called,
+//! `volume/found.rs` reads the folder of a volume and its small files, `volume/scan.rs` finds volumes,
+//! `volume/writer.rs` writes them and `volume/copier.rs` copies whole ones; both writers see to it that no incomplete
+//! volume looks complete. Only regular files are opened, and no link on a drive is followed.
 //!
 //! Not guaranteed: that a volume is what its names say. Only what opens with a key tells which bundle it belongs to.
 
 mod copier;
+mod folder;
+mod found;
 mod names;
 mod scan;
 mod writer;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::digest::{Digest, Hasher};
-use crate::base::fault::{At, IoFault, is_denied};
+use crate::base::fault::At;
 use crate::base::os;
-use crate::format::journal::JOURNAL;
 pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
-use crate::format::{FormatError, is_unfinished, limits, part};
-pub use copier::{Copied, Copier, Tick, no_longer_whole, remove_whole};
+pub use copier::{Copied, Copier, Tick, remove_whole};
+pub use folder::{folder, folder_on, is_free};
+pub use found::{ScanError, Volume, read, read_small};
 pub use names::{HEADS, LIST, SUMS, VolumeFile, is_volume_name, number_of};
 pub use scan::{PassedOver, Search, scan};
-pub use writer::{SUMS_READY, Writer, remove_ours, take_back};
+pub use writer::unpublish as no_longer_whole;
+pub use writer::{SUMS_READY, Writer, remove_ours, unpublish};
 
-/// The folder of volume `number` on the drive at `path`, whether it exists or not.
-pub fn folder(path: &Path, number: u16) -> PathBuf {
-    path.join(format!("volume-{number}"))
-}
-
-/// The existing folder of volume `number` on a drive, with its name in any case; else the path to create it under.
-/// The exact name wins, then the first in byte order.
-pub fn folder_on(drive: &Path, number: u16) -> PathBuf {
-    let exact = folder(drive, number);
-    let same = |name: &std::ffi::OsStr| exact.file_name().is_some_and(|exact| name.eq_ignore_ascii_case(exact));
-    let names = fs::read_dir(drive).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let mut there: Vec<_> = names.filter(|name| same(name)).collect();
-    there.sort_unstable();
-    match there.first() {
-        Some(name) if exact.symlink_metadata().is_err() => drive.join(name),
-        _ => exact,
-    }
+/// [`unpublish`] for a caller that names the failed step itself.
+pub fn take_back(dir: &Path) -> io::Result<()> {
+    unpublish(dir).map_err(|fault| fault.source)
 }
 
 /// Renames the files of a volume to the exact names of the format, where the drive shows them in another case.
@@ -55,184 +44,17 @@ pub fn restore_exact_names(dir: &Path) -> Result<(), ScanError> {
     Ok(os::sync_dir(dir).at("sync", dir)?)
 }
 
-/// Bytes of an unfinished file that [`is_free`] reads to tell whose it is: more than a seal has.
-const LOOKED_AT: u64 = 64 << 10;
-
-/// Whether a new volume can be written at `dir`: the folder is missing or empty, or holds only the first file of a run
-/// that was killed while it wrote that. A journal counts if the drive kept none of its content.
-pub fn is_free(dir: &Path) -> bool {
-    let ours = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| match entry.file_name().to_str() {
-            Some(JOURNAL) => is_a_beginning(&entry.path(), &[]),
-            Some(name) => {
-                is_unfinished(name) && is_a_beginning(&entry.path(), &[b"pouch-journal 1 ", b"age-encryption.o"])
-            }
-            None => false,
-        })
-    };
-    match dir.symlink_metadata() {
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(meta) => meta.is_dir() && fs::read_dir(dir).is_ok_and(|mut entries| entries.all(ours)),
-    }
-}
-
-/// Whether a file begins as one of `known`, as far as its length goes, or has lost its content. If the drive went away
-/// before a sync, it may have kept only the length, with zeros or 0xFF for content, or an empty file.
-fn is_a_beginning(path: &Path, known: &[&[u8; 16]]) -> bool {
-    let mut start = Vec::new();
-    let read = os::open_regular(path).and_then(|file| file.take(LOOKED_AT).read_to_end(&mut start));
-    let begun = known.iter().any(|known| known.starts_with(&start[..start.len().min(known.len())]));
-    let lost = [0, 0xff].iter().any(|blank| start.iter().all(|byte| byte == blank));
-    read.is_ok() && (begun || lost)
-}
-
 /// Whether `named` knows every small file that a volume needs: a seal (to recipients or to a passphrase), the list and
 /// both heads.
 pub fn has_all_small(named: impl Fn(&str) -> bool) -> bool {
     (named(SEALS[0]) || named(PASSPHRASE_SEAL)) && named(LIST) && HEADS.iter().all(|head| named(head))
 }
 
-/// The folder of a volume, as it was when it was read.
-#[derive(Debug, Clone)]
-pub struct Volume {
-    pub dir: PathBuf,
-    /// Files in the folder, foreign ones too, sorted by name.
-    pub files: Vec<VolumeFile>,
-    /// How many more names the folder holds; none of them is a name of the format.
-    pub others: usize,
-    /// Why the folder could not be read. Then it is not known whether it is a volume.
-    pub fault: Option<ScanError>,
-}
-
-/// Why a folder or a small file could not be read.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ScanError {
-    /// The system refused or failed a step.
-    #[error(transparent)]
-    Io(#[from] IoFault),
-    /// A limit is exceeded: the folder has too many names, or the small file is too large.
-    #[error(transparent)]
-    Format(#[from] FormatError),
-}
-
-/// Reads a folder as a volume, whether it is one or not.
-///
-/// # Errors
-/// The folder cannot be read, or holds more names than [`limits`] allow.
-pub fn read(dir: &Path) -> Result<Volume, ScanError> {
-    let (files, others) = read_folder(dir)?;
-    Ok(Volume { dir: dir.to_owned(), files, others, fault: None })
-}
-
-/// Whether an error leaves open what the drive holds at a place. A missing name and a lack of permission do not: the
-/// drive answered.
-fn is_unknown(error: &io::Error) -> bool {
-    error.kind() != io::ErrorKind::NotFound && !is_denied(error)
-}
-
-/// The files in a folder by name, and how many names were dropped: names that are not UTF-8, and, once
-/// [`limits::FOLDER`] files are kept, names that are not of the format. So no number of foreign files can hide the
-/// files of a volume.
-fn read_folder(dir: &Path) -> Result<(Vec<VolumeFile>, usize), ScanError> {
-    let (mut files, mut others, mut unknown) = (Vec::new(), 0, None);
-    for (at, entry) in fs::read_dir(dir).at("look into", dir)?.enumerate() {
-        FormatError::check_limit("the number of files in a folder", at as u64, limits::NAMES as u64)?;
-        let entry = entry.at("look into", dir)?;
-        let kept = |name: &str| files.len() < limits::FOLDER || names::may_be_ours(name);
-        let Some(name) = entry.file_name().into_string().ok().filter(|name| kept(name)) else {
-            others += 1;
-            continue;
-        };
-        FormatError::check_limit("the number of files of a volume", files.len() as u64, 2 * limits::FOLDER as u64)?;
-        match entry.metadata() {
-            Ok(meta) => files.push(VolumeFile { name, on_drive: None, len: meta.len(), regular: meta.is_file() }),
-            // The file was removed after it was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => unknown = Some(error),
-        }
-    }
-    // One bad file must not hide the others. But a drive that answers for no file at all has no empty folder.
-    if let Some(error) = unknown.filter(|_| files.is_empty()) {
-        return Err(error).at("look into", dir)?;
-    }
-    names::spell(&mut files);
-    Ok((files, others))
-}
-
-impl Volume {
-    /// Stands for a folder that could not be read but is expected to be a volume, so that it is reported as one.
-    pub fn unread(dir: &Path, fault: ScanError) -> Self {
-        Self { dir: dir.to_owned(), files: Vec::new(), others: 0, fault: Some(fault) }
-    }
-
-    /// The file with that name of the format, in whatever case the drive shows it.
-    pub fn file(&self, name: &str) -> Option<&VolumeFile> {
-        self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok().map(|at| &self.files[at])
-    }
-
-    /// The number in the folder's name; `None` if the folder was renamed.
-    pub fn number(&self) -> Option<u16> {
-        number_of(self.dir.file_name()?.to_str()?)
-    }
-
-    /// The path of the file with that name: as the drive shows it, or the exact one if the file is missing.
-    pub fn path(&self, name: &str) -> PathBuf {
-        let on_drive = self.file(name).and_then(|found| found.on_drive.as_deref());
-        self.dir.join(on_drive.unwrap_or(name))
-    }
-
-    /// Reads a whole file of at most `limit` bytes; `None` if the volume has no file of that name.
-    pub fn read_small(&self, name: &str, limit: u64) -> Option<Result<Vec<u8>, ScanError>> {
-        self.file(name)?;
-        let file = self.open(name).map_err(ScanError::Io);
-        Some(file.and_then(|file| read_to_limit(file, &self.path(name), limit)))
-    }
-
-    /// Reads the first bytes of a file, at most `len`. Returns them, and the open file positioned behind them.
-    pub fn read_start(&self, name: &str, len: usize) -> Result<(Vec<u8>, File), IoFault> {
-        let (mut file, mut start) = (self.open(name)?, Vec::new());
-        (&mut file).take(len as u64).read_to_end(&mut start).at("read", &self.path(name))?;
-        Ok((start, file))
-    }
-
-    /// Opens a file of the volume to be read.
-    ///
-    /// # Errors
-    /// The file is a link, FIFO, folder or device, or the system refuses.
-    pub fn open(&self, name: &str) -> Result<File, IoFault> {
-        let path = self.path(name);
-        let not_regular = self.file(name).is_some_and(|found| !found.regular);
-        let file = if not_regular { Err(io::Error::other("not a regular file")) } else { os::open_regular(&path) };
-        file.at("read", &path)
-    }
-
-    /// Whether it holds a seal, a head or a file with the name of a part.
-    fn is_volume(&self) -> bool {
-        self.has_index() || self.files.iter().any(|file| part::is_part(&file.name))
-    }
-
-    /// Whether it holds a seal or a head. A part alone may be a stray file.
-    fn has_index(&self) -> bool {
-        ALL_SEALS.iter().chain(&HEADS).any(|name| self.file(name).is_some())
-    }
-}
-
-/// Reads a whole file of at most `limit` bytes. The bytes are counted as they come, because a drive may state any size.
-pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
-    read_to_limit(os::open_regular(path).at("read", path)?, path, limit)
-}
-
-fn read_to_limit(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).at("read", path)?;
-    FormatError::check_limit("the size of a small file", bytes.len() as u64, limit)?;
-    Ok(bytes)
-}
-
 /// SHA-256 of a file, and its length in bytes. `tick` gets the number of bytes after each read; its error ends the
 /// reading.
 pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Result<()>) -> io::Result<(Digest, u64)> {
-    let (mut hasher, mut len) = (Hasher::new(), 0);
+    let mut hasher = Hasher::new();
+    let mut len = 0;
     read_through(file, buf, |bytes| {
         hasher.update(bytes);
         len += bytes.len() as u64;
@@ -257,6 +79,7 @@ pub fn read_through(mut file: File, buf: &mut [u8], mut take: impl FnMut(&[u8]) 
 mod tests {
     use super::*;
     use crate::base::digest::sha256;
+    use crate::format::journal::JOURNAL;
     use crate::format::{UNFINISHED, sums};
 
     #[test]
@@ -342,6 +165,21 @@ mod tests {
         assert!(remove_ours(drive.path(), |_| false).is_err());
         let left = |name| drive.path().join(name).exists();
         assert!(!left(SUMS) && left("seal.age") && left("seal2.age"));
+    }
+
+    #[test]
+    fn an_unpublished_volume_has_no_sums_in_any_case_of_the_name() {
+        let drive = tempfile::tempdir().unwrap();
+        for name in [SUMS, "sha256sums", "seal.age", SUMS_READY] {
+            fs::write(drive.path().join(name), b"").unwrap();
+        }
+        unpublish(drive.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(drive.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["seal.age", SUMS_READY]);
+        unpublish(drive.path()).unwrap();
+        let gone = unpublish(&drive.path().join("gone")).unwrap_err();
+        assert_eq!((gone.doing, gone.source.kind()), ("look into", io::ErrorKind::NotFound));
     }
 
     #[test]

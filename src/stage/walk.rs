@@ -11,7 +11,7 @@ mod reachable;
 mod second_look;
 mod stamp;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -117,8 +117,8 @@ pub fn source_around<'a>(sources: &'a [PathBuf], target: &Path) -> Result<Option
     for folder in target.ancestors() {
         ids.extend(folder.metadata().ok().map(|meta| (meta.dev(), meta.ino())));
     }
-    let around = |source: &&PathBuf| source.metadata().is_ok_and(|meta| ids.contains(&(meta.dev(), meta.ino())));
-    Ok(sources.iter().find(around))
+    let holds_target = |meta: Metadata| ids.contains(&(meta.dev(), meta.ino()));
+    Ok(sources.iter().find(|source| source.metadata().is_ok_and(holds_target)))
 }
 
 /// Names the sources and sorts them by name.
@@ -136,7 +136,8 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
     named.sort_by(|a, b| a.name.cmp(&b.name));
     for pair in named.windows(2) {
         if pair[0].name == pair[1].name {
-            let (one, two) = (pair[0].path.clone(), pair[1].path.clone());
+            let one = pair[0].path.clone();
+            let two = pair[1].path.clone();
             return Err(WalkError::SameName { name: pair[0].name.clone(), one, two });
         }
     }
@@ -247,21 +248,24 @@ impl Walk {
     /// The tree of an entry's source, the path of its folder in there, and its name; `None` for the source itself.
     fn place_of(&self, index: usize) -> Option<(&OpenTree, &[u8], &[u8])> {
         let (source, below) = self.source_of(index);
-        let (tree, below) = (source.tree.as_ref()?, below?);
+        let tree = source.tree.as_ref()?;
+        let below = below?;
         let slash = below.iter().rposition(|byte| *byte == b'/');
         Some(slash.map_or((tree, &b""[..], below), |at| (tree, &below[..at], &below[at + 1..])))
     }
 
     /// The ground of an entry's file system. A file that is mounted on its own has none: its source's stands in.
     fn ground(&self, index: usize) -> &SourceFileSystem {
-        let (grounds, device) = (&self.source_of(index).0.grounds, self.stamps[index].dev);
+        let grounds = &self.source_of(index).0.grounds;
+        let device = self.stamps[index].dev;
         grounds.iter().find(|ground| ground.is_of(device)).unwrap_or(&grounds[0])
     }
 
     /// Walks one source. Returns its files with several names. An unreadable entry below the source becomes a note,
     /// unless its drive is gone.
     fn source(&mut self, at: usize, monitor: &dyn Monitor) -> Result<Vec<SharedFile>, WalkError> {
-        let (from, said) = (self.entries.len(), self.notes.len());
+        let from = self.entries.len();
+        let said = self.notes.len();
         self.follow(at)?;
         let Source { name, path, .. } = &self.sources[at];
         let look = Look { name, monitor };
@@ -364,7 +368,8 @@ impl Walk {
         let device = folder.metadata().at("look at", folder)?.dev();
         let mut grounds = vec![SourceFileSystem::of_source(folder, &source.path, device)];
         for index in from..self.entries.len() {
-            let (entry, device) = (&self.entries[index], self.stamps[index].dev);
+            let entry = &self.entries[index];
+            let device = self.stamps[index].dev;
             if entry.kind == Kind::Dir && !grounds.iter().any(|ground| ground.is_of(device)) {
                 let below = self.source_of(index).1.unwrap_or_default();
                 grounds.push(SourceFileSystem::below(below, &self.real_path(index), device));

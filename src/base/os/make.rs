@@ -93,7 +93,8 @@ impl Folder {
 
     /// Moves like [`Self::rename`], but fails if `new` exists.
     pub(crate) fn rename_new(&self, name: &[u8], to: &Folder, new: &[u8]) -> io::Result<()> {
-        let (name, new) = (one_name(name)?, one_name(new)?);
+        let name = one_name(name)?;
+        let new = one_name(new)?;
         match fs::renameat_with(&self.0, name, &to.0, new, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 // File systems without the flag (FAT over FUSE): look first. Another process may come in between.

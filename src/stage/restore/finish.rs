@@ -10,11 +10,24 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::metadata::{MetadataResult, apart, set_metadata};
-use super::{ASIDE, Fate, Folder, Placer, Places, Staging, make_private};
+use super::placer::{Placer, Places};
+use super::staging::{ASIDE, Staging, make_private};
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::IoFault;
 use crate::base::os;
+use crate::base::os::folder::Folder;
 use crate::base::path::BytePath;
+
+/// What [`Staging::finish`] does with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is whole and will be delivered.
+    Keep,
+    /// It is not whole; its placed bytes are kept for a later run.
+    Aside,
+    /// An earlier run delivered it.
+    There,
+}
 
 /// Entries that could not be made as they were packed, by index.
 #[derive(Debug, Default)]
@@ -129,7 +142,8 @@ impl<'a> Finishing<'a> {
 
     /// Makes a symlink. The target path that it holds is neither checked nor followed.
     fn symlink(&mut self, at: usize, entry: &Entry, to: &[u8]) -> Result<(), IoFault> {
-        let (parent, name) = (self.places.parent(entry)?, entry.path.name());
+        let parent = self.places.parent(entry)?;
+        let name = entry.path.name();
         let made = os::if_there(parent.remove_file(name)).and_then(|_| parent.symlink(to, name));
         if made.is_ok() {
             // Some file systems keep no time for links; that is counted below, not an error.

@@ -9,9 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Staging;
-use crate::base::entry::{Entry, Kind, Time};
-use crate::base::open_path::OpenPath;
+use crate::base::entry::{Entry, Time};
 use crate::base::os;
 
 /// How the target took the mode and time of one file, folder or link.
@@ -55,24 +53,6 @@ impl Tally {
     }
 }
 
-impl Staging {
-    /// Sets the modes and times of delivered folders, the inner ones first, because a mode may close the way to them.
-    pub(super) fn dress_dirs(&self, entries: &[Entry]) {
-        let mut place = OpenPath::new(&self.target);
-        for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
-            let folder = place.parent_of(&entry.path).and_then(|parent| parent.open_folder(entry.path.name()));
-            // A folder that cannot be opened counts as one with another mode. Its time is not known.
-            let dressed = folder.and_then(|folder| set_metadata(&folder, entry));
-            self.tally.add(dressed.unwrap_or(MetadataResult { mode: false, off: 0 }));
-        }
-    }
-
-    /// Counts an entry that is whole. An entry that is not delivered must not be counted.
-    pub fn count(&self, dressed: MetadataResult) {
-        self.tally.add(dressed);
-    }
-}
-
 /// Sets the packed mode and time of an open file or folder, as far as the target supports them.
 ///
 /// # Errors
@@ -103,9 +83,12 @@ fn unless_refused(done: io::Result<()>) -> io::Result<()> {
 
 /// Nanoseconds between a packed time and one from the file system; [`u64::MAX`] if they are further apart than that.
 pub(super) fn apart(time: Time, secs: i64, nanos: i64) -> u64 {
-    let whole = |secs: i64, nanos: i64| i128::from(secs) * 1_000_000_000 + i128::from(nanos);
-    let apart = whole(time.secs, time.nanos.into()).abs_diff(whole(secs, nanos));
+    let apart = nanoseconds(time.secs, time.nanos.into()).abs_diff(nanoseconds(secs, nanos));
     u64::try_from(apart).unwrap_or(u64::MAX)
+}
+
+fn nanoseconds(secs: i64, nanos: i64) -> i128 {
+    i128::from(secs) * 1_000_000_000 + i128::from(nanos)
 }
 
 #[cfg(test)]

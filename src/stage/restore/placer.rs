@@ -7,8 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use super::Staging;
 use super::metadata::{MetadataResult, look, set_metadata};
+use super::staging::Staging;
 use crate::base::digest::{Digest, Hasher, Quick};
 use crate::base::entry::Entry;
 use crate::base::fault::{At, IoFault};
@@ -45,6 +45,13 @@ impl<'a> Places<'a> {
     pub(super) fn folder_of(&mut self, file: &BytePath) -> io::Result<&Folder> {
         let staged = self.staged.parent_of(file).and_then(|folder| folder.look_at(file.name()));
         if os::if_there(staged)?.is_some() { self.staged.parent_of(file) } else { self.delivered.parent_of(file) }
+    }
+}
+
+impl Staging {
+    /// A writer for one thread. Several placers may write to one file.
+    pub fn placer(&self) -> Placer<'_> {
+        Placer::new(self)
     }
 }
 
@@ -103,13 +110,9 @@ impl<'a> Placer<'a> {
     pub fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
         let name = entry.path.name();
         let shown = self.places.staging.shown(entry);
-        let len = |found: io::Result<Status>| {
-            let there = os::if_there(found).at("look at", &shown)?;
-            Ok::<_, IoFault>(there.filter(Status::is_file).map(|status| status.size))
-        };
-        let staged = len(self.places.parent(entry)?.look_at(name))?;
-        let delivered = len(self.places.delivered(entry).and_then(|folder| folder.look_at(name)))?;
-        Ok((staged, delivered))
+        let staged = self.places.parent(entry)?.look_at(name);
+        let delivered = self.places.delivered(entry).and_then(|folder| folder.look_at(name));
+        Ok((len_of(staged).at("look at", &shown)?, len_of(delivered).at("look at", &shown)?))
     }
 
     /// Drops a staged file from the system's cache, so that it is read from the disk: the system may remember bytes
@@ -154,7 +157,7 @@ impl<'a> Placer<'a> {
 /// and is replaced.
 ///
 /// # Errors
-/// The file has a second name, so a write would change a file elsewhere. [`Staging::take_up`] made all files their
+/// The file has a second name, so a write would change a file elsewhere. [`Staging::resume`] made all files their
 /// own before placing began: another program has linked this one since.
 fn open_to_write(folder: &Folder, name: &[u8]) -> io::Result<File> {
     let file = match folder.open_or_create(name) {
@@ -206,7 +209,8 @@ fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Resu
     for (start, len) in entry.holes[first..].iter().copied().chain([(u64::MAX, 0)]) {
         let data_end = start.clamp(at, end);
         let hole_end = start.saturating_add(len).clamp(data_end, end);
-        let (data, hole) = (of(at, data_end), of(data_end, hole_end));
+        let data = of(at, data_end);
+        let hole = of(data_end, hole_end);
         if !data.is_empty() {
             file.write_all_at(data, at)?;
         }
@@ -219,6 +223,11 @@ fn write_data(file: &File, entry: &Entry, offset: u64, bytes: &[u8]) -> io::Resu
         }
     }
     Ok(())
+}
+
+/// The length of a regular file in bytes; `None` for a missing one, and for anything else.
+fn len_of(found: io::Result<Status>) -> io::Result<Option<u64>> {
+    Ok(os::if_there(found)?.filter(Status::is_file).map(|status| status.size))
 }
 
 fn is_zero(bytes: &[u8]) -> bool {

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::io;
 
 use super::finish::copy_content;
-use super::placer::open_to_read;
-use super::{ASIDE, Folder, OWN, Places, Staging};
+use super::placer::{Places, open_to_read};
+use super::staging::{ASIDE, OWN, Staging};
 use crate::base::entry::{Entry, Kind};
 use crate::base::fault::{At, IoFault};
 use crate::base::open_path::{OpenPath, remove_all, traverse};
 use crate::base::os;
+use crate::base::os::folder::Folder;
 
 /// What may have an entry's path in the staging folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,16 @@ enum Expected {
     File,
     /// Links are made at the end, so whatever has the path is removed.
     Link,
+}
+
+impl Expected {
+    fn of(entry: &Entry) -> Self {
+        match entry.kind {
+            Kind::Dir => Self::Folder,
+            Kind::File => Self::File,
+            Kind::Symlink(_) | Kind::Hardlink(_) => Self::Link,
+        }
+    }
 }
 
 impl Staging {
@@ -35,6 +46,18 @@ impl Staging {
         self.copy_files_with_foreign_names(entries)?;
         if self.log.delivering {
             self.open_closed_folders(entries);
+        }
+        Ok(())
+    }
+
+    /// Creates all folders, for now with the owner's rights only: [`Staging::deliver`] sets the packed modes.
+    pub fn make_dirs(&self, entries: &[Entry]) -> Result<(), IoFault> {
+        let mut places = Places::new(self);
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
+            match places.parent(entry)?.make_folder(entry.path.name()) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.resumed => {}
+                made => made.at("create", &self.shown(entry))?,
+            }
         }
         Ok(())
     }
@@ -69,12 +92,12 @@ impl Staging {
             };
             // An earlier run may have delivered hard links of this file, while the file itself is still staged.
             let links = own_names.get_or_insert_with(|| links_by_file(entries));
-            let of_file = links.get(entry.path.as_bytes()).into_iter().flatten();
-            let is_name = |link: &&&Entry| {
+            let mut own = 1;
+            for link in links.get(entry.path.as_bytes()).into_iter().flatten() {
                 let there = places.delivered(link).and_then(|folder| folder.look_at(link.path.name()));
-                there.is_ok_and(|there| (there.dev, there.ino) == (staged.dev, staged.ino))
-            };
-            if of_file.filter(is_name).count() as u64 + 1 < staged.nlink {
+                own += u64::from(there.is_ok_and(|there| (there.dev, there.ino) == (staged.dev, staged.ino)));
+            }
+            if own < staged.nlink {
                 let copied = self.make_own(places.parent(entry)?, entry.path.name(), staged.mode);
                 copied.at("copy", &self.shown(entry))?;
             }
@@ -120,22 +143,19 @@ fn links_by_file(entries: &[Entry]) -> HashMap<&[u8], Vec<&Entry>> {
 /// Removes everything but the folders and files of the entries. A folder is delivered with all that it holds, and
 /// placing must not write through a symlink or FIFO in the place of a file.
 fn sweep(root: &Folder, entries: &[Entry]) -> io::Result<()> {
-    let expected = |entry: &Entry| match entry.kind {
-        Kind::Dir => Expected::Folder,
-        Kind::File => Expected::File,
-        Kind::Symlink(_) | Kind::Hardlink(_) => Expected::Link,
-    };
-    let known: HashMap<&[u8], Expected> =
-        entries.iter().map(|entry| (entry.path.as_bytes(), expected(entry))).collect();
-    let meet = |place: &OpenPath, name: &[u8]| {
-        let path = if place.path().is_empty() { name.to_vec() } else { [place.path(), b"/", name].concat() };
-        let status = place.here().look_at(name)?;
-        match known.get(&path[..]) {
-            Some(Expected::Folder) if status.is_dir() => return Ok(true),
-            Some(Expected::File) if status.is_file() => {}
-            _ => remove_all(place.here(), name)?,
-        }
-        Ok(false)
-    };
-    traverse(root, meet, |_, _| Ok(()))
+    let known = entries.iter().map(|entry| (entry.path.as_bytes(), Expected::of(entry)));
+    let known: HashMap<&[u8], Expected> = known.collect();
+    traverse(root, |place, name| sweep_name(place, name, &known), |_, _| Ok(()))
+}
+
+/// Removes a name unless it is what its path is `known` for. Returns whether it is a folder, to be entered.
+fn sweep_name(place: &OpenPath, name: &[u8], known: &HashMap<&[u8], Expected>) -> io::Result<bool> {
+    let path = if place.path().is_empty() { name.to_vec() } else { [place.path(), b"/", name].concat() };
+    let status = place.here().look_at(name)?;
+    match known.get(&path[..]) {
+        Some(Expected::Folder) if status.is_dir() => return Ok(true),
+        Some(Expected::File) if status.is_file() => {}
+        _ => remove_all(place.here(), name)?,
+    }
+    Ok(false)
 }

@@ -1,9 +1,14 @@
 //! Tests of the whole way of files: placed, delivered, put aside, resumed.
 
-use super::*;
-use crate::base::entry::Time;
-use crate::plan::layout::tests::{dir, entry, file, symlink};
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
+
+use super::staging::{FILES, STAGING};
+use super::*;
+use crate::base::digest::Digest;
+use crate::base::entry::Time;
+use crate::base::open_path::remove_all;
+use crate::plan::layout::tests::{dir, entry, file, symlink};
 
 /// Waits for the lock: a child process that another test forks inherits it, and holds it until it runs its program.
 fn begin(target: &Path, entries: &[Entry]) -> Result<Staging, TargetError> {

@@ -1,20 +1,23 @@
-//! Moves the staged tree into the target, and removes the staging folder at the end.
+//! Moves the staged tree into the target, gives the folders their modes and times, and removes the staging folder.
 //!
 //! Not guaranteed: that the move is atomic as a whole. Each rename is; a later run moves the rest.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::{ASIDE, FILES, LOG, MARK, OWN, OpenPath, PARTS, Staging, remove_all};
-use crate::base::entry::Entry;
+use super::metadata::{MetadataResult, set_metadata};
+use super::staging::{ASIDE, FILES, LOG, MARK, OWN, PARTS, Staging};
+use crate::base::entry::{Entry, Kind};
 use crate::base::fault::IoFault;
+use crate::base::open_path::{OpenPath, remove_all};
 use crate::base::os;
 
 impl Staging {
     /// Moves all staged entries. Folders that exist in the target are merged; files and links replace existing ones
     /// only with `overwrite`. A folder that does not exist in the target moves in one rename, with all that it holds.
     pub(super) fn move_out(&self, entries: &[Entry], overwrite: bool) -> Result<(), IoFault> {
-        let (mut from, mut to) = (OpenPath::new(&self.root), OpenPath::new(&self.target));
+        let mut from = OpenPath::new(&self.root);
+        let mut to = OpenPath::new(&self.target);
         // The folder or file that was moved last: entries below it moved with it.
         let mut done: Option<&Entry> = None;
         for entry in entries {
@@ -50,6 +53,17 @@ impl Staging {
             done = Some(entry);
         }
         Ok(())
+    }
+
+    /// Sets the modes and times of delivered folders, the inner ones first, because a mode may close the way to them.
+    pub(super) fn dress_dirs(&self, entries: &[Entry]) {
+        let mut place = OpenPath::new(&self.target);
+        for entry in entries.iter().rev().filter(|entry| entry.kind == Kind::Dir) {
+            let folder = place.parent_of(&entry.path).and_then(|parent| parent.open_folder(entry.path.name()));
+            // A folder that cannot be opened counts as one with another mode. Its time is not known.
+            let dressed = folder.and_then(|folder| set_metadata(&folder, entry));
+            self.tally.add(dressed.unwrap_or(MetadataResult { mode: false, off: 0 }));
+        }
     }
 
     /// Removes the staging folder with all it holds. Returns its path if that failed. The log and the mark go last:

@@ -9,8 +9,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::writer::{FAILURES, NEUTRAL, SUMS_READY, SYNC_EVERY, close_durably};
-use super::{SUMS, Volume};
+use super::found::Volume;
+use super::names::SUMS;
+use super::writer::{FAILURES, NEUTRAL, SUMS_READY, SYNC_EVERY, close_durably, unpublish};
 use crate::base::digest::{Digest, Hasher};
 use crate::base::direct::DriveReader;
 use crate::base::fault::{At, IoFault};
@@ -55,9 +56,16 @@ pub struct Copier {
 impl Copier {
     /// A copier to the folder `to`, which need not exist yet. Writes nothing.
     pub fn new(from: &Volume, to: &Path) -> Self {
-        let (from, to) = (from.clone(), to.to_path_buf());
-        let (reader, buf) = (DriveReader::default(), memory::zeros(STRETCH));
-        Self { from, to, reader, buf, folder: None, dead: 0, faults: Vec::new(), shows_times: false }
+        Self {
+            from: from.clone(),
+            to: to.to_path_buf(),
+            reader: DriveReader::default(),
+            buf: memory::zeros(STRETCH),
+            folder: None,
+            dead: 0,
+            faults: Vec::new(),
+            shows_times: false,
+        }
     }
 
     /// Creates the folder, or prepares an existing one. Of the unfinished files that earlier runs left, the one with
@@ -74,22 +82,28 @@ impl Copier {
         let folder = File::open(&self.to).at("open", &self.to)?;
         // The mode is set from the beginning; the time is set at the end, because every new file changes it.
         self.neutral()?.apply(&folder).at(NEUTRAL, &self.to)?;
+        self.keep_last_unfinished()?;
+        let lost_before = os::forget_earlier_loss(&folder);
+        self.folder = Some(folder);
+        Ok(lost_before)
+    }
+
+    /// Gives the unfinished file with the highest number the first temporary name, and removes the others.
+    fn keep_last_unfinished(&self) -> Result<(), IoFault> {
         let entries = fs::read_dir(&self.to).at("look into", &self.to)?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut left: Vec<String> = names.filter(|name| is_unfinished(name)).collect();
         left.sort_by_key(|name| (name.len(), name.clone()));
-        let regular = |name: &String| self.to.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
-        let last = if left.last().is_some_and(regular) { left.pop() } else { None };
-        let last = last.map(|name| self.to.join(name));
+        // A link or FIFO of that name is nothing to resume from.
+        let is_regular = |name: &String| self.to.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        let last = if left.last().is_some_and(is_regular) { left.pop() } else { None };
         for path in left.iter().map(|name| self.to.join(name)) {
             os::remove_if_there(&path).at("remove", &path)?;
         }
-        if let Some(last) = last {
-            fs::rename(&last, self.temporary()).at("name", &last)?;
+        if let Some(path) = last.map(|name| self.to.join(name)) {
+            fs::rename(&path, self.temporary()).at("name", &path)?;
         }
-        let lost_before = os::forget_earlier_loss(&folder);
-        self.folder = Some(folder);
-        Ok(lost_before)
+        Ok(())
     }
 
     /// Removes the dead files and an unnamed SHA256SUMS, and with `done` also the unfinished file. Without `done` that
@@ -175,7 +189,9 @@ impl Copier {
     }
 
     fn copy_once(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
-        let (origin, path, temporary) = (self.from.path(name), self.to.join(name), self.temporary());
+        let origin = self.from.path(name);
+        let path = self.to.join(name);
+        let temporary = self.temporary();
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let mut hasher = Hasher::new();
         let agreed = self.agreed(&mut source, &origin, &temporary, &mut hasher, tick)?;
@@ -192,22 +208,8 @@ impl Copier {
         };
         source.seek(SeekFrom::Start(at)).at("read", &origin)?;
         file.set_len(at).and_then(|()| file.seek(SeekFrom::Start(at))).at("write", &path)?;
-        let mut dirty = 0;
-        loop {
-            let len = fill(&mut source, &mut self.buf).at("read", &origin)?;
-            if len == 0 {
-                break;
-            }
-            hasher.update(&self.buf[..len]);
-            file.write_all(&self.buf[..len]).at("write", &path)?;
-            dirty += len;
-            if dirty >= SYNC_EVERY {
-                file.sync_data().at("sync", &path)?;
-                dirty = 0;
-            }
-            if !tick(len as u64) {
-                return Ok(Copied::Stopped);
-            }
+        if !self.append(&mut source, &origin, &mut file, &path, &mut hasher, tick)? {
+            return Ok(Copied::Stopped);
         }
         if hasher.finish() != sum {
             os::remove_if_there(&temporary).at("remove", &temporary)?;
@@ -215,6 +217,36 @@ impl Copier {
         }
         self.shows_times |= !close_durably(file, &temporary, &path, self.neutral()?)?;
         Ok(Copied::Whole)
+    }
+
+    /// Appends the rest of `source` to `file`, and feeds it to `hasher`. Returns `false` if `tick` stops the work.
+    /// `origin` is the path of the source, `path` the one that errors of the file name.
+    fn append(
+        &mut self,
+        source: &mut File,
+        origin: &Path,
+        file: &mut File,
+        path: &Path,
+        hasher: &mut Hasher,
+        tick: Tick,
+    ) -> Result<bool, IoFault> {
+        let mut dirty = 0;
+        loop {
+            let len = fill(source, &mut self.buf).at("read", origin)?;
+            if len == 0 {
+                return Ok(true);
+            }
+            hasher.update(&self.buf[..len]);
+            file.write_all(&self.buf[..len]).at("write", path)?;
+            dirty += len;
+            if dirty >= SYNC_EVERY {
+                file.sync_data().at("sync", path)?;
+                dirty = 0;
+            }
+            if !tick(len as u64) {
+                return Ok(false);
+            }
+        }
     }
 
     /// How many bytes from its beginning a file on the drive agrees with the source; `None` if it cannot be opened.
@@ -227,7 +259,9 @@ impl Copier {
         hasher: &mut Hasher,
         tick: Tick,
     ) -> Result<Option<u64>, IoFault> {
-        let (mut at, mut failed, buf) = (0, None, &mut self.buf);
+        let buf = &mut self.buf;
+        let mut at = 0;
+        let mut failed = None;
         let read = self.reader.read(path, |stored| match fill(source, &mut buf[..stored.len()]) {
             Ok(len) => {
                 let same = common(&stored[..len], &buf[..len]);
@@ -250,7 +284,8 @@ impl Copier {
 
     /// The offset at which the drive's copy first differs from the source; `None` if this time it does not.
     pub fn first_difference(&mut self, name: &str) -> Result<Option<u64>, IoFault> {
-        let (origin, path) = (self.from.path(name), self.to.join(name));
+        let origin = self.from.path(name);
+        let path = self.to.join(name);
         let mut source = os::open_regular(&origin).at("read", &origin)?;
         let len = source.metadata().at("read", &origin)?.len();
         let at = self.agreed(&mut source, &origin, &path, &mut Hasher::new(), &|_| true)?;
@@ -297,7 +332,7 @@ impl Copier {
 /// reverse order: callers name the seals first, and these tell a later run whose files remain.
 pub fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> {
     let dir = &volume.dir;
-    no_longer_whole(dir)?;
+    unpublish(dir)?;
     for path in names.iter().rev().map(|name| volume.path(name)) {
         os::remove_if_there(&path).at("remove", &path)?;
     }
@@ -307,18 +342,6 @@ pub fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> 
         os::sync_dir(above).at("sync", above)?;
     }
     Ok(gone)
-}
-
-/// Removes the SHA256SUMS of a volume that is not whole, durably and in any case of its name, so that the volume no
-/// longer looks complete.
-pub fn no_longer_whole(dir: &Path) -> Result<(), IoFault> {
-    for entry in fs::read_dir(dir).at("look into", dir)? {
-        let entry = entry.at("look into", dir)?;
-        if entry.file_name().eq_ignore_ascii_case(SUMS) {
-            os::remove_if_there(&entry.path()).at("remove", &entry.path())?;
-        }
-    }
-    os::sync_dir(dir).at("sync", dir)
 }
 
 /// Reads until the buffer is full or the file ends. Returns how many bytes were read.
@@ -337,10 +360,10 @@ fn fill(file: &mut File, buf: &mut [u8]) -> io::Result<usize> {
 
 /// The length of the common beginning of both. The whole comparison comes first, because it is the usual case and fast.
 fn common(one: &[u8], other: &[u8]) -> usize {
-    match one == other {
-        true => one.len(),
-        false => one.iter().zip(other).take_while(|(a, b)| a == b).count(),
+    if one == other {
+        return one.len();
     }
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

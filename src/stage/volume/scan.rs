@@ -7,8 +7,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ALL_SEALS, HEADS, ScanError, Volume, is_unknown, is_volume_name, read};
+use super::found::{ScanError, Volume, is_unknown, read};
+use super::names::{HEADS, is_volume_name};
 use crate::base::fault::{At, IoFault};
+use crate::format::seal::ALL_SEALS;
 use crate::format::{FormatError, UNPACKING, limits, part};
 
 /// Folders in which systems keep deleted files, in lower case.
@@ -23,7 +25,7 @@ const SYSTEM: [&str; 6] = [
     ".temporaryitems",
     ".documentrevisions-v100",
 ];
-/// Folders that one search sets aside at most. Further ones are searched like any other folder.
+/// Folders of trash and of unpackings that one search names at most. Further ones are only counted.
 const NAMED: usize = 100;
 
 /// The result of a search.
@@ -44,9 +46,10 @@ pub struct PassedOver {
     pub no_volume: bool,
     /// How many folders lie deeper than [`limits::DEPTH`] levels.
     pub deeper: u64,
-    /// How many folders were left at the limit of folders, or hold more names than the search may read.
+    /// How many folders were left at the limit of folders, hold more names than the search may read, or are trash
+    /// that `set_aside` has no room to name.
     pub beyond: u64,
-    /// Trash and staging folders of unpackings that hold something.
+    /// Trash and staging folders of unpackings that hold something, as far as one search names them.
     pub set_aside: Vec<PathBuf>,
     /// Folders that could not be read, with the reason.
     pub unread: Vec<IoFault>,
@@ -133,8 +136,8 @@ impl FolderSearch {
         let name = lower(&dir);
         // Folders that are named as volumes have a reserve of their own: many other folders must not crowd them out.
         let most = self.most + if is_volume_name(&name) { usize::from(limits::VOLUMES) } else { 0 };
-        if is_set_aside(&name) && self.passed_over.set_aside.len() < NAMED {
-            self.passed_over.set_aside.push(dir);
+        if is_set_aside(&name) {
+            self.set_aside(dir);
         } else if depth == limits::DEPTH {
             self.passed_over.deeper += 1;
         } else if self.folders >= most {
@@ -142,6 +145,15 @@ impl FolderSearch {
         } else {
             self.folders += 1;
             below.push(dir);
+        }
+    }
+
+    /// Records a folder of trash or of an unpacking, which is never searched.
+    fn set_aside(&mut self, dir: PathBuf) {
+        if self.passed_over.set_aside.len() < NAMED {
+            self.passed_over.set_aside.push(dir);
+        } else {
+            self.passed_over.beyond += 1;
         }
     }
 

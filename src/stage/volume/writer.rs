@@ -13,13 +13,15 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{ALL_SEALS, HEADS, LIST, SUMS, folder, is_free};
+use super::folder::{folder, is_free};
+use super::names::{HEADS, LIST, SUMS};
 use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::{DriveReader, marks};
 use crate::base::fault::{At, IoFault};
 use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::format::journal::JOURNAL;
+use crate::format::seal::ALL_SEALS;
 use crate::format::{is_unfinished, part, sums, unfinished};
 
 /// Bytes that may wait in memory for the drive. The bound keeps the progress honest.
@@ -90,8 +92,19 @@ impl Writer {
         // The mode is set from the beginning; the time is set at the end, because every new file changes it.
         let shows_times = !neutral.apply(&folder).at(NEUTRAL, &dir)?;
         let made = sums.iter().map(|(name, _)| name.clone()).collect();
-        let (sum_of_sums, marks) = (None, None);
-        Ok(Self { dir, folder, failed: 0, died: 0, number, sums, sum_of_sums, made, marks, neutral, shows_times })
+        Ok(Self {
+            dir,
+            folder,
+            failed: 0,
+            died: 0,
+            number,
+            sums,
+            sum_of_sums: None,
+            made,
+            marks: None,
+            neutral,
+            shows_times,
+        })
     }
 
     /// Whether some files show when they were written, because the file system takes no other times.
@@ -136,13 +149,19 @@ impl Writer {
             Some(marks) => reader.first_change(&path, marks),
             // Files of an earlier run and streamed files have no marks, only a digest.
             None => {
-                let of_name = |(known, sum): &(String, Digest)| (known == name).then_some(*sum);
-                let sum = if name == SUMS_READY { self.sum_of_sums } else { self.sums.iter().find_map(of_name) };
                 let stored = reader.digest(&path, |_| true);
-                stored.map(|stored| (sum != stored.map(|(stored, _)| stored)).then_some(0))
+                stored.map(|stored| (self.digest_of(name) != stored.map(|(stored, _)| stored)).then_some(0))
             }
         };
         read.at("read back", &path)
+    }
+
+    /// The digest of a written file; `None` if no file of that name is written.
+    fn digest_of(&self, name: &str) -> Option<Digest> {
+        if name == SUMS_READY {
+            return self.sum_of_sums;
+        }
+        self.sums.iter().find(|(known, _)| known == name).map(|(_, sum)| *sum)
     }
 
     /// Leaves an incomplete volume to a later run. SHA256SUMS, list and heads are removed: they would contradict the
@@ -256,7 +275,8 @@ impl Writer {
         loop {
             match self.write_once(name, &fill) {
                 Err(fault) if self.died < FAILURES && os::is_of_one_place(&fault.source) => {
-                    (self.failed, self.died) = (self.failed + 1, self.died + 1);
+                    self.failed += 1;
+                    self.died += 1;
                     // This sync takes the error of the dead file, so that the last sync does not report it.
                     let _ = os::sync_file_system(&self.folder);
                 }
@@ -273,7 +293,8 @@ impl Writer {
     }
 
     fn write_once<T>(&mut self, name: &str, fill: impl Fn(&mut File) -> io::Result<T>) -> Result<T, IoFault> {
-        let (temporary, path) = (self.dir.join(unfinished(self.failed)), self.dir.join(name));
+        let temporary = self.dir.join(unfinished(self.failed));
+        let path = self.dir.join(name);
         let mut file = os::create_anew(&temporary, File::options().write(true)).at("create", &path)?;
         let filled = fill(&mut file).at("write", &path)?;
         self.shows_times |= !close_durably(file, &temporary, &path, self.neutral)?;
@@ -291,23 +312,26 @@ pub(super) fn close_durably(file: File, temporary: &Path, path: &Path, neutral: 
     Ok(took)
 }
 
-/// Removes SHA256SUMS durably, so that a volume that is not complete after all does not look so.
-pub fn take_back(dir: &Path) -> io::Result<()> {
-    fs::remove_file(dir.join(SUMS))?;
-    os::sync_dir(dir)
+/// Removes the SHA256SUMS of a volume that is not complete after all, durably and in any case of its name, so that the
+/// volume no longer looks complete.
+pub fn unpublish(dir: &Path) -> Result<(), IoFault> {
+    for entry in fs::read_dir(dir).at("look into", dir)? {
+        let entry = entry.at("look into", dir)?;
+        if entry.file_name().eq_ignore_ascii_case(SUMS) {
+            os::remove_if_there(&entry.path()).at("remove", &entry.path())?;
+        }
+    }
+    os::sync_dir(dir).at("sync", dir)
 }
 
 /// Removes the files in a volume's folder that we write, except those to `keep` and the journal. Foreign files stay.
 pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFault> {
-    let small = |name: &str| {
-        ALL_SEALS.contains(&name) || HEADS.contains(&name) || [SUMS, LIST].contains(&name) || is_unfinished(name)
-    };
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.at("look into", dir)?,
     };
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut ours: Vec<String> = names.filter(|name| small(name) || part::is_part(name)).collect();
+    let mut ours: Vec<String> = names.filter(|name| is_ours(name)).collect();
     // SHA256SUMS goes first, so that no incomplete volume looks complete. The seals go last, because they tell a run
     // that resumes from here whose files remain.
     ours.sort_by_key(|name| (name != SUMS, ALL_SEALS.contains(&name.as_str())));
@@ -316,6 +340,12 @@ pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFaul
         fs::remove_file(&path).at("remove", &path)?;
     }
     os::sync_dir(dir).at("sync", dir)
+}
+
+/// Whether the writer of a volume makes files of that name; the journal is written by `stage/journal.rs`.
+fn is_ours(name: &str) -> bool {
+    let is_small = ALL_SEALS.contains(&name) || HEADS.contains(&name) || [SUMS, LIST].contains(&name);
+    is_small || is_unfinished(name) || part::is_part(name)
 }
 
 /// Passes bytes on to a file, hashes and counts them, and syncs the file after every [`SYNC_EVERY`] bytes.

@@ -54,7 +54,8 @@ pub(super) fn compare(files: &[SharedFile]) -> HardLinks {
     // The first identity that was found under each device and inode. A later other one is doubtful.
     let mut numbers: HashMap<(u64, u64), &FileIdentity> = HashMap::new();
     for file in files {
-        let (identity, Stamp { dev, ino, .. }) = (&file.identity, file.identity.stamp);
+        let identity = &file.identity;
+        let Stamp { dev, ino, .. } = file.identity.stamp;
         same.entry(identity).or_default().push(file);
         numbers.entry((dev, ino)).or_insert(identity);
     }

@@ -97,15 +97,20 @@ impl Look<'_> {
         })
     }
 
+    /// One listing of a folder; it ends early if the person stops the run.
+    fn hear(&self, to_list: &File) -> Listing {
+        Listing::hear(|| !self.monitor.cancelled(), |hear| list(to_list, hear))
+    }
+
     /// The names in a folder. While a folder changes, a listing may miss names that never changed. So a folder whose
     /// times changed meanwhile is listed again, until a listing gives no new name or [`MOST_LISTINGS`] are done.
     fn listing(&self, folder: &Folder, to_list: &File) -> io::Result<Listing> {
-        let hear = |to_list: &File| Listing::hear(|| !self.monitor.cancelled(), |hear| list(to_list, hear));
         let mut before = folder.status()?;
-        let mut listing = hear(to_list);
+        let mut listing = self.hear(to_list);
         for _ in 1..MOST_LISTINGS {
             let after = folder.status()?;
-            if (after.mtime, after.ctime) == (before.mtime, before.ctime) || !listing.add(hear(&folder.to_list()?)) {
+            if (after.mtime, after.ctime) == (before.mtime, before.ctime) || !listing.add(self.hear(&folder.to_list()?))
+            {
                 break;
             }
             before = after;

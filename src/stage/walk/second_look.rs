@@ -133,7 +133,8 @@ impl WalkedEntries<'_> {
     /// The same for a folder. It is listed again if it changed, or if its time cannot tell whether it did. An unchanged
     /// folder that the list already flags as unreadable needs no second report.
     fn folder_drift(&self, index: usize, spot: &Spot, status: &Status) -> Option<Drift> {
-        let (entry, stamp) = (&self.entries[index], &self.stamps[index]);
+        let entry = &self.entries[index];
+        let stamp = &self.stamps[index];
         let is_same = Stamp::new(status) == *stamp;
         let is_told = is_same && entry.flag == Flag::Unreadable;
         // A folder that changed just before it was listed may have changed again within the same step of its time.

@@ -64,6 +64,18 @@ fn what_was_thrown_away_is_named_and_not_searched() {
 }
 
 #[test]
+fn trash_beyond_what_is_named_is_counted_and_not_searched() {
+    let trash: Vec<String> = (0..NAMED + 2).map(|user| format!(".Trash-{user}/volume-1/seal.age")).collect();
+    let mut files: Vec<&str> = trash.iter().map(String::as_str).collect();
+    files.push("volume-3/seal.age");
+    let drive = drive(&files);
+    let search = scan(drive.path()).unwrap();
+    assert_eq!(found(&drive, &search), ["volume-3"]);
+    assert_eq!((search.passed_over.set_aside.len(), search.passed_over.beyond), (100, 2));
+    assert_eq!(search.passed_over.folders(), 102);
+}
+
+#[test]
 fn links_are_not_followed_at_any_level() {
     let drive = drive(&["a/volume-1/seal.age"]);
     for link in ["b", "a/c"] {
