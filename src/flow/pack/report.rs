@@ -111,7 +111,7 @@ pub struct PackReport {
     pub spared: usize,
     /// Whether another drive took the place of one that an interrupted run wrote to.
     pub replaced: bool,
-    /// All notes of the run, also those that it showed when they came up.
+    /// Notes about sources and targets. What drives did during the run only the monitor hears; the CLI adds that.
     pub notes: Vec<Note>,
 }
 
