@@ -36,7 +36,6 @@ pub struct Plan {
     pub at_most: u64,
     /// Bytes that the drives can take, small files included.
     pub room: u64,
-    /// How many recipients can open the bundle.
     pub recipients: usize,
     /// Whether a passphrase can open the bundle.
     pub passphrase: bool,
@@ -92,10 +91,9 @@ impl Plan {
 /// What a packing has done.
 #[derive(Debug, Clone)]
 pub struct PackReport {
-    /// The plan that was carried out.
     pub plan: Plan,
     pub fingerprint: String,
-    /// Parts of the bundle, parity included.
+    /// Parity included.
     pub parts: usize,
     /// Whether all drives were read back, parts included.
     pub read_back: bool,

@@ -1,5 +1,5 @@
-//! Resumes an interrupted packing: compares what it left with the request and with the sources as they are now, and reads
-//! every part back to find those that stay.
+//! Resumes an interrupted packing: compares what it left with the request and with the sources as they are now, and
+//! reads every part back to find those that stay.
 //!
 //! Not guaranteed: that a source is as it was. Names, sizes and times are compared here; packing reads all of it again
 //! and compares the bytes.
@@ -140,7 +140,8 @@ impl Left {
         other_packing(format!("what an interrupted run packed to {} {what}", show(&self.folders[0])))
     }
 
-    /// Whether a passphrase opens its seal. Only the first seal that can be read is tried, because a try takes a second.
+    /// Whether a passphrase opens its seal. Only the first seal that can be read is tried, because a try takes a
+    /// second.
     fn opens(&self, passphrase: &SecretText) -> bool {
         let mut ring = Keyring::new();
         ring.add_passphrase(passphrase);
@@ -291,8 +292,8 @@ fn other_packing(text: String) -> FlowError {
     FlowError::Leftover(LeftoverError::OtherPacking(text))
 }
 
-/// Reads a part's file as its drive stores it. Returns its first bytes; `None` if the file is not the `expected` one, by
-/// SHA-256 and length.
+/// Reads a part's file as its drive stores it. Returns its first bytes; `None` if the file is not the `expected` one,
+/// by SHA-256 and length.
 fn header_if_whole(
     reader: &mut DriveReader,
     path: &Path,

@@ -1,6 +1,6 @@
-//! Gives every part a home, whatever the drives do. A part that its drive did not take, or did not keep, is packed again
-//! from the sources and goes where there is room. Without room parity may stand in for it; otherwise the run ends with
-//! an error that says what would help.
+//! Gives every part a home, whatever the drives do. A part that its drive did not take, or did not keep, is packed
+//! again from the sources and goes where there is room. Without room parity may stand in for it; otherwise the run ends
+//! with an error that says what would help.
 //!
 //! Not guaranteed: that a drive keeps a part that it took. Only reading back finds out, and reports it here.
 
@@ -125,9 +125,9 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
     /// Records files that were not read back in the end as they were written: their parts are missing now, and their
     /// drive is distrusted. Returns whether there were any.
     ///
-    /// A drive is given up if this happens to it a second time, if it lost a seal, or if it cannot be read. What it lost
-    /// while the bundle was packed does not count as the first time, because only chance decides whether such a loss is
-    /// noticed that early.
+    /// A drive is given up if this happens to it a second time, if it lost a seal, or if it cannot be read. What it
+    /// lost while the bundle was packed does not count as the first time, because only chance decides whether such a
+    /// loss is noticed that early.
     ///
     /// # Errors
     /// The last drive had to be given up.

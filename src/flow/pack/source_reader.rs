@@ -222,8 +222,8 @@ impl<'a> SourceReader<'a> {
         }
     }
 
-    /// Flags a file and notes the fault. Only the worst fault of a file is kept: that it could not be read outranks that
-    /// it changed.
+    /// Flags a file and notes the fault. Only the worst fault of a file is kept: that it could not be read outranks
+    /// that it changed.
     fn note_fault(&self, fault: Fault) {
         let at = fault.entry as usize;
         let path = self.walk.entries[at].path.as_bytes();

@@ -87,8 +87,8 @@ impl Shape<'_> {
     }
 }
 
-/// The room on the drives once this run has removed the parts that do not stay. `surplus` has the bytes of those for each
-/// volume; all volumes of a file system share what is freed there. Parts that stay count against `--volume-size`.
+/// The room on the drives once this run has removed the parts that do not stay. `surplus` has the bytes of those for
+/// each volume; all volumes of a file system share what is freed there. Parts that stay count against `--volume-size`.
 fn room_once_cleared(drives: &[DriveRoom], surplus: &[u64], before: &Before, part_len: u64) -> Vec<DriveRoom> {
     let freed_on = |device: u64| -> u64 {
         drives.iter().zip(surplus).filter(|(drive, _)| drive.device == device).map(|(_, bytes)| bytes).sum()

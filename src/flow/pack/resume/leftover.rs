@@ -1,5 +1,5 @@
-//! What an interrupted packing left on its drives: found by its journal, on whichever drive kept one, and removed if the
-//! sender asks for that. While a [`Left`] lives, no other run works on it.
+//! What an interrupted packing left on its drives: found by its journal, on whichever drive kept one, and removed if
+//! the sender asks for that. While a [`Left`] lives, no other run works on it.
 //!
 //! Not guaranteed: that the leftover belongs to what is requested now. `flow/pack/resume.rs` compares the two.
 
@@ -104,8 +104,8 @@ fn check_is_all_free(paths: &[PathBuf], folders: &[PathBuf]) -> Result<(), FlowE
     }
 }
 
-/// The first journal whose opening is intact: there is a copy on another drive, because the first may be gone or damaged.
-/// If no opening is intact, the journal that still names the most seals; `None` if no folder has a journal.
+/// The first journal whose opening is intact: there is a copy on another drive, because the first may be gone or
+/// damaged. If no opening is intact, the journal that still names the most seals; `None` if no folder has a journal.
 ///
 /// # Errors
 /// Another run holds a journal, or the only ones cannot be read.
@@ -217,8 +217,8 @@ impl Left {
         listed.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
     }
 
-    /// Refuses to remove the leftover if not all of its volumes are given, or if one looks complete: a receiver may need
-    /// it. `is_asked`: the sender asked to begin anew, and gets a message that fits that.
+    /// Refuses to remove the leftover if not all of its volumes are given, or if one looks complete: a receiver may
+    /// need it. `is_asked`: the sender asked to begin anew, and gets a message that fits that.
     pub fn may_go(&self, is_asked: bool) -> Result<(), FlowError> {
         let volumes = self.seals.iter().fold(self.volumes, |most, (volume, _, _)| most.max(*volume));
         if usize::from(volumes) > self.folders.len() {

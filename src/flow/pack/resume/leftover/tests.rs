@@ -142,7 +142,7 @@ fn of_two_damaged_journals_the_one_that_names_more_seals_counts() {
     run.write_journal(2, "");
     run.damage(1, "2 seal.age");
     run.damage(2, "bundle ");
-    let error = run.found().journal().err().expect("it cannot be used");
+    let error = run.found().journal().unwrap_err();
     let FlowError::Leftover(LeftoverError::BadJournal { path, .. }) = error else { panic!("{error}") };
     assert_eq!(path, run.file(2, JOURNAL));
 }
