@@ -4,17 +4,16 @@
 //! Not guaranteed: that the expected sizes come true. They rest on samples of the sources. What an earlier run left is
 //! held by its lock until the plan is carried out or dropped; sources and other files may change until then.
 
-mod estimate;
-mod shape;
-
 use std::path::PathBuf;
 
 use crate::base::digest::Digest;
 use crate::base::disk::Device;
-use crate::base::entry::Kind;
+use crate::base::entry::{Hole, Kind};
+use crate::base::fault::At;
 use crate::base::memory;
 use crate::base::monitor::{Monitor, Note, NoteKind};
 use crate::base::os;
+use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::bundle::proofread::check_sequence;
 use crate::flow::drives::mounts;
@@ -27,29 +26,31 @@ use crate::flow::pack::resume::{self, TarExtent};
 use crate::flow::pack::source_reader::SourceReader;
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
-use crate::plan::layout::{Layout, lay_out};
-use crate::plan::placement::{Fill, Placement};
+use crate::plan::layout::{Layout, holes_in, lay_out};
+use crate::plan::parity;
+use crate::plan::placement::{DriveRoom, Fill, Placement};
 use crate::plan::rehome::{Home, rehome};
+use crate::stage::archive;
+use crate::stage::compress::{Compressor, Level, ZstdError};
 use crate::stage::volume;
 use crate::stage::walk::{Walk, walk};
-use estimate::estimate;
-use shape::{Shape, Shaped};
 
 /// Most bytes of the beginning of the tar that [`resume::whom`] covers. A run that resumes has to hash the same bytes.
 const BEGINNING: u64 = 1 << 20;
 
+/// Most samples of one tar.
+const SAMPLES: u64 = 16;
+/// Bytes of one sample. Samples are long, because shorter frames compress worse than those that will be written.
+const SAMPLE_LEN: u64 = 1 << 20;
+
 /// A plan, with all that it takes to carry it out.
 pub struct Planned {
-    /// The sources.
     pub walk: Walk,
-    /// The tar of the sources.
     pub layout: Layout,
     pub geometry: Geometry,
     /// Decides which part goes where, and has dealt no part yet.
     pub placement: Placement,
-    /// The plan for people and for `--json`.
     pub plan: Plan,
-    /// Notes about sources and targets.
     pub notes: Vec<Note>,
     /// Bytes that the whole tar is expected to compress to, also what an earlier run packed of it.
     pub estimate: u64,
@@ -91,8 +92,7 @@ pub fn plan(request: &PackRequest, monitor: &dyn Monitor) -> Result<Planned, Flo
     let whom = resume::whom(request, &walk, &bytes);
     let before = match left.as_ref().filter(|_| !request.restart) {
         Some(left) => {
-            let checked = left.check(request, &walk, whom, read);
-            checked.inspect_err(|_| tell_unreadable(&notes, monitor))?;
+            left.check(request, &walk, whom, read).inspect_err(|_| tell_unreadable(&notes, monitor))?;
             left.verify(TarExtent { len: layout.len, tail_start: layout.tail_start }, request.replaced, monitor)?
         }
         None => Before::default(),
@@ -107,11 +107,12 @@ pub fn plan(request: &PackRequest, monitor: &dyn Monitor) -> Result<Planned, Flo
     let estimate = estimate(&walk, &layout, request.level)?;
     let data_expected = data_to_come(estimate, layout.len, geometry, &before);
     let outline =
-        Outline { request, walk: &walk, before: &before, shaped: &shaped, placement: &placement, data_expected };
+        Outline { shape, walk: &walk, before: &before, shaped: &shaped, placement: &placement, data_expected };
     let plan = outline.plan(left.is_some())?;
-    let Shaped { targets, drives, .. } = shaped;
+    let reserves = shaped.drives.iter().map(|drive| drive.reserve).collect();
+    let devices = shaped.drives.iter().map(|drive| drive.device);
+    let targets: Vec<_> = paths.into_iter().zip(devices).map(|(path, device)| VolumeTarget { path, device }).collect();
     notes.extend(mounts::notes(targets.iter().map(|target| (&*target.path, target.device)), &request.sources));
-    let reserves = drives.iter().map(|drive| drive.reserve).collect();
     Ok(Planned { walk, layout, geometry, placement, plan, notes, estimate, reserves, targets, left, before, whom })
 }
 
@@ -149,8 +150,7 @@ struct Beginning {
     read: Result<(), FlowError>,
 }
 
-/// # Errors
-/// A source is gone.
+/// Reads the beginning of the tar. Only a source that is gone is an error.
 fn read_beginning(walk: &Walk, layout: &Layout, monitor: &dyn Monitor) -> Result<Beginning, FlowError> {
     let mut bytes = memory::zeros(BEGINNING.min(layout.tail_start) as usize);
     match SourceReader::new(walk, layout, monitor).raw(0, &mut bytes) {
@@ -183,15 +183,139 @@ impl Planned {
                 return Err(DriveError::TooSmall { folder: volume.folder.clone(), needed: *reserve, room }.into());
             }
         }
-        let needed = self.plan.expected;
-        let room = self.plan.room;
+        let Plan { expected: needed, room, .. } = self.plan;
         if needed > room { Err(DriveError::NoRoom { needed, room }.into()) } else { Ok(()) }
     }
 }
 
+/// What decides how the bundle is cut.
+struct Shape<'a> {
+    request: &'a PackRequest,
+    /// The target of each volume.
+    paths: &'a [PathBuf],
+    /// Most bytes of the list's text.
+    list_at_most: u64,
+    /// Bytes of the tar.
+    tar: u64,
+    /// How many entries the walk has.
+    entries: usize,
+}
+
+/// How the bundle is cut, and the drive of each volume with the reserve that this takes.
+struct Shaped {
+    geometry: Geometry,
+    drives: Vec<DriveRoom>,
+}
+
+impl Shape<'_> {
+    /// Chooses the size of the parts and the shape of the stripes. Each depends on the other, and the room on the
+    /// drives depends on both. So the stripes are chosen first, for parts as they would be without parity.
+    fn choose(&self) -> Result<Shaped, FlowError> {
+        let request = self.request;
+        let volumes = self.paths.len() as u16;
+        let largest = match request.level {
+            Level::Zstd(13..) => geometry::LARGEST_AT_HIGH_LEVELS,
+            Level::Quick | Level::Zstd(_) => geometry::LARGEST,
+        };
+        let plain = geometry::choose(self.tar, volumes, None, largest)?;
+        let room = Placement::new(&self.look_at_drives(plain)?.drives, plain.class, request.fill, None);
+        let scheme =
+            parity::choose(request.parity, volumes, |scheme| room.stripes(scheme)).map_err(FlowError::Usage)?;
+        self.look_at_drives(geometry::choose(self.tar, volumes, scheme, largest)?)
+    }
+
+    /// The same after an interrupted run: what it chose still holds if any of its parts stays. What does not stay makes
+    /// room.
+    fn after(&self, left: &Left, before: &Before) -> Result<Shaped, FlowError> {
+        let mut shaped = if before.recipes.is_empty() {
+            self.choose()?
+        } else {
+            let opening = &left.journal()?.opening;
+            self.look_at_drives(geometry::of_class(self.tar, opening.class, opening.scheme))?
+        };
+        let part_len = shaped.geometry.class.file_len() as u64;
+        shaped.drives = room_once_cleared(&shaped.drives, &left.surplus(before), before, part_len);
+        Ok(shaped)
+    }
+
+    fn look_at_drives(&self, geometry: Geometry) -> Result<Shaped, FlowError> {
+        let parts_at_most = geometry.parts_at_most();
+        let mut drives = Vec::new();
+        for (at, path) in self.paths.iter().enumerate() {
+            let room = os::room(path).at("look at", path)?;
+            let mut reserve = geometry::reserve(self.list_at_most, parts_at_most, room.cluster);
+            // The first volume holds the journal.
+            if at == 0 {
+                reserve += geometry::journal_at_most(self.tar, parts_at_most, self.entries);
+            }
+            let cap = self.request.volume_size;
+            drives.push(DriveRoom { device: room.device, free: room.free, cluster: room.cluster, cap, reserve });
+        }
+        Ok(Shaped { geometry, drives })
+    }
+}
+
+/// The room on the drives once this run has removed the parts that do not stay. `surplus` has the bytes of those for
+/// each volume; all volumes of a file system share what is freed there. Parts that stay count against `--volume-size`.
+fn room_once_cleared(drives: &[DriveRoom], surplus: &[u64], before: &Before, part_len: u64) -> Vec<DriveRoom> {
+    let freed_on = |device: u64| -> u64 {
+        drives.iter().zip(surplus).filter(|(drive, _)| drive.device == device).map(|(_, bytes)| bytes).sum()
+    };
+    let mut cleared = Vec::with_capacity(drives.len());
+    for (number, drive) in (1..).zip(drives) {
+        let kept = before.parts.iter().filter(|part| part.volume == number).count() as u64 * part_len;
+        let free = drive.free + freed_on(drive.device);
+        cleared.push(DriveRoom { free, cap: drive.cap.map(|cap| cap.saturating_sub(kept)), ..drive.clone() });
+    }
+    cleared
+}
+
+/// Bytes that the tar compresses to, from samples spread evenly over all that is no hole. Sources of up to 16 MiB are
+/// sampled completely.
+fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError> {
+    let holes = holes_in(&walk.entries);
+    let hole_bytes: u64 = holes.iter().map(|(_, len)| len).sum();
+    let data = layout.tail_start - hole_bytes;
+    let tools = || (Compressor::new(level), memory::zeros(SAMPLE_LEN as usize));
+    let samples = side_by_side(&sample_starts(data), tools, |(compressor, buf), start| {
+        let compressor = compressor.as_mut().map_err(|error| error.clone())?;
+        let sample = fill_sample(walk, layout, &holes, *start, buf);
+        Ok::<_, ZstdError>((sample.len() as u64, packed_len(compressor, sample)?))
+    });
+    let samples = samples.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let raw: u64 = samples.iter().map(|(raw, _)| raw).sum();
+    let packed: u64 = samples.iter().map(|(_, packed)| packed).sum();
+    let ratio = packed as f64 / raw.max(1) as f64;
+    // Manifests are hex, which compresses to a little over half. Zeros compress to nearly nothing.
+    let tail = (layout.len - layout.tail_start) * 6 / 10;
+    Ok((data as f64 * ratio) as u64 + hole_bytes / 4000 + tail)
+}
+
+/// Where the samples begin in `data` bytes of tar, holes not counted; each at a whole block.
+fn sample_starts(data: u64) -> Vec<u64> {
+    let stride = (data / SAMPLES).max(SAMPLE_LEN) / 512 * 512;
+    (0..SAMPLES).map(|at| at * stride).filter(|start| *start < data).collect()
+}
+
+/// Fills a sample that begins at byte `start`, holes not counted. It ends at the next hole at the latest.
+fn fill_sample<'b>(walk: &Walk, layout: &Layout, holes: &[Hole], start: u64, buf: &'b mut [u8]) -> &'b [u8] {
+    let (start, follow) = layout.past_holes(holes, start);
+    let sample = &mut buf[..SAMPLE_LEN.min(follow) as usize];
+    let found = layout.entries_in(&(start..start + sample.len() as u64));
+    let entries = (found.start, &walk.entries[found.clone()], &layout.starts[found.clone()]);
+    archive::fill(start, sample, entries, |index| walk.open(index), |_, _| true);
+    sample
+}
+
+/// Bytes that a sample compresses to. It is compressed only if that seems worthwhile, as in packing.
+fn packed_len(compressor: &mut Compressor, sample: &[u8]) -> Result<u64, ZstdError> {
+    let guess = compressor.sample(sample);
+    Ok(if guess < sample.len() { compressor.frame(sample)?.len() as u64 } else { guess as u64 })
+}
+
 /// What the plan for people is made of.
 struct Outline<'a> {
-    request: &'a PackRequest,
+    shape: Shape<'a>,
     walk: &'a Walk,
     before: &'a Before,
     shaped: &'a Shaped,
@@ -203,7 +327,8 @@ struct Outline<'a> {
 impl Outline<'_> {
     /// All sizes count the reserves of the volumes. `has_leftover`: an interrupted run left something on the drives.
     fn plan(&self, has_leftover: bool) -> Result<Plan, FlowError> {
-        let Outline { request, walk, before, shaped, .. } = *self;
+        let Outline { walk, before, shaped, .. } = *self;
+        let request = self.shape.request;
         let geometry = shaped.geometry;
         let count =
             |is_counted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| is_counted(&entry.kind)).count() as u64;
@@ -228,31 +353,28 @@ impl Outline<'_> {
             memory: pipeline::memory(geometry, walk.entries.len(), request.outputs.len(), request.level)?,
             sequential: request.fill == Fill::Sequential,
             begins_anew: has_leftover && before.recipes.is_empty() && !request.restart,
-            shared_drive: request.volumes.is_none() && share_a_disk(&shaped.targets),
+            shared_drive: request.volumes.is_none() && share_a_disk(&shaped.drives),
             staged: request.volumes.is_some(),
             volumes: self.volumes(),
         })
     }
 
     fn volumes(&self) -> Vec<VolumePlan> {
-        let parts = self.parts_of_each_volume();
-        let targets = self.shaped.targets.iter().zip(&self.shaped.drives);
-        (1..)
-            .zip(targets.zip(parts))
-            .map(|(number, ((target, drive), parts))| VolumePlan {
-                folder: volume::folder(&target.path, number),
-                free: drive.free,
-                cap: drive.cap,
-                expected: parts * self.placement.cost(number) + drive.reserve,
-            })
-            .collect()
+        let mut volumes = Vec::new();
+        let drives = self.shape.paths.iter().zip(&self.shaped.drives);
+        for (number, ((path, drive), parts)) in (1..).zip(drives.zip(self.parts_of_each_volume())) {
+            let expected = parts * self.placement.cost(number) + drive.reserve;
+            let folder = volume::folder(path, number);
+            volumes.push(VolumePlan { folder, free: drive.free, cap: drive.cap, expected });
+        }
+        volumes
     }
 
     /// How many parts this run is expected to write to each volume, those that are packed again included.
     fn parts_of_each_volume(&self) -> Vec<u64> {
         let scheme = self.shaped.geometry.scheme;
         let held = self.before.parts.iter().map(|part| Home { part: part.id(), volume: part.volume });
-        let volumes = self.shaped.targets.len() as u16;
+        let volumes = self.shape.paths.len() as u16;
         let mut room = self.placement.clone();
         for home in rehome(room.clone(), scheme, volumes, held, &self.before.lost(scheme)) {
             room.put(home.volume);
@@ -261,9 +383,9 @@ impl Outline<'_> {
     }
 }
 
-/// Whether two of the targets lie on one disk, at least in part.
-fn share_a_disk(targets: &[VolumeTarget]) -> bool {
-    let disks: Vec<Device> = targets.iter().map(|target| os::block(target.device)).collect();
+/// Whether two of the volumes go to one disk, at least in part.
+fn share_a_disk(drives: &[DriveRoom]) -> bool {
+    let disks: Vec<Device> = drives.iter().map(|drive| os::block(drive.device)).collect();
     (1..disks.len()).any(|at| disks[..at].iter().any(|other| other.shares_a_drive(&disks[at])))
 }
 

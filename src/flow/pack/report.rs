@@ -18,7 +18,7 @@ pub struct Plan {
     /// Files; each further name of a file counts as one more.
     pub files: u64,
     pub folders: u64,
-    /// Symlinks.
+    /// Symlinks; hard links count as files.
     pub links: u64,
     /// Bytes of all files, each counted once.
     pub bytes: u64,
@@ -39,7 +39,7 @@ pub struct Plan {
     pub recipients: usize,
     /// Whether a passphrase can open the bundle.
     pub passphrase: bool,
-    /// `None` without parity.
+    /// How parts stand in for each other; `None` without parity.
     pub parity: Option<Scheme>,
     /// Bytes of memory that the run may take.
     pub memory: u64,
@@ -93,7 +93,7 @@ impl Plan {
 pub struct PackReport {
     pub plan: Plan,
     pub fingerprint: String,
-    /// Parity included.
+    /// All parts of the bundle, parity included.
     pub parts: usize,
     /// Whether all drives were read back, parts included.
     pub read_back: bool,

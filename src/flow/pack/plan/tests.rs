@@ -4,9 +4,11 @@ use super::*;
 use crate::base::monitor::Silent;
 use crate::flow::pack::part_ledger::tests::part;
 use crate::flow::pack::request::tests::request;
+use crate::flow::pack::resume::leftover::tests::Leftover;
 use crate::format::head::PartId::Data;
 use crate::format::part::Class;
 use crate::format::recipe::Recipe;
+use crate::plan::parity::Wish;
 use std::path::Path;
 
 const CLASS: Class = Class::ALL[0];
@@ -128,8 +130,7 @@ fn no_more_parts_are_expected_than_a_tar_that_does_not_compress_has() {
 }
 
 /// The plan of a packing onto two drives with one part still to come, and how many parts the run is expected to write.
-/// No volume
-/// reserves anything for small files.
+/// No volume reserves anything for small files.
 fn outlined(desk: &Path, before: &Before) -> (Plan, u64) {
     let request = request_on(desk, 2);
     let walk = planned(&request).walk;
@@ -138,7 +139,7 @@ fn outlined(desk: &Path, before: &Before) -> (Plan, u64) {
     shaped.drives.iter_mut().for_each(|drive| drive.reserve = 0);
     let shaped = &shaped;
     let placement = &Placement::new(&shaped.drives, CLASS, Fill::Spread, None);
-    let outline = Outline { request: &request, walk: &walk, before, shaped, placement, data_expected: 1 };
+    let outline = Outline { shape, walk: &walk, before, shaped, placement, data_expected: 1 };
     (outline.plan(true).unwrap(), outline.parts_of_each_volume().iter().sum())
 }
 
@@ -161,4 +162,127 @@ fn a_run_begins_anew_where_nothing_can_be_resumed() {
     let (plan, written) = outlined(desk.path(), &Before::default());
     assert_eq!((plan.packed, plan.again, written), (0, 0, 1));
     assert!(plan.begins_anew);
+}
+
+/// Shapes a tar of so many bytes for these targets.
+fn shaped(request: &PackRequest, paths: &[PathBuf], tar: u64) -> Shaped {
+    Shape { request, paths, list_at_most: 1000, tar, entries: 1 }.choose().unwrap()
+}
+
+#[test]
+fn high_levels_get_small_parts() {
+    let desk = tempfile::tempdir().unwrap();
+    let paths = [desk.path().to_path_buf()];
+    let mut request = request(Vec::new(), paths.to_vec());
+    for (level, mib) in [(Level::Quick, 64), (Level::Zstd(12), 64), (Level::Zstd(13), 4), (Level::Zstd(19), 4)] {
+        request.level = level;
+        assert_eq!(shaped(&request, &paths, 8 << 30).geometry.class.mib(), mib, "{level:?}");
+    }
+}
+
+#[test]
+fn the_class_of_an_interrupted_run_holds_as_long_as_something_of_it_stays() {
+    let run = Leftover::on(1);
+    run.write_journal(1, "");
+    let request = request(Vec::new(), run.paths.clone());
+    let shape = Shape { request: &request, paths: &run.paths, list_at_most: 1000, tar: 8 << 30, entries: 1 };
+    let class_after = |before: &Before| shape.after(&run.found(), before).unwrap().geometry.class.mib();
+    let recipes = [(1, Recipe::new(0, 0, Vec::new()))].into();
+    assert_eq!(class_after(&Before { recipes, ..Before::default() }), 1);
+    assert_eq!(class_after(&Before::default()), 64, "this run chooses anew");
+}
+
+#[test]
+fn only_the_first_volume_reserves_room_for_the_journal() {
+    let desk = tempfile::tempdir().unwrap();
+    let paths = [desk.path().to_path_buf(), desk.path().to_path_buf()];
+    let drives = shaped(&request(Vec::new(), paths.to_vec()), &paths, 1 << 20).drives;
+    let parts = geometry::data_at_most(1 << 20, CLASS) as u32;
+    assert_eq!(drives[0].reserve, drives[1].reserve + geometry::journal_at_most(1 << 20, parts, 1));
+    assert_eq!(drives[0].device, drives[1].device);
+}
+
+#[test]
+fn parity_that_the_drives_cannot_have_is_refused() {
+    let desk = tempfile::tempdir().unwrap();
+    let paths = [desk.path().to_path_buf()];
+    let mut request = request(Vec::new(), paths.to_vec());
+    request.parity = Wish { lose: 1, mend: None };
+    let shape = Shape { request: &request, paths: &paths, list_at_most: 0, tar: 1 << 20, entries: 1 };
+    let Err(FlowError::Usage(text)) = shape.choose() else { panic!("one drive cannot be lost") };
+    assert_eq!(text, "--lose 1 needs at least 2 drives, and 1 is given");
+}
+
+fn drive(device: u64, cap: Option<u64>) -> DriveRoom {
+    DriveRoom { device, free: 1000, cluster: 512, cap, reserve: 7 }
+}
+
+#[test]
+fn volumes_of_one_file_system_share_what_is_freed() {
+    let drives = [drive(1, None), drive(2, None), drive(1, None)];
+    let cleared = room_once_cleared(&drives, &[10, 200, 3000], &Before::default(), 100);
+    assert_eq!(cleared.iter().map(|drive| drive.free).collect::<Vec<_>>(), [4010, 1200, 4010]);
+}
+
+#[test]
+fn parts_that_stay_count_against_the_size_of_their_volume() {
+    let before = Before { parts: vec![part(Data(1), 1), part(Data(2), 1), part(Data(3), 3)], ..Before::default() };
+    let drives = [drive(1, Some(250)), drive(2, Some(250)), drive(3, Some(50)), drive(4, None)];
+    let cleared = room_once_cleared(&drives, &[0; 4], &before, 100);
+    assert_eq!(cleared.iter().map(|drive| drive.cap).collect::<Vec<_>>(), [Some(50), Some(250), Some(0), None]);
+    assert!(cleared.iter().all(|drive| (drive.free, drive.reserve) == (1000, 7)));
+}
+
+const MIB: u64 = 1 << 20;
+
+/// The estimate for a folder with one file, which `write` makes at the path that it gets.
+fn estimate_of(write: impl FnOnce(&Path)) -> u64 {
+    let desk = tempfile::tempdir().unwrap();
+    write(&desk.path().join("file"));
+    let mut walk = walk(&[desk.path().to_path_buf()], &Silent).unwrap();
+    let layout = lay_out(&mut walk.entries, &mut Vec::new());
+    estimate(&walk, &layout, Level::Quick).unwrap()
+}
+
+/// Bytes that do not compress.
+fn noise(len: u64) -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..len).map(next).collect()
+}
+
+#[test]
+fn up_to_sixteen_samples_cover_everything() {
+    assert!(sample_starts(0).is_empty());
+    assert_eq!(sample_starts(1), [0]);
+    assert_eq!(sample_starts(MIB), [0]);
+    assert_eq!(sample_starts(MIB + 1), [0, MIB]);
+    assert_eq!(sample_starts(16 * MIB), (0..16).map(|at| at * MIB).collect::<Vec<_>>());
+}
+
+#[test]
+fn more_data_is_sampled_at_whole_blocks_evenly_spread() {
+    let starts = sample_starts(32 * MIB + 8000);
+    assert_eq!(starts, (0..16).map(|at| at * (2 * MIB)).collect::<Vec<_>>(), "500 bytes are less than a block");
+}
+
+#[test]
+fn files_that_do_not_compress_are_expected_at_their_size() {
+    let noisy = estimate_of(|path| std::fs::write(path, noise(2 * MIB)).unwrap());
+    assert!(noisy.abs_diff(2 * MIB) < 64 * 1024, "{noisy}");
+}
+
+#[test]
+fn files_that_compress_are_expected_to_shrink() {
+    let plain = estimate_of(|path| std::fs::write(path, b"all work and no play".repeat(100_000)).unwrap());
+    assert!(plain < MIB / 8, "{plain}");
+}
+
+#[test]
+fn holes_take_next_to_nothing() {
+    let sparse = estimate_of(|path| std::fs::File::create(path).unwrap().set_len(1 << 30).unwrap());
+    assert!(sparse < MIB, "{sparse}");
 }

@@ -284,4 +284,4 @@ impl Left {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
