@@ -59,11 +59,11 @@ pub fn whom(request: &PackRequest, walk: &Walk, beginning: &[u8]) -> Digest {
 
 /// Where the tar of a bundle ends, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct TarExtent {
-    /// Of the whole tar.
-    pub len: u64,
+pub(super) struct TarExtent {
+    /// The end of the whole tar, zero blocks included.
+    pub(super) len: u64,
     /// Where the last entry ends and the manifests begin.
-    pub tail_start: u64,
+    pub(super) tail_start: u64,
 }
 
 impl Left {
@@ -72,7 +72,7 @@ impl Left {
     ///
     /// # Errors
     /// The run had other options, sources, recipients or another passphrase. Changed sources are named.
-    pub fn check(
+    pub(super) fn check(
         &self,
         request: &PackRequest,
         walk: &Walk,
@@ -155,7 +155,7 @@ impl Left {
     ///
     /// # Errors
     /// A drive with parts is not there, a part may not be read by this user, or the sender stops the run.
-    pub fn verify(&self, tar: TarExtent, replaced: bool, monitor: &dyn Monitor) -> Result<Before, FlowError> {
+    pub(super) fn verify(&self, tar: TarExtent, replaced: bool, monitor: &dyn Monitor) -> Result<Before, FlowError> {
         let Journal { opening, reads, parts, recipes, is_clean, .. } = self.journal()?;
         if !replaced {
             self.check_drives(parts, opening.volumes)?;
