@@ -1,4 +1,7 @@
-//! What somebody wants packed, and whether it makes sense.
+//! What the sender wants packed, and whether the request makes sense. The checks here look at the request and at the
+//! folders it names.
+//!
+//! Not guaranteed: that the sources can be read, or that the drives have room. The walk and the plan find that out.
 
 use std::path::PathBuf;
 
@@ -13,67 +16,58 @@ use crate::stage::compress::Level;
 use crate::stage::seal::Recipient;
 use crate::stage::walk::source_around;
 
-/// What somebody wants packed.
+/// What the sender wants packed, and how.
 pub struct PackRequest {
-    /// Files and folders.
+    /// Files and folders. Each is packed under the last name of its path.
     pub sources: Vec<PathBuf>,
-    /// Who can open it.
+    /// Recipients that can open the bundle; none if only the passphrase opens it.
     pub recipients: Vec<Recipient>,
-    /// A passphrase that opens it.
+    /// A passphrase that opens the bundle, besides the recipients.
     pub passphrase: Option<SecretText>,
-    /// One per drive, or one folder in which `volumes` are staged.
+    /// One folder for each drive, or with `volumes` the one folder in which all volumes are staged.
     pub outputs: Vec<PathBuf>,
-    /// How many volumes to stage in the one output.
+    /// How many volumes to stage; `None` to write one volume to each output.
     pub volumes: Option<u16>,
-    /// The most that a volume may take, in bytes.
+    /// Most bytes that a volume may take; `None` for as many as its drive holds.
     pub volume_size: Option<u64>,
-    /// In which order volumes are filled.
     pub fill: Fill,
-    /// How hard to compress.
     pub level: Level,
-    /// What may be lost or damaged.
     pub parity: Wish,
-    /// Read everything back from the drives; if not said, from those that can be pulled out.
+    /// Whether parts are read back from the drives; `None` for those of removable drives.
     pub verify: Option<bool>,
-    /// A drive that had parts of an interrupted run is gone, and another is in its place.
+    /// Whether another drive stands in the place of one that held parts of an interrupted run.
     pub replaced: bool,
-    /// Begin anew where an interrupted run left something.
+    /// Whether to begin anew where an interrupted run left something.
     pub restart: bool,
 }
 
 impl PackRequest {
-    /// Refuses what makes no sense.
+    /// Refuses a request that contradicts itself or a limit. Reads nothing from any drive.
+    ///
+    /// # Errors
+    /// [`FlowError::Usage`], always.
     pub fn check(&self) -> Result<(), FlowError> {
-        let usage = |text: String| Err(FlowError::Usage(text));
-        if self.recipients.is_empty() && self.passphrase.is_none() {
-            return usage("nobody could open it: give a recipient (-r age1...) or a passphrase (-p)".into());
-        }
-        if self.recipients.len() > limits::RECIPIENTS {
-            return usage(format!(
-                "{} recipients are given, at most {} fit into a seal",
-                self.recipients.len(),
-                limits::RECIPIENTS
-            ));
-        }
-        if self.volumes.is_some() && self.outputs.len() != 1 {
-            return usage(format!(
-                "--volumes stages volumes in one folder, and {} are given with -o",
-                self.outputs.len()
-            ));
-        }
-        if self.parity.lose > 0 && self.fill == Fill::Sequential {
-            return usage(
-                "--fill sequential keeps files together on one drive, --lose must not: leave one of them out".into(),
-            );
-        }
         let volumes = self.volumes.map_or(self.outputs.len(), usize::from);
-        if volumes == 0 || volumes > usize::from(limits::VOLUMES) {
-            return usage(format!("{volumes} volumes are asked for; 1 to {} are possible", limits::VOLUMES));
-        }
-        Ok(())
+        let text: String = if self.recipients.is_empty() && self.passphrase.is_none() {
+            "nobody could open it: give a recipient (-r age1...) or a passphrase (-p)".into()
+        } else if self.recipients.len() > limits::RECIPIENTS {
+            format!("{} recipients are given, at most {} fit into a seal", self.recipients.len(), limits::RECIPIENTS)
+        } else if self.volumes.is_some() && self.outputs.len() != 1 {
+            format!("--volumes stages volumes in one folder, and {} are given with -o", self.outputs.len())
+        } else if self.parity.lose > 0 && self.fill == Fill::Sequential {
+            "--fill sequential keeps files together on one drive, --lose must not: leave one of them out".into()
+        } else if volumes == 0 || volumes > usize::from(limits::VOLUMES) {
+            format!("{volumes} volumes are asked for; 1 to {} are possible", limits::VOLUMES)
+        } else {
+            return Ok(());
+        };
+        Err(FlowError::Usage(text))
     }
 
-    /// The folder each volume's folder is made in; they exist and lie outside the sources.
+    /// The folder in which each volume gets its own folder, in the order of the volume numbers.
+    ///
+    /// # Errors
+    /// A folder does not exist, or lies in a source, so that the bundle would contain itself.
     pub fn target_paths(&self) -> Result<Vec<PathBuf>, FlowError> {
         let paths: Vec<PathBuf> = match self.volumes {
             Some(volumes) => vec![self.outputs[0].clone(); usize::from(volumes)],
@@ -91,5 +85,112 @@ impl PackRequest {
             }
         }
         Ok(paths)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::stage::seal::Identity;
+
+    /// A sensible request for so many outputs, with a new recipient.
+    pub fn request(sources: Vec<PathBuf>, outputs: Vec<PathBuf>) -> PackRequest {
+        PackRequest {
+            sources,
+            recipients: vec![Identity::generate().recipient()],
+            passphrase: None,
+            outputs,
+            volumes: None,
+            volume_size: None,
+            fill: Fill::Spread,
+            level: Level::Quick,
+            parity: Wish { lose: 0, mend: Some(0.0) },
+            verify: None,
+            replaced: false,
+            restart: false,
+        }
+    }
+
+    fn onto(outputs: usize) -> PackRequest {
+        request(vec!["/source".into()], vec!["/drive".into(); outputs])
+    }
+
+    fn usage(checked: Result<(), FlowError>) -> String {
+        let Err(FlowError::Usage(text)) = checked else { panic!("it is refused as wrong usage: {checked:?}") };
+        text
+    }
+
+    #[test]
+    fn one_recipient_or_a_passphrase_is_enough() {
+        let mut request = onto(1);
+        assert!(request.check().is_ok());
+        request.recipients.clear();
+        assert!(usage(request.check()).starts_with("nobody could open it"));
+        request.passphrase = Some(SecretText::new("open sesame".into()));
+        assert!(request.check().is_ok());
+    }
+
+    #[test]
+    fn a_seal_takes_sixteen_recipients() {
+        let mut request = onto(1);
+        request.recipients = vec![request.recipients[0].clone(); 16];
+        assert!(request.check().is_ok());
+        request.recipients.push(request.recipients[0].clone());
+        assert_eq!(usage(request.check()), "17 recipients are given, at most 16 fit into a seal");
+    }
+
+    #[test]
+    fn volumes_are_staged_in_one_folder() {
+        let staged = |outputs| PackRequest { volumes: Some(3), ..onto(outputs) };
+        assert!(staged(1).check().is_ok());
+        assert_eq!(usage(staged(2).check()), "--volumes stages volumes in one folder, and 2 are given with -o");
+        assert!(usage(staged(0).check()).ends_with("and 0 are given with -o"));
+    }
+
+    #[test]
+    fn a_stripe_cannot_stay_on_one_drive_and_survive_its_loss() {
+        let parity = Wish { lose: 1, mend: None };
+        assert!(PackRequest { parity, ..onto(2) }.check().is_ok());
+        assert!(PackRequest { fill: Fill::Sequential, ..onto(2) }.check().is_ok());
+        let both = PackRequest { parity, fill: Fill::Sequential, ..onto(2) };
+        assert!(usage(both.check()).starts_with("--fill sequential keeps files together"));
+    }
+
+    #[test]
+    fn a_bundle_has_one_to_a_thousand_volumes() {
+        assert_eq!(usage(onto(0).check()), "0 volumes are asked for; 1 to 1000 are possible");
+        assert!(onto(1000).check().is_ok());
+        assert_eq!(usage(onto(1001).check()), "1001 volumes are asked for; 1 to 1000 are possible");
+        assert!(usage(PackRequest { volumes: Some(0), ..onto(1) }.check()).starts_with("0 volumes"));
+    }
+
+    #[test]
+    fn staged_volumes_share_their_folder() {
+        let desk = tempfile::tempdir().unwrap();
+        let outputs = vec![desk.path().to_path_buf()];
+        let staged = PackRequest { volumes: Some(2), ..request(vec!["/source".into()], outputs) };
+        assert_eq!(staged.target_paths().unwrap(), [desk.path(), desk.path()]);
+    }
+
+    #[test]
+    fn a_drive_inside_a_source_is_refused() {
+        let desk = tempfile::tempdir().unwrap();
+        let (source, beside) = (desk.path().join("source"), desk.path().join("beside"));
+        let inside = source.join("inside");
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::create_dir(&beside).unwrap();
+        let onto = |outputs: Vec<PathBuf>| request(vec![source.clone()], outputs).target_paths();
+        assert_eq!(onto(vec![beside.clone()]).unwrap(), [beside.clone()]);
+        for output in [&source, &inside] {
+            let text = usage(onto(vec![beside.clone(), output.clone()]).map(drop));
+            assert!(text.ends_with("the bundle would contain itself"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_drive_that_is_not_mounted_is_refused() {
+        let desk = tempfile::tempdir().unwrap();
+        let missing = request(vec!["/source".into()], vec![desk.path().join("missing")]);
+        assert!(usage(missing.target_paths().map(drop)).contains("is no folder"));
     }
 }

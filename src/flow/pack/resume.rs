@@ -1,15 +1,19 @@
-//! What an interrupted packing left on its drives, held against what was asked for and against the
-//! sources as they are now, and verified part by part.
+//! Resumes an interrupted packing: compares what it left with the request and with the sources as they are now, and
+//! reads every part back to find those that stay.
+//!
+//! Not guaranteed: that a source is as it was. Names, sizes and times are compared here; packing reads all of it again
+//! and compares the bytes.
 
 pub mod leftover;
 
-use std::collections::HashSet;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use crate::base::digest::{Digest, Hasher, sha256};
 use crate::base::direct::DriveReader;
-use crate::base::fault::{At, is_denied};
+use crate::base::fault::{At, IoFault, is_denied};
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::base::path::show;
@@ -22,16 +26,17 @@ use crate::flow::pack::pipeline::Before;
 use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::Left;
 use crate::format::head::{Part, PartKind};
-use crate::format::journal::{Journal, WrittenPart};
+use crate::format::journal::{Journal, Opening, WrittenPart};
 use crate::format::limits;
 use crate::format::part::HEADER;
+use crate::format::recipe::Recipe;
 use crate::plan::resume::{covering, reached};
 use crate::stage::seal::{Keyring, Recipient};
 use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, ScanError};
 use crate::stage::walk::Walk;
 
-/// What was asked for, as far as a later run must ask for the same. Whom it is sealed to is not
-/// told: that would tell whoever finds the drive.
+/// A hash of the options that a run which resumes must be given again. Recipients and passphrase are not among them: a
+/// finder of the drive could try guesses against this hash.
 pub fn options(request: &PackRequest) -> Digest {
     let mut hasher = Hasher::tagged("options");
     let PackRequest { volumes, volume_size, fill, parity, level, .. } = request;
@@ -39,8 +44,9 @@ pub fn options(request: &PackRequest) -> Digest {
     hasher.finish()
 }
 
-/// Whom it is sealed to, for the journal: a hash that nobody can try recipients against who has not
-/// got the sources, names, times, contents and all. Passphrases are tried at their seal.
+/// A hash of the recipients for the journal. It covers names, sizes and times of the sources and the `beginning` of the
+/// tar as well, so that a finder of the drive who lacks the sources cannot try recipients against it. Passphrases are
+/// left out: a later run tries them on their seal.
 pub fn whom(request: &PackRequest, walk: &Walk, beginning: &[u8]) -> Digest {
     let mut names: Vec<String> = request.recipients.iter().map(Recipient::to_string).collect();
     names.sort();
@@ -51,212 +57,296 @@ pub fn whom(request: &PackRequest, walk: &Walk, beginning: &[u8]) -> Digest {
     hasher.finish()
 }
 
+/// Where the tar of a bundle ends, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TarExtent {
+    /// The end of the whole tar, zero blocks included.
+    pub(super) len: u64,
+    /// Where the last entry ends and the manifests begin.
+    pub(super) tail_start: u64,
+}
+
 impl Left {
-    /// Refuses other options and changed sources, which are named. `whom` comes with whether the sources
-    /// could be read for it.
-    pub fn check(
+    /// Compares the interrupted run with the request and the sources. `whom` is the hash of this run, and `read` says
+    /// whether the beginning of the tar could be read for it.
+    ///
+    /// # Errors
+    /// The run had other options, sources, recipients or another passphrase. Changed sources are named.
+    pub(super) fn check(
         &self,
         request: &PackRequest,
         walk: &Walk,
-        whom: (Digest, Result<(), FlowError>),
+        whom: Digest,
+        read: Result<(), FlowError>,
     ) -> Result<(), FlowError> {
         let opening = &self.journal()?.opening;
-        let folder = show(&self.folders[0]);
-        let (volumes, given) = (usize::from(opening.volumes), self.folders.len());
-        if volumes > given || opening.options != options(request) {
-            let how = match volumes > given {
-                true => format!("onto {}, and {given} given now", count(volumes as u64, "volume")),
-                false => "with other options".into(),
-            };
-            let text = format!("{folder} holds what an interrupted run packed {how}");
-            return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
+        self.check_options(request, opening)?;
+        self.check_sources(walk, opening)?;
+        self.check_passphrase(request, opening)?;
+        if whom == opening.whom {
+            return Ok(());
         }
+        // If the beginning could not be read, the hash says nothing about the recipients.
+        read?;
+        Err(self
+            .other_keys("is sealed to other recipients than those named now, or its sources are not what they were"))
+    }
+
+    fn check_options(&self, request: &PackRequest, opening: &Opening) -> Result<(), FlowError> {
+        let volumes = opening.volumes;
+        let given = self.folders.len();
+        let how = if usize::from(volumes) > given {
+            format!("onto {}, and {given} given now", count(volumes.into(), "volume"))
+        } else if opening.options != options(request) {
+            "with other options".into()
+        } else {
+            return Ok(());
+        };
+        Err(other_packing(format!("{} holds what an interrupted run packed {how}", show(&self.folders[0]))))
+    }
+
+    /// Names sources that are new or changed; if there are none, says how many are gone.
+    fn check_sources(&self, walk: &Walk, opening: &Opening) -> Result<(), FlowError> {
         let marks = walk.marks();
         if marks == opening.stamps {
-            return self.check_whom(request, whom);
+            return Ok(());
         }
         let known: HashSet<&u64> = opening.stamps.iter().collect();
-        let other: Vec<PathBuf> =
-            (0..marks.len()).filter(|at| !known.contains(&marks[*at])).map(|at| walk.real_path(at)).collect();
-        match other.is_empty() {
-            false => Err(FlowError::Source(SourceError::Changed(other))),
-            true => {
-                let gone = opening.stamps.len() - marks.len().min(opening.stamps.len());
-                let gone = count(gone as u64, "item");
-                let text =
-                    format!("{folder} holds what an interrupted run packed; {gone} of that not among the sources now");
-                Err(FlowError::Leftover(LeftoverError::OtherPacking(text)))
-            }
+        let unknown = (0..marks.len()).filter(|at| !known.contains(&marks[*at]));
+        let changed: Vec<PathBuf> = unknown.map(|at| walk.real_path(at)).collect();
+        if !changed.is_empty() {
+            return Err(FlowError::Source(SourceError::Changed(changed)));
         }
+        let folder = show(&self.folders[0]);
+        let gone = count(opening.stamps.len().saturating_sub(marks.len()) as u64, "item");
+        Err(other_packing(format!(
+            "{folder} holds what an interrupted run packed; {gone} of that not among the sources now"
+        )))
     }
 
-    /// Nobody here can seal what is written to others.
-    fn check_whom(
-        &self,
-        request: &PackRequest,
-        (whom, read): (Digest, Result<(), FlowError>),
-    ) -> Result<(), FlowError> {
-        let (opening, folder) = (&self.journal()?.opening, show(&self.folders[0]));
-        let others = |what| {
-            Err(FlowError::Leftover(LeftoverError::OtherPacking(format!(
-                "what an interrupted run packed to {folder} {what}"
-            ))))
-        };
+    /// Checks that the bundle takes the passphrase of the request, or none. This run cannot make seals any more.
+    fn check_passphrase(&self, request: &PackRequest, opening: &Opening) -> Result<(), FlowError> {
         match (&request.passphrase, opening.takes_passphrase()) {
-            (None, true) => return others("opens with a passphrase too, and none is asked for now"),
-            (Some(_), false) => return others("opens with no passphrase, and one is asked for now"),
+            (None, true) => Err(self.other_keys("opens with a passphrase too, and none is asked for now")),
+            (Some(_), false) => Err(self.other_keys("opens with no passphrase, and one is asked for now")),
             (Some(passphrase), true) if !self.opens(passphrase) => {
-                return others("opens with another passphrase than the one given now");
+                Err(self.other_keys("opens with another passphrase than the one given now"))
             }
-            _ => {}
-        }
-        if whom != opening.whom {
-            // Nobody can tell without the beginning of the sources.
-            read?;
-            others("is sealed to other recipients than those named now, or its sources are not what they were")
-        } else {
-            Ok(())
+            (Some(_), true) | (None, false) => Ok(()),
         }
     }
 
+    fn other_keys(&self, what: &str) -> FlowError {
+        other_packing(format!("what an interrupted run packed to {} {what}", show(&self.folders[0])))
+    }
+
+    /// Whether a passphrase opens its seal. Only the first seal that can be read is tried, because a try takes a
+    /// second.
     fn opens(&self, passphrase: &SecretText) -> bool {
         let mut ring = Keyring::new();
         ring.add_passphrase(passphrase);
-        let seals =
-            self.folders.iter().map(|folder| volume::read_small(&folder.join(PASSPHRASE_SEAL), limits::SEAL_FILE));
-        // One try: it takes a second.
-        seals.flatten().next().is_some_and(|bytes| ring.open_small(&bytes, limits::SEAL_FILE).is_ok())
+        let paths = self.folders.iter().map(|folder| folder.join(PASSPHRASE_SEAL));
+        let seal = paths.flat_map(|path| volume::read_small(&path, limits::SEAL_FILE)).next();
+        seal.is_some_and(|bytes| ring.open_small(&bytes, limits::SEAL_FILE).is_ok())
     }
 
-    /// Reads back all parts that were written, and says how far they reach.
-    pub fn verify(
-        &self,
-        (tar_len, tail_start): (u64, u64),
-        replaced: bool,
-        monitor: &dyn Monitor,
-    ) -> Result<Before, FlowError> {
+    /// Reads back all parts that were written, and finds how far the bundle is packed. `replaced`: a drive with parts
+    /// may be gone.
+    ///
+    /// # Errors
+    /// A drive with parts is not there, a part may not be read by this user, or the sender stops the run.
+    pub(super) fn verify(&self, tar: TarExtent, replaced: bool, monitor: &dyn Monitor) -> Result<Before, FlowError> {
         let Journal { opening, reads, parts, recipes, is_clean, .. } = self.journal()?;
-        let noted = reached(parts, recipes, opening.scheme, tar_len).parts;
         if !replaced {
             self.check_drives(parts, opening.volumes)?;
         }
-        monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
-        let checked = side_by_side(&noted, DriveReader::default, |reader, part| self.read(part, reader, monitor));
-        let mut whole = Vec::new();
-        for part in checked {
-            whole.extend(part?);
-        }
-        // What was not read well is packed again, and all behind it; so are manifests without a digest for
-        // every file, for this run may find other files changed.
-        let (covered, _) = covering(reads, tail_start);
-        let keeps_manifests = covered == tail_start && *is_clean;
-        let mut recipes = recipes.clone();
-        recipes.retain(|_, recipe| keeps_manifests || recipe.offset + recipe.length() <= covered);
-        let parts: Vec<WrittenPart> = whole.iter().map(WrittenPart::of).collect();
-        let reach = reached(&parts, &recipes, opening.scheme, tar_len);
+        let noted = reached(parts, recipes, opening.scheme, tar.len).parts;
+        let mut whole = self.whole_parts(&noted, opening, monitor)?;
+        // Parts behind a range that was not read well are packed again. So are manifests that lack a digest, because
+        // this run may find other files changed.
+        let (covered, _) = covering(reads, tar.tail_start);
+        let keeps_manifests = covered == tar.tail_start && *is_clean;
+        let is_usable = |recipe: &Recipe| keeps_manifests || recipe.offset + recipe.length() <= covered;
+        let mut recipes: BTreeMap<u32, Recipe> = recipes.clone();
+        recipes.retain(|_, recipe| is_usable(recipe));
+        let kept: Vec<WrittenPart> = whole.iter().map(WrittenPart::of).collect();
+        let reach = reached(&kept, &recipes, opening.scheme, tar.len);
         recipes.retain(|number, _| *number <= reach.data);
-        let (_, reads) = covering(reads, reach.tar.min(tail_start));
-        let keep: HashSet<String> = reach.parts.iter().map(WrittenPart::file_name).collect();
-        whole.retain(|part| keep.contains(&part.file_name()));
+        let (_, reads) = covering(reads, reach.tar.min(tar.tail_start));
+        let names: HashSet<String> = reach.parts.iter().map(WrittenPart::file_name).collect();
+        whole.retain(|part| names.contains(&part.file_name()));
         Ok(Before { parts: whole, data: reach.data, tar: reach.tar, stripes: reach.stripes, reads, recipes })
     }
 
-    /// Refuses to go on without a drive that had parts, unless told so: it may be the wrong one, or not
-    /// plugged in.
+    /// Checks that every drive with parts is there. A missing one may be the wrong drive, or not plugged in.
     fn check_drives(&self, written: &[WrittenPart], volumes: u16) -> Result<(), FlowError> {
-        for (at, folder) in self.folders.iter().enumerate() {
-            let parts = written.iter().filter(|part| usize::from(part.volume) == at + 1).count();
-            // Seals were on all of them before the first part was anywhere.
-            if !written.is_empty() && volume::is_free(folder) && at < usize::from(volumes) {
+        // A run writes the seals of all volumes before the first part of any.
+        if written.is_empty() {
+            return Ok(());
+        }
+        for (number, folder) in (1..=volumes).zip(&self.folders) {
+            if volume::is_free(folder) {
+                let parts = written.iter().filter(|part| part.volume == number).count();
                 let parts = count(parts as u64, "part");
                 let text =
                     format!("{} is not there, and an interrupted run wrote seals and {parts} to it", show(folder));
-                return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
+                return Err(other_packing(text));
             }
         }
         Ok(())
     }
 
-    /// A part as the head will name it, if its file is whole.
-    fn read(
+    /// Those of the parts whose files are whole, read on all cores. The others are packed again.
+    fn whole_parts(
+        &self,
+        noted: &[WrittenPart],
+        opening: &Opening,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<Part>, FlowError> {
+        monitor.phase(Phase::Checking, noted.len() as u64 * opening.class.file_len() as u64);
+        let read = side_by_side(noted, DriveReader::default, |reader, part| {
+            if monitor.cancelled() {
+                return Err(FlowError::Cancelled);
+            }
+            let whole = self.read_back(part, opening, reader);
+            monitor.advance(opening.class.file_len() as u64);
+            whole
+        });
+        let mut whole = Vec::new();
+        for part in read {
+            whole.extend(part?);
+        }
+        Ok(whole)
+    }
+
+    /// Reads a part back. Returns it as the head will name it; `None` if the file is missing, damaged or unreadable.
+    ///
+    /// # Errors
+    /// This user may not read the file, which says nothing about its state.
+    fn read_back(
         &self,
         part: &WrittenPart,
+        opening: &Opening,
         reader: &mut DriveReader,
-        monitor: &dyn Monitor,
     ) -> Result<Option<Part>, FlowError> {
-        if monitor.cancelled() {
-            return Err(FlowError::Cancelled);
-        }
-        let WrittenPart { number, kind, volume, sha256 } = part.clone();
-        let opening = &self.journal()?.opening;
+        let WrittenPart { number, kind, volume, sha256 } = *part;
         let Some(folder) = self.folders.get(usize::from(volume) - 1) else { return Ok(None) };
-        let name = part.file_name();
+        let path = folder.join(part.file_name());
+        let header = match header_if_whole(reader, &path, (sha256, opening.class.file_len() as u64)) {
+            Err(error) if is_denied(&error) => Err(error).at("read", &path)?,
+            Err(_) => None,
+            Ok(header) => header,
+        };
         let stripe = opening.scheme.map(|scheme| match kind {
             PartKind::Parity => scheme.of_parity(number),
             PartKind::Data { .. } => scheme.of_data(number),
         });
-        let mut header = Box::new([0; HEADER]);
-        let path = folder.join(name);
-        let whole = reader.digest(&path, |_| true).and_then(|stored| {
-            std::os::unix::fs::FileExt::read_exact_at(&os::open_regular(&path)?, &mut header[..], 0)?;
-            Ok(stored == Some((sha256, opening.class.file_len() as u64)))
-        });
-        monitor.advance(opening.class.file_len() as u64);
-        let denied = whole.as_ref().is_err_and(is_denied);
-        let whole = if denied { whole.at("read", &path)? } else { whole.is_ok_and(|whole| whole) };
-        // What the drive cannot read is packed again.
-        Ok(whole.then_some(Part { number, kind, stripe, volume, sha256, header }))
+        Ok(header.map(|header| Part { number, kind, stripe, volume, sha256, header }))
     }
 
-    /// What each volume keeps: name and SHA-256 of seals and parts. A seal that is missing is
-    /// copied from another volume: nobody can make a new one.
+    /// The files that each volume keeps, and the seals that it lacks. A seal can only be copied from another volume,
+    /// because the key to make one is gone.
+    ///
+    /// # Errors
+    /// A seal is whole on no volume. If one of its copies cannot be read now, the error is that, because it may be
+    /// whole.
     pub fn keep(&self, before: &Before) -> Result<Vec<KeptFiles>, FlowError> {
         let opening = &self.journal()?.opening;
         let mut kept: Vec<KeptFiles> = self.folders.iter().map(|_| KeptFiles::default()).collect();
         for part in &before.parts {
             kept[usize::from(part.volume) - 1].sums.push((part.file_name(), part.sha256));
         }
-        let mut spare: Vec<(String, Vec<u8>)> = Vec::new();
-        let mut unread = None;
-        for (volume, name, sum) in &opening.seals {
-            let Some(folder) = self.folders.get(usize::from(*volume) - 1) else { continue };
-            let file = folder.join(name);
-            match volume::read_small(&file, limits::SEAL_FILE) {
-                Ok(bytes) if sha256(&bytes) == *sum => {
-                    kept[usize::from(*volume) - 1].sums.push((name.clone(), *sum));
-                    if spare.iter().all(|(known, _)| known != name) {
-                        spare.push((name.clone(), bytes));
-                    }
-                }
-                Err(ScanError::Io(fault)) if fault.source.kind() != ErrorKind::NotFound => unread = Some(fault),
-                _ => {}
-            }
+        let seals = self.read_seals(opening);
+        for (volume, name, sum) in &seals.whole {
+            kept[usize::from(*volume) - 1].sums.push((name.clone(), *sum));
         }
-        let names: HashSet<&String> = opening.seals.iter().map(|(_, name, _)| name).collect();
+        let names: BTreeSet<&String> = opening.seals.iter().map(|(_, name, _)| name).collect();
         for name in names {
-            let bytes = spare
-                .iter()
-                .find(|(known, _)| known == name)
-                .or(spare.iter().find(|(known, _)| SEALS.contains(&known.as_str()) && SEALS.contains(&name.as_str())));
-            let lacking = kept.iter_mut().filter(|kept| kept.sums.iter().all(|(known, _)| known != name));
-            for volume in lacking {
-                let Some((_, bytes)) = bytes else {
-                    let text = format!("no {name} is whole on these volumes, and nobody can make a new one");
-                    // One that cannot be read now may be whole.
-                    return Err(unread.map_or(FlowError::Bundle(BundleError::Damaged(text)), FlowError::from));
-                };
-                volume.seals.push((name.clone(), bytes.clone()));
+            for volume in kept.iter_mut().filter(|volume| volume.lacks(name)) {
+                volume.seals.push((name.clone(), seals.copy_of(name)?.to_vec()));
             }
         }
         Ok(kept)
     }
+
+    fn read_seals(&self, opening: &Opening) -> FoundSeals {
+        let mut found = FoundSeals::default();
+        for (volume, name, sum) in &opening.seals {
+            let Some(folder) = self.folders.get(usize::from(*volume) - 1) else { continue };
+            match volume::read_small(&folder.join(name), limits::SEAL_FILE) {
+                Ok(bytes) if sha256(&bytes) == *sum => {
+                    found.whole.push((*volume, name.clone(), *sum));
+                    if found.copies.iter().all(|(known, _)| known != name) {
+                        found.copies.push((name.clone(), bytes));
+                    }
+                }
+                Err(ScanError::Io(fault)) if fault.source.kind() != ErrorKind::NotFound => found.unread = Some(fault),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        found
+    }
 }
 
-/// Of a volume: what stays, and seals that are to be put there.
+fn other_packing(text: String) -> FlowError {
+    FlowError::Leftover(LeftoverError::OtherPacking(text))
+}
+
+/// Reads a part's file as its drive stores it. Returns its first bytes; `None` if the file is not the `expected` one,
+/// by SHA-256 and length.
+fn header_if_whole(
+    reader: &mut DriveReader,
+    path: &Path,
+    expected: (Digest, u64),
+) -> io::Result<Option<Box<[u8; HEADER]>>> {
+    if reader.digest(path, |_| true)? != Some(expected) {
+        return Ok(None);
+    }
+    let mut header = Box::new([0; HEADER]);
+    os::open_regular(path)?.read_exact_at(&mut header[..], 0)?;
+    Ok(Some(header))
+}
+
+/// The seals that an interrupted run left on its volumes.
+#[derive(Default)]
+struct FoundSeals {
+    /// Volume, name and SHA-256 of those that are as they were written.
+    whole: Vec<(u16, String, Digest)>,
+    /// One of these for each name: name and bytes.
+    copies: Vec<(String, Vec<u8>)>,
+    /// Why the last of those that could not be read could not.
+    unread: Option<IoFault>,
+}
+
+impl FoundSeals {
+    /// A whole seal to write under that name. The two seals to recipients stand in for each other.
+    fn copy_of(&self, name: &str) -> Result<&[u8], FlowError> {
+        let is_alike = |known: &str| SEALS.contains(&known) && SEALS.contains(&name);
+        let same = self.copies.iter().find(|(known, _)| known == name);
+        match same.or_else(|| self.copies.iter().find(|(known, _)| is_alike(known))) {
+            Some((_, bytes)) => Ok(bytes),
+            None => {
+                let text = format!("no {name} is whole on these volumes, and nobody can make a new one");
+                Err(self.unread.clone().map_or_else(|| BundleError::Damaged(text).into(), FlowError::from))
+            }
+        }
+    }
+}
+
+/// What a volume has when packing goes on.
 #[derive(Debug, Default)]
 pub struct KeptFiles {
-    /// Name and SHA-256.
+    /// Parts and seals that stay: name and SHA-256.
     pub sums: Vec<(String, Digest)>,
-    /// Name and bytes.
+    /// Seals that are to be written: name and bytes.
     pub seals: Vec<(String, Vec<u8>)>,
 }
+
+impl KeptFiles {
+    fn lacks(&self, name: &str) -> bool {
+        self.sums.iter().all(|(known, _)| known != name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

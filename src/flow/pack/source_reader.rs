@@ -1,6 +1,9 @@
-//! The sources as ranges of the tar: read, hashed, and what was wrong with them. Any range, on any
-//! thread; the digest of a file that is longer than its range meets in a lane. A file that another process
-//! could write to is named, and counts as changed if its times need not tell of it.
+//! Reads the sources as ranges of the tar: fills a range, hashes the files in it, and notes what was wrong with them.
+//! Any thread reads any range. The pieces of a file that is longer than its range are hashed in a lane. A file that
+//! another process could write to gets a note, and counts as changed if its times need not show the write.
+//!
+//! Not guaranteed: that a file without a note was at rest. `stage/archive.rs` and `stage/holders.rs` say what they
+//! cannot see.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -23,70 +26,68 @@ use crate::stage::holders::{Holder, Holders};
 use crate::stage::ordered_hash::OrderedHash;
 use crate::stage::walk::{Stamp, Walk, WalkError};
 
-/// A filled range; it may be held by the lane for a while.
+/// The bytes of a range. The lane may hold on to them until the bytes before them are hashed.
 pub type Raw = Arc<Lease<Vec<u8>>>;
 
-/// A file's digest, and how well it was read.
+/// The digest of an entry, zeros if it has none (yet), and how well the entry was read.
 type SourceDigest = (Digest, Flag);
 
 /// A range that was filled.
 pub struct Filling {
-    /// Its bytes.
     pub raw: Raw,
-    /// Pieces of long files in it that are still to be hashed.
+    /// Pieces of long files, for [`SourceReader::hash`].
     pub pieces: Vec<Piece>,
-    /// Whether all of it could be read, and nothing had changed.
+    /// Whether every file in the range was read whole and unchanged.
     pub clean: bool,
 }
 
-/// Reads the sources.
+/// Reads the sources of one run, from many threads.
 pub struct SourceReader<'a> {
     walk: &'a Walk,
     layout: &'a Layout,
     monitor: &'a dyn Monitor,
     lane: OrderedHash<(Raw, Range<usize>)>,
+    /// One for each entry of the walk.
     files: Mutex<Vec<SourceDigest>>,
+    /// At most one for each path: the worst fault of a file, or the first other remark.
     notes: Mutex<Vec<Note>>,
-    /// Whether the manifests are packed already, by a run for which every file was as it should be.
+    /// Whether an earlier run has packed manifests already, for which no file had a fault.
     is_listed: bool,
 }
 
 impl<'a> SourceReader<'a> {
-    /// Nothing is read yet.
     pub fn new(walk: &'a Walk, layout: &'a Layout, monitor: &'a dyn Monitor) -> Self {
         let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); walk.entries.len()]);
         Self { walk, layout, monitor, lane: OrderedHash::default(), files, notes: Mutex::default(), is_listed: false }
     }
 
-    /// The same where an earlier run packed manifests too: no file gets a flag that those do not show. Every
-    /// byte is read again and held against what was packed, so what is found now is only said.
+    /// For a run that resumes behind packed manifests, if `is_listed`. A change is then noted but not flagged, because
+    /// the manifests have no flag for it. Nothing is lost: every byte is read again and compared with what was packed.
     pub fn after_manifests(self, is_listed: bool) -> Self {
         Self { is_listed, ..self }
     }
 
-    /// For each entry its digest (files only) and how well it was read, once all ranges are.
+    /// One for each entry. Digests are final once all ranges are read and all pieces hashed.
     pub fn digests(&self) -> Vec<SourceDigest> {
         lock(&self.files).clone()
     }
 
-    /// The same at the end, and what is worth saying of the sources.
+    /// Ends the reading. Returns what [`Self::digests`] returns, and the notes.
     ///
     /// # Errors
-    /// A file without a digest, which is a defect of ours.
+    /// [`FlowError::Defect`] if a file without a fault was not hashed.
     pub fn finish(self) -> Result<(Vec<SourceDigest>, Vec<Note>), FlowError> {
         let files = unlocked(self.files);
-        let lacks = |at: &usize| {
-            let (digest, flag) = files[*at];
-            self.walk.entries[*at].has_content() && flag == Flag::Clean && digest == Digest::ZERO
-        };
-        match (0..files.len()).find(lacks) {
-            Some(at) => Err(FlowError::Defect(format!("{} was not hashed", show(&self.walk.real_path(at))))),
-            None => Ok((files, unlocked(self.notes))),
+        for (at, entry) in self.walk.entries.iter().enumerate() {
+            if entry.has_content() && files[at] == (Digest::ZERO, Flag::Clean) {
+                return Err(FlowError::Defect(format!("{} was not hashed", show(&self.walk.real_path(at)))));
+            }
         }
+        Ok((files, unlocked(self.notes)))
     }
 
-    /// Looks which files other processes can write to. Before the first is read that shows who could change
-    /// them without a trace in their times, after the last who came since.
+    /// Looks for processes that can write to the files. Called before the first file is read, to find those that could
+    /// change it without a trace in its times, and after the last one, to find those that came since.
     pub fn look_for_holders(&self) {
         let holders = match Holders::look() {
             Ok(holders) => holders,
@@ -94,7 +95,7 @@ impl<'a> SourceReader<'a> {
                 let text = format!(
                     "cannot be looked at ({error}); whether a file was open for writing while it was packed is not known"
                 );
-                return self.say_once(Note::new(NoteKind::NotKnown, b"/proc", text));
+                return self.note_once(Note::new(NoteKind::NotKnown, b"/proc", text));
             }
         };
         let files = self.walk.entries.iter().zip(&self.walk.stamps).enumerate();
@@ -105,14 +106,15 @@ impl<'a> SourceReader<'a> {
         }
     }
 
-    /// A write through a mapping may leave no trace; any other changes the file's times.
+    /// Notes a process that can write to a file. A write through a mapping may leave no trace, so the file counts as
+    /// changed. Any other write changes the file's times, and is noticed if it happens.
     fn note_holder(&self, index: usize, holder: &Holder) {
         let Holder { process, name, is_mapped } = holder;
         if !is_mapped {
             let text = format!(
                 "is open for writing by {name} (process {process}); it is packed as it stands, finished or not"
             );
-            return self.say_once(Note::new(NoteKind::Open, self.walk.entries[index].path.as_bytes(), text));
+            return self.note_once(Note::new(NoteKind::Open, self.walk.entries[index].path.as_bytes(), text));
         }
         let mixed = if self.is_listed { "" } else { "; it may mix two states" };
         let why = format!(
@@ -121,24 +123,24 @@ impl<'a> SourceReader<'a> {
         self.note_fault(Fault { entry: index as u32, flag: Flag::Changed, why, errno: None });
     }
 
-    /// Whether every file that was read is what it was: then the manifests have a digest for each.
+    /// Whether no file has a fault so far, so that the manifests have a digest for each.
     pub fn is_clean(&self) -> bool {
         lock(&self.files).iter().all(|(_, flag)| *flag == Flag::Clean)
     }
 
-    /// Fills the range that begins at `start` and hashes what it holds.
+    /// Fills the range of the tar that begins at `start`, hashes the files that lie in it whole, and notes faults.
     ///
-    /// The pieces in what it returns are still to be hashed: that may take long, as those of other ranges
-    /// may wait for them.
+    /// The caller hashes the returned pieces with [`Self::hash`]. That is a step of its own because it may take long:
+    /// pieces of other ranges may wait for these.
     ///
     /// # Errors
-    /// A source in it is gone: of what it holds nothing is known, not even that it cannot be read.
+    /// A source is gone. Nothing is known of its files then, not even that they cannot be read.
     pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Result<Filling, WalkError> {
         let walk = self.walk;
         let Filled { whole, pieces, faults } = self.fill(start, &mut buf, |index, file| {
             file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
         });
-        self.answers(&faults)?;
+        self.check_sources_answer(&faults)?;
         let clean = faults.is_empty();
         for fault in faults {
             self.note_fault(fault);
@@ -149,13 +151,13 @@ impl<'a> SourceReader<'a> {
         Ok(Filling { raw: Arc::new(buf), pieces, clean })
     }
 
-    /// Fills a range without hashing anything, to see whether it is what it was.
+    /// Fills a range without hashing or noting anything: the caller compares it with what was packed.
     ///
     /// # Errors
-    /// A source in it cannot be read; the range is filled all the same.
+    /// A source is gone, or a file cannot be read. The range is filled nevertheless, with zeros for what is missing.
     pub fn raw(&self, start: u64, buf: &mut [u8]) -> Result<(), FlowError> {
         let faults = self.fill(start, buf, |_, _| true).faults;
-        self.answers(&faults)?;
+        self.check_sources_answer(&faults)?;
         match faults.into_iter().find(|fault| fault.flag == Flag::Unreadable) {
             Some(fault) => {
                 let error = fault.errno.map_or(io::Error::other(fault.why), io::Error::from_raw_os_error);
@@ -165,7 +167,8 @@ impl<'a> SourceReader<'a> {
         }
     }
 
-    /// Whether a stretch of the tar that is not what it was can be read at all.
+    /// Checks whether a stretch of the tar can be read at all. Called when it differs from what was packed, to tell a
+    /// source that cannot be read from one that changed.
     pub fn readable(&self, range: Range<u64>) -> Result<(), FlowError> {
         let mut buf = memory::zeros(1 << 20);
         let mut pieces = range.clone().step_by(buf.len());
@@ -175,13 +178,19 @@ impl<'a> SourceReader<'a> {
         })
     }
 
-    /// Whether the sources of what is not as it was still answer.
-    fn answers(&self, faults: &[Fault]) -> Result<(), WalkError> {
+    /// Checks whether the sources of the faulty files still answer.
+    ///
+    /// # Errors
+    /// A source is gone.
+    fn check_sources_answer(&self, faults: &[Fault]) -> Result<(), WalkError> {
         faults.iter().try_for_each(|fault| self.walk.answers(fault.entry as usize, fault.errno))
     }
 
+    /// Fills `buf` from tar offset `start` on, which lies before the manifests. `unchanged` gets the index of an entry
+    /// and its open file, and says whether the file is still as it was walked.
     fn fill(&self, start: u64, buf: &mut [u8], unchanged: impl Fn(usize, &File) -> bool) -> Filled {
-        let (walk, layout) = (self.walk, self.layout);
+        let walk = self.walk;
+        let layout = self.layout;
         let front = &layout.front[(start as usize).min(layout.front.len())..];
         let front = &front[..front.len().min(buf.len())];
         buf[..front.len()].copy_from_slice(front);
@@ -190,19 +199,20 @@ impl<'a> SourceReader<'a> {
         archive::fill(start, buf, entries, |index| walk.open(index), unchanged)
     }
 
-    /// The files that have bytes in a stretch of the tar.
+    /// The paths on this machine of the files with content in a stretch of the tar.
     pub fn files_in(&self, range: &Range<u64>) -> Vec<PathBuf> {
         let found = self.layout.entries_in(range);
         found.filter(|at| self.walk.entries[*at].has_content()).map(|at| self.walk.real_path(at)).collect()
     }
 
-    /// Hashes pieces of long files, and what waits behind them.
+    /// Hashes the pieces of a range, and the pieces of other ranges that wait for them. A piece whose turn has not come
+    /// waits in the lane, and keeps the range in memory.
     pub fn hash(&self, raw: &Raw, pieces: Vec<Piece>) {
         for piece in pieces {
             let size = self.walk.entries[piece.entry as usize].size;
-            let (offset, len) = (piece.offset, piece.place.len() as u64);
+            let len = piece.place.len() as u64;
             let held = (raw.clone(), piece.place);
-            let hashed = self.lane.offer(piece.entry, size, (offset, len, held), |(raw, place), _, _, hasher| {
+            let hashed = self.lane.offer(piece.entry, size, (piece.offset, len, held), |(raw, place), _, _, hasher| {
                 hasher.update(&raw[place.clone()]);
                 Ok::<(), Infallible>(())
             });
@@ -212,13 +222,14 @@ impl<'a> SourceReader<'a> {
         }
     }
 
-    /// Says once of each file what is worst about it.
+    /// Flags a file and notes the fault. Only the worst fault of a file is kept: that it could not be read outranks
+    /// that it changed.
     fn note_fault(&self, fault: Fault) {
         let at = fault.entry as usize;
         let path = self.walk.entries[at].path.as_bytes();
         if self.is_listed && fault.flag == Flag::Changed {
             let text = format!("{}; every byte of it is the one that was packed before", fault.why);
-            return self.say_once(Note::new(NoteKind::Outdated, path, text));
+            return self.note_once(Note::new(NoteKind::Outdated, path, text));
         }
         let mut files = lock(&self.files);
         let known = files[at].1;
@@ -235,7 +246,8 @@ impl<'a> SourceReader<'a> {
         notes.push(note);
     }
 
-    fn say_once(&self, note: Note) {
+    /// Keeps a note and tells the monitor, unless its path has a note already.
+    fn note_once(&self, note: Note) {
         let mut notes = lock(&self.notes);
         if notes.iter().all(|old| old.path != note.path) {
             self.monitor.note(&note);
@@ -243,3 +255,6 @@ impl<'a> SourceReader<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

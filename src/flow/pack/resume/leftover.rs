@@ -1,6 +1,7 @@
-//! What an interrupted packing left: found by its journal, on whichever drive that is whole, and removed.
-//! What this does not guarantee: that what lies there is what was asked for; `flow/pack/resume.rs` holds it
-//! against that.
+//! What an interrupted packing left on its drives: found by its journal, on whichever drive kept one, and removed if
+//! the sender asks for that. While a [`Left`] lives, no other run works on it.
+//!
+//! Not guaranteed: that the leftover belongs to what is requested now. `flow/pack/resume.rs` compares the two.
 
 use std::collections::HashSet;
 use std::io;
@@ -16,77 +17,104 @@ use crate::flow::pack::pipeline::Before;
 use crate::format::journal::{Journal, remains};
 use crate::format::part::is_part;
 use crate::format::{FormatError, is_unfinished, limits, sums};
-use crate::stage::journal::{self, JOURNAL};
+use crate::stage::journal::{self, JOURNAL, LeftJournal};
 use crate::stage::volume::{self, SUMS, ScanError};
 
-/// What is there, and whose it is.
+/// Most bytes of a journal that are read.
+const JOURNAL_LIMIT: u64 = 4 * limits::HEAD;
+
+/// What an interrupted run left, and the volumes it belongs to.
 pub struct Left {
-    /// Folders of its volumes, in the order of their numbers.
+    /// The folders of all volumes that are given, in the order of their numbers. Some may not exist.
     pub folders: Vec<PathBuf>,
-    /// What the earlier run noted, if a copy of that is whole.
-    journal: Result<Journal, FormatError>,
-    /// The journal that was read.
-    path: PathBuf,
-    /// Volume, name and SHA-256, as far as they are known.
+    found: FoundJournal,
+    /// Volume, name and SHA-256 of each seal, as far as the journal still tells.
     seals: Vec<(u16, String, Digest)>,
+    /// How many volumes the interrupted run had; 0 if the journal does not tell any more.
     volumes: u16,
-    /// Held: nobody else goes on with it.
-    found: journal::LeftJournal,
 }
 
-/// Whether a passphrase opens what an interrupted run began there.
+/// A journal on a drive, locked.
+struct FoundJournal {
+    path: PathBuf,
+    file: LeftJournal,
+    /// What it says, or why its opening cannot be used.
+    parsed: Result<Journal, FormatError>,
+}
+
+/// Whether an interrupted run at these places has a seal to a passphrase. Asked before the passphrase is typed, so that
+/// the sender is not asked for a new one.
 pub fn takes_passphrase(outputs: &[PathBuf]) -> bool {
-    let folders = outputs.iter().enumerate().map(|(at, path)| volume::folder(path, at as u16 + 1));
-    let found = folders.flat_map(|folder| journal::find(&folder, 4 * limits::HEAD)).flatten();
+    let folders = volume_folders(outputs);
+    let found = folders.iter().flat_map(|folder| journal::find(folder, JOURNAL_LIMIT)).flatten();
     let journal = found.flat_map(|found| Journal::parse(&found.text)).next();
     journal.is_some_and(|journal| journal.opening.takes_passphrase())
 }
 
-/// Looks for what an earlier run left at these places; `None` if nothing did. Folders that hold
-/// anything else are somebody's.
+/// The folder of each volume, in the order of their numbers.
+fn volume_folders(paths: &[PathBuf]) -> Vec<PathBuf> {
+    (1..).zip(paths).map(|(number, path)| volume::folder(path, number)).collect()
+}
+
+/// Looks for what an interrupted run left at these places; `None` if a new bundle can begin there.
+///
+/// # Errors
+/// A folder holds anything else, so that it may belong to another person; or the first volume is not given first; or
+/// another run is at work there.
 pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
-    let folders: Vec<PathBuf> =
-        paths.iter().enumerate().map(|(at, path)| volume::folder(path, at as u16 + 1)).collect();
-    let Some((path, found, journal)) = best(&folders)? else {
-        // Its first drive is the one that tells.
-        if let Some(path) = paths[1..].iter().find(|path| volume::folder(path, 1).join(JOURNAL).exists()) {
-            let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
-            return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
-        }
-        return match folders.iter().find(|folder| !volume::is_free(folder)) {
-            Some(folder) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
-            None => Ok(None),
-        };
+    let folders = volume_folders(paths);
+    let Some(found) = best_journal(&folders)? else {
+        check_is_all_free(paths, &folders)?;
+        return Ok(None);
     };
-    // It died before its first seal was there, and what it had begun with was not kept.
-    if journal.is_err() && folders.iter().all(|folder| volume::is_free(folder)) {
+    // The earlier run was killed before it wrote a seal, and no drive kept its journal: nothing to resume or remove.
+    if found.parsed.is_err() && folders.iter().all(|folder| volume::is_free(folder)) {
         return Ok(None);
     }
-    let (seals, volumes) = match &journal {
+    let (seals, volumes) = match &found.parsed {
         Ok(Journal { opening, .. }) => (opening.seals.clone(), opening.volumes),
-        Err(_) => remains(&found.text),
+        Err(_) => remains(&found.file.text),
     };
-    let left = Left { folders, journal, path, seals, volumes, found };
-    for (at, folder) in left.folders.iter().enumerate() {
-        if !left.owns(at as u16 + 1, folder)? {
-            return match left.journal {
-                Ok(Journal { lost: 0, .. }) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
-                _ => Err(left.damaged(Some(folder.clone()))),
-            };
+    let left = Left { folders, found, seals, volumes };
+    for (number, folder) in (1..).zip(&left.folders) {
+        if !left.owns(number, folder)? {
+            return Err(if left.is_intact() {
+                OutputError::VolumeExists(folder.clone()).into()
+            } else {
+                left.bad_journal(Some(folder.clone()))
+            });
         }
     }
     Ok(Some(left))
 }
 
-type ReadJournal = (PathBuf, journal::LeftJournal, Result<Journal, FormatError>);
+/// Checks places without a journal.
+///
+/// # Errors
+/// A folder is not free, or the places are those of an interrupted run in another order.
+fn check_is_all_free(paths: &[PathBuf], folders: &[PathBuf]) -> Result<(), FlowError> {
+    // The journal lies on the first volume, so it is found only if that drive is given first.
+    if let Some(path) = paths[1..].iter().find(|path| volume::folder(path, 1).join(JOURNAL).exists()) {
+        let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
+        return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
+    }
+    match folders.iter().find(|folder| !volume::is_free(folder)) {
+        Some(folder) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
+        None => Ok(()),
+    }
+}
 
-/// The first journal whose opening is whole: a copy is on another drive, and the first one may be gone
-/// or damaged. If none is, the one that tells most of whose the volumes are.
-fn best(folders: &[PathBuf]) -> Result<Option<ReadJournal>, FlowError> {
-    let (mut damaged, mut unread) = (None, None);
+/// The first journal whose opening is intact: there is a copy on another drive, because the first may be gone or
+/// damaged. If no opening is intact, the journal that still names the most seals; `None` if no folder has a journal.
+///
+/// # Errors
+/// Another run holds a journal, or the only ones cannot be read.
+fn best_journal(folders: &[PathBuf]) -> Result<Option<FoundJournal>, FlowError> {
+    let mut damaged: Option<FoundJournal> = None;
+    let mut unread = None;
     for folder in folders {
-        let found = match journal::find(folder, 4 * limits::HEAD) {
-            Ok(Some(found)) => found,
+        let file = match journal::find(folder, JOURNAL_LIMIT) {
+            Ok(Some(file)) => file,
             Ok(None) => continue,
             Err(fault) if fault.source.kind() == io::ErrorKind::WouldBlock => {
                 return Err(FlowError::Output(OutputError::Busy(format!(
@@ -94,21 +122,19 @@ fn best(folders: &[PathBuf]) -> Result<Option<ReadJournal>, FlowError> {
                     show(folder)
                 ))));
             }
-            Err(fault) if os::is_of_one_place(&fault.source) || fault.is_denied() => {
+            Err(fault) if is_of_one_file(&fault) => {
                 unread = unread.or(Some(fault));
                 continue;
             }
             Err(fault) => return Err(fault.into()),
         };
-        let journal = Journal::parse(&found.text);
-        let read = (folder.join(JOURNAL), found, journal);
-        match read.2 {
-            Ok(_) => return Ok(Some(read)),
-            Err(_) => {
-                let tells = |read: &ReadJournal| remains(&read.1.text).0.len();
-                let less = damaged.as_ref().is_none_or(|other| tells(other) < tells(&read));
-                damaged = if less { Some(read) } else { damaged };
-            }
+        let parsed = Journal::parse(&file.text);
+        let found = FoundJournal { path: folder.join(JOURNAL), file, parsed };
+        if found.parsed.is_ok() {
+            return Ok(Some(found));
+        }
+        if damaged.as_ref().is_none_or(|other| other.seals_left() < found.seals_left()) {
+            damaged = Some(found);
         }
     }
     match (damaged, unread) {
@@ -117,67 +143,83 @@ fn best(folders: &[PathBuf]) -> Result<Option<ReadJournal>, FlowError> {
     }
 }
 
+/// Whether a fault concerns one file that this user cannot read, not a whole drive.
+fn is_of_one_file(fault: &IoFault) -> bool {
+    os::is_of_one_place(&fault.source) || fault.is_denied()
+}
+
+impl FoundJournal {
+    /// How many seals a damaged journal still names.
+    fn seals_left(&self) -> usize {
+        remains(&self.file.text).0.len()
+    }
+}
+
 impl Left {
-    /// What the earlier run noted.
+    /// What the interrupted run noted.
     ///
     /// # Errors
-    /// No drive kept it.
+    /// No drive kept a journal whose opening is intact.
     pub fn journal(&self) -> Result<&Journal, FlowError> {
-        self.journal.as_ref().map_err(|_| self.damaged(None))
+        self.found.parsed.as_ref().map_err(|_| self.bad_journal(None))
     }
 
-    /// The journal is not what was written; `unknown`: nor does it tell any more whose that folder is.
-    fn damaged(&self, unknown: Option<PathBuf>) -> FlowError {
-        let source = match &self.journal {
+    /// Whether the drive kept every line of the journal.
+    fn is_intact(&self) -> bool {
+        self.found.parsed.as_ref().is_ok_and(|journal| journal.lost == 0)
+    }
+
+    /// The error for a journal that is not as it was written. `unknown` is a folder whose owner it does not tell any
+    /// more.
+    fn bad_journal(&self, unknown: Option<PathBuf>) -> FlowError {
+        let source = match &self.found.parsed {
             Ok(journal) => {
                 FormatError::malformed("the journal", 0, format!("{} of its lines are damaged", journal.lost))
             }
             Err(source) => source.clone(),
         };
-        FlowError::Leftover(LeftoverError::BadJournal { path: self.path.clone(), source, unknown })
+        FlowError::Leftover(LeftoverError::BadJournal { path: self.found.path.clone(), source, unknown })
     }
 
-    /// Whether a folder holds nothing, or a volume of this bundle: its seal is the one noted.
+    /// Whether a folder is free, or holds this volume of the interrupted run: one of its seals is the one noted.
+    ///
+    /// # Errors
+    /// A seal cannot be read, so that the owner is unknown.
     fn owns(&self, number: u16, folder: &Path) -> Result<bool, IoFault> {
         if volume::is_free(folder) {
             return Ok(true);
         }
         for (_, name, sum) in self.seals.iter().filter(|(volume, _, _)| *volume == number) {
             match volume::read_small(&folder.join(name), limits::SEAL_FILE) {
-                Ok(bytes) if sha256(&bytes) == *sum => return Ok(self.could_list(number, folder)),
-                // Whose it is is not known as long as it cannot be read.
-                Err(ScanError::Io(fault)) if os::is_of_one_place(&fault.source) || fault.is_denied() => {
-                    return Err(fault);
-                }
-                _ => {}
+                Ok(bytes) if sha256(&bytes) == *sum => return Ok(self.lists_only_written_parts(number, folder)),
+                Err(ScanError::Io(fault)) if is_of_one_file(&fault) => return Err(fault),
+                Ok(_) | Err(_) => {}
             }
         }
-        // The run died before the first seal was there.
-        let files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
-        // Of one that cannot be used, at least something must be ours.
-        let known = self.journal.is_ok() || self.volumes > 0 || self.found.text.starts_with(b"pouch-journal ");
-        let ours = |name: &str| (name == JOURNAL && known) || is_unfinished(name);
-        Ok(files.map(|file| file.file_name()).all(|name| name.to_str().is_some_and(ours)))
+        // Without a seal the folder is the run's only if it holds nothing but the first files of a run. The name of the
+        // journal alone proves nothing: its content must still look like one of ours.
+        let is_journal_ours =
+            self.found.parsed.is_ok() || self.volumes > 0 || self.found.file.text.starts_with(b"pouch-journal ");
+        let is_ours = |name: &str| (name == JOURNAL && is_journal_ours) || is_unfinished(name);
+        let mut files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
+        Ok(files.all(|file| file.file_name().to_str().is_some_and(is_ours)))
     }
 
-    /// Whether a volume that looks complete names no part but those that were written to it.
-    fn could_list(&self, number: u16, folder: &Path) -> bool {
-        // Without a journal nothing is gone on with, and no such volume removed.
-        let Ok(journal) = &self.journal else { return true };
+    /// Whether the SHA256SUMS of a volume, if it has one, names no part but those that the journal notes. A volume that
+    /// was completed with other parts must not be changed.
+    fn lists_only_written_parts(&self, number: u16, folder: &Path) -> bool {
+        // Without a journal the run neither resumes nor removes a volume that looks complete.
+        let Ok(journal) = &self.found.parsed else { return true };
         let Ok(bytes) = volume::read_small(&folder.join(SUMS), limits::SUMS_FILE) else { return true };
-        let written: HashSet<(String, Digest)> = journal
-            .parts
-            .iter()
-            .filter(|part| part.volume == number)
-            .map(|part| (part.file_name(), part.sha256))
-            .collect();
-        let lines = sums::parse(&bytes).unwrap_or_default();
-        lines.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
+        let parts = journal.parts.iter().filter(|part| part.volume == number);
+        let written: HashSet<(String, Digest)> = parts.map(|part| (part.file_name(), part.sha256)).collect();
+        let listed = sums::parse(&bytes).unwrap_or_default();
+        listed.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
     }
 
-    /// Refuses to remove it if not all of it is here, or a volume looks complete: somebody may need that.
-    /// `asked`: only because it was asked for.
-    pub fn may_go(&self, asked: bool) -> Result<(), FlowError> {
+    /// Refuses to remove the leftover if not all of its volumes are given, or if one looks complete: a receiver may
+    /// need it. `is_asked`: the sender asked to begin anew, and gets a message that fits that.
+    pub fn may_go(&self, is_asked: bool) -> Result<(), FlowError> {
         let volumes = self.seals.iter().fold(self.volumes, |most, (volume, _, _)| most.max(*volume));
         if usize::from(volumes) > self.folders.len() {
             let text = format!(
@@ -187,53 +229,59 @@ impl Left {
             );
             return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
         }
-        match (self.folders.iter().find(|folder| folder.join(SUMS).exists()), &self.journal) {
-            (None, _) => Ok(()),
-            (Some(folder), Ok(Journal { lost: 0, .. })) if asked => {
-                Err(FlowError::Leftover(LeftoverError::AllButFinished(folder.clone())))
-            }
-            (Some(folder), _) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
+        let complete = self.folders.iter().find(|folder| folder.join(SUMS).exists());
+        match complete.cloned() {
+            None => Ok(()),
+            Some(folder) if is_asked && self.is_intact() => Err(LeftoverError::AllButFinished(folder).into()),
+            Some(folder) => Err(OutputError::VolumeExists(folder).into()),
         }
     }
 
-    /// Removes all of it.
+    /// Removes the leftover from all drives. Foreign files stay, and with them their folders.
     ///
     /// # Errors
-    /// As [`Left::may_go`], then nothing is changed; or a drive fails.
+    /// Those of [`Left::may_go`], before anything is removed; or a drive fails, and a later run removes the rest.
     pub fn remove(self) -> Result<(), FlowError> {
         self.may_go(false)?;
-        if self.journal.is_ok() {
-            self.found.forget_parts(&self.path)?;
+        let FoundJournal { path, file, parsed } = self.found;
+        if parsed.is_ok() {
+            file.forget_parts(&path)?;
         }
         for folder in self.folders.iter().rev() {
             volume::remove_ours(folder, |_| false)?;
         }
-        // The journal last, the one that was read behind its copies: without it nobody would know whose the
-        // others are.
-        let others = self.folders.iter().map(|folder| folder.join(JOURNAL)).filter(|path| *path != self.path);
-        for path in others.chain([self.path.clone()]) {
-            os::remove_if_there(&path).at("remove", &path)?;
+        // The journals go last, and behind its copies the one that was read: without it no later run could tell whose
+        // the other files are.
+        let copies = self.folders.iter().map(|folder| folder.join(JOURNAL)).filter(|copy| *copy != path);
+        for journal in copies.chain([path.clone()]) {
+            os::remove_if_there(&journal).at("remove", &journal)?;
         }
         for folder in &self.folders {
-            // One that holds something of somebody's stays.
+            // Fails if the folder holds foreign files. It stays then.
             let _ = std::fs::remove_dir(folder);
         }
-        drop(self.found);
+        // The lock ends here, when nothing is left for another run to find.
+        drop(file);
         Ok(())
     }
 
-    /// Bytes that our files take in each volume's folder, but for parts that stay.
+    /// Bytes that parts take in each volume's folder, without the parts that stay. This run removes them.
     pub fn surplus(&self, before: &Before) -> Vec<u64> {
         let keep: HashSet<(u16, String)> = before.parts.iter().map(|part| (part.volume, part.file_name())).collect();
-        let of_folder = |(at, folder): (usize, &PathBuf)| {
-            let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            let len = |file: std::fs::DirEntry| {
+        let mut surplus = Vec::with_capacity(self.folders.len());
+        for (number, folder) in (1..).zip(&self.folders) {
+            let mut bytes = 0;
+            for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = file.file_name().into_string().unwrap_or_default();
-                let goes = is_part(&name) && !keep.contains(&(at as u16 + 1, name));
-                if goes { file.metadata().map_or(0, |meta| meta.len()) } else { 0 }
-            };
-            files.map(len).sum()
-        };
-        self.folders.iter().enumerate().map(of_folder).collect()
+                if is_part(&name) && !keep.contains(&(number, name)) {
+                    bytes += file.metadata().map_or(0, |meta| meta.len());
+                }
+            }
+            surplus.push(bytes);
+        }
+        surplus
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
