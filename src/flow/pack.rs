@@ -51,8 +51,8 @@ use crate::stage::volume::Writer;
 /// Carries a plan out.
 ///
 /// # Errors
-/// The drives have no room or fail, a source is gone, what would be sealed breaks the format, or the user asked to stop.
-/// What is on the drives then is left to a later run, or removed if no run could go on from it.
+/// The drives fail or have no room, a source is gone, something to be sealed breaks the format, or the user asked to
+/// stop. The volumes are then left to a later run, or removed if no run could go on from them.
 pub fn pack(mut planned: Planned, request: &PackRequest, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
     planned.check_room()?;
     let replaced = request.replaced && planned.left.is_some();
@@ -164,8 +164,8 @@ impl<'a> StartedPacking<'a> {
         pipeline::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
     }
 
-    /// Writes list and heads to every volume, reads the drives back, and lets all volumes look complete. Returns whether
-    /// all of that was read past the system's cache; `None` if a drive failed, because parts may need new homes then.
+    /// Writes list and heads to every volume, reads the drives back, and lets all volumes look complete. Returns
+    /// whether everything was read past the system's cache; `None` if a drive failed, so that parts may need new homes.
     fn publish(&self, settler: &mut Settler<Writer>, list: &Sealable, head: &Head) -> Result<Option<bool>, FlowError> {
         let head = head_of(head)?;
         let failed = settler.volumes_mut().write_to_each(self.monitor, |writer| {

@@ -88,8 +88,8 @@ pub fn remove_journals(planned: &Planned) {
     }
 }
 
-/// Writes seals to their volumes, and reads the seals of all volumes back. Nothing depends on the bundle yet: a seal that
-/// a drive did not keep would otherwise be missed only after hours, when it cannot be made again.
+/// Writes seals to their volumes, and reads the seals of all volumes back. Nothing depends on the bundle yet. Without
+/// this, a seal that a drive did not keep would be missed only after hours, when no run can make it again.
 fn write_seals(volumes: &mut VolumeSet, seals: &[NewSeal], monitor: &dyn Monitor) -> Result<(), FlowError> {
     volumes.forget_earlier_losses(monitor);
     for NewSeal { volume, name, bytes } in seals {
@@ -118,7 +118,8 @@ pub fn begin(
     Ok((bundle, log))
 }
 
-/// Makes the name and the key of a new bundle, and the seals of all its volumes. Only the seals hold the key afterwards.
+/// Makes the name and the key of a new bundle, and the seals of all its volumes. Afterwards only the seals hold the
+/// key.
 fn make_bundle(volumes: u16, request: &PackRequest) -> Result<(BundleIdentity, Vec<NewSeal>), FlowError> {
     let name: [u8; 16] = random();
     let secret = Secret::random();
@@ -218,8 +219,8 @@ fn all_seals(kept: &[KeptFiles]) -> Vec<(u16, String, Digest)> {
     all
 }
 
-/// Writes the new journal and removes the old one. SHA256SUMS is removed first: if this run is stopped while the journal
-/// changes, no later run could tell whose parts it lists.
+/// Writes the new journal and removes the old one. SHA256SUMS is removed first: if this run is stopped while the
+/// journal changes, no later run could tell whose parts SHA256SUMS lists.
 fn replace_journal(left: &Left, planned: &Planned, text: &str) -> Result<JournalWriter, FlowError> {
     for folder in left.folders.iter().filter(|folder| folder.join(SUMS).exists()) {
         volume::take_back(folder).at("remove", &folder.join(SUMS))?;

@@ -94,7 +94,7 @@ impl<'a> PackJob<'a> {
 pub struct Before {
     /// The parts that are whole on their drives.
     pub parts: Vec<Part>,
-    /// How many data parts this run does not pack again, counted from the first one.
+    /// Data parts that the earlier run made, from the first one on without a gap. Some may be on no drive any more.
     pub data: u32,
     /// Bytes of tar in those data parts, from the beginning of the tar.
     pub tar: u64,
@@ -121,7 +121,7 @@ pub struct PipelineResult {
     pub unwritten: Vec<Part>,
     /// How each data part was made, those of an earlier run included.
     pub recipes: BTreeMap<u32, Recipe>,
-    /// Drives that failed, at least one drive fewer than there are.
+    /// Drives that failed. At least one did not.
     pub failed: Vec<FailedDrive>,
     /// Drives that gave back something else than was written.
     pub distrusted: BTreeSet<DriveId>,

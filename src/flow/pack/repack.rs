@@ -267,7 +267,8 @@ impl RepackRun<'_> {
             return self.tail_bytes(start..start + len as u64);
         }
         let mut bytes = memory::zeros(len);
-        // Bytes that could not be read the first time were packed as zeros. The hash of the part shows whether they were.
+        // Bytes that could not be read the first time were packed as zeros. If it is otherwise now, the hash of the
+        // part shows that.
         let _ = self.reading.raw(start, &mut bytes);
         bytes
     }

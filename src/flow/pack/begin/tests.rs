@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::monitor::Silent;
+use crate::flow::error::OutputError;
 use crate::flow::pack::plan::plan;
 use crate::flow::pack::tests::request_on;
 use crate::format::journal::Journal;
@@ -104,7 +105,7 @@ fn a_volume_that_exists_already_stops_the_beginning() {
     std::fs::create_dir(volume_of(&request, 2)).unwrap();
     std::fs::write(volume_of(&request, 2).join("mine"), b"mine").unwrap();
     let result = begin(&mut VolumeSet::new(), &planned, &request, &Silent);
-    assert!(matches!(result, Err(FlowError::Output(crate::flow::error::OutputError::VolumeExists(_)))));
+    assert!(matches!(result, Err(FlowError::Output(OutputError::VolumeExists(_)))));
 }
 
 #[test]

@@ -74,8 +74,9 @@ impl<'a, 'b> PartSupply<'a, 'b> {
         distrusted.into_iter().for_each(|drive| self.close_if_possible(drive, false));
     }
 
-    /// Deals no more parts to a drive if the others have room for the rest. A failed drive gets none in any case, except
-    /// where all shards of a stripe are placed together: there it keeps its share, for which parity stands.
+    /// Deals no more parts to a drive if the others have room for the rest. If they have not, a distrusted drive goes
+    /// on getting parts. So does a failed one where all shards of a stripe are placed together, because parity stands
+    /// for its share; elsewhere a failed drive gets nothing more.
     fn close_if_possible(&mut self, drive: DriveId, has_failed: bool) {
         if !self.handled.insert(drive) {
             return;

@@ -123,8 +123,8 @@ impl<'a, 'b> DriveWriting<'a, 'b> {
         }
     }
 
-    /// Reads a part back. A drive that did not keep it is distrusted; it fails with its last allowed loss, or at once if
-    /// the error says that the whole drive is gone.
+    /// Reads a part back. A drive that did not keep it is distrusted. It fails with the last of [`MOST_LOSSES`], or at
+    /// once if the error says that the whole drive is gone.
     fn read_back(&mut self, part: Part) -> Result<(), FlowError> {
         let writer = writer_of(self.writers, &part)?;
         let reader = self.reader.get_or_insert_default();

@@ -1,7 +1,7 @@
 //! Ranges taken from the queue, without any other thread.
 
 use super::*;
-use crate::flow::pack::pipeline::tests::{CLASS, Desk};
+use crate::flow::pack::pipeline::tests::{CLASS, Desk, noise};
 use crate::plan::geometry;
 
 /// Everything that is queued to be packed: place, and bytes of the range.
@@ -46,8 +46,7 @@ fn a_range_that_is_what_it_was_is_accepted() {
     let job = desk.job();
     let pipeline = Pipeline::new(&job, &[]);
     let range = in_the_long_file(&desk);
-    let hash = quick(&crate::flow::pack::pipeline::tests::noise(512));
-    let read = ReadRange { start: range.start, len: 512, hash };
+    let read = ReadRange { start: range.start, len: 512, hash: quick(&noise(512)) };
     for fresh in [range.clone(), range.end..range.end] {
         assert!(pipeline.reread(read, fresh, buffer(&pipeline, 512)).is_ok());
     }
