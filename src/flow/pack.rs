@@ -2,9 +2,10 @@
 //!
 //! Once the seals are written this run cannot open the bundle: the key is wiped, and all further work needs only the
 //! recipient that parts are sealed to. A drive that fails does not stop the others; its parts go to them. A run that is
-//! stopped leaves its parts and a journal, and the same command goes on from there. None of its volumes looks complete.
+//! stopped after its first part leaves its parts and a journal, and the same command goes on from there. None of its
+//! volumes looks complete.
 //!
-//! Not guaranteed: that a drive goes on keeping its data. It is read back once, before its volumes look complete.
+//! Not guaranteed: that a drive goes on keeping its data. It is read back once, before the volumes look complete.
 
 mod begin;
 mod parity_builder;
@@ -79,7 +80,8 @@ pub fn pack(mut planned: Planned, request: &PackRequest, monitor: &dyn Monitor) 
     }
 }
 
-/// Takes what an earlier run left out of the plan. If none of its parts stays, it is removed; `None` then.
+/// Takes the leftover of an earlier run out of the plan. If no part of it stays, the leftover is removed, and the
+/// packing begins anew: `None`.
 fn take_usable_leftover(planned: &mut Planned) -> Result<Option<Left>, FlowError> {
     match planned.left.take() {
         Some(left) if planned.before.recipes.is_empty() => left.remove().map(|()| None),

@@ -12,9 +12,9 @@ use crate::stage::journal::JournalWriter;
 use crate::stage::volume::Writer;
 
 /// Writes sealed parts, and tells journal and monitor.
-pub struct PartWriter<'a> {
-    pub log: &'a JournalWriter,
-    pub monitor: &'a dyn Monitor,
+pub(super) struct PartWriter<'a> {
+    pub(super) log: &'a JournalWriter,
+    pub(super) monitor: &'a dyn Monitor,
 }
 
 impl PartWriter<'_> {
@@ -22,7 +22,7 @@ impl PartWriter<'_> {
     ///
     /// # Errors
     /// The drive did not take the part. Then it is neither noted nor reported.
-    pub fn write(&self, writer: &mut Writer, sealed: &SealedPart) -> Result<(), IoFault> {
+    pub(super) fn write(&self, writer: &mut Writer, sealed: &SealedPart) -> Result<(), IoFault> {
         let SealedPart { part, length, buf } = sealed;
         let file = buf.file();
         writer.put(&part.file_name(), file, part.sha256)?;
@@ -34,7 +34,7 @@ impl PartWriter<'_> {
 }
 
 /// The error for a part that came to a drive without its volume.
-pub fn wrong_drive() -> FlowError {
+pub(super) fn wrong_drive() -> FlowError {
     FlowError::Defect("a part came to the wrong drive".into())
 }
 
@@ -94,7 +94,7 @@ mod tests {
         let (drive, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut writer = Writer::create(drive.path(), 1).unwrap();
         let log = JournalWriter::create(&[other.path().to_path_buf()], "BEGUN\n").unwrap();
-        std::fs::remove_dir(volume::folder(drive.path(), 1)).unwrap();
+        std::fs::remove_dir_all(volume::folder(drive.path(), 1)).unwrap();
         let progress = Progress::default();
         assert!(PartWriter { log: &log, monitor: &progress }.write(&mut writer, &sealed_part()).is_err());
         assert_eq!(log.parts(), 0);

@@ -83,8 +83,8 @@ pub struct PackJob<'a> {
 }
 
 impl<'a> PackJob<'a> {
-    /// A writer for parts of this job.
-    pub fn part_writer(&self) -> PartWriter<'a> {
+    /// What writes the parts of this job.
+    pub(super) fn part_writer(&self) -> PartWriter<'a> {
         PartWriter { log: self.log, monitor: self.monitor }
     }
 }
