@@ -1,14 +1,17 @@
-//! Packing: seals first, then parts, then list and heads, SHA256SUMS last.
+//! Packs a bundle as planned: the seals come first, then the parts, then list and heads, and SHA256SUMS last.
 //!
-//! From the moment the seals are written nothing here can open the bundle any more: the key is
-//! wiped, what goes on needs only the recipient that parts are sealed to. A drive that fails does not stop
-//! the others; what it should have kept goes to them. A run that is stopped leaves what it packed, and
-//! a journal, for the same command to go on from; no volume of it looks complete.
+//! Once the seals are written this run cannot open the bundle: the key is wiped, and all further work needs only the
+//! recipient that parts are sealed to. A drive that fails does not stop the others; its parts go to them. A run that is
+//! stopped after its first part leaves its parts and a journal, and the same command goes on from there. None of its
+//! volumes looks complete.
+//!
+//! Not guaranteed: that a drive goes on keeping its data. It is read back once, before the volumes look complete.
 
 mod begin;
 mod parity_builder;
 mod part_ledger;
 mod part_sealer;
+mod part_writer;
 mod pipeline;
 pub mod plan;
 mod repack;
@@ -36,6 +39,7 @@ use crate::flow::pack::plan::Planned;
 use crate::flow::pack::repack::Repacker;
 use crate::flow::pack::report::PackReport;
 use crate::flow::pack::request::PackRequest;
+use crate::flow::pack::resume::leftover::Left;
 use crate::flow::pack::second_look::look_again;
 use crate::flow::pack::settle::Settler;
 use crate::flow::pack::volume_set::VolumeSet;
@@ -46,14 +50,15 @@ use crate::stage::journal::JournalWriter;
 use crate::stage::volume::Writer;
 
 /// Carries a plan out.
+///
+/// # Errors
+/// The drives fail or have no room, a source is gone, something to be sealed breaks the format, or the user asked to
+/// stop. The volumes are then left to a later run, or removed if no run could go on from them.
 pub fn pack(mut planned: Planned, request: &PackRequest, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
     planned.check_room()?;
     let replaced = request.replaced && planned.left.is_some();
-    let left = match planned.left.take() {
-        Some(left) if planned.before.recipes.is_empty() => left.remove().map(|()| None)?,
-        left => left,
-    };
-    let resumed = left.is_some();
+    let left = take_usable_leftover(&mut planned)?;
+    let is_resumed = left.is_some();
     test_capacity(&begin::untouched_drives(&planned, request), monitor)?;
     let mut volumes = VolumeSet::new();
     let begun = match left {
@@ -62,38 +67,58 @@ pub fn pack(mut planned: Planned, request: &PackRequest, monitor: &dyn Monitor) 
     };
     let (bundle, log) = match begun {
         Ok(begun) => begun,
-        Err(error) if resumed => return Err(error),
+        Err(error) if is_resumed => return Err(error),
         Err(error) => {
             volumes.abandon(|| begin::remove_journals(&planned));
             return Err(error);
         }
     };
-    let run = StartedPacking { request, bundle: &bundle, log: &log, replaced, monitor };
-    let packed = run.carry_out(planned, &mut volumes);
-    match packed {
-        Ok(report) => match log.remove() {
-            // It may lie on a drive that was given up.
-            Err(fault) if report.given_up.is_empty() => Err(fault.into()),
-            _ => Ok(report),
-        },
-        Err(FlowError::Drive(DriveError::NoHome { parts, bytes, why, remedy })) => {
-            volumes.leave();
-            let remedy = if log.parts() > 0 { remedy } else { Remedy::None };
-            Err(FlowError::Drive(DriveError::NoHome { parts, bytes, why, remedy }))
-        }
-        // A defect is no good beginning.
-        Err(error) if (resumed || log.parts() > 0) && error.outcome() != Outcome::Failed => {
-            volumes.leave();
-            Err(error)
-        }
-        Err(error) => {
-            volumes.abandon(|| drop(log.remove()));
-            Err(error)
-        }
+    let packing = StartedPacking { request, bundle: &bundle, log: &log, replaced, monitor };
+    match packing.carry_out(planned, &mut volumes) {
+        Ok(report) => remove_journal(log, report),
+        Err(error) => Err(retreat(error, volumes, log, is_resumed)),
     }
 }
 
-/// A packing that has begun.
+/// Takes the leftover of an earlier run out of the plan. If no part of it stays, the leftover is removed, and the
+/// packing begins anew: `None`.
+fn take_usable_leftover(planned: &mut Planned) -> Result<Option<Left>, FlowError> {
+    match planned.left.take() {
+        Some(left) if planned.before.recipes.is_empty() => left.remove().map(|()| None),
+        left => Ok(left),
+    }
+}
+
+/// Removes the journal of a bundle that is complete.
+///
+/// # Errors
+/// The journal stays. That is no error if a drive was given up, because the journal may lie on that one.
+fn remove_journal(log: JournalWriter, report: PackReport) -> Result<PackReport, FlowError> {
+    match log.remove() {
+        Err(fault) if report.given_up.is_empty() => Err(fault.into()),
+        Ok(()) | Err(_) => Ok(report),
+    }
+}
+
+/// Ends a packing that failed with `error`, and returns the error to report. The volumes stay if a later run can go on
+/// from them, and are removed otherwise.
+fn retreat(error: FlowError, volumes: VolumeSet, log: JournalWriter, is_resumed: bool) -> FlowError {
+    let has_parts = log.parts() > 0;
+    if let FlowError::Drive(DriveError::NoHome { parts, bytes, why, remedy }) = error {
+        volumes.leave();
+        let remedy = if has_parts { remedy } else { Remedy::None };
+        return DriveError::NoHome { parts, bytes, why, remedy }.into();
+    }
+    // No later run builds on the work of a run that failed by a defect.
+    if (is_resumed || has_parts) && error.outcome() != Outcome::Failed {
+        volumes.leave();
+    } else {
+        volumes.abandon(|| drop(log.remove()));
+    }
+    error
+}
+
+/// A packing whose seals are written.
 struct StartedPacking<'a> {
     request: &'a PackRequest,
     bundle: &'a BundleIdentity,
@@ -104,7 +129,8 @@ struct StartedPacking<'a> {
 }
 
 impl<'a> StartedPacking<'a> {
-    /// Fills the drives, gives every part a home, and publishes the bundle: as often as drives fail at that.
+    /// Packs all parts, then gives every part a home and publishes the bundle. Both are done again as long as drives
+    /// fail meanwhile.
     fn carry_out(&self, mut planned: Planned, volumes: &mut VolumeSet) -> Result<PackReport, FlowError> {
         let packing = self.fill_drives(&planned, volumes)?;
         let PipelineResult { parts, unwritten, recipes, failed, distrusted, files, notes } = packing;
@@ -129,18 +155,19 @@ impl<'a> StartedPacking<'a> {
         }
     }
 
+    /// Packs everything onto the drives, once.
     fn fill_drives(&self, planned: &Planned, volumes: &mut VolumeSet) -> Result<PipelineResult, FlowError> {
         self.monitor.phase(Phase::Packing, planned.layout.len);
         for (number, volume) in (1..).zip(&planned.plan.volumes) {
             self.monitor.expect(number, volume.expected);
         }
+        // A write after this moment shows in the times of its file, however coarse these are.
         std::thread::sleep(planned.walk.until_times_tell());
         pipeline::run(&self.job(planned), planned.placement.clone(), volumes.drives_mut())
     }
 
-    /// Writes list and heads to every volume, reads the drives back, and lets all volumes look complete.
-    /// Returns whether everything came past the cache; `None` if a drive failed, so that parts may need new
-    /// homes first.
+    /// Writes list and heads to every volume, reads the drives back, and lets all volumes look complete. Returns
+    /// whether everything was read past the system's cache; `None` if a drive failed, so that parts may need new homes.
     fn publish(&self, settler: &mut Settler<Writer>, list: &Sealable, head: &Head) -> Result<Option<bool>, FlowError> {
         let head = head_of(head)?;
         let failed = settler.volumes_mut().write_to_each(self.monitor, |writer| {
@@ -163,12 +190,12 @@ impl<'a> StartedPacking<'a> {
         }
     }
 
-    /// What the bundle came to. Not yet in it: what parity stands in for, and what was read back.
+    /// The report of a complete bundle. The caller fills in how many parts are left to parity, and what was read back.
     fn report(&self, planned: &Planned, settler: &Settler<Writer>, head: &Head) -> PackReport {
         let volumes = settler.volumes();
-        volumes.writers().filter(|writer| writer.shows_times()).for_each(|writer| {
+        for writer in volumes.writers().filter(|writer| writer.shows_times()) {
             self.monitor.note(&Note::new(NoteKind::Property, as_bytes(writer.dir()), SHOWS_TIMES));
-        });
+        }
         let on_volume = |writer: &Writer| (writer.dir().to_path_buf(), settler.ledger().bytes_on(writer.number()));
         PackReport {
             fingerprint: head.statement.fingerprint(),
@@ -185,6 +212,7 @@ impl<'a> StartedPacking<'a> {
         }
     }
 
+    /// What is packed, as all threads see it.
     fn job<'j>(&'j self, planned: &'j Planned) -> PackJob<'j> {
         PackJob {
             walk: &planned.walk,
@@ -201,6 +229,7 @@ impl<'a> StartedPacking<'a> {
         }
     }
 
+    /// The head of a bundle of these parts.
     fn head(&self, planned: &Planned, parts: Vec<Part>, list_hash: Digest) -> Head {
         let statement = Statement {
             bundle: self.bundle.name,
@@ -223,9 +252,11 @@ impl<'a> StartedPacking<'a> {
     }
 }
 
-/// Records what is known of each file now that it was read, for the list.
+/// Records digest and flag of each file for the list, and the notes for the report.
+///
+/// # Errors
+/// The source of an unreadable file is gone: a file counts as unreadable only if its source still answers.
 fn record_files(planned: &mut Planned, files: &[(Digest, Flag)], notes: Vec<Note>) -> Result<(), FlowError> {
-    // A file counts as unreadable only if its source was there all along.
     let unreadable = files.iter().enumerate().filter(|(_, (_, flag))| *flag == Flag::Unreadable);
     planned.walk.answer(unreadable.map(|(at, _)| at))?;
     for (entry, (digest, flag)) in planned.walk.entries.iter_mut().zip(files) {
@@ -239,6 +270,7 @@ fn record_files(planned: &mut Planned, files: &[(Digest, Flag)], notes: Vec<Note
     Ok(())
 }
 
+/// The ledger of the parts that the pipeline wrote, and of those that it could not write.
 fn ledger_of(planned: &Planned, data_parts: u32, written: Vec<Part>, unwritten: Vec<Part>) -> PartLedger {
     let shape = BundleShape {
         data_parts,

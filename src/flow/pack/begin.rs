@@ -1,6 +1,8 @@
-//! The first writes of a packing: the journal, then the seals of every volume; or the same of an interrupted
-//! run, without what does not stay. When this returns, the bundle's key is wiped, and nothing here can open
-//! the bundle any more.
+//! Begins a packing: writes the journal, then the seals of every volume, and reads the seals back. To resume an
+//! interrupted packing, removes what does not stay, and writes the journal anew with what does.
+//!
+//! When these functions return, the bundle's key is wiped, and this run cannot open the bundle. Not guaranteed: that a
+//! drive whose seals could not be read is any good, as long as the seals of another one could be.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,27 +28,36 @@ use crate::stage::journal::{JOURNAL, JournalWriter};
 use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, SUMS, Writer};
 
-/// What identifies a bundle once its seals are written. Holds no key.
+/// What identifies a bundle once its seals are written. It holds no key.
 pub struct BundleIdentity {
     /// Its random name.
     pub name: [u8; 16],
     /// What the seals commit to.
     pub kcommit: Digest,
-    /// The recipient that everything but the seals is sealed to.
+    /// R, to which everything except the seals is sealed.
     pub recipient: Recipient,
 }
 
-/// Which volumes are read back: all, none, or those on removable drives.
+/// A seal to be written.
+#[derive(Debug, PartialEq, Eq)]
+struct NewSeal {
+    /// The number of its volume, from 1.
+    volume: u16,
+    name: String,
+    bytes: Vec<u8>,
+}
+
+/// Whether the parts on a volume are read back: as the user asked for, and otherwise on removable drives.
 fn is_read_back(target: &VolumeTarget, request: &PackRequest) -> bool {
     request.verify.unwrap_or_else(|| os::block(target.device).is_removable())
 }
 
-/// The drives that will be read back and that no earlier run wrote to, each once.
+/// The folders of drives whose parts will be read back and to which no earlier run wrote. Each drive is there once.
 pub fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) -> Vec<&'a Path> {
     let mut drives: Vec<(u64, &Path)> = Vec::new();
-    for (at, target) in planned.targets.iter().enumerate() {
+    for (number, target) in (1..).zip(&planned.targets) {
         let is_known = drives.iter().any(|(device, _)| *device == target.device);
-        let is_untouched = || volume::is_free(&volume::folder(&target.path, at as u16 + 1));
+        let is_untouched = || volume::is_free(&volume::folder(&target.path, number));
         if is_read_back(target, request) && !is_known && is_untouched() {
             drives.push((target.device, &target.path));
         }
@@ -54,15 +65,15 @@ pub fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) -> Vec<
     drives.into_iter().map(|(_, path)| path).collect()
 }
 
-fn add(volumes: &mut VolumeSet, target: &VolumeTarget, request: &PackRequest, mut writer: Writer) {
+fn add_volume(volumes: &mut VolumeSet, target: &VolumeTarget, request: &PackRequest, mut writer: Writer) {
     if is_read_back(target, request) {
         writer.keep_marks();
     }
     volumes.add(target.device, &target.path, writer);
 }
 
-/// The folders of the journal and its copy: the first volume, and the first one on another drive, as the
-/// drive that fails may be the first.
+/// The folders of the journal and its copy: that of the first volume, and that of the first volume on another drive,
+/// because the drive that fails may be the first one.
 fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
     let first = planned.targets[0].device;
     let other = planned.targets.iter().position(|target| target.device != first);
@@ -70,29 +81,27 @@ fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
     [Some(0), other].into_iter().flatten().map(folder).collect()
 }
 
-/// Removes the journal of a packing that could not begin, and its copy.
+/// Removes the journal of a packing that could not begin, and its copy. Best effort.
 pub fn remove_journals(planned: &Planned) {
     for folder in journal_folders(planned) {
         let _ = os::remove_if_there(&folder.join(JOURNAL));
     }
 }
 
-/// A seal to be written: number of the volume, name, and bytes.
-type NewSeal = (u16, String, Vec<u8>);
-
-/// Writes seals, the first files of a volume, and reads them back.
+/// Writes seals to their volumes, and reads the seals of all volumes back. Nothing depends on the bundle yet. Without
+/// this, a seal that a drive did not keep would be missed only after hours, when no run can make it again.
 fn write_seals(volumes: &mut VolumeSet, seals: &[NewSeal], monitor: &dyn Monitor) -> Result<(), FlowError> {
     volumes.forget_earlier_losses(monitor);
-    for (volume, name, bytes) in seals {
+    for NewSeal { volume, name, bytes } in seals {
         if let Some(writer) = volumes.writers_mut().find(|writer| writer.number() == *volume) {
             writer.put(name, bytes, sha256(bytes))?;
         }
     }
-    // While the key is still known: a seal that a drive did not keep is not missed at the end of hours.
     read_back_seals(volumes.writers())
 }
 
-/// Begins a new bundle: makes the key, writes the journal and the seals, and wipes the key.
+/// Begins a new bundle: makes the key, writes the journal and the seals, and wipes the key. Adds its volumes to
+/// `volumes`, also before an error.
 pub fn begin(
     volumes: &mut VolumeSet,
     planned: &Planned,
@@ -100,37 +109,51 @@ pub fn begin(
     monitor: &dyn Monitor,
 ) -> Result<(BundleIdentity, JournalWriter), FlowError> {
     for (number, target) in (1..).zip(&planned.targets) {
-        add(volumes, target, request, new_volume(&target.path, number)?);
+        add_volume(volumes, target, request, new_volume(&target.path, number)?);
     }
+    let (bundle, seals) = make_bundle(planned.targets.len() as u16, request)?;
+    let opening = opening_of(&bundle, &seals, planned, request);
+    let log = JournalWriter::create(&journal_folders(planned), &opening.encode())?;
+    write_seals(volumes, &seals, monitor)?;
+    Ok((bundle, log))
+}
+
+/// Makes the name and the key of a new bundle, and the seals of all its volumes. Afterwards only the seals hold the
+/// key.
+fn make_bundle(volumes: u16, request: &PackRequest) -> Result<(BundleIdentity, Vec<NewSeal>), FlowError> {
     let name: [u8; 16] = random();
     let secret = Secret::random();
     let identity = Identity::from_secret(&secret);
     let kcommit = commitment(&name, secret.expose());
     let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
     let bundle = BundleIdentity { name, kcommit, recipient: identity.recipient() };
-    let mut made: Vec<NewSeal> = Vec::new();
-    for volume in 1..=planned.targets.len() as u16 {
+    let mut made = Vec::new();
+    for volume in 1..=volumes {
         let seals = seals((&seal, &bundle.recipient), &request.recipients, request.passphrase.as_ref())?;
-        made.extend(seals.into_iter().map(|(name, bytes)| (volume, name.to_string(), bytes)));
+        made.extend(seals.into_iter().map(|(name, bytes)| NewSeal { volume, name: name.to_string(), bytes }));
     }
-    let opening = Opening {
-        bundle: name,
+    Ok((bundle, made))
+}
+
+/// What the journal of a new bundle begins with.
+fn opening_of(bundle: &BundleIdentity, seals: &[NewSeal], planned: &Planned, request: &PackRequest) -> Opening {
+    let sum = |seal: &NewSeal| (seal.volume, seal.name.clone(), sha256(&seal.bytes));
+    Opening {
+        bundle: bundle.name,
         recipient: bundle.recipient.to_string(),
-        kcommit,
+        kcommit: bundle.kcommit,
         class: planned.geometry.class,
         scheme: planned.geometry.scheme,
         options: options(request),
         whom: planned.whom,
         volumes: planned.targets.len() as u16,
-        seals: made.iter().map(|(volume, name, bytes)| (*volume, name.clone(), sha256(bytes))).collect(),
+        seals: seals.iter().map(sum).collect(),
         stamps: planned.walk.marks(),
-    };
-    let log = JournalWriter::create(&journal_folders(planned), &opening.encode())?;
-    write_seals(volumes, &made, monitor)?;
-    Ok((bundle, log))
+    }
 }
 
-/// Goes on with an interrupted bundle: removes what does not stay, and writes the journal anew without it.
+/// Resumes an interrupted bundle: removes what does not stay, and writes the journal anew without it. Adds its volumes
+/// to `volumes`, also before an error.
 pub fn resume(
     volumes: &mut VolumeSet,
     planned: &Planned,
@@ -138,44 +161,56 @@ pub fn resume(
     left: Left,
     monitor: &dyn Monitor,
 ) -> Result<(BundleIdentity, JournalWriter), FlowError> {
-    let before = &planned.before;
     let mut opening = left.journal()?.opening.clone();
     let recipient = Recipient::parse(&opening.recipient)
         .map_err(|error| FlowError::Bundle(BundleError::Damaged(format!("the journal names nobody: {error}"))))?;
     let bundle = BundleIdentity { name: opening.bundle, kcommit: opening.kcommit, recipient };
-    let kept = left.keep(before)?;
+    let kept = left.keep(&planned.before)?;
     opening.volumes = planned.targets.len() as u16;
-    opening.seals = kept_seals(&kept);
-    let mut text = opening.encode();
-    before.reads.iter().for_each(|read| text.push_str(&read.encode()));
-    if before.tar > planned.layout.tail_start {
-        text.push_str(journal::ALL_CLEAN);
+    opening.seals = all_seals(&kept);
+    // Volumes on new drives are created before the journal, which may come to one of them.
+    let mut fresh = create_missing_volumes(planned)?;
+    let log = replace_journal(&left, planned, &resumed_journal(&opening, planned))?;
+    let mut missing: Vec<NewSeal> = Vec::new();
+    for ((volume, target), KeptFiles { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
+        let writer = match fresh.remove(&volume) {
+            Some(writer) => writer,
+            None => Writer::resume(&target.path, volume, sums)?,
+        };
+        missing.extend(seals.into_iter().map(|(name, bytes)| NewSeal { volume, name, bytes }));
+        add_volume(volumes, target, request, writer);
     }
-    before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
-    before.parts.iter().for_each(|part| text.push_str(&WrittenPart::of(part).encode()));
-    // Volumes on new drives, before the journal comes to one of them.
+    write_seals(volumes, &missing, monitor)?;
+    Ok((bundle, log))
+}
+
+/// Creates the volumes that a drive does not have yet, by number.
+fn create_missing_volumes(planned: &Planned) -> Result<BTreeMap<u16, Writer>, FlowError> {
     let mut fresh = BTreeMap::new();
     for (number, target) in (1..).zip(&planned.targets) {
         if volume::is_free(&volume::folder(&target.path, number)) {
             fresh.insert(number, new_volume(&target.path, number)?);
         }
     }
-    let log = replace_journal(&left, planned, &text)?;
-    let mut missing: Vec<NewSeal> = Vec::new();
-    for ((number, target), KeptFiles { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
-        let writer = match fresh.remove(&number) {
-            Some(writer) => writer,
-            None => Writer::resume(&target.path, number, sums)?,
-        };
-        missing.extend(seals.into_iter().map(|(name, bytes)| (number, name, bytes)));
-        add(volumes, target, request, writer);
-    }
-    write_seals(volumes, &missing, monitor)?;
-    Ok((bundle, log))
+    Ok(fresh)
 }
 
-/// The seals that stay, and those that are to be written: volume, name and digest.
-fn kept_seals(kept: &[KeptFiles]) -> Vec<(u16, String, Digest)> {
+/// The text of the journal of a resumed packing: only what stays of the earlier run is in it.
+fn resumed_journal(opening: &Opening, planned: &Planned) -> String {
+    let before = &planned.before;
+    let mut text = opening.encode();
+    before.reads.iter().for_each(|read| text.push_str(&read.encode()));
+    // Manifests stay in parts only if no file had a flag when they were packed.
+    if before.tar > planned.layout.tail_start {
+        text.push_str(journal::ALL_CLEAN);
+    }
+    before.recipes.iter().for_each(|(number, made)| text.push_str(&journal::recipe(*number, made)));
+    before.parts.iter().for_each(|part| text.push_str(&WrittenPart::of(part).encode()));
+    text
+}
+
+/// The seals that stay and the seals that are to be written: volume, name and digest.
+fn all_seals(kept: &[KeptFiles]) -> Vec<(u16, String, Digest)> {
     let mut all = Vec::new();
     for (number, KeptFiles { sums, seals }) in (1..).zip(kept) {
         all.extend(sums.iter().filter(|(name, _)| !is_part(name)).map(|(name, sum)| (number, name.clone(), *sum)));
@@ -184,8 +219,8 @@ fn kept_seals(kept: &[KeptFiles]) -> Vec<(u16, String, Digest)> {
     all
 }
 
-/// Writes the new journal and removes the old one. SHA256SUMS goes first: while the journal changes nobody
-/// could tell whose the parts are that it lists.
+/// Writes the new journal and removes the old one. SHA256SUMS is removed first: if this run is stopped while the
+/// journal changes, no later run could tell whose parts SHA256SUMS lists.
 fn replace_journal(left: &Left, planned: &Planned, text: &str) -> Result<JournalWriter, FlowError> {
     for folder in left.folders.iter().filter(|folder| folder.join(SUMS).exists()) {
         volume::take_back(folder).at("remove", &folder.join(SUMS))?;
@@ -197,3 +232,6 @@ fn replace_journal(left: &Left, planned: &Planned, text: &str) -> Result<Journal
     }
     Ok(log)
 }
+
+#[cfg(test)]
+mod tests;

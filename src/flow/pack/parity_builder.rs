@@ -1,114 +1,139 @@
-//! Parity in the making: every data part adds what it holds to its stripe's rows while it is
-//! sealed, on whichever worker; with the last one the stripe's parity parts are ready. What is in
-//! memory is m parts for each stripe whose data is being sealed: one or two.
+//! Builds the parity of all stripes while their data parts are sealed. Each data part adds its chunks to the rows of
+//! its stripe, on the thread that seals it. The thread that completes a stripe gets its parity parts to seal. Memory
+//! holds m parts for each stripe whose data is being sealed: one or two.
+//!
+//! Not guaranteed: that every chunk is added exactly once. The caller sees to that.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use crate::base::memory;
-use crate::base::pool::lock;
+use crate::base::pool::{lock, unlocked};
 use crate::format::part::{CHUNK, Class};
 use crate::format::stripe::Scheme;
 use crate::stage::erasure::Code;
 
-/// All stripes of a bundle.
-pub struct Making {
+/// The stripes of a bundle whose parity is being built.
+pub struct ParityBuilder {
     scheme: Scheme,
     code: Code,
+    /// Chunks of a part, which are also the rows of a stripe.
     chunks: usize,
+    /// Stripes that lack data or are not closed yet, by number.
     open: Mutex<BTreeMap<u32, Arc<OpenStripe>>>,
-    /// Rows of stripes that are done: touching memory for the first time costs.
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    spare: SpareRows,
 }
 
-/// One stripe's parity so far.
+/// Rows of stripes that are done, to be used again: touching memory for the first time costs.
+type SpareRows = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// The parity of one stripe so far.
 struct OpenStripe {
-    /// For each row the sums of all m parity shards, one behind the other.
+    /// For each row the sums of all m parity shards, one behind the other; empty before the first chunk of that row.
     rows: Vec<Mutex<Vec<u8>>>,
     state: Mutex<StripeState>,
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// The rows go there once the last parity part is sealed.
+    spare: SpareRows,
 }
 
 #[derive(Default)]
 struct StripeState {
-    /// Data parts that were added.
+    /// Data parts that were added whole.
     added: u16,
-    /// How many there are, and the volumes of the parity parts, once known.
-    closed: Option<(u16, Vec<u16>)>,
+    /// `None` until the stripe is closed.
+    closed: Option<ClosedStripe>,
+}
+
+/// What is known of a stripe once it gets no more data parts.
+struct ClosedStripe {
+    data_parts: u16,
+    /// The volumes of its parity parts, in the order of their positions.
+    volumes: Vec<u16>,
 }
 
 /// A parity part that is ready to be sealed.
 pub struct ParityShard {
     stripe: Arc<OpenStripe>,
-    /// Of all parity parts, from 1.
+    /// Among all parity parts, from 1.
     pub number: u32,
-    /// Its stripe and its position in it.
+    /// Its stripe and its position there, both from 0.
     pub place: (u32, u16),
-    /// The volume it goes to.
+    /// The volume that it goes to.
     pub volume: u16,
 }
 
-/// A data part that is being added.
-pub struct Adding {
+/// A data part that is being added to its stripe.
+pub struct DataShard {
     stripe: Arc<OpenStripe>,
     place: (u32, u16),
 }
 
-impl Making {
-    /// Nothing is added yet.
+impl ParityBuilder {
+    /// A builder without any stripe. Each stripe opens with the first of its data parts.
     pub fn new(scheme: Scheme, class: Class) -> Self {
         let code = Code::new(scheme.k.into(), scheme.m.into());
         Self { scheme, code, chunks: class.chunks(), open: Mutex::default(), spare: Arc::default() }
     }
 
-    /// About how many bytes of memory the stripes in the making take.
+    /// About how many bytes of memory the open stripes take while so many workers seal.
     pub fn memory(scheme: Scheme, class: Class, workers: usize) -> u64 {
         let stripes = 1 + workers.div_ceil(scheme.k.into());
         (stripes * usize::from(scheme.m) * class.plain_len()) as u64
     }
 
-    /// Stripe and position of a data part.
+    /// Stripe and position of a data part, both from 0.
     pub fn place(&self, number: u32) -> (u32, u16) {
         self.scheme.of_data(number)
     }
 
-    /// Data part `number` (from 1) comes next.
-    pub fn begin(&self, number: u32) -> Adding {
+    /// Begins to add data part `number`, which counts from 1.
+    pub fn begin(&self, number: u32) -> DataShard {
         let place = self.place(number);
-        Adding { stripe: self.stripe(place.0), place }
+        DataShard { stripe: self.open_stripe(place.0), place }
     }
 
-    /// Adds one chunk of it.
-    pub fn add(&self, part: &Adding, chunk: usize, plain: &[u8]) {
-        let position = part.place.1;
-        let mut row = lock(&part.stripe.rows[self.scheme.row_of(chunk, position, self.chunks)]);
+    /// Adds one chunk of a data part. Other threads may add to the same stripe at the same time.
+    pub fn add(&self, shard: &DataShard, chunk: usize, plain: &[u8]) {
+        let position = shard.place.1;
+        let mut row = lock(&shard.stripe.rows[self.scheme.row_of(chunk, position, self.chunks)]);
         if row.is_empty() {
             *row = lock(&self.spare).pop().unwrap_or_default();
             row.clear();
-            memory::reserve(&mut row, usize::from(self.scheme.m) * CHUNK);
-            row.resize(usize::from(self.scheme.m) * CHUNK, 0);
+            let len = usize::from(self.scheme.m) * CHUNK;
+            memory::reserve(&mut row, len);
+            row.resize(len, 0);
         }
         for (parity, sum) in row.chunks_exact_mut(CHUNK).enumerate() {
             self.code.add(position.into(), plain, usize::from(self.scheme.k) + parity, sum);
         }
     }
 
-    /// All of it was added; the parity parts, if it was the last of its stripe.
-    pub fn end(&self, part: Adding) -> Vec<ParityShard> {
-        lock(&part.stripe.state).added += 1;
-        self.finished(part.place.0, part.stripe)
+    /// Ends a data part of which all chunks are added. Returns the parity parts if that completes the stripe.
+    pub fn finish(&self, shard: DataShard) -> Vec<ParityShard> {
+        lock(&shard.stripe.state).added += 1;
+        self.take_if_complete(shard.place.0, shard.stripe)
     }
 
-    /// The stripe of data part `last` ends with it, and its parity goes to these volumes; its
-    /// parity parts, if all its data was added by now.
-    pub fn close(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
+    /// Records that the stripe of data part `last` ends with it, and that its parity goes to these volumes. Returns the
+    /// parity parts if all data of the stripe is added already.
+    pub fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
         let (number, position) = self.place(last);
-        let stripe = self.stripe(number);
-        lock(&stripe.state).closed = Some((position + 1, volumes));
-        self.finished(number, stripe)
+        let stripe = self.open_stripe(number);
+        lock(&stripe.state).closed = Some(ClosedStripe { data_parts: position + 1, volumes });
+        self.take_if_complete(number, stripe)
     }
 
-    fn stripe(&self, number: u32) -> Arc<OpenStripe> {
+    /// Hands out the plaintext of a parity part, chunk by chunk.
+    pub fn read(&self, shard: &ParityShard, mut out: impl FnMut(&[u8])) {
+        let position = shard.place.1;
+        let at = usize::from(position - self.scheme.k) * CHUNK;
+        for chunk in 0..self.chunks {
+            let row = lock(&shard.stripe.rows[self.scheme.row_of(chunk, position, self.chunks)]);
+            out(&row[at..at + CHUNK]);
+        }
+    }
+
+    fn open_stripe(&self, number: u32) -> Arc<OpenStripe> {
         let make = || {
             let rows = (0..self.chunks).map(|_| Mutex::default()).collect();
             Arc::new(OpenStripe { rows, state: Mutex::default(), spare: self.spare.clone() })
@@ -116,15 +141,9 @@ impl Making {
         lock(&self.open).entry(number).or_insert_with(make).clone()
     }
 
-    fn finished(&self, number: u32, stripe: Arc<OpenStripe>) -> Vec<ParityShard> {
-        let volumes = {
-            let mut state = lock(&stripe.state);
-            let StripeState { added, closed } = &mut *state;
-            match closed {
-                Some((data, volumes)) if data == added => std::mem::take(volumes),
-                _ => return Vec::new(),
-            }
-        };
+    /// Takes a stripe out of the open ones if it is closed and has all its data. Returns no parts otherwise.
+    fn take_if_complete(&self, number: u32, stripe: Arc<OpenStripe>) -> Vec<ParityShard> {
+        let Some(volumes) = lock(&stripe.state).take_volumes() else { return Vec::new() };
         lock(&self.open).remove(&number);
         let positions = self.scheme.k..self.scheme.k + self.scheme.m;
         let shard = |(position, volume)| {
@@ -133,78 +152,21 @@ impl Making {
         };
         positions.zip(volumes).map(shard).collect()
     }
+}
 
-    /// Hands out a parity part's plaintext, chunk by chunk.
-    pub fn plaintext(&self, shard: &ParityShard, mut out: impl FnMut(&[u8])) {
-        let position = shard.place.1;
-        let at = usize::from(position - self.scheme.k) * CHUNK;
-        for chunk in 0..self.chunks {
-            out(&lock(&shard.stripe.rows[self.scheme.row_of(chunk, position, self.chunks)])[at..at + CHUNK]);
-        }
+impl StripeState {
+    /// The volumes of the parity parts once all data is added; `None` before that.
+    fn take_volumes(&mut self) -> Option<Vec<u16>> {
+        let closed = self.closed.as_mut().filter(|closed| closed.data_parts == self.added)?;
+        Some(std::mem::take(&mut closed.volumes))
     }
 }
 
 impl Drop for OpenStripe {
     fn drop(&mut self) {
-        lock(&self.spare).extend(self.rows.drain(..).map(crate::base::pool::unlocked).filter(|row| !row.is_empty()));
+        lock(&self.spare).extend(self.rows.drain(..).map(unlocked).filter(|row| !row.is_empty()));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::gf::mul_add;
-
-    #[test]
-    fn parity_gives_back_a_lost_part() {
-        let (scheme, class) = (Scheme::new(3, 2, 1).unwrap(), Class::ALL[0]);
-        let (making, chunks) = (Making::new(scheme, class), class.chunks());
-        let part = |number: u32, chunk: usize| vec![(number * 50) as u8 ^ chunk as u8; CHUNK];
-        let mut shards = Vec::new();
-        // Out of order, and the stripe is closed before its last part is there.
-        for number in [3, 1, 2] {
-            if number == 2 {
-                assert!(making.close(3, vec![4, 5]).is_empty());
-            }
-            let adding = making.begin(number);
-            (0..chunks).for_each(|chunk| making.add(&adding, chunk, &part(number, chunk)));
-            shards = making.end(adding);
-            assert_eq!(shards.is_empty(), number != 2);
-        }
-        assert_eq!(
-            shards.iter().map(|shard| (shard.number, shard.place, shard.volume)).collect::<Vec<_>>(),
-            [(1, (0, 3), 4), (2, (0, 4), 5)]
-        );
-        let plain = |shard| {
-            let mut plain = Vec::new();
-            making.plaintext(shard, |bytes| plain.extend_from_slice(bytes));
-            plain
-        };
-        let parity: Vec<Vec<u8>> = shards.iter().map(plain).collect();
-        let code = Code::new(3, 2);
-        for row in 0..chunks {
-            let chunk = |position| scheme.chunk_of(row, position, chunks);
-            let have = [
-                part(2, chunk(1)),
-                parity[0][chunk(3) * CHUNK..][..CHUNK].to_vec(),
-                parity[1][chunk(4) * CHUNK..][..CHUNK].to_vec(),
-            ];
-            let mut lost = vec![0; CHUNK];
-            for (factor, bytes) in code.recover(&[1, 3, 4], &[2])[0].iter().zip(&have) {
-                mul_add(*factor, bytes, &mut lost);
-            }
-            assert!(lost == part(3, chunk(2)), "row {row}");
-        }
-    }
-
-    #[test]
-    fn a_short_stripe_counts_what_it_has_not_as_zeros() {
-        let (scheme, class) = (Scheme::new(4, 1, 5).unwrap(), Class::ALL[0]);
-        let making = Making::new(scheme, class);
-        let adding = making.begin(5);
-        (0..class.chunks()).for_each(|chunk| making.add(&adding, chunk, &[9; CHUNK]));
-        assert!(making.end(adding).is_empty());
-        let shards = making.close(5, vec![1]);
-        assert_eq!((shards.len(), shards[0].number, shards[0].place), (1, 2, (1, 4)));
-    }
-}
+mod tests;

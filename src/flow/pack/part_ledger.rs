@@ -183,6 +183,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_part_that_was_sealed_and_not_kept_still_occupies_its_volume() {
+        let placement = ledger(&[2], None, 0, &[]).room;
+        let shape = BundleShape { data_parts: 1, scheme: None, class: CLASS, volumes: 1 };
+        let ledger = PartLedger::new(shape, placement, &HashSet::new(), Vec::new(), vec![part(Data(1), 1)]);
+        assert_eq!((ledger.missing(), ledger.room.left(1)), (vec![Data(1)], 1));
+        assert_eq!(ledger.bytes_on(1), 0);
+    }
+
+    #[test]
     fn a_full_volume_keeps_its_parts_and_takes_no_more() {
         let mut ledger = ledger(&[2, 2], None, 3, &[(Data(1), 1), (Data(2), 2)]);
         ledger.close(&[1]);

@@ -1,12 +1,12 @@
-//! Parts sealed: data parts, whose chunks pass into the parity of their stripe on the way, and
-//! parity parts.
+//! Seals parts in memory. The chunks of a data part pass into the parity of their stripe on the way, and the last data
+//! part of a stripe brings its parity parts. Drives are not written to here.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::base::digest::Quick;
 use crate::base::pool::{Lease, Pool};
-use crate::flow::pack::parity_builder::{Making, ParityShard};
+use crate::flow::pack::parity_builder::{ParityBuilder, ParityShard};
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Class, PartBuf};
 use crate::format::recipe::Recipe;
@@ -14,56 +14,56 @@ use crate::stage::part_filler::FullPart;
 use crate::stage::seal::{Recipient, part_header};
 use crate::stage::stream::PartSealer;
 
-/// Seals parts to one recipient.
-pub struct Sealing<'a> {
+/// Seals the parts of one bundle, on any number of threads.
+pub struct BundleSealer<'a> {
     recipient: &'a Recipient,
     buffers: Arc<Pool<PartBuf>>,
-    making: Option<Making>,
+    /// `None` without parity.
+    parity: Option<ParityBuilder>,
 }
 
 /// A data part that was sealed.
-pub struct SealedData {
-    /// It goes to its drive.
-    pub sealed: Sealed,
-    /// With the last of its stripe, the parity parts that are to be sealed next.
+pub struct SealedDataPart {
+    pub sealed: SealedPart,
+    /// The parity parts to seal next. Only the data part that completes a stripe has any.
     pub shards: Vec<ParityShard>,
-    /// How the same plaintext can be made again.
+    /// How the sources give the same plaintext again.
     pub recipe: Recipe,
 }
 
-/// A part as it goes to its drive.
-pub struct Sealed {
-    /// What the head will say of it.
+/// A part on its way to its drive.
+pub struct SealedPart {
+    /// Its line in the head.
     pub part: Part,
-    /// Bytes of tar that it holds.
+    /// Bytes of tar in it; 0 for parity.
     pub length: u64,
     /// Its file.
     pub buf: Lease<PartBuf>,
 }
 
-impl<'a> Sealing<'a> {
-    /// With so many parts in memory.
-    pub fn new(recipient: &'a Recipient, class: Class, buffers: usize, making: Option<Making>) -> Self {
-        Self { recipient, buffers: Pool::new(buffers, move || PartBuf::new(class)), making }
+impl<'a> BundleSealer<'a> {
+    /// A sealer that holds at most `buffers` parts in memory.
+    pub fn new(recipient: &'a Recipient, class: Class, buffers: usize, parity: Option<ParityBuilder>) -> Self {
+        Self { recipient, buffers: Pool::new(buffers, move || PartBuf::new(class)), parity }
     }
 
-    /// The memory for parts.
+    /// The memory for parts. Closing it stops all sealing.
     pub fn buffers(&self) -> &Arc<Pool<PartBuf>> {
         &self.buffers
     }
 
-    /// Seals a data part; waits for memory. `None` once nothing is lent any more.
-    pub fn data<R: Deref<Target: AsRef<[u8]>>>(&self, part: FullPart<R>, volume: u16) -> Option<SealedData> {
+    /// Seals a data part for that volume; waits for memory. `None` once the buffers are closed.
+    pub fn seal_data<R: Deref<Target: AsRef<[u8]>>>(&self, part: FullPart<R>, volume: u16) -> Option<SealedDataPart> {
         let mut buf = self.buffers.take()?;
         let FullPart { number, offset, length, segments, frames } = part;
-        let mut hash = Quick::default();
         let (header, file_key) = part_header(self.recipient);
-        let making = self.making.as_ref().map(|making| (making, making.begin(number)));
+        let adding = self.parity.as_ref().map(|parity| (parity, parity.begin(number)));
         let mut sealer = PartSealer::new(&file_key, &header, &mut buf, |chunk, plain| {
-            if let Some((making, adding)) = &making {
-                making.add(adding, chunk, plain);
+            if let Some((parity, shard)) = &adding {
+                parity.add(shard, chunk, plain);
             }
         });
+        let mut hash = Quick::default();
         for segment in segments {
             segment.pieces(|bytes| {
                 hash.update(bytes);
@@ -72,28 +72,35 @@ impl<'a> Sealing<'a> {
         }
         let recipe = Recipe::new(offset, hash.finish(), frames);
         let sha256 = sealer.finish();
-        let stripe = self.making.as_ref().map(|making| making.place(number));
+        let stripe = self.parity.as_ref().map(|parity| parity.place(number));
         let kind = PartKind::Data { offset, length };
         let part = Part { number, kind, stripe, volume, sha256, header: Box::new(header) };
-        let shards = making.map_or(Vec::new(), |(making, adding)| making.end(adding));
-        Some(SealedData { sealed: Sealed { part, length, buf }, shards, recipe })
+        let shards = adding.map_or(Vec::new(), |(parity, shard)| parity.finish(shard));
+        Some(SealedDataPart { sealed: SealedPart { part, length, buf }, shards, recipe })
     }
 
-    /// The stripe of data part `last` ends with it: the parity parts to be sealed, if its data is.
-    pub fn close(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
-        self.making.as_ref().filter(|_| !volumes.is_empty()).map_or(Vec::new(), |making| making.close(last, volumes))
+    /// Ends the stripe of data part `last`, whose parity goes to these volumes; without volumes there is no parity.
+    /// Returns the parity parts to seal if all data of the stripe is sealed already.
+    pub fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
+        match &self.parity {
+            Some(parity) if !volumes.is_empty() => parity.close_stripe(last, volumes),
+            Some(_) | None => Vec::new(),
+        }
     }
 
-    /// Seals a parity part; waits for memory. `None` once nothing is lent any more.
-    pub fn parity(&self, shard: ParityShard) -> Option<Sealed> {
+    /// Seals a parity part; waits for memory. `None` once the buffers are closed.
+    pub fn seal_parity(&self, shard: ParityShard) -> Option<SealedPart> {
         let mut buf = self.buffers.take()?;
         let (header, file_key) = part_header(self.recipient);
         let mut sealer = PartSealer::new(&file_key, &header, &mut buf, |_, _| ());
-        self.making.as_ref()?.plaintext(&shard, |bytes| sealer.append(bytes));
+        self.parity.as_ref()?.read(&shard, |bytes| sealer.append(bytes));
         let sha256 = sealer.finish();
         let ParityShard { number, place, volume, .. } = shard;
         let part =
             Part { number, kind: PartKind::Parity, stripe: Some(place), volume, sha256, header: Box::new(header) };
-        Some(Sealed { part, length: 0, buf })
+        Some(SealedPart { part, length: 0, buf })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,39 +1,44 @@
-//! The machine that packs: ranges of the tar through all cores into parts on all drives.
+//! Packs the tar: its ranges go through all cores into parts, and the parts to all drives at the same time.
 //!
 //! ```text
 //! dispatcher ──ranges──▶ workers ──packed──▶ collector ──full parts──▶ workers ──sealed──▶ writers
 //!                        read, hash,          notes what goes           copy, seal,         one a drive
 //!                        compress             into which part           hash
 //! ```
-//! Nothing waits but for a buffer (of ranges, or of parts) or for the range that is next; all
-//! memory is in the pools. The tail of the tar (the manifests) starts when all digests are known.
+//! A thread waits only for a buffer, of a range or a part, or for the next range in order. All memory is in the pools.
+//! The tail of the tar, the manifests, begins once all digests are known. A drive that fails does not stop the others.
+//!
+//! Not guaranteed: that every part ends up on a drive. The result names the parts that did not, and the drives that
+//! failed; `settle.rs` finds a place for them.
 
 mod collect;
 mod dispatch;
 mod range_lengths;
 mod routes;
+mod workers;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, mpsc};
 
-use crate::base::digest::{Digest, quick};
+use crate::base::digest::Digest;
 use crate::base::entry::Flag;
 use crate::base::monitor::{Monitor, Note};
-use crate::base::pool::{Lease, Queue, Stop, lock, unlocked, workers};
+use crate::base::pool::{Queue, Stop, unlocked, workers as worker_count};
 use crate::base::threads::start;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
-use crate::flow::pack::parity_builder::{Making, ParityShard};
-use crate::flow::pack::part_sealer::{SealedData, Sealing};
-use crate::flow::pack::pipeline::range_lengths::Ranges;
-use crate::flow::pack::source_reader::{Filling, Raw, SourceReader};
-use crate::format::frame::{Packed, stored_len};
+use crate::flow::pack::parity_builder::ParityBuilder;
+use crate::flow::pack::part_sealer::BundleSealer;
+use crate::flow::pack::part_writer::PartWriter;
+use crate::flow::pack::pipeline::range_lengths::RangeBuffers;
+use crate::flow::pack::pipeline::routes::Routes;
+use crate::flow::pack::pipeline::workers::Task;
+use crate::flow::pack::source_reader::SourceReader;
 use crate::format::head::{Part, PartId};
-use crate::format::journal::{self, ReadRange};
+use crate::format::journal::ReadRange;
 use crate::format::part::Class;
 use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
@@ -44,346 +49,242 @@ use crate::plan::placement::Placement;
 use crate::plan::rehome;
 use crate::stage::compress::{Compressor, Level};
 use crate::stage::journal::JournalWriter;
-use crate::stage::part_filler::FullPart;
 use crate::stage::seal::Recipient;
 use crate::stage::walk::Walk;
-use routes::Routes;
+
+/// Memory of the program itself, its threads and what allocators keep, in bytes.
+const BASE_MEMORY: u64 = 16 << 20;
+/// Memory for what is known of one entry, in bytes.
+const ENTRY_MEMORY: u64 = 450;
 
 /// What is to be packed, and how.
 pub struct PackJob<'a> {
-    /// The sources.
     pub walk: &'a Walk,
-    /// Their tar.
+    /// The layout of the tar of that walk.
     pub layout: &'a Layout,
-    /// Size of the parts.
+    /// The size of all parts.
     pub class: Class,
-    /// The bundle's name.
+    /// The bundle's random name.
     pub bundle: [u8; 16],
-    /// Whom the parts are sealed to.
+    /// R, to which all parts are sealed.
     pub recipient: &'a Recipient,
     /// How hard to compress.
     pub level: Level,
     /// Bytes that the tar is expected to pack to.
     pub estimate: u64,
-    /// How parts stand in for each other.
+    /// `None` without parity.
     pub scheme: Option<Scheme>,
-    /// What an earlier run packed of it.
+    /// What an earlier run packed already; empty for a new bundle.
     pub before: &'a Before,
-    /// Where is noted what is done.
+    /// The journal of this run.
     pub log: &'a JournalWriter,
-    /// Hears of progress and may stop the work.
+    /// Hears of progress, and may stop the run.
     pub monitor: &'a dyn Monitor,
 }
 
-/// What is on the drives already, whole.
+impl<'a> PackJob<'a> {
+    /// What writes the parts of this job.
+    pub(super) fn part_writer(&self) -> PartWriter<'a> {
+        PartWriter { log: self.log, monitor: self.monitor }
+    }
+}
+
+/// What an earlier run left on the drives, as far as it was verified and this run builds on it.
 #[derive(Debug, Clone, Default)]
 pub struct Before {
-    /// Its parts.
+    /// The parts that are whole on their drives.
     pub parts: Vec<Part>,
-    /// Data parts among them, the bytes of tar that they hold, and whole stripes.
+    /// Data parts that the earlier run made, from the first one on without a gap. Some may be on no drive any more.
     pub data: u32,
-    /// See `data`.
+    /// Bytes of tar in those data parts, from the beginning of the tar.
     pub tar: u64,
-    /// See `data`.
+    /// Whole stripes of those data parts.
     pub stripes: u32,
-    /// The ranges that this tar was read in, by their beginnings.
+    /// The ranges in which the earlier run read that part of the tar, in order.
     pub reads: Vec<ReadRange>,
-    /// How its data parts were made, also of those that are on no drive any more.
+    /// How those data parts were made, also the ones that are on no drive any more.
     pub recipes: BTreeMap<u32, Recipe>,
 }
 
 impl Before {
-    /// Parts that are on no drive any more.
+    /// Parts of the earlier run that are on no drive any more, data first.
     pub fn lost(&self, scheme: Option<Scheme>) -> Vec<PartId> {
         rehome::missing_parts(self.data, scheme, &self.parts.iter().map(Part::id).collect())
     }
 }
 
-/// What packing learnt.
+/// What packing all ranges came to.
 pub struct PipelineResult {
-    /// Parts that are on drives, in order.
+    /// Parts that are on their drives, in the order of the head.
     pub parts: Vec<Part>,
-    /// Parts that their drives did not take.
+    /// Parts that were sealed and that their drives did not take or keep.
     pub unwritten: Vec<Part>,
-    /// How the data parts were made, all of them.
+    /// How each data part was made, those of an earlier run included.
     pub recipes: BTreeMap<u32, Recipe>,
-    /// Drives that failed.
+    /// Drives that failed. At least one did not.
     pub failed: Vec<FailedDrive>,
-    /// Drives that did not keep what they were given.
+    /// Drives that gave back something else than was written.
     pub distrusted: BTreeSet<DriveId>,
-    /// For each entry: its digest (files only) and how well it was read.
+    /// For each entry its digest (files only) and how well it was read.
     pub files: Vec<(Digest, Flag)>,
-    /// Files that changed or could not be read.
+    /// What is worth telling about the sources, such as files that changed.
     pub notes: Vec<Note>,
 }
 
-/// Stretches of a range, one behind the other.
-type PackedStretches = Vec<(Range<usize>, Packed)>;
-
-enum Task {
-    Fill {
-        index: u64,
-        start: u64,
-        buf: Lease<Vec<u8>>,
-    },
-    /// To be read once more: `fresh` is what no other such task hashes.
-    Again {
-        read: ReadRange,
-        fresh: Range<u64>,
-        buf: Lease<Vec<u8>>,
-    },
-    Pack {
-        index: u64,
-        start: u64,
-        raw: Raw,
-    },
-    Seal {
-        part: FullPart<Raw>,
-        volume: u16,
-    },
-    Parity(ParityShard),
-}
-
-struct Done {
-    index: u64,
-    raw: Raw,
-    packed: PackedStretches,
-}
-
-/// What all threads share.
-struct Shared<'a> {
+/// The work of one packing, and how far it has come. All threads share it.
+struct Pipeline<'a> {
     job: &'a PackJob<'a>,
     queue: Arc<Queue<Task>>,
-    ranges: Ranges,
-    sealing: Sealing<'a>,
-    /// Parts that are still to be sealed, one as long as more come, one as long as ranges do.
-    unsealed: AtomicUsize,
+    ranges: RangeBuffers,
+    sealer: BundleSealer<'a>,
+    /// What the workers' queue stays open for: each part that is to be sealed, the dispatcher, and the collector.
+    unfinished: AtomicUsize,
     stop: Stop<FlowError>,
     forecast: Mutex<Forecast>,
     reading: SourceReader<'a>,
     written: Mutex<Vec<Part>>,
     unwritten: Mutex<Vec<Part>>,
     recipes: Mutex<BTreeMap<u32, Recipe>>,
-    /// The volumes of each drive.
-    drives: Vec<Vec<u16>>,
+    /// The numbers of each drive's volumes, by [`DriveId`]; none for a drive that was given up.
+    drive_volumes: Vec<Vec<u16>>,
     failed: Mutex<Vec<FailedDrive>>,
     distrusted: Mutex<BTreeSet<DriveId>>,
 }
 
-/// Packs everything. `drives` are the volumes being written, grouped by file system; they come
-/// back with their parts on them, also after an error. A drive that fails does not stop the others.
+/// Packs everything that an earlier run did not. The volumes on `drives` have their parts afterwards, also after an
+/// error.
 ///
 /// # Errors
-/// The last drive failed too, or something else did.
+/// The last drive failed too, the drives ran full, a source is gone or not what an earlier run packed of it, or the
+/// user asked to stop.
 pub fn run(job: &PackJob, placement: Placement, drives: &mut [Drive]) -> Result<PipelineResult, FlowError> {
-    let all = Shared::new(job, drives);
-    all.reading.look_for_holders();
-    std::thread::scope(|scope| {
-        let shared = &all;
-        let (done_tx, done) = mpsc::channel();
-        let (filled_tx, filled) = mpsc::channel();
-        let mut routes = Routes::default();
-        for drive in drives.iter_mut() {
-            let (tx, rx) = mpsc::channel();
-            routes.add(&drive.writers, tx);
-            shared.needs(start(scope, move || shared.guarded(|| shared.write(drive, rx))));
-        }
-        shared.needs(start(scope, move || shared.guarded(|| shared.dispatch(filled))));
-        for worker in 0..workers() {
-            let (done, filled, routes) = (done_tx.clone(), filled_tx.clone(), routes.clone());
-            let started = start(scope, move || shared.guarded(|| shared.work(done, filled, routes)));
-            if worker == 0 {
-                shared.needs(started);
-            } else if started.is_err() {
-                // Fewer do all the work, too.
-                break;
-            }
-        }
-        drop((done_tx, filled_tx, routes));
-        shared.guarded(|| shared.collect(done, placement));
-    });
-    let Shared { stop, reading, written, unwritten, recipes, failed, distrusted, .. } = all;
-    stop.into_result()?;
-    let mut parts = unlocked(written);
-    parts.sort_by_key(Part::id);
-    let (files, notes) = reading.finish()?;
-    let (unwritten, recipes, failed) = (unlocked(unwritten), unlocked(recipes), unlocked(failed));
-    Ok(PipelineResult { parts, unwritten, recipes, failed, distrusted: unlocked(distrusted), files, notes })
+    let pipeline = Pipeline::new(job, drives);
+    pipeline.reading.look_for_holders();
+    pipeline.run_threads(placement, drives);
+    pipeline.into_result()
 }
 
-/// Parts in memory at once: one with each worker, one with each drive.
+/// How many parts are in memory at once: one with each worker, one with each drive.
 fn parts_lent(drives: usize, workers: usize) -> usize {
     drives + workers.max(2)
 }
 
-/// The program itself, its threads and what allocators keep; and what is known of each entry.
-const BASE: u64 = 16 << 20;
-const ENTRY: u64 = 450;
-
 /// About how many bytes of memory packing so many entries takes at most.
 pub fn memory(geometry: Geometry, entries: usize, drives: usize, level: Level) -> Result<u64, FlowError> {
     let class = geometry.class;
-    let (workers, range) = (workers(), range_len(class));
-    // What is in the making is there twice, raw and packed.
-    let ranges = Ranges::memory(class) + (2 * workers + 2) as u64 * range;
+    let workers = worker_count();
+    let range = range_len(class);
+    // A range in the making is in memory twice, raw and packed.
+    let ranges = RangeBuffers::memory(class) + (2 * workers + 2) as u64 * range;
     let parts = (parts_lent(drives, workers) * class.file_len()) as u64;
     let compressors = (workers + 1) as u64 * (Compressor::memory(level)? + range);
-    let parity = geometry.scheme.map_or(0, |scheme| Making::memory(scheme, class, workers));
-    Ok(BASE + ENTRY * entries as u64 + ranges + parts + compressors + parity)
+    let parity = geometry.scheme.map_or(0, |scheme| ParityBuilder::memory(scheme, class, workers));
+    Ok(BASE_MEMORY + ENTRY_MEMORY * entries as u64 + ranges + parts + compressors + parity)
 }
 
-impl<'a> Shared<'a> {
+/// The stop of a run: the first failure closes whatever a thread may wait for.
+fn stop_closing(queue: &Arc<Queue<Task>>, ranges: &RangeBuffers, sealer: &BundleSealer) -> Stop<FlowError> {
+    let queue = queue.clone();
+    let ranges = ranges.clone();
+    let parts = sealer.buffers().clone();
+    Stop::new(move || {
+        ranges.close();
+        parts.close();
+        queue.abandon();
+    })
+}
+
+impl<'a> Pipeline<'a> {
     fn new(job: &'a PackJob, drives: &[Drive]) -> Self {
-        let (class, workers) = (job.class, workers());
         let queue = Arc::new(Queue::default());
         // Manifests compress even if nothing else does.
-        let ranges = Ranges::new(class, job.estimate >= job.layout.tail_start / 100 * 99);
-        let making = job.scheme.map(|scheme| Making::new(scheme, class));
-        let sealing = Sealing::new(job.recipient, class, parts_lent(drives.len(), workers), making);
-        let stop = {
-            let (queue, ranges, parts) = (queue.clone(), ranges.clone(), sealing.buffers().clone());
-            Stop::new(move || {
-                ranges.close();
-                parts.close();
-                queue.abandon();
-            })
-        };
-        let is_listed = job.before.tar > job.layout.tail_start;
-        let reading = SourceReader::new(job.walk, job.layout, job.monitor).after_manifests(is_listed);
-        let forecast = Mutex::new(Forecast::new(class.room()));
-        let unsealed = AtomicUsize::new(2);
-        let written = Mutex::new(job.before.parts.clone());
-        let recipes = Mutex::new(job.before.recipes.clone());
-        let (drives, failed, unwritten) =
-            (drives.iter().map(Drive::volumes).collect(), Mutex::default(), Mutex::default());
+        let ranges = RangeBuffers::new(job.class, job.estimate >= job.layout.tail_start / 100 * 99);
+        let parity = job.scheme.map(|scheme| ParityBuilder::new(scheme, job.class));
+        let buffers = parts_lent(drives.len(), worker_count());
+        let sealer = BundleSealer::new(job.recipient, job.class, buffers, parity);
+        let stop = stop_closing(&queue, &ranges, &sealer);
+        let has_packed_manifests = job.before.tar > job.layout.tail_start;
         Self {
             job,
             queue,
             ranges,
-            sealing,
-            unsealed,
+            sealer,
+            unfinished: AtomicUsize::new(2),
             stop,
-            forecast,
-            reading,
-            written,
-            unwritten,
-            recipes,
-            drives,
-            failed,
+            forecast: Mutex::new(Forecast::new(job.class.room())),
+            reading: SourceReader::new(job.walk, job.layout, job.monitor).after_manifests(has_packed_manifests),
+            written: Mutex::new(job.before.parts.clone()),
+            unwritten: Mutex::default(),
+            recipes: Mutex::new(job.before.recipes.clone()),
+            drive_volumes: drives.iter().map(Drive::volumes).collect(),
+            failed: Mutex::default(),
             distrusted: Mutex::default(),
         }
     }
 
-    /// Without this thread nothing moves: if the system has none to spare, the others stop.
-    fn needs<T>(&self, started: io::Result<T>) {
+    /// Starts all threads, collects on this one, and returns when all have ended. The first failure is in `stop` then.
+    fn run_threads(&self, placement: Placement, drives: &mut [Drive]) {
+        std::thread::scope(|scope| {
+            let (packed_sender, packed) = mpsc::channel();
+            let (filled_sender, filled) = mpsc::channel();
+            let mut routes = Routes::default();
+            for drive in drives.iter_mut() {
+                let (sender, parts) = mpsc::channel();
+                routes.add(&drive.writers, sender);
+                self.require(start(scope, move || self.guard(|| self.write(drive, parts))));
+            }
+            self.require(start(scope, move || self.guard(|| self.dispatch(filled))));
+            for worker in 0..worker_count() {
+                let (packed, filled, routes) = (packed_sender.clone(), filled_sender.clone(), routes.clone());
+                let started = start(scope, move || self.guard(|| self.work(packed, filled, routes)));
+                if worker == 0 {
+                    self.require(started);
+                } else if started.is_err() {
+                    // Fewer workers do all the work, too.
+                    break;
+                }
+            }
+            // Each receiver ends once the last worker has dropped its senders.
+            drop((packed_sender, filled_sender, routes));
+            self.guard(|| self.collect(packed, placement));
+        });
+    }
+
+    /// Stops the run if the system has no thread for a part of the work that cannot be missing.
+    fn require<T>(&self, started: io::Result<T>) {
         if let Err(error) = started {
             self.stop.fail(FlowError::no_thread(&error));
         }
     }
 
-    /// Runs a thread's work: an error stops the others, and so does a panic.
-    fn guarded(&self, work: impl FnOnce() -> Result<(), FlowError>) {
+    /// Does a thread's work. Its error stops the others, and so does a panic.
+    fn guard(&self, work: impl FnOnce() -> Result<(), FlowError>) {
         let _guard = self.stop.on_panic();
         if let Err(error) = work() {
             self.stop.fail(error);
         }
     }
 
-    fn work(&self, done: mpsc::Sender<Done>, filled: mpsc::Sender<()>, routes: Routes) -> Result<(), FlowError> {
-        let mut compressor = Compressor::new(self.job.level)?;
-        while let Some(task) = self.queue.pop(|task| self.rank(task)) {
-            match task {
-                Task::Fill { index, start, buf } => {
-                    let Filling { raw, pieces, clean } = self.reading.range(start, buf)?;
-                    if clean {
-                        // What could not be read is tried again by a run that goes on from this one.
-                        let read = ReadRange { start, len: raw.len() as u64, hash: quick(&raw) };
-                        self.job.log.note(&read.encode());
-                    }
-                    // Somebody else may be waiting for it, and hashing may take long.
-                    self.queue.push(Task::Pack { index, start, raw: raw.clone() });
-                    self.reading.hash(&raw, pieces);
-                    let _ = filled.send(());
-                }
-                Task::Again { read, fresh, buf } => {
-                    self.again(read, fresh, buf)?;
-                    let _ = filled.send(());
-                }
-                Task::Pack { index, start, raw } => {
-                    let packed = self.pack((index, start), &raw, &mut compressor)?;
-                    if done.send(Done { index, raw, packed }).is_err() {
-                        break;
-                    }
-                }
-                Task::Seal { part, volume } => self.seal(part, volume, &routes),
-                Task::Parity(shard) => self.seal_parity(shard, &routes),
-            }
-        }
-        Ok(())
-    }
-
-    /// What is done first: parts that drives wait for; then the range of which it is known where
-    /// its part ends. Rather than guess that for others, ranges are filled ahead.
-    fn rank(&self, task: &Task) -> u8 {
-        match task {
-            Task::Seal { .. } | Task::Parity(_) => 0,
-            Task::Pack { index, .. } if lock(&self.forecast).is_next(*index) => 1,
-            Task::Fill { .. } | Task::Again { .. } => 2,
-            Task::Pack { .. } => 3,
-        }
-    }
-
-    /// Compresses a range.
-    fn pack(
-        &self,
-        (index, start): (u64, u64),
-        raw: &[u8],
-        compressor: &mut Compressor,
-    ) -> Result<PackedStretches, FlowError> {
-        let len = raw.len();
-        let stored = compressor.sample(raw) >= len;
-        self.ranges.told(start, stored);
-        if stored {
-            lock(&self.forecast).progress(index, len, len, stored_len(len));
-            return Ok(vec![(0..len, Packed::Stored)]);
-        }
-        let room = |done, packed| {
-            let mut forecast = lock(&self.forecast);
-            forecast.progress(index, len, done, packed);
-            forecast.room(index)
-        };
-        Ok(compressor.pack(raw, self.job.class.room(), room)?)
-    }
-
-    /// A part that is to be sealed.
-    fn to_seal(&self, task: Task) {
-        self.unsealed.fetch_add(1, Ordering::SeqCst);
-        self.queue.push(task);
-    }
-
-    /// One of them was; or no more come. With the last of all the work is done.
-    fn settled(&self) {
-        if self.unsealed.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.queue.close();
-        }
-    }
-
-    /// Seals a part, and tells its drive.
-    fn seal(&self, part: FullPart<Raw>, volume: u16, routes: &Routes) {
-        if let Some(SealedData { sealed, shards, recipe }) = self.sealing.data(part, volume) {
-            let number = sealed.part.number;
-            self.job.log.note(&journal::recipe(number, &recipe));
-            lock(&self.recipes).insert(number, recipe);
-            routes.send(sealed);
-            shards.into_iter().for_each(|shard| self.to_seal(Task::Parity(shard)));
-            self.settled();
-        }
-    }
-
-    fn seal_parity(&self, shard: ParityShard, routes: &Routes) {
-        if let Some(sealed) = self.sealing.parity(shard) {
-            routes.send(sealed);
-            self.settled();
-        }
+    /// The result, once all threads have ended.
+    ///
+    /// # Errors
+    /// The first failure of any thread.
+    fn into_result(self) -> Result<PipelineResult, FlowError> {
+        self.stop.into_result()?;
+        let mut parts = unlocked(self.written);
+        parts.sort_by_key(Part::id);
+        let (files, notes) = self.reading.finish()?;
+        Ok(PipelineResult {
+            parts,
+            unwritten: unlocked(self.unwritten),
+            recipes: unlocked(self.recipes),
+            failed: unlocked(self.failed),
+            distrusted: unlocked(self.distrusted),
+            files,
+            notes,
+        })
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,8 +1,11 @@
-//! Parts made again from the sources, the very same plaintext sealed anew: their drive died, or did not
-//! keep them. What was sealed cannot be opened here, so this is the only way; the recipe of each says
-//! how its frames were made, and its hash whether the sources are still what they were.
+//! Packs parts again from the sources, because their drive failed or did not keep them. This run cannot open what it
+//! sealed, so there is no other way. The recipe of a part says how its frames were made: the same sources give the very
+//! same plaintext, which is sealed anew.
+//!
+//! Not guaranteed: that it is possible. If the sources changed, the hash in the recipe shows that, and the run ends.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use crate::base::digest::Digest;
@@ -14,74 +17,112 @@ use crate::base::pool::{lock, side_by_side, unlocked};
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::error::SourceError;
-use crate::flow::pack::parity_builder::Making;
-use crate::flow::pack::part_sealer::{Sealed, SealedData, Sealing};
+use crate::flow::pack::parity_builder::ParityBuilder;
+use crate::flow::pack::part_sealer::{BundleSealer, SealedDataPart, SealedPart};
+use crate::flow::pack::part_writer::wrong_drive;
 use crate::flow::pack::pipeline::PackJob;
 use crate::flow::pack::settle::{Repack, Repacked};
 use crate::flow::pack::source_reader::SourceReader;
 use crate::format::frame::stored_len;
 use crate::format::head::{Part, PartId};
-use crate::format::journal::WrittenPart;
 use crate::format::part::{Lead, Trail};
 use crate::format::recipe::{FrameRecipe, Recipe};
+use crate::format::stripe::Scheme;
 use crate::plan::layout::manifest_digest;
 use crate::plan::rehome::{Home, stripe_of};
 use crate::stage::compress::Compressor;
 use crate::stage::part_filler::{FullPart, Segment};
 use crate::stage::volume::Writer;
 
+/// Stands for a volume in parts that are sealed only for their parity, and not written.
+const NOT_WRITTEN: u16 = 0;
+
 /// Packs parts again from the sources, on all cores.
+#[derive(Clone, Copy)]
 pub struct Repacker<'a> {
-    /// What is packed, and how.
     pub job: &'a PackJob<'a>,
-    /// Each file's digest, and how well it was read.
+    /// For each entry its digest and how well it was read, as the manifests have them.
     pub files: &'a [(Digest, Flag)],
-    /// How all data parts were made.
+    /// How each data part was made.
     pub recipes: &'a BTreeMap<u32, Recipe>,
 }
 
 impl Repack<Writer> for Repacker<'_> {
     fn repack(&self, homes: &[Home], drives: &mut [Drive]) -> Result<Repacked, FlowError> {
-        let Self { job, files, recipes } = *self;
-        let tar_of = |home: &Home| match home.part {
-            PartId::Data(number) => recipes.get(&number).map_or(0, Recipe::length),
-            PartId::Parity(_) => 0,
-        };
-        job.monitor.phase(Phase::Moving, homes.iter().map(tar_of).sum());
-        let reading = SourceReader::new(job.walk, job.layout, job.monitor);
-        let (parts, failed) = Remaker { job, files, recipes, reading }.remake(homes, drives)?;
-        Ok(Repacked { parts, failed })
+        let monitor = self.job.monitor;
+        monitor.phase(Phase::Moving, homes.iter().map(|home| self.tar_in(home.part)).sum());
+        let reading = SourceReader::new(self.job.walk, self.job.layout, monitor);
+        RepackRun { repacker: *self, reading, drives: DriveLocks::of(drives) }.repack_all(homes)
     }
 }
 
-/// Makes parts again.
-struct Remaker<'a> {
-    /// What is packed, and how.
-    job: &'a PackJob<'a>,
-    /// Each file's digest, and how well it was read.
-    files: &'a [(Digest, Flag)],
-    /// How all data parts were made.
-    recipes: &'a BTreeMap<u32, Recipe>,
-    /// The sources.
-    reading: SourceReader<'a>,
+impl Repacker<'_> {
+    /// Bytes of tar in a part.
+    fn tar_in(&self, part: PartId) -> u64 {
+        match part {
+            PartId::Data(number) => self.recipes.get(&number).map_or(0, Recipe::length),
+            PartId::Parity(_) => 0,
+        }
+    }
+
+    /// Numbers of a stripe's data parts. The last stripe may be short.
+    fn data_of_stripe(&self, stripe: u32, scheme: Scheme) -> Range<u32> {
+        let k = u32::from(scheme.k);
+        stripe * k + 1..((stripe + 1) * k).min(self.recipes.len() as u32) + 1
+    }
+
+    /// The data parts that have to be made for a batch: the whole stripe if some parity is wanted.
+    fn data_needed(&self, batch: &RepackBatch) -> Vec<u32> {
+        let has_parity = batch.homes.keys().any(|part| matches!(part, PartId::Parity(_)));
+        match batch.stripe {
+            Some((stripe, scheme)) if has_parity => self.data_of_stripe(stripe, scheme).collect(),
+            Some(_) | None => batch.homes.keys().map(|part| part.number()).collect(),
+        }
+    }
 }
 
-/// Parts of one stripe, or one part, that are made together.
-#[derive(Default)]
-struct Batch {
-    stripe: Option<u32>,
+/// Parts that one thread makes, one after the other.
+struct RepackBatch {
+    /// The stripe that all of them are of, and its shape; `None` without parity.
+    stripe: Option<(u32, Scheme)>,
+    /// The volume that each part goes to.
     homes: BTreeMap<PartId, u16>,
 }
 
-type Bytes = Arc<Vec<u8>>;
+/// Divides parts into batches: one for each stripe, or without parity one for each part.
+fn batches_of(homes: &[Home], scheme: Option<Scheme>) -> Vec<RepackBatch> {
+    let mut batches: BTreeMap<(Option<u32>, Option<PartId>), RepackBatch> = BTreeMap::new();
+    for home in homes {
+        let stripe = stripe_of(home.part, scheme);
+        let key = (stripe, stripe.is_none().then_some(home.part));
+        let new = || RepackBatch { stripe: stripe.zip(scheme), homes: BTreeMap::new() };
+        batches.entry(key).or_insert_with(new).homes.insert(home.part, home.volume);
+    }
+    batches.into_values().collect()
+}
 
-/// The drives as several threads write to them.
-struct Drives<'a> {
-    writers: BTreeMap<u16, (DriveId, Mutex<&'a mut Writer>)>,
+/// The volumes and drives while several threads write to them.
+struct DriveLocks<'a> {
+    volumes: BTreeMap<u16, LockedVolume<'a>>,
     failed: Mutex<Vec<FailedDrive>>,
 }
 
-impl Drives<'_> {
+struct LockedVolume<'a> {
+    drive: DriveId,
+    writer: Mutex<&'a mut Writer>,
+}
+
+impl<'a> DriveLocks<'a> {
+    fn of(drives: &'a mut [Drive]) -> Self {
+        let mut volumes = BTreeMap::new();
+        for Drive { id, writers, .. } in drives {
+            for writer in writers {
+                volumes.insert(writer.number(), LockedVolume { drive: *id, writer: Mutex::new(writer) });
+            }
+        }
+        Self { volumes, failed: Mutex::default() }
+    }
+
     fn has_failed(&self, drive: DriveId) -> bool {
         lock(&self.failed).iter().any(|failed| failed.drive == drive)
     }
@@ -95,128 +136,115 @@ impl Drives<'_> {
     }
 }
 
-impl Remaker<'_> {
-    /// Makes these parts and writes them to their new volumes; what was written, and drives that failed
-    /// at that.
-    fn remake(&self, homes: &[Home], drives: &mut [Drive]) -> Result<(Vec<Part>, Vec<FailedDrive>), FlowError> {
-        let mut batches: BTreeMap<(Option<u32>, Option<PartId>), Batch> = BTreeMap::new();
-        for home in homes {
-            let stripe = stripe_of(home.part, self.job.scheme);
-            // Without parity each is its own.
-            let batch = batches.entry((stripe, stripe.is_none().then_some(home.part))).or_default();
-            batch.stripe = stripe;
-            batch.homes.insert(home.part, home.volume);
-        }
-        let batches: Vec<Batch> = batches.into_values().collect();
-        let mut writers = BTreeMap::new();
-        for drive in drives {
-            let id = drive.id;
-            writers.extend(drive.writers.iter_mut().map(|writer| (writer.number(), (id, Mutex::new(writer)))));
-        }
-        let drives = Drives { writers, failed: Mutex::default() };
+/// The bytes of a range. A part holds a reference until it is sealed.
+type Bytes = Arc<Vec<u8>>;
+
+/// One run of packing parts again.
+struct RepackRun<'a> {
+    repacker: Repacker<'a>,
+    reading: SourceReader<'a>,
+    drives: DriveLocks<'a>,
+}
+
+impl RepackRun<'_> {
+    /// Makes these parts and writes them to their new homes.
+    fn repack_all(self, homes: &[Home]) -> Result<Repacked, FlowError> {
+        let job = self.repacker.job;
         let made = side_by_side(
-            &batches,
-            || Compressor::new(self.job.level),
+            &batches_of(homes, job.scheme),
+            || Compressor::new(job.level),
             |compressor, batch| {
                 let compressor = compressor.as_mut().map_err(|error| error.clone())?;
-                self.make(batch, compressor, &drives)
+                self.repack_batch(batch, compressor)
             },
         );
-        let mut parts = Vec::new();
-        for some in made {
-            parts.extend(some?);
-        }
-        Ok((parts, unlocked(drives.failed)))
+        let parts: Vec<Vec<Part>> = made.into_iter().collect::<Result<_, FlowError>>()?;
+        Ok(Repacked { parts: parts.concat(), failed: unlocked(self.drives.failed) })
     }
 
-    fn make(&self, batch: &Batch, compressor: &mut Compressor, drives: &Drives) -> Result<Vec<Part>, FlowError> {
-        let (job, mut parts) = (self.job, Vec::new());
-        let making = job.scheme.map(|scheme| Making::new(scheme, job.class));
-        let sealing = Sealing::new(job.recipient, job.class, 1, making);
-        for number in self.data_for(batch) {
+    /// Makes the parts of one batch. Returns those that were written: a drive may fail meanwhile.
+    fn repack_batch(&self, batch: &RepackBatch, compressor: &mut Compressor) -> Result<Vec<Part>, FlowError> {
+        let job = self.repacker.job;
+        let parity = job.scheme.map(|scheme| ParityBuilder::new(scheme, job.class));
+        let sealer = BundleSealer::new(job.recipient, job.class, 1, parity);
+        let mut parts = Vec::new();
+        for number in self.repacker.data_needed(batch) {
             if job.monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            let home = batch.homes.get(&PartId::Data(number));
-            let full = self.part(number, compressor)?;
-            let Some(made) = sealing.data(full, home.copied().unwrap_or(0)) else { continue };
-            let SealedData { sealed, recipe, .. } = made;
-            if self.recipes.get(&number) != Some(&recipe) {
+            let home = batch.homes.get(&PartId::Data(number)).copied();
+            let full = self.remake(number, compressor)?;
+            let made = sealer.seal_data(full, home.unwrap_or(NOT_WRITTEN));
+            let Some(SealedDataPart { sealed, recipe, .. }) = made else { continue };
+            if self.repacker.recipes.get(&number) != Some(&recipe) {
                 return Err(self.changed(&recipe));
             }
             if home.is_some() {
-                parts.extend(self.write(sealed, drives)?);
+                parts.extend(self.write(sealed)?);
             }
         }
-        let (Some(scheme), Some(stripe)) = (job.scheme, batch.stripe) else { return Ok(parts) };
+        if let Some((stripe, scheme)) = batch.stripe {
+            parts.extend(self.repack_parity(batch, stripe, scheme, &sealer)?);
+        }
+        Ok(parts)
+    }
+
+    /// Seals and writes the parity parts of a batch, once the data of the stripe has passed through the sealer.
+    fn repack_parity(
+        &self,
+        batch: &RepackBatch,
+        stripe: u32,
+        scheme: Scheme,
+        sealer: &BundleSealer,
+    ) -> Result<Vec<Part>, FlowError> {
         let positions = scheme.k..scheme.k + scheme.m;
         let home = |position| batch.homes.get(&PartId::Parity(scheme.parity_number(stripe, position))).copied();
-        let volumes: Vec<u16> = positions.map(|position| home(position).unwrap_or(0)).collect();
-        if volumes.iter().any(|volume| *volume > 0) {
-            let last = self.data_of(stripe).end - 1;
-            let shards = sealing.close(last, volumes);
-            for shard in shards.into_iter().filter(|shard| shard.volume > 0) {
-                if let Some(sealed) = sealing.parity(shard) {
-                    parts.extend(self.write(sealed, drives)?);
-                }
+        let volumes: Vec<u16> = positions.map(|position| home(position).unwrap_or(NOT_WRITTEN)).collect();
+        if volumes.iter().all(|volume| *volume == NOT_WRITTEN) {
+            return Ok(Vec::new());
+        }
+        let mut parts = Vec::new();
+        let last = self.repacker.data_of_stripe(stripe, scheme).end - 1;
+        let shards = sealer.close_stripe(last, volumes);
+        for shard in shards.into_iter().filter(|shard| shard.volume != NOT_WRITTEN) {
+            if let Some(sealed) = sealer.seal_parity(shard) {
+                parts.extend(self.write(sealed)?);
             }
         }
         Ok(parts)
     }
 
-    /// The data parts that a batch is made from: for parity all of the stripe.
-    fn data_for(&self, batch: &Batch) -> Vec<u32> {
-        match batch.stripe {
-            Some(stripe) if batch.homes.keys().any(|part| matches!(part, PartId::Parity(_))) => {
-                self.data_of(stripe).collect()
-            }
-            _ => batch.homes.keys().map(|part| part.number()).collect(),
-        }
-    }
-
-    /// Numbers of a stripe's data parts.
-    fn data_of(&self, stripe: u32) -> std::ops::Range<u32> {
-        let k = self.job.scheme.map_or(1, |scheme| u32::from(scheme.k));
-        stripe * k + 1..((stripe + 1) * k).min(self.recipes.len() as u32) + 1
-    }
-
-    /// Writes a part to its drive, unless that has failed before.
-    fn write(&self, sealed: Sealed, drives: &Drives) -> Result<Option<Part>, FlowError> {
-        let Sealed { part, length, buf } = sealed;
-        let Some((at, writer)) = drives.writers.get(&part.volume) else {
-            return Err(FlowError::Defect("a part came to the wrong drive".into()));
-        };
-        // Held until the part is written: another thread may see the drive fail while this one waits for it.
+    /// Writes a part to its drive. `None` if the drive fails or has failed before.
+    fn write(&self, sealed: SealedPart) -> Result<Option<Part>, FlowError> {
+        let LockedVolume { drive, writer } = self.drives.volumes.get(&sealed.part.volume).ok_or_else(wrong_drive)?;
+        // The drive is asked about under the lock: it may have failed while this thread waited.
         let mut writer = lock(writer);
-        if drives.has_failed(*at) {
+        if self.drives.has_failed(*drive) {
             return Ok(None);
         }
-        if let Err(fault) = writer.put(&part.file_name(), buf.file(), part.sha256) {
-            drives.fail(*at, fault);
+        if let Err(fault) = self.repacker.job.part_writer().write(&mut writer, &sealed) {
+            self.drives.fail(*drive, fault);
             return Ok(None);
         }
-        drop(writer);
-        self.job.log.write(&WrittenPart::of(&part).encode());
-        self.job.monitor.on_drive(part.volume, buf.file().len() as u64);
-        self.job.monitor.advance(length);
-        Ok(Some(part))
+        Ok(Some(sealed.part))
     }
 
-    /// A data part's plaintext, made of the sources as its recipe says.
-    fn part(&self, number: u32, compressor: &mut Compressor) -> Result<FullPart<Bytes>, FlowError> {
-        let job = self.job;
-        let lacks = || FlowError::Defect(format!("nobody noted how part {number} was made"));
-        let recipe = self.recipes.get(&number).ok_or_else(lacks)?;
-        let (mut at, mut room) = (recipe.offset, job.class.room());
+    /// Makes the plaintext of a data part from the sources, as its recipe says.
+    fn remake(&self, number: u32, compressor: &mut Compressor) -> Result<FullPart<Bytes>, FlowError> {
+        let job = self.repacker.job;
+        let no_recipe = || FlowError::Defect(format!("nobody noted how part {number} was made"));
+        let recipe = self.repacker.recipes.get(&number).ok_or_else(no_recipe)?;
         let lead = Lead { bundle: job.bundle, number, offset: recipe.offset };
         let mut segments = vec![Segment::Bytes(lead.encode().to_vec())];
+        let mut at = recipe.offset;
+        let mut room = job.class.room();
         for made in recipe.each() {
-            let raw = Arc::new(self.bytes(at, made.length() as usize));
+            let raw = Arc::new(self.tar_bytes(at, made.length() as usize));
             at += raw.len() as u64;
+            // A frame that does not fit was not made of these bytes.
             let (segment, len) = match made {
                 FrameRecipe::Stored(_) => (Segment::Stored(raw.clone(), 0..raw.len()), stored_len(raw.len())),
                 FrameRecipe::Frame { told, pieces } => {
-                    // What does not fit was not made of these bytes.
                     let frame = compressor.again(&raw, *told, pieces, room).map_err(|_| self.changed(recipe))?;
                     let len = frame.len();
                     (Segment::Bytes(frame), len)
@@ -225,62 +253,59 @@ impl Remaker<'_> {
             room = room.checked_sub(len).ok_or_else(|| self.changed(recipe))?;
             segments.push(segment);
         }
-        let (offset, length) = (recipe.offset, recipe.length());
+        let offset = recipe.offset;
+        let length = recipe.length();
         let first_member = job.layout.first_member(&(offset..offset + length));
         let trail = Trail { length, first_member, last: offset + length == job.layout.len };
         segments.push(Segment::Bytes(trail.encode(room).to_vec()));
         Ok(FullPart { number, offset, length, segments, frames: recipe.each().cloned().collect() })
     }
 
-    /// A stretch of the tar, which no frame has that begins before the manifests and ends in them.
-    fn bytes(&self, start: u64, len: usize) -> Vec<u8> {
-        let layout = self.job.layout;
-        if start < layout.tail_start {
-            let mut bytes = memory::zeros(len);
-            // What could not be read then is zeros: the hash tells whether they were.
-            let _ = self.reading.raw(start, &mut bytes);
-            return bytes;
+    /// A stretch of the tar. It must not begin before the manifests and end in them: no frame does.
+    fn tar_bytes(&self, start: u64, len: usize) -> Vec<u8> {
+        if start >= self.repacker.job.layout.tail_start {
+            return self.tail_bytes(start..start + len as u64);
         }
-        let digest = |at: usize| manifest_digest(self.files[at].0, self.files[at].1);
-        let (mut at, mut bytes) = (layout.tail_start, Vec::with_capacity(len));
-        let wanted = start..start + len as u64;
-        // It ends early once all that is wanted is there.
-        let _ = layout.write_tail(&self.job.walk.entries, digest, |some: &[u8]| {
-            let here = at..at + some.len() as u64;
-            let (from, to) = (wanted.start.max(here.start), wanted.end.min(here.end));
+        let mut bytes = memory::zeros(len);
+        // Bytes that could not be read the first time were packed as zeros. If it is otherwise now, the hash of the
+        // part shows that.
+        let _ = self.reading.raw(start, &mut bytes);
+        bytes
+    }
+
+    /// A stretch of the manifests, which are made again from the digests.
+    fn tail_bytes(&self, wanted: Range<u64>) -> Vec<u8> {
+        let Repacker { job, files, .. } = self.repacker;
+        let digest = |at: usize| manifest_digest(files[at].0, files[at].1);
+        let len = (wanted.end - wanted.start) as usize;
+        let mut bytes = Vec::with_capacity(len);
+        let mut at = job.layout.tail_start;
+        // The closure stops with an error once it has all bytes that are wanted.
+        let _ = job.layout.write_tail(&job.walk.entries, digest, |some: &[u8]| {
+            let end = at + some.len() as u64;
+            let from = wanted.start.max(at);
+            let to = wanted.end.min(end);
             if from < to {
                 bytes.extend_from_slice(&some[(from - at) as usize..(to - at) as usize]);
             }
-            at = here.end;
+            at = end;
             if at < wanted.end { Ok(()) } else { Err(()) }
         });
         bytes.resize(len, 0);
         bytes
     }
 
-    /// The sources are not what they were, or were not read well the first time.
+    /// The error for a part that does not come out as its recipe says: a source in it cannot be read, or it names the
+    /// files that are not what they were.
     fn changed(&self, recipe: &Recipe) -> FlowError {
         let range = recipe.offset..recipe.offset + recipe.length();
-        if let Err(fault) = self.reading.readable(range.start..range.end.min(self.job.layout.tail_start)) {
-            return fault;
+        let in_sources = range.start..range.end.min(self.repacker.job.layout.tail_start);
+        match self.reading.readable(in_sources) {
+            Err(error) => error,
+            Ok(()) => FlowError::Source(SourceError::CannotRepack(self.reading.files_in(&range))),
         }
-        FlowError::Source(SourceError::CannotRepack(self.reading.files_in(&range)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::flow::drives::drive::fake::fault;
-
-    #[test]
-    fn a_drive_that_two_threads_saw_fail_has_failed_once() {
-        let drives = Drives { writers: BTreeMap::new(), failed: Mutex::default() };
-        for (drive, failed) in [(0, 1), (0, 1), (1, 2), (0, 2)] {
-            drives.fail(DriveId(drive), fault());
-            assert!(drives.has_failed(DriveId(drive)));
-            assert_eq!(lock(&drives.failed).len(), failed);
-        }
-        assert!(!drives.has_failed(DriveId(2)));
-    }
-}
+mod tests;

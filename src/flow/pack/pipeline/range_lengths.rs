@@ -1,8 +1,9 @@
-//! How long the ranges are that the tar is read in, and the memory for them.
+//! Chooses how long the ranges are that the tar is read in, and lends the memory for them.
 //!
-//! What compresses wants long ranges, since a frame knows only what is in its own. What does not
-//! is read, hashed, sealed and hashed again, and goes fastest in ranges that a core's cache keeps
-//! from one to the next. Which is which shows when a range is packed: the next ones follow it.
+//! Data that compresses wants long ranges, because a frame knows only what is in its own range. Data that does not
+//! compress is read, hashed, sealed and hashed again. That is fastest in ranges that stay in a core's cache from one
+//! step to the next. Packing a range shows which kind it is, and the next ranges follow it. A wrong guess costs only
+//! time or a little space.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,60 +12,76 @@ use crate::base::pool::{Lease, Pool, lock, workers};
 use crate::format::part::Class;
 use crate::plan::geometry::range_len;
 
-/// Bytes of a range that does not compress.
+/// Bytes of a range of data that does not compress.
 const SHORT: u64 = 1 << 20;
 
-/// Lends buffers for ranges.
+/// Lends buffers for ranges. Clones lend from the same memory.
 #[derive(Clone)]
-pub struct Ranges {
-    long: (u64, Arc<Pool<Vec<u8>>>),
-    short: (u64, Arc<Pool<Vec<u8>>>),
-    /// Where the last range begins that is known to compress or not, and whether it does not.
-    latest: Arc<Mutex<(u64, bool)>>,
+pub struct RangeBuffers {
+    long: SizedPool,
+    short: SizedPool,
+    latest: Arc<Mutex<LatestRange>>,
 }
 
-impl Ranges {
-    /// For parts of that class; `stored`: it is likely that little compresses.
-    pub fn new(class: Class, stored: bool) -> Self {
-        let pool = |len| (len, Pool::new(lent(class, len), move || memory::zeros(len as usize)));
-        Self { long: pool(range_len(class)), short: pool(SHORT), latest: Arc::new(Mutex::new((0, stored))) }
+/// Buffers for ranges of one length.
+#[derive(Clone)]
+struct SizedPool {
+    /// Bytes of a range.
+    len: u64,
+    buffers: Arc<Pool<Vec<u8>>>,
+}
+
+/// The range furthest on in the tar that a worker has packed.
+struct LatestRange {
+    /// Its tar offset.
+    start: u64,
+    /// Whether it does not compress, so that it is stored.
+    is_stored: bool,
+}
+
+impl RangeBuffers {
+    /// Buffers for a bundle of that class. With `is_stored` the ranges are short until one compresses.
+    pub fn new(class: Class, is_stored: bool) -> Self {
+        let pool = |len| SizedPool { len, buffers: Pool::new(lent(class, len), move || memory::zeros(len as usize)) };
+        let latest = Arc::new(Mutex::new(LatestRange { start: 0, is_stored }));
+        Self { long: pool(range_len(class)), short: pool(SHORT), latest }
     }
 
-    /// About how many bytes of memory all of them are.
+    /// About how many bytes of memory all buffers take together.
     pub fn memory(class: Class) -> u64 {
         [range_len(class), SHORT].into_iter().map(|len| lent(class, len) as u64 * len).sum()
     }
 
-    /// A buffer for what comes next; waits for one. `None` once closed.
+    /// A buffer as long as the next range should be; waits for one. `None` once closed.
     pub fn take(&self) -> Option<Lease<Vec<u8>>> {
-        let (len, pool) = if lock(&self.latest).1 { &self.short } else { &self.long };
-        let mut buf = pool.take()?;
+        let SizedPool { len, buffers } = if lock(&self.latest).is_stored { &self.short } else { &self.long };
+        let mut buf = buffers.take()?;
         buf.resize(*len as usize, 0);
         Some(buf)
     }
 
-    /// A buffer for a range of whatever length; waits for one. `None` once closed.
+    /// A buffer with memory for the longest range, of any length now; waits for one. `None` once closed.
     pub fn take_long(&self) -> Option<Lease<Vec<u8>>> {
-        self.long.1.take()
+        self.long.buffers.take()
     }
 
-    /// The range that begins at `start` does not compress, or does.
-    pub fn told(&self, start: u64, stored: bool) {
+    /// Notes whether the range that begins at tar offset `start` was stored. Ranges before the latest one do not count.
+    pub fn note_packed(&self, start: u64, is_stored: bool) {
         let mut latest = lock(&self.latest);
-        if start >= latest.0 {
-            *latest = (start, stored);
+        if start >= latest.start {
+            *latest = LatestRange { start, is_stored };
         }
     }
 
-    /// Nothing is lent any more.
+    /// Lends nothing from now on, and wakes all threads that wait for a buffer.
     pub fn close(&self) {
-        self.long.1.close();
-        self.short.1.close();
+        self.long.buffers.close();
+        self.short.buffers.close();
     }
 }
 
-/// Ranges of that length in memory at once: some to read ahead, and all that a part refers to
-/// until it is sealed.
+/// How many ranges of that length are in memory at once: some to read ahead, and all that a part refers to until it is
+/// sealed.
 fn lent(class: Class, len: u64) -> usize {
     2 * workers() + 2 + class.plain_len().div_ceil(len as usize)
 }
@@ -73,19 +90,48 @@ fn lent(class: Class, len: u64) -> usize {
 mod tests {
     use super::*;
 
+    const CLASS: Class = Class::ALL[1];
+
+    fn next_len(ranges: &RangeBuffers) -> u64 {
+        ranges.take().unwrap().len() as u64
+    }
+
     #[test]
-    fn ranges_follow_what_was_packed_last() {
-        let ranges = Ranges::new(Class::ALL[1], false);
-        let len = || ranges.take().unwrap().len() as u64;
-        assert_eq!(len(), range_len(Class::ALL[1]));
-        ranges.told(8, true);
-        assert_eq!(len(), SHORT);
-        ranges.told(4, false);
-        assert_eq!(len(), SHORT, "what lies before says nothing new");
-        ranges.told(16, false);
-        assert_eq!(len(), range_len(Class::ALL[1]));
-        assert_eq!(Ranges::new(Class::ALL[1], true).take().unwrap().len() as u64, SHORT);
+    fn the_first_ranges_are_as_long_as_the_estimate_says() {
+        assert_eq!(next_len(&RangeBuffers::new(CLASS, false)), 8 << 20);
+        assert_eq!(next_len(&RangeBuffers::new(CLASS, true)), 1 << 20);
+    }
+
+    #[test]
+    fn ranges_follow_the_one_that_was_packed_last() {
+        let ranges = RangeBuffers::new(CLASS, false);
+        ranges.note_packed(8, true);
+        assert_eq!(next_len(&ranges), 1 << 20);
+        ranges.note_packed(16, false);
+        assert_eq!(next_len(&ranges), 8 << 20);
+    }
+
+    #[test]
+    fn a_range_before_the_latest_one_tells_nothing() {
+        let ranges = RangeBuffers::new(CLASS, false);
+        ranges.note_packed(8, true);
+        ranges.note_packed(4, false);
+        assert_eq!(next_len(&ranges), 1 << 20);
+    }
+
+    #[test]
+    fn a_buffer_that_was_cut_short_is_lent_at_full_length() {
+        let ranges = RangeBuffers::new(CLASS, true);
+        let mut buf = ranges.take().unwrap();
+        buf.truncate(3);
+        drop(buf);
+        assert_eq!(next_len(&ranges), 1 << 20);
+    }
+
+    #[test]
+    fn closed_buffers_are_not_lent() {
+        let ranges = RangeBuffers::new(CLASS, false);
         ranges.close();
-        assert!(ranges.take().is_none());
+        assert!(ranges.take().is_none() && ranges.take_long().is_none());
     }
 }

@@ -1,23 +1,23 @@
-//! From a volume's number to the thread that writes to its drive.
+//! Finds the thread that writes to the drive of a volume.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
-use crate::flow::pack::part_sealer::Sealed;
+use crate::flow::pack::part_sealer::SealedPart;
 use crate::stage::volume::Writer;
 
-/// A channel to the thread of each volume's drive.
+/// For each volume, by number, a channel to the thread of its drive.
 #[derive(Clone, Default)]
-pub(super) struct Routes(BTreeMap<u16, mpsc::Sender<Sealed>>);
+pub(super) struct Routes(BTreeMap<u16, mpsc::Sender<SealedPart>>);
 
 impl Routes {
-    /// Routes these volumes to one thread.
-    pub(super) fn add(&mut self, volumes: &[Writer], to: mpsc::Sender<Sealed>) {
+    /// Routes all volumes of one drive to its thread.
+    pub(super) fn add(&mut self, volumes: &[Writer], to: mpsc::Sender<SealedPart>) {
         self.0.extend(volumes.iter().map(|writer| (writer.number(), to.clone())));
     }
 
-    /// Sends a sealed part to its volume's thread. A thread that is gone has failed, and has said so.
-    pub(super) fn send(&self, sealed: Sealed) {
+    /// Sends a part to the thread of its volume. A thread that has stopped has reported why, so its parts are dropped.
+    pub(super) fn send(&self, sealed: SealedPart) {
         if let Some(route) = self.0.get(&sealed.part.volume) {
             let _ = route.send(sealed);
         }
