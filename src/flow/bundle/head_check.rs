@@ -1,6 +1,6 @@
-//! Checks files of volumes against the bundle's head, with the bundle's key. A part is opened chunk by chunk in the pass
-//! that hashes it, and must be the file that the head names; seals, heads and lists must be the bundle's. Anyone can
-//! write a new SHA256SUMS, so what the key can tell is never taken from there.
+//! Checks files of volumes against the bundle's head, with the bundle's key. A part is opened chunk by chunk in the
+//! pass that hashes it, and must be the file that the head names; seals, heads and lists must be the bundle's. Anyone
+//! can write a new SHA256SUMS, so what the key can tell is never taken from there.
 //!
 //! Not guaranteed: that the parts hold what the list says, which only unpacking shows. A seal that the given keys do
 //! not open, such as one to a passphrase, is not checked.
@@ -43,8 +43,8 @@ impl<'a> HeadCheck<'a> {
         check
     }
 
-    /// Whether a volume is of the bundle: by a head, a seal or the header of a part, never by its name. A volume that was
-    /// passed over when the bundle was opened is not.
+    /// Whether a volume is of the bundle: by a head, a seal or the header of a part, never by its name. A volume that
+    /// was passed over when the bundle was opened is not.
     pub(crate) fn is_of(&self, volume: &Volume) -> bool {
         let begins_like = |part: &Part| {
             volume.read_start(&part.file_name(), HEADER).is_ok_and(|(start, _)| start == part.header.as_slice())

@@ -47,11 +47,11 @@ pub struct Heads {
 }
 
 /// What a copy of a head is.
-enum Looked {
-    /// Another copy of a head that was found, by its index there.
-    Known(usize),
+enum CopyKind {
+    /// A further copy of a head that was found, by its index there.
+    Repeated(usize),
     /// The first copy of its statement, and the index of the key that opens it.
-    New(usize, Box<Head>),
+    First(usize, Box<Head>),
 }
 
 impl Heads {
@@ -61,8 +61,8 @@ impl Heads {
         for (index, volume) in volumes.iter().enumerate() {
             for name in HEADS.into_iter().filter(|name| volume.file(name).is_some()) {
                 match heads.look_at(volume, name, keys) {
-                    Ok(Looked::Known(known)) => drop(heads.found[known].volumes.insert(index)),
-                    Ok(Looked::New(key, head)) => heads.add(key, *head, HeadCopy { volume: index, name }, wanted),
+                    Ok(CopyKind::Repeated(known)) => _ = heads.found[known].volumes.insert(index),
+                    Ok(CopyKind::First(key, head)) => heads.add(key, *head, HeadCopy { volume: index, name }, wanted),
                     Err(fault) => heads.bad.push(BadCopy { path: volume.path(name), fault }),
                 }
             }
@@ -70,16 +70,17 @@ impl Heads {
         heads
     }
 
-    fn look_at(&self, volume: &Volume, name: &str, keys: &[BundleKey]) -> Result<Looked, CopyFault> {
+    /// Reads of a copy only as much as it takes to tell whether its statement is known.
+    fn look_at(&self, volume: &Volume, name: &str, keys: &[BundleKey]) -> Result<CopyKind, CopyFault> {
         let key = key_of(volume, name, keys)?;
         let same_key = || self.found.iter().enumerate().filter(|(_, found)| found.key == key);
         if let Some(longest) = same_key().map(|(_, found)| found.start.len()).max() {
             let start = head_start(volume, name, &keys[key].keyring, longest)?;
             if let Some((known, _)) = same_key().find(|(_, found)| start.starts_with(&found.start)) {
-                return Ok(Looked::Known(known));
+                return Ok(CopyKind::Repeated(known));
             }
         }
-        Ok(Looked::New(key, Box::new(read(volume, name, &keys[key])?)))
+        Ok(CopyKind::First(key, Box::new(read(volume, name, &keys[key])?)))
     }
 
     fn add(&mut self, key: usize, head: Head, at: HeadCopy, wanted: Option<&FingerprintStart>) {

@@ -144,8 +144,8 @@ fn bundles<'a>(found: impl Iterator<Item = &'a FoundHead>, volumes: &[Volume]) -
     all
 }
 
-/// The index of the only key, or of the only one that opens more than a seal. A seal alone may have been planted, or left
-/// by a packing that was interrupted.
+/// The index of the only key, or of the only one that opens more than a seal. A seal alone may have been planted, or
+/// left by a packing that was interrupted.
 fn choose_without_head(keys: &[BundleKey], volumes: &[Volume]) -> Result<usize, FlowError> {
     if keys.len() == 1 {
         return Ok(0);
@@ -265,8 +265,8 @@ impl Bundle {
         self.read_list_of(tar, Some(hash))
     }
 
-    /// Reads the list from the first copy that is whole and fits a tar of `tar` bytes. Without a hash nothing proves that
-    /// it is the one that was packed.
+    /// Reads the list from the first copy that is whole and fits a tar of `tar` bytes. Without a hash nothing proves
+    /// that it is the one that was packed.
     ///
     /// # Errors
     /// No copy can be used, or the drives that may have one stopped answering.

@@ -157,14 +157,14 @@ impl<'a> Finder<'a> {
             let why = "the head names a header for it that does not open with the bundle's key".into();
             return Ok(Loaded::Partly { bad: (0..buf.chunks()).collect(), why });
         };
-        let BestCopy { bad, why, is_denied } = self.best(part, &opener, buf);
+        let BestCopy { bad, why, is_denied } = self.open_best_copy(part, &opener, buf);
         if bad.is_empty() {
             return Ok(Loaded::Whole);
         }
         // Two damaged copies may make a whole one.
         let bad = self.shard(part)?.fill_in(bad, buf);
-        let (_, crowd) = self.copies(part);
-        let bad = self.search(opener, &crowd[..crowd.len().min(limits::CROWD)], bad, buf);
+        let (_, crowd) = self.renamed_copies(part);
+        let bad = self.search_crowd(opener, &crowd[..crowd.len().min(limits::CROWD)], bad, buf);
         let untried = crowd.len().saturating_sub(limits::CROWD);
         Ok(if bad.is_empty() {
             Loaded::Whole
@@ -192,7 +192,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Opens the likeliest copy with the fewest bad chunks in `buf`.
-    fn best(&self, part: &Part, opener: &PartOpener, buf: &mut PartBuf) -> BestCopy {
+    fn open_best_copy(&self, part: &Part, opener: &PartOpener, buf: &mut PartBuf) -> BestCopy {
         let mut best: Option<(Vec<usize>, FilePlace)> = None;
         let mut refused: Vec<IoFault> = Vec::new();
         for (volume, name) in self.places(part) {
@@ -296,7 +296,7 @@ impl<'a> Finder<'a> {
         let name = part.file_name();
         let named = (0..self.bundle.volumes.len()).map(move |volume| (volume, name.clone()));
         // The search is lazy: a part that is whole under its own name needs none.
-        named.chain(std::iter::once(()).flat_map(|()| self.copies(part).0.iter().cloned()))
+        named.chain(std::iter::once(()).flat_map(|()| self.renamed_copies(part).0.iter().cloned()))
     }
 
     /// Reads a file into `buf`, with zeros for what is missing or cannot be read.
@@ -327,8 +327,9 @@ impl<'a> Finder<'a> {
         ReadOutcome::Done
     }
 
-    /// The files under other names that begin with the part's header: the likeliest, which are read whole, and the rest.
-    fn copies(&self, part: &Part) -> (&[FilePlace], &[FilePlace]) {
+    /// The files under other names that begin with the part's header: the likeliest, which are read whole, and the
+    /// rest.
+    fn renamed_copies(&self, part: &Part) -> (&[FilePlace], &[FilePlace]) {
         let index = self.by_header.get_or_init(|| self.search_by_header());
         let all = index.get(&*part.header).map_or(&[][..], Vec::as_slice);
         all.split_at(all.len().min(limits::COPIES))
@@ -367,8 +368,8 @@ fn damage_of(path: &Path, bad: &[usize], chunks: usize) -> String {
     format!("{} is damaged in chunk {} of {chunks}{more}", show(path), bad[0] + 1)
 }
 
-/// What is wrong with a part that is not whole: the fault of its best copy, if there is one, and how many files were not
-/// tried.
+/// What is wrong with a part that is not whole: the fault of its best copy, if there is one, and how many files were
+/// not tried.
 fn what_is_wrong(why: Option<String>, untried: usize) -> String {
     let others = format!("{} more files that begin like it were not tried", grouped(untried as u64));
     match (why, untried) {

@@ -34,7 +34,7 @@ pub fn rebuild_groups<'d, 'p>(damaged: &'d BTreeMap<u32, Vec<&'p Part>>, class: 
 pub struct PartRebuilder<'a> {
     head: &'a Head,
     source: &'a dyn PartSource,
-    /// `None` if the bundle has no parity.
+    /// `None` if the bundle has no parity, so that nothing can be rebuilt.
     parity: Option<Parity>,
     class: Class,
     /// Positions that the last stripe with a wrong shard came out right without. Wrong shards are likely at the same
@@ -86,6 +86,7 @@ impl<'a> PartRebuilder<'a> {
         Ok(part)
     }
 
+    /// Loads a part. Its missing chunks are all that the drives do not have.
     fn load<'p>(&self, part: &'p Part, mut buf: PartBuf) -> Result<RebuiltPart<'p>, FlowError> {
         let found = self.source.load(part, &mut buf)?;
         let lost = found.bad(self.class.chunks());
@@ -102,6 +103,7 @@ impl<'a> PartRebuilder<'a> {
         }
         let shards = self.shards(parity, number, parts)?;
         let stripe = Stripe { parity, number, chunks: self.class.chunks(), shards };
+        // One sender's faults repeat, so what was wrong in another stripe is left out first.
         let likely_wrong = lock(&self.last_left_out).clone();
         if !likely_wrong.is_empty() {
             self.attempt(&stripe, parts, &likely_wrong, PartProof::Short)?;
@@ -113,8 +115,8 @@ impl<'a> PartRebuilder<'a> {
         self.try_others(&stripe, parts, used)
     }
 
-    /// If a part came out wrong, some shard that was `used` does not fit. Leaves out other shards in turn until all parts
-    /// come out right, or until the choices or the tries are used up.
+    /// If a part came out wrong, some shard that was `used` does not fit. Leaves out other shards in turn until all
+    /// parts come out right, or until the choices or the tries are used up.
     fn try_others(&self, stripe: &Stripe, parts: &mut [RebuiltPart], used: Used) -> Result<(), FlowError> {
         if !is_any_wrong(parts) {
             return Ok(());
@@ -144,8 +146,8 @@ impl<'a> PartRebuilder<'a> {
         self.tries_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Rebuilds the parts in the state `from` and those that came out wrong, without the shards at some positions. Parts
-    /// that cannot be rebuilt get the state `from` again. Returns the shards that were used.
+    /// Rebuilds the parts in the state `from` and those that came out wrong, without the shards at some positions.
+    /// Parts that cannot be rebuilt get the state `from` again. Returns the shards that were used.
     fn attempt(
         &self,
         stripe: &Stripe,
@@ -191,6 +193,7 @@ impl<'a> PartRebuilder<'a> {
 
     /// Where the chunks of a stripe come from, by position.
     fn shards(&self, parity: &Parity, stripe: u32, parts: &[RebuiltPart]) -> Result<Vec<ShardSource>, FlowError> {
+        // A part that is being rebuilt is in memory already, as far as the drives have it.
         let mut sources = Vec::with_capacity(parity.scheme.shards());
         for position in 0..parity.scheme.shards() as u16 {
             let in_memory = parts.iter().position(|rebuilt| rebuilt.position() == position);

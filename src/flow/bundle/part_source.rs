@@ -1,5 +1,5 @@
-//! The seam between rebuilding parts and reading them: parts come from drives through [`Finder`], or from memory in unit
-//! tests.
+//! The seam between rebuilding parts and reading them: parts come from drives through [`Finder`], or from memory in
+//! unit tests.
 //!
 //! Not guaranteed: that a chunk is right because it opened. Its tag proves only that it was sealed for this part.
 
@@ -20,8 +20,8 @@ pub trait PartSource: Sync {
 
 /// A source of single chunks of one part.
 pub trait ChunkSource {
-    /// Reads a chunk into `sealed` and opens it there: its plaintext is at the beginning. Returns `false` if no drive has the
-    /// chunk whole.
+    /// Reads a chunk into `sealed` and opens it there: its plaintext is at the beginning. Returns `false` if no drive
+    /// has the chunk whole.
     fn read(&self, index: usize, sealed: &mut [u8]) -> bool;
 }
 

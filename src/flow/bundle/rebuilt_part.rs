@@ -154,13 +154,4 @@ mod tests {
         wrong.reopen();
         assert_eq!((&wrong.missing[..], wrong.state), (&[2, 5][..], PartProof::Open));
     }
-
-    #[test]
-    fn a_chunk_is_written_where_it_is_read() {
-        let head = striped(2, 2, 1);
-        let mut part = part(&head, PARTLY, &[4], &[4], PartProof::Open);
-        part.chunk_mut(4).fill(9);
-        assert!(part.buf.plain(4).iter().all(|byte| *byte == 9) && part.buf.plain(5)[0] == 0);
-        assert_eq!(part.position(), 1);
-    }
 }

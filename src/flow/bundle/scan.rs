@@ -110,8 +110,8 @@ pub fn takes_passphrase(paths: &[PathBuf]) -> Result<bool, FlowError> {
     Ok(gather(paths)?.iter().any(|volume| volume.file(PASSPHRASE_SEAL).is_some()))
 }
 
-/// Why a file of that length in bytes cannot be what was written, whatever it holds; `None` if it can. Such a file is not
-/// read, because it may have no end.
+/// Why a file of that length in bytes cannot be what was written, whatever it holds; `None` if it can. Such a file is
+/// not read, because it may have no end.
 pub fn impossible(name: &str, len: u64) -> Option<String> {
     if len == 0 {
         return Some("is empty".into());

@@ -28,8 +28,8 @@ pub fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, CopyFault>
     Ok(text)
 }
 
-/// The first `len` bytes of the text in one of a volume's heads, or all of a shorter one. Reads no more of the file than
-/// that takes, so damage behind these bytes is not seen.
+/// The first `len` bytes of the text in one of a volume's heads, or all of a shorter one. Reads no more of the file
+/// than that takes, so damage behind these bytes is not seen.
 pub fn head_start(volume: &Volume, name: &str, keyring: &Keyring, len: usize) -> Result<Vec<u8>, CopyFault> {
     let (start, file) = volume.read_start(name, limits::AGE_HEADER).map_err(|fault| CopyFault::from(&fault))?;
     let (key, header) = keyring.open_header(&start).map_err(of_this_bundle)?;
@@ -39,6 +39,7 @@ pub fn head_start(volume: &Volume, name: &str, keyring: &Keyring, len: usize) ->
     let mut pieces = Pieces { opener: &mut opener, failed: None };
     let mut text = Vec::new();
     let seen = Cell::new(0);
+    // The decoder takes a chunk at a time, and no more once the text is long enough.
     let needed = std::iter::from_fn(|| if seen.get() < len { pieces.next() } else { None });
     let decoded = decompressor.decode(needed, |bytes| {
         text.extend_from_slice(bytes);
@@ -64,6 +65,7 @@ struct Text {
     limit: u64,
 }
 
+/// Both limits are far above what 100,000 parts or millions of files take.
 const HEAD: Text = Text { what: "the head", limit: limits::HEAD };
 const LIST_TEXT: Text = Text { what: "the list", limit: limits::LIST };
 
@@ -81,6 +83,7 @@ fn broken(what: &'static str, why: impl ToString) -> CopyFault {
     CopyFault::Broken(FormatError::malformed(what, 0, why.to_string()))
 }
 
+/// The fault of a text that opened and does not decompress to its end.
 fn of_decoding(what: &'static str, error: DecodeError<FormatError>) -> CopyFault {
     match error {
         DecodeError::Sink(error) => CopyFault::Broken(error),
@@ -161,6 +164,7 @@ impl ListLines {
         Self { reader: list::Reader::new(tar), hasher: Hasher::tagged("list"), line: Vec::new() }
     }
 
+    /// Parses the lines that end in the next piece, and keeps the beginning of the one that does not.
     fn push(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         self.hasher.update(bytes);
         while let Some(end) = bytes.iter().position(|b| *b == b'\n') {
@@ -178,6 +182,7 @@ impl ListLines {
         FormatError::check_limit("the length of a line of the list", self.line.len() as u64, limits::LIST_LINE as u64)
     }
 
+    /// Ends the list. Fails if the last line has no end, or if the text has another hash than the `expected` one.
     fn finish(self, expected: Option<Digest>) -> Result<Vec<Entry>, CopyFault> {
         if !self.line.is_empty() {
             return Err(broken(LIST_TEXT.what, "its last line does not end"));

@@ -192,8 +192,14 @@ mod tests {
     /// A part of that head that is being rebuilt.
     fn open<'a>(head: &'a Head, part: usize, lost: &[usize]) -> RebuiltPart<'a> {
         let buf = PartBuf::new(Class::ALL[0]);
-        let (missing, state) = (lost.to_vec(), PartProof::Open);
-        RebuiltPart { part: &head.parts[part], buf, found: Loaded::Missing, missing, lost: lost.to_vec(), state }
+        RebuiltPart {
+            part: &head.parts[part],
+            buf,
+            found: Loaded::Missing,
+            missing: lost.to_vec(),
+            lost: lost.to_vec(),
+            state: PartProof::Open,
+        }
     }
 
     fn gathered(stripe: &Stripe, row: usize, parts: &[RebuiltPart], without: &[usize]) -> Option<Vec<usize>> {

@@ -14,8 +14,8 @@ use crate::stage::seal::{Identity, Keyring, OUR_WORK_FACTOR, Recipient};
 use crate::stage::volume::{ALL_SEALS, HEADS, PASSPHRASE_SEAL, Volume};
 
 /// Most work that one run spends on seals to a passphrase, in scrypt's unit of 2 to the work factor: that of four seals
-/// of ours, each of which takes a second. The volumes of a bundle share one passphrase, so further seals were planted to
-/// keep this run busy.
+/// of ours, each of which takes a second. The volumes of a bundle share one passphrase, so further seals were planted
+/// to keep this run busy.
 const MOST_WORK: u64 = 4 << OUR_WORK_FACTOR;
 /// What each such seal counts at least.
 const LEAST_WORK: u64 = 1 << 12;

@@ -218,8 +218,7 @@ mod tests {
     use crate::stage::volume::SUMS;
 
     fn drive(state: DriveState) -> Drive<FakeWriter> {
-        let writers = [3, 7].map(|number| FakeWriter::new(number, &fake::Events::default()));
-        Drive { id: DriveId(0), device: 1, place: "/media/a".into(), writers: writers.into(), state }
+        Drive { id: DriveId(0), device: 1, place: "/media/a".into(), writers: Vec::new(), state }
     }
 
     fn given_up(lied: bool) -> DriveState {
@@ -236,11 +235,6 @@ mod tests {
     fn a_lie_is_remembered_after_the_drive_is_given_up() {
         let states = [DriveState::InUse, DriveState::Distrusted, given_up(false), given_up(true)];
         assert_eq!(states.map(|state| drive(state).has_lied()), [false, true, false, true]);
-    }
-
-    #[test]
-    fn a_drive_knows_its_volumes_by_their_numbers() {
-        assert_eq!(drive(DriveState::InUse).volumes(), [3, 7]);
     }
 
     #[test]

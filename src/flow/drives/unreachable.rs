@@ -48,8 +48,8 @@ pub fn gone_among(volumes: &[Volume]) -> Vec<PathBuf> {
 }
 
 /// The error to report for a failure that a drive which stopped answering explains: something on these volumes was
-/// missing, damaged or unreadable. If a drive is gone, nothing is known of that, so the error is that the drive is gone.
-/// All other errors stay as they are.
+/// missing, damaged or unreadable. If a drive is gone, nothing is known of that, so the error is that the drive is
+/// gone. All other errors stay as they are.
 pub fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
     let is_unread = matches!(&error, FlowError::Bundle(error) if error.outcome() == Outcome::Io);
     if !is_unread && !matches!(error.outcome(), Outcome::Damaged | Outcome::Incomplete) {

@@ -116,7 +116,7 @@ fn files_beyond_the_likeliest_are_searched_for_what_these_lack() {
     test.change(2, "last", |bytes| bytes[HEADER + 5 * SEALED_CHUNK + 5] ^= 1);
     let bundle = test.open();
     let finder = Finder::new(&bundle);
-    let (likeliest, crowd) = finder.copies(&bundle.head.parts[0]);
+    let (likeliest, crowd) = finder.renamed_copies(&bundle.head.parts[0]);
     assert_eq!((likeliest.len(), crowd), (limits::COPIES, &[(1, "last".to_string())][..]));
     assert_eq!(load(&bundle, 0), Loaded::Whole);
 }
@@ -129,7 +129,7 @@ fn files_of_the_right_length_and_number_are_the_likeliest() {
     ["c", "d-000001"].iter().for_each(|name| test.change(1, name, |bytes| bytes.truncate(1000)));
     let bundle = test.open();
     let finder = Finder::new(&bundle);
-    let (likeliest, _) = finder.copies(&bundle.head.parts[0]);
+    let (likeliest, _) = finder.renamed_copies(&bundle.head.parts[0]);
     let order: Vec<&str> = likeliest.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(order, ["b-000001", "a", "d-000001", "c"]);
 }
