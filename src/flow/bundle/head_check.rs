@@ -87,7 +87,7 @@ impl<'a> HeadCheck<'a> {
         })
     }
 
-    /// The seals, heads and list on a volume that are not the bundle's. A missing one is none of them.
+    /// The seals, heads and list on a volume that are not the bundle's. Missing files are not among them.
     pub(crate) fn wrong_index(&self, volume: &Volume) -> Vec<Wrong> {
         let seals = SEALS.into_iter().filter_map(|name| match self.check_seal(volume, name)? {
             Err(why) if self.opens_seals => Some((name.to_string(), why)),
@@ -103,7 +103,7 @@ impl<'a> HeadCheck<'a> {
     /// Checks that a seal is the bundle's; `None` if the volume has none of that name, or it could not be read.
     fn check_seal(&self, volume: &Volume, name: &str) -> Option<Result<(), String>> {
         let bytes = volume.read_small(name, limits::SEAL_FILE)?.ok()?;
-        let text = match self.keyring.open_small(&bytes, 2048) {
+        let text = match self.keyring.open_small(&bytes, limits::SEAL_TEXT) {
             Ok(text) => text,
             Err(KeyError::Wrong) => return Some(Err("does not open with the key that opens the bundle".into())),
             Err(error) => return Some(Err(format!("cannot be opened: {error}"))),

@@ -2,7 +2,7 @@
 //! statement the first whole one is used; of the others only the statement is read. What is wrong with a copy is noted,
 //! and the next one is tried.
 //!
-//! Not guaranteed: that the right bundle is found. Which of several bundles is meant, the caller decides.
+//! Not guaranteed: that the right bundle is found. The caller decides which of several bundles is meant.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -70,7 +70,7 @@ impl Heads {
         heads
     }
 
-    /// Reads of a copy only as much as it takes to tell whether its statement is known.
+    /// Reads a copy as a whole only if its statement is not known yet.
     fn look_at(&self, volume: &Volume, name: &str, keys: &[BundleKey]) -> Result<CopyKind, CopyFault> {
         let key = key_of(volume, name, keys)?;
         let same_key = || self.found.iter().enumerate().filter(|(_, found)| found.key == key);

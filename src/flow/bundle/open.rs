@@ -80,7 +80,7 @@ pub fn open(volumes: Vec<Volume>, keyring: &Keyring, wanted: Option<&Fingerprint
 /// Finds the key of the only bundle of these volumes, or of the one that is wanted, and its head if a copy can be used.
 ///
 /// # Errors
-/// As [`open`], except that a bundle without a usable head is none.
+/// As [`open`], but a head that cannot be used is no error here.
 pub fn unseal(
     volumes: Vec<Volume>,
     keyring: &Keyring,

@@ -30,7 +30,7 @@ use crate::stage::stream::{PartOpener, sealed_digest};
 pub enum Loaded {
     /// All chunks are open.
     Whole,
-    /// Some chunks are on no drive, or every copy of them is damaged.
+    /// Some chunks, or all of them, are damaged or cut off in every copy that was tried.
     Partly {
         /// Their indices, ascending.
         bad: Vec<usize>,
@@ -178,7 +178,13 @@ impl<'a> Finder<'a> {
     }
 
     /// Looks for the bad chunks in files that have the first of them. Returns those that none has.
-    fn search(&self, opener: PartOpener, files: &[FilePlace], mut bad: Vec<usize>, buf: &mut PartBuf) -> Vec<usize> {
+    fn search_crowd(
+        &self,
+        opener: PartOpener,
+        files: &[FilePlace],
+        mut bad: Vec<usize>,
+        buf: &mut PartBuf,
+    ) -> Vec<usize> {
         let mut copy = PartChunks::new(Some(opener), Vec::new());
         let mut chunk = vec![0; SEALED_CHUNK];
         for (volume, name) in files {

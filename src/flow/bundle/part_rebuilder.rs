@@ -24,7 +24,7 @@ use crate::stage::erasure::Code;
 const MOST_TRIES: usize = 256;
 
 /// Puts damaged parts, which are given by stripe, into groups that are rebuilt together. A group reads the rest of its
-/// stripe only once, but all its parts are in memory at the same time: about 64 MiB.
+/// stripe only once, but all its parts are in memory at the same time: about 64 MiB, or one larger part.
 pub fn rebuild_groups<'d, 'p>(damaged: &'d BTreeMap<u32, Vec<&'p Part>>, class: Class) -> Vec<&'d [&'p Part]> {
     let most = (64 / usize::from(class.mib())).max(1);
     damaged.values().flat_map(|parts| parts.chunks(most)).collect()

@@ -39,7 +39,7 @@ fn check_some_was_read(volumes: &[Volume]) -> Result<(), FlowError> {
 }
 
 /// Searches the given places. Returns the volumes, each once, and for each place the folders that were not searched. A
-/// place that could not be looked into counts as a volume, and so does a folder that is named as one.
+/// place that could not be looked into counts as a volume, and so does such a folder below it that is named as one.
 ///
 /// # Errors
 /// A place does not exist or is no folder, or there is no volume at any of them.

@@ -65,7 +65,7 @@ struct Text {
     limit: u64,
 }
 
-/// Both limits are far above what 100,000 parts or millions of files take.
+/// The limits leave room for 100,000 parts and for some 15 million files.
 const HEAD: Text = Text { what: "the head", limit: limits::HEAD };
 const LIST_TEXT: Text = Text { what: "the list", limit: limits::LIST };
 

@@ -1,7 +1,7 @@
 //! Checks folders that a run is about to write to: they exist, and no other run works in them.
 //!
-//! Not guaranteed: that a drive is mounted at the folder (`mounts.rs` looks at that), or that the lock holds on a
-//! network file system that another machine writes to.
+//! Not guaranteed: that a drive is mounted at the folder, which `mounts.rs` looks at. On a file system without locks,
+//! every run gets the lock.
 
 use std::fs::File;
 use std::io::ErrorKind;

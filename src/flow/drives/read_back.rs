@@ -1,6 +1,6 @@
 //! Reads what was written back past the system's cache before a run calls the drives safe: seals, heads, list and
-//! SHA256SUMS always, parts if the run wants that. This is done only after everything is written. A drive that is
-//! smaller than it claims overwrites what it took before, and would pass if each file were read as soon as it is there.
+//! SHA256SUMS always, parts if the run wants that. Whole drives are read only after everything is written. A drive that
+//! is smaller than it claims overwrites what it took before, and would pass if each file were read as it is written.
 //!
 //! Not guaranteed: that the drive answered. A cache that cannot be passed may have; [`read_back`] says whether.
 

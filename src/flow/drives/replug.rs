@@ -13,7 +13,7 @@ use crate::base::os::{self, Mount};
 use crate::base::path::show;
 use crate::flow::FlowError;
 
-/// Time between two looks at the drives: short enough that a quick hand is not missed.
+/// Time between two looks at the drives.
 const EVERY: Duration = Duration::from_millis(100);
 
 /// What is known of the caches that may stand before what is read.
