@@ -1,8 +1,9 @@
-//! Files of volumes held against the bundle's head, with a key. Parts are opened chunk by chunk in the pass
-//! that hashes them, and must be the files that the head names; seals, heads and list must be the bundle's.
-//! Anybody can write a SHA256SUMS anew, so it is not believed about what the key can tell. What this does not
-//! show: that the parts hold what the list says, which unpacking does; nor a seal that the given keys do not
-//! open, such as the passphrase's.
+//! Checks files of volumes against the bundle's head, with the bundle's key. A part is opened chunk by chunk in the
+//! pass that hashes it, and must be the file that the head names; seals, heads and lists must be the bundle's. Anyone
+//! can write a new SHA256SUMS, so what the key can tell is never taken from there.
+//!
+//! Not guaranteed: that the parts hold what the list says, which only unpacking shows. A seal that the given keys do
+//! not open, such as one to a passphrase, is not checked.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -18,124 +19,128 @@ use crate::stage::seal::{KeyError, Keyring};
 use crate::stage::stream::PartOpener;
 use crate::stage::volume::{self, HEADS, LIST, SEALS, Volume};
 
-/// A file of a volume, and what is wrong with it.
+/// The name of a file of a volume, and what is wrong with it.
 pub(crate) type Wrong = (String, String);
 
-/// What the head says of the files on volumes.
+/// Checks files of volumes against the head of one bundle.
 pub struct HeadCheck<'a> {
     bundle: &'a Bundle,
     keyring: &'a Keyring,
+    /// By file name.
     parts: HashMap<String, &'a Part>,
-    text: String,
-    /// Whether the keys are those of a recipient: then they open every seal to the recipients.
+    /// The head's text.
+    head_text: String,
+    /// Whether the keys open some seal to the recipients. They are a recipient's then, and every such seal has to open.
     opens_seals: bool,
 }
 
 impl<'a> HeadCheck<'a> {
-    /// `keyring` are the keys that opened the bundle.
+    /// Begins a check with the user's keys, which opened the bundle. Reads the seals of all its volumes.
     pub fn new(bundle: &'a Bundle, keyring: &'a Keyring) -> Self {
         let parts = bundle.head.parts.iter().map(|part| (part.file_name(), part)).collect();
-        let mut check = Self { bundle, keyring, parts, text: bundle.head.encode(), opens_seals: false };
-        let all = bundle.volumes.iter().flat_map(|volume| SEALS.map(|name| (volume, name)));
-        check.opens_seals = all.into_iter().any(|(volume, name)| check.seal(volume, name) == Some(Ok(())));
+        let mut check = Self { bundle, keyring, parts, head_text: bundle.head.encode(), opens_seals: false };
+        check.opens_seals = bundle.volumes.iter().any(|volume| check.has_good_seal(volume));
         check
     }
 
-    /// Whether a volume is of the bundle, by anything on it but its name.
+    /// Whether a volume is of the bundle: by a head, a seal or the header of a part, never by its name. A volume that
+    /// was passed over when the bundle was opened is not.
     pub(crate) fn is_of(&self, volume: &Volume) -> bool {
-        let begins = |name: &str, part: &Part| {
-            volume.read_start(name, HEADER).is_ok_and(|(start, _)| start == part.header.as_slice())
+        let begins_like = |part: &Part| {
+            volume.read_start(&part.file_name(), HEADER).is_ok_and(|(start, _)| start == part.header.as_slice())
         };
-        let is_other = self.bundle.passed_over.iter().any(|other| other.dir == volume.dir);
-        if is_other {
+        if self.bundle.passed_over.iter().any(|other| other.dir == volume.dir) {
             return false;
         }
-        self.bundle.owns(volume)
-            || SEALS.into_iter().any(|name| self.seal(volume, name) == Some(Ok(())))
-            || self.parts_on(volume).into_iter().any(|part| begins(&part.file_name(), part))
+        self.bundle.owns(volume) || self.has_good_seal(volume) || self.parts_on(volume).into_iter().any(begins_like)
     }
 
-    /// The parts that files of a volume are by their names.
+    fn has_good_seal(&self, volume: &Volume) -> bool {
+        SEALS.into_iter().any(|name| self.check_seal(volume, name) == Some(Ok(())))
+    }
+
+    /// The parts that the files of a volume are named as.
     fn parts_on(&self, volume: &Volume) -> Vec<&'a Part> {
         volume.files.iter().filter_map(|file| self.parts.get(&file.name).copied()).collect()
     }
 
-    /// What opens the part of that name.
+    /// Begins the check of the part with that file name.
     ///
     /// # Errors
-    /// The head names none, or not so that it could be opened.
+    /// The head names no such part, or a header that the bundle's key does not open.
     pub(crate) fn part(&self, name: &str) -> Result<PartCheck<'a>, String> {
         let part = self.parts.get(name).ok_or("is no part that the head names")?;
         let (key, _) =
             self.bundle.keyring.open_header(&part.header[..]).map_err(|_| "has no usable header in the head")?;
         let statement = &self.bundle.head.statement;
         let chunks = statement.class.chunks();
-        let opener = PartOpener::new(&key, &part.header, chunks);
-        let chunk = Vec::with_capacity(SEALED_CHUNK);
-        let bad = Vec::new();
         Ok(PartCheck {
             part,
             bundle: statement.bundle,
-            opener,
+            opener: PartOpener::new(&key, &part.header, chunks),
             chunks,
-            header: HEADER,
-            chunk,
+            header_left: HEADER,
+            chunk: Vec::with_capacity(SEALED_CHUNK),
             index: 0,
-            bad,
+            bad: Vec::new(),
             lead: None,
         })
     }
 
-    /// The volume's seals, heads and list that are not the bundle's.
+    /// The seals, heads and list on a volume that are not the bundle's. Missing files are not among them.
     pub(crate) fn wrong_index(&self, volume: &Volume) -> Vec<Wrong> {
-        let seals = SEALS.into_iter().filter_map(|name| match self.seal(volume, name)? {
+        let seals = SEALS.into_iter().filter_map(|name| match self.check_seal(volume, name)? {
             Err(why) if self.opens_seals => Some((name.to_string(), why)),
-            _ => None,
+            Err(_) | Ok(()) => None,
         });
-        let why = |name: &str| {
-            if name == LIST { "does not hold the bundle's list" } else { "does not hold the bundle's head" }
-        };
-        let others = wrong_copies(volume, self.bundle, &self.text);
-        seals.chain(others.into_iter().map(|name| (name.to_string(), why(name).to_string()))).collect()
+        let others = wrong_copies(volume, self.bundle, &self.head_text).into_iter().map(|name| {
+            let why = if name == LIST { "does not hold the bundle's list" } else { "does not hold the bundle's head" };
+            (name.to_string(), why.to_string())
+        });
+        seals.chain(others).collect()
     }
 
-    /// Whether a seal is the bundle's; `None` where there is none.
-    fn seal(&self, volume: &Volume, name: &str) -> Option<Result<(), String>> {
+    /// Checks that a seal is the bundle's; `None` if the volume has none of that name, or it could not be read.
+    fn check_seal(&self, volume: &Volume, name: &str) -> Option<Result<(), String>> {
         let bytes = volume.read_small(name, limits::SEAL_FILE)?.ok()?;
-        let text = match self.keyring.open_small(&bytes, 2048) {
+        let text = match self.keyring.open_small(&bytes, limits::SEAL_TEXT) {
             Ok(text) => text,
             Err(KeyError::Wrong) => return Some(Err("does not open with the key that opens the bundle".into())),
             Err(error) => return Some(Err(format!("cannot be opened: {error}"))),
         };
         let statement = &self.bundle.head.statement;
-        let same = |seal: &Seal| seal.bundle == statement.bundle && seal.kcommit == statement.kcommit;
-        Some(if Seal::parse(&text).is_ok_and(|seal| same(&seal)) { Ok(()) } else { Err("is not the bundle's".into()) })
+        let is_same = |seal: Seal| seal.bundle == statement.bundle && seal.kcommit == statement.kcommit;
+        Some(if Seal::parse(&text).is_ok_and(is_same) { Ok(()) } else { Err("is not the bundle's".into()) })
     }
 
-    /// The parts that the head names for a volume and that are not on it.
+    /// File names of the parts that the head names for a volume and that it lacks; empty if it is not known which
+    /// volume it is.
     pub(crate) fn missing_parts(&self, volume: &Volume) -> Vec<String> {
         let Some(number) = self.number_of(volume) else { return Vec::new() };
         let own = self.bundle.head.parts.iter().filter(|part| part.volume == number).map(Part::file_name);
         own.filter(|name| volume.file(name).is_none()).collect()
     }
 
-    /// Which volume it is: the one that most of its parts belong to; without any, the one it is named as.
+    /// Which volume a folder is: the one that most of its parts belong to, or without parts the one it is named as. Of
+    /// equal ones, the one that it is named as wins.
     fn number_of(&self, volume: &Volume) -> Option<u16> {
-        let named = |number: &u16| volume.dir.file_name() == volume::folder(Path::new(""), *number).file_name();
+        let is_name = |number: &u16| volume.dir.file_name() == volume::folder(Path::new(""), *number).file_name();
         let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
-        self.parts_on(volume).into_iter().for_each(|part| *counts.entry(part.volume).or_default() += 1);
-        let most = counts.into_iter().max_by_key(|(number, parts)| (*parts, named(number)));
-        most.map(|(number, _)| number).or_else(|| (1..=self.bundle.head.statement.n).find(named))
+        for part in self.parts_on(volume) {
+            *counts.entry(part.volume).or_default() += 1;
+        }
+        let most = counts.into_iter().max_by_key(|(number, parts)| (*parts, is_name(number)));
+        most.map(|(number, _)| number).or_else(|| (1..=self.bundle.head.statement.n).find(is_name))
     }
 }
 
-/// Whether list and heads of a volume are those of the bundle; `head` is the text of its head.
+/// Whether a volume has both heads and the list of the bundle; `head` is the text of the bundle's head.
 pub fn index_is_whole(volume: &Volume, bundle: &Bundle, head: &str) -> bool {
-    let all_there = HEADS.into_iter().chain([LIST]).all(|name| volume.file(name).is_some());
-    all_there && wrong_copies(volume, bundle, head).is_empty()
+    let has_all = HEADS.into_iter().chain([LIST]).all(|name| volume.file(name).is_some());
+    has_all && wrong_copies(volume, bundle, head).is_empty()
 }
 
-/// The copies of head and list on a volume that are not the bundle's.
+/// The names of heads and list on a volume that are not the bundle's.
 fn wrong_copies(volume: &Volume, bundle: &Bundle, head: &str) -> Vec<&'static str> {
     let statement = &bundle.head.statement;
     let differs = |name: &&str| {
@@ -151,29 +156,32 @@ fn wrong_copies(volume: &Volume, bundle: &Bundle, head: &str) -> Vec<&'static st
     wrong
 }
 
-/// A part that is opened while its file is read.
+/// A part that is opened and checked while its file is read.
 pub(crate) struct PartCheck<'a> {
     part: &'a Part,
+    /// The bundle's name.
     bundle: [u8; 16],
     opener: PartOpener,
+    /// How many chunks the part has.
     chunks: usize,
-    /// Bytes of the file's own header that are still to come. They are not looked at: the head has the header.
-    header: usize,
-    /// What is read of the next chunk.
+    /// Bytes of the file's own header that are still to come. They are skipped, since the head has the header.
+    header_left: usize,
+    /// The current chunk, as far as it was read.
     chunk: Vec<u8>,
-    /// Its index.
+    /// The index of the current chunk.
     index: usize,
+    /// Indices of the chunks that do not open, ascending.
     bad: Vec<usize>,
-    /// What the first chunk says of the part.
+    /// What the first chunk says of the part; `None` if it does not open or does not begin as a part does.
     lead: Option<Lead>,
 }
 
 impl PartCheck<'_> {
-    /// Takes the next bytes of the file.
+    /// Takes the next bytes of the file, in pieces of any length. What follows the last chunk is left to the digest.
     pub(crate) fn take(&mut self, bytes: &[u8]) {
-        let passed = self.header.min(bytes.len());
-        self.header -= passed;
-        let mut rest = &bytes[passed..];
+        let skipped = self.header_left.min(bytes.len());
+        self.header_left -= skipped;
+        let mut rest = &bytes[skipped..];
         while !rest.is_empty() && self.index < self.chunks {
             let (now, later) = rest.split_at(rest.len().min(SEALED_CHUNK - self.chunk.len()));
             self.chunk.extend_from_slice(now);
@@ -194,7 +202,10 @@ impl PartCheck<'_> {
         self.index += 1;
     }
 
-    /// Whether it is the part that the head names; `sum` is the SHA-256 of what was read.
+    /// Ends the check: `sum` is the SHA-256 of the file.
+    ///
+    /// # Errors
+    /// The file is not the part that the head names. The text says why, without the file's name.
     pub(crate) fn finish(mut self, sum: Digest) -> Result<(), String> {
         self.bad.extend(self.index..self.chunks);
         if let Some(first) = self.bad.first() {
@@ -211,3 +222,6 @@ impl PartCheck<'_> {
         if sum == self.part.sha256 { Ok(()) } else { Err("opens, but its SHA-256 is not the one in the head".into()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

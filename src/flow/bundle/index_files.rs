@@ -1,5 +1,8 @@
-//! The small files of every volume: seals first, list and heads last, each sealed afresh for each
-//! volume, so that no two drives hold equal bytes. What no reader would take is not sealed.
+//! Makes and writes the small files of every volume: the seals before the parts, the list and the heads after them.
+//! Each is sealed anew for each volume, so that no two drives hold equal bytes. Before a text is sealed, `proofread.rs`
+//! reads it as a reader would, and what no reader would take is not sealed.
+//!
+//! Not guaranteed: that the drive keeps these files. `flow/drives/read_back.rs` reads them back.
 
 use std::io::Write;
 use std::path::Path;
@@ -22,33 +25,37 @@ use crate::stage::seal::{Recipient, header_for, header_for_passphrase};
 use crate::stage::stream::Sealer;
 use crate::stage::volume::{HEADS, LIST, PASSPHRASE_SEAL, SEALS, Writer};
 
-/// Lists are mostly digests: harder work finds more matches of hex digits, and that costs.
+/// Lists are mostly digests: a higher level finds more matches among hex digits, and that costs.
 const LIST_LEVEL: Level = Level::Zstd(1);
-/// Entries whose lines go into one zstd frame of a list: some 4 MiB.
+/// Entries whose lines go into one zstd frame of a list: about 4 MiB of text.
 const LIST_FRAME: usize = 16 * 1024;
 
-/// A text that is compressed, padded to whole chunks and ready to be sealed again and again.
+/// A text that is compressed and padded to whole chunks, ready to be sealed for each volume.
 pub struct Sealable(Vec<u8>);
 
 impl Sealable {
-    /// Bytes of its file.
+    /// Bytes of the sealed file.
     pub fn file_len(&self) -> u64 {
         (HEADER + self.0.len() / CHUNK * SEALED_CHUNK) as u64
     }
 }
 
-/// The list of `entries` in a tar of `tar_len` bytes, and its hash, `H("list", text)`.
+/// Makes the list of `entries` in a tar of `tar_len` bytes. Returns it with its hash, `H("list", text)`, which the
+/// statement names.
 ///
 /// # Errors
-/// No reader would take it.
+/// [`FlowError::Unopenable`] if no reader would take it; [`FlowError::Format`] if there are more entries than one
+/// bundle takes.
 pub fn list_of(entries: &[Entry], tar_len: u64) -> Result<(Sealable, Digest), FlowError> {
     proofread::check_sequence(entries, tar_len)?;
     let mut stretches: Vec<(usize, &[Entry])> = (0..).step_by(LIST_FRAME).zip(entries.chunks(LIST_FRAME)).collect();
     if stretches.is_empty() {
         stretches.push((0, &[]));
     }
-    let (mut hasher, mut frames, mut text_len) = (Hasher::tagged("list"), Vec::new(), 0);
-    // A few at a time: the text is several times as long as the frames.
+    let mut hasher = Hasher::tagged("list");
+    let mut frames = Vec::new();
+    let mut text_len = 0;
+    // Only a few stretches are in memory as text, which is several times as long as the frames.
     for some in stretches.chunks(2 * workers()) {
         let made = side_by_side(some, ListTools::new, |tools, (before, entries)| {
             tools.as_mut().map_err(|error| error.clone())?.frame(entries, *before)
@@ -64,7 +71,7 @@ pub fn list_of(entries: &[Entry], tar_len: u64) -> Result<(Sealable, Digest), Fl
     Ok((padded("the list", frames)?, hasher.finish()))
 }
 
-/// What one thread makes stretches of a list with, and reads them again.
+/// What one thread needs to make stretches of a list and to read them again.
 struct ListTools {
     compressor: Compressor,
     reader: Frames,
@@ -75,7 +82,7 @@ impl ListTools {
         Ok(Self { compressor: Compressor::new(LIST_LEVEL)?, reader: Frames::new()? })
     }
 
-    /// The lines of these entries, before which so many stand, and the frame of them.
+    /// The lines of these entries and their frame. `before` entries stand before them in the list.
     fn frame(&mut self, entries: &[Entry], before: usize) -> Result<(String, Vec<u8>), FlowError> {
         let text: String = entries.iter().map(list::encode).collect();
         let frame = self.compressor.frame(text.as_bytes())?;
@@ -85,10 +92,10 @@ impl ListTools {
     }
 }
 
-/// The head, ready to be sealed.
+/// Makes the text of a head ready to be sealed.
 ///
 /// # Errors
-/// No reader would take it.
+/// [`FlowError::Unopenable`] if no reader would take it.
 pub fn head_of(head: &Head) -> Result<Sealable, FlowError> {
     let text = head.encode();
     let frame = Compressor::new(Level::Quick)?.frame(text.as_bytes())?;
@@ -99,11 +106,13 @@ pub fn head_of(head: &Head) -> Result<Sealable, FlowError> {
     Ok(made)
 }
 
-/// Whole chunks only: the length of a small file says as little as that of a part.
+/// Pads frames with a skippable frame to whole chunks, so that the length of a small file says as little as that of a
+/// part.
 fn padded(what: &'static str, mut frames: Vec<u8>) -> Result<Sealable, FlowError> {
     let start = frames.len();
     let mut gap = frames.len().next_multiple_of(CHUNK) - frames.len();
     if gap > 0 {
+        // A skippable frame has a header of 8 bytes.
         if gap < 8 {
             gap += CHUNK;
         }
@@ -115,7 +124,10 @@ fn padded(what: &'static str, mut frames: Vec<u8>) -> Result<Sealable, FlowError
     Ok(Sealable(frames))
 }
 
-/// Begins a volume in that folder, where none may be yet.
+/// Begins volume `number` in the folder `path`.
+///
+/// # Errors
+/// [`OutputError::VolumeExists`] if the volume's folder holds anything.
 pub fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
     Writer::create(path, number).map_err(|fault| match fault.source.kind() {
         std::io::ErrorKind::AlreadyExists => FlowError::Output(OutputError::VolumeExists(fault.path)),
@@ -123,11 +135,11 @@ pub fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
     })
 }
 
-/// The seals of a volume, by name: two to the recipients, one to the passphrase, where there are such. `sealed_to`
-/// is whom all the rest is sealed to.
+/// Makes the seals of one volume, with their file names: two to the recipients, if there are any, and one to the
+/// passphrase, if there is one. `sealed_to` is the bundle's recipient, to which everything else is sealed.
 ///
 /// # Errors
-/// No reader would take it, or it would open nothing.
+/// [`FlowError::Unopenable`] if no reader would take a seal, or if its key would open nothing.
 pub fn seals(
     (seal, sealed_to): (&Seal, &Recipient),
     recipients: &[Recipient],
@@ -143,6 +155,7 @@ pub fn seals(
     headers.into_iter().map(|(name, header)| Ok((name, sealed(&text, header)?))).collect()
 }
 
+/// Seals a text under a header, and opens it again.
 fn sealed(text: &SecretText, (header, key): (Vec<u8>, FileKey)) -> Result<Vec<u8>, FlowError> {
     let mut out = Vec::new();
     let made = Sealer::new(&mut out, &header, &key).and_then(|mut sealer| {
@@ -154,7 +167,7 @@ fn sealed(text: &SecretText, (header, key): (Vec<u8>, FileKey)) -> Result<Vec<u8
     Ok(out)
 }
 
-/// Writes the list and both heads.
+/// Writes the list and both heads of a volume, each sealed to `recipient` under a header of its own.
 pub fn write_index(
     writer: &mut Writer,
     list: &Sealable,
@@ -191,7 +204,8 @@ mod tests {
     fn a_seal_that_opens_nothing_is_not_made() {
         let secret = Secret::random();
         let identity = Identity::from_secret(&secret);
-        let (bundle, recipient) = ([3; 16], identity.recipient());
+        let bundle = [3; 16];
+        let recipient = identity.recipient();
         let kcommit = commitment(&bundle, secret.expose());
         let of = |kcommit| Seal { bundle, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
         let to = [Identity::generate().recipient()];
@@ -199,6 +213,30 @@ mod tests {
         for (seal, sealed_to) in [(of(Digest::ZERO), &recipient), (of(kcommit), &to[0])] {
             assert!(matches!(seals((&seal, sealed_to), &to, None), Err(FlowError::Unopenable(_))));
         }
+    }
+
+    #[test]
+    fn no_two_seals_hold_equal_bytes() {
+        let secret = Secret::random();
+        let key = Identity::from_secret(&secret);
+        let kcommit = commitment(&[3; 16], secret.expose());
+        let seal = Seal { bundle: [3; 16], mode: Mode::Normal, kcommit, cards: None, identity: key.to_text() };
+        let made = seals((&seal, &key.recipient()), &[Identity::generate().recipient()], None).unwrap();
+        assert_eq!(made.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["seal.age", "seal2.age"]);
+        assert_ne!(made[0].1, made[1].1);
+        assert!(seals((&seal, &key.recipient()), &[], None).unwrap().is_empty(), "no recipient and no passphrase");
+    }
+
+    #[test]
+    fn a_volume_is_begun_only_where_there_is_none() {
+        let drive = tempfile::tempdir().unwrap();
+        new_volume(drive.path(), 1).unwrap();
+        let folder = drive.path().join("volume-1");
+        std::fs::write(folder.join("clip.mov"), b"clip").unwrap();
+        let error = new_volume(drive.path(), 1).err().unwrap();
+        assert!(matches!(error, FlowError::Output(OutputError::VolumeExists(path)) if path == folder));
+        let error = new_volume(&drive.path().join("missing"), 1).err().unwrap();
+        assert!(matches!(error, FlowError::Io(fault) if fault.doing == "create"));
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! From folders on drives to an opened bundle: volumes, seal, head, list.
+//! Opens a bundle from folders on drives: finds its volumes, then a seal, a head and the list.
 //!
-//! Every volume carries all three; whichever copy is whole will do, and what is wrong with the others is noted. What
-//! belongs to which bundle is told by what opens, never by names. If there are several bundles, the first one found is
-//! not taken for the one that is meant.
+//! Every volume carries all three. The first copy that is whole is used, and what is wrong with the others is noted.
+//! What opens tells which bundle a file is of; names never do. If the volumes are of several bundles, none is chosen
+//! unless the user says which.
+//!
+//! Not guaranteed: that any part is there or whole.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -25,95 +27,116 @@ use crate::plan::choose::{Choice, FingerprintStart, choose};
 use crate::stage::seal::{Keyring, Recipient};
 use crate::stage::volume::{LIST, Volume};
 
-/// A bundle that was opened.
+/// An opened bundle.
 pub struct Bundle {
-    /// What it is and where its parts are.
     pub head: Head,
-    /// Opens the parts.
+    /// The bundle's own key, which opens parts, heads and lists.
     pub keyring: Keyring,
-    /// Whom they are sealed to.
+    /// The recipient that these are sealed to.
     pub recipient: Recipient,
-    /// Its volumes, and those of which nothing tells whose they are.
+    /// Its volumes, and those that may be its: nothing on them tells which bundle they are of.
     pub volumes: Vec<Volume>,
-    /// Volumes given that are of other bundles.
+    /// Volumes that the user gave and that are of other bundles.
     pub passed_over: Vec<Volume>,
-    /// What is wrong with seals and heads that were not needed.
+    /// What is wrong with volumes, and with copies of seal, head and list that were not needed.
     pub notes: Vec<Note>,
 }
 
-/// A bundle whose key was found.
+/// A bundle whose key was found; its head may be lost. All fields but the seal and the head are those of a [`Bundle`].
 pub struct Unsealed {
-    /// As it was opened.
+    /// The first seal that holds the bundle's key.
     pub seal: Seal,
-    /// As in a [`Bundle`].
     pub keyring: Keyring,
-    /// As in a [`Bundle`].
     pub recipient: Recipient,
-    /// As in a [`Bundle`].
     pub volumes: Vec<Volume>,
-    /// As in a [`Bundle`].
     pub passed_over: Vec<Volume>,
-    /// As in a [`Bundle`].
     pub notes: Vec<Note>,
-    /// Its head, or what is wrong with every copy.
+    /// The head, or what is wrong with every copy.
     head: Result<Head, NoCopy>,
 }
 
-/// Opens the one bundle at the given places.
+/// Opens the bundle whose volumes are at or below the given places.
+///
+/// # Errors
+/// As [`open`]; or there is no volume at these places.
 pub fn open_at(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
     let (volumes, passed_over) = gather_noting(paths)?;
     let mut bundle = open(volumes, keyring, wanted)?;
-    // First of all: only some notes about volumes are shown.
+    // These come first, because only some notes about volumes are shown.
     bundle.notes.splice(0..0, notes_on_places(&passed_over));
     Ok(bundle)
 }
 
-/// Opens the one bundle that these volumes carry, or the one that is wanted.
+/// Opens the only bundle of these volumes, or the one whose fingerprint begins as `wanted` says.
+///
+/// # Errors
+/// No key opens a seal, no head can be used, or the volumes are of several bundles of which none is chosen.
 pub fn open(volumes: Vec<Volume>, keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
     let mut unsealed = unseal(volumes, keyring, wanted)?;
     let head = unsealed.head()?;
     Ok(unsealed.with(head))
 }
 
-/// Finds the key of the one bundle that these volumes carry, or of the one that is wanted; and its head, if one can be
-/// used.
+/// Finds the key of the only bundle of these volumes, or of the one that is wanted, and its head if a copy can be used.
+///
+/// # Errors
+/// As [`open`], but a head that cannot be used is no error here.
 pub fn unseal(
     volumes: Vec<Volume>,
     keyring: &Keyring,
     wanted: Option<&FingerprintStart>,
 ) -> Result<Unsealed, FlowError> {
-    let Unlocked { mut keys, bad, untried } = unlock(&volumes, keyring);
+    let Unlocked { mut keys, bad: bad_seals, untried } = unlock(&volumes, keyring);
     if keys.is_empty() {
-        return Err(or_gone(no_key(bad, untried, keyring), &volumes));
+        return Err(or_gone(no_key(bad_seals, untried, keyring), &volumes));
     }
     let mut heads = Heads::find(&volumes, &keys, wanted);
-    let (key, head) = match choose(heads.found.iter().map(|found| found.fingerprint.as_str()), wanted) {
-        Choice::One(at) => {
-            let found = heads.found.swap_remove(at);
-            let (key, head) = (found.key, found.read(&volumes, &keys));
-            (key, head.map_err(|bad| NoCopy { what: IndexFile::Head, bad: vec![bad] }))
-        }
-        Choice::Several(which) => {
-            let meant = which.into_iter().map(|at| &heads.found[at]);
-            return Err(BundleError::Mixed(bundles(meant, &volumes)).into());
-        }
-        Choice::None => match wanted {
-            Some(wanted) if !heads.found.is_empty() => {
-                let (wanted, found) = (wanted.to_string(), bundles(heads.found.iter(), &volumes));
-                return Err(BundleError::NotTheOne { wanted, found }.into());
-            }
-            _ => (without_head(&keys, &volumes)?, Err(NoCopy { what: IndexFile::Head, bad: heads.bad.clone() })),
-        },
-    };
+    let Chosen { key, head } = choose_bundle(&mut heads, &volumes, &keys, wanted)?;
     let BundleKey { seal, keyring, recipient, .. } = keys.swap_remove(key);
     let sorted = Sorted::of(volumes, &keyring, head.as_ref().ok(), &heads.found);
     let mut notes = sorted.notes;
-    let index = bad.into_iter().chain(if head.is_ok() { heads.bad } else { Vec::new() });
-    notes.extend(worth_a_note(index, &sorted.kept).map(|bad| note_of(&bad)));
+    // If no head can be used, the error says what is wrong with each copy.
+    let bad_heads = if head.is_ok() { heads.bad } else { Vec::new() };
+    let bad = bad_seals.into_iter().chain(bad_heads);
+    notes.extend(worth_a_note(bad, &sorted.kept).map(|bad| note_of(&bad)));
     Ok(Unsealed { seal, keyring, recipient, volumes: sorted.kept, passed_over: sorted.passed_over, notes, head })
 }
 
-/// What is said of bundles when one is to be chosen, in an order that does not depend on the volumes'.
+/// The bundle that is opened.
+struct Chosen {
+    /// The index of its key.
+    key: usize,
+    head: Result<Head, NoCopy>,
+}
+
+/// Chooses the bundle by its fingerprint. Takes the chosen head out of `heads`.
+fn choose_bundle(
+    heads: &mut Heads,
+    volumes: &[Volume],
+    keys: &[BundleKey],
+    wanted: Option<&FingerprintStart>,
+) -> Result<Chosen, FlowError> {
+    let no_head = |bad| NoCopy { what: IndexFile::Head, bad };
+    match choose(heads.found.iter().map(|found| found.fingerprint.as_str()), wanted) {
+        Choice::One(at) => {
+            let found = heads.found.swap_remove(at);
+            Ok(Chosen { key: found.key, head: found.read(volumes, keys).map_err(|bad| no_head(vec![bad])) })
+        }
+        Choice::Several(which) => {
+            let meant = which.into_iter().map(|at| &heads.found[at]);
+            Err(BundleError::Mixed(bundles(meant, volumes)).into())
+        }
+        Choice::None => match wanted {
+            Some(wanted) if !heads.found.is_empty() => {
+                let found = bundles(heads.found.iter(), volumes);
+                Err(BundleError::NotTheOne { wanted: wanted.to_string(), found }.into())
+            }
+            _ => Ok(Chosen { key: choose_without_head(keys, volumes)?, head: Err(no_head(heads.bad.clone())) }),
+        },
+    }
+}
+
+/// What an error says of bundles among which the user has to choose, in the order of their fingerprints.
 fn bundles<'a>(found: impl Iterator<Item = &'a FoundHead>, volumes: &[Volume]) -> Vec<BundleAt> {
     let at = |head: &FoundHead| BundleAt { fingerprint: Some(head.fingerprint.clone()), places: head.places(volumes) };
     let mut all: Vec<BundleAt> = found.map(at).collect();
@@ -121,9 +144,9 @@ fn bundles<'a>(found: impl Iterator<Item = &'a FoundHead>, volumes: &[Volume]) -
     all
 }
 
-/// The key, by index, of the one bundle that there is more of than seals: a seal alone may have been planted, or left by
-/// a packing that was interrupted.
-fn without_head(keys: &[BundleKey], volumes: &[Volume]) -> Result<usize, FlowError> {
+/// The index of the only key, or of the only one that opens more than a seal. A seal alone may have been planted, or
+/// left by a packing that was interrupted.
+fn choose_without_head(keys: &[BundleKey], volumes: &[Volume]) -> Result<usize, FlowError> {
     if keys.len() == 1 {
         return Ok(0);
     }
@@ -141,7 +164,7 @@ fn without_head(keys: &[BundleKey], volumes: &[Volume]) -> Result<usize, FlowErr
     }
 }
 
-/// No seal could be opened.
+/// The error if no seal could be opened.
 fn no_key(bad: Vec<BadCopy>, untried: Vec<PathBuf>, keyring: &Keyring) -> FlowError {
     let none = NoCopy { what: IndexFile::Seal, bad };
     match none.decisive() {
@@ -154,7 +177,8 @@ fn no_key(bad: Vec<BadCopy>, untried: Vec<PathBuf>, keyring: &Keyring) -> FlowEr
     }
 }
 
-/// Those in the volumes that are used. A seal that none of the keys opens is no fault: it may be to somebody else.
+/// The bad copies on the volumes that are used. A seal that none of the keys opens is no fault, because it may be to
+/// another recipient.
 fn worth_a_note(bad: impl Iterator<Item = BadCopy>, volumes: &[Volume]) -> impl Iterator<Item = BadCopy> {
     let dirs: HashSet<&Path> = volumes.iter().map(|volume| volume.dir.as_path()).collect();
     bad.filter(move |bad| bad.fault != CopyFault::Wrong && bad.path.parent().is_some_and(|dir| dirs.contains(dir)))
@@ -164,7 +188,7 @@ fn note_of(BadCopy { path, fault }: &BadCopy) -> Note {
     Note::new(NoteKind::Volume, as_bytes(path), format!("could not be used: {fault}"))
 }
 
-/// Volumes, sorted by whether they are of the bundle.
+/// Volumes, sorted by whether they may be of the bundle, and the notes on those that are not or could not be read.
 struct Sorted {
     kept: Vec<Volume>,
     passed_over: Vec<Volume>,
@@ -172,6 +196,7 @@ struct Sorted {
 }
 
 impl Sorted {
+    /// `others` are the heads of other bundles. They tell the fingerprint of a volume that is passed over.
     fn of(volumes: Vec<Volume>, keyring: &Keyring, head: Option<&Head>, others: &[FoundHead]) -> Self {
         let marks = Marks::of(keyring, head);
         let mut sorted = Sorted { kept: Vec::new(), passed_over: Vec::new(), notes: Vec::new() };
@@ -196,7 +221,7 @@ impl Sorted {
     }
 }
 
-/// What is said of a volume of another bundle.
+/// The note on a volume of another bundle, with that bundle's fingerprint if it is known.
 pub fn passed_over(fingerprint: Option<&str>) -> String {
     match fingerprint {
         Some(fingerprint) => format!("is not of this bundle but of {fingerprint}; it is passed over"),
@@ -205,17 +230,17 @@ pub fn passed_over(fingerprint: Option<&str>) -> String {
 }
 
 impl Unsealed {
-    /// The head.
+    /// Takes the head. The caller may call this only once.
     ///
     /// # Errors
-    /// No copy can be used.
+    /// No copy can be used, or the drives that may have one stopped answering.
     pub fn head(&mut self) -> Result<Head, FlowError> {
         let none = NoCopy { what: IndexFile::Head, bad: Vec::new() };
         let head = std::mem::replace(&mut self.head, Err(none));
         head.map_err(|none| or_gone(BundleError::NoCopy(none).into(), &self.volumes))
     }
 
-    /// The bundle with that head.
+    /// The bundle with that head, which may be one that was made anew from the parts.
     pub fn with(self, head: Head) -> Bundle {
         let Self { keyring, recipient, volumes, passed_over, notes, .. } = self;
         Bundle { head, keyring, recipient, volumes, passed_over, notes }
@@ -223,25 +248,28 @@ impl Unsealed {
 }
 
 impl Bundle {
-    /// The volume given that a folder, as its canonical path, lies in.
+    /// The volume, of this bundle or of another, that a folder lies in. `folder` is a canonical path.
     pub fn volume_around(&self, folder: &Path) -> Option<&Volume> {
         let mut all = self.volumes.iter().chain(&self.passed_over);
         all.find(|volume| volume.dir.canonicalize().is_ok_and(|dir| folder.starts_with(dir)))
     }
 
-    /// Whether a volume is of this bundle.
+    /// Whether the header of one of the volume's heads opens with the bundle's key.
     pub fn owns(&self, volume: &Volume) -> bool {
         owns(&self.keyring, volume)
     }
 
-    /// The list, from whichever copy is whole and is the one that the statement names.
+    /// Reads the list that the statement names, from the first copy that is whole.
     pub fn read_list(&mut self) -> Result<Vec<Entry>, FlowError> {
         let (tar, hash) = (self.head.statement.tar, self.head.statement.list_hash);
         self.read_list_of(tar, Some(hash))
     }
 
-    /// The list, from whichever copy is whole, for a tar of so many bytes; without a hash nothing
-    /// says that it is the one.
+    /// Reads the list from the first copy that is whole and fits a tar of `tar` bytes. Without a hash nothing proves
+    /// that it is the one that was packed.
+    ///
+    /// # Errors
+    /// No copy can be used, or the drives that may have one stopped answering.
     pub fn read_list_of(&mut self, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, FlowError> {
         let mut bad = Vec::new();
         for volume in self.volumes.iter().filter(|volume| volume.file(LIST).is_some()) {
@@ -257,3 +285,8 @@ impl Bundle {
         Err(or_gone(BundleError::NoCopy(none).into(), &self.volumes))
     }
 }
+
+#[cfg(test)]
+pub(super) mod test_bundle;
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,7 @@
-//! One drive of a packing: the volumes being written to it, and whether it still counts.
+//! One drive of a packing: the volumes that are written to it, and whether it still counts. [`VolumeWriter`] is the
+//! seam between the decisions about drives and the real files, so that unit tests need no drive that fails.
+//!
+//! Not guaranteed: that a drive in use is sound. Its state only says what this run has seen of it so far.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,57 +9,53 @@ use std::path::{Path, PathBuf};
 use crate::base::fault::IoFault;
 use crate::stage::volume::{self, Writer};
 
-/// Which of the drives of a packing.
+/// Index of a drive among the drives of one packing, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DriveId(pub usize);
 
-/// A drive, which is a file system: volumes on the same one share its fate.
+/// A file system that volumes are written to. The volumes on it share its fate.
 pub struct Drive<W = Writer> {
-    /// Which one it is.
     pub id: DriveId,
-    /// The number of its file system.
+    /// The device number of its file system, by which volumes on one drive are told.
     pub device: u64,
-    /// The folder that was given, for messages.
+    /// The folder that the sender named, for messages.
     pub place: PathBuf,
-    /// Its volumes. None once the drive is given up.
+    /// Its volumes; empty once the drive is given up.
     pub writers: Vec<W>,
-    /// Whether it still counts.
     pub state: DriveState,
 }
 
 /// Whether a drive still counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DriveState {
-    /// It is written to.
     InUse,
-    /// Some file was not read back as it was written. The drive keeps its other parts, and gets more only
-    /// if the other drives have no room.
+    /// Some file was not read back as it was written. The drive keeps its other parts, and gets more only if the other
+    /// drives have no room.
     Distrusted,
-    /// Nothing on it is part of the bundle any more.
+    /// Nothing on the drive counts as part of the bundle any more.
     GivenUp {
-        /// The error, as text.
+        /// The error in words, for the report.
         why: String,
-        /// Whether it had read back other bytes than were written.
+        /// Whether the drive ever gave back other bytes than were written to it.
         lied: bool,
     },
 }
 
-/// A drive that failed while the others went on.
+/// A drive that failed as a whole while the others went on.
 #[derive(Debug)]
 pub struct FailedDrive {
-    /// The drive.
     pub drive: DriveId,
-    /// What failed.
+    /// The call that failed.
     pub fault: IoFault,
 }
 
 impl<W> Drive<W> {
-    /// Whether it is still part of the packing.
+    /// Whether the drive still counts. A distrusted drive does.
     pub fn is_in_use(&self) -> bool {
         !matches!(self.state, DriveState::GivenUp { .. })
     }
 
-    /// Whether it ever read back other bytes than were written.
+    /// Whether the drive ever gave back other bytes than were written to it. A drive that only failed has not lied.
     pub fn has_lied(&self) -> bool {
         match self.state {
             DriveState::InUse => false,
@@ -67,30 +66,30 @@ impl<W> Drive<W> {
 }
 
 impl<W: VolumeWriter> Drive<W> {
-    /// The numbers of its volumes.
+    /// The numbers of its volumes, from 1; empty once the drive is given up.
     pub fn volumes(&self) -> Vec<u16> {
         self.writers.iter().map(VolumeWriter::number).collect()
     }
 }
 
-/// What a packing does with a volume, apart from writing files to it. The real one is
-/// [`stage::volume::Writer`](Writer); unit tests use [`fake::FakeWriter`].
+/// What a packing does with a volume, apart from writing files to it. Packing uses [`stage::volume::Writer`](Writer);
+/// unit tests use [`fake::FakeWriter`].
 pub trait VolumeWriter {
-    /// The volume's number, from 1.
+    /// The number of the volume in its bundle, from 1.
     fn number(&self) -> u16;
-    /// Its folder.
+    /// The volume's folder.
     fn dir(&self) -> &Path;
-    /// Leaves out of account what the drive lost before the first byte of this run. Returns that error.
+    /// Takes the error of what the drive lost before the first byte of this run, so that no later sync reports it.
     fn forget_earlier_loss(&self) -> Option<io::Error>;
     /// Renames a file that the drive did not keep, so that it goes on occupying its bad sectors.
     fn set_aside(&mut self, name: &str);
-    /// Lets the volume look complete.
+    /// Lets the volume look complete: SHA256SUMS gets its name.
     fn finish(&mut self) -> Result<(), IoFault>;
-    /// Undoes `finish`, as far as the drive allows.
+    /// Undoes `finish` as far as the drive allows, because the bundle is not complete after all.
     fn take_back(&self);
-    /// Leaves the volume, incomplete, to a later run.
+    /// Leaves the incomplete volume to a later run, which resumes it.
     fn leave(self);
-    /// Removes the volume; `false` if the drive does not allow that.
+    /// Removes the volume. Returns `false` if the drive does not allow that.
     fn abandon(self) -> bool;
 }
 
@@ -130,27 +129,26 @@ impl VolumeWriter for Writer {
 
 #[cfg(test)]
 pub(crate) mod fake {
-    //! A volume that is not on any drive, and remembers what was done to it.
+    //! A volume that is on no drive and records what is done to it.
 
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    /// What was done to the volumes of a test, in order.
+    /// What was done to the volumes of a test, in order: the number of the volume, and a few words.
     pub type Events = Arc<Mutex<Vec<String>>>;
 
-    /// A volume that is not on any drive.
+    /// A volume that is on no drive.
     pub struct FakeWriter {
         number: u16,
         dir: PathBuf,
         events: Events,
-        /// Whether its drive fails when the volume is finished.
+        /// Whether `finish` fails.
         pub fails_to_finish: bool,
-        /// Whether its drive lost something before.
+        /// Whether its drive lost something before this run.
         pub lost_before: bool,
     }
 
     impl FakeWriter {
-        /// A volume with that number.
         pub fn new(number: u16, events: &Events) -> Self {
             let dir = PathBuf::from(format!("/nowhere/volume-{number}"));
             Self { number, dir, events: events.clone(), fails_to_finish: false, lost_before: false }
@@ -161,12 +159,12 @@ pub(crate) mod fake {
         }
     }
 
-    /// A fault that affects a whole drive.
+    /// A failed write: EIO on Linux.
     pub fn fault() -> IoFault {
         IoFault { doing: "write", path: "/media/drive".into(), source: io::Error::from_raw_os_error(5) }
     }
 
-    /// A fault that says that a drive is full.
+    /// A write to a full drive: ENOSPC on Linux.
     pub fn full() -> IoFault {
         IoFault { source: io::Error::from_raw_os_error(28), ..fault() }
     }
@@ -209,5 +207,47 @@ pub(crate) mod fake {
             self.note("abandoned");
             true
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fake::FakeWriter;
+    use super::*;
+    use crate::base::digest::sha256;
+    use crate::stage::volume::SUMS;
+
+    fn drive(state: DriveState) -> Drive<FakeWriter> {
+        Drive { id: DriveId(0), device: 1, place: "/media/a".into(), writers: Vec::new(), state }
+    }
+
+    fn given_up(lied: bool) -> DriveState {
+        DriveState::GivenUp { why: "cannot write".into(), lied }
+    }
+
+    #[test]
+    fn a_distrusted_drive_is_still_in_use() {
+        let states = [DriveState::InUse, DriveState::Distrusted, given_up(false), given_up(true)];
+        assert_eq!(states.map(|state| drive(state).is_in_use()), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_lie_is_remembered_after_the_drive_is_given_up() {
+        let states = [DriveState::InUse, DriveState::Distrusted, given_up(false), given_up(true)];
+        assert_eq!(states.map(|state| drive(state).has_lied()), [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_volume_that_is_taken_back_keeps_its_parts_and_does_not_look_complete() {
+        let place = tempfile::tempdir().unwrap();
+        let mut writer = Writer::create(place.path(), 1).unwrap();
+        writer.put("000001.age", b"part", sha256(b"part")).unwrap();
+        writer.write_sums().unwrap();
+        VolumeWriter::finish(&mut writer).unwrap();
+        let dir = place.path().join("volume-1");
+        assert!(dir.join(SUMS).exists());
+        writer.take_back();
+        assert!(!dir.join(SUMS).exists());
+        assert_eq!(std::fs::read(dir.join("000001.age")).unwrap(), b"part");
     }
 }

@@ -1,4 +1,7 @@
-//! Folders to write to: that they exist, and that no other run is writing there.
+//! Checks folders that a run is about to write to: they exist, and no other run works in them.
+//!
+//! Not guaranteed: that a drive is mounted at the folder, which `mounts.rs` looks at. On a file system without locks,
+//! every run gets the lock.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -9,7 +12,10 @@ use crate::base::os;
 use crate::base::path::show;
 use crate::flow::error::{FlowError, OutputError};
 
-/// Checks that `path` is a folder. Where the system does not answer, its error is returned instead.
+/// Checks that `path` is a folder.
+///
+/// # Errors
+/// [`FlowError::Usage`] if it is missing or no folder, and [`FlowError::Io`] if the system cannot tell.
 pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Ok(()),
@@ -23,7 +29,10 @@ pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
     }
 }
 
-/// Locks a folder. No other run works there while the returned file stays open.
+/// Locks a folder. No other run works there until the caller drops the returned file.
+///
+/// # Errors
+/// [`OutputError::Busy`] if another run holds the lock.
 pub fn lock_folder(folder: &Path) -> Result<File, FlowError> {
     let open = File::open(folder).at("open", folder)?;
     if os::try_lock(&open).at("lock", folder)? {
@@ -45,6 +54,20 @@ mod tests {
         assert!(matches!(lock_folder(folder.path()), Err(FlowError::Output(OutputError::Busy(_)))));
         drop(lock);
         lock_folder(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_cannot_be_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let Err(FlowError::Io(fault)) = lock_folder(&folder.path().join("missing")) else { panic!("it is not there") };
+        assert_eq!(fault.doing, "open");
+    }
+
+    #[test]
+    fn a_path_that_the_system_cannot_look_at_is_no_usage_error() {
+        let too_long = std::path::PathBuf::from("/").join("x".repeat(300));
+        let Err(FlowError::Io(fault)) = check_is_folder(&too_long) else { panic!("no such name can exist") };
+        assert_eq!(fault.doing, "look at");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Whether drives are present, honest and readable, and keep what is written to them.
+//! Checks that drives are mounted, honest and readable, and that they keep what is written to them. No file here knows
+//! the key of a bundle.
 
 pub mod capacity_test;
 pub mod drive;

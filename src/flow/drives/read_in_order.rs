@@ -1,5 +1,7 @@
-//! Files of one drive as it stores them: read one after the other past the cache, which is what drives
-//! do best, and hashed or opened beside that on another thread.
+//! Reads the files of one drive as the drive stores them: one after the other, past the cache, which drives do fastest.
+//! The caller hashes or opens the pieces on another thread meanwhile.
+//!
+//! Not guaranteed: that a file's pieces are good when they come. Only [`SweptPiece::End`] says how its reading ended.
 
 use std::borrow::Cow;
 use std::io;
@@ -11,31 +13,30 @@ use crate::base::memory;
 use crate::base::monitor::Monitor;
 use crate::base::threads::start;
 
-/// Stretches that may wait to be hashed.
+/// Stretches of up to 1 MiB that may wait for the caller. The bound keeps memory small if hashing is slower.
 const AHEAD: usize = 8;
 
-/// A file to be read, and the most bytes that it may have.
+/// A file to be read.
 pub struct SweptFile {
-    /// Where it is.
     pub path: PathBuf,
-    /// The file is left behind these bytes: what the system says of its size need not be true.
+    /// Most bytes that are read of it. A drive may state any size, so the bytes are counted as they come.
     pub most: u64,
 }
 
-/// A file goes on behind what it may have at most.
+/// The error for a file that has more bytes than it may have.
 pub fn endless() -> io::Error {
     io::Error::other("it has more bytes than any such file, and the system says otherwise")
 }
 
-/// What comes of a file.
+/// What the caller gets of a file: its bytes in order, then one end.
 pub enum SweptPiece<'a> {
-    /// Its next bytes.
     Bytes(Cow<'a, [u8]>),
-    /// Nothing more, at its end or at an error.
+    /// Nothing more comes of this file: it was read to its end, or reading failed.
     End(io::Result<()>),
 }
 
-/// Hands out the files piece by piece, in order, each with its place among them; fewer if the work is to stop.
+/// Hands out the files piece by piece, in order. `take` gets the index of the file with each piece. If the run is to
+/// stop, the file that is being read has no end, and the files behind it do not come.
 pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(usize, SweptPiece)) {
     let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
@@ -51,7 +52,7 @@ pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(us
         if reading.is_ok() {
             taken.into_iter().for_each(|(number, piece)| take(number, piece));
         } else {
-            // Without a second thread reading and hashing take turns.
+            // The system has no thread to spare, so reading and hashing take turns on this one.
             read_all(files, monitor, |number, piece| {
                 take(number, piece);
                 true
@@ -60,7 +61,7 @@ pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(us
     });
 }
 
-/// Hands out the pieces of all files; `false` from `give` ends that.
+/// Hands out the pieces of all files until `give` returns `false` or the run is to stop.
 fn read_all(files: &[SweptFile], monitor: &dyn Monitor, mut give: impl FnMut(usize, SweptPiece) -> bool) {
     let mut reader = DriveReader::default();
     for (number, file) in files.iter().enumerate() {
@@ -80,7 +81,61 @@ fn read_all(files: &[SweptFile], monitor: &dyn Monitor, mut give: impl FnMut(usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::monitor::Silent;
+    use crate::base::monitor::{Note, Phase, Silent};
+
+    /// A run that the user has stopped.
+    struct Stopped;
+
+    impl Monitor for Stopped {
+        fn phase(&self, _: Phase, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn on_drive(&self, _: u16, _: u64) {}
+        fn note(&self, _: &Note) {}
+        fn cancelled(&self) -> bool {
+            true
+        }
+    }
+
+    /// Files of a folder that hold so many zeros each, and may have at most as many bytes as `most` says.
+    fn zeros(folder: &std::path::Path, lengths: &[usize], most: u64) -> Vec<SweptFile> {
+        let file = |(number, length): (usize, &usize)| {
+            let path = folder.join(number.to_string());
+            std::fs::write(&path, vec![0; *length]).unwrap();
+            SweptFile { path, most }
+        };
+        lengths.iter().enumerate().map(file).collect()
+    }
+
+    /// How the reading of each file ended: whether well, or the error in words.
+    fn ends(files: &[SweptFile], monitor: &dyn Monitor) -> Vec<(usize, Result<(), String>)> {
+        let mut ends = Vec::new();
+        sweep(files, monitor, |number, piece| {
+            if let SweptPiece::End(end) = piece {
+                ends.push((number, end.map_err(|error| error.to_string())));
+            }
+        });
+        ends
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_left_and_the_next_one_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = zeros(dir.path(), &[5 << 20, 3], 2 << 20);
+        assert_eq!(ends(&files, &Silent), [(0, Err(endless().to_string())), (1, Ok(()))]);
+    }
+
+    #[test]
+    fn a_file_of_the_greatest_length_is_read_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = zeros(dir.path(), &[2 << 20, (2 << 20) + 1], 2 << 20);
+        assert_eq!(ends(&files, &Silent), [(0, Ok(())), (1, Err(endless().to_string()))]);
+    }
+
+    #[test]
+    fn a_run_that_is_stopped_leaves_the_file_without_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(ends(&zeros(dir.path(), &[100, 100], 1000), &Stopped).is_empty());
+    }
 
     #[test]
     fn each_file_comes_whole_and_in_order() {

@@ -1,4 +1,4 @@
-//! Parts rebuilt from a source in memory, of which single chunks are taken away.
+//! Rebuilds parts from a source in memory that lacks single chunks or whole parts, or has other bytes than were packed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,19 +10,21 @@ use crate::format::head::PartId::{self, Data, Parity};
 use crate::format::head::tests::striped;
 use crate::format::part::CHUNK;
 
-/// Parts in memory, without encryption: a chunk is there or not.
+/// Parts in memory, without encryption.
 struct FakeSource {
+    /// The chunks of every part.
     plain: HashMap<PartId, Arc<Vec<Vec<u8>>>>,
+    /// Single chunks that cannot be read.
     damaged: Vec<(PartId, usize)>,
     absent: Vec<PartId>,
-    /// Parts that were sealed with other bytes than those that fit.
+    /// Parts whose sealed bytes do not fit the rest of their stripe.
     forged: Vec<PartId>,
     /// Parts of which single chunks were read.
     opened: Mutex<Vec<PartId>>,
 }
 
 impl FakeSource {
-    /// Parts with contents that differ in every chunk, and their parity.
+    /// Data parts that differ in every chunk, and the parity of each stripe.
     fn of(head: &Head) -> Self {
         let scheme = head.statement.scheme.unwrap();
         let code = Code::new(scheme.k.into(), scheme.m.into());
@@ -95,11 +97,11 @@ fn find(head: &Head, id: PartId) -> &Part {
     head.parts.iter().find(|part| part.id() == id).unwrap()
 }
 
-/// Whether every chunk that is not missing is what it was.
+/// Whether every chunk that is not missing is what was packed.
 fn is_right(rebuilt: &RebuiltPart, source: &FakeSource) -> bool {
     let plain = &source.plain[&rebuilt.part.id()];
-    let here = (0..plain.len()).filter(|chunk| !rebuilt.missing.contains(chunk));
-    here.into_iter().all(|chunk| rebuilt.buf.plain(chunk) == plain[chunk])
+    let mut usable = (0..plain.len()).filter(|chunk| !rebuilt.missing.contains(chunk));
+    usable.all(|chunk| rebuilt.buf.plain(chunk) == plain[chunk])
 }
 
 #[test]
@@ -169,7 +171,8 @@ fn a_part_that_is_nowhere_and_cannot_be_rebuilt_is_absent() {
     assert_eq!(rebuilt[0].missing.len(), head.statement.class.chunks());
 }
 
-/// Rebuilds the first data part of two stripes of 3 + 3 without some parts, and with some that are forged.
+/// Rebuilds the first data part of two stripes of 3 + 3 without some parts, and with some that are forged. Returns
+/// whether each came out whole, and which parity parts are blamed.
 fn rebuild_without(absent: &[PartId], forged: &[PartId]) -> (Vec<bool>, Vec<u32>) {
     let head = striped(6, 3, 3);
     let mut source = FakeSource::of(&head);
@@ -184,25 +187,77 @@ fn rebuild_without(absent: &[PartId], forged: &[PartId]) -> (Vec<bool>, Vec<u32>
     (right.to_vec(), rebuilder.wrong_parity().into_iter().collect())
 }
 
+const LOST: [PartId; 2] = [Data(1), Data(4)];
+
 #[test]
-fn parity_that_does_not_fit_is_done_without() {
-    let lost = [Data(1), Data(4)];
-    assert_eq!(rebuild_without(&lost, &[]), (vec![true, true], vec![]));
-    assert_eq!(
-        rebuild_without(&lost, &[Parity(1)]),
-        (vec![true, true], vec![1]),
-        "its like in the other stripe is not asked"
-    );
-    assert_eq!(rebuild_without(&lost, &[Parity(1), Parity(2), Parity(5)]).0, [true, true]);
-    assert_eq!(rebuild_without(&lost, &[Parity(1), Parity(2), Parity(3)]), (vec![false, true], vec![1, 2, 3]));
-    assert_eq!(rebuild_without(&lost, &[Data(2)]).0, [true, true], "data that was sealed with other bytes");
-    let two = [Data(1), Data(2), Data(4)];
-    assert_eq!(rebuild_without(&two, &[Parity(3)]).0, [true, true]);
-    assert_eq!(rebuild_without(&two, &[Parity(1), Parity(2)]).0, [false, true]);
+fn without_a_forged_part_none_is_blamed() {
+    assert_eq!(rebuild_without(&LOST, &[]), (vec![true, true], vec![]));
 }
 
 #[test]
-fn what_nothing_vouches_for_is_read_only_where_files_are_held_against_digests() {
+fn parity_that_does_not_fit_is_left_out_and_blamed() {
+    let expected = (vec![true, true], vec![1]);
+    assert_eq!(rebuild_without(&LOST, &[Parity(1)]), expected, "parity at its place in the next stripe is not asked");
+    assert_eq!(rebuild_without(&LOST, &[Parity(1), Parity(2), Parity(5)]).0, [true, true]);
+}
+
+#[test]
+fn a_stripe_whose_parity_all_does_not_fit_gives_nothing_wrong() {
+    let forged = [Parity(1), Parity(2), Parity(3)];
+    assert_eq!(rebuild_without(&LOST, &forged), (vec![false, true], vec![1, 2, 3]));
+}
+
+#[test]
+fn data_that_does_not_fit_is_left_out_after_parity() {
+    assert_eq!(rebuild_without(&LOST, &[Data(2)]).0, [true, true]);
+}
+
+#[test]
+fn two_lost_parts_need_two_parity_parts_that_fit() {
+    let lost = [Data(1), Data(2), Data(4)];
+    assert_eq!(rebuild_without(&lost, &[Parity(3)]).0, [true, true]);
+    assert_eq!(rebuild_without(&lost, &[Parity(1), Parity(2)]).0, [false, true]);
+}
+
+#[test]
+fn without_tries_a_wrong_part_stays_wrong() {
+    let head = striped(6, 3, 3);
+    let mut source = FakeSource::of(&head);
+    (source.absent, source.forged) = (vec![Data(1)], vec![Parity(1)]);
+    let rebuilder = PartRebuilder::new(&head, &source);
+    rebuilder.tries_left.store(0, Ordering::Relaxed);
+    let rebuilt = rebuilder.rebuild(&[find(&head, Data(1))]).unwrap();
+    assert!(rebuilt[0].is_wrong() && rebuilt[0].missing.len() == head.statement.class.chunks());
+    assert_eq!(rebuilder.wrong_parity(), BTreeSet::from([1]));
+}
+
+#[test]
+fn without_parity_nothing_is_rebuilt() {
+    let head = striped(6, 3, 2);
+    let mut source = FakeSource::of(&head);
+    source.damaged = vec![(Data(1), 4)];
+    let mut plain = head.clone();
+    plain.statement.scheme = None;
+    let rebuilt = PartRebuilder::new(&plain, &source).rebuild(&[find(&plain, Data(1))]).unwrap();
+    assert_eq!(rebuilt[0].missing, [4]);
+    assert!(source.opened.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_group_is_of_one_stripe_and_fits_into_memory() {
+    let head = striped(6, 3, 2);
+    let parts: Vec<&Part> = head.parts.iter().collect();
+    let damaged = BTreeMap::from([(0, parts[..3].to_vec()), (1, parts[3..5].to_vec())]);
+    let sizes = |mib| -> Vec<usize> {
+        rebuild_groups(&damaged, Class::from_mib(mib).unwrap()).iter().map(|group| group.len()).collect()
+    };
+    assert_eq!(sizes(1), [3, 2]);
+    assert_eq!(sizes(64), [1; 5]);
+    assert_eq!(sizes(256), [1; 5]);
+}
+
+#[test]
+fn rebuilt_chunks_that_nothing_proves_are_read_only_with_digests() {
     let head = striped(3, 3, 1);
     let mut source = FakeSource::of(&head);
     let scheme = head.statement.scheme.unwrap();

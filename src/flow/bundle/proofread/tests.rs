@@ -1,3 +1,5 @@
+//! Lists, heads and seals that a reader takes, and those that it refuses.
+
 use super::*;
 use crate::base::digest::Digest;
 use crate::base::entry::{Flag, Kind, Time};
@@ -12,7 +14,7 @@ use crate::stage::compress::{Compressor, Level};
 
 const TAR: u64 = 1 << 30;
 
-/// Files with content in the order of their names, each in its place of the tar.
+/// Files with 9 bytes of content each, at their places in the tar.
 fn files(names: &[&str]) -> Vec<Entry> {
     let place = |(at, name): (usize, &&str)| {
         let at = (at as u64 + 1) * 1024;
@@ -21,7 +23,7 @@ fn files(names: &[&str]) -> Vec<Entry> {
     names.iter().enumerate().map(place).collect()
 }
 
-/// What refuses a list of these, and that it fails a run as a defect does.
+/// Why a list of these is not sealed. It must fail the run as a defect does.
 #[track_caller]
 fn refusal(entries: &[Entry]) -> String {
     let error = list_of(entries, TAR).err().expect("it is refused");
