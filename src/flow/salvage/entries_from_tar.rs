@@ -1,24 +1,29 @@
-//! The tar of a bundle without a list, read from its parts in order: each is opened, mended if it
-//! can be, and read as far as it is whole. Finds entries; their contents are placed afterwards.
+//! Reads the tar of a bundle that has no list, to find its entries. Each part is opened in order, rebuilt if possible,
+//! and read up to its first damage. Contents are not kept: the unpacking that follows reads the parts again.
+//!
+//! Not guaranteed: that the members are right. No digest is checked here.
 
 use std::collections::BTreeSet;
 
 use crate::base::monitor::{Monitor, Phase};
 use crate::flow::FlowError;
 use crate::flow::bundle::open::Bundle;
+use crate::flow::bundle::part_decoder::{ContentFault, PartDecoder};
 use crate::flow::bundle::part_finder::Finder;
 use crate::flow::bundle::part_rebuilder::PartRebuilder;
-use crate::format::FormatError;
-use crate::format::part::{Lead, PartBuf};
-use crate::stage::compress::{DecodeError, Decompressor};
+use crate::flow::bundle::rebuilt_part::RebuiltPart;
+use crate::flow::salvage::head_from_parts::FAR;
+use crate::format::part::PartBuf;
+use crate::stage::compress::Decompressor;
 use crate::stage::untar::{Members, Untar};
 
 /// What the tar holds.
 #[derive(Default)]
 pub struct Unlisted {
-    /// As far as it could be read.
+    /// Members, as far as the tar could be read.
     pub members: Members,
-    /// Parts of which something was found that is not whole, and could not be rebuilt.
+    /// Numbers of parts that the drives have, but not whole, and that could not be rebuilt. A part without any file is
+    /// not among them.
     pub damaged: BTreeSet<u32>,
 }
 
@@ -29,69 +34,139 @@ pub fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, Flow
     monitor.phase(Phase::Unpacking, total);
     let finder = Finder::new(bundle);
     let rebuilder = PartRebuilder::new(&bundle.head, &finder);
-    let (mut untar, mut decompressor, mut out) = (Untar::new(), Decompressor::new()?, Unlisted::default());
+    let mut reader = TarReader { bundle, monitor, untar: Untar::new(), decompressor: Decompressor::new()? };
+    let mut damaged = BTreeSet::new();
     let mut buf = PartBuf::new(class);
-    for (part, offset, length) in bundle.head.data_parts() {
+    for (part, _, _) in bundle.head.data_parts() {
         let rebuilt = rebuilder.rebuild_one(part, buf)?;
-        // There may be no manifest either, and then nothing else to hold against what was rebuilt.
-        let readable = rebuilt.readable(false);
-        let mut is_whole = rebuilt.is_whole();
-        if readable > 0 {
-            let stretch = Stretch { bundle, monitor, number: part.number, offset, length };
-            is_whole &= stretch.read(&rebuilt.buf, &rebuilt.missing, readable, &mut untar, &mut decompressor)?;
-        }
-        if !is_whole && !rebuilt.is_absent() {
-            out.damaged.insert(part.number);
+        let is_complete = reader.read(&rebuilt)?;
+        if !(is_complete && rebuilt.is_whole()) && !rebuilt.is_absent() {
+            damaged.insert(part.number);
         }
         buf = rebuilt.buf;
         monitor.advance(class.file_len() as u64);
     }
-    out.members = untar.finish();
-    Ok(out)
+    Ok(Unlisted { members: reader.untar.finish(), damaged })
 }
 
-/// The stretch of tar of one part.
-struct Stretch<'a> {
+/// Reads parts one after the other.
+struct TarReader<'a> {
     bundle: &'a Bundle,
     monitor: &'a dyn Monitor,
-    number: u32,
-    offset: u64,
-    length: u64,
+    untar: Untar,
+    decompressor: Decompressor,
 }
 
-impl Stretch<'_> {
-    /// Hands the tar in the first `good` chunks on; `false` if it is less than it should be.
-    fn read(
-        &self,
-        buf: &PartBuf,
-        bad: &[usize],
-        good: usize,
-        untar: &mut Untar,
-        decompressor: &mut Decompressor,
-    ) -> Result<bool, FlowError> {
-        let expected = Lead { bundle: self.bundle.head.statement.bundle, number: self.number, offset: self.offset };
-        if Lead::parse(buf.plain(0)) != Ok(expected) {
+impl TarReader<'_> {
+    /// Reads the tar of a part up to its first damage. Returns whether it is as long as the head says.
+    fn read(&mut self, rebuilt: &RebuiltPart) -> Result<bool, FlowError> {
+        // A salvage may have no manifest either, so that nothing would prove rebuilt chunks: they are left out.
+        let chunks = rebuilt.readable(false);
+        let Some(decoder) = PartDecoder::new(&self.bundle.head, rebuilt.part).filter(|_| chunks > 0) else {
+            return Ok(true);
+        };
+        if decoder.check_lead(&rebuilt.buf).is_err() {
             return Ok(false);
         }
-        untar.begin(self.offset, buf.trail(bad).and_then(|trail| trail.first_member));
-        let mut seen = 0;
-        let decoded = decompressor.decode((0..good).map(|index| buf.plain(index)), |bytes| {
-            seen += bytes.len() as u64;
-            FormatError::check_limit("the length of a part's tar", seen, self.length)?;
-            if self.monitor.cancelled() {
+        let first_member = rebuilt.buf.trail(&rebuilt.missing).and_then(|trail| trail.first_member);
+        let Self { monitor, untar, decompressor, .. } = self;
+        untar.begin(decoder.start(), first_member);
+        let fault = decoder.decode(&rebuilt.buf, chunks, decompressor, |_, bytes| {
+            if monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            Ok::<(), FlowError>(untar.take(bytes)?)
-        });
-        match decoded {
-            Err(DecodeError::Sink(error)) => Err(error),
-            Ok(()) => Ok(seen == self.length || self.is_open()),
-            Err(_) => Ok(false),
-        }
+            Ok(untar.take(bytes)?)
+        })?;
+        Ok(match fault {
+            None => true,
+            // Nothing says where the last part of a head from leads ends.
+            Some(ContentFault::Short { .. }) => decoder.end() == FAR,
+            Some(ContentFault::Truncated | ContentFault::Unreadable(_)) => false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::entry::Entry;
+    use crate::base::monitor::Silent;
+    use crate::flow::bundle::part_decoder::tests::SmallBundle;
+    use crate::format::head::PartKind;
+    use crate::plan::layout::tests::{dir, file};
+
+    /// Parts of 4,096 bytes of tar, so that `d/b` lies in at least three of them.
+    fn small_bundle() -> SmallBundle {
+        SmallBundle::new(vec![dir("d"), file("d/a", 100), file("d/b", 9000), file("d/c", 10)], 4096)
     }
 
-    /// Nobody knows where it ends.
-    fn is_open(&self) -> bool {
-        self.offset + self.length == crate::flow::salvage::head_from_parts::FAR
+    /// The part with the middle of `d/b`, and with neither its header nor its end.
+    fn middle_of_b(small: &SmallBundle) -> u32 {
+        ((small.entries[2].at + 4500) / 4096) as u32 + 1
+    }
+
+    /// Paths of whole and torn members, and the damaged parts.
+    fn read(small: &SmallBundle) -> (Vec<String>, Vec<String>, Vec<u32>) {
+        let Unlisted { members, damaged } = read_tar(&small.bundle, &Silent).unwrap();
+        let paths = |entries: &[Entry]| entries.iter().map(|entry| entry.path.to_string()).collect();
+        (paths(&members.whole), paths(&members.torn), damaged.into_iter().collect())
+    }
+
+    #[test]
+    fn a_whole_tar_has_all_members_and_its_manifest() {
+        let small = small_bundle();
+        let Unlisted { members, damaged } = read_tar(&small.bundle, &Silent).unwrap();
+        assert_eq!(members.whole.len(), 4);
+        assert!(members.torn.is_empty() && members.refused.is_empty() && members.broken.is_empty());
+        assert!(members.ended && !members.gaps && members.manifests[0].is_some());
+        assert!(damaged.is_empty());
+    }
+
+    #[test]
+    fn a_lost_part_tears_its_file_and_is_not_called_damaged() {
+        let mut small = small_bundle();
+        small.lose(middle_of_b(&small));
+        let (whole, torn, damaged) = read(&small);
+        assert_eq!((&whole[..], &torn[..]), (&["d", "d/a", "d/c"].map(String::from)[..], &["d/b".to_string()][..]));
+        assert!(damaged.is_empty());
+    }
+
+    #[test]
+    fn a_part_with_a_bad_first_chunk_is_damaged_and_not_read() {
+        let small = small_bundle();
+        small.damage(middle_of_b(&small), 0);
+        let (_, torn, damaged) = read(&small);
+        assert_eq!(torn, ["d/b"]);
+        assert_eq!(damaged, [middle_of_b(&small)]);
+    }
+
+    #[test]
+    fn a_part_that_is_bad_behind_its_content_is_damaged_and_read() {
+        let small = small_bundle();
+        small.damage(middle_of_b(&small), 7);
+        let (whole, torn, damaged) = read(&small);
+        assert_eq!((whole.len(), torn.len()), (4, 0), "its tar lies in its first chunk");
+        assert_eq!(damaged, [middle_of_b(&small)]);
+    }
+
+    #[test]
+    fn a_part_with_another_lead_is_damaged_and_not_read() {
+        let mut small = small_bundle();
+        small.bundle.head.statement.bundle = [8; 16];
+        let (whole, torn, damaged) = read(&small);
+        assert!(whole.is_empty() && torn.is_empty());
+        assert_eq!(damaged, (1..=small.bundle.head.parts.len() as u32).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn only_a_part_without_a_known_end_may_be_shorter_than_the_head_says() {
+        let mut small = small_bundle();
+        let last = small.bundle.head.parts.last_mut().unwrap();
+        let PartKind::Data { offset, length } = last.kind else { panic!("there is no parity") };
+        last.kind = PartKind::Data { offset, length: length + 512 };
+        let number = last.number;
+        assert_eq!(read(&small).2, [number]);
+        small.bundle.head.parts.last_mut().unwrap().kind = PartKind::Data { offset, length: FAR - offset };
+        assert!(read(&small).2.is_empty());
     }
 }
