@@ -34,9 +34,10 @@ pub struct FileResults {
 }
 
 const NOT_FOUND: &str = "it was not found in the parts";
-const NOT_KEPT: &str = "it came whole out of the parts, and the target gave back other bytes of it than it took (or this machine's memory did)";
-const NOT_TOLD: &str = "its content is not what the list says, or the target gave back other bytes of it than it took: another -o would tell";
-
+const NOT_KEPT: &str = "it came whole out of the parts, and the target gave back other bytes of it than it took (or \
+this machine's memory did)";
+const NOT_TOLD: &str = "its content is not what the list says, or the target gave back other bytes of it than it took: \
+another -o would tell";
 const NOT_THE_LISTED: &str = "its content is not what the list says";
 
 /// What became of the content of a file.

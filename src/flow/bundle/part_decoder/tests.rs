@@ -10,9 +10,9 @@ use crate::format::head::tests::striped;
 use crate::format::member;
 use crate::format::part::{CHUNK, Class, HEADER, SEALED_CHUNK, Trail, file_name};
 use crate::format::statement::Statement;
-use crate::plan::layout::lay_out;
+use crate::plan::layout::{Layout, lay_out};
 use crate::stage::compress::{Compressor, Level};
-use crate::stage::seal::{Identity, Keyring, part_header};
+use crate::stage::seal::{Identity, Keyring, Recipient, part_header};
 use crate::stage::stream::PartSealer;
 use crate::stage::volume;
 
@@ -30,7 +30,28 @@ fn frame(tar: &[u8]) -> Vec<u8> {
     Compressor::new(Level::Quick).unwrap().frame(tar).unwrap()
 }
 
-/// A bundle without parity in one folder, with `size` bytes of tar in each part. Files hold the letter of their index.
+/// A tar in which each file is filled with a letter of its own: `a` for the first entry, `b` for the next. Sets where
+/// the contents lie, and their digests.
+fn tar_of(entries: &mut [Entry]) -> (Vec<u8>, Layout) {
+    let layout = lay_out(entries, &mut Vec::new());
+    let mut tar = layout.front.clone();
+    for (entry, letter) in entries.iter_mut().zip(b'a'..) {
+        tar.extend(member::of_entry(entry));
+        let content = vec![letter; entry.size as usize];
+        entry.sha256 = entry.has_content().then(|| sha256(&content));
+        tar.extend(content);
+        tar.resize(tar.len().next_multiple_of(512), 0);
+    }
+    let digest = |at: usize| entries[at].sha256.unwrap_or_else(|| sha256(b""));
+    let written = layout.write_tail(entries, digest, |bytes| {
+        tar.extend_from_slice(bytes);
+        Ok::<(), ()>(())
+    });
+    written.unwrap();
+    (tar, layout)
+}
+
+/// A bundle without parity, in one folder.
 pub(crate) struct SmallBundle {
     pub drive: tempfile::TempDir,
     pub entries: Vec<Entry>,
@@ -38,42 +59,24 @@ pub(crate) struct SmallBundle {
 }
 
 impl SmallBundle {
+    /// Packs these entries into parts with `size` bytes of tar each.
     pub(crate) fn new(mut entries: Vec<Entry>, size: usize) -> Self {
         let drive = tempfile::tempdir().unwrap();
         let identity = Identity::generate();
         let recipient = identity.recipient();
         let mut keyring = Keyring::new();
         keyring.add(identity);
-        let layout = lay_out(&mut entries, &mut Vec::new());
-        let mut tar = layout.front.clone();
-        for (entry, letter) in entries.iter_mut().zip(b'a'..) {
-            tar.extend(member::of_entry(entry));
-            let content = vec![letter; entry.size as usize];
-            entry.sha256 = entry.has_content().then(|| sha256(&content));
-            tar.extend(content);
-            tar.resize(tar.len().next_multiple_of(512), 0);
-        }
-        let digest = |at: usize| entries[at].sha256.unwrap_or_else(|| sha256(b""));
-        let written = layout.write_tail(&entries, digest, |bytes| {
-            tar.extend_from_slice(bytes);
-            Ok::<(), ()>(())
-        });
-        written.unwrap();
+        let (tar, layout) = tar_of(&mut entries);
         let mut parts = Vec::new();
         for (number, stretch) in (1..).zip(tar.chunks(size)) {
             let offset = (number as usize - 1) * size;
             let range = offset as u64..(offset + stretch.len()) as u64;
+            let first_member = layout.first_member(&range);
+            let trail = Trail { length: stretch.len() as u64, first_member, last: range.end == layout.len };
             let lead = Lead { bundle: NAME, number, offset: range.start };
-            let (first_member, last) = (layout.first_member(&range), range.end == layout.len);
-            let trail = Trail { length: stretch.len() as u64, first_member, last };
-            let (header, key) = part_header(&recipient);
-            let mut buf = PartBuf::new(CLASS);
-            let mut sealer = PartSealer::new(&key, &header, &mut buf, |_, _| ());
-            sealer.append(&plaintext(lead, &frame(stretch), trail));
-            let sha256 = sealer.finish();
-            std::fs::write(drive.path().join(file_name(number)), buf.file()).unwrap();
-            let kind = PartKind::Data { offset: range.start, length: trail.length };
-            parts.push(Part { number, kind, stripe: None, volume: 1, sha256, header: Box::new(header) });
+            let (part, file) = seal(&recipient, lead, stretch, trail);
+            std::fs::write(drive.path().join(file_name(number)), file.file()).unwrap();
+            parts.push(part);
         }
         let statement = Statement { bundle: NAME, scheme: None, n: 1, ..striped(1, 1, 1).statement };
         let statement = Statement { class: CLASS, parts: parts.len() as u32, tar: layout.len, ..statement };
@@ -99,6 +102,17 @@ impl SmallBundle {
         bytes[HEADER + chunk * SEALED_CHUNK + 9] ^= 1;
         std::fs::write(self.part_file(number), bytes).unwrap();
     }
+}
+
+/// Seals a part that holds this stretch of the tar. Returns its line of the table, and its file.
+fn seal(recipient: &Recipient, lead: Lead, tar: &[u8], trail: Trail) -> (Part, PartBuf) {
+    let (header, key) = part_header(recipient);
+    let mut file = PartBuf::new(CLASS);
+    let mut sealer = PartSealer::new(&key, &header, &mut file, |_, _| ());
+    sealer.append(&plaintext(lead, &frame(tar), trail));
+    let sha256 = sealer.finish();
+    let kind = PartKind::Data { offset: lead.offset, length: trail.length };
+    (Part { number: lead.number, kind, stripe: None, volume: 1, sha256, header: Box::new(header) }, file)
 }
 
 /// An open part of these frames, and the decoder for a part that holds `length` bytes of tar from 512 on.
