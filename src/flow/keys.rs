@@ -21,8 +21,8 @@ use crate::stage::seal::{
 };
 use crate::stage::stream::Sealer;
 
-/// Writes a new identity file that only its owner may read, and returns the recipient of the new key. With a passphrase,
-/// the file is encrypted as `age -p` encrypts it.
+/// Writes a new identity file that only its owner may read, and returns the recipient of the new key. With a
+/// passphrase, the file is encrypted as `age -p` encrypts it.
 ///
 /// # Errors
 /// [`KeyringError::FileExists`]: an existing file is never replaced. A file that could not be written is removed.
@@ -49,6 +49,7 @@ pub fn generate(path: &Path, passphrase: Option<&SecretText>) -> Result<Recipien
     Ok(recipient)
 }
 
+/// Writes the key, sealed if there is a passphrase, and waits until it is on the disk.
 fn write_key(file: &mut File, text: &SecretText, passphrase: Option<&SecretText>) -> io::Result<()> {
     match passphrase {
         None => file.write_all(text.as_bytes())?,
@@ -121,8 +122,8 @@ pub fn recipients(path: &Path) -> Result<Vec<Recipient>, FlowError> {
     Ok(found)
 }
 
-/// Reads a whole file of at most [`limits::KEY_FILE`] bytes. It need not be a regular file, because keys come from pipes
-/// too (`-i <(...)`).
+/// Reads a whole file of at most [`limits::KEY_FILE`] bytes. It need not be a regular file, because keys come from
+/// pipes too (`-i <(...)`).
 fn read_key_file(path: &Path) -> Result<Vec<u8>, FlowError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

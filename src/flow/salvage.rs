@@ -49,6 +49,7 @@ pub fn salvage(request: &UnpackRequest, keyring: &Keyring, monitor: &dyn Monitor
     Ok(salvaged)
 }
 
+/// Salvages with the best basis there is: head and list, a list alone, or the tar alone.
 fn unsealed_salvage(
     request: &UnpackRequest,
     unsealed: Unsealed,
@@ -58,6 +59,7 @@ fn unsealed_salvage(
     let (mut bundle, mut basis) = bundle_with_any_head(request, unsealed)?;
     let list = if basis.head { bundle.read_list() } else { bundle.read_list_of(FAR, None) };
     match usable(list, request, &mut bundle.notes)? {
+        // Neither is lost, so this is an ordinary unpacking.
         Some(_) if basis.head => Ok(Salvaged::of_whole(unpack(request, keyring, None, monitor)?)),
         Some(entries) => {
             basis.list = true;
@@ -172,6 +174,7 @@ struct Selection {
 }
 
 impl Selection {
+    /// A path is meant as it was typed, or as a list shows it, if that names an entry or a lost file.
     fn new(only: &[Vec<u8>], entries: &[Entry], lost: &[Lost]) -> Self {
         let known = || entries.iter().map(|entry| entry.path.as_bytes()).chain(lost.iter().map(|lost| &*lost.path));
         let is_known = |path: &[u8]| known().any(|known| is_at_or_below(known, path));
@@ -179,6 +182,7 @@ impl Selection {
         Self { all: only.is_empty(), paths: paths.collect() }
     }
 
+    /// Whether a path is selected, or lies below one that is.
     fn includes(&self, path: &[u8]) -> bool {
         self.all || self.paths.iter().any(|asked| is_at_or_below(path, asked))
     }

@@ -109,6 +109,8 @@ pub fn unpack_opened(
     result
 }
 
+/// Fits the entries to the target, finds the parts they need, and unpacks. Without `--only`, all parts are read, so that
+/// the report tells the state of the whole bundle.
 fn fit_and_unpack(
     request: &UnpackRequest,
     bundle: &mut Bundle,
@@ -187,6 +189,7 @@ impl Unpacking<'_> {
         }
     }
 
+    /// Places all parts in the staging folder. Returns the report so far, and the fate of each entry.
     fn place(&self, bundle: &mut Bundle, staging: &Staging) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
         let extraction = Extraction::new(&self.fitted.entries, self.contents, staging);
         self.prepare(bundle, &extraction)?;
@@ -202,6 +205,7 @@ impl Unpacking<'_> {
         self.has_later_rounds() && has_placed && !matches!(error.outcome(), Outcome::Hostile | Outcome::Failed)
     }
 
+    /// Whether files that are not whole are kept for a later run.
     fn has_later_rounds(&self) -> bool {
         matches!(self.rounds, Rounds::These(_))
     }

@@ -125,7 +125,8 @@ fn a_user_who_gives_no_passphrase_ends_the_run() {
 
 #[test]
 fn recipients_are_read_between_comments_and_blank_lines() {
-    let (one, two) = (Identity::generate().recipient(), Identity::generate().recipient());
+    let one = Identity::generate().recipient();
+    let two = Identity::generate().recipient();
     let (_folder, path) = file_of(format!("# two\n\n{one}\n  {two}\n"));
     let found: Vec<String> = recipients(&path).unwrap().iter().map(Recipient::to_string).collect();
     assert_eq!(found, [one.to_string(), two.to_string()]);

@@ -199,7 +199,8 @@ fn each_file_that_is_not_delivered_is_lost_once() {
         ..Recovered::default()
     };
     let reasons = LossReasons { head: &head, damaged: &BTreeSet::new(), seamless: false };
-    let (torn, refused) = ("a part that holds it is missing", "the tar holds that name twice");
+    let torn = "a part that holds it is missing";
+    let refused = "the tar holds that name twice";
     let unseen = "the manifest names it, and the part where it begins is missing";
     let known = [(&b"b"[..], Cause::Missing, torn), (&b"c"[..], Cause::Damaged, refused)];
     assert_eq!(told(&reasons.lost(&recovered, None)), known);

@@ -59,6 +59,7 @@ pub fn place_all(
     let mut gone = BTreeSet::new();
     extraction.restart_wrong_files();
     let mut left = to_do(extraction, &bundle.head, parts);
+    // A round places what the drives have; the parts left over are tried again in the next one.
     loop {
         add_kept(bundle, extraction)?;
         let mut placed = place_parts(bundle, extraction, &left, monitor)?;
@@ -78,6 +79,7 @@ pub fn place_all(
             _ => None,
         };
         let Some(paths) = more else { return Ok(Placed { mended, gone: gone.into_iter().collect(), ..placed }) };
+        // A drive that was gone may be back, so the next round judges anew.
         gone.clear();
         bundle.volumes = scan_places(&paths, bundle, monitor);
     }
@@ -130,6 +132,7 @@ fn add_kept(bundle: &mut Bundle, extraction: &Extraction) -> Result<(), FlowErro
 /// Copies the parts that the drives have of stripes that are not complete, as far as there is room: the drive that
 /// brings the rest may take the port of this one. Copies that are no longer of use are removed.
 fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Result<(), FlowError> {
+    // Without parity every part stands alone, and is placed as soon as its drive is there.
     let Some(scheme) = bundle.head.statement.scheme else { return Ok(()) };
     let dir = extraction.staging.kept_parts();
     if !make_folder(&dir)? {
@@ -186,6 +189,7 @@ fn make_folder(dir: &Path) -> Result<bool, IoFault> {
     }
 }
 
+/// Whether a folder has this path. A link to one does not count.
 fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }

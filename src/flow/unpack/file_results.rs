@@ -82,6 +82,7 @@ struct FilesHurt {
 }
 
 impl FilesHurt {
+    /// A file may be in several groups, because it may lie in several bad parts.
     fn by(head: &Head, extraction: &Extraction, bad: &[BadPart]) -> Self {
         let hurt = |state: PartState| {
             let parts = bad.iter().filter(|part| part.state == state).map(|part| part.number).collect();
@@ -167,6 +168,8 @@ impl FileResults {
         }
     }
 
+    /// Notes a folder that the packer could not read completely. What is missing of it has no entry, and no loss is
+    /// reported for it.
     fn note_unread_folder(&mut self, entry: &Entry) {
         let text = "not all of this folder is in the bundle: it could not be read, or came while the rest was packed";
         self.notes.push(Note::new(NoteKind::Unreadable, entry.path.as_bytes(), text));

@@ -193,6 +193,7 @@ impl PartDefect {
         Self { readable: rebuilt.readable(has_digests), is_doubtful, why, state: self.state }
     }
 
+    /// The defect as the user is told it.
     fn report(&self, part: &Part) -> BadPart {
         BadPart { number: part.number, volume: part.volume, state: self.state, why: self.why.clone() }
     }

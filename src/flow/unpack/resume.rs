@@ -160,6 +160,7 @@ impl Adoption<'_> {
         true
     }
 
+    /// Hashing may take long, so the user can stop it between files and pieces.
     fn check_not_cancelled(&self) -> Result<(), FlowError> {
         if self.monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok(()) }
     }
@@ -195,6 +196,7 @@ impl PlacedStretches {
         Self { all: head.data_parts().map(stretch).collect() }
     }
 
+    /// The parts that hold bytes of a file, in the order of the tar.
     fn touching<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a PartStretch> {
         let first = self.all.partition_point(|part| part.end <= entry.at);
         self.all[first..].iter().take_while(|part| part.start < entry.at + entry.size)

@@ -26,7 +26,8 @@ use crate::stage::restore::MetadataDifferences;
 use crate::stage::target_probe::Probe;
 
 /// The start of the record, the file that tells which entries were changed. It marks a record as ours.
-const HEADING: &str = "# Names that this folder could not hold as they were packed. Each line: what was done, the path in\n\
+const HEADING: &str = "\
+# Names that this folder could not hold as they were packed. Each line: what was done, the path in\n\
 # the bundle, the path here (for a symlink: what it points to), parted by tabs. What a renamed\n\
 # folder holds moved with it. Controls and bytes that are no UTF-8 are \\xHH, a backslash is \\\\; in\n\
 # a new name %XX is a byte, and %~N tells names apart.\n";
@@ -181,7 +182,8 @@ fn times_text(there: MetadataDifferences, clamped: u64) -> Option<String> {
         (0, _) => format!("they are {far}"),
         (_, 0) => "they lie outside of what it counts and got the nearest that it can".into(),
         (clamped, times) => {
-            let (clamped, times) = (grouped(clamped), grouped(times));
+            let clamped = grouped(clamped);
+            let times = grouped(times);
             format!("{clamped} outside of what it counts, which got the nearest that it can, and {times} {far}")
         }
     };

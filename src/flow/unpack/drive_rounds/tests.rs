@@ -129,7 +129,8 @@ fn nothing_is_asked_once_all_parts_are_placed() {
 
 #[test]
 fn volumes_of_other_bundles_are_passed_over_with_a_note() {
-    let (small, other) = (small_bundle(), small_bundle());
+    let small = small_bundle();
+    let other = small_bundle();
     let listener = Listener::default();
     let nowhere = PathBuf::from("/nowhere/at/all");
     let paths = [small.drive.path().to_owned(), other.drive.path().to_owned(), nowhere];

@@ -13,13 +13,13 @@ const SMALL: usize = 0;
 const LONG: usize = 1;
 
 /// `small` lies in the first parts, `long` in at least three of 4,096 bytes of tar.
-struct Bench {
+struct PlacingBench {
     small: SmallBundle,
     contents: Contents,
     target: tempfile::TempDir,
 }
 
-impl Bench {
+impl PlacingBench {
     fn new() -> Self {
         let small = SmallBundle::new(vec![file("a", 100), file("b", 9000)], 4096);
         Self { contents: Contents::new(&small.entries), target: tempfile::tempdir().unwrap(), small }
@@ -64,7 +64,7 @@ fn states(bad: &[BadPart]) -> Vec<(u32, PartState)> {
 
 #[test]
 fn whole_parts_give_whole_files_and_are_logged() {
-    let bench = Bench::new();
+    let bench = PlacingBench::new();
     let staging = bench.staging();
     let (placed, whole) = bench.place(&staging);
     assert_eq!(whole, [true, true]);
@@ -75,7 +75,7 @@ fn whole_parts_give_whole_files_and_are_logged() {
 
 #[test]
 fn a_lost_part_costs_its_file_alone_and_is_not_logged() {
-    let mut bench = Bench::new();
+    let mut bench = PlacingBench::new();
     bench.small.lose(bench.middle());
     let staging = bench.staging();
     let (placed, whole) = bench.place(&staging);
@@ -89,7 +89,7 @@ fn a_lost_part_costs_its_file_alone_and_is_not_logged() {
 
 #[test]
 fn a_damaged_part_is_named_with_its_file_and_chunk() {
-    let bench = Bench::new();
+    let bench = PlacingBench::new();
     bench.small.damage(bench.middle(), 3);
     let (placed, _) = bench.place(&bench.staging());
     assert_eq!(states(&placed.bad), [(bench.middle(), PartState::Damaged)]);
@@ -99,7 +99,7 @@ fn a_damaged_part_is_named_with_its_file_and_chunk() {
 
 #[test]
 fn a_part_with_less_tar_than_the_head_says_is_damaged() {
-    let mut bench = Bench::new();
+    let mut bench = PlacingBench::new();
     let last = bench.small.bundle.head.parts.last_mut().unwrap();
     let PartKind::Data { offset, length } = last.kind else { panic!("there is no parity") };
     last.kind = PartKind::Data { offset, length: length + 512 };
@@ -112,7 +112,7 @@ fn a_part_with_less_tar_than_the_head_says_is_damaged() {
 
 #[test]
 fn a_part_with_another_lead_ends_the_run() {
-    let mut bench = Bench::new();
+    let mut bench = PlacingBench::new();
     bench.small.bundle.head.statement.bundle = [8; 16];
     let staging = bench.staging();
     let extraction = Extraction::new(&bench.small.entries, &bench.contents, &staging);
@@ -123,9 +123,9 @@ fn a_part_with_another_lead_ends_the_run() {
 #[test]
 fn broken_content_ends_the_run_unless_it_was_rebuilt_without_proof() {
     let defect = |is_doubtful| PartDefect { readable: 1, is_doubtful, state: PartState::Damaged, why: "is cut".into() };
-    let bench = Bench::new();
+    let bench = PlacingBench::new();
     assert!(matches!(bench.place_zeros(defect(false)), Err(FlowError::Format(_))), "zeros are no lead");
-    let bench = Bench::new();
+    let bench = PlacingBench::new();
     let placed = bench.place_zeros(defect(true)).unwrap();
     assert_eq!(states(&placed.bad), [(1, PartState::Damaged)]);
     assert_eq!(placed.bad[0].why, "is cut", "the defect was there before the content");
@@ -157,7 +157,7 @@ fn a_part_that_was_read_is_judged_by_what_was_found() {
 
 #[test]
 fn parts_of_a_drive_that_is_gone_are_missing_and_not_damaged() {
-    let bench = Bench::new();
+    let bench = PlacingBench::new();
     let finder = Finder::new(&bench.small.bundle);
     let bad = |number, state| BadPart { number, volume: 1, state, why: "cannot be read".into() };
     let bad = vec![bad(1, PartState::Damaged), bad(2, PartState::Unread)];
@@ -172,7 +172,7 @@ fn parts_of_a_drive_that_is_gone_are_missing_and_not_damaged() {
 
 #[test]
 fn a_target_that_fails_is_reported_and_not_an_error() {
-    let bench = Bench::new();
+    let bench = PlacingBench::new();
     let staging = bench.staging();
     // A folder in the place of a file: no write can succeed.
     std::fs::create_dir(staging.path().join("files/b")).unwrap();

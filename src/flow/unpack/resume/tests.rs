@@ -164,7 +164,8 @@ fn a_file_that_the_packer_could_not_read_needs_no_part() {
 
 #[test]
 fn an_unpacking_is_the_same_if_bundle_and_paths_are() {
-    let (head, other) = (striped(3, 2, 1), striped(4, 2, 1));
+    let head = striped(3, 2, 1);
+    let other = striped(4, 2, 1);
     let entries = entries();
     assert_eq!(work(&head, &entries), work(&head, &entries));
     assert_ne!(work(&head, &entries), work(&other, &entries));
