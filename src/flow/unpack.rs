@@ -109,8 +109,8 @@ pub fn unpack_opened(
     result
 }
 
-/// Fits the entries to the target, finds the parts they need, and unpacks. Without `--only`, all parts are read, so that
-/// the report tells the state of the whole bundle.
+/// Fits the entries to the target, finds the parts they need, and unpacks. Without `--only`, all parts are read, so
+/// that the report tells the state of the whole bundle.
 fn fit_and_unpack(
     request: &UnpackRequest,
     bundle: &mut Bundle,

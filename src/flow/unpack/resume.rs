@@ -116,8 +116,8 @@ impl Adoption<'_> {
     fn adopt_staged(&self, writer: &mut FileWriter, index: usize, len: u64) -> Result<(), FlowError> {
         let entry = &self.extraction.entries[index];
         if !self.parts.is_cut(entry) {
-            let has_length = len == entry.size;
-            return Ok(if has_length { writer.verify_staged(index) } else { writer.placer().remove(entry) }?);
+            let adopted = if len == entry.size { writer.verify_staged(index) } else { writer.placer().remove(entry) };
+            return Ok(adopted?);
         }
         // A longer file gets its full length with the first piece. One that is shorter has lost what was placed, and
         // is begun anew.

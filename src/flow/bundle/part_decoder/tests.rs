@@ -126,23 +126,37 @@ fn opened(frames: &[u8], length: u64) -> (PartBuf, PartDecoder) {
     (buf, PartDecoder { lead, length })
 }
 
-/// What decoding the first `chunks` chunks comes to, and the pieces of tar that came out with their offsets.
-fn decoded(
-    (buf, decoder): &(PartBuf, PartDecoder),
-    chunks: usize,
-) -> (Result<Option<ContentFault>, FlowError>, Vec<(u64, Vec<u8>)>) {
-    let mut pieces = Vec::new();
-    let result = decoder.decode(buf, chunks, &mut Decompressor::new().unwrap(), |at, bytes| {
-        pieces.push((at, bytes.to_vec()));
-        Ok(())
-    });
-    (result, pieces)
+/// What decoding comes to, and the pieces of tar that came out, with their offsets.
+struct Decoding {
+    result: Result<Option<ContentFault>, FlowError>,
+    pieces: Vec<(u64, Vec<u8>)>,
+}
+
+impl Decoding {
+    /// Of the first `chunks` chunks.
+    fn of((buf, decoder): &(PartBuf, PartDecoder), chunks: usize) -> Self {
+        let mut pieces = Vec::new();
+        let result = decoder.decode(buf, chunks, &mut Decompressor::new().unwrap(), |at, bytes| {
+            pieces.push((at, bytes.to_vec()));
+            Ok(())
+        });
+        Self { result, pieces }
+    }
+
+    fn fault(self) -> ContentFault {
+        self.result.unwrap().unwrap()
+    }
+
+    /// Bytes of all pieces.
+    fn len(&self) -> usize {
+        self.pieces.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
 }
 
 #[test]
 fn pieces_of_tar_come_with_their_offsets() {
     let part = opened(&[frame(&[b'x'; 512]), frame(&[b'y'; 1024])].concat(), 1536);
-    let (result, pieces) = decoded(&part, CLASS.chunks());
+    let Decoding { result, pieces } = Decoding::of(&part, CLASS.chunks());
     assert_eq!(result.unwrap(), None);
     let mut end = 512;
     for (at, bytes) in &pieces {
@@ -155,35 +169,34 @@ fn pieces_of_tar_come_with_their_offsets() {
 
 #[test]
 fn a_part_with_less_tar_than_the_head_says_is_short() {
-    let (result, _) = decoded(&opened(&frame(&[b'x'; 512]), 1024), CLASS.chunks());
-    let fault = result.unwrap().unwrap();
+    let fault = Decoding::of(&opened(&frame(&[b'x'; 512]), 1024), CLASS.chunks()).fault();
     assert_eq!(fault, ContentFault::Short { found: 512, named: 1024 });
     assert_eq!(fault.to_string(), "holds 512 bytes of tar, 1024 were announced");
 }
 
 #[test]
 fn tar_beyond_the_length_in_the_head_is_refused_and_not_handed_on() {
-    let (result, pieces) = decoded(&opened(&frame(&[b'x'; 1024]), 512), CLASS.chunks());
-    assert!(matches!(result, Err(FlowError::Format(FormatError::Limit { limit: 512, .. }))));
-    assert!(pieces.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= 512);
+    let decoding = Decoding::of(&opened(&frame(&[b'x'; 1024]), 512), CLASS.chunks());
+    assert!(matches!(decoding.result, Err(FlowError::Format(FormatError::Limit { limit: 512, .. }))));
+    assert!(decoding.len() <= 512);
 }
 
 #[test]
 fn chunks_that_end_within_a_frame_give_the_tar_before_it() {
-    let (result, pieces) = decoded(&opened(&frame(&[b'x'; 512]), 512), 1);
-    let fault = result.unwrap().unwrap();
+    let decoding = Decoding::of(&opened(&frame(&[b'x'; 512]), 512), 1);
+    assert_eq!(decoding.len(), 512);
+    let fault = decoding.fault();
     assert_eq!(fault, ContentFault::Truncated, "the trail's frame goes on to the end of the part");
     assert_eq!(fault.to_string(), "its compressed content is cut short");
-    assert_eq!(pieces.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), 512);
 }
 
 #[test]
 fn bytes_that_are_no_frame_are_unreadable() {
-    let (result, pieces) = decoded(&opened(&[0xff; 100], 512), CLASS.chunks());
-    let fault = result.unwrap().unwrap();
+    let decoding = Decoding::of(&opened(&[0xff; 100], 512), CLASS.chunks());
+    assert_eq!(decoding.len(), 0);
+    let fault = decoding.fault();
     assert!(matches!(fault, ContentFault::Unreadable(_)), "{fault}");
     assert!(fault.to_string().starts_with("its compressed content cannot be read (zstd: "), "{fault}");
-    assert!(pieces.is_empty());
 }
 
 #[test]
