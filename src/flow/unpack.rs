@@ -1,9 +1,11 @@
-//! Unpacking: open, decide what is needed, place parts in any order on all cores, deliver.
+//! Unpacks a bundle: opens it, decides which parts are needed, places them in any order on all cores, and delivers the
+//! files.
 //!
-//! A part is opened under the header from the head, never under the drive's copy, and every
-//! chunk is authenticated before a byte of it is used; every file is then held against its
-//! SHA-256. What is not whole is not delivered; it stays beside the output, and the same command
-//! goes on from there, after whatever stopped it.
+//! A part is opened under the header from the head, never under the drive's copy. Every chunk is authenticated before
+//! a byte of it is used, and every file is compared with its SHA-256. A file that is not whole is not delivered: it
+//! stays in the staging folder beside the output, and the same command goes on from there, whatever ended this run.
+//!
+//! Not guaranteed: that the target keeps what was written to it. Only pieces that are read back are compared.
 
 pub mod drive_rounds;
 pub mod file_results;
@@ -12,28 +14,29 @@ pub mod part_restorer;
 pub mod report;
 pub mod resume;
 mod target_names;
+mod target_room;
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::entry::{Entry, Kind};
-use crate::base::fault::At;
+use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Monitor, Note};
-use crate::base::os::{self, StorageKind};
 use crate::base::path::{escape, show};
 use crate::flow::bundle::open::{Bundle, open_at};
 use crate::flow::drives::folders::check_is_folder;
 use crate::flow::drives::mounts::lost_before;
 use crate::flow::error::OutputError;
 use crate::flow::unpack::drive_rounds::{Changer, place_all};
-use crate::flow::unpack::file_results::{FileResults, is_unproven, judge};
+use crate::flow::unpack::file_results::{is_unproven, judge};
 use crate::flow::unpack::file_writer::Extraction;
 use crate::flow::unpack::part_restorer::Placed;
 use crate::flow::unpack::report::{Cause, Lost, UnpackReport};
 use crate::flow::unpack::resume::{adopt_earlier_run, work};
 use crate::flow::unpack::target_names::{
-    clamped, copies, copies_to_make, fit_to, left_behind, tell, tell_copied, tell_otherwise,
+    count_clamped, fit_to, left_behind, only_copies, report_changes, report_copies, report_metadata,
 };
+use crate::flow::unpack::target_room::check_room;
 use crate::flow::{FlowError, Outcome};
 use crate::plan::choose::FingerprintStart;
 use crate::plan::names::Fitted;
@@ -42,23 +45,23 @@ use crate::plan::select::{NotFound, select};
 use crate::stage::restore::{Fate, MetadataDifferences, Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
-/// What somebody wants unpacked.
+/// What to unpack, and where to.
 pub struct UnpackRequest {
-    /// Drives or volumes.
+    /// Drives, or folders of volumes.
     pub volumes: Vec<PathBuf>,
-    /// Which bundle, if several are there.
+    /// Which bundle, if the volumes belong to several.
     pub bundle: Option<FingerprintStart>,
-    /// Where to.
+    /// The output folder. It is made if it does not exist, but its parent must exist.
     pub target: PathBuf,
-    /// Only these files and folders; all if empty.
+    /// Paths of the files and folders to unpack; empty for all.
     pub only: Vec<Vec<u8>>,
-    /// Replace files that exist.
+    /// Whether existing files are replaced.
     pub overwrite: bool,
-    /// Give other names to what the target cannot hold as it was packed.
+    /// Whether entries get other names if the target cannot hold them as packed. If not, that is an error.
     pub rename: bool,
 }
 
-/// Unpacks; `changer` brings more drives if those given are not enough.
+/// Unpacks the one bundle on these volumes. `changer` brings more drives if those given are not enough.
 pub fn unpack(
     request: &UnpackRequest,
     keyring: &Keyring,
@@ -70,23 +73,26 @@ pub fn unpack(
     unpack_opened(request, &mut bundle, chosen(entries, &request.only)?, Rounds::These(changer), monitor)
 }
 
-/// Those entries that were asked for.
+/// The entries that `only` asks for; all if it is empty.
+///
+/// # Errors
+/// A usage error for the first path that is not in the bundle.
 pub fn chosen(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, FlowError> {
     select(entries, only).map_err(|NotFound(path)| {
         FlowError::Usage(format!("there is no \"{}\" in this bundle; `pouch list` shows what is", escape(&path)))
     })
 }
 
-/// Whether there will be another round.
+/// Whether later drives, or a later run, can bring what is missing now.
 #[derive(Clone, Copy)]
 pub enum Rounds<'a> {
-    /// What is not whole is kept for one, and perhaps somebody brings drives.
+    /// They can: files that are not whole are kept. The changer, if there is one, brings drives during this run.
     These(Option<&'a dyn Changer>),
-    /// What is not whole now will never be.
+    /// They cannot, as in a salvage: files that are not whole are dropped.
     Last,
 }
 
-/// Unpacks these entries of an opened bundle.
+/// Unpacks these entries of an opened bundle. After an error, a target that this call made is removed if it is empty.
 pub fn unpack_opened(
     request: &UnpackRequest,
     bundle: &mut Bundle,
@@ -94,15 +100,17 @@ pub fn unpack_opened(
     rounds: Rounds,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
-    let made = make_target(&request.target)?;
+    let is_new = make_target(&request.target)?;
     let result = fit_and_unpack(request, bundle, entries, rounds, monitor);
-    if result.is_err() && made {
-        // Unless something was placed already.
+    if result.is_err() && is_new {
+        // The system refuses to remove a folder with anything in it, such as the staging folder.
         let _ = std::fs::remove_dir(&request.target);
     }
     result
 }
 
+/// Fits the entries to the target, finds the parts they need, and unpacks. Without `--only`, all parts are read, so
+/// that the report tells the state of the whole bundle.
 fn fit_and_unpack(
     request: &UnpackRequest,
     bundle: &mut Bundle,
@@ -110,18 +118,19 @@ fn fit_and_unpack(
     rounds: Rounds,
     monitor: &dyn Monitor,
 ) -> Result<UnpackReport, FlowError> {
-    outside(&request.target, bundle)?;
+    check_outside(&request.target, bundle)?;
     let (fitted, trial) = &fit_to(&request.target, entries, request.rename, monitor)?;
     let contents = &Contents::new(&fitted.entries);
-    let parts: Vec<u32> = match request.only.is_empty() {
-        true => bundle.head.data_parts().map(|(part, _, _)| part.number).collect(),
-        false => needed_parts(&bundle.head, &fitted.entries, contents),
+    let parts: Vec<u32> = if request.only.is_empty() {
+        bundle.head.data_parts().map(|(part, _, _)| part.number).collect()
+    } else {
+        needed_parts(&bundle.head, &fitted.entries, contents)
     };
     Unpacking { request, fitted, trial, contents, parts: &parts, rounds, monitor }.carry_out(bundle)
 }
 
-/// The target must not lie in a volume.
-fn outside(target: &std::path::Path, bundle: &Bundle) -> Result<(), FlowError> {
+/// Checks that the target does not lie in a volume of the bundle or in another one that was given.
+fn check_outside(target: &Path, bundle: &Bundle) -> Result<(), FlowError> {
     let canonical = target.canonicalize().at("look at", target)?;
     let Some(volume) = bundle.volume_around(&canonical) else { return Ok(()) };
     let text = format!(
@@ -132,8 +141,8 @@ fn outside(target: &std::path::Path, bundle: &Bundle) -> Result<(), FlowError> {
     Err(FlowError::Usage(text))
 }
 
-/// Makes the target's folder if it is not there; whether it was made.
-fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
+/// Makes the target's folder if it does not exist. Returns whether this call made it.
+fn make_target(target: &Path) -> Result<bool, FlowError> {
     match std::fs::create_dir(target) {
         Ok(()) => Ok(true),
         Err(_) if target.is_dir() => Ok(false),
@@ -146,112 +155,136 @@ fn make_target(target: &std::path::Path) -> Result<bool, FlowError> {
     }
 }
 
-/// What is to be done, once it is known.
+/// An unpacking whose plan is made, and of which nothing is written yet.
 struct Unpacking<'a> {
     request: &'a UnpackRequest,
     fitted: &'a Fitted,
-    /// What is left of trying the target.
+    /// The folder in which the target was tried, if it could not be removed.
     trial: &'a Option<PathBuf>,
     contents: &'a Contents,
+    /// Numbers of the data parts that hold bytes of the entries, ascending.
     parts: &'a [u32],
     rounds: Rounds<'a>,
     monitor: &'a dyn Monitor,
 }
 
 impl Unpacking<'_> {
+    /// Places all parts and delivers what is whole. After an error the staging folder stays if a later run can use it.
     fn carry_out(&self, bundle: &mut Bundle) -> Result<UnpackReport, FlowError> {
         let target = &self.request.target;
         let mut staging = Staging::begin(target, &self.fitted.entries, &work(&bundle.head, &self.fitted.entries))?;
-        if copies(self.fitted) {
+        if only_copies(self.fitted) {
             staging.copy_links();
         }
-        let extraction = Extraction::new(&self.fitted.entries, self.contents, &staging);
-        let changer = if let Rounds::These(changer) = self.rounds { changer } else { None };
-        let placed = self
-            .prepare(bundle, &extraction)
-            .and_then(|()| place_all(bundle, &extraction, self.parts, changer, self.monitor));
-        let concluded = placed.and_then(|placed| conclude(self.request, bundle, &extraction, placed));
-        let can_go_on = self.has_more() && (staging.is_resumed() || !staging.placed().is_empty());
+        let concluded = self.place(bundle, &staging);
         match concluded {
             Ok((report, fates)) => self.deliver(staging, report, &fates),
             Err(error) => {
-                // What is placed stays for the next run, unless it breaks the format.
-                let harmless = !matches!(error.outcome(), Outcome::Hostile | Outcome::Failed);
-                if !(can_go_on && harmless) {
+                if !self.is_resumable(&staging, &error) {
                     let left = staging.discard();
-                    self.left(left).for_each(|note| self.monitor.note(&note));
+                    self.notes_on_leftovers(left).for_each(|note| self.monitor.note(&note));
                 }
                 Err(error)
             }
         }
     }
 
-    fn has_more(&self) -> bool {
+    /// Places all parts in the staging folder. Returns the report so far, and the fate of each entry.
+    fn place(&self, bundle: &mut Bundle, staging: &Staging) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
+        let extraction = Extraction::new(&self.fitted.entries, self.contents, staging);
+        self.prepare(bundle, &extraction)?;
+        let changer = if let Rounds::These(changer) = self.rounds { changer } else { None };
+        let placed = place_all(bundle, &extraction, self.parts, changer, self.monitor)?;
+        conclude(self.request, bundle, &extraction, placed)
+    }
+
+    /// Whether a later run can go on from the staging folder after this error. A bundle that breaks the format, and a
+    /// defect of ours, would only fail again.
+    fn is_resumable(&self, staging: &Staging, error: &FlowError) -> bool {
+        let has_placed = staging.is_resumed() || !staging.placed().is_empty();
+        self.has_later_rounds() && has_placed && !matches!(error.outcome(), Outcome::Hostile | Outcome::Failed)
+    }
+
+    /// Whether files that are not whole are kept for a later run.
+    fn has_later_rounds(&self) -> bool {
         matches!(self.rounds, Rounds::These(_))
     }
 
-    /// Folders, what an earlier run left, and whether all that is still to come has a place.
+    /// Adopts what an earlier run left, checks that all the rest has room and a free path in the target, and makes the
+    /// folders.
     fn prepare(&self, bundle: &Bundle, extraction: &Extraction) -> Result<(), FlowError> {
-        let (target, entries) = (&self.request.target, &self.fitted.entries);
         let staging = extraction.staging;
         if staging.is_resumed() {
             adopt_earlier_run(extraction, &bundle.head, self.monitor)?;
         }
-        self.check_room(extraction)?;
-        let conflict = |overwrite| {
-            let entry = first_conflict(target, entries, overwrite, |at| extraction.is_delivered(at))?;
-            Ok::<_, FlowError>(entry.map(|entry| target.join(entry.path.as_path())))
-        };
-        if let Some(path) = conflict(self.request.overwrite)? {
-            // What no option helps against is named first.
-            return Err(FlowError::Output(match conflict(true)? {
-                Some(path) => OutputError::InTheWay(path),
-                None => OutputError::Exists(path),
-            }));
-        }
+        check_room(&self.request.target, self.fitted, extraction)?;
+        self.check_no_conflict(extraction)?;
         if !staging.is_resumed() {
-            staging.make_dirs(entries)?;
+            staging.make_dirs(&self.fitted.entries)?;
         }
         Ok(())
     }
-}
 
-impl Unpacking<'_> {
-    /// Whether all that is still to come has room, in bytes and in number.
-    fn check_room(&self, extraction: &Extraction) -> Result<(), FlowError> {
-        let (target, entries) = (&self.request.target, &self.fitted.entries);
-        let copies = copies_to_make(self.fitted, |at| extraction.is_delivered(at));
-        let open = |at: &usize| !extraction.is_whole(*at) && !extraction.is_unverified(*at);
-        let bytes: u64 = (0..entries.len()).filter(open).map(|at| self.fitted.room_of(&entries[at])).sum();
-        let (needed, room) = (bytes.saturating_add(copies.bytes), os::room(target).at("look at", target)?);
-        if needed > room.free {
-            return Err(FlowError::Output(OutputError::NoRoom { target: target.clone(), needed, free: room.free }));
+    /// Checks that nothing in the target has the path of an entry.
+    ///
+    /// # Errors
+    /// [`OutputError::InTheWay`] comes before [`OutputError::Exists`]: `--overwrite` does not help against it.
+    fn check_no_conflict(&self, extraction: &Extraction) -> Result<(), FlowError> {
+        let Some(existing) = self.conflict(extraction, self.request.overwrite)? else { return Ok(()) };
+        Err(match self.conflict(extraction, true)? {
+            Some(path) => OutputError::InTheWay(path),
+            None => OutputError::Exists(existing),
         }
-        let Some(free) = os::files_left(target).at("look at", target)? else { return Ok(()) };
-        let storing = os::storage_kind(target).at("look at", target)?;
-        // A file system in memory counts every name.
-        let counts_names = storing == StorageKind::Memory;
-        // Drivers of FAT and the like have no such limit, and tell how many clusters are free.
-        let counts_clusters = storing == StorageKind::Program;
-        let is_to_make = |at: &usize| match &entries[*at].kind {
-            // Those are made already, where a run goes on.
-            Kind::Dir => !extraction.staging.is_resumed(),
-            Kind::File if counts_clusters && entries[*at].size == 0 => false,
-            Kind::File | Kind::Symlink(_) => open(at),
-            Kind::Hardlink(_) => counts_names && !extraction.is_delivered(*at),
-        };
-        let in_all = (0..entries.len()).filter(is_to_make).count() as u64;
-        let record = u64::from(!self.fitted.changes.is_empty());
-        let copies = if counts_names { 0 } else { copies.files };
-        let needed = in_all + copies + record + Staging::LATER;
-        if needed > free {
-            return Err(FlowError::Output(OutputError::NoFiles { target: target.clone(), needed, free }));
+        .into())
+    }
+
+    /// The first path in the target that is taken; `None` if all are free.
+    fn conflict(&self, extraction: &Extraction, overwrite: bool) -> Result<Option<PathBuf>, IoFault> {
+        let target = &self.request.target;
+        let entries = &self.fitted.entries;
+        let entry = first_conflict(target, entries, overwrite, |at| extraction.is_delivered(at))?;
+        Ok(entry.map(|entry| target.join(entry.path.as_path())))
+    }
+
+    /// Notes on folders of this run that could not be removed: the staging folder, and the trial folder.
+    fn notes_on_leftovers(&self, staging: Option<PathBuf>) -> impl Iterator<Item = Note> {
+        let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
+        staging.into_iter().chain(self.trial.clone().filter(is_there)).map(|path| left_behind(&path))
+    }
+
+    /// Makes the links, moves everything out of the staging folder, and completes the report.
+    fn deliver(&self, staging: Staging, mut report: UnpackReport, fates: &[Fate]) -> Result<UnpackReport, FlowError> {
+        let entries = &self.fitted.entries;
+        let finished = staging.finish(entries, |at| fates[at])?;
+        for (at, error) in finished.refused {
+            report_refusal(entries, at, &error, &mut report);
         }
-        Ok(())
+        report_changes(self.fitted, &mut report)?;
+        report_copies(self.fitted, &finished.copied, &mut report);
+        let lacks_parts = report.failed.is_some() || report.lost.iter().any(|lost| lost.cause.is_of_bundle());
+        let is_unfinished = self.has_later_rounds() && lacks_parts;
+        report.kept = is_unfinished.then(|| staging.path());
+        let earlier_loss = staging.lost_before().map(|error| lost_before(&self.request.target, error));
+        report.notes.extend(earlier_loss);
+        let (differences, left) = staging.deliver(entries, self.request.overwrite, is_unfinished)?;
+        report.otherwise = differences;
+        report.notes.extend(self.notes_on_leftovers(left));
+        report.clamped = count_clamped(self.fitted, |at| fates[at] != Fate::Aside);
+        report_metadata(&mut report);
+        Ok(report)
     }
 }
 
-/// The report on what was placed, and what is to become of each entry.
+/// Reports a link that the target refused. Only a hard link was counted as a delivered file.
+fn report_refusal(entries: &[Entry], at: usize, error: &std::io::Error, report: &mut UnpackReport) {
+    let entry = &entries[at];
+    let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
+    report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
+    report.unproven -= u64::from(is_unproven(entries, entry));
+    report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why: why.into() });
+}
+
+/// Makes the report on what was placed, and the fate of each entry.
 ///
 /// # Errors
 /// The target failed before a single file was whole.
@@ -261,76 +294,53 @@ fn conclude(
     extraction: &Extraction,
     placed: Placed,
 ) -> Result<(UnpackReport, Vec<Fate>), FlowError> {
-    let Placed { bad, mended, verdict: can, margin, failed, gone, denied } = placed;
-    let FileResults { kept, lost, mut notes, files, delivered, bytes, unproven } =
-        judge(&bundle.head, extraction, &bad, failed.is_some());
-    let failed = match failed {
-        Some(fault) if delivered == 0 => return Err(fault.into()),
+    let results = judge(&bundle.head, extraction, &placed.bad, placed.failed.is_some());
+    let failed = match placed.failed {
+        Some(fault) if results.delivered == 0 => return Err(fault.into()),
         failed => failed.map(|fault| fault.to_string()),
     };
-    notes.splice(0..0, bundle.notes.iter().cloned());
+    let fates = fates(extraction, &results.kept);
     let report = UnpackReport {
         fingerprint: bundle.head.statement.fingerprint(),
         target: request.target.clone(),
         volumes: bundle.head.statement.n,
         volumes_given: bundle.volumes.len(),
         selected: !request.only.is_empty(),
-        files,
-        delivered,
-        bytes,
-        unproven,
-        bad_parts: bad,
-        mended,
-        verdict: can,
-        margin,
-        lost,
+        files: results.files,
+        delivered: results.delivered,
+        bytes: results.bytes,
+        unproven: results.unproven,
+        bad_parts: placed.bad,
+        mended: placed.mended,
+        verdict: placed.verdict,
+        margin: placed.margin,
+        lost: results.lost,
         failed,
-        gone,
-        denied,
+        gone: placed.gone,
+        denied: placed.denied,
         kept: None,
         changes: vec![],
         otherwise: MetadataDifferences::default(),
         clamped: 0,
         renamed_in: None,
-        notes,
+        notes: bundle.notes.iter().cloned().chain(results.notes).collect(),
     };
-    let fate = |(at, keep): (usize, bool)| match keep {
-        _ if extraction.is_delivered(at) => Fate::There,
-        true => Fate::Keep,
-        false => Fate::Aside,
-    };
-    Ok((report, kept.into_iter().enumerate().map(fate).collect()))
+    Ok((report, fates))
 }
 
-impl Unpacking<'_> {
-    /// What is said of what could not be removed.
-    fn left(&self, staging: Option<PathBuf>) -> impl Iterator<Item = Note> {
-        let there = |path: &PathBuf| path.symlink_metadata().is_ok();
-        staging.into_iter().chain(self.trial.clone().filter(there)).map(|path| left_behind(&path))
-    }
-
-    /// Links, then everything out of the staging folder.
-    fn deliver(&self, staging: Staging, mut report: UnpackReport, fates: &[Fate]) -> Result<UnpackReport, FlowError> {
-        let finished = staging.finish(&self.fitted.entries, |at| fates[at])?;
-        for (at, error) in finished.refused {
-            let entry = &self.fitted.entries[at];
-            let why = format!("the target cannot hold this {}: {error}", entry.kind.word());
-            report.delivered -= u64::from(matches!(entry.kind, Kind::Hardlink(_)));
-            report.unproven -= u64::from(is_unproven(&self.fitted.entries, entry));
-            report.lost.push(Lost { path: entry.path.as_bytes().to_vec(), cause: Cause::Target, why: why.into() });
+/// The fate of each entry, from whether it is to be kept.
+fn fates(extraction: &Extraction, kept: &[bool]) -> Vec<Fate> {
+    let fate = |(at, keep): (usize, &bool)| {
+        if extraction.is_delivered(at) {
+            Fate::There
+        } else if *keep {
+            Fate::Keep
+        } else {
+            Fate::Aside
         }
-        tell(self.fitted, &mut report)?;
-        tell_copied(self.fitted, &finished.copied, &mut report);
-        let unfinished =
-            self.has_more() && (report.failed.is_some() || report.lost.iter().any(|lost| lost.cause.is_of_bundle()));
-        report.kept = unfinished.then(|| staging.path());
-        let earlier = staging.lost_before().map(|error| lost_before(&self.request.target, error));
-        report.notes.extend(earlier);
-        let left;
-        (report.otherwise, left) = staging.deliver(&self.fitted.entries, self.request.overwrite, unfinished)?;
-        report.notes.extend(self.left(left));
-        report.clamped = clamped(self.fitted, |at| fates[at] != Fate::Aside);
-        tell_otherwise(&mut report);
-        Ok(report)
-    }
+    };
+    kept.iter().enumerate().map(fate).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ pub mod head_check;
 mod heads;
 pub mod index_files;
 pub mod open;
+pub mod part_decoder;
 pub mod part_finder;
 pub mod part_rebuilder;
 pub mod part_source;

@@ -1,24 +1,29 @@
-//! The tar of a bundle without a list, read from its parts in order: each is opened, mended if it
-//! can be, and read as far as it is whole. Finds entries; their contents are placed afterwards.
+//! Reads the tar of a bundle that has no list, to find its entries. Each part is opened in order, rebuilt if possible,
+//! and read up to its first damage. Contents are not kept: the unpacking that follows reads the parts again.
+//!
+//! Not guaranteed: that the members are right. No digest is checked here.
 
 use std::collections::BTreeSet;
 
 use crate::base::monitor::{Monitor, Phase};
 use crate::flow::FlowError;
 use crate::flow::bundle::open::Bundle;
+use crate::flow::bundle::part_decoder::{ContentFault, PartDecoder};
 use crate::flow::bundle::part_finder::Finder;
 use crate::flow::bundle::part_rebuilder::PartRebuilder;
-use crate::format::FormatError;
-use crate::format::part::{Lead, PartBuf};
-use crate::stage::compress::{DecodeError, Decompressor};
+use crate::flow::bundle::rebuilt_part::RebuiltPart;
+use crate::flow::salvage::head_from_parts::FAR;
+use crate::format::part::PartBuf;
+use crate::stage::compress::Decompressor;
 use crate::stage::untar::{Members, Untar};
 
 /// What the tar holds.
 #[derive(Default)]
 pub struct Unlisted {
-    /// As far as it could be read.
+    /// Members, as far as the tar could be read.
     pub members: Members,
-    /// Parts of which something was found that is not whole, and could not be rebuilt.
+    /// Numbers of parts that the drives have, but not whole, and that could not be rebuilt. A part without any file is
+    /// not among them.
     pub damaged: BTreeSet<u32>,
 }
 
@@ -29,69 +34,57 @@ pub fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, Flow
     monitor.phase(Phase::Unpacking, total);
     let finder = Finder::new(bundle);
     let rebuilder = PartRebuilder::new(&bundle.head, &finder);
-    let (mut untar, mut decompressor, mut out) = (Untar::new(), Decompressor::new()?, Unlisted::default());
+    let mut reader = TarReader { bundle, monitor, untar: Untar::new(), decompressor: Decompressor::new()? };
+    let mut damaged = BTreeSet::new();
     let mut buf = PartBuf::new(class);
-    for (part, offset, length) in bundle.head.data_parts() {
+    for (part, _, _) in bundle.head.data_parts() {
         let rebuilt = rebuilder.rebuild_one(part, buf)?;
-        // There may be no manifest either, and then nothing else to hold against what was rebuilt.
-        let readable = rebuilt.readable(false);
-        let mut is_whole = rebuilt.is_whole();
-        if readable > 0 {
-            let stretch = Stretch { bundle, monitor, number: part.number, offset, length };
-            is_whole &= stretch.read(&rebuilt.buf, &rebuilt.missing, readable, &mut untar, &mut decompressor)?;
-        }
-        if !is_whole && !rebuilt.is_absent() {
-            out.damaged.insert(part.number);
+        let is_complete = reader.read(&rebuilt)?;
+        if !(is_complete && rebuilt.is_whole()) && !rebuilt.is_absent() {
+            damaged.insert(part.number);
         }
         buf = rebuilt.buf;
         monitor.advance(class.file_len() as u64);
     }
-    out.members = untar.finish();
-    Ok(out)
+    Ok(Unlisted { members: reader.untar.finish(), damaged })
 }
 
-/// The stretch of tar of one part.
-struct Stretch<'a> {
+/// Reads parts one after the other.
+struct TarReader<'a> {
     bundle: &'a Bundle,
     monitor: &'a dyn Monitor,
-    number: u32,
-    offset: u64,
-    length: u64,
+    untar: Untar,
+    decompressor: Decompressor,
 }
 
-impl Stretch<'_> {
-    /// Hands the tar in the first `good` chunks on; `false` if it is less than it should be.
-    fn read(
-        &self,
-        buf: &PartBuf,
-        bad: &[usize],
-        good: usize,
-        untar: &mut Untar,
-        decompressor: &mut Decompressor,
-    ) -> Result<bool, FlowError> {
-        let expected = Lead { bundle: self.bundle.head.statement.bundle, number: self.number, offset: self.offset };
-        if Lead::parse(buf.plain(0)) != Ok(expected) {
+impl TarReader<'_> {
+    /// Reads the tar of a part up to its first damage. Returns whether it is as long as the head says.
+    fn read(&mut self, rebuilt: &RebuiltPart) -> Result<bool, FlowError> {
+        // A salvage may have no manifest either, so that nothing would prove rebuilt chunks: they are left out.
+        let chunks = rebuilt.readable(false);
+        let Some(decoder) = PartDecoder::new(&self.bundle.head, rebuilt.part).filter(|_| chunks > 0) else {
+            return Ok(true);
+        };
+        if decoder.check_lead(&rebuilt.buf).is_err() {
             return Ok(false);
         }
-        untar.begin(self.offset, buf.trail(bad).and_then(|trail| trail.first_member));
-        let mut seen = 0;
-        let decoded = decompressor.decode((0..good).map(|index| buf.plain(index)), |bytes| {
-            seen += bytes.len() as u64;
-            FormatError::check_limit("the length of a part's tar", seen, self.length)?;
-            if self.monitor.cancelled() {
+        let first_member = rebuilt.buf.trail(&rebuilt.missing).and_then(|trail| trail.first_member);
+        let Self { monitor, untar, decompressor, .. } = self;
+        untar.begin(decoder.start(), first_member);
+        let fault = decoder.decode(&rebuilt.buf, chunks, decompressor, |_, bytes| {
+            if monitor.cancelled() {
                 return Err(FlowError::Cancelled);
             }
-            Ok::<(), FlowError>(untar.take(bytes)?)
-        });
-        match decoded {
-            Err(DecodeError::Sink(error)) => Err(error),
-            Ok(()) => Ok(seen == self.length || self.is_open()),
-            Err(_) => Ok(false),
-        }
-    }
-
-    /// Nobody knows where it ends.
-    fn is_open(&self) -> bool {
-        self.offset + self.length == crate::flow::salvage::head_from_parts::FAR
+            Ok(untar.take(bytes)?)
+        })?;
+        Ok(match fault {
+            None => true,
+            // Nothing says where the last part of a head from leads ends.
+            Some(ContentFault::Short { .. }) => decoder.end() == FAR,
+            Some(ContentFault::Truncated | ContentFault::Unreadable(_)) => false,
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
-//! A bundle without a head: its data parts say themselves which they are. What a head would say
-//! is put together from them, as far as it goes, so that all that works on an opened bundle works.
+//! Makes a head for a bundle that has none, so that everything that works on an opened bundle works on it. Data parts
+//! name themselves: the first chunk of each holds its number and its place in the tar. A file is known by that chunk,
+//! whatever its name is.
 //!
-//! A part is known by its first chunk, whatever its name: it opens with the bundle's key and
-//! names bundle, number and tar offset. There is no other proof of where it belongs.
+//! Not guaranteed: that a part is where it says. Only the bundle's key vouches for a lead. Parity is not used, because
+//! nothing names the stripes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,11 +22,11 @@ use crate::format::head::{Head, Part, PartKind};
 use crate::format::limits;
 use crate::format::part::{BLOCK, CHUNK, Class, HEADER, Lead, PartBuf, SEALED_CHUNK, Trail, file_name, is_part};
 use crate::format::statement::Statement;
-use crate::stage::seal::part_header;
+use crate::stage::seal::{Keyring, part_header};
 use crate::stage::stream::PartOpener;
 use crate::stage::volume::{Volume, VolumeFile};
 
-/// Where a tar ends at the latest.
+/// The largest tar offset. It stands for the end of a part of which nothing says where it ends.
 pub const FAR: u64 = i64::MAX as u64;
 
 /// A part that names itself.
@@ -34,24 +35,30 @@ struct KnownPart {
     header: Box<[u8; HEADER]>,
 }
 
-/// What files are, taken together.
-#[derive(Default)]
-struct LeadSurvey {
-    /// By number.
+/// What the files of all volumes say together.
+struct LeadSurvey<'a> {
+    /// The bundle's name, as its seal has it.
+    bundle: [u8; 16],
+    keyring: &'a Keyring,
+    /// The parts, by number.
     parts: BTreeMap<u32, KnownPart>,
-    /// The size of all parts, once one proves it.
+    /// The size of all parts; `None` until a file proves it.
     class: Option<Class>,
-    /// The longest part.
+    /// Bytes of the longest file that is a part.
     longest: u64,
     notes: Vec<Note>,
 }
 
-/// The bundle with a head made of what its parts say. Its statement says nothing but the class.
+/// Returns the bundle with a head made from the leads of its parts. The statement of that head says nothing but the
+/// bundle's name and class, and its fingerprint is not the bundle's.
+///
+/// # Errors
+/// No data part of the bundle opens.
 pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
-    let mut survey = LeadSurvey::default();
+    let mut survey = LeadSurvey::new(unsealed.seal.bundle, &unsealed.keyring);
     for volume in &unsealed.volumes {
         for found in volume.files.iter().filter(|found| found.regular) {
-            survey.look_at(&unsealed, volume, found);
+            survey.look_at(volume, found);
         }
     }
     survey.drop_unordered();
@@ -59,10 +66,10 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
         let why = "on these volumes there is no head, and no data part of the bundle that opens";
         return Err(BundleError::Missing(why.into()).into());
     }
-    let LeadSurvey { parts: known, class, longest, mut notes } = survey;
-    let class = class.or(Class::ALL.into_iter().find(|class| class.file_len() as u64 >= longest));
-    let statement = statement(&unsealed, class.unwrap_or(Class::ALL[4]));
+    let LeadSurvey { parts: known, class, longest, mut notes, .. } = survey;
+    let statement = statement(&unsealed, class.unwrap_or_else(|| class_for(longest)));
     let (nowhere, _) = part_header(&unsealed.recipient);
+    // Parts are read under a first table, to find the trails from which the final one is made.
     let parts = table(&known, &BTreeMap::new(), &nowhere);
     let mut bundle = unsealed.with(Head { statement, auth: Vec::new(), parts });
     bundle.notes.append(&mut notes);
@@ -70,45 +77,62 @@ pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
     Ok(bundle)
 }
 
-impl LeadSurvey {
-    fn look_at(&mut self, unsealed: &Unsealed, volume: &Volume, found: &VolumeFile) {
-        let mut note = |text: Cow<'static, str>| {
-            if is_part(&found.name) && found.name.ends_with(".age") {
-                let path = volume.path(&found.name);
-                self.notes.push(Note::new(NoteKind::Volume, as_bytes(&path), text));
-            }
-        };
-        if let Err(fault) = volume.open(&found.name)
-            && fault.is_denied()
-        {
-            return note("could not be read by you".into());
+/// The smallest class with parts of that many bytes: files that are all cut short prove none.
+fn class_for(longest: u64) -> Class {
+    let fitting = Class::ALL.into_iter().find(|class| class.file_len() as u64 >= longest);
+    fitting.unwrap_or(Class::ALL[4])
+}
+
+impl<'a> LeadSurvey<'a> {
+    fn new(bundle: [u8; 16], keyring: &'a Keyring) -> Self {
+        Self { bundle, keyring, parts: BTreeMap::new(), class: None, longest: 0, notes: Vec::new() }
+    }
+
+    /// Takes a file as a part. If it is none, and has the name of a data part, a note says why.
+    fn look_at(&mut self, volume: &Volume, found: &VolumeFile) {
+        let Err(why) = self.take(volume, found) else { return };
+        if is_part(&found.name) && found.name.ends_with(".age") {
+            self.notes.push(Note::new(NoteKind::Volume, as_bytes(&volume.path(&found.name)), why));
         }
-        let Some((lead, key, header)) = first_chunk(unsealed, volume, found) else {
-            return note("has a part's name, and does not begin like a part of this bundle that is whole".into());
-        };
-        if lead.bundle != unsealed.seal.bundle {
-            return note(format!("says that it is a part of another bundle, {}", hex(&lead.bundle)).into());
+    }
+
+    /// Takes a file as the part that its first chunk says it is.
+    ///
+    /// # Errors
+    /// Why the file is not taken, as a phrase for the user.
+    fn take(&mut self, volume: &Volume, found: &VolumeFile) -> Result<(), Cow<'static, str>> {
+        if volume.open(&found.name).is_err_and(|fault| fault.is_denied()) {
+            return Err("could not be read by you".into());
         }
-        if !(1..=limits::PARTS).contains(&lead.number) || lead.offset % BLOCK != 0 || lead.offset > FAR {
-            return note("says that it is a part that no bundle can have".into());
+        let Some(FirstChunk { lead, key, header }) = first_chunk(self.keyring, volume, found) else {
+            return Err("has a part's name, and does not begin like a part of this bundle that is whole".into());
+        };
+        if lead.bundle != self.bundle {
+            return Err(format!("says that it is a part of another bundle, {}", hex(&lead.bundle)).into());
+        }
+        if !is_possible(&lead) {
+            return Err("says that it is a part that no bundle can have".into());
         }
         self.longest = self.longest.max(found.len);
         self.class = self.class.or_else(|| class_of(volume, found, &key, &header));
         match self.parts.get(&lead.number) {
-            Some(known) if known.header != header => note("says that it is a part that another file is already".into()),
+            Some(known) if known.header != header => {
+                return Err("says that it is a part that another file is already".into());
+            }
             Some(_) => {}
             None => drop(self.parts.insert(lead.number, KnownPart { lead, header })),
         }
+        Ok(())
     }
 
-    /// Parts whose place does not follow from those before them.
+    /// Drops parts whose place cannot follow those of the parts before them.
     fn drop_unordered(&mut self) {
         let mut end = 0;
         let notes = &mut self.notes;
         self.parts.retain(|number, known| {
             let follows = known.lead.offset >= end && (*number == 1) == (known.lead.offset == 0);
             if follows {
-                // Each holds at least a block.
+                // Each part holds at least a block.
                 end = known.lead.offset + BLOCK;
             } else {
                 let text = "says that it begins where it cannot, after what other parts say; it was not used";
@@ -119,36 +143,50 @@ impl LeadSurvey {
     }
 }
 
-/// What a file says in its first chunk, if that opens with the bundle's key.
-fn first_chunk(unsealed: &Unsealed, volume: &Volume, found: &VolumeFile) -> Option<(Lead, FileKey, Box<[u8; HEADER]>)> {
-    let (mut start, _) = volume.read_start(&found.name, HEADER + SEALED_CHUNK).ok()?;
-    let header: Box<[u8; HEADER]> = Box::new(*start.first_chunk()?);
-    let (key, len) = unsealed.keyring.open_header(&header[..]).ok()?;
-    let chunk = start.get_mut(HEADER..HEADER + SEALED_CHUNK).filter(|_| len + 16 == HEADER)?;
-    // No part is of one chunk: whatever its class, the first is not the last.
-    PartOpener::new(&key, &header, Class::ALL[0].chunks()).open(0, chunk).then_some(())?;
-    Some((Lead::parse(&chunk[..CHUNK]).ok()?, key, header))
+/// Whether some bundle may have a part with that number at that place.
+fn is_possible(lead: &Lead) -> bool {
+    (1..=limits::PARTS).contains(&lead.number) && lead.offset % BLOCK == 0 && lead.offset <= FAR
 }
 
-/// The class whose last chunk is the file's: age marks it.
+/// What the first chunk of a file says, and what opens the others.
+struct FirstChunk {
+    lead: Lead,
+    key: FileKey,
+    header: Box<[u8; HEADER]>,
+}
+
+/// `None` if the first chunk does not open with the bundle's key, or holds no lead.
+fn first_chunk(keyring: &Keyring, volume: &Volume, found: &VolumeFile) -> Option<FirstChunk> {
+    let (mut start, _) = volume.read_start(&found.name, HEADER + SEALED_CHUNK).ok()?;
+    let header: Box<[u8; HEADER]> = Box::new(*start.first_chunk()?);
+    let (key, len) = keyring.open_header(&header[..]).ok()?;
+    let chunk = start.get_mut(HEADER..HEADER + SEALED_CHUNK).filter(|_| len + 16 == HEADER)?;
+    // A part of any class has several chunks, so its first one is never the last.
+    PartOpener::new(&key, &header, Class::ALL[0].chunks()).open(0, chunk).then_some(())?;
+    Some(FirstChunk { lead: Lead::parse(&chunk[..CHUNK]).ok()?, key, header })
+}
+
+/// The class whose last chunk the file has. age marks the last chunk, so one that opens as such proves the class.
 fn class_of(volume: &Volume, found: &VolumeFile, key: &FileKey, header: &[u8; HEADER]) -> Option<Class> {
     let file = volume.open(&found.name).ok()?;
-    let proves = |class: &Class| {
-        let (mut chunk, last) = (vec![0; SEALED_CHUNK], class.chunks() - 1);
+    let is_proven = |class: &Class| {
+        let last = class.chunks() - 1;
+        let mut chunk = vec![0; SEALED_CHUNK];
         file.read_exact_at(&mut chunk, (HEADER + last * SEALED_CHUNK) as u64).is_ok()
             && PartOpener::new(key, header, class.chunks()).open(last, &mut chunk)
     };
-    Class::ALL.into_iter().filter(|class| class.file_len() as u64 <= found.len).find(proves)
+    Class::ALL.into_iter().filter(|class| class.file_len() as u64 <= found.len).find(is_proven)
 }
 
-/// The trails of parts whose successor is not there: nothing else says where they end.
+/// The trails, by number, of the parts whose successor is missing: nothing else says where these parts end.
 fn trails(bundle: &Bundle, known: &BTreeMap<u32, KnownPart>) -> Result<BTreeMap<u32, Trail>, FlowError> {
-    let (finder, class) = (Finder::new(bundle), bundle.head.statement.class);
+    let finder = Finder::new(bundle);
+    let class = bundle.head.statement.class;
     let mut buf = PartBuf::new(class);
     let mut trails = BTreeMap::new();
     for number in known.keys().filter(|number| !known.contains_key(&(**number + 1))) {
         let loaded = finder.load(&bundle.head.parts[*number as usize - 1], &mut buf)?;
-        // Where nothing was read the buffer holds another part.
+        // If nothing was read, the buffer still holds another part.
         let is_read = !matches!(loaded, Loaded::Missing | Loaded::Unread { .. });
         let trail = is_read.then(|| buf.trail(&loaded.bad(class.chunks()))).flatten();
         trails.extend(trail.map(|trail| (*number, trail)));
@@ -156,37 +194,38 @@ fn trails(bundle: &Bundle, known: &BTreeMap<u32, KnownPart>) -> Result<BTreeMap<
     Ok(trails)
 }
 
-/// A parts table without gaps: of parts that are not there it has a header that no file has, and
-/// the first in a row of them has the stretch of all. If the tar goes on behind the last part,
-/// there is one more.
+/// Makes a parts table without gaps. A missing part gets the header `nowhere`, which no file has. Of several missing
+/// parts in a row, the first gets the stretch of all, and the others are empty. If the tar goes on behind the last
+/// known part, one more part stands for the rest.
 fn table(known: &BTreeMap<u32, KnownPart>, trails: &BTreeMap<u32, Trail>, nowhere: &[u8; HEADER]) -> Vec<Part> {
     let mut table = Vec::new();
-    let mut push = |header: &[u8; HEADER], offset, end| {
-        let kind = PartKind::Data { offset, length: end - offset };
-        let (number, header) = (table.len() as u32 + 1, Box::new(*header));
-        table.push(Part { number, kind, stripe: None, volume: 0, sha256: Digest::ZERO, header });
-        table.len() as u32 + 1
-    };
-    let (mut at, mut next) = (0, 1);
+    let mut at = 0;
     for (number, KnownPart { lead, header }) in known {
-        while next < *number {
-            next = push(nowhere, at, lead.offset);
+        while table.len() as u32 + 1 < *number {
+            table.push(data_part(table.len(), nowhere, at, lead.offset));
             at = lead.offset;
         }
         let bound = known.range(number + 1..).next().map_or(FAR, |(_, known)| known.lead.offset);
-        let followed = known.contains_key(&(number + 1));
-        let trail = trails.get(number).filter(|_| !followed);
+        let has_successor = known.contains_key(&(number + 1));
+        let trail = trails.get(number).filter(|_| !has_successor);
         at = trail.map_or(bound, |trail| lead.offset.saturating_add(trail.length).min(bound));
-        next = push(header, lead.offset, at);
+        table.push(data_part(table.len(), header, lead.offset, at));
     }
-    let goes_on = known.keys().next_back().and_then(|last| trails.get(last)).is_some_and(|trail| !trail.last);
-    if goes_on {
-        push(nowhere, at, FAR);
+    let last_trail = known.keys().next_back().and_then(|last| trails.get(last));
+    if last_trail.is_some_and(|trail| !trail.last) {
+        table.push(data_part(table.len(), nowhere, at, FAR));
     }
     table
 }
 
-/// Nobody's statement: the bundle's name, its class, and where its tar may end.
+/// A line of the table, `before` other ones. Volume and digest are not known, and nothing compares them.
+fn data_part(before: usize, header: &[u8; HEADER], offset: u64, end: u64) -> Part {
+    let kind = PartKind::Data { offset, length: end - offset };
+    let header = Box::new(*header);
+    Part { number: before as u32 + 1, kind, stripe: None, volume: 0, sha256: Digest::ZERO, header }
+}
+
+/// A statement that no packer wrote: the bundle's name and class, and the largest tar.
 fn statement(unsealed: &Unsealed, class: Class) -> Statement {
     Statement {
         bundle: unsealed.seal.bundle,
@@ -208,66 +247,4 @@ fn statement(unsealed: &Unsealed, class: Class) -> Statement {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOWHERE: [u8; HEADER] = [0; HEADER];
-
-    fn known(parts: &[(u32, u64)]) -> BTreeMap<u32, KnownPart> {
-        let bundle = [7; 16];
-        let of = |(number, offset): &(u32, u64)| {
-            (
-                *number,
-                KnownPart { lead: Lead { bundle, number: *number, offset: *offset }, header: Box::new([1; HEADER]) },
-            )
-        };
-        parts.iter().map(of).collect()
-    }
-
-    /// Offset and length of each part, and whether it is there.
-    fn rows(parts: &[(u32, u64)], trails: &[(u32, u64, bool)]) -> Vec<(u64, u64, bool)> {
-        let trail = |(number, length, last): &(u32, u64, bool)| {
-            (*number, Trail { length: *length, first_member: None, last: *last })
-        };
-        let table = table(&known(parts), &trails.iter().map(trail).collect(), &NOWHERE);
-        assert!(table.iter().zip(1..).all(|(part, number)| part.number == number));
-        let row = |part: &Part| match part.kind {
-            PartKind::Data { offset, length } => (offset, length, *part.header != NOWHERE),
-            PartKind::Parity => unreachable!("there is none"),
-        };
-        table.iter().map(row).collect()
-    }
-
-    #[test]
-    fn parts_reach_to_the_next() {
-        let whole = [(1, 0), (2, 1024), (3, 2048)];
-        assert_eq!(rows(&whole, &[(3, 512, true)]), [(0, 1024, true), (1024, 1024, true), (2048, 512, true)]);
-        assert_eq!(rows(&whole[..1], &[]), [(0, FAR, true)], "nobody knows where it ends");
-        let more = rows(&whole[..2], &[(2, 512, false)]);
-        assert_eq!(more, [(0, 1024, true), (1024, 512, true), (1536, FAR - 1536, false)]);
-    }
-
-    #[test]
-    fn the_first_of_those_missing_has_the_stretch_of_all() {
-        let rows = rows(&[(3, 2048), (6, 8192)], &[(3, 512, false), (6, 1024, true)]);
-        let expected = [
-            (0, 2048, false),
-            (2048, 0, false),
-            (2048, 512, true),
-            (2560, 5632, false),
-            (8192, 0, false),
-            (8192, 1024, true),
-        ];
-        assert_eq!(rows, expected);
-    }
-
-    #[test]
-    fn parts_in_each_other_s_place_are_left_out() {
-        let parts = known(&[(1, 0), (2, 0), (3, 1024), (4, 512), (5, 1024), (6, 4096)]);
-        let mut survey = LeadSurvey { parts, ..LeadSurvey::default() };
-        survey.drop_unordered();
-        assert_eq!(survey.parts.into_keys().collect::<Vec<_>>(), [1, 3, 6]);
-        assert_eq!(survey.notes.len(), 3);
-        assert!(survey.notes.iter().all(|note| note.text.contains("begins where it cannot")));
-    }
-}
+mod tests;

@@ -1,71 +1,77 @@
-//! What salvaging has to say when it is over: what unpacking would, and what it rests on. Nothing
-//! here claims more than was verified.
+//! The report of a salvage: that of the unpacking, and the basis it rests on. Without a list or a manifest nothing
+//! tells which files are missing, and the report does not claim that the result is complete.
 
 use crate::base::json::{Document, Value, json};
 use crate::base::monitor::NoteKind;
 use crate::flow::Outcome;
 use crate::flow::unpack::report::{PartState, UnpackReport};
 
-/// What there was to go by.
+/// What the salvage had to go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Basis {
-    /// A head: the parts are those that it names, and there is a fingerprint.
+    /// A head: the parts are those that it names, and the fingerprint is the bundle's.
     pub head: bool,
-    /// A list: what files there are, and the SHA-256 of each.
+    /// A list: the files are those that it names, each with its SHA-256.
     pub list: bool,
-    /// The manifest in the tar: which files there are, and the SHA-256 of most.
+    /// The manifest in the tar: it names all files, most of them with a SHA-256.
     pub manifest: bool,
-    /// The tar was read from its beginning to its end: every folder and link was seen.
+    /// Whether the tar was read from its beginning to its end, so that every folder and link was seen.
     pub seamless: bool,
-    /// Files delivered that there was no SHA-256 to hold against.
+    /// Delivered files without a SHA-256 to compare them with.
     pub unproven: u64,
-    /// Parity parts that are of no use without a head.
+    /// How many parity parts are of no use without a head.
     pub idle_parity: usize,
-    /// Nothing says how many parts follow the last that was found.
+    /// Whether nothing says how many parts follow the last known one.
     pub endless: bool,
 }
 
-/// What was delivered, and what that rests on.
+/// What was delivered, and on what basis.
 #[derive(Debug, Clone)]
 pub struct Salvaged {
-    /// As of any unpacking. Its fingerprint and its verdict are nobody's if there is no head.
+    /// The report of the unpacking. Without a head, its fingerprint, verdict and margin mean nothing.
     pub report: UnpackReport,
-    /// What there was to go by.
     pub basis: Basis,
 }
 
 impl Salvaged {
-    /// Of an unpacking that lacked neither head nor list.
+    /// The result of an ordinary unpacking: head and list could be used.
     pub fn of_whole(report: UnpackReport) -> Self {
         Self { report, basis: Basis { head: true, list: true, seamless: true, ..Basis::default() } }
     }
 
-    /// Whether no file is known to be damaged. Where nothing says which files there were, a damaged part may
-    /// have held any.
+    /// Whether no file is known to be damaged. If nothing names the files, a damaged part counts as damage too: it may
+    /// have held any of them.
     pub fn intact(&self) -> bool {
-        let told = self.basis.list || self.basis.manifest;
-        self.report.intact() && (told || !self.report.bad_parts.iter().any(|part| part.state == PartState::Damaged))
+        let knows_files = self.basis.list || self.basis.manifest;
+        let is_damaged = self.report.bad_parts.iter().any(|part| part.state == PartState::Damaged);
+        self.report.intact() && (knows_files || !is_damaged)
     }
 
-    /// Whether nothing was lacking: then it is an unpacking like any other.
+    /// Whether head and list could be used, so that this is an unpacking like any other.
     pub fn is_ordinary(&self) -> bool {
         self.basis.head && self.basis.list
     }
 
-    /// Whether a list or a manifest proves that all that was asked for is there.
+    /// Whether a list or a manifest proves that everything that was asked for was delivered.
     pub fn complete(&self) -> bool {
         let Basis { list, manifest, seamless, unproven, .. } = self.basis;
         self.report.complete() && (list || (manifest && seamless && unproven == 0))
     }
 
-    /// 0 only if everything is proven whole; 7 if the target failed, a drive is gone or may not be read.
+    /// [`Outcome::Ok`] only if everything is proven whole. A target that failed, and a drive that is gone or may not be
+    /// read, come before damage.
     pub fn outcome(&self) -> Outcome {
-        let flawed = self.report.notes.iter().any(|note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable));
-        match () {
-            () if self.is_ordinary() || self.report.outcome() == Outcome::Io => self.report.outcome(),
-            () if !self.complete() && !self.report.denied.is_empty() => Outcome::Io,
-            () if self.complete() && !flawed => Outcome::Ok,
-            () => Outcome::Damaged,
+        if self.is_ordinary() || self.report.outcome() == Outcome::Io {
+            return self.report.outcome();
+        }
+        let is_flaw = |kind: NoteKind| matches!(kind, NoteKind::Changed | NoteKind::Unreadable);
+        let is_flawed = self.report.notes.iter().any(|note| is_flaw(note.kind));
+        if !self.complete() && !self.report.denied.is_empty() {
+            Outcome::Io
+        } else if self.complete() && !is_flawed {
+            Outcome::Ok
+        } else {
+            Outcome::Damaged
         }
     }
 
@@ -74,7 +80,8 @@ impl Salvaged {
         let Basis { head, list, manifest, seamless, unproven, idle_parity, endless } = self.basis;
         let mut document = self.report.to_json();
         let json = document.object();
-        (json["intact"], json["complete"]) = (json!(self.intact()), json!(self.complete()));
+        json["intact"] = json!(self.intact());
+        json["complete"] = json!(self.complete());
         json["salvage"] = json!({
             "head": head, "list": list, "manifest": manifest, "seamless": seamless, "unproven": unproven,
             "idle_parity": idle_parity, "more_parts_may_follow": endless,
@@ -90,3 +97,6 @@ impl Salvaged {
         document
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,11 @@
-//! Placing with fewer ports than drives: round after round with the drives that are there, until
-//! all parts are placed or nobody brings more. What may be needed once a drive is gone is kept
-//! beside the output, sealed as it is.
+//! Unpacks with fewer ports than drives: round after round with the drives that are plugged in, until all parts are
+//! placed or the changer brings no more drives. Parts that may be needed once their drive has left its port are copied
+//! to the staging folder, sealed as they are.
+//!
+//! Not guaranteed: that enough is copied. Without room the copying ends, and a drive may have to be plugged in again.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -22,28 +25,29 @@ use crate::flow::unpack::report::{BadPart, PartState};
 use crate::flow::unpack::resume::{parts_of, to_do};
 use crate::format::UNFINISHED;
 use crate::format::part::SEALED_CHUNK;
+use crate::format::stripe::Scheme;
 use crate::plan::repair::Verdict;
 use crate::stage::volume::{self, Volume};
 
-/// What is still wanted.
+/// What a round leaves open, for the user who is asked for more drives.
 pub struct Ask<'a> {
-    /// Volumes of the bundle.
+    /// How many volumes the bundle has.
     pub volumes: u16,
     /// Parts that are missing or damaged.
     pub bad: &'a [BadPart],
-    /// What can be had so far.
+    /// What can be recovered from all drives so far.
     pub verdict: &'a Verdict,
     /// Folders of volumes whose drives stopped answering.
     pub gone: &'a [PathBuf],
 }
 
-/// Somebody who brings drives.
+/// Asks the user for more drives.
 pub trait Changer {
-    /// Where the next drives are; `None` to end with what there is.
+    /// Returns the places of the next drives; `None` to end with what is placed.
     fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError>;
 }
 
-/// Places all `parts`, by their numbers, but for what earlier runs have placed.
+/// Places all `parts`, by their numbers, apart from those that earlier runs placed.
 pub fn place_all(
     bundle: &mut Bundle,
     extraction: &Extraction,
@@ -51,55 +55,71 @@ pub fn place_all(
     changer: Option<&dyn Changer>,
     monitor: &dyn Monitor,
 ) -> Result<Placed, FlowError> {
-    let (mut mended, mut gone) = (Vec::new(), BTreeSet::new());
+    let mut mended = Vec::new();
+    let mut gone = BTreeSet::new();
     extraction.restart_wrong_files();
     let mut left = to_do(extraction, &bundle.head, parts);
+    // A round places what the drives have; the parts left over are tried again in the next one.
     loop {
         add_kept(bundle, extraction)?;
         let mut placed = place_parts(bundle, extraction, &left, monitor)?;
         mended.append(&mut placed.mended);
         gone.extend(std::mem::take(&mut placed.gone));
         left = placed.bad.iter().map(|part| part.number).collect();
+        // Files that came out wrong with pieces from earlier runs are written once more, from all their parts.
         let again = parts_of(extraction, &bundle.head, &extraction.restart_wrong_files());
         if !again.is_empty() && placed.failed.is_none() {
             left = again.into_iter().chain(left).collect::<BTreeSet<u32>>().into_iter().collect();
             continue;
         }
-        let changer = changer.filter(|_| !left.is_empty() && placed.failed.is_none());
         let more = match changer {
-            Some(changer) => {
-                bundle.volumes.retain(|volume| !gone.contains(&volume.dir));
-                keep_shards(bundle, extraction, &placed.bad)?;
-                let (volumes, gone) = (bundle.head.statement.n, &Vec::from_iter(gone.iter().cloned()));
-                changer.next(&Ask { volumes, bad: &placed.bad, verdict: &placed.verdict, gone })?
+            Some(changer) if !left.is_empty() && placed.failed.is_none() => {
+                ask(changer, bundle, extraction, &placed, &gone)?
             }
-            None => None,
+            _ => None,
         };
         let Some(paths) = more else { return Ok(Placed { mended, gone: gone.into_iter().collect(), ..placed }) };
+        // A drive that was gone may be back, so the next round judges anew.
         gone.clear();
-        bundle.volumes = look(&paths, bundle, monitor);
+        bundle.volumes = scan_places(&paths, bundle, monitor);
     }
 }
 
-/// The volumes that are at these places now.
-fn look(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec<Volume> {
+/// Keeps what may be needed of the drives that are plugged in, and asks for others.
+fn ask(
+    changer: &dyn Changer,
+    bundle: &mut Bundle,
+    extraction: &Extraction,
+    placed: &Placed,
+    gone: &BTreeSet<PathBuf>,
+) -> Result<Option<Vec<PathBuf>>, FlowError> {
+    bundle.volumes.retain(|volume| !gone.contains(&volume.dir));
+    keep_shards(bundle, extraction, &placed.bad)?;
+    let gone = Vec::from_iter(gone.iter().cloned());
+    let volumes = bundle.head.statement.n;
+    changer.next(&Ask { volumes, bad: &placed.bad, verdict: &placed.verdict, gone: &gone })
+}
+
+/// The volumes at these places, without those of other bundles. A place that cannot be searched has none.
+fn scan_places(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec<Volume> {
     let mut volumes: Vec<Volume> =
         paths.iter().filter_map(|path| volume::scan(path).ok()).flat_map(|found| found.volumes).collect();
     let marks = Marks::of(&bundle.keyring, Some(&bundle.head));
     volumes.retain(|volume| {
+        let note = |text: String| monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), text));
         if let Some(fault) = &volume.fault {
-            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), fault.to_string()));
+            note(fault.to_string());
         }
         let is_foreign = marks.look_at(volume) == Belonging::Foreign;
         if is_foreign {
-            monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), passed_over(None)));
+            note(passed_over(None));
         }
         !is_foreign
     });
     volumes
 }
 
-/// Parts that were kept count as a volume.
+/// Counts the folder of kept parts as a volume.
 fn add_kept(bundle: &mut Bundle, extraction: &Extraction) -> Result<(), FlowError> {
     let kept = extraction.staging.kept_parts();
     bundle.volumes.retain(|volume| volume.dir != kept);
@@ -109,65 +129,90 @@ fn add_kept(bundle: &mut Bundle, extraction: &Extraction) -> Result<(), FlowErro
     Ok(())
 }
 
-/// Copies what is at hand of stripes that are not complete, as far as there is room: the drive
-/// that brings the rest may take the port of this one. Bundles that no drive may be lost of gain
-/// nothing from that, but for stripes in which something is damaged.
+/// Copies the parts that the drives have of stripes that are not complete, as far as there is room: the drive that
+/// brings the rest may take the port of this one. Copies that are no longer of use are removed.
 fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Result<(), FlowError> {
-    let head = &bundle.head;
-    let Some(scheme) = head.statement.scheme else { return Ok(()) };
-    let of_use = |part: &&BadPart| scheme.volumes_spared() > 0 || part.state == PartState::Damaged;
-    let stripes: BTreeSet<u32> = bad.iter().filter(of_use).map(|part| scheme.of_data(part.number).0).collect();
-    let in_work = |stripe: Option<(u32, u16)>| stripe.is_some_and(|(stripe, _)| stripes.contains(&stripe));
+    // Without parity every part stands alone, and is placed as soon as its drive is there.
+    let Some(scheme) = bundle.head.statement.scheme else { return Ok(()) };
     let dir = extraction.staging.kept_parts();
-    match std::fs::create_dir(&dir) {
-        // Whatever else stands there leads somewhere else.
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error).at("create", &dir)?,
-        Err(_) if !is_folder(&dir) => return Ok(()),
-        _ => {}
+    if !make_folder(&dir)? {
+        return Ok(());
     }
-    let open = |(index, entry): (usize, &Entry)| if extraction.is_whole(index) { 0 } else { entry.stored_size() };
-    let wanted: u64 = extraction.entries.iter().enumerate().map(open).sum();
-    let (finder, len) = (Finder::new(bundle), head.statement.class.file_len() as u64);
-    for part in &head.parts {
+    let stripes = open_stripes(scheme, bad);
+    let reserved = bytes_to_write(extraction);
+    let len = bundle.head.statement.class.file_len() as u64;
+    let finder = Finder::new(bundle);
+    for part in &bundle.head.parts {
         let copy = dir.join(part.file_name());
-        match (in_work(part.stripe), copy.exists()) {
-            (false, true) => std::fs::remove_file(&copy).at("remove", &copy)?,
-            (true, false) => {
-                let Some(file) = finder.file(part) else { continue };
-                if os::room(&dir).at("look at", &dir)?.free < wanted + len {
-                    return Ok(());
-                }
-                let volume = bundle.volumes.iter().find(|volume| file.parent() == Some(&volume.dir));
-                if !copy_readable(&file, &copy, len)? && volume.is_some_and(is_gone) {
-                    // Zeros are all that came of it.
-                    std::fs::remove_file(&copy).at("remove", &copy)?;
-                }
+        let is_wanted = part.stripe.is_some_and(|(stripe, _)| stripes.contains(&stripe));
+        if !is_wanted && copy.exists() {
+            std::fs::remove_file(&copy).at("remove", &copy)?;
+        } else if is_wanted && !copy.exists() {
+            let Some(file) = finder.file(part) else { continue };
+            if os::room(&dir).at("look at", &dir)?.free < reserved + len {
+                return Ok(());
             }
-            _ => {}
+            keep_part(bundle, &file, &copy, len)?;
         }
     }
     Ok(())
 }
 
+/// Stripes that another drive may complete. No drive of a bundle can be lost that spares no volume, so all its drives
+/// are plugged in anyway, and only a damaged part gains from copies.
+fn open_stripes(scheme: Scheme, bad: &[BadPart]) -> BTreeSet<u32> {
+    let gains = |part: &&BadPart| scheme.volumes_spared() > 0 || part.state == PartState::Damaged;
+    bad.iter().filter(gains).map(|part| scheme.of_data(part.number).0).collect()
+}
+
+/// Bytes of the files that are still to be written. Copies must leave them their room.
+fn bytes_to_write(extraction: &Extraction) -> u64 {
+    let is_open = |(index, _): &(usize, &Entry)| !extraction.is_whole(*index);
+    extraction.entries.iter().enumerate().filter(is_open).map(|(_, entry)| entry.stored_size()).sum()
+}
+
+/// Copies the file of a part. A copy of a drive that went away meanwhile is removed, because it may hold only zeros.
+fn keep_part(bundle: &Bundle, file: &Path, copy: &Path, len: u64) -> Result<(), FlowError> {
+    let volume = bundle.volumes.iter().find(|volume| file.parent() == Some(&volume.dir));
+    if copy_with_zeros(file, copy, len)? && volume.is_some_and(is_gone) {
+        std::fs::remove_file(copy).at("remove", copy)?;
+    }
+    Ok(())
+}
+
+/// Makes a folder. Returns `false` if a file or link has its path, which may lead out of the staging folder.
+fn make_folder(dir: &Path) -> Result<bool, IoFault> {
+    match std::fs::create_dir(dir) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error).at("create", dir),
+        Err(_) => Ok(is_folder(dir)),
+        Ok(()) => Ok(true),
+    }
+}
+
+/// Whether a folder has this path. A link to one does not count.
 fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
-/// Copies what can be read of a file; zeros for what cannot. Whether that was all.
-fn copy_readable(from: &Path, to: &Path, len: u64) -> Result<bool, IoFault> {
-    let mut whole = true;
-    let Ok(from) = os::open_regular(from) else { return Ok(true) };
+/// Copies `len` bytes of a file, with zeros for chunks that cannot be read. Returns whether there are such chunks. No
+/// copy is made of a file that cannot be opened.
+fn copy_with_zeros(from: &Path, to: &Path, len: u64) -> Result<bool, IoFault> {
+    let Ok(from) = os::open_regular(from) else { return Ok(false) };
     let temporary = to.with_file_name(UNFINISHED);
     let file = os::create_private(&temporary).at("create", &temporary)?;
+    let mut has_zeros = false;
     let mut buf = vec![0; SEALED_CHUNK];
     for at in (0..len).step_by(SEALED_CHUNK) {
         let piece = &mut buf[..(len - at).min(SEALED_CHUNK as u64) as usize];
         if from.read_exact_at(piece, at).is_err() {
             piece.fill(0);
-            whole = false;
+            has_zeros = true;
         }
         file.write_all_at(piece, at).at("write", to)?;
     }
     std::fs::rename(&temporary, to).at("name", to)?;
-    Ok(whole)
+    Ok(has_zeros)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
-//! Writes the tar bytes of parts into the files they belong to. Parts come in any order and on any thread:
-//! the list alone says which file a byte of tar is in, and where. A file that lies in one part is hashed as
-//! it is written. The pieces of a longer file are hashed in order by a `OrderedHash`; a piece that comes too early
-//! is read back from the target when its turn comes.
+//! Writes the tar bytes of parts into the files they belong to. Parts come in any order and on any thread: the list
+//! alone says which file a byte of tar is in, and where. A file that lies in one part is hashed while it is written.
+//! An [`OrderedHash`] hashes the pieces of a longer file in order; a piece that comes too early is read back from the
+//! target when its turn comes.
 //!
-//! Not guaranteed: that the target kept a file that was hashed while it was written. Only pieces that are
-//! read back are compared with what was written.
+//! Not guaranteed: that the target kept a file that was hashed while it was written. Only pieces that are read back
+//! are compared with what was written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -56,13 +56,14 @@ impl FileStates {
 /// Evidence that the target, not the bundle, corrupted a file we had to read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TargetFault {
-    /// A piece from an earlier run was read back: its hash at the time of writing is not known.
+    /// A piece was read back whose hash at the time of writing is not known: an earlier run wrote it, or its file has
+    /// holes.
     Possible,
     /// A piece that this run wrote came back with another hash.
     Proven,
 }
 
-/// A hash of a piece as it was written; `None` if an earlier run wrote it.
+/// The quick hash of a piece as it was written; `None` if an earlier run wrote it, or if its file has holes.
 type PieceHash = Option<u128>;
 
 /// The files of one unpacking, and how far each has come. Shared by all threads.
@@ -77,7 +78,7 @@ pub struct Extraction<'a> {
     states: FileStates,
     /// Files with pieces from earlier runs that have not been verified yet.
     unverified: Mutex<BTreeSet<usize>>,
-    /// Pieces of long files that are written, as (file, offset): a part that is read again for another file
+    /// Pieces of long files that are written, as (file, offset), so that a part that is read again for another file
     /// does not write them twice.
     pieces: Mutex<BTreeSet<(usize, u64)>>,
     target_faults: Mutex<BTreeMap<usize, TargetFault>>,
@@ -123,8 +124,8 @@ impl<'a> Extraction<'a> {
         lock(&self.unverified).contains(&file)
     }
 
-    /// Forgets files that came out wrong with pieces from earlier runs, and returns them: those pieces may be
-    /// the wrong ones, so all their parts are to be written again.
+    /// Forgets the files that came out wrong with pieces from earlier runs, and returns them, ascending. Those pieces
+    /// may be the wrong ones, so the caller writes these files again from all their parts.
     pub fn restart_wrong_files(&self) -> Vec<usize> {
         let mut unverified = lock(&self.unverified);
         let wrong: Vec<usize> = unverified.iter().copied().filter(|file| self.is_wrong(*file)).collect();
@@ -147,8 +148,7 @@ impl<'a> Extraction<'a> {
         FileWriter { extraction: self, placer: self.staging.placer(), current: None, part: PartRange::default() }
     }
 
-    /// Returns a function that reads a piece of `file` back into a hasher, and compares it with what was
-    /// written.
+    /// Returns a function that reads a piece of `file` back into a hasher, and compares it with what was written.
     fn rehash<'s>(
         &'s self,
         file: usize,
@@ -165,7 +165,7 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// Keeps the strongest evidence.
+    /// Keeps the strongest evidence for each file.
     fn note_target_fault(&self, file: usize, fault: TargetFault) {
         let mut faults = lock(&self.target_faults);
         let known = faults.entry(file).or_insert(fault);
@@ -195,22 +195,23 @@ struct CurrentFile {
     index: usize,
     /// Hashes the file; `None` while earlier bytes of it have not been hashed.
     hasher: Option<Hasher>,
-    /// Without a hasher, hashes this piece alone, to compare it when it is read back. A file with holes has
-    /// neither: its holes are not written.
+    /// Without a hasher, hashes this piece alone, to compare it when it is read back. A file with holes has neither:
+    /// its holes are not written.
     piece_hash: Option<Quick>,
-    /// The range of the file that this part has written so far.
+    /// Offset in the file at which this part's piece begins.
     from: u64,
+    /// Offset in the file behind the bytes that are written of it so far.
     to: u64,
 }
 
 impl<'a> FileWriter<'a> {
-    /// Begins a part that holds the tar bytes from `start` to `end`. If it is not `whole`, its bytes end
-    /// early, and only files that end before that are written.
+    /// Begins a part that holds the tar bytes from `start` to `end`. If it is not `whole`, its bytes end early, and
+    /// only files that end before that are written.
     pub fn begin_part(&mut self, start: u64, end: u64, whole: bool) {
         self.part = PartRange { start, end, is_whole: whole };
     }
 
-    /// Writes the tar bytes that lie at `at` in the tar.
+    /// Writes the bytes that lie at offset `at` of the tar. Within a part they come in order.
     pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), IoFault> {
         let end = at + bytes.len() as u64;
         let extraction = self.extraction;
@@ -234,8 +235,8 @@ impl<'a> FileWriter<'a> {
         self.end_file()
     }
 
-    /// Adopts a piece that an earlier run wrote: `len` bytes at offset `from` of the file. It is hashed when
-    /// the bytes before it are there.
+    /// Adopts a piece that an earlier run wrote: `len` bytes at offset `from` of the file. It is hashed once all bytes
+    /// before it are written.
     pub fn adopt_piece(&mut self, index: usize, (from, len): (u64, u64)) -> Result<(), IoFault> {
         let extraction = self.extraction;
         lock(&extraction.unverified).insert(index);
@@ -248,8 +249,8 @@ impl<'a> FileWriter<'a> {
         }
     }
 
-    /// Verifies a complete file that an earlier run staged. It is removed if its digest is not the one in
-    /// the list.
+    /// Verifies a complete file that an earlier run staged. It is removed if its digest is not the one in the list, so
+    /// that it is written anew.
     pub fn verify_staged(&mut self, index: usize) -> Result<(), IoFault> {
         let entry = &self.extraction.entries[index];
         let mut hasher = Hasher::new();
@@ -258,7 +259,7 @@ impl<'a> FileWriter<'a> {
         if entry.sha256 == Some(digest) { self.conclude(index, digest) } else { self.placer.remove(entry) }
     }
 
-    /// The files in the staging folder.
+    /// This thread's access to the files in the staging folder.
     pub fn placer(&mut self) -> &mut Placer<'a> {
         &mut self.placer
     }
@@ -307,6 +308,8 @@ impl<'a> FileWriter<'a> {
         CurrentFile { index, hasher, piece_hash, from: offset, to: offset }
     }
 
+    /// Closes the current file. A file that lies in this part alone is complete or dropped; the piece of a longer one
+    /// joins the hash of its file.
     fn end_file(&mut self) -> Result<(), IoFault> {
         let Some(CurrentFile { index, hasher, piece_hash, from, to }) = self.current.take() else { return Ok(()) };
         let extraction = self.extraction;
@@ -333,8 +336,8 @@ impl<'a> FileWriter<'a> {
         }
     }
 
-    /// Sets mode and times of a complete file, and compares its digest with the list. Without a list and a
-    /// manifest (a salvage) there is nothing to compare with, and the file counts as whole.
+    /// Sets mode and time of a complete file, and compares its digest with the list. A salvage may have neither list
+    /// nor manifest: then there is nothing to compare with, and the file counts as whole.
     fn conclude(&mut self, index: usize, digest: Digest) -> Result<(), IoFault> {
         let entry = &self.extraction.entries[index];
         let dressed = self.placer.complete(entry)?;

@@ -1,5 +1,8 @@
-//! Parts to their places, on all cores: first those that drives have whole, in any order, then
-//! those that can be rebuilt from the others of their stripes.
+//! Writes the contents of parts into files, on all cores. Parts that are whole on the drives come first, in any order.
+//! Damaged and missing ones follow, stripe by stripe, as far as the rest of the stripe gives them back.
+//!
+//! A part that cannot be rebuilt is written up to its first damage. Not guaranteed: that files are right; each file is
+//! compared with its digest when all its bytes are written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,42 +16,42 @@ use crate::base::pool::{Stop, lock, unlocked, workers};
 use crate::base::threads::on_several;
 use crate::flow::FlowError;
 use crate::flow::bundle::open::Bundle;
+use crate::flow::bundle::part_decoder::PartDecoder;
 use crate::flow::bundle::part_finder::{Finder, Loaded};
 use crate::flow::bundle::part_rebuilder::{PartRebuilder, rebuild_groups};
 use crate::flow::bundle::rebuilt_part::RebuiltPart;
 use crate::flow::drives::unreachable::{denied_among, gone_among};
 use crate::flow::unpack::file_writer::{Extraction, FileWriter};
 use crate::flow::unpack::report::{BadPart, PartState};
-use crate::format::FormatError;
 use crate::format::head::{Head, Part, PartKind};
-use crate::format::part::{Lead, PartBuf, parity_name};
+use crate::format::part::{Class, PartBuf, parity_name};
 use crate::plan::repair::{self, Margin, Verdict};
-use crate::stage::compress::{DecodeError, Decompressor};
+use crate::stage::compress::Decompressor;
 
-/// What is said of parity that did not give back what it stands for.
+/// The note about a parity part from which wrong parts came.
 const UNFIT: &str = "is as it was sealed, and it or another part of its stripe does not fit the others: nothing was \
 delivered that was made with it";
 
-/// What came of placing parts.
+/// How the placing of parts ended.
 #[derive(Default)]
 pub struct Placed {
-    /// Parts that could not be used whole, in order.
+    /// Parts that could not be used whole, ascending by number.
     pub bad: Vec<BadPart>,
-    /// Parts that were rebuilt, in order, and what was wrong with them.
+    /// Parts that were rebuilt, ascending by number, with what was wrong with them.
     pub mended: Vec<BadPart>,
-    /// What can be had with the drives given.
+    /// What can be recovered with the drives given.
     pub verdict: Verdict,
-    /// What else may be lost, as far as anybody looked; `None` without parity.
+    /// How much more may be lost, as far as this run looked; `None` without parity.
     pub margin: Option<Margin>,
-    /// Why the target took no more: what was placed whole by then is delivered all the same.
+    /// Why the target took no more. The files that were whole by then are delivered.
     pub failed: Option<IoFault>,
-    /// Folders of volumes whose drives stopped answering: what is on them counts as missing, not as damaged.
+    /// Folders of volumes whose drives stopped answering. Their parts count as missing, not as damaged.
     pub gone: Vec<PathBuf>,
     /// Folders of volumes of which this user may not read everything.
     pub denied: Vec<PathBuf>,
 }
 
-/// Opens and places all `parts`, by their numbers.
+/// Opens and places the data parts with these numbers, which ascend.
 pub fn place_parts(
     bundle: &Bundle,
     extraction: &Extraction,
@@ -58,47 +61,30 @@ pub fn place_parts(
     let class = bundle.head.statement.class;
     monitor.phase(Phase::Unpacking, parts.len() as u64 * class.file_len() as u64);
     let finder = Finder::new(bundle);
-    let rebuilder = PartRebuilder::new(&bundle.head, &finder);
-    let has_digest = |entry: &Entry| entry.kind != Kind::File || entry.sha256.is_some();
-    let has_digests = extraction.entries.iter().all(has_digest);
-    let placing = Placing { bundle, extraction, rebuilder, has_digests, monitor, placed: Mutex::default() };
-    let part = |number: &u32| &bundle.head.parts[*number as usize - 1];
-    let hurt = Mutex::new(BTreeMap::<u32, Vec<&Part>>::new());
-    let mut failed = placing.each(parts, |tools, number| {
-        let (part, buf) = (part(number), tools.buf.get_or_insert_with(|| PartBuf::new(class)));
-        match (finder.load(part, buf)?, part.stripe) {
-            (Loaded::Missing | Loaded::Unread { .. } | Loaded::Partly { .. }, Some((stripe, _))) => {
-                lock(&hurt).entry(stripe).or_default().push(part);
-                Ok(())
-            }
-            (loaded, _) => {
-                let hurt = Hurt::of(&loaded, class.chunks());
-                placing.place(part, hurt, buf, &mut tools.writer, &mut tools.decompressor)
-            }
-        }
-    })?;
-    let hurt = unlocked(hurt);
+    let placing = Placing::new(bundle, &finder, extraction, monitor);
+    let mut failed = placing.each(parts, |tools, number| placing.load(*number, tools))?;
     if failed.is_none() {
-        failed = placing.each(&rebuild_groups(&hurt, class), |tools, parts| placing.rebuild(parts, tools))?;
+        let damaged = std::mem::take(&mut *lock(&placing.damaged));
+        failed = placing.each(&rebuild_groups(&damaged, class), |tools, parts| placing.rebuild(parts, tools))?;
     }
     let wrong_parity = placing.rebuilder.wrong_parity();
     let mut placed = unlocked(placing.placed);
     placed.failed = failed;
     if !placed.bad.is_empty() || !placed.mended.is_empty() {
-        placed.take_gone(gone_among(&bundle.volumes), &bundle.head, &finder);
+        placed.count_gone_as_missing(gone_among(&bundle.volumes), &bundle.head, &finder);
         placed.denied = denied_among(&bundle.volumes);
     }
-    let bad: BTreeSet<u32> = placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect();
-    let before = extraction.staging.placed();
-    let is_there = |part: &Part| match part.kind {
-        PartKind::Data { .. } if parts.binary_search(&part.number).is_ok() => !bad.contains(&part.number),
-        PartKind::Data { .. } if before.contains(&part.number) => true,
-        PartKind::Parity if wrong_parity.contains(&part.number) => false,
-        _ => finder.seems_there(part, &placed.gone),
+    for number in &wrong_parity {
+        monitor.note(&Note::new(NoteKind::Volume, parity_name(*number).as_bytes(), UNFIT));
+    }
+    let findings = Findings {
+        tried: parts,
+        defective: placed.bad.iter().chain(&placed.mended).map(|part| part.number).collect(),
+        placed_before: extraction.staging.placed(),
+        wrong_parity,
     };
+    let is_there = |part: &Part| findings.is_there(part).unwrap_or_else(|| finder.seems_there(part, &placed.gone));
     let there: Vec<bool> = bundle.head.parts.iter().map(is_there).collect();
-    let noted = wrong_parity.iter().map(|number| Note::new(NoteKind::Volume, parity_name(*number).as_bytes(), UNFIT));
-    noted.for_each(|note| monitor.note(&note));
     placed.margin = repair::margin(&bundle.head, &there);
     placed.verdict = repair::judge(&bundle.head, &there);
     placed.bad.sort_by_key(|part| part.number);
@@ -107,45 +93,79 @@ pub fn place_parts(
 }
 
 impl Placed {
-    /// What could not be read of drives that are gone is not damaged.
-    fn take_gone(&mut self, gone: Vec<PathBuf>, head: &Head, finder: &Finder) {
+    /// Turns damage into absence where the only known files of a part are on drives that are gone: of what could not
+    /// be read nothing is known.
+    fn count_gone_as_missing(&mut self, gone: Vec<PathBuf>, head: &Head, finder: &Finder) {
         for bad in self.bad.iter_mut().chain(&mut self.mended).filter(|bad| bad.state == PartState::Damaged) {
             if finder.is_gone(&head.parts[bad.number as usize - 1], &gone) {
-                (bad.state, bad.why) = (PartState::Missing, "its drive is gone".into());
+                bad.state = PartState::Missing;
+                bad.why = "its drive is gone".into();
             }
         }
         self.gone = gone;
     }
 }
 
+/// What this run and earlier runs know of parts that they read.
+struct Findings<'a> {
+    /// Numbers of the data parts that this run read, ascending.
+    tried: &'a [u32],
+    /// Those of them that were bad on the drives, rebuilt ones included.
+    defective: BTreeSet<u32>,
+    /// Numbers of the data parts that this run and earlier runs placed.
+    placed_before: BTreeSet<u32>,
+    /// Numbers of the parity parts that do not fit.
+    wrong_parity: BTreeSet<u32>,
+}
+
+impl Findings<'_> {
+    /// Whether the drives have a part whole; `None` if it was not read.
+    fn is_there(&self, part: &Part) -> Option<bool> {
+        match part.kind {
+            PartKind::Data { .. } if self.tried.binary_search(&part.number).is_ok() => {
+                Some(!self.defective.contains(&part.number))
+            }
+            PartKind::Data { .. } => self.placed_before.contains(&part.number).then_some(true),
+            PartKind::Parity => self.wrong_parity.contains(&part.number).then_some(false),
+        }
+    }
+}
+
+/// The placing of parts, shared by all threads.
 struct Placing<'a> {
     bundle: &'a Bundle,
+    finder: &'a Finder<'a>,
     extraction: &'a Extraction<'a>,
     rebuilder: PartRebuilder<'a>,
-    /// Every file is held against a digest before it is delivered.
+    /// Whether every file is compared with a digest before it is delivered.
     has_digests: bool,
     monitor: &'a dyn Monitor,
+    /// Parts that may be rebuilt, by their stripe.
+    damaged: Mutex<BTreeMap<u32, Vec<&'a Part>>>,
     placed: Mutex<Placed>,
 }
 
-/// What one thread uses again and again.
+/// What one thread uses for all its parts.
 struct Tools<'a> {
     writer: FileWriter<'a>,
     decompressor: Decompressor,
+    /// Made for the first part: a thread that finds no part left needs no buffer.
     buf: Option<PartBuf>,
 }
 
 /// What is wrong with a part.
-struct Hurt {
-    /// Chunks at its beginning that can be read.
+struct PartDefect {
+    /// How many chunks at its beginning can be read.
     readable: usize,
-    /// Nothing vouches for some of them.
-    doubtful: bool,
+    /// Whether some of them were rebuilt, so that no tag and no digest of the part proves them.
+    is_doubtful: bool,
     state: PartState,
+    /// A phrase for the user.
     why: String,
 }
 
-impl Hurt {
+impl PartDefect {
+    /// `None` if the part is whole.
     fn of(loaded: &Loaded, chunks: usize) -> Option<Self> {
         let (state, why) = match loaded {
             Loaded::Whole => return None,
@@ -154,27 +174,57 @@ impl Hurt {
             Loaded::Missing => (PartState::Missing, "was not found".into()),
         };
         let readable = loaded.bad(chunks).first().copied().unwrap_or(chunks);
-        Some(Hurt { readable, doubtful: false, state, why })
+        Some(Self { readable, is_doubtful: false, state, why })
     }
 
-    /// All chunks are there, and what they hold is not what it should be.
-    fn content(why: String) -> Self {
-        Hurt { readable: 0, doubtful: false, state: PartState::Damaged, why }
+    /// All chunks are there, and their content is not what it should be.
+    fn of_content(why: String) -> Self {
+        Self { readable: 0, is_doubtful: false, state: PartState::Damaged, why }
     }
 
-    /// What is still wrong once all was tried.
+    /// What is left of the defect after the part was rebuilt as far as possible.
     fn after(self, rebuilt: &RebuiltPart, has_digests: bool) -> Self {
-        let (readable, doubtful) = (rebuilt.readable(has_digests), has_digests && rebuilt.is_doubtful());
-        let why = match rebuilt.is_wrong() {
-            true => format!("{}, and the others of its stripe give another part than the head names", self.why),
-            false => self.why,
+        let why = if rebuilt.is_wrong() {
+            format!("{}, and the others of its stripe give another part than the head names", self.why)
+        } else {
+            self.why
         };
-        Hurt { readable, doubtful, why, ..self }
+        let is_doubtful = has_digests && rebuilt.is_doubtful();
+        Self { readable: rebuilt.readable(has_digests), is_doubtful, why, state: self.state }
+    }
+
+    /// The defect as the user is told it.
+    fn report(&self, part: &Part) -> BadPart {
+        BadPart { number: part.number, volume: part.volume, state: self.state, why: self.why.clone() }
     }
 }
 
 impl<'a> Placing<'a> {
-    /// Does `work` for every job on all cores, until the target fails.
+    fn new(
+        bundle: &'a Bundle,
+        finder: &'a Finder<'a>,
+        extraction: &'a Extraction<'a>,
+        monitor: &'a dyn Monitor,
+    ) -> Self {
+        let has_digest = |entry: &Entry| entry.kind != Kind::File || entry.sha256.is_some();
+        Self {
+            bundle,
+            finder,
+            extraction,
+            rebuilder: PartRebuilder::new(&bundle.head, finder),
+            has_digests: extraction.entries.iter().all(has_digest),
+            monitor,
+            damaged: Mutex::default(),
+            placed: Mutex::default(),
+        }
+    }
+
+    fn class(&self) -> Class {
+        self.bundle.head.statement.class
+    }
+
+    /// Does `work` for every job on all cores, until the first error. A system error is one of the target, because
+    /// reading parts reports none: it is returned as a value, so that the caller can deliver what is whole.
     fn each<J: Sync>(
         &self,
         jobs: &[J],
@@ -200,88 +250,73 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Rebuilds parts of one stripe as far as that is possible, and writes what they hold.
+    /// Loads a part and places it. A part that its stripe may give back is only noted as damaged.
+    fn load(&self, number: u32, tools: &mut Tools) -> Result<(), FlowError> {
+        let class = self.class();
+        let part = &self.bundle.head.parts[number as usize - 1];
+        let mut buf = tools.buf.take().unwrap_or_else(|| PartBuf::new(class));
+        let loaded = self.finder.load(part, &mut buf)?;
+        match part.stripe {
+            Some((stripe, _)) if loaded != Loaded::Whole => {
+                lock(&self.damaged).entry(stripe).or_default().push(part);
+            }
+            _ => self.place(part, PartDefect::of(&loaded, class.chunks()), &buf, tools)?,
+        }
+        tools.buf = Some(buf);
+        Ok(())
+    }
+
+    /// Rebuilds parts of one stripe as far as possible, and places them.
     fn rebuild(&self, parts: &[&Part], tools: &mut Tools) -> Result<(), FlowError> {
-        let chunks = self.bundle.head.statement.class.chunks();
         for rebuilt in self.rebuilder.rebuild(parts)? {
-            let mut hurt = Hurt::of(&rebuilt.found, chunks);
+            let mut defect = PartDefect::of(&rebuilt.found, self.class().chunks());
             if rebuilt.is_whole() {
-                let mended = hurt.take().map(|hurt| hurt.report(rebuilt.part));
+                let mended = defect.take().map(|defect| defect.report(rebuilt.part));
                 lock(&self.placed).mended.extend(mended);
             }
-            let hurt = hurt.map(|hurt| hurt.after(&rebuilt, self.has_digests));
-            self.place(rebuilt.part, hurt, &rebuilt.buf, &mut tools.writer, &mut tools.decompressor)?;
+            let defect = defect.map(|defect| defect.after(&rebuilt, self.has_digests));
+            self.place(rebuilt.part, defect, &rebuilt.buf, tools)?;
         }
         Ok(())
     }
 
-    /// Places what a part holds before its first damage, and notes that.
+    /// Writes what a part holds before its first damage, and records whether that was all of it.
     fn place(
         &self,
         part: &Part,
-        hurt: Option<Hurt>,
+        defect: Option<PartDefect>,
         buf: &PartBuf,
-        writer: &mut FileWriter,
-        decompressor: &mut Decompressor,
+        tools: &mut Tools,
     ) -> Result<(), FlowError> {
-        let class = self.bundle.head.statement.class;
-        let chunks = hurt.as_ref().map_or(class.chunks(), |hurt| hurt.readable);
-        let decoded = match chunks {
-            0 => Ok(None),
-            _ => self.decode(part, buf, chunks, writer, decompressor),
+        let chunks = defect.as_ref().map_or(self.class().chunks(), |defect| defect.readable);
+        let written = if chunks == 0 { Ok(None) } else { self.write(part, buf, chunks, tools) };
+        let wrong_content = match written {
+            // Rebuilt chunks are not what was sealed, so a broken format proves nothing against the sender.
+            Err(FlowError::Format(error)) if defect.as_ref().is_some_and(|defect| defect.is_doubtful) => {
+                Some(error.to_string())
+            }
+            other => other?.filter(|_| defect.is_none()),
         };
-        let wrong = match decoded {
-            // It is not what was sealed, so it says nothing about who sealed it.
-            Err(FlowError::Format(error)) if hurt.as_ref().is_some_and(|hurt| hurt.doubtful) => Some(error.to_string()),
-            other => other?.filter(|_| hurt.is_none()),
-        };
-        let wrong = hurt.or(wrong.map(Hurt::content));
-        match wrong {
+        match defect.or(wrong_content.map(PartDefect::of_content)) {
             None => self.extraction.staging.note_placed(part.number)?,
-            Some(hurt) => lock(&self.placed).bad.push(hurt.report(part)),
+            Some(defect) => lock(&self.placed).bad.push(defect.report(part)),
         }
-        self.monitor.advance(class.file_len() as u64);
+        self.monitor.advance(self.class().file_len() as u64);
         Ok(())
     }
 
-    /// Decodes the first chunks of a part and places what they hold; says what is wrong with it,
-    /// if they were all.
-    fn decode(
-        &self,
-        part: &Part,
-        buf: &PartBuf,
-        chunks: usize,
-        writer: &mut FileWriter,
-        decompressor: &mut Decompressor,
-    ) -> Result<Option<String>, FlowError> {
-        let PartKind::Data { offset, length } = part.kind else { return Ok(None) };
-        let lead = Lead::parse(buf.plain(0))?;
-        let named = Lead { bundle: self.bundle.head.statement.bundle, number: part.number, offset };
-        if let Some(why) = lead.difference(&named) {
-            return Err(FormatError::Malformed { what: "a part", line: 0, why }.into());
-        }
-        writer.begin_part(offset, offset + length, chunks == self.bundle.head.statement.class.chunks());
-        let mut at = offset;
-        let decoded = decompressor.decode((0..chunks).map(|index| buf.plain(index)), |bytes| {
-            let end = at + bytes.len() as u64;
-            FormatError::check_limit("the length of a part's tar", end - offset, length)?;
-            writer.write(at, bytes)?;
-            at = end;
-            Ok::<(), FlowError>(())
-        });
+    /// Decodes the first chunks of a part and writes them. Returns what is wrong with the content; if these are not
+    /// all chunks, that says nothing.
+    fn write(&self, part: &Part, buf: &PartBuf, chunks: usize, tools: &mut Tools) -> Result<Option<String>, FlowError> {
+        let Some(decoder) = PartDecoder::new(&self.bundle.head, part) else { return Ok(None) };
+        decoder.check_lead(buf)?;
+        let Tools { writer, decompressor, .. } = tools;
+        writer.begin_part(decoder.start(), decoder.end(), chunks == self.class().chunks());
+        let decoded = decoder.decode(buf, chunks, decompressor, |at, bytes| Ok(writer.write(at, bytes)?));
         writer.end_part()?;
-        match decoded {
-            Err(DecodeError::Sink(error)) => Err(error),
-            Ok(()) if at == offset + length => Ok(None),
-            Ok(()) => Ok(Some(format!("holds {} bytes of tar, {length} were announced", at - offset))),
-            Err(DecodeError::Truncated) => Ok(Some("its compressed content is cut short".into())),
-            Err(DecodeError::Zstd(error)) => Ok(Some(format!("its compressed content cannot be read ({error})"))),
-        }
+        Ok(decoded?.map(|fault| fault.to_string()))
     }
 }
 
-impl Hurt {
-    fn report(&self, part: &Part) -> BadPart {
-        BadPart { number: part.number, volume: part.volume, state: self.state, why: self.why.clone() }
-    }
-}
+#[cfg(test)]
+mod tests;

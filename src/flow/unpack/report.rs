@@ -1,4 +1,7 @@
-//! What unpacking delivered, lost and rebuilt, and what margin is left. Nothing here claims more than was verified.
+//! The report of an unpacking: what was delivered, lost and rebuilt, and what margin is left. It decides the outcome of
+//! the run, and makes the JSON report.
+//!
+//! Not guaranteed: who packed the bundle. The report claims nothing that this run did not verify.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -14,20 +17,20 @@ use crate::stage::restore::MetadataDifferences;
 /// What kept a file from being delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// A part is not there: another drive would help.
+    /// A part is on no drive that was given: another drive would help.
     Missing,
-    /// A part is there that this user may not read.
+    /// A drive has a part that this user may not read.
     Unread,
-    /// What is there is not what was packed.
+    /// The drives have other bytes than those that were packed.
     Damaged,
-    /// The target cannot hold such a thing.
+    /// The target cannot hold the file, or took no more.
     Target,
-    /// The target did not keep what it was given.
+    /// The target did not keep what was written to it.
     Unkept,
 }
 
 impl Cause {
-    /// Whether other drives of the bundle, or the same once more, may help.
+    /// Whether other drives of the bundle, or a second try with the same ones, may help.
     pub fn is_of_bundle(self) -> bool {
         matches!(self, Cause::Missing | Cause::Unread | Cause::Damaged)
     }
@@ -36,27 +39,26 @@ impl Cause {
 /// A file that was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// Its path.
+    /// Raw bytes, not yet safe on a terminal.
     pub path: Vec<u8>,
-    /// What kept it.
     pub cause: Cause,
-    /// In words.
+    /// The cause as a phrase for the user.
     pub why: Cow<'static, str>,
 }
 
 /// What is wrong with a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartState {
-    /// It was not found at all.
+    /// No drive that was given has it.
     Missing,
-    /// It was found, and this user may not read it.
+    /// A drive has it, and this user may not read it.
     Unread,
-    /// It was found and is damaged.
+    /// A drive has it, and it is damaged.
     Damaged,
 }
 
 impl PartState {
-    /// The word for it.
+    /// The word in reports.
     pub fn word(self) -> &'static str {
         match self {
             PartState::Missing => "missing",
@@ -66,16 +68,15 @@ impl PartState {
     }
 }
 
-/// A part that could not be used whole.
+/// A data part that could not be used whole from the drives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadPart {
-    /// Its number.
+    /// Its number among the data parts, from 1.
     pub number: u32,
-    /// The volume it belongs to.
+    /// The volume that the head names for it, from 1.
     pub volume: u16,
-    /// What is wrong with it.
     pub state: PartState,
-    /// What was found, in words.
+    /// The finding as a phrase for the user.
     pub why: String,
 }
 
@@ -88,66 +89,65 @@ impl BadPart {
     }
 }
 
-/// What unpacking delivered.
+/// What an unpacking delivered.
 #[derive(Debug, Clone)]
 pub struct UnpackReport {
-    /// The bundle's fingerprint.
     pub fingerprint: String,
-    /// Where the files are.
+    /// The folder that the files were delivered into.
     pub target: PathBuf,
-    /// Volumes of the bundle.
+    /// How many volumes the bundle has.
     pub volumes: u16,
-    /// Volumes that were given.
+    /// How many volumes were given.
     pub volumes_given: usize,
     /// Whether only some paths were asked for.
     pub selected: bool,
-    /// Files asked for, hard links counted each.
+    /// Files that were asked for. Each hard link counts.
     pub files: u64,
-    /// Files delivered and verified.
+    /// Those of them that were delivered.
     pub delivered: u64,
-    /// Bytes of the delivered files.
+    /// Bytes of the delivered files. The content of hard links counts once.
     pub bytes: u64,
-    /// Delivered files of which nothing says what their content should be: there was no list.
+    /// Delivered files without a digest to compare them with. Only a salvage without a list has any.
     pub unproven: u64,
-    /// Parts missing or damaged, and not to be rebuilt.
+    /// Parts that are missing or damaged, and were not rebuilt.
     pub bad_parts: Vec<BadPart>,
-    /// Parts missing or damaged, and rebuilt.
+    /// Parts that were missing or damaged, and were rebuilt.
     pub mended: Vec<BadPart>,
-    /// What could be had with the drives given.
+    /// What can be recovered with the drives given.
     pub verdict: Verdict,
-    /// What else may be lost; `None` without parity, and when parts are lost already.
+    /// How much more may be lost; `None` without parity, or if data is lost already.
     pub margin: Option<Margin>,
-    /// Files not delivered.
+    /// Files that were not delivered.
     pub lost: Vec<Lost>,
-    /// Why the target took no more, if it did not.
+    /// Why the target took no more; `None` if it took everything.
     pub failed: Option<String>,
     /// Folders of volumes whose drives stopped answering while they were read.
     pub gone: Vec<PathBuf>,
-    /// Folders of volumes of which this user may not read everything, if anything was lacking.
+    /// Folders of volumes of which this user may not read everything. They are looked for only if a part was bad.
     pub denied: Vec<PathBuf>,
-    /// Where what was placed of the others is kept, for the same command to go on from.
+    /// The staging folder, if the same command can go on from it.
     pub kept: Option<PathBuf>,
-    /// What the target could not hold as it was packed.
+    /// Entries that the target could not hold as packed.
     pub changes: Vec<Change>,
-    /// The file beside the result that says so.
+    /// The record of these changes, a file in the target.
     pub renamed_in: Option<PathBuf>,
-    /// What has another mode or time than it was packed with.
+    /// How many entries have another mode or time than the packed one.
     pub otherwise: MetadataDifferences,
     /// How many had a time outside of what the target counts, and got the nearest.
     pub clamped: u64,
-    /// Flaws from packing, and properties that the target could not take.
+    /// Flaws from packing, findings about volumes, and properties that the target could not take.
     pub notes: Vec<Note>,
 }
 
 impl UnpackReport {
-    /// 7 if the target failed, or did not keep what it was given, or a drive is gone that something is missing of, 4 if what is there is damaged, was packed with flaws or does not
-    /// fit the target, 3 if drives are missing.
+    /// The outcome with the gravest cause: first the target or a drive that failed, then damage and flaws from packing,
+    /// then missing drives.
     pub fn outcome(&self) -> Outcome {
-        let flawed = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
-        let other = |lost: &Lost| !matches!(lost.cause, Cause::Missing | Cause::Unread);
+        let is_flaw = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
+        let is_damage = |lost: &Lost| !matches!(lost.cause, Cause::Missing | Cause::Unread);
         if self.failed.is_some() || self.lacks_gone() || self.lacks_denied() || self.is_unkept() {
             Outcome::Io
-        } else if self.lost.iter().any(other) || self.notes.iter().any(flawed) {
+        } else if self.lost.iter().any(is_damage) || self.notes.iter().any(is_flaw) {
             Outcome::Damaged
         } else if !self.lost.is_empty() {
             Outcome::Incomplete
@@ -156,28 +156,28 @@ impl UnpackReport {
         }
     }
 
-    /// Whether drives are gone, and files are not there that may be on them.
+    /// Whether drives are gone, and files are lost that may be on them.
     pub fn lacks_gone(&self) -> bool {
         !self.gone.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle())
     }
 
-    /// Whether there are volumes that this user may not read, and files are not there that may be on them.
+    /// Whether this user may not read some part or volume, and files are lost that may be in it.
     pub fn lacks_denied(&self) -> bool {
-        let unread = self.lost.iter().any(|lost| lost.cause == Cause::Unread);
-        unread || (!self.denied.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle()))
+        let is_unread = self.lost.iter().any(|lost| lost.cause == Cause::Unread);
+        is_unread || (!self.denied.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle()))
     }
 
-    /// Whether all that was asked for is there, and all that was to be packed was.
+    /// Whether everything that was asked for was delivered, and the packer could read all of it.
     pub fn complete(&self) -> bool {
         self.lost.is_empty() && !self.notes.iter().any(|note| note.kind == NoteKind::Unreadable)
     }
 
-    /// Whether the target gave back other bytes than it took.
+    /// Whether the target gave back other bytes of a file than it took.
     pub fn is_unkept(&self) -> bool {
         self.lost.iter().any(|lost| lost.cause == Cause::Unkept)
     }
 
-    /// Whether no file was kept back because of damage, here or in the target.
+    /// Whether no file was kept back because of damage, on the drives or in the target.
     pub fn intact(&self) -> bool {
         self.lost.iter().all(|lost| !matches!(lost.cause, Cause::Damaged | Cause::Unkept))
     }
@@ -186,14 +186,15 @@ impl UnpackReport {
     pub fn to_json(&self) -> Document<'_> {
         let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
         let parts = |parts: &[BadPart]| parts.iter().map(BadPart::to_json).collect::<Value>();
+        let paths = |paths: &[PathBuf]| paths.iter().map(|path| show(path)).collect::<Value>();
         let object = json!({
             "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
-            "failed": self.failed, "gone": self.gone.iter().map(|folder| show(folder)).collect::<Value>(),
-            "unreadable": self.denied.iter().map(|folder| show(folder)).collect::<Value>(),
-            "kept": self.kept.as_ref().map(|path| show(path)), "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
+            "failed": self.failed, "gone": paths(&self.gone), "unreadable": paths(&self.denied),
+            "kept": self.kept.as_ref().map(|path| show(path)),
+            "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
             "verdict": self.verdict.to_json(),
             "margin": self.margin.map_or(Value::Null, Margin::to_json),
             "changes": self.changes.iter().map(Change::to_json).collect::<Value>(),
@@ -206,3 +207,6 @@ impl UnpackReport {
         Document::new(object).with("lost", lost).with("notes", self.notes.iter().map(note_json))
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,6 +1,7 @@
-//! What an earlier run of the same unpacking placed or delivered, taken up: nothing of it counts
-//! before it is held against the list, as the disk stores it. Where no disk is asked (memory, some networks),
-//! that is what the system remembers.
+//! Adopts what an earlier run of the same unpacking placed or delivered. Every file is hashed again and compared with
+//! the list before it counts, as the disk stores it and not as the system remembers it.
+//!
+//! Not guaranteed: that a disk is asked. A target in memory and some network file systems answer from memory.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +9,18 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Kind};
 use crate::base::fault::IoFault;
 use crate::base::monitor::{Monitor, Phase};
+use crate::base::path::BytePath;
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::unpack::file_writer::{Extraction, FileWriter};
 use crate::format::head::{Head, Part, PartKind};
 use crate::plan::links::find;
+use crate::stage::restore::MetadataResult;
 
-/// Entries that one thread looks at before it asks for more.
-const SOME: usize = 64;
+/// How many entries a thread looks at before it asks for more.
+const BATCH: usize = 64;
 
-/// What an unpacking is about: runs of the same go on from each other.
+/// Identifies an unpacking by the bundle and the selected paths. A run goes on only from an earlier run of the same.
 pub fn work(head: &Head, entries: &[Entry]) -> Digest {
     let mut hasher = Hasher::tagged("unfinished");
     hasher.update(head.statement.fingerprint().as_bytes());
@@ -28,171 +31,192 @@ pub fn work(head: &Head, entries: &[Entry]) -> Digest {
     hasher.finish()
 }
 
-/// Looks at all that an earlier run left, on all cores; the extraction then knows what is whole.
+/// Looks at all that an earlier run left, on all cores, and records in the extraction what is whole.
 pub fn adopt_earlier_run(extraction: &Extraction, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
     extraction.staging.resume(extraction.entries)?;
-    let parts = PlacedStretches::new(head, &extraction.staging.placed());
+    let adoption = Adoption { extraction, parts: PlacedStretches::new(head, &extraction.staging.placed()), monitor };
     monitor.phase(Phase::Resuming, extraction.entries.iter().map(|entry| entry.size).sum());
-    let jobs: Vec<usize> = (0..extraction.entries.len()).step_by(SOME).collect();
-    let looked = side_by_side(
-        &jobs,
-        || extraction.writer(),
-        |writer, first| {
-            for index in *first..(first + SOME).min(extraction.entries.len()) {
-                if monitor.cancelled() {
-                    return Err(FlowError::Cancelled);
-                }
-                let entry = &extraction.entries[index];
-                if entry.kind == Kind::File && entry.has_content() && entry.flag != Flag::Unreadable {
-                    look(extraction, writer, index, &parts, monitor)?;
-                }
-                monitor.advance(entry.size);
-            }
-            Ok(())
-        },
-    );
-    looked.into_iter().collect::<Result<(), FlowError>>()?;
+    let batches: Vec<usize> = (0..extraction.entries.len()).step_by(BATCH).collect();
+    let adopted = side_by_side(&batches, || extraction.writer(), |writer, first| adoption.adopt_batch(writer, *first));
+    adopted.into_iter().collect::<Result<(), FlowError>>()?;
     if extraction.staging.has_delivered() {
-        small_ones(extraction)?;
+        adoption.adopt_delivered_without_content()?;
     }
     Ok(())
 }
 
-/// Which of these parts are still to be read: those that nobody placed, and those that hold bytes
-/// of a file of which nothing is left.
+/// Which of these parts are still to be read, in the same order: those that no run has placed, and those with bytes of
+/// a file that is neither whole nor waiting to be verified.
 pub fn to_do(extraction: &Extraction, head: &Head, parts: &[u32]) -> Vec<u32> {
     let placed = extraction.staging.placed();
-    let lacks = |index: usize| {
+    let is_lacking = |index: usize| {
         extraction.entries[index].flag != Flag::Unreadable
             && !extraction.is_whole(index)
             && !extraction.is_unverified(index)
     };
-    let open = |number: &u32| match head.parts[*number as usize - 1].kind {
+    let is_open = |number: &u32| match head.parts[*number as usize - 1].kind {
         PartKind::Data { offset, length } if placed.contains(number) => {
-            extraction.contents.within(extraction.entries, offset, offset + length).any(lacks)
+            extraction.contents.within(extraction.entries, offset, offset + length).any(is_lacking)
         }
         _ => true,
     };
-    parts.iter().copied().filter(open).collect()
+    parts.iter().copied().filter(is_open).collect()
 }
 
-/// The parts that hold bytes of these files.
+/// The parts that hold bytes of these files, both ascending.
 pub fn parts_of(extraction: &Extraction, head: &Head, files: &[usize]) -> Vec<u32> {
-    let holds = |offset, length| {
-        extraction
-            .contents
-            .within(extraction.entries, offset, offset + length)
-            .any(|index| files.binary_search(&index).is_ok())
+    let holds_one = |offset: u64, length: u64| {
+        let mut within = extraction.contents.within(extraction.entries, offset, offset + length);
+        within.any(|index| files.binary_search(&index).is_ok())
     };
-    head.data_parts().filter(|(_, offset, length)| holds(*offset, *length)).map(|(part, _, _)| part.number).collect()
+    let parts = head.data_parts().filter(|(_, offset, length)| holds_one(*offset, *length));
+    parts.map(|(part, _, _)| part.number).collect()
 }
 
-/// A file with content: staged, or delivered, or neither.
-fn look(
-    extraction: &Extraction,
-    writer: &mut FileWriter,
-    index: usize,
-    parts: &PlacedStretches,
-    monitor: &dyn Monitor,
-) -> Result<(), FlowError> {
-    let entry = &extraction.entries[index];
-    let lengths = writer.placer().lengths(entry)?;
-    if lengths.0.is_some() {
-        writer.placer().forget_cached(entry)?;
+/// The adoption of what an earlier run left, shared by all threads.
+struct Adoption<'a> {
+    extraction: &'a Extraction<'a>,
+    parts: PlacedStretches,
+    monitor: &'a dyn Monitor,
+}
+
+impl Adoption<'_> {
+    /// Looks at the files with content among [`BATCH`] entries from `first` on.
+    fn adopt_batch(&self, writer: &mut FileWriter, first: usize) -> Result<(), FlowError> {
+        let entries = self.extraction.entries;
+        for (index, entry) in entries.iter().enumerate().skip(first).take(BATCH) {
+            self.check_not_cancelled()?;
+            if entry.has_content() && entry.flag != Flag::Unreadable {
+                self.adopt_file(writer, index)?;
+            }
+            self.monitor.advance(entry.size);
+        }
+        Ok(())
     }
-    match lengths {
-        (Some(len), _) if parts.cut(entry) => {
-            // A file that is too short has lost what was placed: it is begun anew.
-            for (from, to) in parts.within(entry).filter(|_| len == entry.size) {
-                if monitor.cancelled() {
-                    return Err(FlowError::Cancelled);
-                }
+
+    /// Looks at a file with content. What is staged counts before what is delivered.
+    fn adopt_file(&self, writer: &mut FileWriter, index: usize) -> Result<(), FlowError> {
+        let extraction = self.extraction;
+        let entry = &extraction.entries[index];
+        let (staged, delivered) = writer.placer().lengths(entry)?;
+        if let Some(len) = staged {
+            writer.placer().forget_cached(entry)?;
+            return self.adopt_staged(writer, index, len);
+        }
+        if extraction.staging.has_delivered() && delivered == Some(entry.size) {
+            if let Some(metadata) = metadata_of_delivered(writer, entry, entry.sha256) {
+                extraction.staging.count(metadata);
+                extraction.set_delivered(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adopts a staged file of `len` bytes: a file of one part as a whole, a longer one piece by piece.
+    fn adopt_staged(&self, writer: &mut FileWriter, index: usize, len: u64) -> Result<(), FlowError> {
+        let entry = &self.extraction.entries[index];
+        if !self.parts.is_cut(entry) {
+            let adopted = if len == entry.size { writer.verify_staged(index) } else { writer.placer().remove(entry) };
+            return Ok(adopted?);
+        }
+        // A longer file gets its full length with the first piece. One that is shorter has lost what was placed, and
+        // is begun anew.
+        if len == entry.size {
+            for (from, to) in self.parts.placed_within(entry) {
+                self.check_not_cancelled()?;
                 writer.adopt_piece(index, (from, to - from))?;
             }
         }
-        (Some(len), _) if len == entry.size => writer.verify_staged(index)?,
-        (Some(_), _) => writer.placer().remove(entry)?,
-        (None, Some(len))
-            if extraction.staging.has_delivered()
-                && len == entry.size
-                && is_delivered(extraction, writer, entry, entry.sha256, true) =>
-        {
-            extraction.set_delivered(index);
-        }
-        _ => {}
+        Ok(())
     }
-    Ok(())
-}
 
-/// Whether a file that was delivered is what was packed; if so, and if it `counts`, how it stands there
-/// is noted.
-fn is_delivered(
-    extraction: &Extraction,
-    writer: &mut FileWriter,
-    entry: &Entry,
-    expected: Option<Digest>,
-    counts: bool,
-) -> bool {
-    let Ok((digest, dressed)) = writer.placer().digest_delivered(entry) else { return false };
-    let same = expected == Some(digest);
-    if same && counts {
-        extraction.staging.count(dressed);
-    }
-    same
-}
-
-/// Empty files and links that were delivered.
-fn small_ones(extraction: &Extraction) -> Result<(), IoFault> {
-    let mut writer = extraction.writer();
-    for (index, entry) in extraction.entries.iter().enumerate() {
-        let there = match &entry.kind {
-            Kind::File if entry.size == 0 => writer.placer().lengths(entry)?.1 == Some(0),
-            Kind::Symlink(to) => writer.placer().is_linked(entry, to),
-            Kind::Hardlink(first) => {
-                let first = find(extraction.entries, first.as_bytes()).map(|at| &extraction.entries[at]);
-                let same = |first: &Entry| {
-                    let sized = Entry { size: first.size, ..entry.clone() };
-                    is_delivered(extraction, &mut writer, &sized, first.sha256, extraction.staging.has_copies())
-                };
-                first.is_some_and(same)
+    /// Looks for empty files and links that were delivered.
+    fn adopt_delivered_without_content(&self) -> Result<(), IoFault> {
+        let mut writer = self.extraction.writer();
+        for (index, entry) in self.extraction.entries.iter().enumerate() {
+            let is_delivered = match &entry.kind {
+                Kind::File => entry.size == 0 && writer.placer().lengths(entry)?.1 == Some(0),
+                Kind::Symlink(to) => writer.placer().is_linked(entry, to),
+                Kind::Hardlink(first) => self.is_delivered_link(&mut writer, entry, first),
+                Kind::Dir => false,
+            };
+            if is_delivered {
+                self.extraction.set_delivered(index);
             }
-            _ => false,
-        };
-        if there {
-            extraction.set_delivered(index);
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether a hard link was delivered with the content of its file, as a link or as a copy. Only a copy has a mode
+    /// and time of its own to count.
+    fn is_delivered_link(&self, writer: &mut FileWriter, entry: &Entry, first: &BytePath) -> bool {
+        let entries = self.extraction.entries;
+        let Some(first) = find(entries, first.as_bytes()).map(|at| &entries[at]) else { return false };
+        let sized = Entry { size: first.size, ..entry.clone() };
+        let Some(metadata) = metadata_of_delivered(writer, &sized, first.sha256) else { return false };
+        if self.extraction.staging.has_copies() {
+            self.extraction.staging.count(metadata);
+        }
+        true
+    }
+
+    /// Hashing may take long, so the user can stop it between files and pieces.
+    fn check_not_cancelled(&self) -> Result<(), FlowError> {
+        if self.monitor.cancelled() { Err(FlowError::Cancelled) } else { Ok(()) }
+    }
 }
 
-/// The parts of a bundle as stretches of its tar, and which of them an earlier run placed.
+/// How the target took mode and time of a delivered file; `None` if its content is not the expected one, or cannot be
+/// read.
+fn metadata_of_delivered(writer: &mut FileWriter, entry: &Entry, expected: Option<Digest>) -> Option<MetadataResult> {
+    let (digest, metadata) = writer.placer().digest_delivered(entry).ok()?;
+    (expected == Some(digest)).then_some(metadata)
+}
+
+/// The stretch of the tar that a part holds.
+struct PartStretch {
+    start: u64,
+    end: u64,
+    /// Whether an earlier run placed the part.
+    is_placed: bool,
+}
+
+/// All data parts as stretches of the tar, in its order.
 struct PlacedStretches {
-    all: Vec<(u64, u64, bool)>,
+    all: Vec<PartStretch>,
 }
 
 impl PlacedStretches {
-    /// From the head's table.
     fn new(head: &Head, placed: &BTreeSet<u32>) -> Self {
-        let stretch =
-            |(part, offset, length): (&Part, u64, u64)| (offset, offset + length, placed.contains(&part.number));
+        let stretch = |(part, start, length): (&Part, u64, u64)| PartStretch {
+            start,
+            end: start + length,
+            is_placed: placed.contains(&part.number),
+        };
         Self { all: head.data_parts().map(stretch).collect() }
     }
 
-    fn touching<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a (u64, u64, bool)> {
-        let first = self.all.partition_point(|(_, end, _)| *end <= entry.at);
-        self.all[first..].iter().take_while(|(start, _, _)| *start < entry.at + entry.size)
+    /// The parts that hold bytes of a file, in the order of the tar.
+    fn touching<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = &'a PartStretch> {
+        let first = self.all.partition_point(|part| part.end <= entry.at);
+        self.all[first..].iter().take_while(|part| part.start < entry.at + entry.size)
     }
 
     /// Whether a file lies in more than one part.
-    fn cut(&self, entry: &Entry) -> bool {
+    fn is_cut(&self, entry: &Entry) -> bool {
         self.touching(entry).nth(1).is_some()
     }
 
-    /// The stretches of a file, from and to, that were placed.
-    fn within<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = (u64, u64)> + 'a {
-        let clip = |(start, end, _): &(u64, u64, bool)| {
-            ((*start).max(entry.at) - entry.at, (*end).min(entry.at + entry.size) - entry.at)
+    /// The pieces of a file that were placed: offsets in the file, from and to.
+    fn placed_within<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = (u64, u64)> + 'a {
+        let piece = |part: &PartStretch| {
+            let from = part.start.max(entry.at) - entry.at;
+            let to = part.end.min(entry.at + entry.size) - entry.at;
+            (from, to)
         };
-        self.touching(entry).filter(|(_, _, placed)| *placed).map(clip)
+        self.touching(entry).filter(|part| part.is_placed).map(piece)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
-//! Whether the target holds everything under its name, tried before the first byte; with `--rename`
-//! under which other, and the file beside the result that says so.
+//! Fits entries to what the target can hold, before the first byte is written. Names, links and sizes are tried on the
+//! target itself. With `--rename`, entries get other names or are left out; the report and a file beside the output
+//! tell which.
+//!
+//! Not guaranteed: that every link can be made. Links that the target refuses later are reported one by one.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -19,18 +22,20 @@ use crate::plan::holds::{Becomes, Change, copies_of};
 use crate::plan::links::find;
 use crate::plan::name_folding::key;
 use crate::plan::names::{Fitted, fit};
+use crate::stage::restore::MetadataDifferences;
 use crate::stage::target_probe::Probe;
 
-/// What the first line of the record says.
-const HEADING: &str = "# Names that this folder could not hold as they were packed. Each line: what was done, the path in\n\
+/// The start of the record, the file that tells which entries were changed. It marks a record as ours.
+const HEADING: &str = "\
+# Names that this folder could not hold as they were packed. Each line: what was done, the path in\n\
 # the bundle, the path here (for a symlink: what it points to), parted by tabs. What a renamed\n\
 # folder holds moved with it. Controls and bytes that are no UTF-8 are \\xHH, a backslash is \\\\; in\n\
 # a new name %XX is a byte, and %~N tells names apart.\n";
 
-/// Entries as the target holds them, and what was left of trying that.
+/// Entries as the target holds them, and the path of the trial folder if it could not be removed.
 ///
 /// # Errors
-/// Without `rename`, when any is to be changed: nothing was written.
+/// [`OutputError::Names`] without `rename`, if any entry has to be changed. Nothing was written then.
 pub fn fit_to(
     target: &Path,
     entries: Vec<Entry>,
@@ -45,18 +50,18 @@ pub fn fit_to(
         fitted => fitted,
     };
     left.iter().for_each(|left| monitor.note(&left_behind(left)));
-    Err(FlowError::Output(OutputError::Names { target: target.to_owned(), changes: fitted?.changes }))
+    Err(OutputError::Names { target: target.to_owned(), changes: fitted?.changes }.into())
 }
 
-/// What is said of something of ours that could not be removed.
+/// The note on a folder of this run that could not be removed.
 pub fn left_behind(path: &Path) -> Note {
     let text = "is left of this run, for it could not be removed; nothing in it is needed any more: remove it (rm -r)";
     Note::new(NoteKind::Left, as_bytes(path), text)
 }
 
 impl Change {
-    /// What is done, in a word, and where to.
-    fn told(&self) -> (&'static str, String) {
+    /// What was done, in a word, and the path here; for a symlink that was left out, what it pointed to.
+    fn action(&self) -> (&'static str, String) {
         match &self.becomes {
             Becomes::Renamed(path) => ("renamed", path.to_string()),
             Becomes::Copy => ("copied", self.path.to_string()),
@@ -68,26 +73,26 @@ impl Change {
 
     /// For `--json`.
     pub fn to_json(&self) -> Value {
-        let (what, to) = self.told();
+        let (what, to) = self.action();
         json!({"path": self.path.to_string(), "what": what, "to": to, "why": self.why})
     }
 }
 
-/// Whether all hard links become copies there.
-pub fn copies(fitted: &Fitted) -> bool {
+/// Whether a file can have one name only, so that all hard links become copies.
+pub fn only_copies(fitted: &Fitted) -> bool {
     fitted.names == Some(1)
 }
 
-/// What takes room beside the files: copies in place of hard links.
+/// The copies that are made in place of hard links: they take room beside the files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Copies {
     /// How many.
     pub files: u64,
-    /// Their bytes.
+    /// Their bytes, without regard to holes.
     pub bytes: u64,
 }
 
-/// The copies in place of hard links, those that `is_there` left out.
+/// The copies that are still to be made. `is_there` tells, by index, which hard links an earlier run delivered.
 pub fn copies_to_make(fitted: &Fitted, is_there: impl Fn(usize) -> bool) -> Copies {
     let Some(most) = fitted.names else { return Copies::default() };
     let mut links: HashMap<&[u8], u64> = HashMap::new();
@@ -106,16 +111,19 @@ pub fn copies_to_make(fitted: &Fitted, is_there: impl Fn(usize) -> bool) -> Copi
     copies
 }
 
-/// Tells what was changed: in the report, under the paths of the bundle, and in a file beside what
-/// is delivered.
-pub fn tell(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
+/// Reports what the target could not hold as packed, and writes the record. Paths in the report become those of the
+/// bundle, and files that were left out count as lost.
+pub fn report_changes(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
     let paths = report.lost.iter_mut().map(|lost| &mut lost.path);
     for path in paths.chain(report.notes.iter_mut().map(|note| &mut note.path)) {
-        let old = BytePath::new(path.clone()).ok().and_then(|path| fitted.former.get(&path));
-        old.into_iter().for_each(|old| *path = old.as_bytes().to_vec());
+        let former = BytePath::new(path.clone()).ok().and_then(|path| fitted.former.get(&path));
+        if let Some(former) = former {
+            *path = former.as_bytes().to_vec();
+        }
     }
     for change in &fitted.changes {
         if matches!(change.becomes, Becomes::LeftOut(_) | Becomes::FolderLeftOut) {
+            // Symlinks and folders are not counted as files.
             report.files += u64::from(change.becomes == Becomes::LeftOut(None));
             report.lost.push(Lost {
                 path: change.path.as_bytes().to_vec(),
@@ -125,20 +133,21 @@ pub fn tell(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
         }
     }
     if !fitted.changes.is_empty() {
-        report.renamed_in = Some(record(&report.target, fitted)?);
+        report.renamed_in = Some(write_record(&report.target, fitted)?);
         report.changes = fitted.changes.clone();
     }
     Ok(())
 }
 
-/// How many of what is delivered, by its index, had a time that the target does not count to.
-pub fn clamped(fitted: &Fitted, is_delivered: impl Fn(usize) -> bool) -> u64 {
-    let clamped = |(at, entry): (usize, &Entry)| is_delivered(at) && fitted.clamped.contains(&entry.path);
-    fitted.entries.iter().enumerate().filter(|one| clamped(*one)).count() as u64
+/// How many delivered entries had a time outside of what the target counts. `is_delivered` gets their index.
+pub fn count_clamped(fitted: &Fitted, is_delivered: impl Fn(usize) -> bool) -> u64 {
+    let is_clamped = |(at, entry): &(usize, &Entry)| is_delivered(*at) && fitted.clamped.contains(&entry.path);
+    fitted.entries.iter().enumerate().filter(is_clamped).count() as u64
 }
 
-/// Tells which hard links became copies although nobody knew that they must.
-pub fn tell_copied(fitted: &Fitted, copied: &[usize], report: &mut UnpackReport) {
+/// Notes the hard links that became copies although the trial of the target did not show that they must. `copied` has
+/// their indices.
+pub fn report_copies(fitted: &Fitted, copied: &[usize], report: &mut UnpackReport) {
     let known: HashSet<&BytePath> = fitted.changes.iter().map(|change| &change.path).collect();
     for at in copied {
         let path = &fitted.entries[*at].path;
@@ -151,61 +160,97 @@ pub fn tell_copied(fitted: &Fitted, copied: &[usize], report: &mut UnpackReport)
     }
 }
 
-/// Tells which modes and times are others than were packed.
-pub fn tell_otherwise(report: &mut UnpackReport) {
-    let (there, clamped) = (report.otherwise, report.clamped);
-    let mut note = |text: String| report.notes.push(Note::new(NoteKind::Property, as_bytes(&report.target), text));
-    if there.modes > 0 {
-        note(format!("{} have another mode there; contents are not touched by that", count(there.modes, "item")));
-    }
+/// Notes how many entries have another mode or time than the packed one.
+pub fn report_metadata(report: &mut UnpackReport) {
+    let texts = [modes_text(report.otherwise.modes), times_text(report.otherwise, report.clamped)];
+    let note = |text: String| Note::new(NoteKind::Property, as_bytes(&report.target), text);
+    let notes: Vec<Note> = texts.into_iter().flatten().map(note).collect();
+    report.notes.extend(notes);
+}
+
+/// `None` if all modes are as packed.
+fn modes_text(modes: u64) -> Option<String> {
+    let items = count(modes, "item");
+    (modes > 0).then(|| format!("{items} have another mode there; contents are not touched by that"))
+}
+
+/// `None` if all times are as packed. `clamped` counts the times outside of what the target counts.
+fn times_text(there: MetadataDifferences, clamped: u64) -> Option<String> {
     let far = format!("off by up to {}", count(there.off.div_ceil(1_000_000_000), "second"));
     let which = match (clamped, there.times) {
-        (0, 0) => return,
+        (0, 0) => return None,
         (0, _) => format!("they are {far}"),
         (_, 0) => "they lie outside of what it counts and got the nearest that it can".into(),
         (clamped, times) => {
-            let (clamped, times) = (grouped(clamped), grouped(times));
+            let clamped = grouped(clamped);
+            let times = grouped(times);
             format!("{clamped} outside of what it counts, which got the nearest that it can, and {times} {far}")
         }
     };
-    note(format!("{} have times that the target cannot keep: {which}", count(there.times + clamped, "item")));
+    Some(format!("{} have times that the target cannot keep: {which}", count(there.times + clamped, "item")))
 }
 
-/// Writes the file, under the first name that is free; one that an earlier run of the same wrote,
-/// or began to write, is taken.
-fn record(target: &Path, fitted: &Fitted) -> Result<PathBuf, IoFault> {
-    let line = |change: &Change| {
-        let (what, to) = change.told();
-        format!("{what}\t{}\t{to}\n", change.path)
-    };
-    let text = HEADING.to_string() + &fitted.changes.iter().map(line).collect::<String>();
+/// Writes the record under the first name that is free. Returns its path.
+fn write_record(target: &Path, fitted: &Fitted) -> Result<PathBuf, IoFault> {
+    let text = HEADING.to_string() + &fitted.changes.iter().map(record_line).collect::<String>();
     let tops: BTreeSet<Vec<u8>> = fitted.entries.iter().map(|entry| key(entry.path.top())).collect();
     for number in 1.. {
         let name = if number == 1 { "pouch-renamed.txt".into() } else { format!("pouch-renamed-{number}.txt") };
         let path = target.join(&name);
-        if tops.contains(&key(name.as_bytes())) {
-            continue;
+        // An entry with that name is still in the staging folder.
+        if !tops.contains(&key(name.as_bytes())) && write_record_at(&path, &text)? {
+            return Ok(path);
         }
-        let mut file = match File::create_new(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                if !path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= text.len() as u64) {
-                    continue;
-                }
-                let begun = std::fs::read(&path).at("read", &path)?;
-                if begun.len() < HEADING.len() || !text.as_bytes().starts_with(&begun) {
-                    continue;
-                }
-                if begun.len() == text.len() {
-                    return Ok(path);
-                }
-                std::fs::remove_file(&path).at("replace", &path)?;
-                File::create_new(&path)
-            }
-            made => made,
-        }
-        .at("create", &path)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).at("write", &path)?;
-        return Ok(path);
     }
     unreachable!("there is always a next number")
 }
+
+fn record_line(change: &Change) -> String {
+    let (what, to) = change.action();
+    format!("{what}\t{}\t{to}\n", change.path)
+}
+
+/// Writes the record at that path. Returns `false` if a foreign file has the path.
+fn write_record_at(path: &Path, text: &str) -> Result<bool, IoFault> {
+    let created = match File::create_new(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => match earlier_record(path, text)? {
+            EarlierRecord::Complete => return Ok(true),
+            EarlierRecord::Foreign => return Ok(false),
+            EarlierRecord::Begun => {
+                std::fs::remove_file(path).at("replace", path)?;
+                File::create_new(path)
+            }
+        },
+        created => created,
+    };
+    let mut file = created.at("create", path)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).at("write", path)?;
+    Ok(true)
+}
+
+/// What has the path of the record.
+enum EarlierRecord {
+    /// An earlier run wrote the same record.
+    Complete,
+    /// An earlier run was stopped while it wrote the same record.
+    Begun,
+    Foreign,
+}
+
+fn earlier_record(path: &Path, text: &str) -> Result<EarlierRecord, IoFault> {
+    // A file that is longer than the record is not read: it may have any length.
+    if !path.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= text.len() as u64) {
+        return Ok(EarlierRecord::Foreign);
+    }
+    let begun = std::fs::read(path).at("read", path)?;
+    Ok(if begun.len() < HEADING.len() || !text.as_bytes().starts_with(&begun) {
+        EarlierRecord::Foreign
+    } else if begun.len() == text.len() {
+        EarlierRecord::Complete
+    } else {
+        EarlierRecord::Begun
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ fn a_wrong_piece_from_an_earlier_run_is_blamed_on_the_target_and_written_again()
     let staging = bench.staging();
     let extraction = Extraction::new(&bench.entries, &bench.contents, &staging);
     let mut writer = extraction.writer();
-    // What is there of the first piece after an earlier run: zeros.
+    // The earlier run left zeros in the place of the first piece.
     bench.write(&mut writer, SECOND, SECOND.1);
     writer.adopt_piece(LONG, (0, 1000)).unwrap();
     assert!(extraction.is_wrong(LONG));
@@ -129,4 +129,78 @@ fn a_staged_file_is_kept_only_if_it_is_what_was_packed() {
     let extraction = Extraction::new(&other, &bench.contents, &staging);
     extraction.writer().verify_staged(SMALL).unwrap();
     assert!(!extraction.is_whole(SMALL));
+}
+
+#[test]
+fn a_piece_that_comes_back_with_other_bytes_proves_a_fault_of_the_target() {
+    let bench = Bench::new();
+    let staging = bench.staging();
+    let extraction = Extraction::new(&bench.entries, &bench.contents, &staging);
+    // The second piece is written first, and read back once the first one is there.
+    bench.write(&mut extraction.writer(), SECOND, SECOND.1);
+    std::fs::write(staging.path().join("files/long"), vec![0; 2000]).unwrap();
+    bench.write(&mut extraction.writer(), FIRST, FIRST.1);
+    assert!(extraction.is_wrong(LONG));
+    assert_eq!(extraction.target_fault(LONG), Some(TargetFault::Proven));
+    assert!(extraction.restart_wrong_files().is_empty(), "no piece is from an earlier run");
+}
+
+#[test]
+fn a_file_in_a_damaged_part_alone_is_removed_with_what_was_written_of_it() {
+    let bench = Bench::new();
+    let staging = bench.staging();
+    let extraction = Extraction::new(&bench.entries, &bench.contents, &staging);
+    bench.write(&mut extraction.writer(), FIRST, 50);
+    assert!(!extraction.is_whole(SMALL) && !staging.path().join("files/small").exists());
+    bench.write(&mut extraction.writer(), FIRST, FIRST.1);
+    assert!(extraction.is_whole(SMALL), "the next copy is whole");
+}
+
+#[test]
+fn a_part_that_is_read_again_writes_no_piece_twice() {
+    let bench = Bench::new();
+    let staging = bench.staging();
+    let extraction = Extraction::new(&bench.entries, &bench.contents, &staging);
+    let mut writer = extraction.writer();
+    bench.write(&mut writer, SECOND, SECOND.1);
+    std::fs::remove_file(staging.path().join("files/long")).unwrap();
+    bench.write(&mut writer, SECOND, SECOND.1);
+    assert!(!staging.path().join("files/long").exists());
+}
+
+#[test]
+fn a_delivered_file_is_not_written_again() {
+    let bench = Bench::new();
+    let staging = bench.staging();
+    let extraction = Extraction::new(&bench.entries, &bench.contents, &staging);
+    extraction.set_delivered(SMALL);
+    bench.write(&mut extraction.writer(), FIRST, FIRST.1);
+    assert!(extraction.is_delivered(SMALL) && extraction.is_whole(SMALL));
+    assert!(!staging.path().join("files/small").exists());
+}
+
+#[test]
+fn adopted_pieces_wait_until_the_file_is_complete() {
+    let bench = Bench::new();
+    let staging = bench.staging();
+    // An earlier run wrote the second part alone.
+    bench.write(&mut Extraction::new(&bench.entries, &bench.contents, &staging).writer(), SECOND, SECOND.1);
+    let extraction = Extraction::new(&bench.entries, &bench.contents, &staging);
+    let mut writer = extraction.writer();
+    writer.adopt_piece(LONG, (1000, 1000)).unwrap();
+    assert!(extraction.is_unverified(LONG) && !extraction.is_whole(LONG));
+    bench.write(&mut writer, FIRST, FIRST.1);
+    assert!(extraction.is_whole(LONG));
+    assert_eq!(extraction.target_fault(LONG), Some(TargetFault::Possible), "its first hash is not known");
+}
+
+#[test]
+fn the_strongest_evidence_against_the_target_is_kept() {
+    let bench = Bench::new();
+    let staging = bench.staging();
+    let extraction = Extraction::new(&bench.entries, &bench.contents, &staging);
+    extraction.note_target_fault(LONG, TargetFault::Proven);
+    extraction.note_target_fault(LONG, TargetFault::Possible);
+    assert_eq!(extraction.target_fault(LONG), Some(TargetFault::Proven));
+    assert_eq!(extraction.target_fault(SMALL), None);
 }
