@@ -12,12 +12,12 @@ use crate::cli::hint::READABLE;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::bundle::head_check::HeadCheck;
+use crate::flow::bundle::open::open_at;
 use crate::flow::bundle::scan::no_volume_here;
-use crate::flow::check::report::BundleCheck;
-use crate::flow::check::report::{CheckReport, Foreign, VolumeCheck, VolumeState};
-use crate::flow::check::survey::{margin, opened};
-use crate::flow::drives::replug::Freshness;
-use crate::flow::drives::replug::{Event, wait};
+use crate::flow::check::check_drives;
+use crate::flow::check::report::{BundleCheck, CheckReport, Foreign, VolumeCheck, VolumeState};
+use crate::flow::check::survey::survey_bundle;
+use crate::flow::drives::replug::{Event, Freshness, wait};
 use crate::flow::{FlowError, Outcome};
 use crate::format::limits;
 use crate::plan::needed_parts::ranges;
@@ -36,9 +36,10 @@ const FOREIGN: usize = 3;
 /// Checks the volumes and prints what each one is. With `--after-replug` it first waits until the drives were plugged
 /// in again.
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
-    let freshness = match args.after_replug {
-        true => wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?,
-        false => Freshness::AsTheyStand,
+    let freshness = if args.after_replug {
+        wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?
+    } else {
+        Freshness::AsTheyStand
     };
     let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
     if args.bundle.fingerprint.is_some() && !with_key {
@@ -49,7 +50,7 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     let ring = if with_key { Some(keyring(&keys, &args.volumes, term)?) } else { None };
     let wanted = args.bundle.fingerprint.as_ref();
     // A bundle that does not open keeps no volume from being checked. Its error follows the report.
-    let (bundle, failed) = match ring.as_ref().map(|ring| opened(&args.volumes, ring, wanted)) {
+    let (bundle, mut failed) = match ring.as_ref().map(|ring| open_at(&args.volumes, ring, wanted)) {
         // A wrong key is reported before hours of reading. A volume without a good seal can still be checked.
         Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
         Some(Err(error)) => (None, Some(error)),
@@ -57,12 +58,18 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
         None => (None, None),
     };
     let head = bundle.as_ref().zip(ring.as_ref()).map(|(bundle, ring)| HeadCheck::new(bundle, ring));
-    let mut report = crate::flow::check::check_drives(&args.volumes, freshness, head.as_ref(), term)?;
-    let failed = failed.or_else(|| margin(bundle.as_ref()?, &mut report, term).err());
+    let mut report = check_drives(&args.volumes, freshness, head.as_ref(), term)?;
+    if let Some(bundle) = &bundle {
+        match survey_bundle(bundle, &report, term) {
+            Ok(found) => report.bundle = Some(found),
+            Err(error) => failed = Some(error),
+        }
+    }
     term.end();
-    match args.json.json {
-        true => term.json(&report.to_json()),
-        false => show_report(&report, term),
+    if args.json.json {
+        term.json(&report.to_json());
+    } else {
+        show_report(&report, term);
     }
     match failed {
         Some(error) => Err(error),
