@@ -18,8 +18,8 @@ use crate::flow::FlowError;
 use crate::stage::volume::digest;
 use crate::stage::walk::{Walk, walk};
 
-/// Makes a folder of samples like a reporter's, and returns its path. It has one of everything that a bundle carries: an
-/// empty file and folder, a name that is not ASCII, a sparse file, a symlink and a hard link.
+/// Makes a folder of samples like a reporter's, and returns its path. It has one of everything that a bundle carries:
+/// an empty file and folder, a name that is not ASCII, a sparse file, a symlink and a hard link.
 pub fn make_samples(folder: &Path) -> Result<PathBuf, IoFault> {
     let root = folder.join("samples");
     let at = |name: &str| root.join(name);

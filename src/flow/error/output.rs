@@ -1,5 +1,6 @@
 //! Errors about the place that a run writes to: something stands in the way, or the place has no room, or cannot hold
-//! the names. Lack of room is of the class I/O, because the same command can be run again; all else is a matter of usage.
+//! the names. Lack of room is of the class I/O, because the same command can be run again. All else is of the class
+//! usage.
 
 use std::path::PathBuf;
 

@@ -1,8 +1,8 @@
 //! Brings a staged volume to its drive: writes what is missing, writes SHA256SUMS under a temporary name, reads
-//! everything back, and then names SHA256SUMS. A file that comes back wrong is copied once more, in another place of the
-//! drive; the second wrong file ends the run.
+//! everything back, and then names SHA256SUMS. A file that comes back wrong is copied once more, in another place of
+//! the drive; the second wrong file ends the run.
 //!
-//! Not guaranteed: that the drive is good if all comes back right. The report warns of a drive that needed a second try.
+//! Not guaranteed: that the drive is good if all comes back right. The report warns if it needed a second try.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};

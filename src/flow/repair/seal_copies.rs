@@ -59,8 +59,8 @@ impl SealCopies {
         Ok(Self(all))
     }
 
-    /// The names and bytes of the seals for a volume: one under each name for which a fitting copy was found. A seal that
-    /// a key opened comes before one of the volume's own, and that before one with the same name.
+    /// The names and bytes of the seals for a volume: one under each name for which a fitting copy was found. A seal
+    /// that a key opened comes before one of the volume's own, and that before one with the same name.
     pub fn for_volume(&self, number: u16) -> impl Iterator<Item = (&'static str, &[u8])> {
         let names = ALL_SEALS.into_iter();
         names.filter_map(move |name| {
