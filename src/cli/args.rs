@@ -340,7 +340,8 @@ pub fn man_pages() -> Vec<(String, Vec<u8>)> {
     };
     let commands: Vec<clap::Command> = program.get_subcommands().map(of_command).collect();
     let render = |command: clap::Command| {
-        let (name, mut page) = (command.get_name().to_string(), Vec::new());
+        let name = command.get_name().to_string();
+        let mut page = Vec::new();
         // Writing to memory cannot fail.
         let _ = clap_mangen::Man::new(command).render(&mut page);
         (name, page)
@@ -357,6 +358,26 @@ mod tests {
         Cli::command().debug_assert();
         assert!(man_pages().iter().all(|(name, page)| name.starts_with("pouch") && !page.is_empty()));
         assert!(completions_for(clap_complete::Shell::Bash).contains("rehearse"));
+    }
+
+    #[test]
+    fn a_percentage_is_from_0_to_100_with_or_without_its_sign() {
+        for (text, number) in [("10%", 10.0), ("10", 10.0), ("2.5 %", 2.5), ("0", 0.0), ("100", 100.0)] {
+            assert_eq!(percent(text), Ok(number), "{text}");
+        }
+        assert_eq!(percent("100.1"), Err("0 to 100 percent are possible".into()));
+        assert_eq!(percent("NaN"), Err("0 to 100 percent are possible".into()));
+        assert_eq!(percent("ten"), Err("it is no percentage, such as 10%".into()));
+    }
+
+    #[test]
+    fn of_contrary_options_the_last_counts() {
+        let verify = |line: &str| match Cli::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Pack(args) => (args.verify, args.no_verify),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(verify("pouch pack a -r age1x -o d --no-verify --verify"), (true, false));
+        assert_eq!(verify("pouch pack a -r age1x -o d --verify --no-verify"), (false, true));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::flow::{FlowError, Outcome};
 use crate::format::limits;
 use crate::plan::needed_parts::ranges;
 use crate::plan::repair::{Margin, Verdict};
+use crate::stage::seal::Keyring;
 use crate::stage::volume::PassedOver;
 
 /// File names that are listed one by one. The others are counted.
@@ -41,13 +42,7 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     } else {
         Freshness::AsTheyStand
     };
-    let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
-    if args.bundle.fingerprint.is_some() && !with_key {
-        let text = "only a key can tell which bundle a volume is of: --bundle needs -i";
-        return Err(FlowError::Usage(text.into()));
-    }
-    let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
-    let ring = if with_key { Some(keyring(&keys, &args.volumes, term)?) } else { None };
+    let ring = keys(args, term)?;
     let wanted = args.bundle.fingerprint.as_ref();
     // A bundle that does not open keeps no volume from being checked. Its error follows the report.
     let (bundle, mut failed) = match ring.as_ref().map(|ring| open_at(&args.volumes, ring, wanted)) {
@@ -75,6 +70,23 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
         Some(error) => Err(error),
         None => Ok(report.outcome().into()),
     }
+}
+
+/// The keys from the command line. `None` if the volumes are checked without any.
+///
+/// # Errors
+/// [`FlowError::Usage`] if a bundle is chosen and no key could tell it.
+fn keys(args: &Check, term: &Term) -> Result<Option<Keyring>, FlowError> {
+    let has_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
+    if !has_key && args.bundle.fingerprint.is_some() {
+        let text = "only a key can tell which bundle a volume is of: --bundle needs -i";
+        return Err(FlowError::Usage(text.into()));
+    }
+    if !has_key {
+        return Ok(None);
+    }
+    let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
+    keyring(&keys, &args.volumes, term).map(Some)
 }
 
 /// Tells the person to replug a drive, and what the system saw of it.

@@ -68,7 +68,8 @@ pub fn end_on_panic() {
             }
         }
         let (text, hint) = in_words(info);
-        let (text, hint) = (defuse(&text), defuse(&hint));
+        let text = defuse(&text);
+        let hint = defuse(&hint);
         let _ = writeln!(std::io::stderr(), "pouch: {text}\n  hint: {hint}");
         if OWES_JSON.load(Ordering::Relaxed) {
             let error = json!({"error": {"message": text, "hint": hint, "code": Exit::Failed as u8}});

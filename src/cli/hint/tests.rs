@@ -140,8 +140,8 @@ fn every_other_fault_of_a_drive_says_what_to_do_with_it() {
 #[test]
 fn sources_that_cannot_be_packed_are_named_or_brought_back() {
     let walk = |error| of(SourceError::Walk(error).into(), PACK);
-    let (one, two) = (PathBuf::from("/a/x"), PathBuf::from("/b/x"));
-    assert!(walk(WalkError::SameName { name: b"x"[..].into(), one, two }).starts_with("give each once"));
+    let same = WalkError::SameName { name: b"x"[..].into(), one: "/a/x".into(), two: "/b/x".into() };
+    assert!(walk(same).starts_with("give each once"));
     assert!(walk(WalkError::NoName("/".into())).starts_with("name the folders in it"));
     assert!(walk(WalkError::Gone("/media/camera".into())).contains("Plug it in again"));
     assert_eq!(walk(WalkError::Special { path: "/dev/null".into(), what: "device" }), "");

@@ -149,7 +149,8 @@ impl<'a> Transfer<'a> {
     }
 
     fn copy(&mut self, file: &ListedFile) -> Result<Copied, FlowError> {
-        let (monitor, written) = (self.monitor, &self.written);
+        let monitor = self.monitor;
+        let written = &self.written;
         let tick = |bytes| {
             monitor.advance(bytes);
             monitor.loaded(written.fetch_add(bytes, Ordering::Relaxed) + bytes, 0);
@@ -195,8 +196,9 @@ impl<'a> Transfer<'a> {
 
     /// The first file that the drive does not return as it was written, and how it came back.
     fn first_wrong(&mut self) -> Result<Option<(&'a ListedFile, Misread)>, FlowError> {
-        let (monitor, verified) = (self.monitor, &self.verified);
+        let monitor = self.monitor;
         let written = self.written.load(Ordering::Relaxed);
+        let verified = &self.verified;
         let tick = |bytes| {
             monitor.advance(bytes);
             monitor.loaded(written, verified.fetch_add(bytes, Ordering::Relaxed) + bytes);

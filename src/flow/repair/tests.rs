@@ -43,7 +43,8 @@ fn plaintexts(head: &Head) -> Vec<Vec<Vec<u8>>> {
 
 impl Packed {
     fn new() -> Self {
-        let (drive, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let drive = tempfile::tempdir().unwrap();
+        let target = tempfile::tempdir().unwrap();
         let secret = Secret::random();
         let identity = Identity::from_secret(&secret);
         let recipient = identity.recipient();
@@ -64,8 +65,13 @@ impl Packed {
             files.push(file);
         }
         head.statement.parts_hash = parts_hash(&head.parts);
-        let (bundle, kcommit) = (head.statement.bundle, head.statement.kcommit);
-        let seal = Seal { bundle, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
+        let seal = Seal {
+            bundle: head.statement.bundle,
+            mode: Mode::Normal,
+            kcommit: head.statement.kcommit,
+            cards: None,
+            identity: identity.to_text(),
+        };
         let owner = Identity::generate();
         let sealed_head = head_of(&head).unwrap();
         for (part, file) in head.parts.iter().zip(&files) {
@@ -105,7 +111,8 @@ impl Packed {
     }
 
     fn repair(&self, dry_run: bool) -> Result<RepairReport, FlowError> {
-        let (volumes, target) = (vec![self.drive.path().to_path_buf()], self.target.path().to_path_buf());
+        let volumes = vec![self.drive.path().to_path_buf()];
+        let target = self.target.path().to_path_buf();
         repair(&RepairRequest { volumes, bundle: None, target, dry_run }, &self.keyring, &Silent)
     }
 

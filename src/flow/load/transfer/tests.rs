@@ -8,7 +8,8 @@ use std::fs;
 /// Runs `test` on a transfer of a staged volume with two files, whose copy on the drive is whole but has no sums.
 fn with_transfer(test: impl FnOnce(&mut Transfer)) {
     let place = tempfile::tempdir().unwrap();
-    let (from, drive) = (place.path().join("volume-1"), place.path().join("drive"));
+    let from = place.path().join("volume-1");
+    let drive = place.path().join("drive");
     let folder = drive.join("volume-1");
     fs::create_dir_all(&from).and_then(|()| fs::create_dir_all(&folder)).unwrap();
     let names = ["seal.age", "000001.age"];

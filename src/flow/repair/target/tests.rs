@@ -127,7 +127,8 @@ fn room_that_becomes_free_counts() {
 #[test]
 fn a_link_to_a_folder_leads_to_the_same_folder() {
     let place = tempfile::tempdir().unwrap();
-    let (folder, link) = (place.path().join("folder"), place.path().join("link"));
+    let folder = place.path().join("folder");
+    let link = place.path().join("link");
     fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink(&folder, &link).unwrap();
     assert!(is_same_folder(&folder, &link) && !is_same_folder(&folder, place.path()));
