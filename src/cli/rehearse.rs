@@ -95,7 +95,8 @@ fn sender(source: &Path, recipient: Recipient, drives: &[PathBuf], term: &Term) 
     Ok(pack::carry_out(planned, &request, term)?.outcome())
 }
 
-/// Flips a bit of a part, checks all drives, and flips it back. Returns whether the check found it, and no other damage.
+/// Flips a bit of a part, checks all drives, and flips it back. Returns whether the check found that damage and no
+/// other.
 fn flipped_bit(drives: &[PathBuf], term: &Term) -> Result<bool, FlowError> {
     let part = first_part(drives)?;
     let text =

@@ -124,13 +124,13 @@ mod tests {
     use super::*;
 
     /// Samples, and a copy of them that keeps everything.
-    struct Copied {
+    struct CopiedSamples {
         _places: [tempfile::TempDir; 2],
         samples: PathBuf,
         copy: PathBuf,
     }
 
-    impl Copied {
+    impl CopiedSamples {
         fn new() -> Self {
             let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
             let samples = make_samples(places[0].path()).unwrap();
@@ -153,13 +153,13 @@ mod tests {
 
     #[test]
     fn a_copy_that_keeps_everything_does_not_differ() {
-        let copied = Copied::new();
+        let copied = CopiedSamples::new();
         assert_eq!(differences(&copied.samples, &copied.copy).unwrap(), Vec::<String>::new());
     }
 
     #[test]
     fn a_flipped_bit_is_found_by_time_or_content_and_a_second_flip_undoes_it() {
-        let copied = Copied::new();
+        let copied = CopiedSamples::new();
         let before = fs::read(copied.at("video/clip.mov")).unwrap();
         flip_bit(&copied.at("video/clip.mov")).unwrap();
         let found = differences(&copied.samples, &copied.copy).unwrap();
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_lost_added_or_leads_elsewhere_is_named() {
-        let copied = Copied::new();
+        let copied = CopiedSamples::new();
         fs::remove_file(copied.at("notes/cover")).unwrap();
         symlink("../photos/IMG_0003.JPG", copied.at("notes/cover")).unwrap();
         fs::remove_dir(copied.at("empty folder")).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn another_mode_or_size_is_a_difference() {
         use std::os::unix::fs::PermissionsExt;
-        let copied = Copied::new();
+        let copied = CopiedSamples::new();
         fs::set_permissions(copied.at("photos/IMG_0003.JPG"), fs::Permissions::from_mode(0o600)).unwrap();
         fs::set_permissions(copied.at("photos/IMG_0004.JPG"), fs::Permissions::from_mode(0o640)).unwrap();
         write(&copied.at("notes/interview.txt"), b"short").unwrap();
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_file_whose_holes_were_filled_differs() {
-        let copied = Copied::new();
+        let copied = CopiedSamples::new();
         let card = copied.at("video/card.img");
         let modified = fs::metadata(&card).unwrap().modified().unwrap();
         let bytes = fs::read(&card).unwrap();

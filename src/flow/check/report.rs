@@ -25,7 +25,7 @@ pub enum VolumeState {
     Gone,
     /// This user may not read all files. Of the others nothing is known.
     Unreadable,
-    /// SHA256SUMS names a path outside of the volume, or lists more files than a run takes on. No file was read.
+    /// SHA256SUMS names a path outside of the volume, or the volume exceeds a limit. No file was read.
     Unsafe,
 }
 
@@ -140,7 +140,7 @@ pub struct CheckReport {
 pub struct BundleCheck {
     /// How many volumes the bundle has.
     pub volumes: u16,
-    /// The numbers of those here: of some of their parts a file was found, or they have no parts.
+    /// The numbers of the volumes here: those of which some part was found, and those that the head gives no parts.
     pub here: Vec<u16>,
     pub verdict: Verdict,
     /// What else may be lost. `None` without parity, and if parts are lost already.

@@ -11,12 +11,12 @@ use crate::flow::error::BundleError;
 const SMALL: [&str; 4] = ["seal.age", "list.age", "head.age", "head2.age"];
 
 /// A folder that stands for a drive, with one volume.
-struct Drive {
+struct DriveWithVolume {
     folder: tempfile::TempDir,
     volume: PathBuf,
 }
 
-impl Drive {
+impl DriveWithVolume {
     /// The files of the volume hold their own names, and SHA256SUMS lists them.
     fn with_files(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -51,7 +51,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn a_volume_is_whole_if_every_listed_file_has_its_hash() {
-    let found = Drive::with_files(&SMALL).check();
+    let found = DriveWithVolume::with_files(&SMALL).check();
     assert_eq!(found.state, VolumeState::Whole);
     assert_eq!((found.files, found.read, found.bytes), (4, 4, 33));
     assert_eq!((found.trouble, found.unchecked, found.foreign.count), (None, None, 0));
@@ -59,7 +59,7 @@ fn a_volume_is_whole_if_every_listed_file_has_its_hash() {
 
 #[test]
 fn a_file_with_another_content_is_damaged_and_the_others_are_read() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     drive.write("head.age", b"HEAD.age");
     let found = drive.check();
     assert_eq!((found.state, found.read), (VolumeState::Damaged, 4));
@@ -68,7 +68,7 @@ fn a_file_with_another_content_is_damaged_and_the_others_are_read() {
 
 #[test]
 fn a_missing_file_makes_the_volume_incomplete_and_damage_counts_more() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     fs::remove_file(drive.volume.join("list.age")).unwrap();
     let found = drive.check();
     assert_eq!((found.state, found.missing, found.read), (VolumeState::Incomplete, vec!["list.age".to_string()], 3));
@@ -78,7 +78,7 @@ fn a_missing_file_makes_the_volume_incomplete_and_damage_counts_more() {
 
 #[test]
 fn what_cannot_be_the_file_is_damaged_without_being_read() {
-    let drive = Drive::with_files(&[&SMALL[..], &["000001.age"]].concat());
+    let drive = DriveWithVolume::with_files(&[&SMALL[..], &["000001.age"]].concat());
     drive.write("list.age", b"");
     fs::remove_file(drive.volume.join("head.age")).unwrap();
     std::os::unix::fs::symlink("/dev/zero", drive.volume.join("head.age")).unwrap();
@@ -94,7 +94,7 @@ fn what_cannot_be_the_file_is_damaged_without_being_read() {
 
 #[test]
 fn a_part_that_is_not_listed_is_damaged() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     drive.write("000007.par", b"part");
     let found = drive.check();
     assert_eq!(found.state, VolumeState::Damaged);
@@ -103,7 +103,7 @@ fn a_part_that_is_not_listed_is_damaged() {
 
 #[test]
 fn sums_without_all_small_files_are_damaged_though_every_line_holds() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     drive.list(&["seal.age", "list.age", "head.age"]);
     let found = drive.check();
     assert_eq!((found.state, found.files, found.read), (VolumeState::Damaged, 3, 3));
@@ -112,7 +112,7 @@ fn sums_without_all_small_files_are_damaged_though_every_line_holds() {
 
 #[test]
 fn sums_that_lead_out_of_the_volume_are_unsafe_and_nothing_is_read() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     drive.list(&["seal.age", "../seal.age"]);
     let found = drive.check();
     assert_eq!((found.state, found.read), (VolumeState::Unsafe, 0));
@@ -120,7 +120,7 @@ fn sums_that_lead_out_of_the_volume_are_unsafe_and_nothing_is_read() {
 
 #[test]
 fn sums_that_break_the_format_are_damaged_and_nothing_is_read() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     drive.write(SUMS, b"no line of sha256sum\n");
     let found = drive.check();
     assert_eq!((found.state, found.files, found.read), (VolumeState::Damaged, 0, 0));
@@ -128,7 +128,7 @@ fn sums_that_break_the_format_are_damaged_and_nothing_is_read() {
 
 #[test]
 fn a_volume_without_sums_is_incomplete_and_its_files_are_counted() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     fs::remove_file(drive.volume.join(SUMS)).unwrap();
     drive.write("notes.txt", b"mine");
     let found = drive.check();
@@ -139,7 +139,7 @@ fn a_volume_without_sums_is_incomplete_and_its_files_are_counted() {
 
 #[test]
 fn a_journal_says_that_a_packing_goes_on_from_there() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     fs::remove_file(drive.volume.join(SUMS)).unwrap();
     drive.write(JOURNAL, b"");
     let found = drive.check();
@@ -149,7 +149,7 @@ fn a_journal_says_that_a_packing_goes_on_from_there() {
 
 #[test]
 fn foreign_files_are_all_counted_and_twenty_are_named() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     (10..35).for_each(|number| drive.write(&format!("photo-{number}.jpg"), b"x"));
     let found = drive.check();
     assert_eq!((found.state, found.foreign.count), (VolumeState::Whole, 25));
@@ -159,7 +159,7 @@ fn foreign_files_are_all_counted_and_twenty_are_named() {
 
 #[test]
 fn a_place_without_a_volume_is_reported_beside_the_volumes_of_the_others() {
-    let drive = Drive::with_files(&SMALL);
+    let drive = DriveWithVolume::with_files(&SMALL);
     let bare = tempfile::tempdir().unwrap();
     let report = check(&[drive.folder.path().to_path_buf(), bare.path().to_path_buf()], &Silent).unwrap();
     assert_eq!((report.volumes.len(), report.not_searched.len()), (1, 1));
@@ -175,9 +175,9 @@ fn places_without_any_volume_are_an_error() {
 }
 
 /// The user stopped the run before it began.
-struct Stopped;
+struct StoppedCheck;
 
-impl Monitor for Stopped {
+impl Monitor for StoppedCheck {
     fn phase(&self, _: Phase, _: u64) {}
     fn advance(&self, _: u64) {}
     fn on_drive(&self, _: u16, _: u64) {}
@@ -189,8 +189,8 @@ impl Monitor for Stopped {
 
 #[test]
 fn a_check_that_was_stopped_has_no_report() {
-    let drive = Drive::with_files(&SMALL);
-    let error = check(&[drive.folder.path().to_path_buf()], &Stopped).err().unwrap();
+    let drive = DriveWithVolume::with_files(&SMALL);
+    let error = check(&[drive.folder.path().to_path_buf()], &StoppedCheck).err().unwrap();
     assert!(matches!(error, FlowError::Cancelled), "{error}");
 }
 

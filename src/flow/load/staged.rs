@@ -118,7 +118,8 @@ impl Staged {
         self.refuse(wrong)
     }
 
-    /// Checks that every file is staged. After an interrupted `--move`, files that are `whole` on the drive need not be.
+    /// Checks that every file is staged. After an interrupted `--move`, files that are `whole` on the drive need not be
+    /// staged any more.
     pub fn check_all_there(&self, whole: &HashSet<String>) -> Result<(), FlowError> {
         let has_sums = self.volume.file(SUMS).is_some();
         let absent = self.files.iter().filter(|file| self.volume.file(&file.name).is_none());

@@ -17,12 +17,12 @@ use crate::stage::volume::SUMS;
 const SMALL: [&str; 4] = ["seal.age", "list.age", "head.age", "head2.age"];
 
 /// A folder with a staged volume, and one that stands for a drive.
-struct Place {
+struct LoadPlace {
     folder: tempfile::TempDir,
     drive: tempfile::TempDir,
 }
 
-impl Place {
+impl LoadPlace {
     fn new() -> Self {
         let place = Self { folder: tempfile::tempdir().unwrap(), drive: tempfile::tempdir().unwrap() };
         fs::create_dir(place.staged()).unwrap();
@@ -89,7 +89,7 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn a_volume_is_copied_whole_and_the_staged_one_stays() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     let report = place.load();
     assert!(place.is_copy_whole());
     assert_eq!((report.files, report.bytes, report.kept), (4, 33, 0));
@@ -99,7 +99,7 @@ fn a_volume_is_copied_whole_and_the_staged_one_stays() {
 
 #[test]
 fn a_volume_that_is_loaded_is_only_read_again() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     place.load();
     assert_eq!(place.load().kept, 4);
     assert!(place.is_copy_whole());
@@ -107,7 +107,7 @@ fn a_volume_that_is_loaded_is_only_read_again() {
 
 #[test]
 fn a_later_run_brings_what_is_missing() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     place.load();
     fs::remove_file(place.copy().join(SUMS)).unwrap();
     fs::remove_file(place.copy().join("list.age")).unwrap();
@@ -119,7 +119,7 @@ fn a_later_run_brings_what_is_missing() {
 
 #[test]
 fn a_file_that_is_no_longer_whole_on_the_drive_is_copied_again() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     place.load();
     fs::write(place.copy().join("head.age"), b"HEAD.age").unwrap();
     let report = place.load();
@@ -130,7 +130,7 @@ fn a_file_that_is_no_longer_whole_on_the_drive_is_copied_again() {
 
 #[test]
 fn a_staged_file_that_changed_leaves_the_copy_without_sums() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::write(place.staged().join("head.age"), b"HEAD.age").unwrap();
     let expected = [("head.age", "has another SHA-256 than when it was written")];
     assert_eq!(place.wrong_files(), pairs(&expected));
@@ -139,7 +139,7 @@ fn a_staged_file_that_changed_leaves_the_copy_without_sums() {
 
 #[test]
 fn a_staged_file_that_is_missing_or_impossible_is_found_before_the_drive_is_touched() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::remove_file(place.staged().join("list.age")).unwrap();
     assert_eq!(place.wrong_files(), pairs(&[("list.age", "is missing")]));
     fs::write(place.staged().join("list.age"), b"").unwrap();
@@ -152,7 +152,7 @@ fn a_staged_file_that_is_missing_or_impossible_is_found_before_the_drive_is_touc
 
 #[test]
 fn sums_must_name_what_a_volume_holds_and_nothing_unfinished() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::write(place.staged().join("000001.age"), b"part").unwrap();
     assert_eq!(place.wrong_files(), pairs(&[("000001.age", "is not in SHA256SUMS")]));
     fs::remove_file(place.staged().join("000001.age")).unwrap();
@@ -164,14 +164,14 @@ fn sums_must_name_what_a_volume_holds_and_nothing_unfinished() {
 
 #[test]
 fn sums_that_break_the_format_are_refused() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::write(place.staged().join(SUMS), b"no line of sha256sum\n").unwrap();
     assert!(matches!(place.refusal(), LoadError::Sums { .. }));
 }
 
 #[test]
 fn an_unfinished_volume_names_the_copy_that_it_may_be_the_rest_of() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::copy(place.staged().join(SUMS), place.folder.path().join("sums")).unwrap();
     fs::remove_file(place.staged().join(SUMS)).unwrap();
     assert!(matches!(place.refusal(), LoadError::Unfinished { on_drive: None, .. }));
@@ -181,7 +181,7 @@ fn an_unfinished_volume_names_the_copy_that_it_may_be_the_rest_of() {
 }
 
 /// The staged volume, read as a `--move` reads it after it removed the staged SHA256SUMS.
-fn rest_of_move(place: &Place) -> Staged {
+fn rest_of_move(place: &LoadPlace) -> Staged {
     fs::create_dir(place.copy()).unwrap();
     fs::rename(place.staged().join(SUMS), place.copy().join(SUMS)).unwrap();
     Staged::read(the_one(&place.staged()).unwrap(), &place.copy(), true).unwrap()
@@ -189,7 +189,7 @@ fn rest_of_move(place: &Place) -> Staged {
 
 #[test]
 fn an_interrupted_move_needs_only_the_files_that_the_drive_lacks() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::remove_file(place.staged().join("head2.age")).unwrap();
     let staged = rest_of_move(&place);
     assert!(staged.check_all_there(&HashSet::from(["head2.age".to_string()])).is_ok());
@@ -199,7 +199,7 @@ fn an_interrupted_move_needs_only_the_files_that_the_drive_lacks() {
 
 #[test]
 fn a_file_that_differs_from_the_copy_is_not_the_rest_of_a_move() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::write(place.staged().join("head.age"), b"HEAD.age").unwrap();
     let error = rest_of_move(&place).check_is_rest_of_move(&Silent).unwrap_err();
     assert!(matches!(error, FlowError::Load(LoadError::Unfinished { on_drive: None, .. })), "{error}");
@@ -207,7 +207,7 @@ fn a_file_that_differs_from_the_copy_is_not_the_rest_of_a_move() {
 
 #[test]
 fn seals_are_copied_first() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     place.list(&["head.age", "head2.age", "list.age", "seal.age"]);
     let staged = Staged::read(the_one(&place.staged()).unwrap(), &place.copy(), false).unwrap();
     assert_eq!(staged.names(), ["seal.age", "head.age", "head2.age", "list.age"]);
@@ -216,7 +216,7 @@ fn seals_are_copied_first() {
 
 #[test]
 fn something_else_on_the_drive_is_left_alone() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::write(place.copy(), b"a file").unwrap();
     assert_eq!(place.why_another(), "it is no folder");
     fs::remove_file(place.copy()).unwrap();
@@ -234,7 +234,7 @@ fn something_else_on_the_drive_is_left_alone() {
 
 #[test]
 fn one_volume_is_loaded_at_a_time() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     fs::create_dir(place.folder.path().join("volume-4")).unwrap();
     fs::write(place.folder.path().join("volume-4/seal.age"), b"seal").unwrap();
     let request = LoadRequest { staged: place.folder.path().to_path_buf(), ..place.request(false) };
@@ -243,7 +243,7 @@ fn one_volume_is_loaded_at_a_time() {
 
 #[test]
 fn a_volume_without_a_number_has_no_place_on_the_drive() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     let renamed = place.folder.path().join("copy");
     fs::rename(place.staged(), &renamed).unwrap();
     let request = LoadRequest { staged: renamed, ..place.request(false) };
@@ -254,7 +254,7 @@ fn a_volume_without_a_number_has_no_place_on_the_drive() {
 
 #[test]
 fn a_drive_in_the_staged_volume_or_around_it_is_refused() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     let inside = place.staged().join("drive");
     fs::create_dir(&inside).unwrap();
     let refuses = |drive: &Path| {
@@ -266,7 +266,7 @@ fn a_drive_in_the_staged_volume_or_around_it_is_refused() {
 
 #[test]
 fn a_volume_is_not_moved_within_one_file_system() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     let error = load(&place.request(true), &Silent).err().unwrap();
     assert!(matches!(error, FlowError::Load(LoadError::NoDrive { .. })), "{error}");
     assert!(place.staged().join(SUMS).exists());
@@ -274,16 +274,16 @@ fn a_volume_is_not_moved_within_one_file_system() {
 
 #[test]
 fn two_runs_do_not_load_onto_one_drive() {
-    let place = Place::new();
+    let place = LoadPlace::new();
     let _lock = lock_folder(place.drive.path()).unwrap();
     let error = load(&place.request(false), &Silent).err().unwrap();
     assert!(matches!(error, FlowError::Output(OutputError::Busy(_))), "{error}");
 }
 
 /// The user stopped the run before it began.
-struct Stopped;
+struct StoppedLoad;
 
-impl Monitor for Stopped {
+impl Monitor for StoppedLoad {
     fn phase(&self, _: Phase, _: u64) {}
     fn advance(&self, _: u64) {}
     fn on_drive(&self, _: u16, _: u64) {}
@@ -295,8 +295,8 @@ impl Monitor for Stopped {
 
 #[test]
 fn a_run_that_was_stopped_leaves_nothing_that_looks_complete() {
-    let place = Place::new();
-    let error = load(&place.request(false), &Stopped).err().unwrap();
+    let place = LoadPlace::new();
+    let error = load(&place.request(false), &StoppedLoad).err().unwrap();
     assert!(matches!(error, FlowError::Cancelled), "{error}");
     assert!(!place.copy().join(SUMS).exists());
     place.load();

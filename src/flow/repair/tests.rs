@@ -18,7 +18,7 @@ use crate::stage::stream::PartSealer;
 use crate::stage::volume::Writer;
 
 /// A bundle of two data parts, on volumes 1 and 2, and their parity, on volume 3.
-struct Packed {
+struct SmallBundle {
     drive: tempfile::TempDir,
     target: tempfile::TempDir,
     keyring: Keyring,
@@ -41,7 +41,7 @@ fn plaintexts(head: &Head) -> Vec<Vec<Vec<u8>>> {
     all
 }
 
-impl Packed {
+impl SmallBundle {
     fn new() -> Self {
         let drive = tempfile::tempdir().unwrap();
         let target = tempfile::tempdir().unwrap();
@@ -123,107 +123,107 @@ impl Packed {
 
 #[test]
 fn of_whole_volumes_none_is_written() {
-    let packed = Packed::new();
-    let report = packed.repair(false).unwrap();
+    let bundle = SmallBundle::new();
+    let report = bundle.repair(false).unwrap();
     assert_eq!((report.volumes.len(), report.outcome()), (0, Outcome::Ok));
-    assert!(packed.is_target_empty());
+    assert!(bundle.is_target_empty());
 }
 
 #[test]
 fn a_whole_volume_is_known_by_its_parts_under_any_name() {
-    let packed = Packed::new();
-    fs::rename(packed.volume(1), packed.drive.path().join("copy")).unwrap();
-    assert!(packed.repair(false).unwrap().volumes.is_empty());
+    let bundle = SmallBundle::new();
+    fs::rename(bundle.volume(1), bundle.drive.path().join("copy")).unwrap();
+    assert!(bundle.repair(false).unwrap().volumes.is_empty());
 }
 
 #[test]
 fn a_lost_volume_is_rebuilt_byte_for_byte() {
-    let packed = Packed::new();
-    let part = fs::read(packed.volume(1).join("000001.age")).unwrap();
-    packed.lose(1);
-    let report = packed.repair(false).unwrap();
+    let bundle = SmallBundle::new();
+    let part = fs::read(bundle.volume(1).join("000001.age")).unwrap();
+    bundle.lose(1);
+    let report = bundle.repair(false).unwrap();
     assert_eq!((&report.volumes[..], report.rebuilt), (&[1][..], 1));
-    assert_eq!(report.written, [packed.new_volume(1)]);
-    assert!(fs::read(packed.new_volume(1).join("000001.age")).unwrap() == part);
-    let checked = check(&[packed.new_volume(1)], &Silent).unwrap();
+    assert_eq!(report.written, [bundle.new_volume(1)]);
+    assert!(fs::read(bundle.new_volume(1).join("000001.age")).unwrap() == part);
+    let checked = check(&[bundle.new_volume(1)], &Silent).unwrap();
     assert_eq!(checked.volumes[0].state, VolumeState::Whole);
 }
 
 #[test]
 fn a_damaged_volume_is_written_beside_the_old_one() {
-    let packed = Packed::new();
-    let part = fs::read(packed.volume(2).join("000002.age")).unwrap();
-    packed.damage(2, "000002.age", HEADER + 5, 1);
-    let damaged = fs::read(packed.volume(2).join("000002.age")).unwrap();
-    let report = packed.repair(false).unwrap();
+    let bundle = SmallBundle::new();
+    let part = fs::read(bundle.volume(2).join("000002.age")).unwrap();
+    bundle.damage(2, "000002.age", HEADER + 5, 1);
+    let damaged = fs::read(bundle.volume(2).join("000002.age")).unwrap();
+    let report = bundle.repair(false).unwrap();
     assert_eq!((&report.volumes[..], report.rebuilt), (&[2][..], 1));
-    assert!(fs::read(packed.new_volume(2).join("000002.age")).unwrap() == part);
-    assert!(fs::read(packed.volume(2).join("000002.age")).unwrap() == damaged, "the old one stays as it is");
+    assert!(fs::read(bundle.new_volume(2).join("000002.age")).unwrap() == part);
+    assert!(fs::read(bundle.volume(2).join("000002.age")).unwrap() == damaged, "the old one stays as it is");
 }
 
 #[test]
 fn a_part_that_is_whole_is_copied_where_only_the_head_is_lost() {
-    let packed = Packed::new();
-    fs::remove_file(packed.volume(3).join("head2.age")).unwrap();
-    let report = packed.repair(false).unwrap();
+    let bundle = SmallBundle::new();
+    fs::remove_file(bundle.volume(3).join("head2.age")).unwrap();
+    let report = bundle.repair(false).unwrap();
     assert_eq!((&report.volumes[..], report.rebuilt), (&[3][..], 0));
-    let old = fs::read(packed.volume(3).join("000001.par")).unwrap();
-    assert!(fs::read(packed.new_volume(3).join("000001.par")).unwrap() == old);
+    let old = fs::read(bundle.volume(3).join("000001.par")).unwrap();
+    assert!(fs::read(bundle.new_volume(3).join("000001.par")).unwrap() == old);
 }
 
 #[test]
 fn if_too_many_drives_are_lost_nothing_is_written() {
-    let packed = Packed::new();
-    packed.lose(1);
-    packed.lose(2);
-    let report = packed.repair(false).unwrap();
+    let bundle = SmallBundle::new();
+    bundle.lose(1);
+    bundle.lose(2);
+    let report = bundle.repair(false).unwrap();
     assert_eq!((&report.lost[..], report.outcome()), (&[1, 2][..], Outcome::Incomplete));
-    assert!(packed.is_target_empty());
+    assert!(bundle.is_target_empty());
 }
 
 #[test]
 fn if_too_much_is_damaged_more_drives_would_not_help() {
-    let packed = Packed::new();
-    packed.damage(1, "000001.age", HEADER, usize::MAX / 2);
-    packed.damage(2, "000002.age", HEADER, usize::MAX / 2);
-    let report = packed.repair(false).unwrap();
+    let bundle = SmallBundle::new();
+    bundle.damage(1, "000001.age", HEADER, usize::MAX / 2);
+    bundle.damage(2, "000002.age", HEADER, usize::MAX / 2);
+    let report = bundle.repair(false).unwrap();
     assert_eq!((&report.lost[..], report.outcome()), (&[1, 2][..], Outcome::Damaged));
-    assert!(packed.is_target_empty());
+    assert!(bundle.is_target_empty());
 }
 
 #[test]
 fn a_dry_run_names_the_volumes_and_writes_none() {
-    let packed = Packed::new();
-    packed.lose(3);
-    let report = packed.repair(true).unwrap();
+    let bundle = SmallBundle::new();
+    bundle.lose(3);
+    let report = bundle.repair(true).unwrap();
     assert_eq!((&report.volumes[..], report.written.len()), (&[3][..], 0));
-    assert!(packed.is_target_empty());
+    assert!(bundle.is_target_empty());
 }
 
 #[test]
 fn what_an_earlier_repair_finished_is_not_written_again() {
-    let packed = Packed::new();
-    packed.lose(1);
-    packed.repair(false).unwrap();
-    let again = packed.repair(false).unwrap();
+    let bundle = SmallBundle::new();
+    bundle.lose(1);
+    bundle.repair(false).unwrap();
+    let again = bundle.repair(false).unwrap();
     assert_eq!((again.volumes.len(), again.rebuilt), (0, 0));
-    assert_eq!(again.already, [packed.new_volume(1)]);
+    assert_eq!(again.already, [bundle.new_volume(1)]);
 }
 
 #[test]
 fn a_leftover_makes_way_and_a_foreign_folder_does_not() {
-    let packed = Packed::new();
-    packed.lose(1);
-    fs::create_dir(packed.new_volume(1)).unwrap();
-    fs::copy(packed.volume(2).join("seal.age"), packed.new_volume(1).join("seal.age")).unwrap();
-    fs::write(packed.new_volume(1).join("unfinished.tmp"), b"half a part").unwrap();
-    let report = packed.repair(false).unwrap();
-    assert_eq!(report.written, [packed.new_volume(1)]);
-    assert!(!packed.new_volume(1).join("unfinished.tmp").exists());
-    packed.lose(2);
-    fs::create_dir(packed.new_volume(2)).unwrap();
-    fs::write(packed.new_volume(2).join("notes.txt"), b"mine").unwrap();
-    let error = packed.repair(false).err().unwrap();
+    let bundle = SmallBundle::new();
+    bundle.lose(1);
+    fs::create_dir(bundle.new_volume(1)).unwrap();
+    fs::copy(bundle.volume(2).join("seal.age"), bundle.new_volume(1).join("seal.age")).unwrap();
+    fs::write(bundle.new_volume(1).join("unfinished.tmp"), b"half a part").unwrap();
+    let report = bundle.repair(false).unwrap();
+    assert_eq!(report.written, [bundle.new_volume(1)]);
+    assert!(!bundle.new_volume(1).join("unfinished.tmp").exists());
+    bundle.lose(2);
+    fs::create_dir(bundle.new_volume(2)).unwrap();
+    fs::write(bundle.new_volume(2).join("notes.txt"), b"mine").unwrap();
+    let error = bundle.repair(false).err().unwrap();
     assert!(matches!(error, FlowError::Output(OutputError::VolumeExists(_))), "{error}");
 }
 

@@ -9,13 +9,13 @@ use crate::stage::seal::{Identity, Keyring, header_for};
 const SEAL: (&str, &[u8]) = ("seal.age", b"the bundle's seal");
 
 /// A folder for volume 1 in a target, and a bundle whose one volume here has [`SEAL`].
-struct Place {
+struct LeftoverPlace {
     _drive: tempfile::TempDir,
     bundle: Bundle,
     dir: PathBuf,
 }
 
-impl Place {
+impl LeftoverPlace {
     /// With these files in the folder.
     fn with(files: &[(&str, &[u8])]) -> Self {
         let drive = tempfile::tempdir().unwrap();
@@ -42,12 +42,12 @@ impl Place {
 }
 
 fn occupant_among(files: &[(&str, &[u8])]) -> Occupant {
-    Place::with(files).occupant()
+    LeftoverPlace::with(files).occupant()
 }
 
 #[test]
 fn a_folder_that_is_missing_or_empty_is_free() {
-    let place = Place::with(&[]);
+    let place = LeftoverPlace::with(&[]);
     assert_eq!(place.occupant(), Occupant::Free);
     fs::remove_dir(&place.dir).unwrap();
     assert_eq!(place.occupant(), Occupant::Free);
@@ -80,14 +80,14 @@ fn a_lone_unfinished_file_is_a_leftover_if_it_is_the_beginning_of_a_seal() {
 fn a_finished_volume_is_no_leftover() {
     assert_eq!(occupant_among(&[SEAL, ("SHA256SUMS", b"")]), Occupant::Foreign);
     assert_eq!(occupant_among(&[SEAL, ("sha256sums", b"")]), Occupant::Foreign, "the drive shows other capitals");
-    let place = Place::with(&[SEAL]);
+    let place = LeftoverPlace::with(&[SEAL]);
     fs::create_dir(place.dir.join("photos")).unwrap();
     assert_eq!(place.occupant(), Occupant::Foreign);
 }
 
 #[test]
 fn a_head_is_a_leftover_if_the_key_opens_it() {
-    let place = Place::with(&[SEAL]);
+    let place = LeftoverPlace::with(&[SEAL]);
     let head = place.dir.join("head.age");
     fs::write(&head, header_for(std::slice::from_ref(&place.bundle.recipient)).0).unwrap();
     assert!(matches!(place.occupant(), Occupant::Leftover(_)));
@@ -97,7 +97,7 @@ fn a_head_is_a_leftover_if_the_key_opens_it() {
 
 #[test]
 fn a_leftover_is_removed_and_its_folder_stays() {
-    let place = Place::with(&[SEAL, ("unfinished.tmp", b"")]);
+    let place = LeftoverPlace::with(&[SEAL, ("unfinished.tmp", b"")]);
     remove_leftover(&place.dir).unwrap();
     assert_eq!(place.occupant(), Occupant::Free);
     assert!(place.dir.is_dir());
@@ -105,7 +105,7 @@ fn a_leftover_is_removed_and_its_folder_stays() {
 
 #[test]
 fn a_target_in_a_volume_is_refused_and_one_beside_it_is_locked() {
-    let place = Place::with(&[]);
+    let place = LeftoverPlace::with(&[]);
     let inside = place.bundle.volumes[0].dir.join("below");
     fs::create_dir(&inside).unwrap();
     assert!(matches!(lock_target(&inside, &place.bundle), Err(FlowError::Usage(_))));
