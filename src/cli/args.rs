@@ -340,7 +340,8 @@ pub fn man_pages() -> Vec<(String, Vec<u8>)> {
     };
     let commands: Vec<clap::Command> = program.get_subcommands().map(of_command).collect();
     let render = |command: clap::Command| {
-        let (name, mut page) = (command.get_name().to_string(), Vec::new());
+        let name = command.get_name().to_string();
+        let mut page = Vec::new();
         // Writing to memory cannot fail.
         let _ = clap_mangen::Man::new(command).render(&mut page);
         (name, page)
@@ -349,35 +350,4 @@ pub fn man_pages() -> Vec<(String, Vec<u8>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-        assert!(man_pages().iter().all(|(name, page)| name.starts_with("pouch") && !page.is_empty()));
-        assert!(completions_for(clap_complete::Shell::Bash).contains("rehearse"));
-    }
-
-    #[test]
-    fn what_belongs_together_is_asked_for_together() {
-        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
-        assert!(parse("pouch pack a -r age1x -o d").is_ok());
-        assert!(parse("pouch list d --bundle yaqim-oni").is_ok());
-        assert!(parse("pouch pack a -r age1x -o d --volumes 3 --volume-size 32GB").is_ok());
-        for wrong in [
-            "pouch",
-            "pouch pack -r age1x -o d",
-            "pouch pack a -r age1x",
-            "pouch pack a -r age1x -o d --volumes 3",
-            "pouch pack a -r age1x -o d --level 20",
-            "pouch pack a -r age1x -o d --volume-size many",
-            "pouch unpack d",
-            "pouch list d --bundle YAQIM-ON1",
-            "pouch list d --bundle YAQIM-ON",
-            "pouch rehearse a",
-        ] {
-            assert!(parse(wrong).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

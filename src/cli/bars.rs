@@ -171,8 +171,72 @@ mod tests {
 
     #[test]
     fn what_is_not_known_yet_is_not_said() {
-        assert_eq!((rate(0.0), left(Duration::ZERO)), (String::new(), String::new()));
+        assert_eq!(rate(0.9), "", "less than a byte a second");
+        assert_eq!(left(Duration::from_millis(999)), "", "less than a second");
+    }
+
+    #[test]
+    fn speed_and_time_left_follow_a_comma() {
         assert_eq!(rate(12_300_000.0), ", 12.30 MB/s");
         assert_eq!(left(Duration::from_secs(180)), ", 3m left");
+    }
+
+    #[test]
+    fn every_phase_has_a_word_of_its_own() {
+        let phases = [
+            Phase::Walking,
+            Phase::Packing,
+            Phase::Checking,
+            Phase::Unpacking,
+            Phase::Resuming,
+            Phase::Verifying,
+            Phase::Repairing,
+            Phase::Moving,
+            Phase::Loading,
+        ];
+        let words: std::collections::BTreeSet<&str> = phases.into_iter().map(word).collect();
+        assert_eq!(words.len(), phases.len());
+    }
+
+    /// Bars with a line for volume 3, which gets about 1,000 bytes. [`Bars::expect`] adds none without a terminal.
+    fn with_line() -> Bars {
+        let bars = Bars::new();
+        lock(&bars.drives).insert(3, DriveLine { bar: ProgressBar::hidden(), verified: 0 });
+        lock(&bars.drives)[&3].bar.set_length(1_000);
+        bars
+    }
+
+    #[test]
+    fn a_volume_that_gets_more_than_was_expected_is_not_over_its_end() {
+        let bars = with_line();
+        let state = |bars: &Bars| {
+            let drives = lock(&bars.drives);
+            (drives[&3].bar.position(), drives[&3].bar.length())
+        };
+        bars.written(3, 600);
+        assert_eq!(state(&bars), (600, Some(1_000)));
+        bars.written(3, 600);
+        assert_eq!(state(&bars), (1_200, Some(1_200)));
+    }
+
+    #[test]
+    fn what_was_read_back_adds_up_beside_the_bar() {
+        let bars = with_line();
+        bars.verified(3, 400);
+        bars.verified(3, 200);
+        assert_eq!(lock(&bars.drives)[&3].bar.message(), ", 600 B verified");
+        bars.verdict(3, "given up");
+        assert_eq!(lock(&bars.drives)[&3].bar.message(), ", given up");
+    }
+
+    #[test]
+    fn a_volume_without_a_line_is_no_error() {
+        let bars = with_line();
+        bars.written(9, 1);
+        bars.verified(9, 1);
+        bars.verdict(9, "given up");
+        assert_eq!(lock(&bars.drives).len(), 1);
+        bars.clear();
+        assert!(lock(&bars.drives).is_empty());
     }
 }

@@ -12,16 +12,17 @@ use crate::cli::hint::READABLE;
 use crate::cli::secrets::keyring;
 use crate::cli::term::Term;
 use crate::flow::bundle::head_check::HeadCheck;
+use crate::flow::bundle::open::open_at;
 use crate::flow::bundle::scan::no_volume_here;
-use crate::flow::check::report::BundleCheck;
-use crate::flow::check::report::{CheckReport, Foreign, VolumeCheck, VolumeState};
-use crate::flow::check::survey::{margin, opened};
-use crate::flow::drives::replug::Freshness;
-use crate::flow::drives::replug::{Event, wait};
+use crate::flow::check::check_drives;
+use crate::flow::check::report::{BundleCheck, CheckReport, Foreign, VolumeCheck, VolumeState};
+use crate::flow::check::survey::survey_bundle;
+use crate::flow::drives::replug::{Event, Freshness, wait};
 use crate::flow::{FlowError, Outcome};
 use crate::format::limits;
 use crate::plan::needed_parts::ranges;
 use crate::plan::repair::{Margin, Verdict};
+use crate::stage::seal::Keyring;
 use crate::stage::volume::PassedOver;
 
 /// File names that are listed one by one. The others are counted.
@@ -36,20 +37,15 @@ const FOREIGN: usize = 3;
 /// Checks the volumes and prints what each one is. With `--after-replug` it first waits until the drives were plugged
 /// in again.
 pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
-    let freshness = match args.after_replug {
-        true => wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?,
-        false => Freshness::AsTheyStand,
+    let freshness = if args.after_replug {
+        wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?
+    } else {
+        Freshness::AsTheyStand
     };
-    let with_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
-    if args.bundle.fingerprint.is_some() && !with_key {
-        let text = "only a key can tell which bundle a volume is of: --bundle needs -i";
-        return Err(FlowError::Usage(text.into()));
-    }
-    let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
-    let ring = if with_key { Some(keyring(&keys, &args.volumes, term)?) } else { None };
+    let ring = keys(args, term)?;
     let wanted = args.bundle.fingerprint.as_ref();
     // A bundle that does not open keeps no volume from being checked. Its error follows the report.
-    let (bundle, failed) = match ring.as_ref().map(|ring| opened(&args.volumes, ring, wanted)) {
+    let (bundle, mut failed) = match ring.as_ref().map(|ring| open_at(&args.volumes, ring, wanted)) {
         // A wrong key is reported before hours of reading. A volume without a good seal can still be checked.
         Some(Err(error)) if [Outcome::Key, Outcome::Usage].contains(&error.outcome()) => return Err(error),
         Some(Err(error)) => (None, Some(error)),
@@ -57,17 +53,40 @@ pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
         None => (None, None),
     };
     let head = bundle.as_ref().zip(ring.as_ref()).map(|(bundle, ring)| HeadCheck::new(bundle, ring));
-    let mut report = crate::flow::check::check_drives(&args.volumes, freshness, head.as_ref(), term)?;
-    let failed = failed.or_else(|| margin(bundle.as_ref()?, &mut report, term).err());
+    let mut report = check_drives(&args.volumes, freshness, head.as_ref(), term)?;
+    if let Some(bundle) = &bundle {
+        match survey_bundle(bundle, &report, term) {
+            Ok(found) => report.bundle = Some(found),
+            Err(error) => failed = Some(error),
+        }
+    }
     term.end();
-    match args.json.json {
-        true => term.json(&report.to_json()),
-        false => show_report(&report, term),
+    if args.json.json {
+        term.json(&report.to_json());
+    } else {
+        show_report(&report, term);
     }
     match failed {
         Some(error) => Err(error),
         None => Ok(report.outcome().into()),
     }
+}
+
+/// The keys from the command line. `None` if the volumes are checked without any.
+///
+/// # Errors
+/// [`FlowError::Usage`] if a bundle is chosen and no key could tell it.
+fn keys(args: &Check, term: &Term) -> Result<Option<Keyring>, FlowError> {
+    let has_key = !args.identities.is_empty() || args.fd.passphrase_fd.is_some();
+    if !has_key && args.bundle.fingerprint.is_some() {
+        let text = "only a key can tell which bundle a volume is of: --bundle needs -i";
+        return Err(FlowError::Usage(text.into()));
+    }
+    if !has_key {
+        return Ok(None);
+    }
+    let keys = Keys { identities: args.identities.clone(), fd: args.fd.clone() };
+    keyring(&keys, &args.volumes, term).map(Some)
 }
 
 /// Tells the person to replug a drive, and what the system saw of it.
@@ -130,30 +149,56 @@ fn show_not_searched(place: &PassedOver, term: &Term) {
 /// Prints all volumes. If there are very many, the first whole and the first damaged ones are named, and the others are
 /// counted by state.
 fn show_volumes(report: &CheckReport, term: &Term) {
-    let (whole, hurt): (Vec<_>, Vec<_>) =
-        (0..report.volumes.len()).partition(|at| report.volumes[*at].state == VolumeState::Whole);
-    let shown: BTreeSet<usize> = whole.into_iter().take(MOST_WHOLE).chain(hurt.into_iter().take(MOST_HURT)).collect();
+    let shown = shown(&report.volumes);
     shown.iter().for_each(|at| show_volume(&report.volumes[*at], term));
+    if let Some(others) = others(&report.volumes, &shown) {
+        term.line(&others);
+    }
+}
+
+/// The indices of the volumes that are listed one by one.
+fn shown(volumes: &[VolumeCheck]) -> BTreeSet<usize> {
+    let (whole, hurt): (Vec<usize>, Vec<usize>) =
+        (0..volumes.len()).partition(|at| volumes[*at].state == VolumeState::Whole);
+    whole.into_iter().take(MOST_WHOLE).chain(hurt.into_iter().take(MOST_HURT)).collect()
+}
+
+/// How many volumes of each state are not `shown`. `None` if all are.
+fn others(volumes: &[VolumeCheck], shown: &BTreeSet<usize>) -> Option<String> {
     let mut others: BTreeMap<&str, u64> = BTreeMap::new();
-    for (_, volume) in report.volumes.iter().enumerate().filter(|(at, _)| !shown.contains(at)) {
+    for (_, volume) in volumes.iter().enumerate().filter(|(at, _)| !shown.contains(at)) {
         *others.entry(volume.state.word()).or_default() += 1;
     }
-    if !others.is_empty() {
-        let others: Vec<String> = others.iter().map(|(word, many)| format!("{} {word}", grouped(*many))).collect();
-        term.line(&format!("and more volumes: {} (--json has all)", others.join(", ")));
+    if others.is_empty() {
+        return None;
     }
+    let others: Vec<String> = others.iter().map(|(word, many)| format!("{} {word}", grouped(*many))).collect();
+    Some(format!("and more volumes: {} (--json has all)", others.join(", ")))
 }
 
 /// Prints what these volumes still give back, and how much more may be lost.
 fn show_bundle(bundle: &BundleCheck, term: &Term) {
     bundle.notes.iter().for_each(|note| term.print_note(note));
+    term.line(&verdict(bundle));
+    if let Some(margin) = margin(bundle) {
+        term.line(&margin);
+    }
+    let is_short = matches!(bundle.verdict, Verdict::Short { .. });
+    if !bundle.needed.is_empty() && !is_short {
+        let needed = named(&bundle.needed, "; without it", "; without any one of these");
+        term.line(&format!("needed: {needed}, data may be lost"));
+    }
+}
+
+/// Which volumes are here, and what can be had from them.
+fn verdict(bundle: &BundleCheck) -> String {
     let of = bundle.volumes;
     let list = |volumes: &[u16]| named(volumes, "", "");
     let here = match bundle.here[..] {
         [] => format!("none of its {} is here", count(of.into(), "volume")),
         _ => named(&bundle.here, &format!(" of {of} is here"), &format!(" of {of} are here")),
     };
-    term.line(&match &bundle.verdict {
+    match &bundle.verdict {
         Verdict::Complete => format!("the bundle: {here}: every part of the data is whole"),
         Verdict::Repairable { rebuilt } => {
             let parts = count(rebuilt.len() as u64, "part");
@@ -173,30 +218,26 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
             };
             format!("the bundle: {here}: {parts} cannot be rebuilt; {bring}")
         }
-    });
-    show_margin(bundle, term);
-    let short = matches!(bundle.verdict, Verdict::Short { .. });
-    if !bundle.needed.is_empty() && !short {
-        let needed = named(&bundle.needed, "; without it", "; without any one of these");
-        term.line(&format!("needed: {needed}, data may be lost"));
     }
 }
 
-/// Prints how much more may be lost or damaged before data is lost.
-fn show_margin(bundle: &BundleCheck, term: &Term) {
-    match bundle.margin {
+/// How much more may be lost or damaged before data is lost. `None` if there was never any margin, or data is lost
+/// already.
+fn margin(bundle: &BundleCheck) -> Option<String> {
+    let text = match bundle.margin {
         Some(Margin { volumes: 0, shards: 0 }) => {
-            term.line("margin: none; the next bad sector is data lost: `pouch repair` makes new volumes")
+            "margin: none; the next bad sector is data lost: `pouch repair` makes new volumes".into()
         }
         Some(Margin { volumes: 0, shards }) => {
-            term.line(&format!("margin: {} of any row may be bad; no drive may be lost", count(shards.into(), "chunk")))
+            format!("margin: {} of any row may be bad; no drive may be lost", count(shards.into(), "chunk"))
         }
-        Some(Margin { volumes, .. }) => term.line(&format!("margin: any {volumes} more of these drives may be lost")),
-        None if matches!(bundle.verdict, Verdict::Repairable { .. }) => term.line(
-            "margin: none that can be promised, for too many parts are damaged: `pouch repair` makes new volumes",
-        ),
-        None => {}
-    }
+        Some(Margin { volumes, .. }) => format!("margin: any {volumes} more of these drives may be lost"),
+        None if matches!(bundle.verdict, Verdict::Repairable { .. }) => {
+            "margin: none that can be promised, for too many parts are damaged: `pouch repair` makes new volumes".into()
+        }
+        None => return None,
+    };
+    Some(text)
 }
 
 /// `volume 3` or `volumes 1-4`, followed by `one` or by `more`.
@@ -235,11 +276,11 @@ fn amount(volume: &VolumeCheck) -> String {
     if let Some((files, bytes)) = volume.unchecked {
         return format!("{}, {}, not checked", count(files as u64, "file"), human(bytes));
     }
-    let missing = match volume.missing.len() {
-        0 => String::new(),
-        missing => format!("; {} missing", grouped(missing as u64)),
-    };
-    format!("{}, {}{missing}", count(volume.read as u64, "file"), human(volume.bytes))
+    let read = format!("{}, {}", count(volume.read as u64, "file"), human(volume.bytes));
+    match volume.missing.len() {
+        0 => read,
+        missing => format!("{read}; {} missing", grouped(missing as u64)),
+    }
 }
 
 /// Prints what else lies in the folder. It is no error, but a receiver should not open it.
@@ -278,3 +319,6 @@ fn hint(volume: &VolumeCheck) -> Option<String> {
     };
     Some(text.into())
 }
+
+#[cfg(test)]
+mod tests;

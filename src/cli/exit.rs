@@ -72,22 +72,33 @@ impl From<Exit> for ExitCode {
 mod tests {
     use super::*;
 
+    /// Every way a run ends, with its code.
+    const CODES: [(Outcome, u8); 10] = [
+        (Outcome::Ok, 0),
+        (Outcome::Failed, 1),
+        (Outcome::Usage, 2),
+        (Outcome::Incomplete, 3),
+        (Outcome::Damaged, 4),
+        (Outcome::Origin, 5),
+        (Outcome::Hostile, 6),
+        (Outcome::Io, 7),
+        (Outcome::Key, 8),
+        (Outcome::Interrupted, 130),
+    ];
+
+    #[test]
+    fn scripts_find_the_same_codes_for_ever() {
+        for (outcome, code) in CODES {
+            assert_eq!(Exit::from(outcome) as u8, code, "{outcome:?}");
+        }
+    }
+
     #[test]
     fn every_code_is_in_the_help() {
-        for exit in [
-            Exit::Ok,
-            Exit::Failed,
-            Exit::Usage,
-            Exit::Incomplete,
-            Exit::Damaged,
-            Exit::Origin,
-            Exit::Hostile,
-            Exit::Io,
-            Exit::Key,
-            Exit::Interrupted,
-        ] {
-            let line = format!("\n  {:<3}  ", exit as u8);
+        for (_, code) in CODES {
+            let line = format!("\n  {code:<3}  ");
             assert!(HELP.contains(&line), "{line}");
         }
+        assert_eq!(HELP.lines().count(), CODES.len() + 1, "and no other");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use crate::base::fault::IoFault;
 use crate::base::json::{Value, json};
 use crate::base::path::{defuse, show};
 use crate::base::size::human;
@@ -33,50 +34,68 @@ pub fn report(term: &Term, error: &FlowError, command: &Command) {
 
 /// The error as the JSON document of a run that has no report.
 pub fn to_json(error: &FlowError, command: &Command) -> Value {
-    let (message, hint) = (error.to_string(), hint(error, command));
-    let hint = hint.as_deref().map(defuse);
-    json!({"error": {"message": defuse(&message), "hint": hint, "code": Exit::from(error.outcome()) as u8}})
+    let message = error.to_string();
+    let hint = hint(error, command);
+    let code = Exit::from(error.outcome()) as u8;
+    json!({"error": {"message": defuse(&message), "hint": hint.as_deref().map(defuse), "code": code}})
 }
 
+/// What to do about an error; `None` if its message says it all.
 fn hint(error: &FlowError, command: &Command) -> Option<String> {
     let text = match error {
-        FlowError::Source(SourceError::Walk(WalkError::SameName { .. })) => {
-            "give each once; rename one, or pack the folder that holds both".into()
-        }
-        FlowError::Source(SourceError::Walk(WalkError::NoName(_))) => "name the folders in it one by one".into(),
-        FlowError::Source(SourceError::Walk(WalkError::Gone(_))) => {
-            "no volume of this run is complete, and of what could not be read nothing is known. Plug it in again and run the same command: it goes on from there".into()
-        }
-        FlowError::Drive(DriveError::NoRoom { .. } | DriveError::RanFull { .. } | DriveError::NoHome { .. })
-        | FlowError::Drive(DriveError::ReadBackDiffers { .. } | DriveError::FailedCapacityTest(_))
-        | FlowError::Source(SourceError::CannotRepack(_)) => of_drives(error, command)?,
-        FlowError::Drive(DriveError::TooSmall { .. }) => "nothing was written; free room there, or leave that drive out".into(),
-        FlowError::Source(SourceError::Changed(_))
-        | FlowError::Leftover(LeftoverError::OtherPacking(_))
-        | FlowError::Leftover(LeftoverError::AllButFinished(_))
-        | FlowError::Leftover(LeftoverError::OtherUnpacking(_))
-        | FlowError::Leftover(LeftoverError::BadJournal { .. }) => unfinished(error)?,
-        FlowError::Output(error) => of_output(error, command)?,
+        FlowError::Usage(_) => return None,
+        FlowError::Source(error) => return of_sources(error),
+        FlowError::Drive(error) => of_drives(error, command),
+        FlowError::Leftover(error) => of_leftovers(error),
         FlowError::Bundle(error) => of_bundles(error, command),
-        FlowError::Key(error) => of_key(error)?,
-        FlowError::Format(FormatError::Newer { .. }) => "nothing was written; get a newer pouch".into(),
-        FlowError::Format(FormatError::Limit { .. }) if matches!(command, Command::Pack(_)) => {
-            "nothing was written: no reader takes so much in one bundle. Pack it as several".into()
-        }
-        FlowError::Format(FormatError::Limit { .. }) => {
-            "nothing of it was used; no bundle made by pouch is like that".into()
-        }
-        FlowError::Drive(DriveError::Gone(_) | DriveError::Denied(_)) | FlowError::Io(_) => of_the_system(error, command)?,
-        error if error.outcome() == Outcome::Interrupted => {
-            "run the same command again; pack, unpack and load go on from where they were".into()
-        }
-        FlowError::Load(error) => loading(error),
-        FlowError::Exhausted(_) => EXHAUSTED.into(),
+        FlowError::Key(error) => return of_key(error),
+        FlowError::Output(error) => return of_output(error, command),
+        FlowError::Load(error) => of_loading(error),
+        FlowError::Io(fault) => of_the_system(fault, command),
+        FlowError::Format(error) => return of_format(error, command),
         FlowError::Unopenable(_) => "no volume of this run looks complete, and nothing of the sources was changed. This is a defect of pouch; please report it. If an entry is named, the others can be packed without it".into(),
+        FlowError::Cancelled => INTERRUPTED.into(),
+        FlowError::Exhausted(_) => EXHAUSTED.into(),
         FlowError::Defect(_) => "this is a defect of pouch; please report it".into(),
-        _ => return None,
     };
     Some(text)
+}
+
+const INTERRUPTED: &str = "run the same command again; pack, unpack and load go on from where they were";
+
+/// The hint if sources cannot be packed.
+fn of_sources(error: &SourceError) -> Option<String> {
+    let text = match error {
+        SourceError::Walk(WalkError::SameName { .. }) => {
+            "give each once; rename one, or pack the folder that holds both"
+        }
+        SourceError::Walk(WalkError::NoName(_)) => "name the folders in it one by one",
+        SourceError::Walk(WalkError::Gone(_)) => {
+            "no volume of this run is complete, and of what could not be read nothing is known. Plug it in again and run the same command: it goes on from there"
+        }
+        SourceError::Walk(WalkError::Cancelled) => INTERRUPTED,
+        SourceError::Walk(WalkError::Io(_) | WalkError::Special { .. }) => return None,
+        SourceError::Changed(_) => {
+            "bring back what they were, or begin anew with --restart: what that run packed is then removed"
+        }
+        SourceError::CannotRepack(_) => {
+            "no volume of this run is complete; bring back what they were, or begin anew with --restart"
+        }
+    };
+    Some(text.into())
+}
+
+/// The hint if sealed bytes break the format.
+fn of_format(error: &FormatError, command: &Command) -> Option<String> {
+    let text = match error {
+        FormatError::Newer { .. } => "nothing was written; get a newer pouch",
+        FormatError::Limit { .. } if matches!(command, Command::Pack(_)) => {
+            "nothing was written: no reader takes so much in one bundle. Pack it as several"
+        }
+        FormatError::Limit { .. } => "nothing of it was used; no bundle made by pouch is like that",
+        FormatError::Malformed { .. } | FormatError::Unsafe { .. } => return None,
+    };
+    Some(text.into())
 }
 
 /// The hint if the target cannot take the result.
@@ -153,12 +172,6 @@ const OTHER_COPIES: &str = "bring another volume of the bundle: each carries its
 
 /// The hint if no seal, head or list can be used.
 fn of_copies(none: &NoCopy, command: &Command) -> String {
-    let without = |what: &str| match none.what {
-        IndexFile::Head | IndexFile::List if !salvages(command) => {
-            format!(". If there is none, `pouch unpack --salvage` {what}")
-        }
-        _ => String::new(),
-    };
     match none.decisive() {
         Some(CopyFault::Denied(_)) => format!("{READABLE}, then run the same command again"),
         Some(CopyFault::NoMemory(_)) => EXHAUSTED.into(),
@@ -171,12 +184,22 @@ fn of_copies(none: &NoCopy, command: &Command) -> String {
         }
         Some(CopyFault::Broken(_)) => format!(
             "the key opens it and yet no pouch writes such a file; another volume may hold a good one{}",
-            without("does without")
+            or_salvage(none, command, "does without")
         ),
         _ if none.what == IndexFile::Seal => {
             "bring any one volume of the bundle whose seal is whole: all its volumes carry the same key, and nothing opens without it".into()
         }
-        _ => format!("{OTHER_COPIES}{}", without("delivers what is whole without them")),
+        _ => format!("{OTHER_COPIES}{}", or_salvage(none, command, "delivers what is whole without them")),
+    }
+}
+
+/// A further sentence for a head or list that a salvage does without. Empty for a seal, and if the command salvages.
+fn or_salvage(none: &NoCopy, command: &Command, what: &str) -> String {
+    match none.what {
+        IndexFile::Head | IndexFile::List if !salvages(command) => {
+            format!(". If there is none, `pouch unpack --salvage` {what}")
+        }
+        IndexFile::Seal | IndexFile::Head | IndexFile::List => String::new(),
     }
 }
 
@@ -214,67 +237,72 @@ fn stages(command: &Command) -> bool {
     matches!(command, Command::Pack(args) if args.volumes.is_some())
 }
 
-/// The hint if a system call failed or a drive is gone.
-fn of_the_system(error: &FlowError, command: &Command) -> Option<String> {
-    let text = match error {
-        FlowError::Drive(DriveError::Gone(_)) => {
-            "that is no damage: of what could not be read nothing is known. Plug it in again and run the same command; if it is gone for good, leave it out".into()
-        }
-        FlowError::Drive(DriveError::Denied(_)) => format!("{READABLE}, then run the same command again"),
-        FlowError::Io(fault) if fault.is_denied() && is_key_of(command, &fault.path) => {
-            "give an identity file of your own; it must stay readable for its owner alone".into()
-        }
-        FlowError::Io(fault) if fault.is_denied() && !fault.is_of_reading() => {
-            "you may not write there: choose another place, or have its owner or root make it yours".into()
-        }
-        FlowError::Io(fault) if fault.is_denied() => format!("{READABLE}, then run the same command again"),
-        FlowError::Io(fault) if fault.is_full() => {
-            format!("free room where {} is and run the same command again; pack, unpack and load go on from where they were", show(&fault.path))
-        }
-        FlowError::Io(_) if matches!(command, Command::Pack(_) | Command::Unpack(_) | Command::Load(_)) => {
-            "run the same command again once that is mended: it goes on from where it was".into()
-        }
-        FlowError::Io(_) => "run the same command again once that is mended".into(),
-        _ => return None,
-    };
-    Some(text)
+/// The hint if a system call failed.
+fn of_the_system(fault: &IoFault, command: &Command) -> String {
+    if fault.is_denied() && is_key_of(command, &fault.path) {
+        "give an identity file of your own; it must stay readable for its owner alone".into()
+    } else if fault.is_denied() && !fault.is_of_reading() {
+        "you may not write there: choose another place, or have its owner or root make it yours".into()
+    } else if fault.is_denied() {
+        format!("{READABLE}, then run the same command again")
+    } else if fault.is_full() {
+        format!(
+            "free room where {} is and run the same command again; pack, unpack and load go on from where they were",
+            show(&fault.path)
+        )
+    } else if matches!(command, Command::Pack(_) | Command::Unpack(_) | Command::Load(_)) {
+        "run the same command again once that is mended: it goes on from where it was".into()
+    } else {
+        "run the same command again once that is mended".into()
+    }
 }
 
-/// The hint if the drives cannot hold what is packed.
-fn of_drives(error: &FlowError, command: &Command) -> Option<String> {
+/// The hint if a drive is gone, too small, or did not keep what was written to it.
+fn of_drives(error: &DriveError, command: &Command) -> String {
     let staged = stages(command);
-    let text = match error {
-        FlowError::Drive(DriveError::NoRoom { .. }) if staged => "nothing was written; give larger --volumes or --volume-size, free room there, or pack less".into(),
-        FlowError::Drive(DriveError::NoRoom { .. }) => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
-        FlowError::Drive(DriveError::RanFull { packed, total }) => format!(
+    match error {
+        DriveError::Gone(_) => {
+            "that is no damage: of what could not be read nothing is known. Plug it in again and run the same command; if it is gone for good, leave it out".into()
+        }
+        DriveError::Denied(_) => format!("{READABLE}, then run the same command again"),
+        DriveError::TooSmall { .. } => "nothing was written; free room there, or leave that drive out".into(),
+        DriveError::NoRoom { .. } if staged => "nothing was written; give larger --volumes or --volume-size, free room there, or pack less".into(),
+        DriveError::NoRoom { .. } => "nothing was written; add a drive (one more -o), a larger one, or pack less".into(),
+        DriveError::RanFull { packed, total } => format!(
             "it takes more room than was expected. {}, with room for about {}, to the same command: it goes on from there",
             if staged { "Give larger --volumes" } else { "Add one more -o" },
             human((total - packed) / 9 * 10)
         ),
-        FlowError::Drive(DriveError::NoHome { remedy: Remedy::None, .. }) => {
+        DriveError::NoHome { remedy: Remedy::None, .. } => {
             "what tells what is where was on the drive that failed: plug it in again and run the same command. If it is gone for good, remove the volumes that this run left on the others, and pack anew with another drive".into()
         }
-        FlowError::Drive(DriveError::NoHome { remedy, .. }) => format!(
+        DriveError::NoHome { remedy, .. } => format!(
             "nothing of the sources is lost: {}; it goes on from there as far as that can be",
-            match remedy {
-                Remedy::Replace => "put another drive in the place of the one that did not keep what it was given, and run the same command with --replaced",
-                Remedy::Room if staged => "run the same command with larger --volumes, or free room there",
-                Remedy::Room => "run the same command with one more -o, or free room on these drives",
-                _ => "plug in again the drive that failed and run the same command; or put another one in its place and say --replaced; or give one more -o",
-            }
+            find_home(*remedy, staged)
         ),
-        FlowError::Source(SourceError::CannotRepack(_)) => "no volume of this run is complete; bring back what they were, or begin anew with --restart".into(),
-        FlowError::Drive(DriveError::FailedCapacityTest(_)) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),
-        FlowError::Drive(DriveError::ReadBackDiffers { .. }) => {
+        DriveError::FailedCapacityTest(_) => "nothing was written but what tried it, and nothing of that is left; take another drive in its place. What else lies on it may be damaged, too".into(),
+        DriveError::ReadBackDiffers { .. } => {
             "no volume of this run is complete. With another drive in its place, pack anew (--restart)".into()
         }
-        _ => return None,
-    };
-    Some(text)
+    }
+}
+
+/// How parts without a home get one.
+fn find_home(remedy: Remedy, staged: bool) -> &'static str {
+    match remedy {
+        Remedy::Replace => {
+            "put another drive in the place of the one that did not keep what it was given, and run the same command with --replaced"
+        }
+        Remedy::Room if staged => "run the same command with larger --volumes, or free room there",
+        Remedy::Room => "run the same command with one more -o, or free room on these drives",
+        Remedy::Replug | Remedy::None => {
+            "plug in again the drive that failed and run the same command; or put another one in its place and say --replaced; or give one more -o"
+        }
+    }
 }
 
 /// The hint if a volume did not reach its drive.
-fn loading(error: &LoadError) -> String {
+fn of_loading(error: &LoadError) -> String {
     match error {
         LoadError::Unfinished { on_drive: Some(folder), .. } => format!(
             "nothing was written. {} has one: if these are the rest of a volume that was moved there, say --move: it verifies the drive, and then removes them. If not, finish packing first: the same pack command goes on",
@@ -301,98 +329,27 @@ fn loading(error: &LoadError) -> String {
 }
 
 /// The hint if an earlier run left something that this run cannot go on from.
-fn unfinished(error: &FlowError) -> Option<String> {
-    let text = match error {
-        FlowError::Leftover(LeftoverError::BadJournal { unknown: None, .. }) => {
+fn of_leftovers(error: &LeftoverError) -> String {
+    match error {
+        LeftoverError::BadJournal { unknown: None, .. } => {
             "nothing was changed, and nothing is wrong with the sources. With all drives of that run, --restart removes what it packed and begins anew".into()
         }
-        FlowError::Leftover(LeftoverError::BadJournal { unknown: Some(folder), .. }) => format!(
+        LeftoverError::BadJournal { unknown: Some(folder), .. } => format!(
             "nothing was changed, and nothing is wrong with the sources. If `pouch check {}` says that it was never finished, remove it; then say --restart",
             show(folder)
         ),
-        FlowError::Source(SourceError::Changed(_)) => {
-            "bring back what they were, or begin anew with --restart: what that run packed is then removed".into()
-        }
-        FlowError::Leftover(LeftoverError::OtherPacking(_)) => {
+        LeftoverError::OtherPacking(_) => {
             "nothing was changed. The same command as then, with the same drives in their order, goes on; one that is lost for good may be another one with --replaced. With all of them, --restart removes what is there and begins anew".into()
         }
-        FlowError::Leftover(LeftoverError::AllButFinished(_)) => {
+        LeftoverError::AllButFinished(_) => {
             "nothing was changed. Without --restart the same command finishes it, if sources and options are as they were; or remove its volumes yourself if nobody needs them".into()
         }
-        FlowError::Leftover(LeftoverError::OtherUnpacking(path)) => format!(
+        LeftoverError::OtherUnpacking(path) => format!(
             "nothing was changed; finish that one, or choose another -o, or remove {} if nobody needs it",
             show(path)
         ),
-        _ => return None,
-    };
-    Some(text)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::args::Cli;
-    use crate::flow::error::{BadCopy, BundleAt};
-    use clap::Parser as _;
-    use std::path::PathBuf;
-
-    fn of(error: FlowError, line: &str) -> String {
-        hint(&error, &Cli::try_parse_from(line.split(' ')).unwrap().command).unwrap_or_default()
-    }
-
-    fn no_list(fault: CopyFault) -> FlowError {
-        let bad = vec![BadCopy { path: PathBuf::from("list.age"), fault }];
-        BundleError::NoCopy(NoCopy { what: IndexFile::List, bad }).into()
-    }
-
-    #[test]
-    fn no_hint_names_an_option_that_was_given() {
-        let broken = CopyFault::Broken(FormatError::malformed("the list", 3, "no"));
-        for fault in [CopyFault::Damaged("cut".into()), broken] {
-            assert!(of(no_list(fault.clone()), "pouch unpack d -o o").contains("--salvage"));
-            let salvaged = of(no_list(fault), "pouch unpack d -o o --salvage");
-            assert!(!salvaged.contains("--salvage") && salvaged.contains("another volume"), "{salvaged}");
-        }
-        let at = |fingerprint: &str| BundleAt { fingerprint: Some(fingerprint.into()), places: vec![] };
-        let two = || FlowError::from(BundleError::Mixed(vec![at("AAAAA-AAA"), at("AAAAA-AAB")]));
-        assert!(of(two(), "pouch list d").contains("--bundle FINGERPRINT"));
-        assert!(of(two(), "pouch list d --bundle AAAAA-AAA").contains("more letters"));
-        let full = || FlowError::from(OutputError::NoRoom { target: "o".into(), needed: 2, free: 1 });
-        assert!(of(full(), "pouch unpack d -o o").contains("--only"));
-        assert!(!of(full(), "pouch unpack d -o o --only x").contains("--only"));
-    }
-
-    #[test]
-    fn no_hint_names_an_option_that_does_not_help() {
-        let full = || FlowError::from(OutputError::NoRoom { target: "o".into(), needed: 2, free: 1 });
-        assert!(!of(full(), "pouch repair d -o o").contains("--only"));
-        let exists = || FlowError::from(OutputError::Exists("o".into()));
-        assert!(of(exists(), "pouch unpack d -o o").contains("--overwrite"));
-        assert!(!of(exists(), "pouch rehearse s -o o").contains("--overwrite"));
-        let foreign = FlowError::from(OutputError::Foreign("o".into()));
-        assert!(!of(foreign, "pouch unpack d -o o").contains("--overwrite"));
-        let room = || FlowError::from(DriveError::NoRoom { needed: 2, room: 1 });
-        assert!(of(room(), "pouch pack s -r a -o o").contains("-o)"));
-        let staged = of(room(), "pouch pack s -r a -o o --volumes 2 --volume-size 1GB");
-        assert!(!staged.contains("-o") && staged.contains("--volumes"), "{staged}");
-        let lost = || FlowError::from(BundleError::Damaged("no seal is whole".into()));
-        assert!(of(lost(), "pouch pack s -r a -o o").contains("--restart"));
-        assert!(of(lost(), "pouch repair d -o o").contains("another volume"));
-    }
-
-    #[test]
-    fn a_hint_does_not_say_more_than_is_known() {
-        let full = of(DriveError::RanFull { packed: 1, total: 19 }.into(), "pouch pack s -r a -o o");
-        assert!(!full.contains("compressed worse"), "{full}");
-        let wrong = KeyringError::Wrong { passphrase: false, seals: vec![], untried: vec![] };
-        let wrong = of(wrong.into(), "pouch list d -i k");
-        assert!(wrong.contains("passphrase"), "it may be sealed to one alone: {wrong}");
-        let long = FormatError::Limit { what: "the length of a sealed text", value: 2, limit: 1 };
-        let too_many = of(FlowError::Format(long.clone()), "pouch pack s -r k -o d");
-        assert!(too_many.contains("Pack it as several"), "{too_many}");
-        assert!(of(no_list(CopyFault::Broken(long)), "pouch list d").contains("no bundle made by pouch"));
-        let lost = LoadError::Unfinished { staged: "v".into(), on_drive: None };
-        let lost = of(FlowError::Load(lost), "pouch load v d");
-        assert!(lost.contains("If its packing was interrupted") && lost.contains("repair"), "{lost}");
-    }
-}
+mod tests;

@@ -20,9 +20,10 @@ pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
     for note in &report.notes {
         term.print_note(note);
     }
-    match args.json.json {
-        true => term.json_document(&report.to_json()),
-        false => show(&report, term),
+    if args.json.json {
+        term.json_document(&report.to_json());
+    } else {
+        show(&report, term);
     }
     Ok(Exit::Ok)
 }
@@ -88,6 +89,27 @@ mod tests {
         assert_eq!(line(&entry), "-rw-r--r--       1,234,567 1970-01-02 00:00:00 UTC a\\x0a");
         assert!(line(&dir("d")).starts_with("drw-r--r--"));
         assert!(line(&symlink("l", "x")).ends_with("l -> x"));
+    }
+
+    #[test]
+    fn a_link_shows_where_it_leads_and_a_further_name_the_first() {
+        let mut further = file("b", 7);
+        further.kind = Kind::Hardlink(crate::base::path::BytePath::new(&b"a"[..]).unwrap());
+        assert!(line(&further).starts_with("-rw-r--r--") && line(&further).ends_with("b = a"));
+        assert!(line(&symlink("l", "a\n")).ends_with("l -> a\\x0a"), "a target is escaped as a path is");
+    }
+
+    #[test]
+    fn a_flag_says_what_the_bundle_has_of_the_entry() {
+        let flagged = |mut entry: Entry, flag| {
+            entry.flag = flag;
+            line(&entry).split_once("  (").map(|(_, flag)| flag.to_string()).unwrap_or_default()
+        };
+        assert_eq!(flagged(file("a", 1), Flag::Clean), "");
+        assert_eq!(flagged(file("a", 1), Flag::Changed), "changed while it was packed, or could have unseen)");
+        assert_eq!(flagged(file("a", 1), Flag::Unreadable), "could not be read when it was packed: not in the bundle)");
+        assert_eq!(flagged(file("a", 0), Flag::Unreadable), "could not be read when it was packed: its size was 0)");
+        assert_eq!(flagged(dir("d"), Flag::Unreadable), "not all of it is in the bundle)");
     }
 
     #[test]

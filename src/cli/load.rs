@@ -15,9 +15,10 @@ pub fn run(args: &Load, term: &Term) -> Result<Exit, FlowError> {
     let mut report = load(&request, term)?;
     term.end();
     term.complete(&mut report.notes);
-    match args.json.json {
-        true => term.json(&report.to_json()),
-        false => show_report(&report, term),
+    if args.json.json {
+        term.json(&report.to_json());
+    } else {
+        show_report(&report, term);
     }
     Ok(report.outcome().into())
 }
@@ -28,21 +29,19 @@ fn show_report(report: &LoadReport, term: &Term) {
     if report.kept > 0 {
         term.line(&format!("from an earlier run, found whole: {} of {files}", report.kept));
     }
-    term.line(match report.past_cache {
-        true => "read back from the drive, past the cache: every byte is stored; safe to unplug once unmounted",
-        false => "read back; this file system may have answered from memory: `pouch check --after-replug` shows what is stored",
+    term.line(if report.past_cache {
+        "read back from the drive, past the cache: every byte is stored; safe to unplug once unmounted"
+    } else {
+        "read back; this file system may have answered from memory: `pouch check --after-replug` shows what is stored"
     });
     if report.changed.is_some() {
         term.line(
             "this drive did not keep a file that was written well, and kept its second copy: do not trust it with the next hand-off",
         );
     }
-    match (report.removed, report.folder_stays) {
-        (true, true) => {
-            term.line(&format!("removed: {}, but for the folder and what else is in it", show(&report.source)));
-        }
-        (true, false) => term.line(&format!("removed: {}", show(&report.source))),
-        (false, _) => {}
+    if report.removed {
+        let rest = if report.folder_stays { ", but for the folder and what else is in it" } else { "" };
+        term.line(&format!("removed: {}{rest}", show(&report.source)));
     }
     if let Some(why) = &report.not_removed {
         term.error(&format!(

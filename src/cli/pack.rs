@@ -10,7 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::secrets::{ask, new_passphrase};
 use crate::cli::term::Term;
 use crate::flow::pack::plan::{Planned, plan};
-use crate::flow::pack::report::{PackReport, Plan, REPLACED};
+use crate::flow::pack::report::{PackReport, Plan, REPLACED, VolumePlan};
 use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::takes_passphrase;
 use crate::flow::{FlowError, Outcome, keys};
@@ -41,9 +41,10 @@ pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
         return Ok(Exit::Ok);
     }
     let report = carry_out(planned, &request, term)?;
-    match args.json.json {
-        true => term.json(&report.to_json()),
-        false => show_report(&report, term),
+    if args.json.json {
+        term.json(&report.to_json());
+    } else {
+        show_report(&report, term);
     }
     Ok(report.outcome().into())
 }
@@ -78,21 +79,10 @@ fn request(args: &Pack, term: &Term) -> Result<PackRequest, FlowError> {
     for source in &args.sources {
         source.symlink_metadata().at("look at", source).map_err(WalkError::Io)?;
     }
-    let wanted = args.passphrase || args.fd.passphrase_fd.is_some();
-    let passphrase = match (wanted, args.dry_run) {
-        (false, _) => None,
-        // A dry run seals nothing and asks for no passphrase. The plan only has to know that there is one.
-        (true, true) => Some(SecretText::new("no passphrase is used in a dry run".into())),
-        // The interrupted run has written its seals already, so only its own passphrase opens the bundle.
-        (true, false) if !args.restart && takes_passphrase(&args.outputs) => {
-            Some(ask(&args.fd, "Passphrase of the interrupted run: ", term)?)
-        }
-        (true, false) => Some(new_passphrase(&args.fd, term)?),
-    };
     Ok(PackRequest {
         sources: args.sources.clone(),
         recipients: distinct,
-        passphrase,
+        passphrase: passphrase(args, term)?,
         outputs: args.outputs.clone(),
         volumes: args.volumes,
         volume_size: args.volume_size,
@@ -106,6 +96,24 @@ fn request(args: &Pack, term: &Term) -> Result<PackRequest, FlowError> {
     })
 }
 
+/// The passphrase that opens the bundle. `None` if only recipients can.
+fn passphrase(args: &Pack, term: &Term) -> Result<Option<SecretText>, FlowError> {
+    let is_wanted = args.passphrase || args.fd.passphrase_fd.is_some();
+    if !is_wanted {
+        return Ok(None);
+    }
+    let passphrase = if args.dry_run {
+        // A dry run seals nothing and asks for no passphrase. The plan only has to know that there is one.
+        SecretText::new("no passphrase is used in a dry run".into())
+    } else if !args.restart && takes_passphrase(&args.outputs) {
+        // The interrupted run has written its seals already, so only its own passphrase opens the bundle.
+        ask(&args.fd, "Passphrase of the interrupted run: ", term)?
+    } else {
+        new_passphrase(&args.fd, term)?
+    };
+    Ok(Some(passphrase))
+}
+
 /// Prints the plan, before the first byte is written. `rehearse` prints it too.
 pub fn show_plan(plan: &Plan, term: &Term) {
     let links = if plan.links > 0 { format!(", {}", count(plan.links, "link")) } else { String::new() };
@@ -115,13 +123,6 @@ pub fn show_plan(plan: &Plan, term: &Term) {
         count(plan.folders, "folder"),
         human(plan.bytes)
     ));
-    let opens = match (plan.recipients, plan.passphrase) {
-        (0, _) => "the passphrase opens it".to_string(),
-        (1, false) => "1 recipient can open it".to_string(),
-        (n, false) => format!("any one of {n} recipients can open it"),
-        (1, true) => "1 recipient can open it, and so can the passphrase".to_string(),
-        (n, true) => format!("any one of {n} recipients can open it, and so can the passphrase"),
-    };
     if plan.packed > 0 {
         let again = if plan.again > 0 { format!(", {} are packed again", human(plan.again)) } else { String::new() };
         term.line(&format!("goes on from an interrupted run: {} are packed and verified{again}", human(plan.packed)));
@@ -132,22 +133,23 @@ pub fn show_plan(plan: &Plan, term: &Term) {
             "begins anew: nothing of what an interrupted run packed can be gone on from (with parity, no stripe was whole); it is removed",
         );
     }
-    term.line(&format!("sealed: {opens}"));
+    term.line(&format!("sealed: {}", openers(plan)));
     let parts = format!("in parts of {} MiB", plan.class);
     term.line(&format!("expected {}, at most {}, {parts}", human(plan.expected), human(plan.at_most)));
     for volume in &plan.volumes {
-        let room = volume.cap.map_or(volume.free, |cap| cap.min(volume.free));
-        let of_room = match room {
-            0 => "of no room".to_string(),
-            room => format!("of {} free, {:.0} %", human(room), volume.expected as f64 * 100.0 / room as f64),
-        };
-        term.line(&format!("  {}  {} {of_room}", show(&volume.folder), human(volume.expected)));
+        term.line(&format!("  {}  {}", show(&volume.folder), share(volume)));
     }
-    show_margin(plan.parity, plan.volumes.len(), term);
+    margin(plan.parity, plan.volumes.len()).iter().for_each(|line| term.line(line));
+    show_risks(plan, term);
+}
+
+/// Prints what the sender should know of the plan before it is carried out.
+fn show_risks(plan: &Plan, term: &Term) {
     if plan.volumes.len() > 1 && plan.parity.is_none_or(|scheme| scheme.volumes_spared() == 0) {
-        term.line(match plan.sequential {
-            true => "filled one after the other: a missing drive costs the files that lie on it",
-            false => "spread over all drives: a missing drive hurts nearly every large file (--fill sequential keeps files together)",
+        term.line(if plan.sequential {
+            "filled one after the other: a missing drive costs the files that lie on it"
+        } else {
+            "spread over all drives: a missing drive hurts nearly every large file (--fill sequential keeps files together)"
         });
     }
     if plan.shared_drive {
@@ -157,34 +159,55 @@ pub fn show_plan(plan: &Plan, term: &Term) {
         term.line(&format!("this will take about {} of memory", human(plan.memory)));
     }
     if plan.expected <= plan.room && plan.at_most > plan.room {
-        let (most, room) = (human(plan.at_most), human(plan.room));
+        let most = human(plan.at_most);
+        let room = human(plan.room);
         term.line(&format!("it should fit, but is not sure to: at most {most}, room for {room}. If it runs over it ends with code 7, to go on with one more drive"));
     }
 }
 
-/// Prints what may be lost and what may be damaged. Both draw on the same parity.
-fn show_margin(scheme: Option<Scheme>, volumes: usize, term: &Term) {
-    let Some(scheme) = scheme else {
-        term.line("no parity: what is lost or damaged stays so");
-        return;
+/// Who can open the bundle.
+fn openers(plan: &Plan) -> String {
+    let recipients = match plan.recipients {
+        0 => return "the passphrase opens it".into(),
+        1 => "1 recipient can open it".to_string(),
+        n => format!("any one of {n} recipients can open it"),
     };
-    let (spared, m, shards) = (scheme.volumes_spared(), scheme.m, scheme.shards());
-    let share = f64::from(m) * 100.0 / shards as f64;
+    if plan.passphrase { format!("{recipients}, and so can the passphrase") } else { recipients }
+}
+
+/// How much of the free room of its drive a volume takes.
+fn share(volume: &VolumePlan) -> String {
+    let expected = human(volume.expected);
+    match volume.cap.map_or(volume.free, |cap| cap.min(volume.free)) {
+        0 => format!("{expected} of no room"),
+        room => format!("{expected} of {} free, {:.0} %", human(room), volume.expected as f64 * 100.0 / room as f64),
+    }
+}
+
+/// What may be lost and what may be damaged, in lines. Both draw on the same parity.
+fn margin(scheme: Option<Scheme>, volumes: usize) -> Vec<String> {
+    let Some(scheme) = scheme else { return vec!["no parity: what is lost or damaged stays so".into()] };
+    let m = scheme.m;
+    let shards = scheme.shards();
+    let spared = scheme.volumes_spared();
+    let mut lines = Vec::new();
     if spared > 0 {
-        term.line(&format!("any {spared} of the {volumes} drives may be lost"));
+        lines.push(format!("any {spared} of the {volumes} drives may be lost"));
     }
     let all = if spared > 0 { "with all drives there, " } else { "" };
-    term.line(&format!(
-        "bad sectors: {all}any {m} of the {shards} chunks of 64 KiB in a row may be bad ({share:.1} %)"
+    let percent = f64::from(m) * 100.0 / shards as f64;
+    lines.push(format!(
+        "bad sectors: {all}any {m} of the {shards} chunks of 64 KiB in a row may be bad ({percent:.1} %)"
     ));
     // The lost drives would use up the parity of every stripe.
     if m % scheme.c == 0 && spared > 0 {
         let more = if spared == 1 && volumes > 2 { "--lose 2" } else { "--mend 5%" };
-        term.line(&format!(
+        lines.push(format!(
             "with {} gone nothing is left for bad sectors: a single one is data lost; {more} would leave some",
             count(spared.into(), "drive")
         ));
     }
+    lines
 }
 
 /// Prints which drives failed or lost data, although the bundle is complete.
@@ -211,13 +234,7 @@ fn show_report(report: &PackReport, term: &Term) {
     for (folder, bytes) in &report.volumes {
         term.line(&format!("written: {} ({} of parts)", show(folder), human(*bytes)));
     }
-    term.line(match (report.read_back, report.outcome()) {
-        (true, _) if !report.past_cache => "read back; a file system may have answered from memory: `pouch check --after-replug` shows what is stored",
-        (true, Outcome::Ok) if report.plan.staged => "read back, past the cache: every byte is stored; `pouch load` copies each volume to its drive",
-        (true, Outcome::Io) => "read back from these drives, past the cache: every byte is stored",
-        (true, _) => "read back from the drives, past the cache: every byte is stored; safe to unplug once unmounted",
-        (false, _) => "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored",
-    });
+    term.line(how_stored(report));
     show_trouble(report, term);
     if report.replaced {
         term.line(REPLACED);
@@ -232,6 +249,23 @@ fn show_report(report: &PackReport, term: &Term) {
     term.line(&format!(
         "Nothing on these drives, and nothing kept here, opens the bundle: only {opens}. `pouch check` verifies a drive."
     ));
+}
+
+/// How well it is verified that the drives store the bundle.
+fn how_stored(report: &PackReport) -> &'static str {
+    if !report.read_back {
+        "written and synced, not read back (--verify does); `pouch check` after plugging in again shows what is stored"
+    } else if !report.past_cache {
+        "read back; a file system may have answered from memory: `pouch check --after-replug` shows what is stored"
+    } else {
+        match report.outcome() {
+            Outcome::Ok if report.plan.staged => {
+                "read back, past the cache: every byte is stored; `pouch load` copies each volume to its drive"
+            }
+            Outcome::Io => "read back from these drives, past the cache: every byte is stored",
+            _ => "read back from the drives, past the cache: every byte is stored; safe to unplug once unmounted",
+        }
+    }
 }
 
 /// Prints how many sources are not in the bundle as they are now.
@@ -254,3 +288,6 @@ fn show_flaws(report: &PackReport, term: &Term) {
         ));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::cli::term::Term;
 use crate::flow::FlowError;
 use crate::flow::repair::report::RepairReport;
 use crate::flow::repair::{RepairRequest, repair};
+use crate::format::part::{file_name, parity_name};
 use crate::plan::needed_parts::ranges;
 use crate::plan::repair::Verdict;
 
@@ -23,9 +24,10 @@ pub fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
     };
     let report = repair(&request, &ring, term)?;
     term.end();
-    match args.json.json {
-        true => term.json(&report.to_json()),
-        false => show_report(&report, args.dry_run, term),
+    if args.json.json {
+        term.json(&report.to_json());
+    } else {
+        show_report(&report, args.dry_run, term);
     }
     Ok(report.outcome().into())
 }
@@ -39,9 +41,10 @@ fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
         term.line(&format!("written before, and whole: {}", show(folder)));
     }
     if report.volumes.is_empty() {
-        term.line(match report.already.is_empty() {
-            true => "all volumes of the bundle are here and whole: nothing is to be repaired",
-            false => "nothing else is to be repaired",
+        term.line(if report.already.is_empty() {
+            "all volumes of the bundle are here and whole: nothing is to be repaired"
+        } else {
+            "nothing else is to be repaired"
         });
         return;
     }
@@ -67,13 +70,10 @@ fn show_report(report: &RepairReport, dry_run: bool, term: &Term) {
 
 /// Prints which parts no drive here can give back, and which volumes would help.
 fn show_lost(report: &RepairReport, volumes: &str, term: &Term) {
-    let lost = [(&report.lost, "data part", "age"), (&report.lost_parity, "parity part", "par")];
-    let counts = lost.iter().filter(|(parts, _, _)| !parts.is_empty());
-    let counts: Vec<String> = counts.map(|(parts, what, _)| count(parts.len() as u64, what)).collect();
-    let counts = counts.join(" and ");
+    let counts = lost_counts(report);
     term.line(&format!("{volumes} cannot be made whole with these drives: {counts} cannot be rebuilt"));
-    let names: Vec<String> =
-        lost.iter().flat_map(|(parts, _, end)| parts.iter().map(move |number| format!("{number:06}.{end}"))).collect();
+    let data = report.lost.iter().map(|number| file_name(*number));
+    let names: Vec<String> = data.chain(report.lost_parity.iter().map(|number| parity_name(*number))).collect();
     for name in names.iter().take(SHOWN) {
         term.line(&format!("  {name}"));
     }
@@ -81,13 +81,58 @@ fn show_lost(report: &RepairReport, volumes: &str, term: &Term) {
         term.line(&format!("  and {} more (--json has all)", names.len() - SHOWN));
     }
     if let Verdict::Short { any_one, at_least, .. } = &report.verdict {
-        let which = ranges(any_one.iter().map(|volume| u32::from(*volume)));
-        term.hint(&match any_one[..] {
-            [] => format!("at least {at_least} more volumes are needed, whole"),
-            [_] => format!("bring volume {which}, whole"),
-            _ => format!("any one of the volumes {which}, whole, would do"),
-        });
+        term.hint(&bring(any_one, *at_least));
     }
     term.line("nothing was written");
     term.hint("`pouch unpack` delivers every file that is whole");
+}
+
+/// How many data and parity parts are lost.
+fn lost_counts(report: &RepairReport) -> String {
+    let lost = [(report.lost.len(), "data part"), (report.lost_parity.len(), "parity part")];
+    let counts = lost.iter().filter(|(parts, _)| *parts > 0).map(|(parts, what)| count(*parts as u64, what));
+    counts.collect::<Vec<_>>().join(" and ")
+}
+
+/// Which volumes would help.
+fn bring(any_one: &[u16], at_least: u16) -> String {
+    let which = ranges(any_one.iter().map(|volume| u32::from(*volume)));
+    match any_one {
+        [] => format!("at least {at_least} more volumes are needed, whole"),
+        [_] => format!("bring volume {which}, whole"),
+        _ => format!("any one of the volumes {which}, whole, would do"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(lost: &[u32], lost_parity: &[u32]) -> RepairReport {
+        RepairReport {
+            volumes: vec![1],
+            target: "/t".into(),
+            verdict: Verdict::Complete,
+            short: false,
+            rebuilt: 0,
+            lost: lost.to_vec(),
+            lost_parity: lost_parity.to_vec(),
+            written: Vec::new(),
+            already: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn lost_data_and_lost_parity_are_counted_apart() {
+        assert_eq!(lost_counts(&report(&[3], &[])), "1 data part");
+        assert_eq!(lost_counts(&report(&[], &[1, 2])), "2 parity parts");
+        assert_eq!(lost_counts(&report(&[3, 4], &[1])), "2 data parts and 1 parity part");
+    }
+
+    #[test]
+    fn the_fewest_volumes_that_help_are_asked_for() {
+        assert_eq!(bring(&[2], 1), "bring volume 2, whole");
+        assert_eq!(bring(&[2, 3, 5], 1), "any one of the volumes 2-3, 5, whole, would do");
+        assert_eq!(bring(&[], 2), "at least 2 more volumes are needed, whole");
+    }
 }

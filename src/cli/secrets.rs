@@ -28,12 +28,7 @@ pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, Flow
         None => {
             let typed = term.ask_secret("Passphrase (press Enter to have seven words chosen): ")?;
             if typed.is_empty() {
-                let words = seven_words();
-                term.show_secret(&format!("The passphrase is\n\n    {}\n\nWrite it down now; it is not shown again and nothing can bring it back.\n", &*words))?;
-                if *words != *term.ask_secret("Type it once, from what you wrote: ")? {
-                    return Err(FlowError::Usage("that is not the passphrase that was shown; nothing was done".into()));
-                }
-                return Ok(words);
+                return chosen_passphrase(term);
             }
             if *typed != *term.ask_secret("The same again: ")? {
                 return Err(FlowError::Usage("the two passphrases differ; nothing was done".into()));
@@ -50,6 +45,19 @@ pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, Flow
         return Err(FlowError::Usage(text));
     }
     Ok(passphrase)
+}
+
+/// Chooses a passphrase, shows it, and has it typed once from what the person wrote down.
+fn chosen_passphrase(term: &Term) -> Result<SecretText, FlowError> {
+    let words = seven_words();
+    term.show_secret(&format!(
+        "The passphrase is\n\n    {}\n\nWrite it down now; it is not shown again and nothing can bring it back.\n",
+        &*words
+    ))?;
+    if *words != *term.ask_secret("Type it once, from what you wrote: ")? {
+        return Err(FlowError::Usage("that is not the passphrase that was shown; nothing was done".into()));
+    }
+    Ok(words)
 }
 
 /// Seven of 2,048 words: 77 bits. 65,536 is a multiple of 2,048, so all words are equally likely.
@@ -95,6 +103,40 @@ pub fn ask(fd: &PassphraseFd, prompt: &str, term: &Term) -> Result<SecretText, F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Does `work` with a file descriptor from which these bytes come.
+    fn with_fd<R>(bytes: &[u8], work: impl FnOnce(&PassphraseFd) -> R) -> R {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passphrase");
+        std::fs::write(&path, bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        let passphrase_fd = Some(std::os::fd::AsRawFd::as_raw_fd(&file) as u32);
+        work(&PassphraseFd { passphrase_fd })
+    }
+
+    #[test]
+    fn a_file_descriptor_gives_its_first_line() {
+        let asked = |bytes: &[u8]| with_fd(bytes, |fd| ask(fd, "Passphrase: ", &Term::new()));
+        assert_eq!(&*asked(b"short\nmore\n").unwrap(), "short");
+        assert!(matches!(asked(b"\nmore\n"), Err(FlowError::Key(KeyringError::Refused(_)))));
+        assert!(matches!(asked(b""), Err(FlowError::Key(KeyringError::Refused(_)))));
+    }
+
+    #[test]
+    fn a_file_descriptor_that_is_not_open_is_a_usage_error() {
+        let closed = PassphraseFd { passphrase_fd: Some(1_000_000) };
+        assert!(matches!(ask(&closed, "Passphrase: ", &Term::new()), Err(FlowError::Usage(_))));
+    }
+
+    #[test]
+    fn a_new_passphrase_has_twenty_characters_without_blanks_at_its_ends() {
+        let made = |bytes: &[u8]| with_fd(bytes, |fd| new_passphrase(fd, &Term::new()));
+        assert!(made(&[b'x'; LEAST]).is_ok());
+        assert!(made("\u{fc}".repeat(LEAST).as_bytes()).is_ok(), "characters count, not bytes");
+        for short in [&[b'x'; LEAST - 1][..], b"   short   and    wide   "] {
+            assert!(matches!(made(short), Err(FlowError::Usage(_))), "{}", short.escape_ascii());
+        }
+    }
 
     #[test]
     fn seven_words_are_long_enough() {

@@ -75,7 +75,8 @@ impl Term {
     pub fn stop_on_signals(&self) {
         // A limit on file sizes has to fail the write, not kill the process.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
-        let (cancelled, bars) = (self.cancelled.clone(), self.bars.clone());
+        let cancelled = self.cancelled.clone();
+        let bars = self.bars.clone();
         let _ = ctrlc::set_handler(move || {
             if cancelled.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
@@ -276,6 +277,29 @@ impl Monitor for Term {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_printed_for_each_file_and_facts_a_few_times() {
+        assert_eq!(shown(NoteKind::Unreadable), 1000);
+        assert_eq!(shown(NoteKind::Drive), 1000);
+        assert_eq!(shown(NoteKind::Volume), 20);
+        assert_eq!(shown(NoteKind::Skipped), 5);
+    }
+
+    #[test]
+    fn notes_about_drives_are_added_to_the_report_once() {
+        let term = Term::new();
+        let drive = Note::new(NoteKind::Drive, b"/d", "may not be the drive that was meant");
+        let volume = Note::new(NoteKind::Volume, b"/d/volume-1", "could not be used");
+        let source = Note::new(NoteKind::Skipped, b"fifo", "is a FIFO");
+        [&drive, &volume, &source].into_iter().for_each(|note| term.print_note(note));
+        let mut notes = vec![volume.clone()];
+        term.complete(&mut notes);
+        assert_eq!(notes, [volume, drive]);
+        let mut later = Vec::new();
+        term.complete(&mut later);
+        assert!(later.is_empty(), "they were handed over");
+    }
 
     #[test]
     fn a_note_about_no_file_names_none() {

@@ -44,15 +44,17 @@ pub fn owes_json(owes: bool) {
 /// itself for ever. Only the environment can withdraw the wish. If the second start fails, this one goes on as it is.
 pub fn without_backtrace() {
     const ASKED: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
-    let (mut args, this) = (std::env::args_os(), std::env::current_exe());
-    if let (true, Some(name), Ok(this)) = (ASKED.iter().any(|name| std::env::var_os(name).is_some()), args.next(), this)
-    {
-        let mut again = Command::new(this);
-        for name in ASKED {
-            again.env_remove(name);
-        }
-        let _ = again.arg0(name).args(args).exec();
+    if ASKED.iter().all(|name| std::env::var_os(name).is_none()) {
+        return;
     }
+    let mut args = std::env::args_os();
+    let Some(name) = args.next() else { return };
+    let Ok(this) = std::env::current_exe() else { return };
+    let mut again = Command::new(this);
+    for name in ASKED {
+        again.env_remove(name);
+    }
+    let _ = again.arg0(name).args(args).exec();
 }
 
 /// Makes the first panic of any thread end the process with a sentence, as if it had been killed. No thread waits for
@@ -66,7 +68,8 @@ pub fn end_on_panic() {
             }
         }
         let (text, hint) = in_words(info);
-        let (text, hint) = (defuse(&text), defuse(&hint));
+        let text = defuse(&text);
+        let hint = defuse(&hint);
         let _ = writeln!(std::io::stderr(), "pouch: {text}\n  hint: {hint}");
         if OWES_JSON.load(Ordering::Relaxed) {
             let error = json!({"error": {"message": text, "hint": hint, "code": Exit::Failed as u8}});
@@ -112,4 +115,16 @@ fn text_of<'a>(info: &'a PanicHookInfo) -> Option<&'a str> {
 fn last_of(file: &str) -> String {
     let names: Vec<&str> = file.split('/').collect();
     names[names.len().saturating_sub(4)..].join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_source_file_the_last_four_names_are_shown() {
+        assert_eq!(last_of("/home/me/.cargo/registry/src/index/age-0.12.1/src/lib.rs"), "index/age-0.12.1/src/lib.rs");
+        assert_eq!(last_of("src/cli/term.rs"), "src/cli/term.rs");
+        assert_eq!(last_of("lib.rs"), "lib.rs");
+    }
 }

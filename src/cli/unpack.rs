@@ -22,7 +22,7 @@ use crate::flow::unpack::UnpackRequest;
 use crate::flow::unpack::drive_rounds::{Ask, Changer};
 use crate::flow::unpack::report::{PartState, UnpackReport};
 use crate::plan::needed_parts::ranges;
-use crate::plan::repair::Verdict;
+use crate::plan::repair::{Margin, Verdict};
 
 /// Files and parts that are named one by one. The others are counted.
 const SHOWN: usize = 20;
@@ -40,9 +40,10 @@ pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     // The bars go before an error is printed.
     term.end();
     let report = report?;
-    match args.json.json {
-        true => term.json_document(&report.to_json()),
-        false => show_report(&report, term),
+    if args.json.json {
+        term.json_document(&report.to_json());
+    } else {
+        show_report(&report, term);
     }
     Ok(report.outcome().into())
 }
@@ -92,7 +93,8 @@ impl<'a> DriveChanger<'a> {
             "q" => return Ok(false),
             "" => {}
             place => {
-                let (place, mut places) = (PathBuf::from(place), lock(&self.places));
+                let place = PathBuf::from(place);
+                let mut places = lock(&self.places);
                 if !places.contains(&place) {
                     places.push(place);
                 }
@@ -110,17 +112,9 @@ fn has_volumes(place: &Path) -> bool {
 impl Changer for DriveChanger<'_> {
     /// Says what is missing and which volume to bring. Asks until a volume is there, or until the person gives up.
     fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError> {
-        let volumes = ranges(ask.bad.iter().map(|part| u32::from(part.volume)).collect::<BTreeSet<u32>>());
-        let parts = parts(&ask.bad.iter().map(|part| part.number).collect::<Vec<u32>>());
-        let which = match ask.verdict {
-            Verdict::Short { any_one, .. } if any_one.len() > 1 => {
-                format!("any one of the volumes {} of {}, whole, completes it", of(any_one), ask.volumes)
-            }
-            _ => format!("wanted: volume {volumes} of {}", ask.volumes),
-        };
-        let gone = if ask.gone.is_empty() { String::new() } else { format!("{}. ", stopped_answering(ask.gone)) };
+        let wanted = wanted(ask);
         loop {
-            if !self.ask(&format!("{gone}{parts} missing or damaged; {which}."))? {
+            if !self.ask(&wanted)? {
                 return Ok(None);
             }
             let there: Vec<PathBuf> = self.places().into_iter().filter(|place| has_volumes(place)).collect();
@@ -129,6 +123,20 @@ impl Changer for DriveChanger<'_> {
             }
         }
     }
+}
+
+/// What is missing, and which volume to bring.
+fn wanted(ask: &Ask) -> String {
+    let volumes = ranges(ask.bad.iter().map(|part| u32::from(part.volume)).collect::<BTreeSet<u32>>());
+    let parts = parts(&ask.bad.iter().map(|part| part.number).collect::<Vec<u32>>());
+    let which = match ask.verdict {
+        Verdict::Short { any_one, .. } if any_one.len() > 1 => {
+            format!("any one of the volumes {} of {}, whole, completes it", of(any_one), ask.volumes)
+        }
+        _ => format!("wanted: volume {volumes} of {}", ask.volumes),
+    };
+    let gone = if ask.gone.is_empty() { String::new() } else { format!("{}. ", stopped_answering(ask.gone)) };
+    format!("{gone}{parts} missing or damaged; {which}.")
 }
 
 fn of(volumes: &[u16]) -> String {
@@ -242,59 +250,54 @@ fn show_mended(report: &UnpackReport, term: &Term) {
         term.line(&format!("rebuilt: {parts} of volume {}, not found on these drives", ranges(volumes)));
     }
     if let Some(margin) = report.margin.filter(|_| !report.mended.is_empty()) {
-        term.line(&match (margin.volumes, margin.shards) {
-            (0, 0) => {
-                "left: no margin; the next bad sector is data lost: copy what was unpacked, or bring all drives".into()
-            }
-            (0, shards) => {
-                format!("left: {} of any row may still be bad; no drive may be lost", count(shards.into(), "chunk"))
-            }
-            (drives, _) => format!("left: any {} more may be lost", count(drives.into(), "drive")),
-        });
+        term.line(&left(margin));
+    }
+}
+
+/// How much more may be lost.
+fn left(margin: Margin) -> String {
+    match (margin.volumes, margin.shards) {
+        (0, 0) => {
+            "left: no margin; the next bad sector is data lost: copy what was unpacked, or bring all drives".into()
+        }
+        (0, shards) => {
+            format!("left: {} of any row may still be bad; no drive may be lost", count(shards.into(), "chunk"))
+        }
+        (drives, _) => format!("left: any {} more may be lost", count(drives.into(), "drive")),
     }
 }
 
 /// The verdict on the bytes. If nothing was delivered and something is lost, nothing was compared.
 fn intact(report: &UnpackReport) -> String {
-    match report.intact() {
-        true if report.delivered == 0 && !report.lost.is_empty() => {
-            "not known: nothing was delivered, so nothing was held against what was packed".into()
-        }
-        true => format!("yes: every byte delivered is the one that was read when it was packed{}", mixed(report)),
-        false if report.is_unkept() => {
-            "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
-        }
-        false => format!(
+    if report.intact() && report.delivered == 0 && !report.lost.is_empty() {
+        "not known: nothing was delivered, so nothing was held against what was packed".into()
+    } else if report.intact() {
+        format!("yes: every byte delivered is the one that was read when it was packed{}", mixed(report))
+    } else if report.is_unkept() {
+        "no: the target does not keep what it is given; nobody knows what it holds of the files it was given".into()
+    } else {
+        format!(
             "no: files are damaged, they were not delivered; every byte delivered is the one that was read when it was packed{}",
             mixed(report)
-        ),
+        )
     }
 }
 
 /// Limits the verdict: a file that changed while it was packed may mix two states.
 fn mixed(report: &UnpackReport) -> String {
     let changed = report.notes.iter().filter(|note| note.kind == NoteKind::Changed).count() as u64;
-    match changed {
-        0 => String::new(),
-        _ => format!("; {} may mix two states, named above", count(changed, "file")),
+    if changed == 0 {
+        return String::new();
     }
+    format!("; {} may mix two states, named above", count(changed, "file"))
 }
 
 /// The verdict on how many files were delivered, and which volumes would complete them.
 fn complete(report: &UnpackReport) -> String {
     let what = if report.selected { "of those asked for" } else { "of the bundle" };
     let where_to = format!("{} in {}", human(report.bytes), show(&report.target));
-    let bad: Vec<u32> = report.bad_parts.iter().map(|part| part.number).collect();
     if report.complete() {
-        let spare = match bad.is_empty() {
-            true => String::new(),
-            false => format!(
-                "; {} missing or damaged, and what {} lost holds no byte of these files",
-                parts(&bad),
-                if bad.len() == 1 { "it" } else { "they" }
-            ),
-        };
-        return format!("yes: all {} {what}, {where_to}{spare}", count(report.files, "file"));
+        return format!("yes: all {} {what}, {where_to}{}", count(report.files, "file"), unneeded(report));
     }
     // All files are here, but a folder could not be read completely when it was packed.
     if report.lost.is_empty() && report.delivered == report.files {
@@ -313,23 +316,42 @@ fn complete(report: &UnpackReport) -> String {
         let links = count(report.lost.len() as u64, "link");
         return format!("no: all {} {what}, {where_to}; {links} not, named above", count(report.files, "file"));
     }
+    let got = format!("{} of {}", grouped(report.delivered), count(report.files, "file"));
+    format!("no: {got} {what}, {where_to}{}", bring(report))
+}
+
+/// Says that parts are lost which hold nothing of the files that were asked for. Empty if no part is lost.
+fn unneeded(report: &UnpackReport) -> String {
+    let bad: Vec<u32> = report.bad_parts.iter().map(|part| part.number).collect();
+    let they = match bad.len() {
+        0 => return String::new(),
+        1 => "it",
+        _ => "they",
+    };
+    format!("; {} missing or damaged, and what {they} lost holds no byte of these files", parts(&bad))
+}
+
+/// Which volumes would complete the files. Empty if no part is missing: then other volumes would not help.
+fn bring(report: &UnpackReport) -> String {
+    if report.lacks_denied() {
+        return "; what you may not read may hold the rest".into();
+    }
     let missing = || report.bad_parts.iter().filter(|part| part.state == PartState::Missing);
     let numbers: Vec<u32> = missing().map(|part| part.number).collect();
+    if numbers.is_empty() {
+        return String::new();
+    }
     let volumes: BTreeSet<u32> = missing().map(|part| part.volume.into()).collect();
-    let bring = match (&report.verdict, numbers.is_empty()) {
-        _ if report.lacks_denied() => "; what you may not read may hold the rest".into(),
-        (_, true) => String::new(),
-        (Verdict::Short { any_one, .. }, _) if any_one.len() > 1 => {
-            format!("; any one of the volumes {} of {}, whole, would complete it", of(any_one), report.volumes)
+    let all = report.volumes;
+    match &report.verdict {
+        Verdict::Short { any_one, .. } if any_one.len() > 1 => {
+            format!("; any one of the volumes {} of {all}, whole, would complete it", of(any_one))
         }
-        (Verdict::Short { at_least, any_one, .. }, _)
-            if volumes.len() > usize::from(*at_least) && any_one.is_empty() =>
-        {
-            format!("; at least {at_least} of the volumes {} of {} are needed", ranges(volumes), report.volumes)
+        Verdict::Short { at_least, any_one, .. } if volumes.len() > usize::from(*at_least) && any_one.is_empty() => {
+            format!("; at least {at_least} of the volumes {} of {all} are needed", ranges(volumes))
         }
-        _ => format!("; bring volume {} of {} ({} missing)", ranges(volumes), report.volumes, parts(&numbers)),
-    };
-    format!("no: {} of {} {what}, {where_to}{bring}", grouped(report.delivered), count(report.files, "file"))
+        _ => format!("; bring volume {} of {all} ({} missing)", ranges(volumes), parts(&numbers)),
+    }
 }
 
 /// `parts 3-5 are`. A long list of numbers is replaced by their count.
@@ -342,3 +364,6 @@ fn parts(numbers: &[u32]) -> String {
         (n, _) => format!("{} {verb}", count(n as u64, "part")),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,5 +1,8 @@
-//! Checking volumes: every file that SHA256SUMS names, read once, on all cores. Without a key
-//! `sha256sum -c SHA256SUMS` in the volume's folder says the same. With one, parts are opened in the same pass.
+//! Checks volumes: reads every file that SHA256SUMS names once, on all cores, and compares it with its hash. Without a
+//! key, `sha256sum -c SHA256SUMS` in the folder of the volume says the same. With a key, the same pass opens the parts.
+//!
+//! Not guaranteed: who wrote a volume, or that the other volumes of the bundle exist. SHA256SUMS is not authenticated.
+//! Of a drive that is gone, and of files that this user may not read, nothing is known.
 
 pub mod read_files;
 pub mod report;
@@ -14,7 +17,7 @@ use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::flow::bundle::head_check::HeadCheck;
 use crate::flow::bundle::scan::{impossible, search};
-use crate::flow::check::read_files::{FileFault, FileToRead, read_all};
+use crate::flow::check::read_files::{FileFault, FileRead, FileToRead, read_all};
 use crate::flow::check::report::{CheckReport, Foreign, VolumeCheck, VolumeState};
 use crate::flow::drives::replug::Freshness;
 use crate::flow::drives::unreachable::is_gone;
@@ -24,13 +27,17 @@ use crate::format::{FormatError, is_unfinished, limits, part, sums};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, PassedOver, SUMS, ScanError, Volume};
 
-/// Checks all volumes at the given places.
+/// Checks all volumes at the given places as they stand, without a key.
 pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
     check_drives(paths, Freshness::AsTheyStand, None, monitor)
 }
 
-/// The same. Drives that can be pulled out are read past the system's cache, and so are all that were
-/// plugged in again or mounted anew for it. What is of the bundle is held against its head.
+/// Checks all volumes at the given places. Removable drives are read past the system's cache, and so are all drives
+/// that were plugged in again or mounted anew for this check. With a `head`, the files of its bundle are compared with
+/// it too.
+///
+/// # Errors
+/// No volume was found, or the user stopped the run. A volume that is not whole is no error but in the report.
 pub fn check_drives(
     paths: &[PathBuf],
     freshness: Freshness,
@@ -38,41 +45,28 @@ pub fn check_drives(
     monitor: &dyn Monitor,
 ) -> Result<CheckReport, FlowError> {
     let (volumes, passed_over) = search(paths)?;
-    let mut checks: Vec<VolumeCheck> = volumes.iter().map(blank).collect();
-    let (mut jobs, mut lines) = (Vec::new(), 0);
-    for (at, (volume, check)) in volumes.iter().zip(&mut checks).enumerate() {
-        let head = head.filter(|head| head.is_of(volume));
-        check.held = head.is_some();
-        let drive = drive_of(volume, freshness);
+    let mut checks: Vec<VolumeCheck> = Vec::with_capacity(volumes.len());
+    let mut files: Vec<FileToRead> = Vec::new();
+    let mut total = ListedTotal::default();
+    for (at, volume) in volumes.iter().enumerate() {
+        let own_head = head.filter(|head| head.is_of(volume));
+        let drive = drive_past_cache(volume, freshness);
+        let mut check = VolumeCheck::of(&volume.dir);
+        check.held = own_head.is_some();
         check.past_cache = drive.is_some() && is_past_cache(volume, freshness);
-        for (sum, name) in some_of(listed(volume, check), &mut lines, check) {
-            match volume.file(&name) {
-                None => check.missing.push(name),
-                Some(found) if !found.regular => check.damaged.push((name, "is not a regular file".into())),
-                Some(found) => match impossible(&name, found.len) {
-                    Some(why) => check.damaged.push((name, why)),
-                    None => jobs.push(FileToRead { volume: at, name, sum, len: found.len, drive, head }),
-                },
+        for (sum, name) in total.admit(listed_files(volume, &mut check), &mut check) {
+            if let Some(len) = len_to_read(volume, &name, &mut check) {
+                files.push(FileToRead { volume: at, name, sum, len, drive, head: own_head });
             }
         }
+        checks.push(check);
     }
-    monitor.phase(Phase::Checking, jobs.iter().map(|job| job.len).sum());
-    for (job, read) in jobs.iter().zip(read_all(&volumes, &jobs, monitor)?) {
-        let check = &mut checks[job.volume];
-        check.read += 1;
-        check.bytes += read.bytes;
-        match read.verdict {
-            Ok(()) => {}
-            Err(FileFault::Denied(why)) => check.unread.push((job.name.clone(), why)),
-            Err(FileFault::Wrong(why)) => check.damaged.push((job.name.clone(), why)),
-        }
+    monitor.phase(Phase::Checking, files.iter().map(|file| file.len).sum());
+    for (file, read) in files.iter().zip(read_all(&volumes, &files, monitor)?) {
+        add_read(&mut checks[file.volume], &file.name, read);
     }
     for (check, volume) in checks.iter_mut().zip(&volumes) {
-        match head {
-            Some(head) if check.held => hold(head, check, volume),
-            Some(_) if check.trouble.is_none() => check.trouble = Some(NOT_OF_THE_BUNDLE.into()),
-            _ => {}
-        }
+        compare_with_head(check, volume, head);
         conclude(check, volume);
     }
     let has_more = |place: &PassedOver| place.no_volume || place.folders() > 0;
@@ -82,12 +76,14 @@ pub fn check_drives(
 
 const NOT_OF_THE_BUNDLE: &str = "it is not of the bundle that was looked at with the key: nothing in it was opened";
 
-/// The drive of a volume, if it is to be read past the cache.
-fn drive_of(volume: &Volume, freshness: Freshness) -> Option<u64> {
+/// The device number of a volume's drive; `None` if the volume is read through the system's cache.
+fn drive_past_cache(volume: &Volume, freshness: Freshness) -> Option<u64> {
     let drive = os::room(&volume.dir).ok().map(|room| room.device);
     drive.filter(|device| freshness != Freshness::AsTheyStand || os::block(*device).is_removable())
 }
 
+/// Whether what is read comes from the drive itself. After a mere mount a cache below the file system may still answer;
+/// after unplugging none can.
 fn is_past_cache(volume: &Volume, freshness: Freshness) -> bool {
     match freshness {
         Freshness::AsTheyStand => !File::open(&volume.dir).is_ok_and(|dir| os::is_cached_below(&dir)),
@@ -96,133 +92,185 @@ fn is_past_cache(volume: &Volume, freshness: Freshness) -> bool {
     }
 }
 
-fn blank(volume: &Volume) -> VolumeCheck {
-    VolumeCheck {
-        folder: volume.dir.clone(),
-        state: VolumeState::Whole,
-        past_cache: false,
-        held: false,
-        files: 0,
-        read: 0,
-        bytes: 0,
-        unchecked: None,
-        damaged: Vec::new(),
-        missing: Vec::new(),
-        unread: Vec::new(),
-        foreign: Foreign::default(),
-        trouble: None,
-    }
-}
+/// How many files the SHA256SUMS of all volumes list so far. The limit keeps many planted volumes from taking all the
+/// memory.
+#[derive(Default)]
+struct ListedTotal(u64);
 
-/// What keeps a whole volume from being checked.
-fn troubled(check: &mut VolumeCheck, error: &ScanError) {
-    (check.state, check.trouble) = match error {
-        ScanError::Io(fault) if fault.is_denied() => (VolumeState::Unreadable, Some(fault.to_string())),
-        ScanError::Io(fault) => (VolumeState::Damaged, Some(fault.to_string())),
-        ScanError::Format(error) => match outcome_of(error, Proof::None) {
-            Outcome::Hostile => (VolumeState::Unsafe, Some(error.to_string())),
-            _ => (VolumeState::Damaged, Some(error.to_string())),
-        },
-    };
-}
-
-/// Adds what is not as the head says. Of a drive that is gone, and of what this user may not read, nothing is known.
-fn hold(head: &HeadCheck, check: &mut VolumeCheck, volume: &Volume) {
-    if is_gone(volume) {
-        return;
-    }
-    let known = check.damaged.iter().chain(&check.unread).map(|(name, _)| name).chain(&check.missing);
-    let known: HashSet<String> = known.cloned().collect();
-    let is_closed = |name: &str| volume.open(name).is_err_and(|fault| fault.is_denied());
-    for (name, why) in head.wrong_index(volume).into_iter().filter(|(name, _)| !known.contains(name)) {
-        match is_closed(&name) {
-            true => check.unread.push((name, "could not be read by you".into())),
-            false => check.damaged.push((name, why)),
+impl ListedTotal {
+    /// Returns the listed files of one more volume. A volume that would exceed the limit is called unsafe instead, and
+    /// does not count for the volumes after it.
+    fn admit(&mut self, listed: Vec<(Digest, String)>, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+        let all = self.0 + listed.len() as u64;
+        match FormatError::check_limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
+            Ok(()) => {
+                self.0 = all;
+                listed
+            }
+            Err(error) => {
+                check.state = VolumeState::Unsafe;
+                check.trouble = Some(format!("was not looked at: {error}; check it alone"));
+                Vec::new()
+            }
         }
     }
-    check.missing.extend(head.missing_parts(volume).into_iter().filter(|name| !known.contains(name)));
 }
 
-/// What SHA256SUMS names; nothing, and trouble noted, where it cannot be used.
-fn listed(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+/// The files that SHA256SUMS names, with their hashes. If it cannot be used, there are none and `check` says why.
+fn listed_files(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
     if let Some(fault) = &volume.fault {
-        troubled(check, fault);
+        (check.state, check.trouble) = unusable(fault);
         return Vec::new();
     }
     let Some(read) = volume.read_small(SUMS, limits::SUMS_FILE) else {
-        check.state = VolumeState::Incomplete;
-        check.foreign = foreign(volume, |name| is_ours(name) || name == JOURNAL || is_unfinished(name));
-        let there = || volume.files.iter().filter(|file| file.regular && is_ours(&file.name));
-        check.unchecked = Some((there().count(), there().map(|file| file.len).sum()));
-        check.trouble = Some(match volume.file(JOURNAL) {
-            Some(_) => "packing was interrupted here: the same pack command goes on from there".into(),
-            None => "there is no SHA256SUMS: the volume was never finished, or lost it".into(),
-        });
+        describe_unfinished(volume, check);
         return Vec::new();
     };
     match read.and_then(|bytes| Ok(sums::parse(&bytes)?)) {
         Ok(lines) => {
             check.files = lines.len();
-            let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
-            check.foreign = foreign(volume, |name| names.contains(name) || name == SUMS || part::is_part(name));
-            if !volume::has_all_small(|name| names.contains(name)) {
-                check.state = VolumeState::Damaged;
-                check.trouble =
-                    Some("SHA256SUMS does not name a seal, the list and both heads: it was cut or changed".into());
-            }
-            let parts = volume.files.iter().filter(|file| part::is_part(&file.name));
-            let unlisted: Vec<&str> =
-                parts.map(|file| file.name.as_str()).filter(|name| !names.contains(name)).collect();
-            check.damaged.extend(unlisted.iter().map(|name| (name.to_string(), "is not in SHA256SUMS".to_string())));
+            compare_listing(volume, &lines, check);
             lines
         }
         Err(error) => {
-            troubled(check, &error);
+            (check.state, check.trouble) = unusable(&error);
             Vec::new()
         }
     }
 }
 
-/// What a volume lists, unless all of them list more than one run takes on.
-fn some_of(listed: Vec<(Digest, String)>, lines: &mut u64, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
-    let all = *lines + listed.len() as u64;
-    match FormatError::check_limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
-        Ok(()) => {
-            *lines = all;
-            listed
+/// The state of a volume whose folder or SHA256SUMS cannot be used, and the reason in words.
+fn unusable(error: &ScanError) -> (VolumeState, Option<String>) {
+    match error {
+        ScanError::Io(fault) if fault.is_denied() => (VolumeState::Unreadable, Some(fault.to_string())),
+        ScanError::Io(fault) => (VolumeState::Damaged, Some(fault.to_string())),
+        ScanError::Format(error) if outcome_of(error, Proof::None) == Outcome::Hostile => {
+            (VolumeState::Unsafe, Some(error.to_string()))
         }
-        Err(error) => {
-            check.state = VolumeState::Unsafe;
-            check.trouble = Some(format!("was not looked at: {error}; check it alone"));
-            Vec::new()
-        }
+        ScanError::Format(error) => (VolumeState::Damaged, Some(error.to_string())),
     }
 }
 
-/// Whether a file of a volume may be called that.
+/// Describes a volume without SHA256SUMS: how much it holds that could not be checked, and whether a packing can go on
+/// from it.
+fn describe_unfinished(volume: &Volume, check: &mut VolumeCheck) {
+    check.state = VolumeState::Incomplete;
+    check.foreign = foreign(volume, |name| is_ours(name) || name == JOURNAL || is_unfinished(name));
+    let ours = || volume.files.iter().filter(|file| file.regular && is_ours(&file.name));
+    check.unchecked = Some((ours().count(), ours().map(|file| file.len).sum()));
+    let trouble = if volume.file(JOURNAL).is_some() {
+        "packing was interrupted here: the same pack command goes on from there"
+    } else {
+        "there is no SHA256SUMS: the volume was never finished, or lost it"
+    };
+    check.trouble = Some(trouble.into());
+}
+
+/// Compares the names in SHA256SUMS with those that a volume must have, and with the parts in its folder. A
+/// SHA256SUMS that was cut at a line still parses, so the missing lines have to be noticed here.
+fn compare_listing(volume: &Volume, lines: &[(Digest, String)], check: &mut VolumeCheck) {
+    let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
+    check.foreign = foreign(volume, |name| names.contains(name) || name == SUMS || part::is_part(name));
+    if !volume::has_all_small(|name| names.contains(name)) {
+        check.state = VolumeState::Damaged;
+        check.trouble = Some("SHA256SUMS does not name a seal, the list and both heads: it was cut or changed".into());
+    }
+    let parts = volume.files.iter().map(|file| &file.name).filter(|name| part::is_part(name));
+    let unlisted = parts.filter(|name| !names.contains(name.as_str()));
+    check.damaged.extend(unlisted.map(|name| (name.clone(), "is not in SHA256SUMS".to_string())));
+}
+
+/// The length in bytes of a listed file; `None` if it is not worth reading. Then it goes into `check` as missing or
+/// damaged.
+fn len_to_read(volume: &Volume, name: &str, check: &mut VolumeCheck) -> Option<u64> {
+    let Some(found) = volume.file(name) else {
+        check.missing.push(name.to_string());
+        return None;
+    };
+    let why = if found.regular { impossible(name, found.len) } else { Some("is not a regular file".into()) };
+    if let Some(why) = why {
+        check.damaged.push((name.to_string(), why));
+        return None;
+    }
+    Some(found.len)
+}
+
+/// Whether the format has a seal, head, list or part of that name.
 fn is_ours(name: &str) -> bool {
     ALL_SEALS.contains(&name) || HEADS.contains(&name) || name == LIST || part::is_part(name)
 }
 
-/// What lies in the folder and is not of the volume.
+/// The files in a volume's folder that are not of the volume, as `is_ours` tells by their names.
 fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
     let others = || volume.files.iter().map(|file| &file.name).filter(|name| !is_ours(name));
     Foreign { count: others().count() + volume.others, names: others().take(Foreign::NAMED).cloned().collect() }
 }
 
-fn conclude(check: &mut VolumeCheck, volume: &Volume) {
-    if check.state == VolumeState::Unsafe {
-        return;
-    }
-    let is_hurt = !check.damaged.is_empty() || !check.missing.is_empty() || check.state == VolumeState::Damaged;
-    if is_hurt && is_gone(volume) {
-        check.state = VolumeState::Gone;
-        check.trouble = Some("the drive stopped answering while it was read".into());
-    } else if !check.damaged.is_empty() {
-        check.state = VolumeState::Damaged;
-    } else if !check.unread.is_empty() {
-        check.state = VolumeState::Unreadable;
-    } else if !check.missing.is_empty() && check.state == VolumeState::Whole {
-        check.state = VolumeState::Incomplete;
+fn add_read(check: &mut VolumeCheck, name: &str, read: FileRead) {
+    check.read += 1;
+    check.bytes += read.bytes;
+    match read.verdict {
+        Ok(()) => {}
+        Err(FileFault::Denied(why)) => check.unread.push((name.to_string(), why)),
+        Err(FileFault::Wrong(why)) => check.damaged.push((name.to_string(), why)),
     }
 }
+
+/// Adds what differs from the head, if one is given. A volume of another bundle gets a note instead, unless it has
+/// trouble of its own.
+fn compare_with_head(check: &mut VolumeCheck, volume: &Volume, head: Option<&HeadCheck>) {
+    let Some(head) = head else { return };
+    if !check.held {
+        check.trouble.get_or_insert_with(|| NOT_OF_THE_BUNDLE.into());
+        return;
+    }
+    if is_gone(volume) {
+        return;
+    }
+    let known: HashSet<String> =
+        check.damaged.iter().chain(&check.unread).map(|(name, _)| name).chain(&check.missing).cloned().collect();
+    for (name, why) in head.wrong_index(volume).into_iter().filter(|(name, _)| !known.contains(name)) {
+        if volume.open(&name).is_err_and(|fault| fault.is_denied()) {
+            check.unread.push((name, "could not be read by you".into()));
+        } else {
+            check.damaged.push((name, why));
+        }
+    }
+    check.missing.extend(head.missing_parts(volume).into_iter().filter(|name| !known.contains(name)));
+}
+
+/// Gives the volume its final state. A drive that fails for some file is asked once more, in case it is gone.
+fn conclude(check: &mut VolumeCheck, volume: &Volume) {
+    let is_gone = is_hurt(check) && is_gone(volume);
+    check.state = final_state(check, is_gone);
+    if is_gone {
+        check.trouble = Some("the drive stopped answering while it was read".into());
+    }
+}
+
+/// Whether something was found that a drive which is gone would explain.
+fn is_hurt(check: &VolumeCheck) -> bool {
+    let is_hurt = !check.damaged.is_empty() || !check.missing.is_empty() || check.state == VolumeState::Damaged;
+    is_hurt && check.state != VolumeState::Unsafe
+}
+
+/// The state after all files were read. Damage counts more than files that this user may not read, and these count
+/// more than missing files.
+fn final_state(check: &VolumeCheck, is_gone: bool) -> VolumeState {
+    if check.state == VolumeState::Unsafe {
+        VolumeState::Unsafe
+    } else if is_gone {
+        VolumeState::Gone
+    } else if !check.damaged.is_empty() {
+        VolumeState::Damaged
+    } else if !check.unread.is_empty() {
+        VolumeState::Unreadable
+    } else if !check.missing.is_empty() && check.state == VolumeState::Whole {
+        VolumeState::Incomplete
+    } else {
+        check.state
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
-//! Why a command could not go on. The enums here are plain data, one per theme; every floor below may be
-//! wrapped, but no other room of `flow` is imported, so that any of them can return these errors. Texts say
-//! what happened; what to do about it is said by `cli/hint.rs`.
+//! Why a command could not go on. The enums are plain data, one for each theme. They wrap errors of the floors below,
+//! and import no other room of `flow`, so that every room can return them.
+//!
+//! The texts say what happened, and `cli/hint.rs` says what to do about it. Not guaranteed: that an error leaves no
+//! trace on a drive. What was written before it is a matter of the command.
 
 mod bundle;
 mod copies;
@@ -32,55 +34,48 @@ use crate::stage::restore::TargetError;
 use crate::stage::volume::ScanError;
 use crate::stage::walk::WalkError;
 
-/// Why a command could not go on.
+/// Why a command could not go on. Where an error has a theme, the variant holds the enum of that theme.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError {
-    /// The request makes no sense.
+    /// The request makes no sense as given, such as a file where a folder is needed.
     #[error("{0}")]
     Usage(String),
-    /// A source cannot be packed, or is no longer what it was.
     #[error(transparent)]
     Source(SourceError),
-    /// A drive is gone, too small, or did not keep what was written to it.
     #[error(transparent)]
     Drive(DriveError),
-    /// An earlier run left something that this one cannot build on.
     #[error(transparent)]
     Leftover(LeftoverError),
-    /// The bundle is missing, damaged, or not one bundle.
     #[error(transparent)]
     Bundle(BundleError),
-    /// There is no usable key.
     #[error(transparent)]
     Key(KeyringError),
-    /// The place to write to cannot take the result.
     #[error(transparent)]
     Output(OutputError),
-    /// A staged volume could not be copied to its drive.
     #[error(transparent)]
     Load(LoadError),
-    /// A system call failed.
+    /// A system call failed, and no theme says more about it.
     #[error(transparent)]
     Io(IoFault),
-    /// Sealed bytes that break the format.
+    /// Bytes that were authenticated under a key break the format. So damage does not explain them.
     #[error(transparent)]
     Format(FormatError),
-    /// What this run was about to seal breaks the format. Nothing was made to look complete.
+    /// What this run was about to seal breaks the format. No volume looks complete.
     #[error("not sealed, for no reader would take it: {0}")]
     Unopenable(FormatError),
-    /// The user asked to stop.
+    /// The user stopped the run.
     #[error("interrupted")]
     Cancelled,
     /// The system has no memory or no threads to spare.
     #[error("{0}")]
     Exhausted(String),
-    /// A defect of ours.
+    /// Pouch has a defect, which the text describes.
     #[error("{0}")]
     Defect(String),
 }
 
 impl FlowError {
-    /// The class of the failure.
+    /// The class of the failure, which decides the exit code.
     pub fn outcome(&self) -> Outcome {
         match self {
             FlowError::Usage(_) => Outcome::Usage,
@@ -97,17 +92,18 @@ impl FlowError {
         }
     }
 
-    /// So many bytes of memory cannot be had.
+    /// The error of a run that asked for `bytes` of memory in one piece and did not get them.
     pub fn no_memory(bytes: u64) -> Self {
         FlowError::Exhausted(no_memory(bytes))
     }
 
-    /// A thread that the work needs could not be started.
+    /// The error of a run that cannot do its work without a thread that the system refused.
     pub fn no_thread(error: &io::Error) -> Self {
         FlowError::Exhausted(format!("the system lets this run have no more threads: {error}"))
     }
 }
 
+/// Lets `?` and `into()` turn the error of a theme into a [`FlowError`].
 macro_rules! wrap {
     ($($variant:ident: $source:ty),* $(,)?) => {$(
         impl From<$source> for FlowError {
@@ -136,6 +132,7 @@ impl From<WalkError> for FlowError {
     }
 }
 
+/// On lack of memory the compressor panics. So any error that it returns is a defect of ours.
 impl From<ZstdError> for FlowError {
     fn from(error: ZstdError) -> Self {
         FlowError::Defect(error.to_string())
@@ -163,39 +160,4 @@ impl From<TargetError> for FlowError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::PathBuf;
-
-    #[test]
-    fn a_newer_format_is_a_usage_error_and_a_broken_one_hostile() {
-        let broken = FormatError::Malformed { what: "the head", line: 1, why: "no".into() };
-        assert_eq!(FlowError::from(broken).outcome(), Outcome::Hostile);
-        let newer = FormatError::Newer { what: "the head", version: 2 };
-        assert_eq!(FlowError::from(newer).outcome(), Outcome::Usage);
-    }
-
-    #[test]
-    fn whether_more_drives_would_help_depends_on_what_was_found() {
-        let no_seal = |bad: Vec<BadCopy>| FlowError::from(BundleError::from(NoCopy { what: IndexFile::Seal, bad }));
-        let damaged = BadCopy { path: PathBuf::from("seal.age"), fault: CopyFault::Damaged("cut".into()) };
-        let (none_there, damaged) = (no_seal(vec![]), no_seal(vec![damaged]));
-        assert_eq!((none_there.outcome(), damaged.outcome()), (Outcome::Incomplete, Outcome::Damaged));
-        assert_eq!(damaged.to_string(), "no seal on these volumes can be used: seal.age: it is damaged: cut");
-    }
-
-    #[test]
-    fn a_walk_that_was_stopped_or_lost_its_drive_is_no_usage_error() {
-        assert_eq!(FlowError::from(WalkError::Cancelled).outcome(), Outcome::Interrupted);
-        assert_eq!(FlowError::from(WalkError::Gone(PathBuf::from("/media/camera"))).outcome(), Outcome::Io);
-    }
-
-    #[test]
-    fn ten_changed_sources_are_named_and_the_others_counted() {
-        let files = |count: usize| (0..count).map(|at| PathBuf::from(format!("clip-{at}"))).collect::<Vec<_>>();
-        let one = SourceError::Changed(files(1)).to_string();
-        assert_eq!(one, "1 source is not as an interrupted run found it: clip-0");
-        let many = SourceError::Changed(files(12)).to_string();
-        assert!(many.ends_with("clip-9, and 2 more"), "{many}");
-    }
-}
+mod tests;

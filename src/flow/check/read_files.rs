@@ -1,6 +1,7 @@
-//! Files of volumes, read once and hashed, on all cores or past the cache of each drive; with a head, parts are opened
-//! in the same pass. What this does not tell: which files there should be.
+//! Reads files of volumes once and hashes them: on all cores, or past the cache with one thread for each drive. With a
+//! head, parts are opened in the same pass. Not told here: which files there should be.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,48 +19,54 @@ use crate::flow::drives::read_in_order::{SweptFile, SweptPiece, endless, sweep};
 use crate::format::part;
 use crate::stage::volume::{self, Volume};
 
+/// Bytes of one read.
 const READ: usize = 1 << 20;
 
-/// A file to be read, and the digest that it should have.
+/// A file to read, and the digest that it should have.
 pub(super) struct FileToRead<'a> {
+    /// The index of its volume in the volumes given.
     pub(super) volume: usize,
     pub(super) name: String,
     pub(super) sum: Digest,
+    /// In bytes, as the folder showed it.
     pub(super) len: u64,
-    /// The drive, where it is read past the cache.
+    /// The device number of its drive if it is read past the cache, else `None`.
     pub(super) drive: Option<u64>,
-    /// The head, if the volume is of its bundle.
+    /// `None` without a key, and if the volume is not of the bundle.
     pub(super) head: Option<&'a HeadCheck<'a>>,
 }
 
-/// What came of reading a file.
+/// What a file turned out to be.
 pub(super) struct FileRead {
+    /// How many bytes were read.
     pub(super) bytes: u64,
     pub(super) verdict: Result<(), FileFault>,
 }
 
 /// What keeps a file from being called whole.
 pub(super) enum FileFault {
-    /// This user may not read it: nothing is known of it.
+    /// This user may not read the file. So nothing is known of it.
     Denied(String),
-    /// It is not what it should be, or the drive does not give it back.
+    /// The file is not what it should be, or the drive fails to return it.
     Wrong(String),
 }
 
 impl From<io::Error> for FileFault {
     fn from(error: io::Error) -> Self {
-        match is_denied(&error) {
-            true => FileFault::Denied(format!("could not be read by you: {error}")),
-            false => FileFault::Wrong(format!("could not be read: {error}")),
+        if is_denied(&error) {
+            FileFault::Denied(format!("could not be read by you: {error}"))
+        } else {
+            FileFault::Wrong(format!("could not be read: {error}"))
         }
     }
 }
 
-/// A file while it is read.
+/// A file that is being read.
 struct FileReading<'a> {
     job: &'a FileToRead<'a>,
     hasher: Hasher,
     bytes: u64,
+    /// Opens the part while it is read; `Err` says why the head has no such part. `None` if nothing is to be opened.
     part: Option<Result<PartCheck<'a>, String>>,
 }
 
@@ -77,12 +84,14 @@ impl<'a> FileReading<'a> {
         }
     }
 
+    /// `end` is how the reading ended. After an error of the drive the digest tells nothing.
     fn finish(self, end: io::Result<()>) -> FileRead {
         let bytes = self.bytes;
         let verdict = end.map_err(FileFault::from).and_then(|()| self.verdict().map_err(FileFault::Wrong));
         FileRead { bytes, verdict }
     }
 
+    /// Judges by SHA256SUMS and, with a key, by the head. If only SHA256SUMS differs, the file itself is good.
     fn verdict(self) -> Result<(), String> {
         let sum = self.hasher.finish();
         let part = self.part.map(|part| part.and_then(|part| part.finish(sum)));
@@ -92,62 +101,67 @@ impl<'a> FileReading<'a> {
         if part == Some(Ok(())) {
             return Err("is the part that the head names, and SHA256SUMS has another SHA-256 for it".into());
         }
-        let cut =
-            if self.bytes < self.job.len { format!(", and ends after {} bytes", self.bytes) } else { String::new() };
+        let is_cut = self.bytes < self.job.len;
+        let cut = if is_cut { format!(", and ends after {} bytes", self.bytes) } else { String::new() };
         Err(format!("has another SHA-256 than when it was written{cut}"))
     }
 }
 
+/// Reads all files. Returns what each turned out to be, in their order.
+///
+/// # Errors
+/// Only if the user stopped the run. A file that cannot be read has a verdict.
 pub(super) fn read_all(
     volumes: &[Volume],
     jobs: &[FileToRead],
     monitor: &dyn Monitor,
 ) -> Result<Vec<FileRead>, FlowError> {
     let results = jobs.iter().map(|_| Mutex::default()).collect();
-    let work = Work { volumes, jobs, monitor, results };
-    let anywhere: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
-    let mut drives: Vec<u64> = jobs.iter().filter_map(|job| job.drive).collect();
-    drives.sort_unstable();
-    drives.dedup();
+    let work = SharedReading { volumes, jobs, monitor, results };
+    let cached: Vec<usize> = (0..jobs.len()).filter(|at| jobs[*at].drive.is_none()).collect();
+    let drives: BTreeSet<u64> = jobs.iter().filter_map(|job| job.drive).collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let (work, next, anywhere) = (&work, &next, &anywhere[..]);
-        drives.retain(|drive| {
-            let drive = *drive;
-            start(scope, move || work.drive(drive)).is_err()
-        });
-        for _ in 1..workers().min(anywhere.len()) {
-            if start(scope, || work.some_of(anywhere, next)).is_err() {
+        let work = &work;
+        let mut unstarted = Vec::new();
+        for drive in drives {
+            if start(scope, move || work.read_drive(drive)).is_err() {
+                unstarted.push(drive);
+            }
+        }
+        for _ in 1..workers().min(cached.len()) {
+            if start(scope, || work.read_shared(&cached, &next)).is_err() {
                 break;
             }
         }
-        // Here is done what there is no thread for.
-        drives.iter().for_each(|drive| work.drive(*drive));
-        work.some_of(anywhere, next);
+        // This thread does the work of those that the system did not start.
+        unstarted.into_iter().for_each(|drive| work.read_drive(drive));
+        work.read_shared(&cached, &next);
     });
-    // Only a run that is to stop leaves some of them.
+    // Only a run that was stopped leaves files without a result.
     let all: Option<Vec<FileRead>> = work.results.into_iter().map(unlocked).collect();
     all.filter(|_| !monitor.cancelled()).ok_or(FlowError::Cancelled)
 }
 
-/// Files that are read, and what came of each.
-struct Work<'a> {
+/// All files to read, shared by the threads that read them.
+struct SharedReading<'a> {
     volumes: &'a [Volume],
     jobs: &'a [FileToRead<'a>],
     monitor: &'a dyn Monitor,
+    /// One for each of `jobs`; `None` until the file was read.
     results: Vec<Mutex<Option<FileRead>>>,
 }
 
-impl Work<'_> {
-    /// All files of one drive, one after the other.
-    fn drive(&self, drive: u64) {
+impl SharedReading<'_> {
+    /// Reads all files of one drive past the cache, one after the other.
+    fn read_drive(&self, drive: u64) {
         let own: Vec<usize> = (0..self.jobs.len()).filter(|at| self.jobs[*at].drive == Some(drive)).collect();
         let jobs: Vec<&FileToRead> = own.iter().map(|at| &self.jobs[*at]).collect();
-        read_drive(self.volumes, &jobs, self.monitor, |number, read| *lock(&self.results[own[number]]) = Some(read));
+        sweep_files(self.volumes, &jobs, self.monitor, |number, read| *lock(&self.results[own[number]]) = Some(read));
     }
 
-    /// Those of these files that no other thread has taken.
-    fn some_of(&self, files: &[usize], next: &AtomicUsize) {
+    /// Reads those of these files that no other thread takes, until all are taken.
+    fn read_shared(&self, files: &[usize], next: &AtomicUsize) {
         let mut buf = memory::zeros(READ);
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
@@ -158,11 +172,16 @@ impl Work<'_> {
     }
 }
 
-/// Reads files of one drive past the cache.
-fn read_drive(volumes: &[Volume], jobs: &[&FileToRead], monitor: &dyn Monitor, mut found: impl FnMut(usize, FileRead)) {
-    let file =
+/// Reads files of one drive past the cache, one after the other. `found` gets the index of each and its result.
+fn sweep_files(
+    volumes: &[Volume],
+    jobs: &[&FileToRead],
+    monitor: &dyn Monitor,
+    mut found: impl FnMut(usize, FileRead),
+) {
+    let swept =
         |job: &&FileToRead| SweptFile { path: volumes[job.volume].path(&job.name), most: longest_file(&job.name) };
-    let files: Vec<SweptFile> = jobs.iter().map(file).collect();
+    let files: Vec<SweptFile> = jobs.iter().map(swept).collect();
     let mut reading = None;
     sweep(&files, monitor, |number, piece| {
         let current = reading.get_or_insert_with(|| FileReading::of(jobs[number]));
@@ -177,12 +196,14 @@ fn read_drive(volumes: &[Volume], jobs: &[&FileToRead], monitor: &dyn Monitor, m
     });
 }
 
+/// Reads one file through the cache. Stops behind the most bytes that a file of that name has: some files have no end.
 fn read(volume: &Volume, job: &FileToRead, buf: &mut [u8], monitor: &dyn Monitor) -> FileRead {
     let file = match volume.open(&job.name) {
         Ok(file) => file,
         Err(fault) => return FileRead { bytes: 0, verdict: Err(fault.source.into()) },
     };
-    let (mut reading, most) = (FileReading::of(job), longest_file(&job.name));
+    let mut reading = FileReading::of(job);
+    let most = longest_file(&job.name);
     let end = volume::read_through(file, buf, |bytes| {
         reading.take(bytes);
         monitor.advance(bytes.len() as u64);
@@ -192,24 +213,4 @@ fn read(volume: &Volume, job: &FileToRead, buf: &mut [u8], monitor: &dyn Monitor
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::monitor::Silent;
-    use crate::format::limits;
-
-    #[test]
-    fn a_file_that_goes_on_behind_its_end_is_not_read_for_ever() {
-        let drive = tempfile::tempdir().unwrap();
-        std::fs::write(drive.path().join("seal.age"), vec![7; 8 << 20]).unwrap();
-        let volume = volume::read(drive.path()).unwrap();
-        // Both as it stands, and past the cache of its drive.
-        for drive in [None, Some(1)] {
-            let job =
-                FileToRead { volume: 0, name: "seal.age".into(), sum: Digest([0; 32]), len: 400, drive, head: None };
-            let read = read_all(std::slice::from_ref(&volume), &[job], &Silent).unwrap().pop().unwrap();
-            assert!(read.bytes <= limits::SEAL_FILE + 2 * READ as u64, "{}", read.bytes);
-            let Err(FileFault::Wrong(why)) = read.verdict else { panic!("it is no seal") };
-            assert!(why.contains("more bytes than any such file"), "{why}");
-        }
-    }
-}
+mod tests;

@@ -1,40 +1,33 @@
-//! What checked volumes are to their bundle: whether all can be had, what else may be lost, which
-//! drives still matter. Parts that were not found whole under their names are opened with the key:
-//! they may lie elsewhere, or have good chunks that will do. The margin counts whole parts only:
-//! it is the least.
+//! What checked volumes are to their bundle: whether all data can be had, what else may be lost, and which drives still
+//! matter. A part that was not found whole under its name is opened with the key. It may lie under another name, or
+//! have good chunks that its stripe can complete.
+//!
+//! Not guaranteed: that the margin is all there is. It counts whole parts only, and single good chunks may do more.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::base::digest::Digest;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
-use crate::flow::bundle::open::{Bundle, open_at};
+use crate::flow::bundle::open::Bundle;
 use crate::flow::bundle::part_finder::Finder;
-use crate::flow::check::report::BundleCheck;
-use crate::flow::check::report::CheckReport;
+use crate::flow::check::report::{BundleCheck, CheckReport};
 use crate::format::head::Head;
-use crate::format::limits;
 use crate::format::part::{Class, PartBuf};
-use crate::format::sums;
-use crate::plan::choose::FingerprintStart;
+use crate::format::stripe::Scheme;
+use crate::format::{limits, sums};
 use crate::plan::repair::{self, Verdict};
-use crate::stage::seal::Keyring;
 use crate::stage::volume::{self, SUMS, Volume};
 
-/// Opens the bundle of these volumes: before hours of checking, not behind them.
-pub fn opened(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
-    open_at(paths, keyring, wanted)
-}
-
-/// Holds what was checked against the bundle's head, and adds to the report what it comes to.
-pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) -> Result<(), FlowError> {
-    let survey = Survey::of(bundle, report, monitor)?;
+/// Compares what was checked with the head of the bundle, and judges what can be had.
+pub fn survey_bundle(bundle: &Bundle, checked: &CheckReport, monitor: &dyn Monitor) -> Result<BundleCheck, FlowError> {
+    let survey = Survey::of(bundle, checked, monitor)?;
     let parts = bundle.head.parts.iter().zip(&survey.found);
     let mut here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
-    here.extend(without_parts(bundle));
-    report.bundle = Some(BundleCheck {
+    here.extend(volumes_without_parts(bundle));
+    Ok(BundleCheck {
         volumes: bundle.head.statement.n,
         here: here.into_iter().collect(),
         verdict: survey.verdict(&bundle.head),
@@ -42,12 +35,12 @@ pub fn margin(bundle: &Bundle, report: &mut CheckReport, monitor: &dyn Monitor) 
         needed: repair::needed(&bundle.head, &survey.whole),
         sources: repair::sources(&bundle.head, &survey.whole),
         notes: bundle.notes.clone(),
-    });
-    Ok(())
+    })
 }
 
-/// Volumes here that have no parts, as a small bundle has some: they are known by their names alone.
-fn without_parts(bundle: &Bundle) -> impl Iterator<Item = u16> {
+/// The numbers of volumes here that the head gives no parts. A bundle that is small for its drives has such volumes.
+/// Only their names tell their numbers.
+fn volumes_without_parts(bundle: &Bundle) -> impl Iterator<Item = u16> {
     let has_parts: HashSet<u16> = bundle.head.parts.iter().map(|part| part.volume).collect();
     let is_here = |number: &u16| {
         let name = volume::folder(Path::new(""), *number);
@@ -56,50 +49,59 @@ fn without_parts(bundle: &Bundle) -> impl Iterator<Item = u16> {
     (1..=bundle.head.statement.n).filter(move |number| !has_parts.contains(number)).filter(is_here)
 }
 
-/// What there is of every part, in the order of the head's table.
+/// What there is of every part. Each list is in the order of the head's table.
 pub struct Survey {
-    /// It is whole.
+    /// Whether the part is whole.
     pub whole: Vec<bool>,
-    /// It is whole, or the others of its rows give back what it lacks.
+    /// Whether the part is whole, or the other parts of its stripe give back the chunks that it lacks.
     pub usable: Vec<bool>,
-    /// Some file was found that is the part, whatever is left of it.
+    /// Whether a file was found that is the part: at least one of its chunks opens.
     pub found: Vec<bool>,
 }
 
 impl Survey {
-    /// Believes the SHA-256 of what was checked, and opens what else there is.
+    /// Takes files with the SHA-256 of a part for that part, as the check read them. Opens what there is of all others.
     pub fn of(bundle: &Bundle, checked: &CheckReport, monitor: &dyn Monitor) -> Result<Self, FlowError> {
-        let (head, finder) = (&bundle.head, Finder::new(bundle));
+        let head = &bundle.head;
         let class = head.statement.class;
+        let finder = Finder::new(bundle);
         let sums: HashSet<Digest> =
             bundle.volumes.iter().flat_map(|volume| whole_files(volume, checked).into_values()).collect();
-        let hurt: Vec<usize> = (0..head.parts.len()).filter(|at| !sums.contains(&head.parts[*at].sha256)).collect();
-        let there = hurt.iter().filter(|at| finder.is_there(&head.parts[**at])).count();
-        monitor.phase(Phase::Checking, there as u64 * class.file_len() as u64);
-        let all_lack = side_by_side(
-            &hurt,
+        let not_whole: Vec<usize> =
+            (0..head.parts.len()).filter(|at| !sums.contains(&head.parts[*at].sha256)).collect();
+        let to_read = not_whole.iter().filter(|at| finder.is_there(&head.parts[**at])).count();
+        monitor.phase(Phase::Checking, to_read as u64 * class.file_len() as u64);
+        let opened = side_by_side(
+            &not_whole,
             || PartBuf::new(class),
-            |buf, at| match monitor.cancelled() {
-                true => Err(FlowError::Cancelled),
-                false => Ok(Lacks::of(&finder.load(&head.parts[*at], buf)?.bad(class.chunks()), class)),
+            |buf, at| {
+                if monitor.cancelled() {
+                    return Err(FlowError::Cancelled);
+                }
+                Ok(Lacks::of(&finder.load(&head.parts[*at], buf)?.bad(class.chunks()), class))
             },
         );
+        let lacks = opened.into_iter().collect::<Result<Vec<Lacks>, FlowError>>()?;
+        Ok(Self::from_opened(head, not_whole.into_iter().zip(lacks)))
+    }
+
+    /// `opened` has the parts that were opened, by their index, with what each lacks. All others are whole.
+    fn from_opened(head: &Head, opened: impl Iterator<Item = (usize, Lacks)>) -> Self {
         let every = head.parts.len();
         let mut survey = Survey { whole: vec![true; every], usable: vec![true; every], found: vec![true; every] };
-        let mut bad = BTreeMap::new();
-        for (at, lacks) in hurt.into_iter().zip(all_lack) {
-            let lacks = lacks?;
+        let mut hurt = BTreeMap::new();
+        for (at, lacks) in opened {
             survey.whole[at] = matches!(&lacks, Lacks::Chunks(bad) if bad.is_empty());
             survey.found[at] = matches!(&lacks, Lacks::Chunks(_));
             if !survey.whole[at] {
-                bad.insert(at, lacks);
+                hurt.insert(at, lacks);
             }
         }
-        survey.count_rows(head, &bad);
-        Ok(survey)
+        survey.count_rows(head, &hurt);
+        survey
     }
 
-    /// What can be had.
+    /// What can be had of the bundle.
     pub fn verdict(&self, head: &Head) -> Verdict {
         match (repair::judge(head, &self.usable), repair::judge(head, &self.whole)) {
             // Single chunks do where whole parts would not.
@@ -108,55 +110,70 @@ impl Survey {
                 Verdict::Repairable { rebuilt: data.map(|((part, _, _), _)| part.number).collect() }
             }
             (short @ Verdict::Short { .. }, _) => short,
-            (_, by_parts) => by_parts,
+            (Verdict::Complete | Verdict::Repairable { .. }, by_parts) => by_parts,
         }
     }
 
-    /// A row gives back as many chunks as there are parity shards.
-    fn count_rows(&mut self, head: &Head, bad: &BTreeMap<usize, Lacks>) {
-        let chunks = head.statement.class.chunks();
+    /// Finds out which of the `hurt` parts are usable. A row gives back as many chunks as its stripe has parity parts;
+    /// without parity no row gives back any.
+    fn count_rows(&mut self, head: &Head, hurt: &BTreeMap<usize, Lacks>) {
         let Some(scheme) = head.statement.scheme else {
-            bad.keys().for_each(|at| self.usable[*at] = false);
+            hurt.keys().for_each(|at| self.usable[*at] = false);
             return;
         };
-        let place = |at: usize| head.parts[at].stripe.unwrap_or_default();
-        let row = |at: usize, chunk: u16| scheme.row_of(chunk.into(), place(at).1, chunks);
-        let mut stripes: BTreeMap<u32, Vec<(usize, &Lacks)>> = BTreeMap::new();
-        bad.iter().for_each(|(at, lacks)| stripes.entry(place(*at).0).or_default().push((*at, lacks)));
-        for parts in stripes.into_values() {
-            let mut rows = vec![0; chunks];
-            for (at, lacks) in &parts {
-                match lacks {
-                    Lacks::All => rows.iter_mut().for_each(|bad| *bad += 1),
-                    Lacks::Chunks(bad) => bad.iter().for_each(|chunk| rows[row(*at, *chunk)] += 1),
-                }
-            }
-            for (at, lacks) in parts {
-                self.usable[at] = match lacks {
-                    Lacks::All => rows.iter().all(|bad| *bad <= scheme.m),
-                    Lacks::Chunks(bad) => bad.iter().all(|chunk| rows[row(at, *chunk)] <= scheme.m),
-                };
+        let chunks = head.statement.class.chunks();
+        let mut stripes: BTreeMap<u32, Vec<HurtShard>> = BTreeMap::new();
+        for (at, lacks) in hurt {
+            let (stripe, position) = head.parts[*at].stripe.unwrap_or_default();
+            stripes.entry(stripe).or_default().push(HurtShard { at: *at, position, lacks });
+        }
+        for shards in stripes.into_values() {
+            let mut bad_in_row = vec![0; chunks];
+            shards.iter().flat_map(|shard| shard.bad_rows(scheme, chunks)).for_each(|row| bad_in_row[row] += 1);
+            for shard in shards {
+                self.usable[shard.at] = shard.bad_rows(scheme, chunks).all(|row| bad_in_row[row] <= scheme.m);
             }
         }
     }
 }
 
-/// Chunks that a part lacks; most parts that are hurt lack all, and there may be many.
+/// A shard that is not whole, in its stripe.
+struct HurtShard<'a> {
+    /// The index of the part in the head's table.
+    at: usize,
+    position: u16,
+    lacks: &'a Lacks,
+}
+
+impl HurtShard<'_> {
+    /// The rows to which the shard has no good chunk to give.
+    fn bad_rows(&self, scheme: Scheme, chunks: usize) -> impl Iterator<Item = usize> {
+        let (every, some) = match self.lacks {
+            Lacks::All => (0..chunks, &[][..]),
+            Lacks::Chunks(bad) => (0..0, &bad[..]),
+        };
+        every.chain(some.iter().map(move |chunk| scheme.row_of((*chunk).into(), self.position, chunks)))
+    }
+}
+
+/// The chunks that a part lacks. Most hurt parts lack all of them, and there may be very many such parts.
 enum Lacks {
     All,
+    /// Indices of chunks; none if the part is whole.
     Chunks(Vec<u16>),
 }
 
 impl Lacks {
     fn of(bad: &[usize], class: Class) -> Self {
-        match bad.len() == class.chunks() {
-            true => Lacks::All,
-            false => Lacks::Chunks(bad.iter().map(|chunk| *chunk as u16).collect()),
+        if bad.len() == class.chunks() {
+            Lacks::All
+        } else {
+            Lacks::Chunks(bad.iter().map(|chunk| *chunk as u16).collect())
         }
     }
 }
 
-/// The files of a volume that were found to have their SHA-256, by name.
+/// The files of a volume that have their SHA-256 by what was `checked`, by name. Empty if the volume was not checked.
 pub fn whole_files(volume: &Volume, checked: &CheckReport) -> HashMap<String, Digest> {
     let Some(check) = checked.volumes.iter().find(|check| check.folder == volume.dir) else {
         return HashMap::new();
@@ -166,3 +183,6 @@ pub fn whole_files(volume: &Volume, checked: &CheckReport) -> HashMap<String, Di
     let lines = sums::parse(&bytes).unwrap_or_default();
     lines.into_iter().filter(|(_, name)| !wrong.contains(name)).map(|(sum, name)| (name, sum)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
-//! Copies of a seal, a head or a list, none of which can be used; and what that means for the run. The one place
-//! where what is wrong with sealed bytes becomes the class of an error.
+//! Why no copy of a seal, a head or a list can be used, and what that means for the run. This is the one place that
+//! turns a fault in sealed bytes into the class of an error.
+//!
+//! Not guaranteed: that a fault of one copy is the cause of the others. The most telling one decides.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,46 +15,47 @@ use crate::format::FormatError;
 use crate::stage::seal::KeyError;
 use crate::stage::volume::ScanError;
 
-/// What every volume carries a copy of.
+/// The kinds of small files of which every volume carries copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndexFile {
-    /// The bundle's key, to its recipients or to a passphrase.
+    /// Holds the bundle's key, sealed to its recipients or to a passphrase.
     Seal,
-    /// The statement and the table of parts.
+    /// Holds the statement and the table of parts.
     Head,
-    /// The table of files.
+    /// Holds the table of files.
     List,
 }
 
-/// What is wrong with one copy.
+/// What is wrong with one copy. Two faults are equal if a reader sees the same text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CopyFault {
-    /// The system refused it to this user.
+    /// The system does not let this user read the file. So the copy may be good.
     #[error("it could not be read by you ({0})")]
     Denied(String),
-    /// The system failed to read it.
+    /// The system failed to read the file. So the copy may be good.
     #[error("it could not be read ({0})")]
     Unread(String),
-    /// Trying a passphrase on it takes more memory than there is, in bytes.
+    /// The bytes of memory that a try with the passphrase takes, and that the system does not have.
     #[error("{}", no_memory(*.0))]
     NoMemory(u64),
-    /// None of the keys opens it.
+    /// None of the given keys opens the copy. It may be sealed to others.
     #[error("none of the given keys opens it")]
     Wrong,
-    /// It does not open, or not to its end: damage explains that.
+    /// The copy does not open, or not to its end. Damage explains that.
     #[error("it is damaged: {0}")]
     Damaged(String),
-    /// It is refused before anything of it is authenticated: it is over a limit, or of a later version of age.
+    /// The copy is over a limit, or of a later version of age. Nothing of it was authenticated yet.
     #[error("{}", unproven(.0))]
     Refused(FormatError),
-    /// It opens, so that damage does not explain it, and breaks the format.
+    /// The copy opens and breaks the format. So damage does not explain it.
     #[error("{0}")]
     Broken(FormatError),
-    /// It opens, and needs what this version does not have yet.
+    /// The copy opens and needs what this version of Pouch cannot do yet.
     #[error("{0}")]
     Reserved(String),
 }
 
+/// The text of an error in bytes that damage may have changed. A flipped bit can look like a later version.
 fn unproven(error: &FormatError) -> String {
     match error {
         FormatError::Newer { .. } => format!("{error}; or it is damaged"),
@@ -61,7 +64,7 @@ fn unproven(error: &FormatError) -> String {
 }
 
 impl CopyFault {
-    /// The class of a run that has only such copies.
+    /// The class of a run that finds only copies with this fault.
     pub fn outcome(&self) -> Outcome {
         match self {
             CopyFault::Denied(_) | CopyFault::Unread(_) => Outcome::Io,
@@ -74,7 +77,8 @@ impl CopyFault {
         }
     }
 
-    /// Which of several faults tells what to do: the lowest. A copy that could not be read may be good.
+    /// Of several faults the one with the lowest rank says what to do. A copy that could not be read may be good, so it
+    /// comes first.
     fn rank(&self) -> u8 {
         match self {
             CopyFault::Denied(_) | CopyFault::Unread(_) | CopyFault::NoMemory(_) => 0,
@@ -93,7 +97,8 @@ impl From<&IoFault> for CopyFault {
     }
 }
 
-/// An error of reading: of the system, or ours about what is no such file or no longer what was sealed.
+/// Sorts an error of reading. One with a code is the system's. One without a code is ours, and says that the file is
+/// no regular file or no longer what was sealed.
 impl From<&io::Error> for CopyFault {
     fn from(error: &io::Error) -> Self {
         match error.raw_os_error() {
@@ -113,7 +118,7 @@ impl From<ScanError> for CopyFault {
     }
 }
 
-/// A header that did not open.
+/// Sorts the error of a header that did not open.
 impl From<KeyError> for CopyFault {
     fn from(error: KeyError) -> Self {
         match error {
@@ -128,16 +133,16 @@ impl From<KeyError> for CopyFault {
     }
 }
 
-/// Whether bytes were authenticated.
+/// Whether bytes were authenticated before they were parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
-    /// They were not: damage may have made them what they are.
+    /// They were not, so damage may have changed them.
     None,
-    /// They came out of a seal: somebody made them so.
+    /// They were, so they are as their author sealed them.
     Sealed,
 }
 
-/// The class of bytes that break the format (FORMAT, beginning).
+/// The class of a run that meets bytes which break the format. The beginning of FORMAT has the table.
 pub fn outcome_of(error: &FormatError, proof: Proof) -> Outcome {
     match (error, proof) {
         (FormatError::Newer { .. }, _) => Outcome::Usage,
@@ -146,23 +151,20 @@ pub fn outcome_of(error: &FormatError, proof: Proof) -> Outcome {
     }
 }
 
-/// A copy that cannot be used.
+/// A file that should be a copy and cannot be used as one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {fault}", show(.path))]
 pub struct BadCopy {
-    /// The file.
     pub path: PathBuf,
-    /// What is wrong with it.
     pub fault: CopyFault,
 }
 
-/// No copy of something can be used.
+/// No copy of a seal, a head or a list can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct NoCopy {
-    /// What there are copies of.
     pub what: IndexFile,
-    /// All that were found, in the order of reading.
+    /// All copies that were found, in the order of reading. Empty if there was none.
     pub bad: Vec<BadCopy>,
 }
 
@@ -173,79 +175,26 @@ impl NoCopy {
             IndexFile::Head => "head",
             IndexFile::List => "list",
         };
-        match (self.bad.is_empty(), self.what) {
-            (true, IndexFile::Head) => {
-                "there is no head on these volumes: they were never finished, or lost it".to_string()
-            }
-            (true, _) => format!("there is no {what} on these volumes"),
-            (false, _) => {
-                let bad = first_ten(&self.bad, BadCopy::to_string, |more| format!("and {more} more"));
-                format!("no {what} on these volumes can be used: {bad}")
-            }
+        if !self.bad.is_empty() {
+            let bad = first_ten(&self.bad, BadCopy::to_string, |more| format!("and {more} more"));
+            return format!("no {what} on these volumes can be used: {bad}");
+        }
+        match self.what {
+            IndexFile::Head => "there is no head on these volumes: they were never finished, or lost it".into(),
+            IndexFile::Seal | IndexFile::List => format!("there is no {what} on these volumes"),
         }
     }
 
-    /// The fault that tells what to do; of equal ones the first in the order of reading. `None` if nothing was found.
+    /// The fault that says what to do; of equal ranks the first in the order of reading. `None` if no copy was found.
     pub fn decisive(&self) -> Option<&CopyFault> {
         self.bad.iter().map(|bad| &bad.fault).min_by_key(|fault| fault.rank())
     }
 
-    /// The class of the failure.
+    /// The class of the failure. Without any copy, more drives would help.
     pub fn outcome(&self) -> Outcome {
         self.decisive().map_or(Outcome::Incomplete, CopyFault::outcome)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn malformed() -> FormatError {
-        FormatError::malformed("the seal", 1, "no")
-    }
-
-    fn newer() -> FormatError {
-        FormatError::Newer { what: "the seal", version: 2 }
-    }
-
-    fn limit() -> FormatError {
-        FormatError::Limit { what: "it", value: 2, limit: 1 }
-    }
-
-    fn outcome(faults: &[CopyFault]) -> Outcome {
-        let bad = |fault: &CopyFault| BadCopy { path: PathBuf::from("seal.age"), fault: fault.clone() };
-        NoCopy { what: IndexFile::Seal, bad: faults.iter().map(bad).collect() }.outcome()
-    }
-
-    #[test]
-    fn what_was_sealed_so_is_told_from_what_damage_explains() {
-        for (fault, expected) in [
-            (CopyFault::Broken(malformed()), Outcome::Hostile),
-            (CopyFault::Broken(limit()), Outcome::Hostile),
-            (CopyFault::Broken(newer()), Outcome::Usage),
-            (CopyFault::Reserved("cards".into()), Outcome::Usage),
-            (CopyFault::Refused(limit()), Outcome::Hostile),
-            (CopyFault::Refused(newer()), Outcome::Usage),
-            (CopyFault::Damaged("cut".into()), Outcome::Damaged),
-            (CopyFault::Wrong, Outcome::Key),
-            (CopyFault::Denied("no".into()), Outcome::Io),
-            (CopyFault::Unread("bad sector".into()), Outcome::Io),
-        ] {
-            assert_eq!(outcome(std::slice::from_ref(&fault)), expected, "{fault:?}");
-        }
-        assert_eq!(outcome(&[]), Outcome::Incomplete);
-        assert_eq!(outcome_of(&malformed(), Proof::None), Outcome::Damaged);
-    }
-
-    #[test]
-    fn of_several_faults_the_one_that_tells_what_to_do_decides() {
-        let (broken, damaged) = (CopyFault::Broken(malformed()), CopyFault::Damaged("cut".into()));
-        let unread = CopyFault::Unread("bad sector".into());
-        assert_eq!(outcome(&[broken.clone(), unread.clone()]), Outcome::Io, "it may be good");
-        assert_eq!(outcome(&[damaged.clone(), CopyFault::Wrong]), Outcome::Key);
-        assert_eq!(outcome(&[CopyFault::Wrong, broken.clone()]), Outcome::Hostile);
-        assert_eq!(outcome(&[broken, CopyFault::Broken(newer())]), Outcome::Hostile, "the first in reading order");
-        // One flipped bit makes a version 2 of a version 3.
-        assert_eq!(outcome(&[CopyFault::Refused(newer()), damaged]), Outcome::Damaged);
-    }
-}
+mod tests;

@@ -1,59 +1,84 @@
-//! What repairing wrote, or why nothing could be written.
+//! What a repair wrote, or why it could write nothing. It has the exit code and the JSON document. Not told here: that
+//! the new volumes are stored, because their parts are not read back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::json::{Value, json};
 use crate::base::path::show;
 use crate::flow::Outcome;
 use crate::format::head::{Part, PartKind};
 use crate::plan::repair::Verdict;
+use crate::stage::volume;
 
-/// What repairing did.
+/// What a repair did, or would do in a dry run.
 #[derive(Debug, Clone)]
 pub struct RepairReport {
-    /// Volumes that are not whole.
+    /// The numbers of the volumes to be written.
     pub volumes: Vec<u16>,
-    /// Where the new ones are.
+    /// The folder in which the new volumes are made.
     pub target: PathBuf,
-    /// What could be had with the drives given.
+    /// What can be had of the bundle with the drives given.
     pub verdict: Verdict,
-    /// Too much is missing, damage or not.
+    /// Whether too many parts are missing, even if all that are here were whole. Then more drives would help.
     pub short: bool,
-    /// Parts that were rebuilt.
+    /// How many parts were rebuilt. The others were copied.
     pub rebuilt: usize,
-    /// Data parts that cannot be: then nothing was written.
+    /// The numbers of data parts of these volumes that cannot be had. Then nothing was written.
     pub lost: Vec<u32>,
-    /// Parity parts that cannot be: the same.
+    /// The numbers of parity parts of these volumes that cannot be had. Then nothing was written.
     pub lost_parity: Vec<u32>,
-    /// Folders of the new volumes.
+    /// The folders of the new volumes.
     pub written: Vec<PathBuf>,
-    /// Folders in the target that an earlier repairing finished.
+    /// Folders in the target that an earlier repair finished.
     pub already: Vec<PathBuf>,
 }
 
 impl RepairReport {
-    /// 3 if more drives are needed, 4 if what is there is too damaged.
-    pub fn outcome(&self) -> Outcome {
-        match (self.is_possible(), self.short) {
-            (true, _) => Outcome::Ok,
-            (false, true) => Outcome::Incomplete,
-            (false, false) => Outcome::Damaged,
+    /// A report before anything was looked at, for the volumes of these numbers.
+    pub(super) fn of(volumes: Vec<u16>, target: &Path) -> Self {
+        Self {
+            volumes,
+            target: target.to_path_buf(),
+            verdict: Verdict::Complete,
+            short: false,
+            rebuilt: 0,
+            lost: Vec::new(),
+            lost_parity: Vec::new(),
+            written: Vec::new(),
+            already: Vec::new(),
         }
     }
 
-    /// Notes parts that cannot be rebuilt.
-    pub fn loses(&mut self, parts: &[&Part]) {
-        let (parity, data): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.kind == PartKind::Parity);
-        let numbers = |parts: Vec<&Part>| parts.into_iter().map(|part| part.number).collect();
-        (self.lost, self.lost_parity) = (numbers(data), numbers(parity));
+    /// Takes volumes off the list that an earlier repair finished.
+    pub(super) fn pass_over(&mut self, finished: &[u16]) {
+        self.already = finished.iter().map(|number| volume::folder(&self.target, *number)).collect();
+        self.volumes.retain(|number| !finished.contains(number));
     }
 
-    /// Whether no part is lost.
+    /// Records which parts cannot be had, in place of those recorded before.
+    pub(super) fn set_lost(&mut self, parts: &[&Part]) {
+        let (parity, data): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.kind == PartKind::Parity);
+        self.lost = data.into_iter().map(|part| part.number).collect();
+        self.lost_parity = parity.into_iter().map(|part| part.number).collect();
+    }
+
+    /// Incomplete if more drives are needed; damaged if what is here is too damaged.
+    pub fn outcome(&self) -> Outcome {
+        if self.is_possible() {
+            Outcome::Ok
+        } else if self.short {
+            Outcome::Incomplete
+        } else {
+            Outcome::Damaged
+        }
+    }
+
+    /// Whether all parts of the volumes can be had.
     pub fn is_possible(&self) -> bool {
         self.lost.is_empty() && self.lost_parity.is_empty()
     }
 
-    /// For `--json`.
+    /// The document for `--json`.
     pub fn to_json(&self) -> Value {
         let folders = |folders: &[PathBuf]| folders.iter().map(|folder| show(folder)).collect::<Value>();
         json!({
@@ -61,5 +86,41 @@ impl RepairReport {
             "lost": self.lost, "lost_parity": self.lost_parity, "verdict": self.verdict.to_json(),
             "written": folders(&self.written), "read_back": false, "already": folders(&self.already),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::head::tests::striped;
+
+    #[test]
+    fn lost_parts_decide_and_whether_more_drives_would_help() {
+        let head = striped(2, 2, 1);
+        let mut report = RepairReport::of(vec![1, 3], Path::new("/t"));
+        assert_eq!(report.outcome(), Outcome::Ok);
+        report.set_lost(&[&head.parts[2]]);
+        assert_eq!((report.lost.len(), &report.lost_parity[..]), (0, &[1][..]));
+        assert_eq!(report.outcome(), Outcome::Damaged, "lost parity keeps its volume from being written, too");
+        report.short = true;
+        assert_eq!(report.outcome(), Outcome::Incomplete);
+    }
+
+    #[test]
+    fn lost_parts_are_those_of_the_last_look() {
+        let head = striped(2, 2, 1);
+        let mut report = RepairReport::of(vec![1, 2], Path::new("/t"));
+        report.set_lost(&[&head.parts[0], &head.parts[1]]);
+        assert_eq!(report.lost, [1, 2]);
+        report.set_lost(&[]);
+        assert!(report.is_possible());
+    }
+
+    #[test]
+    fn a_volume_that_was_finished_before_is_named_and_not_written() {
+        let mut report = RepairReport::of(vec![1, 3, 4], Path::new("/t"));
+        report.pass_over(&[3]);
+        assert_eq!(report.volumes, [1, 4]);
+        assert_eq!(report.already, [PathBuf::from("/t/volume-3")]);
     }
 }

@@ -1,6 +1,8 @@
-//! Seals for repaired volumes: nobody here can make any, so they are copied as they are. A volume
-//! that still has good ones keeps its own; else two drives come to share the bytes of one seal,
-//! and whoever sees both can tell that they belong together.
+//! Seals for repaired volumes. A repair cannot make any, because it does not know the recipients, so it copies them as
+//! they are. A volume that still has good seals keeps its own.
+//!
+//! Not guaranteed: that drives stay unrelated. Where a volume gets the seal of another, both hold the same bytes, and a
+//! person who sees both can tell that they belong together.
 
 use std::cmp::Reverse;
 
@@ -16,68 +18,69 @@ use crate::format::seal::Seal;
 use crate::stage::seal::Keyring;
 use crate::stage::volume::{ALL_SEALS, PASSPHRASE_SEAL, Volume};
 
-/// Good seals of the bundle's volumes.
+/// The good seals on the bundle's volumes, in the order of reading. There is at least one.
 pub struct SealCopies(Vec<SealCopy>);
 
 struct SealCopy {
     name: &'static str,
     bytes: Vec<u8>,
-    /// It was opened; else only its volume's SHA256SUMS speaks for it.
+    /// Whether a key opened it. If not, only the SHA256SUMS of its volume vouches for it.
     opens: bool,
-    /// The volume that it is from, by its folder's name.
-    of: Option<u16>,
+    /// The number of its volume by the name of the folder; `None` if that is none of the bundle's.
+    volume: Option<u16>,
 }
 
 impl SealCopies {
-    /// Collects what there is, for volumes of these numbers.
+    /// Collects the good seals, for volumes of these numbers.
     ///
     /// # Errors
-    /// There is none that is whole.
+    /// No seal is whole.
     pub fn of(bundle: &Bundle, checked: &CheckReport, keyring: &Keyring, numbers: &[u16]) -> Result<Self, FlowError> {
         let mut all: Vec<SealCopy> = Vec::new();
         for volume in &bundle.volumes {
-            let of = number_of(volume, bundle.head.statement.n);
+            let number = number_of(volume, bundle.head.statement.n);
             let listed = if bundle.owns(volume) { whole_files(volume, checked) } else { Default::default() };
             for name in ALL_SEALS {
                 // Trying a passphrase takes a second, and one good seal of each name will do.
                 let enough = all.iter().any(|copy| copy.name == name && copy.opens);
-                if enough && of.is_none_or(|of| !numbers.contains(&of)) {
+                if enough && number.is_none_or(|number| !numbers.contains(&number)) {
                     continue;
                 }
                 let Some(Ok(bytes)) = volume.read_small(name, limits::SEAL_FILE) else { continue };
                 let opens = opens(&bytes, bundle, keyring);
                 if opens || listed.get(name) == Some(&sha256(&bytes)) {
-                    all.push(SealCopy { name, bytes, opens, of });
+                    all.push(SealCopy { name, bytes, opens, volume: number });
                 }
             }
         }
-        match all.is_empty() {
-            true => Err(FlowError::Bundle(BundleError::Damaged(
-                "no seal on these volumes is whole: there is none to copy".into(),
-            ))),
-            false => Ok(Self(all)),
+        if all.is_empty() {
+            return Err(BundleError::Damaged("no seal on these volumes is whole: there is none to copy".into()).into());
         }
+        Ok(Self(all))
     }
 
-    /// Names and bytes of the seals for a volume: one of each kind that the bundle has.
+    /// The names and bytes of the seals for a volume: one under each name for which a fitting copy was found. A seal
+    /// that a key opened comes before one of the volume's own, and that before one with the same name.
     pub fn for_volume(&self, number: u16) -> impl Iterator<Item = (&'static str, &[u8])> {
         let names = ALL_SEALS.into_iter();
         names.filter_map(move |name| {
             // The two seals to recipients may stand in for each other.
             let fits = |copy: &SealCopy| (copy.name == PASSPHRASE_SEAL) == (name == PASSPHRASE_SEAL);
             let copies = self.0.iter().enumerate().filter(|(_, copy)| fits(copy));
-            let rank = |copy: &SealCopy| (copy.opens, copy.of == Some(number), copy.name == name);
+            let rank = |copy: &SealCopy| (copy.opens, copy.volume == Some(number), copy.name == name);
+            // Of equal ones the first is taken, so that the result does not depend on the iterator.
             let best = copies.max_by_key(|(at, copy)| (rank(copy), Reverse(*at)));
             best.map(|(_, copy)| (name, &copy.bytes[..]))
         })
     }
 }
 
+/// The number in the name of the folder; `None` if the bundle of so many volumes has no such volume.
 fn number_of(volume: &Volume, volumes: u16) -> Option<u16> {
     volume.number().filter(|number| (1..=volumes).contains(number))
 }
 
-/// Whether it is a seal of this bundle that one of the keys opens.
+/// Whether one of the keys opens the seal, and it is this bundle's.
 fn opens(bytes: &[u8], bundle: &Bundle, keyring: &Keyring) -> bool {
     let statement = &bundle.head.statement;
     let is_its = |seal: &Seal| seal.bundle == statement.bundle && seal.kcommit == statement.kcommit;
@@ -88,14 +91,19 @@ fn opens(bytes: &[u8], bundle: &Bundle, keyring: &Keyring) -> bool {
 mod tests {
     use super::*;
 
+    /// Seals by name, content, whether a key opens it, and volume.
     fn seals(copies: &[(&'static str, &str, bool, u16)]) -> SealCopies {
-        let copy = |(name, bytes, opens, of): &(&'static str, &str, bool, u16)| SealCopy {
+        let copy = |(name, bytes, opens, volume): &(&'static str, &str, bool, u16)| SealCopy {
             name,
             bytes: bytes.as_bytes().into(),
             opens: *opens,
-            of: Some(*of),
+            volume: Some(*volume),
         };
         SealCopies(copies.iter().map(copy).collect())
+    }
+
+    fn contents(all: &SealCopies, number: u16) -> Vec<String> {
+        all.for_volume(number).map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap()).collect()
     }
 
     #[test]
@@ -108,10 +116,22 @@ mod tests {
             ("seal-p.age", "2p", false, 2),
             ("seal.age", "3", false, 3),
         ]);
-        let of = |number| all.for_volume(number).map(|(_, bytes)| bytes.to_vec()).collect::<Vec<_>>();
-        assert_eq!(of(1), [&b"1"[..], b"1b", b"1p"]);
-        assert_eq!(of(2), [&b"2"[..], b"2", b"2p"], "its first stands in for its second");
-        assert_eq!(of(3), [&b"1"[..], b"1b", b"1p"], "one that opens rather than its own that nobody could try");
-        assert!(seals(&[("seal-p.age", "p", true, 1)]).for_volume(1).map(|(name, _)| name).eq(["seal-p.age"]));
+        assert_eq!(contents(&all, 1), ["1", "1b", "1p"]);
+        assert_eq!(contents(&all, 2), ["2", "2", "2p"], "its first stands in for its second");
+        assert_eq!(contents(&all, 3), ["1", "1b", "1p"], "one that opens rather than its own, which no key opened");
+    }
+
+    #[test]
+    fn a_seal_to_a_passphrase_does_not_stand_in_for_one_to_recipients() {
+        let passphrase = seals(&[("seal-p.age", "p", true, 1)]);
+        assert!(passphrase.for_volume(1).map(|(name, _)| name).eq(["seal-p.age"]));
+        let recipients = seals(&[("seal.age", "1", true, 1)]);
+        assert!(recipients.for_volume(2).map(|(name, _)| name).eq(["seal.age", "seal2.age"]));
+    }
+
+    #[test]
+    fn of_equally_good_seals_the_first_is_copied() {
+        let all = seals(&[("seal.age", "2", true, 2), ("seal.age", "3", true, 3)]);
+        assert_eq!(contents(&all, 1), ["2", "2"]);
     }
 }

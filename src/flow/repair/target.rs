@@ -1,5 +1,8 @@
-//! Where repaired volumes go: a folder outside all volumes that has room for them. What an
-//! interrupted repairing left there is told from what is somebody else's, which is left alone.
+//! The target of a repair: a folder outside of all volumes, with room for the new ones. A folder that stands in the way
+//! of a new volume is taken for the leftover of an interrupted repair only if every file in it can be made again. All
+//! else may be of value to its owner, and is left alone.
+//!
+//! Not guaranteed: that the room is still there when the volumes are written.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -20,22 +23,25 @@ use crate::flow::error::OutputError;
 use crate::format::{is_unfinished, limits};
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS};
 
+/// Bytes of one read.
 const READ: usize = 1 << 20;
 
 /// What stands where a volume is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occupant {
-    /// Nothing, or an empty folder.
+    /// There is nothing, or an empty folder.
     Free,
-    /// What an interrupted repairing of this bundle left, so many bytes: all of it can be made again.
+    /// An interrupted repair of this bundle left so many bytes. All of them can be made again.
     Leftover(u64),
-    /// Anything else.
+    /// There is anything else, a finished volume included.
     Foreign,
 }
 
-/// Refuses a target that is no folder, or lies in a volume. As long as the folder that is returned
-/// stays open, no other repairing takes what this one writes for something left behind.
-pub fn take(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
+/// Locks the target. While the returned file stays open, no other repair takes the new volumes for leftovers.
+///
+/// # Errors
+/// The target is no folder, lies in a volume, or another run works there.
+pub fn lock_target(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
     check_is_folder(target)?;
     let folder = target.canonicalize().at("look at", target)?;
     if let Some(volume) = bundle.volume_around(&folder) {
@@ -46,72 +52,96 @@ pub fn take(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
     lock_folder(target)
 }
 
-/// Refuses a target without room for files of these lengths; `freed` bytes there will be freed.
-pub fn check_room(target: &Path, files: impl Iterator<Item = u64>, freed: u64) -> Result<(), FlowError> {
+/// Refuses a target without room for files of these lengths. Before they are written, `freed` bytes become free.
+pub fn check_room(target: &Path, lengths: impl Iterator<Item = u64>, freed: u64) -> Result<(), FlowError> {
     let room = os::room(target).at("look at", target)?;
-    let needed = files.map(|len| len.next_multiple_of(room.cluster.max(1))).sum();
+    let needed = lengths.map(|len| len.next_multiple_of(room.cluster.max(1))).sum();
     let free = room.free.saturating_add(freed);
-    match needed > free {
-        true => Err(FlowError::Output(OutputError::NoRoom { target: target.to_path_buf(), needed, free })),
-        false => Ok(()),
+    if needed > free {
+        return Err(OutputError::NoRoom { target: target.to_path_buf(), needed, free }.into());
     }
+    Ok(())
 }
 
-/// Looks at the folder of a volume to be written. Only such files count as left by us that this
-/// bundle knows byte for byte, or that open with its key; with a SHA256SUMS it is finished.
-pub fn standing(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor) -> Result<Occupant, FlowError> {
+/// Looks at the folder in which volume `number` is to be written. Files in it are read and compared with the bundle.
+pub fn occupant_of(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor) -> Result<Occupant, FlowError> {
     if volume::is_free(dir) {
         return Ok(Occupant::Free);
     }
     let Some(files) = files_of(dir) else { return Ok(Occupant::Foreign) };
-    let seals = seals_of(bundle);
-    let known: HashMap<String, Digest> = bundle
-        .head
-        .parts
-        .iter()
-        .filter(|part| part.volume == number)
-        .map(|part| (part.file_name(), part.sha256))
-        .collect();
-    let all: u64 = files.values().sum();
-    monitor.phase(Phase::Checking, all);
-    let sealed = files.keys().any(|name| ALL_SEALS.contains(&name.as_str()));
+    let bytes: u64 = files.values().sum();
+    monitor.phase(Phase::Checking, bytes);
     let names: Vec<&String> = files.keys().collect();
-    let ours = side_by_side(
-        &names,
-        || memory::zeros(READ),
-        |buf, name| {
-            let path = dir.join(name);
-            if let Some(sum) = known.get(*name) {
-                return is_part(&path, *sum, buf, monitor);
-            }
-            let small = || volume::read_small(&path, limits::SEAL_FILE).unwrap_or_default();
-            match name.as_str() {
-                name if ALL_SEALS.contains(&name) => seals.contains(&small()),
-                name if name == LIST || HEADS.contains(&name) => opens(&path, bundle),
-                // Whatever was being written, beside a seal; else it can only be the first seal itself.
-                name if is_unfinished(name) => sealed || seals.iter().any(|seal| seal.starts_with(&small())),
-                _ => false,
-            }
-        },
-    );
+    let known = KnownFiles::of(dir, number, bundle, names.iter().any(|name| is_seal(name)));
+    let ours = side_by_side(&names, || memory::zeros(READ), |buf, name| known.is_ours(name, buf, monitor));
     if monitor.cancelled() {
         return Err(FlowError::Cancelled);
     }
-    let first = files.len() == 1 && files.keys().all(|name| is_unfinished(name));
-    Ok(if ours.into_iter().all(|ours| ours) && (sealed || first) { Occupant::Leftover(all) } else { Occupant::Foreign })
+    // Without a seal, the run was killed while it wrote the first one.
+    let is_first_seal = names.len() == 1 && is_unfinished(names[0]);
+    let is_leftover = ours.into_iter().all(|ours| ours) && (known.has_seal || is_first_seal);
+    Ok(if is_leftover { Occupant::Leftover(bytes) } else { Occupant::Foreign })
 }
 
-/// Takes away what was left, seals last: they tell whose it is, should this be interrupted too.
-pub fn clear(dir: &Path) -> Result<(), FlowError> {
+/// Removes a leftover. The seals go last: if this is interrupted too, they tell the next run whose the rest is.
+pub fn remove_leftover(dir: &Path) -> Result<(), FlowError> {
     let mut names: Vec<String> = files_of(dir).unwrap_or_default().into_keys().collect();
-    names.sort_by_key(|name| ALL_SEALS.contains(&name.as_str()));
+    names.sort_by_key(|name| is_seal(name));
     for path in names.iter().map(|name| dir.join(name)) {
         fs::remove_file(&path).at("remove", &path)?;
     }
     Ok(os::sync_dir(dir).at("sync", dir)?)
 }
 
-fn is_part(path: &Path, sum: Digest, buf: &mut [u8], monitor: &dyn Monitor) -> bool {
+fn is_seal(name: &str) -> bool {
+    ALL_SEALS.contains(&name)
+}
+
+/// The files that a repair of one volume writes, as far as the bundle tells.
+struct KnownFiles<'a> {
+    dir: &'a Path,
+    bundle: &'a Bundle,
+    /// The parts of the volume by the names of their files.
+    parts: HashMap<String, Digest>,
+    /// Every seal on the bundle's volumes. The repair copied one of them.
+    seals: HashSet<Vec<u8>>,
+    /// Whether the folder holds a seal.
+    has_seal: bool,
+}
+
+impl<'a> KnownFiles<'a> {
+    fn of(dir: &'a Path, number: u16, bundle: &'a Bundle, has_seal: bool) -> Self {
+        let own = bundle.head.parts.iter().filter(|part| part.volume == number);
+        let parts = own.map(|part| (part.file_name(), part.sha256)).collect();
+        let copies = bundle.volumes.iter().flat_map(|volume| ALL_SEALS.map(|name| (volume, name)));
+        let seals = copies.filter_map(|(volume, name)| volume.read_small(name, limits::SEAL_FILE)?.ok()).collect();
+        Self { dir, bundle, parts, seals, has_seal }
+    }
+
+    /// Whether the bundle knows the file byte for byte, or its key opens the file. `buf` is for reading.
+    fn is_ours(&self, name: &str, buf: &mut [u8], monitor: &dyn Monitor) -> bool {
+        let path = self.dir.join(name);
+        if let Some(sum) = self.parts.get(name) {
+            has_digest(&path, *sum, buf, monitor)
+        } else if is_seal(name) {
+            self.seals.contains(&read_seal(&path))
+        } else if name == LIST || HEADS.contains(&name) {
+            opens(&path, self.bundle)
+        } else if is_unfinished(name) {
+            // Beside a seal, the unfinished file may be anything. Alone, it can only be the beginning of a seal.
+            self.has_seal || self.seals.iter().any(|seal| seal.starts_with(&read_seal(&path)))
+        } else {
+            false
+        }
+    }
+}
+
+/// The bytes of a seal; none if it cannot be read.
+fn read_seal(path: &Path) -> Vec<u8> {
+    volume::read_small(path, limits::SEAL_FILE).unwrap_or_default()
+}
+
+fn has_digest(path: &Path, sum: Digest, buf: &mut [u8], monitor: &dyn Monitor) -> bool {
     let tick = |bytes| {
         monitor.advance(bytes);
         check_not_cancelled(monitor)
@@ -120,14 +150,14 @@ fn is_part(path: &Path, sum: Digest, buf: &mut [u8], monitor: &dyn Monitor) -> b
     digest.is_ok_and(|(found, _)| found == sum)
 }
 
-/// Whether a head or list is sealed to this bundle; an interrupted one still bears another name.
+/// Whether the key of the bundle opens the header of a head or list.
 fn opens(path: &Path, bundle: &Bundle) -> bool {
     let mut start = Vec::new();
     let read = os::open_regular(path).and_then(|file| file.take(limits::AGE_HEADER as u64).read_to_end(&mut start));
     read.is_ok() && bundle.keyring.open_header(&start).is_ok()
 }
 
-/// Names and lengths; `None` where there is a SHA256SUMS, or anything but regular files.
+/// Names and lengths of the files in a folder. `None` if it holds a SHA256SUMS, or anything but regular files.
 fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
     if !dir.symlink_metadata().ok()?.is_dir() {
         return None;
@@ -135,7 +165,8 @@ fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
     let mut files = HashMap::new();
     for entry in fs::read_dir(dir).ok()?.take(limits::FOLDER) {
         let entry = entry.ok()?;
-        let (name, meta) = (entry.file_name().into_string().ok()?, entry.metadata().ok()?);
+        let name = entry.file_name().into_string().ok()?;
+        let meta = entry.metadata().ok()?;
         if name.eq_ignore_ascii_case(SUMS) || !meta.is_file() {
             return None;
         }
@@ -144,14 +175,11 @@ fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
     Some(files)
 }
 
-/// Every seal on the bundle's volumes: one of them was copied.
-fn seals_of(bundle: &Bundle) -> HashSet<Vec<u8>> {
-    let all = bundle.volumes.iter().flat_map(|volume| ALL_SEALS.map(|name| (volume, name)));
-    all.filter_map(|(volume, name)| volume.read_small(name, limits::SEAL_FILE)?.ok()).collect()
-}
-
-/// Whether two paths are one folder.
-pub fn same(one: &Path, other: &Path) -> bool {
+/// Whether two paths lead to one folder. Paths that do not exist are compared as they are written.
+pub fn is_same_folder(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| PathBuf::from(path));
     real(one) == real(other)
 }
+
+#[cfg(test)]
+mod tests;
