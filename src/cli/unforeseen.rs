@@ -24,8 +24,13 @@ pub const EXHAUSTED: &str = "nothing new looks complete. End other programs, or 
 /// Pieces of the source paths where a panic means that the system has no random numbers: here, in the standard library,
 /// in what age uses.
 const NO_RANDOMNESS: [&str; 4] = ["src/base/secret.rs", "/sys/random/", "/rand_core-", "/getrandom-"];
-/// How a panic of the standard library begins if foreign code cannot start a thread.
-const NO_THREAD: &str = "failed to spawn thread";
+/// How panics of the standard library begin that mean a lack of something, and what is lacking: foreign code cannot
+/// start a thread, or a thread that has begun gets no memory for the stack that its signals are handled on.
+const LACKS: [(&str, &str); 3] = [
+    ("failed to spawn thread", "the system lets this run have no more threads"),
+    ("failed to allocate an alternative stack", "the system lets this run have no more memory for its threads"),
+    ("failed to set up alternative stack", "the system lets this run have no more memory for its threads"),
+];
 /// Characters of a panic's message that are shown.
 const SHOWN: usize = 400;
 
@@ -88,8 +93,8 @@ fn in_words(info: &PanicHookInfo) -> (String, String) {
     if let Some(NoMemory(bytes)) = info.payload().downcast_ref() {
         return (no_memory(*bytes), EXHAUSTED.into());
     }
-    if message.starts_with(NO_THREAD) {
-        return ("the system lets this run have no more threads".into(), EXHAUSTED.into());
+    if let Some(text) = lack_in(message) {
+        return (text.into(), EXHAUSTED.into());
     }
     if place.is_some_and(|(file, _)| NO_RANDOMNESS.iter().any(|known| file.contains(known))) {
         return (
@@ -103,6 +108,11 @@ fn in_words(info: &PanicHookInfo) -> (String, String) {
         format!("it ended in a way that was not foreseen: {message}{place}"),
         "this is a defect of pouch; please report it. Nothing new looks complete: run the same command again; pack, unpack and load go on from where they were".into(),
     )
+}
+
+/// What the system lacks, if a panic of the standard library says so.
+fn lack_in(message: &str) -> Option<&'static str> {
+    LACKS.iter().find(|(start, _)| message.starts_with(start)).map(|(_, text)| *text)
 }
 
 /// The message of a panic. `None` if it is not text.
@@ -126,5 +136,14 @@ mod tests {
         assert_eq!(last_of("/home/me/.cargo/registry/src/index/age-0.12.1/src/lib.rs"), "index/age-0.12.1/src/lib.rs");
         assert_eq!(last_of("src/cli/term.rs"), "src/cli/term.rs");
         assert_eq!(last_of("lib.rs"), "lib.rs");
+    }
+
+    #[test]
+    fn a_lack_that_the_standard_library_panics_about_is_no_defect() {
+        let threads = lack_in("failed to spawn thread: Os { code: 11 }");
+        assert_eq!(threads, Some("the system lets this run have no more threads"));
+        let stack = "failed to allocate an alternative stack: Cannot allocate memory (os error 12)";
+        assert_eq!(lack_in(stack), Some("the system lets this run have no more memory for its threads"));
+        assert_eq!(lack_in("index out of bounds: the len is 3 but the index is 7"), None);
     }
 }

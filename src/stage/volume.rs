@@ -25,13 +25,7 @@ pub use folder::{folder, folder_on, is_free};
 pub use found::{ScanError, Volume, read, read_small};
 pub use names::{HEADS, LIST, SUMS, VolumeFile, is_volume_name, number_of};
 pub use scan::{PassedOver, Search, scan};
-pub use writer::unpublish as no_longer_whole;
 pub use writer::{SUMS_READY, Writer, remove_ours, unpublish};
-
-/// [`unpublish`] for a caller that names the failed step itself.
-pub fn take_back(dir: &Path) -> io::Result<()> {
-    unpublish(dir).map_err(|fault| fault.source)
-}
 
 /// Renames the files of a volume to the exact names of the format, where the drive shows them in another case.
 pub fn restore_exact_names(dir: &Path) -> Result<(), ScanError> {

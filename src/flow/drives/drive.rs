@@ -115,7 +115,7 @@ impl VolumeWriter for Writer {
     }
 
     fn take_back(&self) {
-        let _ = volume::take_back(Writer::dir(self));
+        let _ = volume::unpublish(Writer::dir(self));
     }
 
     fn leave(self) {

@@ -121,7 +121,7 @@ impl<'a> Transfer<'a> {
             return Ok(self.copier.make_neutral(&self.path_of(SUMS, found))?);
         }
         // The copy may look complete, and is not.
-        volume::no_longer_whole(self.folder)?;
+        volume::unpublish(self.folder)?;
         volume::restore_exact_names(self.folder)?;
         self.write(&missing)?;
         self.write_sums()?;

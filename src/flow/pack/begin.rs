@@ -223,7 +223,7 @@ fn all_seals(kept: &[KeptFiles]) -> Vec<(u16, String, Digest)> {
 /// journal changes, no later run could tell whose parts SHA256SUMS lists.
 fn replace_journal(left: &Left, planned: &Planned, text: &str) -> Result<JournalWriter, FlowError> {
     for folder in left.folders.iter().filter(|folder| folder.join(SUMS).exists()) {
-        volume::take_back(folder).at("remove", &folder.join(SUMS))?;
+        volume::unpublish(folder)?;
     }
     let folders = journal_folders(planned);
     let log = JournalWriter::create(&folders, text)?;

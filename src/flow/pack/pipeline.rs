@@ -15,6 +15,7 @@ mod collect;
 mod dispatch;
 mod range_lengths;
 mod routes;
+mod task;
 mod workers;
 mod write;
 
@@ -35,7 +36,7 @@ use crate::flow::pack::part_sealer::BundleSealer;
 use crate::flow::pack::part_writer::PartWriter;
 use crate::flow::pack::pipeline::range_lengths::RangeBuffers;
 use crate::flow::pack::pipeline::routes::Routes;
-use crate::flow::pack::pipeline::workers::Task;
+use crate::flow::pack::pipeline::task::Task;
 use crate::flow::pack::source_reader::SourceReader;
 use crate::format::head::{Part, PartId};
 use crate::format::journal::ReadRange;

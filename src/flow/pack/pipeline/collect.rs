@@ -10,7 +10,7 @@ use crate::flow::FlowError;
 use crate::flow::drives::drive::DriveId;
 use crate::flow::error::{DriveError, Remedy};
 use crate::flow::pack::pipeline::Pipeline;
-use crate::flow::pack::pipeline::workers::{PackedRange, PackedStretches, Task};
+use crate::flow::pack::pipeline::task::{PackedRange, PackedStretches, Task};
 use crate::flow::pack::source_reader::Raw;
 use crate::plan::forecast::RoomGuess;
 use crate::plan::geometry::data_at_most;

@@ -10,7 +10,7 @@ use crate::base::pool::Lease;
 use crate::flow::FlowError;
 use crate::flow::error::SourceError;
 use crate::flow::pack::pipeline::Pipeline;
-use crate::flow::pack::pipeline::workers::{RangePlace, Task};
+use crate::flow::pack::pipeline::task::{RangePlace, Task};
 use crate::flow::pack::source_reader::Filling;
 use crate::format::journal::{ALL_CLEAN, ReadRange};
 use crate::plan::geometry::range_len;

@@ -1,0 +1,44 @@
+//! The pieces of work that the threads of the pipeline hand each other.
+
+use std::ops::Range;
+
+use crate::base::pool::Lease;
+use crate::flow::pack::parity_builder::ParityShard;
+use crate::flow::pack::source_reader::Raw;
+use crate::format::frame::Packed;
+use crate::format::journal::ReadRange;
+use crate::stage::part_filler::FullPart;
+
+/// Consecutive stretches of a range, and what each was packed to.
+pub(super) type PackedStretches = Vec<(Range<usize>, Packed)>;
+
+/// Where a range of this run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RangePlace {
+    /// Among the ranges that this run packs, from 0.
+    pub index: u64,
+    /// Tar offset of its first byte.
+    pub start: u64,
+}
+
+/// One piece of work for any worker.
+pub(super) enum Task {
+    /// A range to be read from the sources and hashed. Packing it is the next task.
+    Fill { place: RangePlace, buf: Lease<Vec<u8>> },
+    /// A range that an earlier run packed, to be compared with what it read. Only the stretch `fresh` is hashed here;
+    /// the rest overlaps with other such ranges.
+    Reread { read: ReadRange, fresh: Range<u64>, buf: Lease<Vec<u8>> },
+    /// A range in memory to be compressed.
+    Pack { place: RangePlace, raw: Raw },
+    /// A full data part to be sealed for that volume.
+    Seal { part: FullPart<Raw>, volume: u16 },
+    /// A parity part to be sealed.
+    SealParity(ParityShard),
+}
+
+/// A range that was compressed.
+pub(super) struct PackedRange {
+    pub index: u64,
+    pub raw: Raw,
+    pub stretches: PackedStretches,
+}
