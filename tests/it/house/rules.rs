@@ -34,9 +34,15 @@ impl Source {
         FLOORS.iter().position(|floor| *floor == first)
     }
 
+    /// Unit tests in a file of their own, and what they share.
+    fn is_test(&self) -> bool {
+        let stem = self.path.file_stem().unwrap().to_string_lossy();
+        stem == "tests" || stem.starts_with("test_")
+    }
+
     /// The text without its unit tests, which may look anywhere.
     fn proper(&self) -> &str {
-        if self.path.ends_with("tests.rs") {
+        if self.is_test() {
             return "";
         }
         self.text.split("\n#[cfg(test)]\n").next().unwrap()
@@ -96,7 +102,7 @@ fn imports_only_go_down() {
 }
 
 fn graph_of(sources: &[Source]) -> Graph {
-    let modules = sources.iter().filter(|source| !source.path.ends_with("tests.rs"));
+    let modules = sources.iter().filter(|source| !source.is_test());
     Graph::of(modules.map(|source| (source.name(), source.proper().to_string())).collect())
 }
 
@@ -283,7 +289,7 @@ fn a_type_has_a_name_of_its_own() {
 
 #[test]
 fn every_file_opens_with_its_story() {
-    for source in sources().iter().filter(|source| !source.path.ends_with("tests.rs")) {
+    for source in sources().iter().filter(|source| !source.is_test()) {
         assert!(source.text.starts_with("//! "), "{} does not say what it is for", source.path.display());
     }
 }
