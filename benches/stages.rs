@@ -6,13 +6,13 @@
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
-use pouch::base::crypto::ChunkKey;
-use pouch::base::digest::sha256;
-use pouch::base::secret::{FileKey, random};
-use pouch::format::frame::store;
-use pouch::format::part::{CHUNK, Class, HEADER, PartBuf};
-use pouch::stage::compress::{Compressor, Decompressor, Level};
-use pouch::stage::stream::{PartOpener, PartSealer};
+use pouch::internals::base::crypto::ChunkKey;
+use pouch::internals::base::digest::sha256;
+use pouch::internals::base::secret::{FileKey, random};
+use pouch::internals::format::frame::store;
+use pouch::internals::format::part::{CHUNK, Class, HEADER, PartBuf};
+use pouch::internals::stage::compress::{Compressor, Decompressor, Level};
+use pouch::internals::stage::stream::{PartOpener, PartSealer};
 
 /// Bytes of the longest ranges that packing makes.
 const LEN: usize = 8 << 20;

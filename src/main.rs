@@ -2,5 +2,5 @@
 //! tests and benchmarks use, too.
 
 fn main() -> std::process::ExitCode {
-    pouch::cli::main()
+    pouch::main()
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::age::scan;
+use pouch::internals::format::age::scan;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(len) = scan(bytes) {

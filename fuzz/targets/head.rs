@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::head::Head;
+use pouch::internals::format::head::Head;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(head) = Head::parse(bytes) {

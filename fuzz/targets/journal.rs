@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::checked_lines::{BEGUN, Checks};
-use pouch::format::journal::{ALL_CLEAN, Journal, recipe};
+use pouch::internals::format::checked_lines::{BEGUN, Checks};
+use pouch::internals::format::journal::{ALL_CLEAN, Journal, recipe};
 
 fuzz_target!(|text: &str| {
     // A check is made of a whole line.

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::list;
+use pouch::internals::format::list;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(entry) = list::parse(bytes, 1) {

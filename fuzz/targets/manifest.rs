@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::manifest::Manifest;
+use pouch::internals::format::manifest::Manifest;
 
 fuzz_target!(|bytes: &[u8]| {
     let (manifest, sums) = match bytes.iter().position(|byte| *byte == 0) {

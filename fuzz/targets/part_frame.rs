@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::part::{Lead, Trail};
+use pouch::internals::format::part::{Lead, Trail};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(lead) = Lead::parse(bytes) {

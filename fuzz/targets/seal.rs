@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::seal::Seal;
+use pouch::internals::format::seal::Seal;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(seal) = Seal::parse(bytes) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::sums;
+use pouch::internals::format::sums;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(lines) = sums::parse(bytes) {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pouch::format::{member, ustar};
+use pouch::internals::format::{member, ustar};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(header) = ustar::parse(bytes) {

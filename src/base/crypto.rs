@@ -11,7 +11,7 @@ pub struct ChunkKey(LessSafeKey);
 
 /// A chunk whose tag does not fit: it is damaged, from another file, or in another place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WrongTag;
+pub(crate) struct WrongTag;
 
 impl ChunkKey {
     /// `HKDF-SHA-256(ikm = file key, salt = nonce, info = "payload")`.
@@ -31,7 +31,7 @@ impl ChunkKey {
 
     /// Decrypts `sealed`, a chunk and its tag, in place. The plaintext is the part before the tag. After [`WrongTag`]
     /// the bytes are no plaintext and must not be used.
-    pub fn open(&self, index: u64, last: bool, sealed: &mut [u8]) -> Result<(), WrongTag> {
+    pub(crate) fn open(&self, index: u64, last: bool, sealed: &mut [u8]) -> Result<(), WrongTag> {
         self.0.open_in_place(nonce(index, last), Aad::empty(), sealed).map(|_| ()).map_err(|_| WrongTag)
     }
 }
@@ -45,7 +45,7 @@ fn nonce(index: u64, last: bool) -> Nonce {
 }
 
 /// The MAC at the end of an age header, over everything before it.
-pub fn header_mac(file_key: &FileKey, header: &[u8]) -> [u8; 32] {
+pub(crate) fn header_mac(file_key: &FileKey, header: &[u8]) -> [u8; 32] {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &*expand(b"", b"header", file_key.expose()));
     hmac::sign(&key, header).as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
 }

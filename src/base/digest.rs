@@ -12,7 +12,7 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// What the manifests list for a file that was not read as announced: 64 zeros. So `sha256sum -c` fails on exactly
     /// those files (FORMAT section 3).
-    pub const ZERO: Digest = Digest([0; 32]);
+    pub(crate) const ZERO: Digest = Digest([0; 32]);
 }
 
 impl std::fmt::Debug for Digest {
@@ -23,16 +23,16 @@ impl std::fmt::Debug for Digest {
 
 /// A SHA-256 in progress. It depends on the order of the bytes, not on how they are cut.
 #[derive(Clone, Default)]
-pub struct Hasher(Sha256);
+pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
     /// Starts a plain SHA-256, as `sha256sum` computes it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Starts a hash with `pouch/v1/<purpose>\0`.
-    pub fn tagged(purpose: &str) -> Self {
+    pub(crate) fn tagged(purpose: &str) -> Self {
         let mut hasher = Self::new();
         hasher.update(b"pouch/v1/");
         hasher.update(purpose.as_bytes());
@@ -40,23 +40,23 @@ impl Hasher {
         hasher
     }
 
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    pub fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }
 
 /// XXH3-128. It detects accidental change fast and gives no protection against intent. For journals, for the marks of
 /// reading back, and for lookups in memory.
-pub fn quick(bytes: &[u8]) -> u128 {
+pub(crate) fn quick(bytes: &[u8]) -> u128 {
     twox_hash::XxHash3_128::oneshot(bytes)
 }
 
 /// [`quick`] over bytes that come in pieces.
-pub struct Quick(Box<twox_hash::XxHash3_128>);
+pub(crate) struct Quick(Box<twox_hash::XxHash3_128>);
 
 impl Default for Quick {
     fn default() -> Self {
@@ -65,11 +65,11 @@ impl Default for Quick {
 }
 
 impl Quick {
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
         self.0.write(bytes);
     }
 
-    pub fn finish(self) -> u128 {
+    pub(crate) fn finish(self) -> u128 {
         self.0.finish_128()
     }
 }

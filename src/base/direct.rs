@@ -15,7 +15,7 @@ const STRETCH: usize = 1 << 20;
 const ALIGNED: usize = 4096;
 
 /// Reads files from drives, one after the other, with one buffer.
-pub struct DriveReader {
+pub(crate) struct DriveReader {
     /// Holds one stretch from `start` on, where it is aligned.
     buf: Vec<u8>,
     start: usize,
@@ -25,7 +25,7 @@ pub struct DriveReader {
 
 /// Makes a mark for each stretch of a file. The writer keeps the marks, rather than the bytes, until it reads the file
 /// back.
-pub fn marks(bytes: &[u8]) -> Vec<u64> {
+pub(crate) fn marks(bytes: &[u8]) -> Vec<u64> {
     bytes.chunks(STRETCH).map(|stretch| quick(stretch) as u64).collect()
 }
 
@@ -37,7 +37,7 @@ impl Default for DriveReader {
 }
 
 /// A buffer, and the offset from which on `len` bytes of it are aligned for reading past the cache.
-pub fn aligned(len: usize) -> (Vec<u8>, usize) {
+pub(crate) fn aligned(len: usize) -> (Vec<u8>, usize) {
     let buf = memory::zeros(len + ALIGNED);
     let start = buf.as_ptr().align_offset(ALIGNED);
     (buf, start)
@@ -45,12 +45,12 @@ pub fn aligned(len: usize) -> (Vec<u8>, usize) {
 
 impl DriveReader {
     /// Whether anything that was read so far may have come from a cache rather than from the drive.
-    pub fn saw_cache(&self) -> bool {
+    pub(crate) fn saw_cache(&self) -> bool {
         self.cached
     }
 
     /// Hands out a file from its beginning, stretch by stretch. Stops early once `take` returns false.
-    pub fn read(&mut self, path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    pub(crate) fn read(&mut self, path: &Path, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
         let (mut file, mut direct) = os::open_uncached(path)?;
         let mut done = 0;
         self.cached |= os::is_cached_below(&file);
@@ -74,7 +74,7 @@ impl DriveReader {
 
     /// SHA-256 and length of a file as its drive stores it. `tick` gets the length of every stretch that was read.
     /// `None` if it returned false.
-    pub fn digest(&mut self, path: &Path, tick: impl Fn(u64) -> bool) -> io::Result<Option<(Digest, u64)>> {
+    pub(crate) fn digest(&mut self, path: &Path, tick: impl Fn(u64) -> bool) -> io::Result<Option<(Digest, u64)>> {
         let mut hasher = Hasher::new();
         let mut len = 0;
         let mut stopped = false;
@@ -89,7 +89,7 @@ impl DriveReader {
 
     /// Compares a file with the [`marks`] made while it was written. Returns the offset of the first stretch that
     /// differs or is missing, and `None` if the file is as it was.
-    pub fn first_change(&mut self, path: &Path, marks: &[u64]) -> io::Result<Option<u64>> {
+    pub(crate) fn first_change(&mut self, path: &Path, marks: &[u64]) -> io::Result<Option<u64>> {
         let mut at = 0;
         let mut changed = false;
         self.read(path, |bytes| {

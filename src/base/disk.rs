@@ -8,25 +8,25 @@ use std::path::{Path, PathBuf};
 
 /// A block device, identified by its major and minor number.
 #[derive(PartialEq, Eq)]
-pub struct Device {
+pub(crate) struct Device {
     /// `/sys`, or a folder that stands for it in a test.
     sys: PathBuf,
     number: String,
 }
 
 impl Device {
-    pub fn new(major: u32, minor: u32) -> Self {
+    pub(crate) fn new(major: u32, minor: u32) -> Self {
         Self { sys: "/sys".into(), number: format!("{major}:{minor}") }
     }
 
     /// The device's folder in `/sys`. `None` if the system has no block device with these numbers, or no longer has it.
-    pub fn folder(&self) -> Option<PathBuf> {
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
         self.sys.join("dev/block").join(&self.number).canonicalize().ok()
     }
 
     /// The folders of the disks and partitions at the bottom, below encryption, LVM or RAID. `None` if one of them was
     /// pulled out.
-    pub fn below(&self) -> Option<Vec<PathBuf>> {
+    pub(crate) fn below(&self) -> Option<Vec<PathBuf>> {
         let mut found = Vec::new();
         let mut left = vec![self.folder()?];
         while let Some(at) = left.pop() {
@@ -43,34 +43,34 @@ impl Device {
     }
 
     /// Whether a block device has these numbers, and everything below it is plugged in.
-    pub fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.below().is_some()
     }
 
     /// The folders of the disks below. A partition counts as its disk. Empty if the device is gone.
-    pub fn disks(&self) -> BTreeSet<PathBuf> {
+    pub(crate) fn disks(&self) -> BTreeSet<PathBuf> {
         self.below().into_iter().flatten().map(disk_of).collect()
     }
 
     /// Whether both lie on one disk, at least in part. Then a courier who loses one loses the other.
-    pub fn shares_a_drive(&self, other: &Device) -> bool {
+    pub(crate) fn shares_a_drive(&self, other: &Device) -> bool {
         self == other || !self.disks().is_disjoint(&other.disks())
     }
 
     /// Whether only disks are below. A device that stands for a file (loop), for memory or for a network is no disk.
-    pub fn is_disk(&self) -> bool {
+    pub(crate) fn is_disk(&self) -> bool {
         let disks = self.disks();
         !disks.is_empty() && !disks.iter().any(|disk| disk.to_string_lossy().contains("/devices/virtual/block/"))
     }
 
     /// Whether a person can pull it out: a disk below calls itself removable, hangs on USB, or is an SD card.
-    pub fn is_removable(&self) -> bool {
+    pub(crate) fn is_removable(&self) -> bool {
         self.disks().iter().any(|disk| is_removable_disk(disk))
     }
 
     /// The disk's sequence number, which the system gives anew each time a disk is plugged in. If several disks are
     /// below, one of them counts. `None` before Linux 5.15.
-    pub fn plugged(&self) -> Option<u64> {
+    pub(crate) fn plugged(&self) -> Option<u64> {
         let disk = disk_of(self.below()?.into_iter().next()?);
         fs::read_to_string(disk.join("diskseq")).ok()?.trim().parse().ok()
     }

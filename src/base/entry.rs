@@ -53,7 +53,7 @@ pub enum Flag {
 
 impl Flag {
     /// The word in lists and reports. `None` for [`Flag::Clean`].
-    pub fn word(self) -> Option<&'static str> {
+    pub(crate) fn word(self) -> Option<&'static str> {
         match self {
             Flag::Clean => None,
             Flag::Changed => Some("changed"),
@@ -63,7 +63,7 @@ impl Flag {
 }
 
 /// A run of bytes that no disk stores and that reads as zeros: offset and length within the file.
-pub type Hole = (u64, u64);
+pub(crate) type Hole = (u64, u64);
 
 /// One file, folder or link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +89,12 @@ pub struct Entry {
 
 impl Entry {
     /// Whether the entry has content in the tar. Folders, links and empty files have a header there and no content.
-    pub fn has_content(&self) -> bool {
+    pub(crate) fn has_content(&self) -> bool {
         self.kind == Kind::File && self.size > 0
     }
 
     /// Bytes of its path and its link target together, which a reader keeps in memory.
-    pub fn names_len(&self) -> usize {
+    pub(crate) fn names_len(&self) -> usize {
         let target = match &self.kind {
             Kind::Dir | Kind::File => 0,
             Kind::Symlink(target) => target.len(),
@@ -104,7 +104,7 @@ impl Entry {
     }
 
     /// Bytes that a disk needs for the content: the size without the holes.
-    pub fn stored_size(&self) -> u64 {
+    pub(crate) fn stored_size(&self) -> u64 {
         self.size - self.holes.iter().map(|(_, len)| len).sum::<u64>()
     }
 }

@@ -10,9 +10,9 @@ use crate::base::path::show;
 #[error("{}", self.text())]
 pub struct IoFault {
     /// A verb that fits "cannot {doing} {path}": "read", "write", "create".
-    pub doing: &'static str,
-    pub path: PathBuf,
-    pub source: io::Error,
+    pub(crate) doing: &'static str,
+    pub(crate) path: PathBuf,
+    pub(crate) source: io::Error,
 }
 
 /// Verbs of calls that only read. The message for a denied one names the user.
@@ -30,17 +30,17 @@ impl IoFault {
     }
 
     /// Whether the system denied this user access. That says nothing about the state of the file.
-    pub fn is_denied(&self) -> bool {
+    pub(crate) fn is_denied(&self) -> bool {
         is_denied(&self.source)
     }
 
     /// Whether the call only read or opened something.
-    pub fn is_of_reading(&self) -> bool {
+    pub(crate) fn is_of_reading(&self) -> bool {
         READING.contains(&self.doing) || self.doing == "open"
     }
 
     /// Whether the system said that there is no room: on the drive, in the quota, or for so large a file.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         matches!(
             self.source.kind(),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
@@ -60,12 +60,12 @@ impl Clone for IoFault {
 }
 
 /// Whether the system denied this user access (EACCES or EPERM).
-pub fn is_denied(error: &io::Error) -> bool {
+pub(crate) fn is_denied(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// Adds the verb and the path to an [`io::Result`].
-pub trait At<T> {
+pub(crate) trait At<T> {
     /// `doing` is the verb in "cannot {doing} {path}".
     fn at(self, doing: &'static str, path: &Path) -> Result<T, IoFault>;
 }

@@ -24,7 +24,7 @@ const TABLES: ([u8; 510], [u8; 256]) = {
 };
 
 /// Multiplies by adding logarithms. Addition in this field is XOR and needs no function.
-pub fn mul(a: u8, b: u8) -> u8 {
+pub(crate) fn mul(a: u8, b: u8) -> u8 {
     let exp = &TABLES.0;
     let log = &TABLES.1;
     if a == 0 || b == 0 { 0 } else { exp[usize::from(log[usize::from(a)]) + usize::from(log[usize::from(b)])] }
@@ -34,13 +34,13 @@ pub fn mul(a: u8, b: u8) -> u8 {
 ///
 /// # Panics
 /// If `a` is 0, which has no inverse.
-pub fn inverse(a: u8) -> u8 {
+pub(crate) fn inverse(a: u8) -> u8 {
     assert!(a != 0, "0 has no inverse");
     TABLES.0[255 - usize::from(TABLES.1[usize::from(a)])]
 }
 
 /// `a` to the power of `n`. Here 0 to the power of 0 is 1.
-pub fn power(a: u8, n: usize) -> u8 {
+pub(crate) fn power(a: u8, n: usize) -> u8 {
     match (a, n) {
         (_, 0) => 1,
         (0, _) => 0,
@@ -52,7 +52,7 @@ pub fn power(a: u8, n: usize) -> u8 {
 ///
 /// # Panics
 /// If the slices differ in length.
-pub fn mul_add(factor: u8, from: &[u8], into: &mut [u8]) {
+pub(crate) fn mul_add(factor: u8, from: &[u8], into: &mut [u8]) {
     assert_eq!(from.len(), into.len());
     // A product is the sum of the products of both halves of a byte, so two tables of 16 entries are enough.
     let low: [u8; 16] = std::array::from_fn(|half| mul(factor, half as u8));
@@ -83,7 +83,7 @@ mod avx2 {
     /// # Safety
     /// The processor has AVX2.
     #[target_feature(enable = "avx2")]
-    pub unsafe fn mul_add(low: &[u8; 16], high: &[u8; 16], from: &[u8], into: &mut [u8]) {
+    pub(crate) unsafe fn mul_add(low: &[u8; 16], high: &[u8; 16], from: &[u8], into: &mut [u8]) {
         const STEP: usize = size_of::<__m256i>();
         // SAFETY: each load and store covers 16 bytes of a table or 32 bytes of a chunk, and tables and chunks are
         // exactly as long. None of these instructions needs an aligned address.

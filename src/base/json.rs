@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-pub use serde_json::{Value, json};
+pub(crate) use serde_json::{Value, json};
 
 /// A value as one line of JSON, newline included.
 ///
 /// # Panics
 /// Never for the types of this crate: their keys are strings and they hold no floats.
-pub fn line<T: serde::Serialize>(value: &T) -> String {
+pub(crate) fn line<T: serde::Serialize>(value: &T) -> String {
     let mut line = Vec::with_capacity(256);
     serde_json::to_writer(&mut line, value).expect("plain data serialises");
     line.push(b'\n');
@@ -18,13 +18,13 @@ pub fn line<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// A value as an indented document, without a newline at its end.
-pub fn document(value: &Value) -> String {
+pub(crate) fn document(value: &Value) -> String {
     format!("{value:#}")
 }
 
 /// A JSON object with long lists, whose items are made one by one while the object is written. As values they would
 /// take many times the memory of the data they show.
-pub struct Document<'a> {
+pub(crate) struct Document<'a> {
     object: Value,
     /// In cells, because serialising only borrows the document and an iterator has to move on.
     lists: BTreeMap<&'static str, RefCell<Items<'a>>>,
@@ -34,24 +34,24 @@ type Items<'a> = Box<dyn Iterator<Item = Value> + 'a>;
 
 impl<'a> Document<'a> {
     /// Starts with an object that has no long lists.
-    pub fn new(object: Value) -> Self {
+    pub(crate) fn new(object: Value) -> Self {
         Self { object, lists: BTreeMap::new() }
     }
 
     /// Adds a list under `key`, in place of any value that has the key.
-    pub fn with(mut self, key: &'static str, items: impl Iterator<Item = Value> + 'a) -> Self {
+    pub(crate) fn with(mut self, key: &'static str, items: impl Iterator<Item = Value> + 'a) -> Self {
         self.lists.insert(key, RefCell::new(Box::new(items)));
         self
     }
 
     /// The object without its long lists.
-    pub fn object(&mut self) -> &mut Value {
+    pub(crate) fn object(&mut self) -> &mut Value {
         &mut self.object
     }
 
     /// Writes the document, indented and with its keys in order. Writing uses the lists up: a second call finds them
     /// empty.
-    pub fn write(&self, out: impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: impl Write) -> io::Result<()> {
         Ok(serde_json::to_writer_pretty(out, self)?)
     }
 }
@@ -85,7 +85,7 @@ const TOLD: usize = 300;
 
 /// Reads a line that holds one JSON value. The error says what is wrong and at which byte, and may quote what was read,
 /// escaped.
-pub fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(text: &'a str) -> Result<T, String> {
     serde_json::from_str(text).map_err(|error| {
         let said = error.to_string();
         // The error ends with a place whose line is always 1: the caller knows the real line.

@@ -10,19 +10,19 @@ use zeroize::Zeroize;
 const BLOCK: usize = 16 << 10;
 
 /// Slots of one size, as many as callers take. A slot that comes back is lent again; the arena never frees memory.
-pub struct Arena<const N: usize> {
+pub(crate) struct Arena<const N: usize> {
     /// Wiped slots that are not on loan.
     free: Mutex<Vec<&'static mut [u8; N]>>,
 }
 
 impl<const N: usize> Arena<N> {
     /// Takes no memory before the first slot is taken.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { free: Mutex::new(Vec::new()) }
     }
 
     /// Lends a slot of zeros.
-    pub fn take(&'static self) -> Slot<N> {
+    pub(crate) fn take(&'static self) -> Slot<N> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if free.is_empty() {
             free.extend(block());
@@ -50,12 +50,12 @@ fn block<const N: usize>() -> impl Iterator<Item = &'static mut [u8; N]> {
 
 /// Locks the pages that contain these bytes, for good, if the system allows it. For secrets that foreign code keeps in
 /// its own memory.
-pub fn keep(bytes: &[u8]) {
+pub(crate) fn keep(bytes: &[u8]) {
     lock(bytes.as_ptr(), bytes.len());
 }
 
 /// Locks a value in the same way. What it points to is not covered.
-pub fn keep_value<T>(value: &T) {
+pub(crate) fn keep_value<T>(value: &T) {
     lock(std::ptr::from_ref(value), size_of::<T>());
 }
 
@@ -67,7 +67,7 @@ fn lock<T>(start: *const T, len: usize) {
 }
 
 /// A piece of locked memory. It is wiped and given back when dropped.
-pub struct Slot<const N: usize> {
+pub(crate) struct Slot<const N: usize> {
     /// `None` only while the slot is being dropped.
     bytes: Option<&'static mut [u8; N]>,
     arena: &'static Arena<N>,

@@ -4,10 +4,10 @@
 
 /// The payload of the panic that ends a run: the system does not have so many bytes in one piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoMemory(pub u64);
+pub(crate) struct NoMemory(pub(crate) u64);
 
 /// Whether the system has so many bytes in one piece now. Does not keep them.
-pub fn has(len: u64) -> bool {
+pub(crate) fn has(len: u64) -> bool {
     usize::try_from(len).is_ok_and(|len| Vec::<u8>::new().try_reserve_exact(len).is_ok())
 }
 
@@ -15,7 +15,7 @@ pub fn has(len: u64) -> bool {
 ///
 /// # Panics
 /// Always, with [`NoMemory`].
-pub fn fail_for_lack_of(len: u64) -> ! {
+pub(crate) fn fail_for_lack_of(len: u64) -> ! {
     std::panic::panic_any(NoMemory(len))
 }
 
@@ -23,7 +23,7 @@ pub fn fail_for_lack_of(len: u64) -> ! {
 ///
 /// # Panics
 /// With [`NoMemory`] if the system does not have so many bytes in one piece.
-pub fn zeros(len: usize) -> Vec<u8> {
+pub(crate) fn zeros(len: usize) -> Vec<u8> {
     if !has(len as u64) {
         fail_for_lack_of(len as u64);
     }
@@ -34,7 +34,7 @@ pub fn zeros(len: usize) -> Vec<u8> {
 ///
 /// # Panics
 /// As [`zeros`].
-pub fn copy(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn copy(bytes: &[u8]) -> Vec<u8> {
     let mut copy = Vec::new();
     if copy.try_reserve_exact(bytes.len()).is_err() {
         fail_for_lack_of(bytes.len() as u64);
@@ -47,7 +47,7 @@ pub fn copy(bytes: &[u8]) -> Vec<u8> {
 ///
 /// # Panics
 /// As [`zeros`].
-pub fn reserve(bytes: &mut Vec<u8>, more: usize) {
+pub(crate) fn reserve(bytes: &mut Vec<u8>, more: usize) {
     if bytes.try_reserve(more).is_err() {
         fail_for_lack_of((bytes.len() + more) as u64);
     }

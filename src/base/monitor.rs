@@ -7,7 +7,7 @@ use crate::base::path::escape;
 
 /// What a run is doing. Each phase says in which unit its progress counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Looks at the sources. Counts files and folders.
     Walking,
     /// Reads, compresses, seals and writes. Counts bytes of the tar that are on a drive.
@@ -30,7 +30,7 @@ pub enum Phase {
 
 /// Why a note is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum NoteKind {
+pub(crate) enum NoteKind {
     /// A file or folder could not be read, and is not in the bundle or not all of it.
     Unreadable,
     /// A file changed while it was packed, or a program could have changed it unseen.
@@ -69,7 +69,7 @@ pub enum NoteKind {
 
 impl NoteKind {
     /// The word in the JSON report.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             NoteKind::Unreadable => "unreadable",
             NoteKind::Changed => "changed",
@@ -94,22 +94,22 @@ impl NoteKind {
 
 /// A finding for people that does not stop the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    pub kind: NoteKind,
+pub(crate) struct Note {
+    pub(crate) kind: NoteKind,
     /// The file or folder it is about, in raw bytes that are not yet safe on a terminal. Empty if it is about none.
-    pub path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// The finding in words, without the path.
-    pub text: Cow<'static, str>,
+    pub(crate) text: Cow<'static, str>,
 }
 
 impl Note {
-    pub fn new(kind: NoteKind, path: &[u8], text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(kind: NoteKind, path: &[u8], text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind, path: path.to_vec(), text: text.into() }
     }
 }
 
 /// Hears of a run. Any thread may call it, and often, so every method has to return quickly.
-pub trait Monitor: Send + Sync {
+pub(crate) trait Monitor: Send + Sync {
     /// A phase of `total` units starts. While [`Phase::Walking`] the total is unknown and 0 is given.
     fn phase(&self, phase: Phase, total: u64);
     /// `units` more of the phase are done.
@@ -131,12 +131,12 @@ pub trait Monitor: Send + Sync {
 }
 
 /// Fails once the run should stop. For a loop that reads on until it meets an error.
-pub fn check_not_cancelled(monitor: &dyn Monitor) -> std::io::Result<()> {
+pub(crate) fn check_not_cancelled(monitor: &dyn Monitor) -> std::io::Result<()> {
     if monitor.cancelled() { Err(std::io::Error::other("interrupted")) } else { Ok(()) }
 }
 
 /// Ignores everything and never stops the run.
-pub struct Silent;
+pub(crate) struct Silent;
 
 impl Monitor for Silent {
     fn phase(&self, _: Phase, _: u64) {}
@@ -149,10 +149,10 @@ impl Monitor for Silent {
 }
 
 /// The notes as a JSON array.
-pub fn notes_json(notes: &[Note]) -> Value {
+pub(crate) fn notes_json(notes: &[Note]) -> Value {
     notes.iter().map(note_json).collect()
 }
 
-pub fn note_json(note: &Note) -> Value {
+pub(crate) fn note_json(note: &Note) -> Value {
     json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})
 }

@@ -20,7 +20,7 @@ const FOLDER_MODE: u32 = 0o755;
 
 /// The common metadata, as one file system can store it.
 #[derive(Debug, Clone, Copy)]
-pub struct Neutral {
+pub(crate) struct Neutral {
     time: SystemTime,
     is_fat: bool,
 }
@@ -30,7 +30,7 @@ impl Neutral {
     ///
     /// FAT stores local time, so [`TIME`] on a FAT would show the time zone of this machine. A time before the earliest
     /// one becomes the earliest one in every zone. A FAT therefore gets a time that is two days too early.
-    pub fn of(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn of(folder: &Path) -> io::Result<Self> {
         let is_fat = os::is_fat(folder)?;
         let secs = if is_fat { TIME - ANY_ZONE } else { TIME };
         Ok(Self { time: SystemTime::UNIX_EPOCH + Duration::from_secs(secs), is_fat })
@@ -41,7 +41,7 @@ impl Neutral {
     ///
     /// # Errors
     /// The drive failed. A file system that refuses is no error.
-    pub fn apply(self, file: &File) -> io::Result<bool> {
+    pub(crate) fn apply(self, file: &File) -> io::Result<bool> {
         let meta = file.metadata()?;
         if (meta.uid(), meta.gid()) != (0, 0) {
             unless_refused(fchown(file, Some(0), Some(0)))?;
@@ -58,7 +58,7 @@ impl Neutral {
 
     /// Does the same for a file that an earlier run wrote, and syncs it. Leaves a file alone that has the metadata
     /// already.
-    pub fn apply_to(self, path: &Path) -> io::Result<bool> {
+    pub(crate) fn apply_to(self, path: &Path) -> io::Result<bool> {
         let file = os::open_regular(path)?;
         let meta = file.metadata()?;
         let has_time = (meta.mtime(), meta.mtime_nsec()) == (TIME as i64, 0);
@@ -73,7 +73,7 @@ impl Neutral {
 
     /// Does the same for a folder and syncs it. Nothing in it is created or renamed afterwards, for that would change
     /// its time.
-    pub fn apply_to_folder(self, path: &Path) -> io::Result<bool> {
+    pub(crate) fn apply_to_folder(self, path: &Path) -> io::Result<bool> {
         let took = self.apply(&File::open(path)?)?;
         os::sync_dir(path)?;
         Ok(took)

@@ -17,16 +17,16 @@ use crate::base::entry::{Hole, Time};
 
 /// The room of a file system at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub(crate) struct Room {
     /// The file system, by its `st_dev`.
-    pub device: u64,
+    pub(crate) device: u64,
     /// Bytes that an ordinary user may still write.
-    pub free: u64,
+    pub(crate) free: u64,
     /// The unit in bytes in which the file system gives out room.
-    pub cluster: u64,
+    pub(crate) cluster: u64,
 }
 
-pub fn room(path: &Path) -> io::Result<Room> {
+pub(crate) fn room(path: &Path) -> io::Result<Room> {
     let stat = rustix::fs::stat(path)?;
     let fs = rustix::fs::statvfs(path)?;
     let unit = fs.f_frsize.max(1);
@@ -34,26 +34,26 @@ pub fn room(path: &Path) -> io::Result<Room> {
 }
 
 /// How many more files and folders fit. `None` if the file system has no such limit or does not report it.
-pub fn files_left(path: &Path) -> io::Result<Option<u64>> {
+pub(crate) fn files_left(path: &Path) -> io::Result<Option<u64>> {
     let fs = rustix::fs::statvfs(path)?;
     Ok((fs.f_files > 0).then_some(fs.f_favail))
 }
 
 /// The block device of a file system, from its `st_dev`.
-pub fn block(device: u64) -> Device {
+pub(crate) fn block(device: u64) -> Device {
     Device::new(rustix::fs::major(device), rustix::fs::minor(device))
 }
 
 /// Whether the file system is a FAT, which holds no file of 4 GiB. No other limit of a target takes so much writing to
 /// try out, so this one is looked up.
-pub fn is_fat(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_fat(path: &Path) -> io::Result<bool> {
     const MSDOS: u64 = 0x4d44;
     Ok(rustix::fs::statfs(path)?.f_type as u64 == MSDOS)
 }
 
 /// Opens a regular file for reading. Never follows a link in the last component and never waits for a FIFO. Leaves the
 /// access time alone if the system allows that.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     open_as_regular(|flags| rustix::fs::open(path, flags, Mode::empty()))
 }
 
@@ -73,7 +73,7 @@ fn open_as_regular(open: impl Fn(OFlags) -> rustix::io::Result<std::os::fd::Owne
 /// Opens a regular file for reading past the cache, so that the bytes come from the drive. The flag is `false` if the
 /// file system reads only through its cache; what was cached is dropped before. A file system outside of the kernel
 /// reads its drive through a second cache: [`is_cached_below`] drops that one if this user may read the drive.
-pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
+pub(crate) fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
     let plain = open_regular(path)?;
     // The system drops only what is written to the drive.
     plain.sync_data()?;
@@ -86,7 +86,7 @@ pub fn open_uncached(path: &Path) -> io::Result<(File, bool)> {
 
 /// Creates a file without a name. The system removes it with its last handle, even if the process is killed. If the
 /// file system has no such files, this one has `name` for a moment.
-pub fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
+pub(crate) fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
     if let Ok(file) = rustix::fs::open(folder, flags | OFlags::TMPFILE, mode) {
@@ -103,25 +103,25 @@ pub fn create_nameless(folder: &Path, name: &str) -> io::Result<File> {
 }
 
 /// Makes an open file read and write past the cache, or through it again. `false` if the system refuses.
-pub fn pass_cache(file: &File, pass: bool) -> bool {
+pub(crate) fn pass_cache(file: &File, pass: bool) -> bool {
     let Ok(mut flags) = rustix::fs::fcntl_getfl(file) else { return false };
     flags.set(OFlags::DIRECT, pass);
     rustix::fs::fcntl_setfl(file, flags).is_ok()
 }
 
 /// Drops what the cache holds of a file, as far as it is written to the drive.
-pub fn drop_cached(file: &File) -> io::Result<()> {
+pub(crate) fn drop_cached(file: &File) -> io::Result<()> {
     Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
 /// Reserves `len` bytes of room from `at` on. The file does not grow.
-pub fn claim(file: &File, at: u64, len: u64) -> io::Result<()> {
+pub(crate) fn claim(file: &File, at: u64, len: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, at, len)?)
 }
 
 /// How a file system stores data, as far as its type tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StorageKind {
+pub(crate) enum StorageKind {
     /// In memory: it has no drive.
     Memory,
     /// Through a program (FUSE), which may hold data back until a sync.
@@ -130,7 +130,7 @@ pub enum StorageKind {
     Kernel,
 }
 
-pub fn storage_kind(path: &Path) -> io::Result<StorageKind> {
+pub(crate) fn storage_kind(path: &Path) -> io::Result<StorageKind> {
     Ok(storing_of(rustix::fs::statfs(path)?))
 }
 
@@ -146,14 +146,14 @@ fn storing_of(stat: rustix::fs::StatFs) -> StorageKind {
 }
 
 /// The size of a file system in bytes, used and free.
-pub fn size(path: &Path) -> io::Result<u64> {
+pub(crate) fn size(path: &Path) -> io::Result<u64> {
     let fs = rustix::fs::statvfs(path)?;
     Ok(fs.f_blocks.saturating_mul(fs.f_frsize))
 }
 
 /// Whether a power cut may wipe what a file system holds: it is memory, or an overlay, whose upper folder may be in
 /// memory.
-pub fn is_volatile(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_volatile(path: &Path) -> io::Result<bool> {
     const OVERLAY: u64 = 0x794c_7630;
     let stat = rustix::fs::statfs(path)?;
     Ok(stat.f_type as u64 == OVERLAY || storing_of(stat) == StorageKind::Memory)
@@ -176,33 +176,33 @@ fn drop_cached_below(file: &File) -> io::Result<bool> {
 }
 
 /// Drops the cache below `file`, and returns whether reads may still come from the system's memory.
-pub fn is_cached_below(file: &File) -> bool {
+pub(crate) fn is_cached_below(file: &File) -> bool {
     !drop_cached_below(file).unwrap_or(false)
 }
 
 /// A mounted file system, as the system showed it at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// No other mount ever has this number since Linux 6.8. Before that, no other has it at the same time.
     id: u64,
     device: u64,
     /// The sequence number that its disk got when it was last plugged in. `None` before Linux 5.15.
-    pub plugged: Option<u64>,
+    pub(crate) plugged: Option<u64>,
     /// Whether it has a disk, or a block device that stands for one.
-    pub has_disk: bool,
+    pub(crate) has_disk: bool,
     /// Whether it is a disk that can be seen unplugged, rather than a file, memory, a program or a network.
-    pub is_disk: bool,
+    pub(crate) is_disk: bool,
 }
 
 impl Mount {
     /// Whether its disk is plugged in. Also true if it has none.
-    pub fn is_plugged_in(&self) -> bool {
+    pub(crate) fn is_plugged_in(&self) -> bool {
         !self.has_disk || block(self.device).is_there()
     }
 }
 
 /// The file system that is mounted exactly at `path`. `None` if `path` is a folder inside one.
-pub fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
+pub(crate) fn mounted_at(path: &Path) -> io::Result<Option<Mount>> {
     use rustix::fs::{StatxAttributes, StatxFlags};
     // STATX_MNT_ID_UNIQUE, since Linux 6.8.
     const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
@@ -227,7 +227,7 @@ const MOST_HOLES: usize = 1 << 20;
 
 /// The holes of a file of `size` bytes in ascending order. If there are more than `limit`, the smallest count as data.
 /// Empty if the file system contradicts itself.
-pub fn holes(file: &File, size: u64, limit: usize) -> io::Result<Vec<Hole>> {
+pub(crate) fn holes(file: &File, size: u64, limit: usize) -> io::Result<Vec<Hole>> {
     let mut holes = Vec::new();
     let mut at = 0;
     while at < size && holes.len() < MOST_HOLES {
@@ -255,12 +255,12 @@ pub fn holes(file: &File, size: u64, limit: usize) -> io::Result<Vec<Hole>> {
     Ok(holes)
 }
 
-pub fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
+pub(crate) fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(fd, Mode::from_bits_truncate(mode))?)
 }
 
 /// Sets the modification time of an open file or folder. The access time becomes now.
-pub fn set_mtime(fd: impl AsFd, time: Time) -> io::Result<()> {
+pub(crate) fn set_mtime(fd: impl AsFd, time: Time) -> io::Result<()> {
     Ok(rustix::fs::futimens(fd, &stamps(time))?)
 }
 
@@ -282,24 +282,24 @@ pub fn try_lock(fd: impl AsFd) -> io::Result<bool> {
 }
 
 /// Creates a file for its owner alone, in place of a file or link with that path. A link is not followed.
-pub fn create_private(path: &Path) -> io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     create_anew(path, File::options().write(true).mode(0o600))
 }
 
 /// Creates a file in place of a file or link with that path. A link is not followed.
-pub fn create_anew(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File> {
+pub(crate) fn create_anew(path: &Path, options: &mut std::fs::OpenOptions) -> io::Result<File> {
     remove_if_there(path)?;
     options.create_new(true).open(path)
 }
 
 /// Removes a file or link, if there is one.
-pub fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     if_there(std::fs::remove_file(path)).map(drop)
 }
 
 /// Turns the error that something does not exist into `None`. Any other error leaves open whether it exists.
-pub fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+pub(crate) fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
     match done {
         // ELOOP: a link stands where the caller follows none, so the file it looked for is not there.
         Err(error) if is_any(&error, &[Errno::NOENT, Errno::NOTDIR, Errno::LOOP]) => Ok(None),
@@ -308,7 +308,7 @@ pub fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// Closes a file and reports a failure, which a drop would swallow.
-pub fn close(file: File) -> io::Result<()> {
+pub(crate) fn close(file: File) -> io::Result<()> {
     match nix::unistd::close(file) {
         // The file is closed in spite of the signal.
         Err(nix::errno::Errno::EINTR) => Ok(()),
@@ -318,30 +318,30 @@ pub fn close(file: File) -> io::Result<()> {
 
 /// Whether a failed call says something about one place of a drive rather than about all of it. The same bytes may find
 /// another place.
-pub fn is_of_one_place(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_place(error: &io::Error) -> bool {
     // The errors with which the kernel's block layer reports a bad medium.
     is_any(error, &[Errno::IO, Errno::NODATA, Errno::ILSEQ, Errno::REMOTEIO, Errno::TIMEDOUT, Errno::BADMSG])
 }
 
 /// Whether a file system refused to create something that it cannot hold, rather than failed.
-pub fn is_refusal(error: &io::Error) -> bool {
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
     is_any(error, &[Errno::INVAL, Errno::NAMETOOLONG, Errno::ILSEQ, Errno::NOENT, Errno::EXIST])
         || is_any(error, &[Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP, Errno::NOSYS, Errno::MLINK, Errno::XDEV])
 }
 
 /// Whether a file has as many hard links as its file system allows.
-pub fn is_out_of_names(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_names(error: &io::Error) -> bool {
     is_any(error, &[Errno::MLINK])
 }
 
 /// Whether the error says that the drive is gone. Errors that a single file can cause do not count: a socket gives
 /// ENXIO, and a file that was replaced on a server gives ESTALE.
-pub fn is_of_a_gone_drive(error: &io::Error) -> bool {
+pub(crate) fn is_of_a_gone_drive(error: &io::Error) -> bool {
     is_any(error, &[Errno::NODEV, Errno::NOTCONN, Errno::SHUTDOWN, Errno::NOMEDIUM])
 }
 
 /// Whether a write failed because the drive or the user's quota is full.
-pub fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     is_any(error, &[Errno::NOSPC, Errno::DQUOT])
 }
 
@@ -350,7 +350,7 @@ fn is_any(error: &io::Error, known: &[Errno]) -> bool {
 }
 
 /// Makes the names in a folder durable.
-pub fn sync_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
         // exFAT and FAT over FUSE cannot sync a folder. Their files are synced one by one.
         Err(error) if matches!(error.raw_os_error(), Some(22 | 38 | 95)) => Ok(()),
@@ -360,7 +360,7 @@ pub fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// Renames a synced file, durably. FAT first enters a renamed file as empty, and corrects that when the file itself is
 /// synced again.
-pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)?;
     File::open(to)?.sync_all()?;
     to.parent().map_or(Ok(()), sync_dir)
@@ -368,19 +368,19 @@ pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes everything that was written to a file system durable. An error means that data was lost since
 /// [`forget_earlier_loss`] was called with this `fd`, which has to stay open in between.
-pub fn sync_file_system(fd: impl AsFd) -> io::Result<()> {
+pub(crate) fn sync_file_system(fd: impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::syncfs(fd)?)
 }
 
 /// Makes [`sync_file_system`] report only losses from now on. The system keeps an error that it has not reported yet,
 /// and gives it to the next opener, even one that wrote none of the lost data. Returns that error. The caller then has
 /// to read back past the cache what an earlier run wrote: the cache may hold it, and the disk may not.
-pub fn forget_earlier_loss(fd: impl AsFd) -> Option<io::Error> {
+pub(crate) fn forget_earlier_loss(fd: impl AsFd) -> Option<io::Error> {
     rustix::fs::syncfs(fd).err().map(io::Error::from)
 }
 
 /// Whether `path` still leads to the open `file`.
-pub fn is_still(path: &Path, file: &File) -> io::Result<bool> {
+pub(crate) fn is_still(path: &Path, file: &File) -> io::Result<bool> {
     let there = rustix::fs::stat(path)?;
     let held = rustix::fs::fstat(file)?;
     Ok((there.st_dev, there.st_ino) == (held.st_dev, held.st_ino))
@@ -388,7 +388,7 @@ pub fn is_still(path: &Path, file: &File) -> io::Result<bool> {
 
 /// Keeps keys and plaintext in memory away from disks and other processes: no core dump, and only root can trace the
 /// process or read its memory. Another process of the same user cannot.
-pub fn keep_memory_private() {
+pub(crate) fn keep_memory_private() {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);

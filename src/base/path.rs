@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 /// The longest path that Pouch reads or writes, in bytes.
-pub const MAX_PATH: usize = 32 * 1024;
+pub(crate) const MAX_PATH: usize = 32 * 1024;
 /// The longest name in a path, in bytes, as on ext4. exFAT and NTFS allow 255 UTF-16 units, which may be more bytes.
-pub const MAX_COMPONENT: usize = 255;
+pub(crate) const MAX_COMPONENT: usize = 255;
 
 /// A relative path: one or more names separated by `/`. Paths are ordered name by name, so a folder comes directly
 /// before everything in it.
@@ -63,33 +63,33 @@ impl BytePath {
     }
 
     /// Everything before the last name. `None` for a path of one name.
-    pub fn parent(&self) -> Option<&[u8]> {
+    pub(crate) fn parent(&self) -> Option<&[u8]> {
         let slash = self.0.iter().rposition(|b| *b == b'/')?;
         Some(&self.0[..slash])
     }
 
-    pub fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
     }
 
     /// The first name: that of the source under which the entry was packed.
-    pub fn top(&self) -> &[u8] {
+    pub(crate) fn top(&self) -> &[u8] {
         self.0.split(|b| *b == b'/').next().unwrap_or(&self.0)
     }
 
     /// Whether this is `folder` itself or lies below it. Names count as a whole: `photos/a` is not below `photo`.
-    pub fn is_at_or_below(&self, folder: &[u8]) -> bool {
+    pub(crate) fn is_at_or_below(&self, folder: &[u8]) -> bool {
         is_at_or_below(&self.0, folder)
     }
 
     /// The path as the file system takes it. Names on Unix are bytes, so nothing is converted.
-    pub fn as_path(&self) -> &std::path::Path {
+    pub(crate) fn as_path(&self) -> &std::path::Path {
         as_path(&self.0)
     }
 }
 
 /// Does the work of [`BytePath::is_at_or_below`] for plain bytes.
-pub fn is_at_or_below(path: &[u8], folder: &[u8]) -> bool {
+pub(crate) fn is_at_or_below(path: &[u8], folder: &[u8]) -> bool {
     path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
@@ -98,18 +98,18 @@ pub fn as_path(bytes: &[u8]) -> &std::path::Path {
     std::path::Path::new(std::ffi::OsStr::from_bytes(bytes))
 }
 
-pub fn as_bytes(path: &std::path::Path) -> &[u8] {
+pub(crate) fn as_bytes(path: &std::path::Path) -> &[u8] {
     use std::os::unix::ffi::OsStrExt;
     path.as_os_str().as_bytes()
 }
 
 /// A path for people, escaped so that it is safe on a terminal.
-pub fn show(path: &std::path::Path) -> String {
+pub(crate) fn show(path: &std::path::Path) -> String {
     escape(as_bytes(path)).into_owned()
 }
 
 /// Orders two paths name by name, as [`BytePath`] does.
-pub fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+pub(crate) fn compare(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     a.iter().map(slash_as_nul).cmp(b.iter().map(slash_as_nul))
 }
 
@@ -158,10 +158,10 @@ fn is_plain(c: char) -> bool {
 pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     // Most names are plain ASCII, which is quick to see.
     let ascii = bytes.iter().all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\');
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        if ascii || text.chars().all(is_plain) {
-            return Cow::Borrowed(text);
-        }
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && (ascii || text.chars().all(is_plain))
+    {
+        return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(bytes.len() + 8);
     for chunk in bytes.utf8_chunks() {
@@ -178,7 +178,7 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// Escapes at most the first 100 bytes: for a quotation, which may be of any length.
-pub fn brief(bytes: &[u8]) -> String {
+pub(crate) fn brief(bytes: &[u8]) -> String {
     const SHOWN: usize = 100;
     match bytes.get(..SHOWN) {
         Some(start) if bytes.len() > SHOWN => format!("{}...", escape(start)),
@@ -192,7 +192,7 @@ fn is_harmless(c: char) -> bool {
 }
 
 /// Escapes controls and direction marks in a sentence. Newlines, tabs and backslashes stay, so this cannot be reversed.
-pub fn defuse(text: &str) -> Cow<'_, str> {
+pub(crate) fn defuse(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_harmless) {
         return Cow::Borrowed(text);
     }

@@ -12,17 +12,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::base::threads::start;
 
 /// Locks a mutex even if another thread panicked with it. The join of that thread passes the panic on anyway.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Takes the value out of a mutex that no other thread shares any more, even if one panicked with it.
-pub fn unlocked<T>(mutex: Mutex<T>) -> T {
+pub(crate) fn unlocked<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Lends up to `limit` values of one kind. The pool makes each one when it is first needed, and lends it again later.
-pub struct Pool<T> {
+pub(crate) struct Pool<T> {
     state: Mutex<PoolState<T>>,
     back: Condvar,
     make: Box<dyn Fn() -> T + Send + Sync>,
@@ -37,13 +37,13 @@ struct PoolState<T> {
 
 impl<T> Pool<T> {
     /// A pool of up to `limit` values, none of which is made yet.
-    pub fn new(limit: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Arc<Self> {
         let state = PoolState { free: Vec::new(), unmade: limit, closed: false };
         Arc::new(Self { state: Mutex::new(state), back: Condvar::new(), make: Box::new(make) })
     }
 
     /// Waits for a value. `None` once the pool is closed.
-    pub fn take(self: &Arc<Self>) -> Option<Lease<T>> {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Lease<T>> {
         let mut state = lock(&self.state);
         loop {
             if state.closed {
@@ -63,14 +63,14 @@ impl<T> Pool<T> {
     }
 
     /// Wakes all threads that wait. From now on the pool lends nothing.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.back.notify_all();
     }
 }
 
 /// A value on loan. It goes back to the pool when dropped.
-pub struct Lease<T> {
+pub(crate) struct Lease<T> {
     /// `None` only while the loan ends.
     value: Option<T>,
     pool: Arc<Pool<T>>,
@@ -105,7 +105,7 @@ impl<T> Drop for Lease<T> {
 }
 
 /// Jobs for worker threads. The queue has no bound of its own: the pools that lend its jobs their buffers bound it.
-pub struct Queue<J> {
+pub(crate) struct Queue<J> {
     state: Mutex<QueueState<J>>,
     more: Condvar,
 }
@@ -123,13 +123,13 @@ impl<J> Default for Queue<J> {
 }
 
 impl<J> Queue<J> {
-    pub fn push(&self, job: J) {
+    pub(crate) fn push(&self, job: J) {
         lock(&self.state).jobs.push_back(job);
         self.more.notify_one();
     }
 
     /// Waits for a job and takes the first of those with the lowest `rank`. `None` once the queue is closed and empty.
-    pub fn pop(&self, rank: impl Fn(&J) -> u8) -> Option<J> {
+    pub(crate) fn pop(&self, rank: impl Fn(&J) -> u8) -> Option<J> {
         let mut state = lock(&self.state);
         loop {
             let best = state.jobs.iter().enumerate().min_by_key(|(_, job)| rank(job)).map(|(at, _)| at);
@@ -142,13 +142,13 @@ impl<J> Queue<J> {
     }
 
     /// Ends the queue. Waiting jobs are still handed out.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.more.notify_all();
     }
 
     /// Ends the queue and drops the waiting jobs.
-    pub fn abandon(&self) {
+    pub(crate) fn abandon(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
         state.jobs.clear();
@@ -158,7 +158,7 @@ impl<J> Queue<J> {
 }
 
 /// The first failure of many threads. A failure wakes the others, so that none waits for a thread that has stopped.
-pub struct Stop<E> {
+pub(crate) struct Stop<E> {
     first: Mutex<Option<E>>,
     /// Closes pools and queues, so that no thread goes on waiting.
     wake: Box<dyn Fn() + Send + Sync>,
@@ -166,23 +166,23 @@ pub struct Stop<E> {
 
 impl<E> Stop<E> {
     /// `wake` has to close everything that a thread may wait for.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self { first: Mutex::new(None), wake: Box::new(wake) }
     }
 
     /// Keeps the error if it is the first one, and wakes all threads.
-    pub fn fail(&self, error: E) {
+    pub(crate) fn fail(&self, error: E) {
         lock(&self.first).get_or_insert(error);
         (self.wake)();
     }
 
     /// Whether a thread has failed. A panic does not count: the join passes it on.
-    pub fn failed(&self) -> bool {
+    pub(crate) fn failed(&self) -> bool {
         lock(&self.first).is_some()
     }
 
     /// Returns the first failure as the error.
-    pub fn into_result(self) -> Result<(), E> {
+    pub(crate) fn into_result(self) -> Result<(), E> {
         match unlocked(self.first) {
             Some(error) => Err(error),
             None => Ok(()),
@@ -190,7 +190,7 @@ impl<E> Stop<E> {
     }
 
     /// A guard that wakes all threads if its holder panics. Without it they would wait for the holder for ever.
-    pub fn on_panic(&self) -> impl Drop + '_ {
+    pub(crate) fn on_panic(&self) -> impl Drop + '_ {
         struct Guard<'a, E>(&'a Stop<E>);
         impl<E> Drop for Guard<'_, E> {
             fn drop(&mut self) {
@@ -206,7 +206,7 @@ impl<E> Stop<E> {
 /// Does `work` for every job on all cores, and returns the results in the order of the jobs. Each thread makes its own
 /// `tools`, such as a buffer, and uses them for all its jobs. If the system has no thread to spare, this one does
 /// everything.
-pub fn side_by_side<J: Sync, T, R: Send>(
+pub(crate) fn side_by_side<J: Sync, T, R: Send>(
     jobs: &[J],
     tools: impl Fn() -> T + Sync,
     work: impl Fn(&mut T, &J) -> R + Sync,
@@ -238,7 +238,7 @@ fn work_off<J, T, R>(jobs: &[J], next: &AtomicUsize, mut tools: T, work: impl Fn
 }
 
 /// How many threads work at once: one for each core that this process may use.
-pub fn workers() -> usize {
+pub(crate) fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
 }
 

@@ -22,14 +22,14 @@ pub struct Secret(Slot<32>);
 
 impl Secret {
     /// Takes the bytes from the system's random generator.
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let mut slot = KEYS.take();
         fill(&mut slot[..]);
         Self(slot)
     }
 
     /// Takes bytes that are secret already. The caller has to wipe any copy of its own.
-    pub fn new(mut bytes: [u8; 32]) -> Self {
+    pub(crate) fn new(mut bytes: [u8; 32]) -> Self {
         let mut slot = KEYS.take();
         slot.copy_from_slice(&bytes);
         bytes.zeroize();
@@ -101,7 +101,7 @@ impl SecretText {
     ///
     /// # Errors
     /// `InvalidData` if the line is not UTF-8 or is longer than a slot.
-    pub fn read_line(mut from: impl Read) -> io::Result<Self> {
+    pub(crate) fn read_line(mut from: impl Read) -> io::Result<Self> {
         let mut slot = TEXTS.take();
         let mut len = 0;
         loop {
@@ -158,7 +158,7 @@ fn fill(bytes: &mut [u8]) {
 }
 
 /// Puts `items` into a random order, in which all orders are equally likely.
-pub fn shuffle<T>(items: &mut [T]) {
+pub(crate) fn shuffle<T>(items: &mut [T]) {
     for i in (1..items.len()).rev() {
         // 64 random bits modulo a small number: the bias is far too small to be seen.
         let j = u64::from_le_bytes(random()) % (i as u64 + 1);

@@ -2,12 +2,12 @@
 
 /// Reads `32GB`, `1.5 GiB` or `4096`. Decimal units are powers of 1000, binary units powers of 1024. The error is a
 /// sentence for the command line.
-pub fn parse(text: &str) -> Result<u64, String> {
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
     parse_size::parse_size(text).map_err(|_| "it is no size; write it like 32GB or 512MiB".into())
 }
 
 /// `1.23 GB`: three significant digits in decimal units. Below 1000 bytes the number is exact.
-pub fn human(bytes: u64) -> String {
+pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -30,11 +30,11 @@ pub fn human(bytes: u64) -> String {
 }
 
 /// `1,234,567`: a comma after each three digits.
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -43,13 +43,13 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// `1 file`, `2 files`. The plural of `noun` must be formed with an `s`.
-pub fn count(number: u64, noun: &str) -> String {
+pub(crate) fn count(number: u64, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
     format!("{} {noun}{ending}", grouped(number))
 }
 
 /// Names the first ten items, separated by commas. `rest` words the number of further items, if there are any.
-pub fn first_ten<T>(items: &[T], name: impl Fn(&T) -> String, rest: impl Fn(usize) -> String) -> String {
+pub(crate) fn first_ten<T>(items: &[T], name: impl Fn(&T) -> String, rest: impl Fn(usize) -> String) -> String {
     const SHOWN: usize = 10;
     let mut named: Vec<String> = items.iter().take(SHOWN).map(name).collect();
     if items.len() > SHOWN {

@@ -7,17 +7,17 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Decodes lower-case hex. `None` for upper case, for other characters, and unless it is exactly `N` bytes.
-pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 /// Standard base64 without padding, as age headers have it.
-pub fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     BASE64_NOPAD.encode(bytes)
 }
 
 /// Decodes base64 without padding. `None` unless it is canonical: padding and stray bits at the end are refused.
-pub fn unbase64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unbase64(text: &str) -> Option<Vec<u8>> {
     BASE64_NOPAD.decode(text.as_bytes()).ok()
 }
 

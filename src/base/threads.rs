@@ -10,7 +10,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 ///
 /// # Errors
 /// The system has no thread to spare.
-pub fn start<'scope, R: Send + 'scope>(
+pub(crate) fn start<'scope, R: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
     work: impl FnOnce() -> R + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, R>> {
@@ -18,7 +18,7 @@ pub fn start<'scope, R: Send + 'scope>(
 }
 
 /// Does `work` on up to `most` threads, this one included, and returns when all have finished. It runs at least once.
-pub fn on_several(most: usize, work: impl Fn() + Sync) {
+pub(crate) fn on_several(most: usize, work: impl Fn() + Sync) {
     let work = &work;
     std::thread::scope(|scope| {
         for _ in 1..most {
@@ -32,7 +32,7 @@ pub fn on_several(most: usize, work: impl Fn() + Sync) {
 
 /// Does `work` for all jobs at the same time, each on a thread of its own. Jobs for which there is no thread run on
 /// this one, one after the other.
-pub fn one_each<J: Sync>(jobs: &[J], work: impl Fn(&J) + Sync) {
+pub(crate) fn one_each<J: Sync>(jobs: &[J], work: impl Fn(&J) + Sync) {
     let work = &work;
     std::thread::scope(|scope| {
         let mut without = Vec::new();

@@ -21,7 +21,7 @@ use crate::base::size::human;
 const LINES: usize = 12;
 
 /// Everything that is drawn.
-pub struct Bars {
+pub(crate) struct Bars {
     all: MultiProgress,
     /// The bar of the current phase. Each phase gets a new one.
     main: Mutex<ProgressBar>,
@@ -37,18 +37,18 @@ struct DriveLine {
 
 impl Bars {
     /// Draws nothing before the first phase or the first volume.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         Self { all, main: Mutex::new(ProgressBar::hidden()), drives: Mutex::default() }
     }
 
     /// Takes the bars off the screen while `print` runs.
-    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
+    pub(crate) fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
         self.all.suspend(print)
     }
 
     /// Removes all bars, those of the drives included.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.remove(&lock(&self.main));
         for line in std::mem::take(&mut *lock(&self.drives)).into_values() {
             self.remove(&line.bar);
@@ -62,7 +62,7 @@ impl Bars {
 
     /// Starts the bar of a phase of `total` units. While walking, the total is not known. In any other phase a total of
     /// 0 means that there is nothing to do, and no bar is drawn.
-    pub fn phase(&self, phase: Phase, total: u64) {
+    pub(crate) fn phase(&self, phase: Phase, total: u64) {
         if !std::io::stderr().is_terminal() {
             return;
         }
@@ -85,17 +85,17 @@ impl Bars {
         main.enable_steady_tick(Duration::from_millis(250));
     }
 
-    pub fn advance(&self, units: u64) {
+    pub(crate) fn advance(&self, units: u64) {
         lock(&self.main).inc(units);
     }
 
     /// Shows a text beside the bar of the phase.
-    pub fn message(&self, text: String) {
+    pub(crate) fn message(&self, text: String) {
         lock(&self.main).set_message(text);
     }
 
     /// Adds a line for a volume that will get about so many bytes, unless there are [`LINES`] already.
-    pub fn expect(&self, volume: u16, bytes: u64) {
+    pub(crate) fn expect(&self, volume: u16, bytes: u64) {
         let mut drives = lock(&self.drives);
         if !std::io::stderr().is_terminal() || drives.len() >= LINES || drives.contains_key(&volume) {
             return;
@@ -107,7 +107,7 @@ impl Bars {
     }
 
     /// Adds bytes that are synced on the volume.
-    pub fn written(&self, volume: u16, bytes: u64) {
+    pub(crate) fn written(&self, volume: u16, bytes: u64) {
         if let Some(line) = lock(&self.drives).get(&volume) {
             line.bar.inc(bytes);
             // The data compresses worse than the plan expected, so the total grows.
@@ -118,7 +118,7 @@ impl Bars {
     }
 
     /// Adds bytes of the volume that were read back and are as written.
-    pub fn verified(&self, volume: u16, bytes: u64) {
+    pub(crate) fn verified(&self, volume: u16, bytes: u64) {
         if let Some(line) = lock(&self.drives).get_mut(&volume) {
             line.verified += bytes;
             line.bar.set_message(format!(", {} verified", human(line.verified)));
@@ -126,7 +126,7 @@ impl Bars {
     }
 
     /// Ends the line of a volume with what became of it. The line stays until all bars are cleared.
-    pub fn verdict(&self, volume: u16, words: &str) {
+    pub(crate) fn verdict(&self, volume: u16, words: &str) {
         if let Some(line) = lock(&self.drives).get(&volume) {
             line.bar.abandon_with_message(format!(", {words}"));
         }

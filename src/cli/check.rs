@@ -36,7 +36,7 @@ const FOREIGN: usize = 3;
 
 /// Checks the volumes and prints what each one is. With `--after-replug` it first waits until the drives were plugged
 /// in again.
-pub fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Check, term: &Term) -> Result<Exit, FlowError> {
     let freshness = if args.after_replug {
         wait(&args.volumes, &|event, drive| tell(event, drive, term), term)?
     } else {
@@ -108,7 +108,7 @@ fn tell(event: Event, drive: &Path, term: &Term) {
 }
 
 /// Prints each volume, what is wrong with it, and what the check did not prove.
-pub fn show_report(report: &CheckReport, term: &Term) {
+pub(crate) fn show_report(report: &CheckReport, term: &Term) {
     show_volumes(report, term);
     if let Some(bundle) = &report.bundle {
         show_bundle(bundle, term);

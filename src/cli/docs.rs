@@ -9,13 +9,13 @@ use crate::cli::exit::Exit;
 use crate::cli::term::Term;
 use crate::flow::FlowError;
 
-pub fn completions(args: &Completions, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn completions(args: &Completions, term: &Term) -> Result<Exit, FlowError> {
     term.out(&completions_for(args.shell));
     Ok(Exit::Ok)
 }
 
 /// Writes a man page for the program and one for each command, and prints their paths.
-pub fn man(args: &Man, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn man(args: &Man, term: &Term) -> Result<Exit, FlowError> {
     fs::create_dir_all(&args.dir).at("create", &args.dir)?;
     for (name, page) in man_pages() {
         let path = args.dir.join(format!("{name}.1"));

@@ -7,7 +7,7 @@ use crate::flow::Outcome;
 /// How a run ended, with the exit code as its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Everything that was asked for was done.
     Ok = 0,
     /// A defect of Pouch, or a system without memory, threads or random numbers.
@@ -32,7 +32,7 @@ pub enum Exit {
 }
 
 /// The end of `--help`. A test holds that it lists every code.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Exit codes:
   0    all went well
   1    failed in a way that was not foreseen

@@ -22,10 +22,10 @@ use crate::stage::volume::PASSPHRASE_SEAL;
 use crate::stage::walk::WalkError;
 
 /// What to do about files that this user may not read.
-pub const READABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX)";
+pub(crate) const READABLE: &str = "have it made readable for you, as its owner or root can (chmod -R a+rX)";
 
 /// Prints an error, and a hint if there is one.
-pub fn report(term: &Term, error: &FlowError, command: &Command) {
+pub(crate) fn report(term: &Term, error: &FlowError, command: &Command) {
     term.error(&error.to_string());
     if let Some(hint) = hint(error, command) {
         term.hint(&hint);
@@ -33,7 +33,7 @@ pub fn report(term: &Term, error: &FlowError, command: &Command) {
 }
 
 /// The error as the JSON document of a run that has no report.
-pub fn to_json(error: &FlowError, command: &Command) -> Value {
+pub(crate) fn to_json(error: &FlowError, command: &Command) -> Value {
     let message = error.to_string();
     let hint = hint(error, command);
     let code = Exit::from(error.outcome()) as u8;

@@ -9,7 +9,7 @@ use crate::flow::{FlowError, keys};
 
 /// Writes an identity file. The recipient goes to standard output, alone, so that a script can use it. What the file is
 /// for goes to standard error.
-pub fn run(args: &Keygen, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Keygen, term: &Term) -> Result<Exit, FlowError> {
     let wanted = args.passphrase || args.fd.passphrase_fd.is_some();
     let passphrase = if wanted { Some(new_passphrase(&args.fd, term)?) } else { None };
     let recipient = keys::generate(&args.output, passphrase.as_ref())?;

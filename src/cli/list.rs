@@ -14,7 +14,7 @@ use crate::flow::FlowError;
 use crate::flow::list::ListReport;
 
 /// Opens the list of the bundle and prints it.
-pub fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &List, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
     let report = crate::flow::list::list(&args.volumes, &ring, args.bundle.fingerprint.as_ref())?;
     for note in &report.notes {

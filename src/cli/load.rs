@@ -10,7 +10,7 @@ use crate::flow::load::report::LoadReport;
 use crate::flow::load::{LoadRequest, load};
 
 /// Copies a staged volume to its drive. With `--move` it removes the staged one once the copy is verified.
-pub fn run(args: &Load, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Load, term: &Term) -> Result<Exit, FlowError> {
     let request = LoadRequest { staged: args.staged.clone(), drive: args.drive.clone(), remove: args.remove };
     let mut report = load(&request, term)?;
     term.end();

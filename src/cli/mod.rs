@@ -20,7 +20,7 @@ mod term;
 mod unforeseen;
 mod unpack;
 
-pub use exit::Exit;
+pub(crate) use exit::Exit;
 
 use args::{Cli, Command};
 use term::Term;

@@ -22,7 +22,7 @@ use crate::stage::seal::Recipient;
 use crate::stage::walk::WalkError;
 
 /// Plans and prints the plan, then packs and prints the report. A dry run ends after the plan.
-pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
     let request = request(args, term)?;
     let planned = plan(&request, term)?;
     term.end();
@@ -50,7 +50,7 @@ pub fn run(args: &Pack, term: &Term) -> Result<Exit, FlowError> {
 }
 
 /// Packs with the terminal as monitor. Adds the notes about drives that only the terminal heard to the report.
-pub fn carry_out(planned: Planned, request: &PackRequest, term: &Term) -> Result<PackReport, FlowError> {
+pub(crate) fn carry_out(planned: Planned, request: &PackRequest, term: &Term) -> Result<PackReport, FlowError> {
     let report = crate::flow::pack::pack(planned, request, term);
     term.end();
     report.map(|mut report| {
@@ -115,7 +115,7 @@ fn passphrase(args: &Pack, term: &Term) -> Result<Option<SecretText>, FlowError>
 }
 
 /// Prints the plan, before the first byte is written. `rehearse` prints it too.
-pub fn show_plan(plan: &Plan, term: &Term) {
+pub(crate) fn show_plan(plan: &Plan, term: &Term) {
     let links = if plan.links > 0 { format!(", {}", count(plan.links, "link")) } else { String::new() };
     term.line(&format!(
         "{}, {}{links}: {}",

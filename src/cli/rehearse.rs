@@ -29,7 +29,7 @@ const SHOWN: usize = 20;
 
 /// Plays sender, courier and receiver. Samples and their folder are removed in the end; with a source, everything stays
 /// in the output folder.
-pub fn run(args: &Rehearse, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Rehearse, term: &Term) -> Result<Exit, FlowError> {
     match (&args.source, &args.output) {
         (Some(source), Some(folder)) => {
             if !folder.is_dir() {

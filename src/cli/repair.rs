@@ -14,7 +14,7 @@ use crate::plan::needed_parts::ranges;
 use crate::plan::repair::Verdict;
 
 /// Writes damaged and lost volumes anew and prints the report. Also prints a report if nothing could be written.
-pub fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Repair, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
     let request = RepairRequest {
         volumes: args.volumes.clone(),

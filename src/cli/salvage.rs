@@ -14,7 +14,7 @@ use crate::flow::unpack::report::PartState;
 use crate::plan::needed_parts::ranges;
 
 /// Unpacks what is whole and prints what proves it. If head and list turn out whole, prints the report of `unpack`.
-pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let ring = keyring(&args.keys, &args.volumes, term)?;
     let salvaged = salvage(&request(args), &ring, term);
     term.end();

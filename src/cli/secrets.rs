@@ -22,7 +22,7 @@ const WORDS: usize = 7;
 ///
 /// # Errors
 /// [`FlowError::Usage`] if it is too short, or if the two inputs differ.
-pub fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, FlowError> {
+pub(crate) fn new_passphrase(fd: &PassphraseFd, term: &Term) -> Result<SecretText, FlowError> {
     let passphrase = match fd.passphrase_fd {
         Some(fd) => from_fd(fd)?,
         None => {
@@ -81,7 +81,7 @@ fn from_fd(fd: u32) -> Result<SecretText, FlowError> {
 
 /// The keys from the command line. Asks for the bundle's passphrase only if no identity was named and a volume has a
 /// seal for a passphrase.
-pub fn keyring(keys: &Keys, volumes: &[PathBuf], term: &Term) -> Result<Keyring, FlowError> {
+pub(crate) fn keyring(keys: &Keys, volumes: &[PathBuf], term: &Term) -> Result<Keyring, FlowError> {
     let mut ring = Keyring::new();
     for path in &keys.identities {
         keys::load(&mut ring, path, |path| ask(&keys.fd, &format!("Passphrase of {}: ", show(path)), term))?;
@@ -93,7 +93,7 @@ pub fn keyring(keys: &Keys, volumes: &[PathBuf], term: &Term) -> Result<Keyring,
 }
 
 /// Asks for a passphrase that exists already, so it is typed once and may be short.
-pub fn ask(fd: &PassphraseFd, prompt: &str, term: &Term) -> Result<SecretText, FlowError> {
+pub(crate) fn ask(fd: &PassphraseFd, prompt: &str, term: &Term) -> Result<SecretText, FlowError> {
     match fd.passphrase_fd {
         Some(fd) => from_fd(fd),
         None => term.ask_secret(prompt),

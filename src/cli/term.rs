@@ -39,13 +39,13 @@ fn shown(kind: NoteKind) -> usize {
 
 /// Makes an abort end the process as a panic does, without a core dump. The standard library aborts, after a line of
 /// its own, if it has no memory for something small. Other libraries abort in trouble, too.
-pub fn end_on_abort() {
+pub(crate) fn end_on_abort() {
     let always = Arc::new(AtomicBool::new(true));
     let _ = signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGABRT, Exit::Failed as i32, always);
 }
 
 /// The terminal, or what stands for it. It is the monitor of every command.
-pub struct Term {
+pub(crate) struct Term {
     bars: Arc<Bars>,
     cancelled: Arc<AtomicBool>,
     output_failed: AtomicBool,
@@ -59,7 +59,7 @@ pub struct Term {
 
 impl Term {
     /// Progress goes to standard error if that is a terminal.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             bars: Arc::new(Bars::new()),
             cancelled: Arc::default(),
@@ -72,7 +72,7 @@ impl Term {
 
     /// Handles Ctrl-C, hang-up and termination. The first signal stops the work at its next safe place, the second ends
     /// the process at once. If a thread hangs in a drive, the system waits for it even then.
-    pub fn stop_on_signals(&self) {
+    pub(crate) fn stop_on_signals(&self) {
         // A limit on file sizes has to fail the write, not kill the process.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default());
         let cancelled = self.cancelled.clone();
@@ -93,7 +93,7 @@ impl Term {
     }
 
     /// Prints text on standard output as it is. The caller has escaped it.
-    pub fn out(&self, text: &str) {
+    pub(crate) fn out(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
             self.output_failed.store(true, Ordering::Relaxed);
@@ -101,19 +101,19 @@ impl Term {
     }
 
     /// Prints a line on standard output.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         self.bars.suspend(|| self.out(&format!("{}\n", defuse(text))));
     }
 
     /// Prints a JSON document on standard output. JSON's own rules escape its strings.
-    pub fn json(&self, value: &Value) {
+    pub(crate) fn json(&self, value: &Value) {
         self.answered.store(true, Ordering::Relaxed);
         owes_json(false);
         self.bars.suspend(|| self.out(&format!("{}\n", document(value))));
     }
 
     /// Prints a JSON document with long lists, item by item.
-    pub fn json_document(&self, document: &Document) {
+    pub(crate) fn json_document(&self, document: &Document) {
         self.answered.store(true, Ordering::Relaxed);
         owes_json(false);
         self.bars.suspend(|| {
@@ -126,32 +126,32 @@ impl Term {
     }
 
     /// Prints a line on standard error.
-    pub fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.bars.suspend(|| drop(writeln!(std::io::stderr(), "{}", defuse(text))));
     }
 
     /// Prints what went wrong.
-    pub fn error(&self, text: &str) {
+    pub(crate) fn error(&self, text: &str) {
         self.say(&format!("pouch: {text}"));
     }
 
     /// Prints what to do about an error.
-    pub fn hint(&self, text: &str) {
+    pub(crate) fn hint(&self, text: &str) {
         self.say(&format!("  hint: {text}"));
     }
 
     /// Whether standard output failed, for instance because its reader is gone.
-    pub fn output_failed(&self) -> bool {
+    pub(crate) fn output_failed(&self) -> bool {
         self.output_failed.load(Ordering::Relaxed)
     }
 
     /// Whether a JSON document was printed. Then an error prints no second one.
-    pub fn answered(&self) -> bool {
+    pub(crate) fn answered(&self) -> bool {
         self.answered.load(Ordering::Relaxed)
     }
 
     /// Adds the notes about drives and volumes that came up during the run, unless they are among `notes` already.
-    pub fn complete(&self, notes: &mut Vec<Note>) {
+    pub(crate) fn complete(&self, notes: &mut Vec<Note>) {
         for note in std::mem::take(&mut *lock(&self.heard)) {
             if !notes.contains(&note) {
                 notes.push(note);
@@ -160,7 +160,7 @@ impl Term {
     }
 
     /// Prints a note, unless enough of its kind were printed. Keeps a note about a drive or volume for the report.
-    pub fn print_note(&self, note: &Note) {
+    pub(crate) fn print_note(&self, note: &Note) {
         if matches!(note.kind, NoteKind::Drive | NoteKind::Volume) {
             lock(&self.heard).push(note.clone());
         }
@@ -173,7 +173,7 @@ impl Term {
     }
 
     /// Removes the bars, and prints how many notes were only counted.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.bars.clear();
         for (kind, seen) in std::mem::take(&mut *lock(&self.noted)) {
             if seen > shown(kind) {
@@ -184,7 +184,7 @@ impl Term {
     }
 
     /// Asks for a secret. The terminal does not show what is typed.
-    pub fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
+    pub(crate) fn ask_secret(&self, prompt: &str) -> Result<SecretText, FlowError> {
         // The bars are cleared, not suspended: the message after Ctrl-C would otherwise wait for the answer.
         self.bars.clear();
         rpassword::prompt_password(prompt).map(SecretText::new).map_err(|error| {
@@ -198,7 +198,7 @@ impl Term {
     }
 
     /// Asks for a line at the terminal. `None` at the end of the input.
-    pub fn ask_line(&self, prompt: &str) -> Result<Option<String>, FlowError> {
+    pub(crate) fn ask_line(&self, prompt: &str) -> Result<Option<String>, FlowError> {
         self.bars.clear();
         let _ = write!(std::io::stderr(), "{}", defuse(prompt));
         let (tx, rx) = std::sync::mpsc::channel();
@@ -220,7 +220,7 @@ impl Term {
     }
 
     /// Shows a secret on the terminal itself, so that no redirected output contains it.
-    pub fn show_secret(&self, text: &str) -> Result<(), FlowError> {
+    pub(crate) fn show_secret(&self, text: &str) -> Result<(), FlowError> {
         let show = || File::options().write(true).open("/dev/tty")?.write_all(text.as_bytes());
         self.bars.suspend(show).map_err(|error| {
             FlowError::Key(KeyringError::Refused(format!(

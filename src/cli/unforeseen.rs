@@ -18,7 +18,7 @@ use crate::cli::exit::Exit;
 use crate::flow::error::no_memory;
 
 /// What to do if the system has no more memory or threads.
-pub const EXHAUSTED: &str = "nothing new looks complete. End other programs, or raise the limit that this one runs under \
+pub(crate) const EXHAUSTED: &str = "nothing new looks complete. End other programs, or raise the limit that this one runs under \
 (`ulimit -a` shows it), and run the same command again; pack, unpack and load go on from where they were";
 
 /// Pieces of the source paths where a panic means that the system has no random numbers: here, in the standard library,
@@ -40,14 +40,14 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 static OWES_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Records whether the command still has to print a JSON document. If it has, a panic prints one in its place.
-pub fn owes_json(owes: bool) {
+pub(crate) fn owes_json(owes: bool) {
     OWES_JSON.store(owes, Ordering::Relaxed);
 }
 
 /// Starts the program once more without a wish for backtraces. On lack of memory the standard library prints a
 /// backtrace, if the environment asks for one, before it ends the process. That takes memory too, and may wait for
 /// itself for ever. Only the environment can withdraw the wish. If the second start fails, this one goes on as it is.
-pub fn without_backtrace() {
+pub(crate) fn without_backtrace() {
     const ASKED: [&str; 2] = ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
     if ASKED.iter().all(|name| std::env::var_os(name).is_none()) {
         return;
@@ -64,7 +64,7 @@ pub fn without_backtrace() {
 
 /// Makes the first panic of any thread end the process with a sentence, as if it had been killed. No thread waits for
 /// one that is gone, nothing on the drives looks complete, and the same command goes on from there.
-pub fn end_on_panic() {
+pub(crate) fn end_on_panic() {
     std::panic::set_hook(Box::new(|info| {
         if ENDING.swap(true, Ordering::SeqCst) {
             // The first panic has printed its sentence and ends all threads.

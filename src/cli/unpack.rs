@@ -28,7 +28,7 @@ use crate::plan::repair::{Margin, Verdict};
 const SHOWN: usize = 20;
 
 /// Unpacks and prints the verdict. With `--wait` it first waits for a volume.
-pub fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
+pub(crate) fn run(args: &Unpack, term: &Term) -> Result<Exit, FlowError> {
     let changer = DriveChanger::new(&args.volumes, term);
     if args.wait {
         changer.first()?;
@@ -144,7 +144,7 @@ fn of(volumes: &[u16]) -> String {
 }
 
 /// The request from the command line, for unpacking and for salvaging.
-pub fn request(args: &Unpack) -> UnpackRequest {
+pub(crate) fn request(args: &Unpack) -> UnpackRequest {
     let only = args.only.iter().map(|path| crate::base::path::as_bytes(path.as_ref()).to_vec()).collect();
     UnpackRequest {
         volumes: args.volumes.clone(),
@@ -157,7 +157,7 @@ pub fn request(args: &Unpack) -> UnpackRequest {
 }
 
 /// Prints what is lost, then the verdict: intact, complete, origin.
-pub fn show_report(report: &UnpackReport, term: &Term) {
+pub(crate) fn show_report(report: &UnpackReport, term: &Term) {
     show_losses(report, true, term);
     term.line(&format!("intact    {}", intact(report)));
     term.line(&format!("complete  {}", complete(report)));
@@ -169,7 +169,7 @@ pub fn show_report(report: &UnpackReport, term: &Term) {
 
 /// Prints notes, and the parts and files that are damaged or lost. `volumes` says whether it is known to which volume a
 /// part belongs; without a head it is not.
-pub fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
+pub(crate) fn show_losses(report: &UnpackReport, volumes: bool, term: &Term) {
     for note in &report.notes {
         term.print_note(note);
     }

@@ -4,9 +4,9 @@
 //! Not guaranteed: who wrote a volume, or that the other volumes of the bundle exist. SHA256SUMS is not authenticated.
 //! Of a drive that is gone, and of files that this user may not read, nothing is known.
 
-pub mod read_files;
-pub mod report;
-pub mod survey;
+pub(crate) mod read_files;
+pub(crate) mod report;
+pub(crate) mod survey;
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -28,7 +28,7 @@ use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, PassedOver, SUMS, ScanError, Volume};
 
 /// Checks all volumes at the given places as they stand, without a key.
-pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
+pub(crate) fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
     check_drives(paths, Freshness::AsTheyStand, None, monitor)
 }
 
@@ -38,7 +38,7 @@ pub fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, Fl
 ///
 /// # Errors
 /// No volume was found, or the user stopped the run. A volume that is not whole is no error but in the report.
-pub fn check_drives(
+pub(crate) fn check_drives(
     paths: &[PathBuf],
     freshness: Freshness,
     head: Option<&HeadCheck>,

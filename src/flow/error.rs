@@ -14,15 +14,15 @@ mod load;
 mod output;
 mod source;
 
-pub use bundle::{BundleAt, BundleError};
-pub use copies::{BadCopy, CopyFault, IndexFile, NoCopy, Proof, outcome_of};
-pub use drive::{CapacityTestFailure, DriveError, Remedy, not_for_you, stopped_answering};
-pub use exhausted::no_memory;
-pub use keyring::KeyringError;
-pub use leftover::LeftoverError;
-pub use load::{LoadError, Misread};
-pub use output::OutputError;
-pub use source::SourceError;
+pub(crate) use bundle::{BundleAt, BundleError};
+pub(crate) use copies::{BadCopy, CopyFault, IndexFile, NoCopy, Proof, outcome_of};
+pub(crate) use drive::{CapacityTestFailure, DriveError, Remedy, not_for_you, stopped_answering};
+pub(crate) use exhausted::no_memory;
+pub(crate) use keyring::KeyringError;
+pub(crate) use leftover::LeftoverError;
+pub(crate) use load::{LoadError, Misread};
+pub(crate) use output::OutputError;
+pub(crate) use source::SourceError;
 
 use std::io;
 
@@ -76,7 +76,7 @@ pub enum FlowError {
 
 impl FlowError {
     /// The class of the failure, which decides the exit code.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             FlowError::Usage(_) => Outcome::Usage,
             FlowError::Source(error) => error.outcome(),
@@ -93,12 +93,12 @@ impl FlowError {
     }
 
     /// The error of a run that asked for `bytes` of memory in one piece and did not get them.
-    pub fn no_memory(bytes: u64) -> Self {
+    pub(crate) fn no_memory(bytes: u64) -> Self {
         FlowError::Exhausted(no_memory(bytes))
     }
 
     /// The error of a run that cannot do its work without a thread that the system refused.
-    pub fn no_thread(error: &io::Error) -> Self {
+    pub(crate) fn no_thread(error: &io::Error) -> Self {
         FlowError::Exhausted(format!("the system lets this run have no more threads: {error}"))
     }
 }

@@ -26,7 +26,7 @@ use crate::stage::stream::Sealer;
 ///
 /// # Errors
 /// [`KeyringError::FileExists`]: an existing file is never replaced. A file that could not be written is removed.
-pub fn generate(path: &Path, passphrase: Option<&SecretText>) -> Result<Recipient, FlowError> {
+pub(crate) fn generate(path: &Path, passphrase: Option<&SecretText>) -> Result<Recipient, FlowError> {
     let identity = Identity::generate();
     let recipient = identity.recipient();
     let text = SecretText::new(format!("# public key: {recipient}\n{}\n", &*identity.to_text()));
@@ -65,7 +65,7 @@ fn write_key(file: &mut File, text: &SecretText, passphrase: Option<&SecretText>
 
 /// Adds the identities in a file to `ring`. `ask` gets the passphrase of an encrypted file from the user, and is called
 /// for no other file.
-pub fn load(
+pub(crate) fn load(
     ring: &mut Keyring,
     path: &Path,
     ask: impl FnOnce(&Path) -> Result<SecretText, FlowError>,
@@ -105,7 +105,7 @@ fn no_identity(why: &'static str) -> KeyError {
 ///
 /// # Errors
 /// A usage error if the file is missing, holds no recipient, or holds anything else.
-pub fn recipients(path: &Path) -> Result<Vec<Recipient>, FlowError> {
+pub(crate) fn recipients(path: &Path) -> Result<Vec<Recipient>, FlowError> {
     let wrong = |source: KeyError| FlowError::Usage(format!("{}: {source}", show(path)));
     let bytes = read_key_file(path).map_err(|error| match error {
         FlowError::Key(KeyringError::Refused(_)) => {

@@ -15,17 +15,17 @@ use crate::stage::seal::Keyring;
 
 /// The entries of a bundle.
 #[derive(Debug, Clone)]
-pub struct ListReport {
-    pub fingerprint: String,
+pub(crate) struct ListReport {
+    pub(crate) fingerprint: String,
     /// In the order of the list: folders before what they hold.
-    pub entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// Findings about volumes, and copies of seal, head and list that could not be used.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 impl ListReport {
     /// For `--json`.
-    pub fn to_json(&self) -> Document<'_> {
+    pub(crate) fn to_json(&self) -> Document<'_> {
         let object = json!({"command": "list", "fingerprint": self.fingerprint});
         let entries = self.entries.iter().map(entry_json);
         Document::new(object).with("entries", entries).with("notes", self.notes.iter().map(note_json))
@@ -41,7 +41,7 @@ fn entry_json(entry: &Entry) -> Value {
 }
 
 /// Lists the one bundle on these volumes, or the `wanted` one of several.
-pub fn list(
+pub(crate) fn list(
     volumes: &[PathBuf],
     keyring: &Keyring,
     wanted: Option<&FingerprintStart>,

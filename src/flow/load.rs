@@ -6,7 +6,7 @@
 //! drive itself where its driver is outside of the kernel; the report says whether a cache may have answered.
 
 mod on_drive;
-pub mod report;
+pub(crate) mod report;
 mod staged;
 mod transfer;
 
@@ -22,13 +22,13 @@ use crate::flow::load::transfer::Transfer;
 use crate::stage::volume;
 
 /// What the user wants loaded.
-pub struct LoadRequest {
+pub(crate) struct LoadRequest {
     /// The staged volume, or a folder with one volume in it.
-    pub staged: PathBuf,
+    pub(crate) staged: PathBuf,
     /// The folder of the drive. The copy becomes `volume-K` in it.
-    pub drive: PathBuf,
+    pub(crate) drive: PathBuf,
     /// Whether the staged volume is removed once its copy is verified.
-    pub remove: bool,
+    pub(crate) remove: bool,
 }
 
 /// Copies a staged volume to a drive and reads it back.
@@ -36,7 +36,7 @@ pub struct LoadRequest {
 /// # Errors
 /// The staged volume is not whole, the place on the drive is taken or too small, or the drive did not keep the copy.
 /// Then the copy has no SHA256SUMS. A staged volume that cannot be removed is no error but in the report.
-pub fn load(request: &LoadRequest, monitor: &dyn Monitor) -> Result<LoadReport, FlowError> {
+pub(crate) fn load(request: &LoadRequest, monitor: &dyn Monitor) -> Result<LoadReport, FlowError> {
     let volume = the_one(&request.staged)?;
     let folder = target_of(&volume, &request.drive)?;
     if request.remove {

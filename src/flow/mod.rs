@@ -1,19 +1,19 @@
 //! Floor 4: the story. Each file wires plans and stages into one thing a person asks for; none
 //! prints anything.
 
-pub mod bundle;
-pub mod check;
-pub mod drives;
-pub mod error;
-pub mod keys;
-pub mod list;
-pub mod load;
-pub mod outcome;
-pub mod pack;
-pub mod rehearse;
-pub mod repair;
-pub mod salvage;
-pub mod unpack;
+pub(crate) mod bundle;
+pub(crate) mod check;
+pub(crate) mod drives;
+pub(crate) mod error;
+pub(crate) mod keys;
+pub(crate) mod list;
+pub(crate) mod load;
+pub(crate) mod outcome;
+pub(crate) mod pack;
+pub(crate) mod rehearse;
+pub(crate) mod repair;
+pub(crate) mod salvage;
+pub(crate) mod unpack;
 
-pub use error::FlowError;
-pub use outcome::Outcome;
+pub(crate) use error::FlowError;
+pub(crate) use outcome::Outcome;

@@ -3,7 +3,7 @@
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The run did everything that was asked for.
     Ok,
     /// Pouch has a defect, or the system has no memory or threads to spare.
@@ -15,6 +15,7 @@ pub enum Outcome {
     /// Some files are damaged, or changed while they were packed. The whole ones were delivered.
     Damaged,
     /// The bundle is not from the sender it should be from. No run of version 1 ends so.
+    #[allow(dead_code, reason = "its exit code is promised; signatures will use it")]
     Origin,
     /// A limit was exceeded, or the data was crafted to do harm.
     Hostile,

@@ -13,11 +13,11 @@ mod part_ledger;
 mod part_sealer;
 mod part_writer;
 mod pipeline;
-pub mod plan;
+pub(crate) mod plan;
 mod repack;
-pub mod report;
-pub mod request;
-pub mod resume;
+pub(crate) mod report;
+pub(crate) mod request;
+pub(crate) mod resume;
 mod second_look;
 mod settle;
 mod source_reader;
@@ -54,7 +54,11 @@ use crate::stage::volume::Writer;
 /// # Errors
 /// The drives fail or have no room, a source is gone, something to be sealed breaks the format, or the user asked to
 /// stop. The volumes are then left to a later run, or removed if no run could go on from them.
-pub fn pack(mut planned: Planned, request: &PackRequest, monitor: &dyn Monitor) -> Result<PackReport, FlowError> {
+pub(crate) fn pack(
+    mut planned: Planned,
+    request: &PackRequest,
+    monitor: &dyn Monitor,
+) -> Result<PackReport, FlowError> {
     planned.check_room()?;
     let replaced = request.replaced && planned.left.is_some();
     let left = take_usable_leftover(&mut planned)?;

@@ -20,7 +20,7 @@ use crate::stage::walk::{Walk, walk};
 
 /// Makes a folder of samples like a reporter's, and returns its path. It has one of everything that a bundle carries:
 /// an empty file and folder, a name that is not ASCII, a sparse file, a symlink and a hard link.
-pub fn make_samples(folder: &Path) -> Result<PathBuf, IoFault> {
+pub(crate) fn make_samples(folder: &Path) -> Result<PathBuf, IoFault> {
     let root = folder.join("samples");
     let at = |name: &str| root.join(name);
     for dir in ["notes", "photos", "video", "empty folder"] {
@@ -58,7 +58,7 @@ fn write_sparse(path: &Path) -> std::io::Result<()> {
 }
 
 /// Flips the lowest bit of the byte in the middle of a file. A second call flips it back.
-pub fn flip_bit(path: &Path) -> Result<(), IoFault> {
+pub(crate) fn flip_bit(path: &Path) -> Result<(), IoFault> {
     flip(path).at("change", path)
 }
 
@@ -72,7 +72,7 @@ fn flip(path: &Path) -> std::io::Result<()> {
 
 /// How the tree at `two` differs from the one at `one`, a sentence for each path: in types, contents, modes, times,
 /// links or holes. Empty if they are the same.
-pub fn differences(one: &Path, two: &Path) -> Result<Vec<String>, FlowError> {
+pub(crate) fn differences(one: &Path, two: &Path) -> Result<Vec<String>, FlowError> {
     let before = walk(&[one.to_owned()], &Silent)?;
     let after = walk(&[two.to_owned()], &Silent)?;
     let mut found = Vec::new();

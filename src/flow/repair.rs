@@ -5,7 +5,7 @@
 //! Nothing is written unless all parts of these volumes can be had. Not guaranteed: that the target stores what it
 //! took. Only the small files are read back; a check after plugging in again reads the parts.
 
-pub mod report;
+pub(crate) mod report;
 mod seal_copies;
 mod target;
 mod write;
@@ -36,15 +36,15 @@ use crate::stage::seal::Keyring;
 use crate::stage::volume::{self, SUMS, Volume};
 
 /// What the user wants repaired.
-pub struct RepairRequest {
+pub(crate) struct RepairRequest {
     /// Drives, or the folders of volumes on them.
-    pub volumes: Vec<PathBuf>,
+    pub(crate) volumes: Vec<PathBuf>,
     /// Which bundle, if there are several.
-    pub bundle: Option<FingerprintStart>,
+    pub(crate) bundle: Option<FingerprintStart>,
     /// The folder in which the new volumes are made.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// Whether the run only says what it would do.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// Writes every volume anew that is not whole. If too much is lost, it writes nothing and the report says what is
@@ -52,7 +52,11 @@ pub struct RepairRequest {
 ///
 /// # Errors
 /// A drive is gone, or this user may not read all of a volume: whether these are to be repaired is not known.
-pub fn repair(request: &RepairRequest, keyring: &Keyring, monitor: &dyn Monitor) -> Result<RepairReport, FlowError> {
+pub(crate) fn repair(
+    request: &RepairRequest,
+    keyring: &Keyring,
+    monitor: &dyn Monitor,
+) -> Result<RepairReport, FlowError> {
     // The bundle is opened first, so that a wrong key is reported before hours of reading.
     let bundle = open_at(&request.volumes, keyring, request.bundle.as_ref())?;
     let volumes = bundle.volumes.clone();

@@ -6,7 +6,7 @@
 
 mod entries_from_tar;
 mod head_from_parts;
-pub mod report;
+pub(crate) mod report;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -34,7 +34,11 @@ use crate::stage::untar::Members;
 use crate::stage::volume::Volume;
 
 /// Unpacks a bundle with head and list, or with what else there is to go by. At least one seal has to open.
-pub fn salvage(request: &UnpackRequest, keyring: &Keyring, monitor: &dyn Monitor) -> Result<Salvaged, FlowError> {
+pub(crate) fn salvage(
+    request: &UnpackRequest,
+    keyring: &Keyring,
+    monitor: &dyn Monitor,
+) -> Result<Salvaged, FlowError> {
     let (volumes, passed_over) = gather_noting(&request.volumes)?;
     let mut unsealed = unseal(volumes, keyring, request.bundle.as_ref())?;
     unsealed.notes.splice(0..0, notes_on_places(&passed_over));

@@ -7,12 +7,12 @@
 //!
 //! Not guaranteed: that the target keeps what was written to it. Only pieces that are read back are compared.
 
-pub mod drive_rounds;
-pub mod file_results;
-pub mod file_writer;
-pub mod part_restorer;
-pub mod report;
-pub mod resume;
+pub(crate) mod drive_rounds;
+pub(crate) mod file_results;
+pub(crate) mod file_writer;
+pub(crate) mod part_restorer;
+pub(crate) mod report;
+pub(crate) mod resume;
 mod target_names;
 mod target_room;
 
@@ -46,23 +46,23 @@ use crate::stage::restore::{Fate, MetadataDifferences, Staging, first_conflict};
 use crate::stage::seal::Keyring;
 
 /// What to unpack, and where to.
-pub struct UnpackRequest {
+pub(crate) struct UnpackRequest {
     /// Drives, or folders of volumes.
-    pub volumes: Vec<PathBuf>,
+    pub(crate) volumes: Vec<PathBuf>,
     /// Which bundle, if the volumes belong to several.
-    pub bundle: Option<FingerprintStart>,
+    pub(crate) bundle: Option<FingerprintStart>,
     /// The output folder. It is made if it does not exist, but its parent must exist.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// Paths of the files and folders to unpack; empty for all.
-    pub only: Vec<Vec<u8>>,
+    pub(crate) only: Vec<Vec<u8>>,
     /// Whether existing files are replaced.
-    pub overwrite: bool,
+    pub(crate) overwrite: bool,
     /// Whether entries get other names if the target cannot hold them as packed. If not, that is an error.
-    pub rename: bool,
+    pub(crate) rename: bool,
 }
 
 /// Unpacks the one bundle on these volumes. `changer` brings more drives if those given are not enough.
-pub fn unpack(
+pub(crate) fn unpack(
     request: &UnpackRequest,
     keyring: &Keyring,
     changer: Option<&dyn Changer>,
@@ -77,7 +77,7 @@ pub fn unpack(
 ///
 /// # Errors
 /// A usage error for the first path that is not in the bundle.
-pub fn chosen(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, FlowError> {
+pub(crate) fn chosen(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, FlowError> {
     select(entries, only).map_err(|NotFound(path)| {
         FlowError::Usage(format!("there is no \"{}\" in this bundle; `pouch list` shows what is", escape(&path)))
     })
@@ -85,7 +85,7 @@ pub fn chosen(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, FlowE
 
 /// Whether later drives, or a later run, can bring what is missing now.
 #[derive(Clone, Copy)]
-pub enum Rounds<'a> {
+pub(crate) enum Rounds<'a> {
     /// They can: files that are not whole are kept. The changer, if there is one, brings drives during this run.
     These(Option<&'a dyn Changer>),
     /// They cannot, as in a salvage: files that are not whole are dropped.
@@ -93,7 +93,7 @@ pub enum Rounds<'a> {
 }
 
 /// Unpacks these entries of an opened bundle. After an error, a target that this call made is removed if it is empty.
-pub fn unpack_opened(
+pub(crate) fn unpack_opened(
     request: &UnpackRequest,
     bundle: &mut Bundle,
     entries: Vec<Entry>,

@@ -15,17 +15,17 @@ const DIGITS: usize = 11;
 
 /// One stanza of a header: the file key, wrapped for one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stanza {
+pub(crate) struct Stanza {
     /// Kind of recipient, such as `X25519` or `scrypt`.
-    pub tag: String,
+    pub(crate) tag: String,
     /// The words behind the tag in the first line.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// The wrapped file key, before base64.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// The header up to and including `---`: the bytes that its MAC covers.
-pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
+pub(crate) fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
     let mut out = String::from(INTRO);
     for stanza in stanzas {
         out.push_str(&format!("-> {}", stanza.tag));
@@ -40,7 +40,7 @@ pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
             out.push('\n');
         }
         // The last line of a body has fewer than 64 letters; behind full lines it is an empty one.
-        if body.len() % BODY_LINE == 0 {
+        if body.len().is_multiple_of(BODY_LINE) {
             out.push('\n');
         }
     }
@@ -49,7 +49,7 @@ pub fn unsigned(stanzas: &[Stanza]) -> Vec<u8> {
 }
 
 /// Completes [`unsigned`] with its MAC.
-pub fn signed(mut unsigned: Vec<u8>, mac: &[u8; 32]) -> Vec<u8> {
+pub(crate) fn signed(mut unsigned: Vec<u8>, mac: &[u8; 32]) -> Vec<u8> {
     unsigned.extend_from_slice(format!(" {}\n", base64(mac)).as_bytes());
     unsigned
 }
@@ -65,23 +65,23 @@ pub fn scan(bytes: &[u8]) -> Result<usize, FormatError> {
 
 /// What a scan finds in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scanned {
+pub(crate) struct Scanned {
     /// Length of the header in bytes.
-    pub len: usize,
+    pub(crate) len: usize,
     /// The highest scrypt work factor, as a power of two; 0 if no stanza is scrypt's.
-    pub work_factor: u8,
+    pub(crate) work_factor: u8,
 }
 
 impl Scanned {
     /// Bytes of memory that scrypt takes to derive the key; 0 without scrypt.
-    pub fn memory(self) -> u64 {
+    pub(crate) fn memory(self) -> u64 {
         if self.work_factor == 0 { 0 } else { 1 << (self.work_factor + 10) }
     }
 }
 
 /// Scans like [`scan`], but accepts work factors up to `most_work`: a key file that the user names may cost more than a
 /// file that lies on a drive.
-pub fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
+pub(crate) fn scan_up_to(bytes: &[u8], most_work: u8) -> Result<Scanned, FormatError> {
     if !bytes.starts_with(INTRO.as_bytes()) {
         return Err(newer(bytes).unwrap_or_else(|| malformed("it does not begin like one")));
     }

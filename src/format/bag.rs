@@ -7,14 +7,14 @@ use crate::base::digest::Digest;
 use crate::base::text::hex;
 
 /// Folder of the bag in the tar, with its slash.
-pub const ROOT: &[u8] = b"bag/";
+pub(crate) const ROOT: &[u8] = b"bag/";
 /// Folder of the payload in the bag, with its slash.
-pub const PAYLOAD: &[u8] = b"data/";
+pub(crate) const PAYLOAD: &[u8] = b"data/";
 /// Content of `bagit.txt`.
-pub const DECLARATION: &[u8] = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
+pub(crate) const DECLARATION: &[u8] = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n";
 
 /// Content of `bag-info.txt`: how many bytes in how many payload files.
-pub fn info(bytes: u64, files: u64) -> Vec<u8> {
+pub(crate) fn info(bytes: u64, files: u64) -> Vec<u8> {
     format!("Payload-Oxum: {bytes}.{files}\n").into_bytes()
 }
 
@@ -53,7 +53,7 @@ fn percent(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// Why BagIt validators refuse or misread a name; `None` for ordinary names.
-pub fn refused(name: &[u8]) -> Option<&'static str> {
+pub(crate) fn refused(name: &[u8]) -> Option<&'static str> {
     if name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'%') {
         return None;
     }
@@ -83,7 +83,7 @@ pub fn manifest_line(sha256: &Digest, encoded: &[u8]) -> Vec<u8> {
 }
 
 /// Length of [`manifest_line`] in bytes. The layout of the tar needs it before any hash is known.
-pub fn manifest_line_len(encoded: &[u8]) -> u64 {
+pub(crate) fn manifest_line_len(encoded: &[u8]) -> u64 {
     (64 + 2 + encoded.len() + 1) as u64
 }
 

@@ -52,20 +52,20 @@ fn alone(line: &str) -> String {
 
 /// The lines of a text that are as they were written, without their checks.
 #[derive(Debug, PartialEq, Eq)]
-pub struct CheckedText<'a> {
+pub(crate) struct CheckedText<'a> {
     /// All lines up to [`BEGUN`], with their LFs.
-    pub opening: String,
+    pub(crate) opening: String,
     /// Later lines that fit their checks.
-    pub lines: Vec<&'a str>,
+    pub(crate) lines: Vec<&'a str>,
     /// How many later lines do not fit.
-    pub lost: usize,
+    pub(crate) lost: usize,
 }
 
 /// Reads a text of checked lines. A last line without its LF is a torn write: it counts neither as kept nor as lost.
 ///
 /// # Errors
 /// A line up to [`BEGUN`] is missing or does not fit its check.
-pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, FormatError> {
+pub(crate) fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, FormatError> {
     let mut checks = Checks::default();
     let mut opening = String::new();
     let mut all = whole_lines(text);
@@ -95,12 +95,12 @@ pub fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText<'a>, F
 
 /// Lines of the opening that fit their checks, from a text that may be damaged anywhere. [`BEGUN`] and later lines
 /// never do: their checks cover more than the line.
-pub fn fitting(text: &[u8]) -> impl Iterator<Item = &str> {
+pub(crate) fn fitting(text: &[u8]) -> impl Iterator<Item = &str> {
     whole_lines(text).filter_map(split).filter(|(line, check)| alone(line) == *check).map(|(line, _)| line)
 }
 
 /// Length of the opening in bytes, with checks, to the end of [`BEGUN`]'s line; of the whole text if that is missing.
-pub fn opening_len(text: &[u8]) -> usize {
+pub(crate) fn opening_len(text: &[u8]) -> usize {
     let mut len = 0;
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         len += line.len();

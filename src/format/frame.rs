@@ -10,20 +10,20 @@ const BLOCK: usize = 128 * 1024;
 /// Magic, a descriptor without flags, a window of 128 KiB.
 const STORED_HEADER: [u8; 6] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x38];
 /// A last, empty, raw block. It closes a frame that was cut behind a block.
-pub const CLOSE: [u8; 3] = [0x01, 0x00, 0x00];
+pub(crate) const CLOSE: [u8; 3] = [0x01, 0x00, 0x00];
 
 /// A place behind a flush where a frame can be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cut {
+pub(crate) struct Cut {
     /// Input bytes before the cut.
-    pub raw: usize,
+    pub(crate) raw: usize,
     /// Frame bytes before the cut, without [`CLOSE`].
-    pub packed: usize,
+    pub(crate) packed: usize,
 }
 
 /// A stretch of tar made ready for a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Packed {
+pub(crate) enum Packed {
     /// The bytes do not compress. The part stores them raw, cut anywhere.
     Stored,
     /// One whole frame.
@@ -38,7 +38,7 @@ pub enum Packed {
 
 impl Packed {
     /// Bytes that it takes in a part; `raw` is the length of its input.
-    pub fn len(&self, raw: usize) -> usize {
+    pub(crate) fn len(&self, raw: usize) -> usize {
         match self {
             Packed::Stored => stored_len(raw),
             Packed::Frame { bytes, .. } => bytes.len(),
@@ -46,7 +46,7 @@ impl Packed {
     }
 
     /// How it was made, for the part's recipe. `raw` is the length of its input, or of the input before a cut.
-    pub fn made(&self, raw: usize) -> FrameRecipe {
+    pub(crate) fn made(&self, raw: usize) -> FrameRecipe {
         match self {
             Packed::Stored => FrameRecipe::Stored(raw as u64),
             Packed::Frame { cuts, told, .. } => {
@@ -57,24 +57,24 @@ impl Packed {
 }
 
 /// Length of a stored frame for `raw` bytes.
-pub fn stored_len(raw: usize) -> usize {
+pub(crate) fn stored_len(raw: usize) -> usize {
     STORED_HEADER.len() + raw + 3 * raw.div_ceil(BLOCK).max(1)
 }
 
 /// Most raw bytes whose stored frame fits into `room` bytes.
-pub fn stored_capacity(room: usize) -> usize {
+pub(crate) fn stored_capacity(room: usize) -> usize {
     let room = room.saturating_sub(STORED_HEADER.len());
     let whole = room / (BLOCK + 3);
     whole * BLOCK + (room % (BLOCK + 3)).saturating_sub(3)
 }
 
 /// Most of `raw` bytes, in whole tar blocks, whose stored frame fits into `room`.
-pub fn stored_blocks(room: usize, raw: usize) -> usize {
+pub(crate) fn stored_blocks(room: usize, raw: usize) -> usize {
     stored_capacity(room).min(raw) / TAR_BLOCK * TAR_BLOCK
 }
 
 /// The last of `cuts` at which the frame, once closed, takes at most `room`; `None` if even the first takes more.
-pub fn last_cut(cuts: &[Cut], room: usize) -> Option<Cut> {
+pub(crate) fn last_cut(cuts: &[Cut], room: usize) -> Option<Cut> {
     cuts.iter().rfind(|cut| cut.packed + CLOSE.len() <= room).copied()
 }
 

@@ -28,14 +28,14 @@ pub enum PartKind {
 
 /// Identifies a part. Data parts and parity parts are numbered separately, each from 1; data parts sort first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PartId {
+pub(crate) enum PartId {
     Data(u32),
     Parity(u32),
 }
 
 impl PartId {
     /// The number among parts of its kind, from 1.
-    pub fn number(self) -> u32 {
+    pub(crate) fn number(self) -> u32 {
         match self {
             PartId::Data(number) | PartId::Parity(number) => number,
         }
@@ -79,7 +79,7 @@ pub struct Head {
 
 impl Head {
     /// The head's text to the end of the statement: heads that begin alike are of one bundle.
-    pub fn start(&self) -> String {
+    pub(crate) fn start(&self) -> String {
         let statement = self.statement.encode();
         format!("pouch-head 1\nSTATEMENT {}\n{statement}", statement.lines().count())
     }
@@ -194,7 +194,7 @@ fn parts_text(parts: &[Part]) -> String {
 
 impl PartKind {
     /// The file name of the part of that kind and number.
-    pub fn file_name(self, number: u32) -> String {
+    pub(crate) fn file_name(self, number: u32) -> String {
         match self {
             PartKind::Data { .. } => file_name(number),
             PartKind::Parity => parity_name(number),
@@ -203,7 +203,7 @@ impl PartKind {
 }
 
 impl Part {
-    pub fn id(&self) -> PartId {
+    pub(crate) fn id(&self) -> PartId {
         match self.kind {
             PartKind::Data { .. } => PartId::Data(self.number),
             PartKind::Parity => PartId::Parity(self.number),

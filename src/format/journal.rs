@@ -16,7 +16,7 @@ use crate::format::stripe::Scheme;
 use crate::format::{FormatError, check_version, limits, number};
 
 /// The name of its file.
-pub const JOURNAL: &str = "journal";
+pub(crate) const JOURNAL: &str = "journal";
 
 const WHAT: &str = "the journal";
 /// The line before the lines about the manifests if no file has a flag. Without it a later run packs the manifests
@@ -29,75 +29,75 @@ const SPELLED: u64 = 1 << 22;
 
 /// What is fixed when packing begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Opening {
+pub(crate) struct Opening {
     /// The bundle's random name.
-    pub bundle: [u8; 16],
+    pub(crate) bundle: [u8; 16],
     /// R, to which parts, heads and list are sealed. It is secret, for parts can be forged with it.
-    pub recipient: String,
+    pub(crate) recipient: String,
     /// What the seals commit to.
-    pub kcommit: Digest,
-    pub class: Class,
+    pub(crate) kcommit: Digest,
+    pub(crate) class: Class,
     /// `None` without parity.
-    pub scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
     /// `H("options", ...)` over what the user must ask for again.
-    pub options: Digest,
+    pub(crate) options: Digest,
     /// `H("whom", ...)` over recipients and sources, so that recipients cannot be tried without the sources.
-    pub whom: Digest,
+    pub(crate) whom: Digest,
     /// How many volumes the bundle has.
-    pub volumes: u16,
+    pub(crate) volumes: u16,
     /// Volume (from 1), file name and SHA-256 of each seal.
-    pub seals: Vec<(u16, String, Digest)>,
+    pub(crate) seals: Vec<(u16, String, Digest)>,
     /// For each entry of the walk, 8 bytes of a hash of its path, type, size, mode and times.
-    pub stamps: Vec<u64>,
+    pub(crate) stamps: Vec<u64>,
 }
 
 /// A range of the tar that was read whole and unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadRange {
+pub(crate) struct ReadRange {
     /// Tar offset of its first byte.
-    pub start: u64,
+    pub(crate) start: u64,
     /// In bytes.
-    pub len: u64,
+    pub(crate) len: u64,
     /// XXH3-128 of its bytes.
-    pub hash: u128,
+    pub(crate) hash: u128,
 }
 
 /// A part that was written to its drive and synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenPart {
+pub(crate) struct WrittenPart {
     /// From 1; data and parity parts are numbered separately.
-    pub number: u32,
-    pub kind: PartKind,
+    pub(crate) number: u32,
+    pub(crate) kind: PartKind,
     /// From 1.
-    pub volume: u16,
+    pub(crate) volume: u16,
     /// SHA-256 of its file.
-    pub sha256: Digest,
+    pub(crate) sha256: Digest,
 }
 
 /// A journal as a drive kept it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
-    pub opening: Opening,
+    pub(crate) opening: Opening,
     /// In the order of the lines.
-    pub reads: Vec<ReadRange>,
+    pub(crate) reads: Vec<ReadRange>,
     /// In the order of the lines; of two parts with one number the later counts.
-    pub parts: Vec<WrittenPart>,
+    pub(crate) parts: Vec<WrittenPart>,
     /// How data parts were made, by their numbers.
-    pub recipes: BTreeMap<u32, Recipe>,
+    pub(crate) recipes: BTreeMap<u32, Recipe>,
     /// Whether the line [`ALL_CLEAN`] is there: the manifests were packed with a digest for every file.
-    pub is_clean: bool,
+    pub(crate) is_clean: bool,
     /// Lines that the drive did not keep. What they said is unknown.
-    pub lost: usize,
+    pub(crate) lost: usize,
 }
 
 impl Opening {
     /// Whether a passphrase opens the bundle.
-    pub fn takes_passphrase(&self) -> bool {
+    pub(crate) fn takes_passphrase(&self) -> bool {
         self.seals.iter().any(|(_, name, _)| name == PASSPHRASE_SEAL)
     }
 
     /// The lines that a journal begins with, up to `BEGUN`.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let scheme = self.scheme.map_or("-".into(), |scheme| format!("{} {} {}", scheme.k, scheme.m, scheme.c));
         let mut out = format!(
             "pouch-journal 1\nbundle {}\nrecipient {}\nkcommit {:?}\nclass {}\nscheme {scheme}\noptions {:?}\nwhom {:?}\nvolumes {}\n",
@@ -168,7 +168,7 @@ fn seal(line: &str) -> Option<(u16, String, Digest)> {
 
 impl ReadRange {
     /// Its line, with LF.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         format!("r {} {} {:032x}\n", self.start, self.len, self.hash)
     }
 }
@@ -180,16 +180,16 @@ pub fn recipe(number: u32, recipe: &Recipe) -> String {
 
 impl WrittenPart {
     /// What the journal notes of a sealed part.
-    pub fn of(part: &Part) -> Self {
+    pub(crate) fn of(part: &Part) -> Self {
         Self { number: part.number, kind: part.kind, volume: part.volume, sha256: part.sha256 }
     }
 
-    pub fn file_name(&self) -> String {
+    pub(crate) fn file_name(&self) -> String {
         self.kind.file_name(self.number)
     }
 
     /// Its line, with LF.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let Self { number, volume, sha256, .. } = self;
         match self.kind {
             PartKind::Data { offset, length } => format!("d {number} {volume} {sha256:?} {offset} {length}\n"),
@@ -204,7 +204,7 @@ impl Journal {
     ///
     /// # Errors
     /// The opening is damaged, or a later version wrote it.
-    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, FormatError> {
         // A later version may look different from the second line on, so its number is read first.
         if let Some(text) = checked_lines::fitting(text).next().and_then(|line| line.strip_prefix("pouch-journal ")) {
             check_version(WHAT, text)?;
@@ -241,7 +241,7 @@ impl Journal {
 
 /// What the intact lines of a damaged journal still tell about whose volumes these are: the seals, and how many volumes
 /// there are, or 0.
-pub fn remains(text: &[u8]) -> (Vec<(u16, String, Digest)>, u16) {
+pub(crate) fn remains(text: &[u8]) -> (Vec<(u16, String, Digest)>, u16) {
     let volumes = checked_lines::fitting(text).find_map(|line| number(line.strip_prefix("volumes ")?));
     (checked_lines::fitting(text).filter_map(seal).collect(), volumes.unwrap_or(0))
 }

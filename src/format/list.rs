@@ -68,7 +68,7 @@ pub fn encode(entry: &Entry) -> String {
 ///
 /// # Errors
 /// The line is not exactly what [`encode`] makes of an entry.
-pub fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
+pub(crate) fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     let entry = parse(line, at)?;
     if encode(&entry).as_bytes() != line {
         return Err(FormatError::malformed(WHAT, at, "it is not written canonically"));
@@ -86,7 +86,7 @@ pub fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
 }
 
 /// Holds each entry of a list against the entries before it, and against the tar.
-pub struct Sequence {
+pub(crate) struct Sequence {
     tar_len: u64,
     /// Tar offset where the last content ends.
     content_end: u64,
@@ -98,12 +98,12 @@ pub struct Sequence {
 
 impl Sequence {
     /// Begins the list of a tar of `tar_len` bytes.
-    pub fn new(tar_len: u64) -> Self {
+    pub(crate) fn new(tar_len: u64) -> Self {
         Self { tar_len, content_end: 0, kept: 0, open: Vec::new() }
     }
 
     /// Counts `kept` bytes as taken already, so that a test of the limit needs no list of that size.
-    pub fn after(self, kept: u64) -> Self {
+    pub(crate) fn after(self, kept: u64) -> Self {
         Self { kept, ..self }
     }
 
@@ -112,7 +112,7 @@ impl Sequence {
     /// # Errors
     /// The entry is out of order, stands in no listed folder, has its content where it may not be, or is too much to
     /// keep.
-    pub fn next(&mut self, before: &[Entry], entry: &Entry) -> Result<(), FormatError> {
+    pub(crate) fn next(&mut self, before: &[Entry], entry: &Entry) -> Result<(), FormatError> {
         let bad = |why| FormatError::malformed(WHAT, before.len() + 1, format!("\"{}\" {why}", entry.path));
         self.check(before, entry).map_err(bad)?;
         self.kept += kept(entry);
@@ -145,7 +145,7 @@ impl Sequence {
         }
         if entry.has_content() {
             let end = entry.at.checked_add(entry.size).ok_or("ends beyond all numbers")?;
-            if entry.at % BLOCK != 0 || entry.at < self.content_end || end > self.tar_len {
+            if !entry.at.is_multiple_of(BLOCK) || entry.at < self.content_end || end > self.tar_len {
                 return Err(format!("has its content at {}..{end}, which overlaps or leaves the tar", entry.at));
             }
         }

@@ -12,12 +12,12 @@ const OCTAL_MAX: u64 = (1 << 33) - 1;
 const PAX_NAME: &[u8] = b"././@PaxHeader";
 
 /// Zero bytes that fill `len` bytes of content up to whole blocks.
-pub fn padding(len: u64) -> u64 {
+pub(crate) fn padding(len: u64) -> u64 {
     len.next_multiple_of(BLOCK) - len
 }
 
 /// Bytes of the two zero blocks at the end of a tar.
-pub const END: u64 = 2 * BLOCK;
+pub(crate) const END: u64 = 2 * BLOCK;
 
 /// The header blocks of an entry. Its path stands below `bag/data/`.
 pub fn of_entry(entry: &Entry) -> Vec<u8> {

@@ -4,30 +4,30 @@
 //! `SHA256SUMS` is the exception: a CR before an LF is forgiven there. No parser proves who wrote the bytes: anyone who
 //! has the recipient of a bundle can seal bytes that pass.
 
-pub mod age;
-pub mod bag;
-pub mod checked_lines;
-pub mod frame;
-pub mod head;
-pub mod journal;
-pub mod limits;
+pub(crate) mod age;
+pub(crate) mod bag;
+pub(crate) mod checked_lines;
+pub(crate) mod frame;
+pub(crate) mod head;
+pub(crate) mod journal;
+pub(crate) mod limits;
 pub(crate) mod lines;
-pub mod list;
-pub mod manifest;
-pub mod member;
-pub mod part;
-pub mod recipe;
-pub mod seal;
-pub mod statement;
-pub mod stripe;
-pub mod sums;
-pub mod ustar;
+pub(crate) mod list;
+pub(crate) mod manifest;
+pub(crate) mod member;
+pub(crate) mod part;
+pub(crate) mod recipe;
+pub(crate) mod seal;
+pub(crate) mod statement;
+pub(crate) mod stripe;
+pub(crate) mod sums;
+pub(crate) mod ustar;
 
 /// Name of the folder beside an output that holds the files of an unfinished unpacking.
-pub const UNPACKING: &str = ".pouch-unfinished";
+pub(crate) const UNPACKING: &str = ".pouch-unfinished";
 
 /// Name of a volume's file while it is written. A rename gives it its final name.
-pub const UNFINISHED: &str = "unfinished.tmp";
+pub(crate) const UNFINISHED: &str = "unfinished.tmp";
 
 /// The temporary name after the drive failed under `failed` others. The failed files keep their names, and with them
 /// the bad places of the drive, so that the next try lands elsewhere.
@@ -36,7 +36,7 @@ pub fn unfinished(failed: u32) -> String {
 }
 
 /// Whether a file with this name is still being written. `unfinished-0.tmp`, the temporary SHA256SUMS, counts too.
-pub fn is_unfinished(name: &str) -> bool {
+pub(crate) fn is_unfinished(name: &str) -> bool {
     let numbered = name.strip_prefix("unfinished-").and_then(|rest| rest.strip_suffix(".tmp"));
     name == UNFINISHED || numbered.and_then(number::<u32>).is_some()
 }

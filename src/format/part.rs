@@ -8,11 +8,11 @@ use crate::format::limits;
 pub const CHUNK: usize = 65_536;
 /// Bytes that sealing adds to a chunk.
 pub const TAG: usize = 16;
-pub const SEALED_CHUNK: usize = CHUNK + TAG;
+pub(crate) const SEALED_CHUNK: usize = CHUNK + TAG;
 /// Bytes before the first chunk: an age header with one X25519 stanza, and the nonce.
 pub const HEADER: usize = 168 + 16;
 /// A tar consists of blocks of so many bytes; parts begin at one.
-pub const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 
 const MAGIC: [u8; 4] = 0x184D_2A5Du32.to_le_bytes();
 const NAME: &[u8; 5] = b"pouch";
@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 const NO_MEMBER: u64 = u64::MAX;
 
 /// Length of a lead, the first frame of a part, in bytes.
-pub const LEAD: usize = 8 + 5 + 1 + 16 + 4 + 8;
+pub(crate) const LEAD: usize = 8 + 5 + 1 + 16 + 4 + 8;
 /// Length of a trail, the last frame of a part, in bytes without its padding.
 pub const TRAIL: usize = 8 + 8 + 8 + 1;
 
@@ -55,7 +55,7 @@ impl Class {
     }
 
     /// Bytes of a part's file.
-    pub fn file_len(self) -> usize {
+    pub(crate) fn file_len(self) -> usize {
         HEADER + self.chunks() * SEALED_CHUNK
     }
 
@@ -71,7 +71,7 @@ pub fn file_name(number: u32) -> String {
 }
 
 /// Whether a file name is that of a part, data or parity: six digits from 1 to 100,000, and `.age` or `.par`.
-pub fn is_part(name: &str) -> bool {
+pub(crate) fn is_part(name: &str) -> bool {
     let digits = name.strip_suffix(".age").or(name.strip_suffix(".par")).unwrap_or("");
     let number = digits.parse().ok().filter(|_| digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit()));
     number.is_some_and(|number: u32| (1..=limits::PARTS).contains(&number))
@@ -202,7 +202,7 @@ impl PartBuf {
     }
 
     /// The age header and nonce at the start.
-    pub fn header_mut(&mut self) -> &mut [u8; HEADER] {
+    pub(crate) fn header_mut(&mut self) -> &mut [u8; HEADER] {
         self.0.first_chunk_mut().expect("a part is longer than its header")
     }
 
@@ -211,7 +211,7 @@ impl PartBuf {
         self.0[HEADER..].chunks_exact_mut(SEALED_CHUNK)
     }
 
-    pub fn chunks(&self) -> usize {
+    pub(crate) fn chunks(&self) -> usize {
         (self.0.len() - HEADER) / SEALED_CHUNK
     }
 
@@ -221,7 +221,7 @@ impl PartBuf {
     }
 
     /// The trail of an open part; `None` if it lies in a `bad` chunk (indices, ascending) or cannot be found.
-    pub fn trail(&self, bad: &[usize]) -> Option<Trail> {
+    pub(crate) fn trail(&self, bad: &[usize]) -> Option<Trail> {
         let chunks = self.chunks();
         let good = |index: &usize| bad.binary_search(index).is_err();
         // Only zeros follow the fields of a trail, and its length is not 0: the last byte that is not zero is in it.
@@ -249,12 +249,12 @@ impl PartBuf {
 }
 
 /// The file name of parity part `number`.
-pub fn parity_name(number: u32) -> String {
+pub(crate) fn parity_name(number: u32) -> String {
     format!("{number:06}.par")
 }
 
 /// The first 8 bytes of a skippable frame of `len` bytes (at least 8) that says nothing.
-pub fn padding_frame(len: usize) -> [u8; 8] {
+pub(crate) fn padding_frame(len: usize) -> [u8; 8] {
     let mut out = [0; 8];
     out[0..4].copy_from_slice(&MAGIC);
     out[4..8].copy_from_slice(&(len as u32 - 8).to_le_bytes());

@@ -17,7 +17,7 @@ const PIECES: u64 = LONGEST / 4096 + 64;
 
 /// How one frame of a part was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FrameRecipe {
+pub(crate) enum FrameRecipe {
     /// A stored frame of so many bytes of tar.
     Stored(u64),
     /// A compressed frame.
@@ -33,17 +33,17 @@ pub enum FrameRecipe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
     /// Tar offset of its first byte.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// XXH3-128 of its plaintext up to the padding.
-    pub hash: u128,
+    pub(crate) hash: u128,
     /// Its frames in order, as count and frame of equal frames in a row.
-    pub frames: Vec<(u32, FrameRecipe)>,
+    pub(crate) frames: Vec<(u32, FrameRecipe)>,
 }
 
 impl FrameRecipe {
     /// A compressed frame of `len` bytes of tar. `flushes` are the ascending places before its end where it was
     /// flushed.
-    pub fn frame(told: usize, flushes: impl Iterator<Item = usize>, len: usize) -> Self {
+    pub(crate) fn frame(told: usize, flushes: impl Iterator<Item = usize>, len: usize) -> Self {
         let mut pieces: Vec<(u32, u64)> = Vec::new();
         let mut before = 0;
         for at in flushes.chain([len]) {
@@ -58,7 +58,7 @@ impl FrameRecipe {
     }
 
     /// Bytes of tar in it.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         match self {
             FrameRecipe::Stored(len) => *len,
             FrameRecipe::Frame { pieces, .. } => pieces.iter().map(|(times, len)| u64::from(*times) * len).sum(),
@@ -101,7 +101,7 @@ impl FrameRecipe {
 
 impl Recipe {
     /// A recipe of these frames, of which equal neighbours become one run.
-    pub fn new(offset: u64, hash: u128, frames: Vec<FrameRecipe>) -> Self {
+    pub(crate) fn new(offset: u64, hash: u128, frames: Vec<FrameRecipe>) -> Self {
         let mut runs: Vec<(u32, FrameRecipe)> = Vec::new();
         for made in frames {
             match runs.last_mut() {
@@ -113,18 +113,18 @@ impl Recipe {
     }
 
     /// Bytes of tar in the part. The sum saturates, for a planted recipe may claim anything.
-    pub fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         let lengths = self.frames.iter().map(|(times, made)| u64::from(*times).saturating_mul(made.length()));
         lengths.fold(0, u64::saturating_add)
     }
 
     /// Its frames, one by one.
-    pub fn each(&self) -> impl Iterator<Item = &FrameRecipe> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = &FrameRecipe> {
         self.frames.iter().flat_map(|(times, made)| std::iter::repeat_n(made, *times as usize))
     }
 
     /// Three words with blanks between them: offset, hash, frames.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let frames: Vec<String> =
             self.frames.iter().map(|(times, made)| times_of(*times, '*', &made.encode())).collect();
         format!("{} {:032x} {}", self.offset, self.hash, frames.join(","))
@@ -134,7 +134,7 @@ impl Recipe {
     ///
     /// # Errors
     /// The words are no recipe, or spell out more than any part needs.
-    pub fn parse(offset: &str, hash: &str, frames: &str) -> Result<Self, FormatError> {
+    pub(crate) fn parse(offset: &str, hash: &str, frames: &str) -> Result<Self, FormatError> {
         let mut runs = Vec::new();
         let mut spelled = 0;
         for run in frames.split(',') {

@@ -9,11 +9,11 @@ use crate::format::{FormatError, check_version, limits, number};
 
 const WHAT: &str = "the seal";
 /// Names of the two copies of the seal to recipients.
-pub const SEALS: [&str; 2] = ["seal.age", "seal2.age"];
+pub(crate) const SEALS: [&str; 2] = ["seal.age", "seal2.age"];
 /// Name of the seal to a passphrase.
-pub const PASSPHRASE_SEAL: &str = "seal-p.age";
+pub(crate) const PASSPHRASE_SEAL: &str = "seal-p.age";
 /// Every name that a seal can have.
-pub const ALL_SEALS: [&str; 3] = [SEALS[0], SEALS[1], PASSPHRASE_SEAL];
+pub(crate) const ALL_SEALS: [&str; 3] = [SEALS[0], SEALS[1], PASSPHRASE_SEAL];
 
 /// What it takes to open the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -45,7 +45,7 @@ pub struct Statement {
 
 impl Statement {
     /// The eighteen lines: the exact bytes that the fingerprint covers.
-    pub fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         fn opt<T: ToString>(value: &Option<T>) -> String {
             value.as_ref().map_or("-".to_string(), T::to_string)
         }

@@ -6,16 +6,16 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
     /// Data shards of a stripe; the last stripe may have fewer.
-    pub k: u16,
+    pub(crate) k: u16,
     /// Parity shards of a stripe; the last stripe has as many.
     pub m: u16,
     /// Most shards of a stripe that one volume may hold.
-    pub c: u16,
+    pub(crate) c: u16,
 }
 
 impl Scheme {
     /// Most shards of a stripe: the code works over GF(2^8).
-    pub const MOST: u16 = 255;
+    pub(crate) const MOST: u16 = 255;
 
     /// `None` unless each number is at least 1, k + m is at most [`Self::MOST`], and c is at most k + m.
     pub fn new(k: u16, m: u16, c: u16) -> Option<Self> {
@@ -24,17 +24,17 @@ impl Scheme {
     }
 
     /// Shards of a stripe that has all its data.
-    pub fn shards(self) -> usize {
+    pub(crate) fn shards(self) -> usize {
         usize::from(self.k + self.m)
     }
 
     /// Stripes of `data` data parts; the last one may be short.
-    pub fn stripes(self, data: u32) -> u32 {
+    pub(crate) fn stripes(self, data: u32) -> u32 {
         data.div_ceil(self.k.into())
     }
 
     /// Parity parts for `data` data parts.
-    pub fn parity_parts(self, data: u32) -> u32 {
+    pub(crate) fn parity_parts(self, data: u32) -> u32 {
         self.stripes(data) * u32::from(self.m)
     }
 
@@ -53,7 +53,7 @@ impl Scheme {
     }
 
     /// The number of the parity part at a position of a stripe; positions of parity begin at k.
-    pub fn parity_number(self, stripe: u32, position: u16) -> u32 {
+    pub(crate) fn parity_number(self, stripe: u32, position: u16) -> u32 {
         stripe * u32::from(self.m) + u32::from(position - self.k) + 1
     }
 
@@ -68,7 +68,7 @@ impl Scheme {
     }
 
     /// How many volumes may be lost if nothing else is damaged.
-    pub fn volumes_spared(self) -> u16 {
+    pub(crate) fn volumes_spared(self) -> u16 {
         self.m / self.c
     }
 

@@ -72,7 +72,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
 
 /// Whether a volume may hold a file of this name: 1 to 64 lower-case letters, digits, dots and hyphens, which every
 /// file system takes, beginning with neither dot nor hyphen.
-pub fn is_our_name(name: &str) -> bool {
+pub(crate) fn is_our_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
     (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-'])
 }

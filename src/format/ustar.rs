@@ -15,21 +15,21 @@ const BLOCK_LEN: usize = BLOCK as usize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The type byte.
-    pub kind: u8,
+    pub(crate) kind: u8,
     /// With `bag/` in front; a folder's name ends with a slash.
-    pub name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// A link's target; empty for other members.
-    pub link: Vec<u8>,
+    pub(crate) link: Vec<u8>,
     /// Bytes of content.
-    pub size: u64,
+    pub(crate) size: u64,
     /// Permission bits.
-    pub mode: u32,
+    pub(crate) mode: u32,
     /// In whole seconds.
-    pub mtime: Time,
+    pub(crate) mtime: Time,
 }
 
 /// Length in bytes of the header that begins with this block, pax records included.
-pub fn header_len(block: &[u8; BLOCK_LEN]) -> Result<usize, FormatError> {
+pub(crate) fn header_len(block: &[u8; BLOCK_LEN]) -> Result<usize, FormatError> {
     if block[156] != b'x' {
         return Ok(BLOCK_LEN);
     }

@@ -15,7 +15,7 @@ impl FingerprintStart {
     ///
     /// # Errors
     /// A sentence for the user, if the text has letters that no fingerprint has, or too few or too many of them.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let letters = letters(text);
         if !letters.bytes().all(|letter| matches!(letter, b'A'..=b'Z' | b'2'..=b'7')) {
             return Err("a fingerprint has only letters, the digits 2 to 7, and hyphens".into());
@@ -44,7 +44,7 @@ fn letters(text: &str) -> String {
 
 /// What a choice comes to. Numbers are indices of the fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Choice {
+pub(crate) enum Choice {
     /// Exactly one bundle fits.
     One(usize),
     /// Several bundles fit.
@@ -54,7 +54,7 @@ pub enum Choice {
 }
 
 /// Chooses among bundles with these fingerprints, which all differ. Without `wanted` each of them fits.
-pub fn choose<'a>(fingerprints: impl IntoIterator<Item = &'a str>, wanted: Option<&FingerprintStart>) -> Choice {
+pub(crate) fn choose<'a>(fingerprints: impl IntoIterator<Item = &'a str>, wanted: Option<&FingerprintStart>) -> Choice {
     let all = fingerprints.into_iter().enumerate();
     let fitting = all.filter(|(_, fingerprint)| wanted.is_none_or(|wanted| wanted.begins(fingerprint)));
     let fitting: Vec<usize> = fitting.map(|(at, _)| at).collect();

@@ -10,7 +10,7 @@ const MOST: usize = 16;
 
 /// Sets of positions to leave out, in the order to try them, after the first `used` of the `parity` positions gave a
 /// wrong part.
-pub fn choices(data: &[usize], parity: &[usize], used: usize) -> Vec<BTreeSet<usize>> {
+pub(crate) fn choices(data: &[usize], parity: &[usize], used: usize) -> Vec<BTreeSet<usize>> {
     // The first combination is the one that was used.
     let others = combinations(parity.len(), used).into_iter().skip(1);
     let without_one = data.iter().take(MOST).map(|position| BTreeSet::from([*position]));

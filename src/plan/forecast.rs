@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 /// Bytes of frames that a part still takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RoomGuess {
+pub(crate) enum RoomGuess {
     Exactly(usize),
     /// A guess, a little too low or too high.
     About(usize),
@@ -16,7 +16,7 @@ pub enum RoomGuess {
 
 /// What is known of the ranges that are being compressed.
 #[derive(Debug)]
-pub struct Forecast {
+pub(crate) struct Forecast {
     /// Bytes of frames that an empty part takes.
     whole: usize,
     /// The range that goes into parts next, and the bytes that the part in the making then takes.
@@ -28,12 +28,12 @@ pub struct Forecast {
 
 impl Forecast {
     /// Begins with all ranges still to come; a part takes `whole` bytes of frames.
-    pub fn new(whole: usize) -> Self {
+    pub(crate) fn new(whole: usize) -> Self {
         Self { whole, next: 0, room: whole, coming: BTreeMap::new() }
     }
 
     /// Notes that `done` of a range's `len` bytes are compressed, to `packed` bytes.
-    pub fn progress(&mut self, index: u64, len: usize, done: usize, packed: usize) {
+    pub(crate) fn progress(&mut self, index: u64, len: usize, done: usize, packed: usize) {
         // Less than a quarter of a range tells too little.
         if 4 * done >= len {
             self.coming.insert(index, (packed as u64 * len as u64 / (done as u64).max(1)) as usize);
@@ -41,19 +41,19 @@ impl Forecast {
     }
 
     /// Notes that all ranges before `next` are in parts, and that the part in the making still takes `room` bytes.
-    pub fn collected(&mut self, next: u64, room: usize) {
+    pub(crate) fn collected(&mut self, next: u64, room: usize) {
         (self.next, self.room) = (next, room);
         self.coming = self.coming.split_off(&next);
     }
 
     /// Whether all ranges before that one are in parts.
-    pub fn is_next(&self, index: u64) -> bool {
+    pub(crate) fn is_next(&self, index: u64) -> bool {
         index == self.next
     }
 
     /// What the part that the range begins in takes from there on; `None` while too little is known of the ranges
     /// before it.
-    pub fn room(&self, index: u64) -> Option<RoomGuess> {
+    pub(crate) fn room(&self, index: u64) -> Option<RoomGuess> {
         if self.is_next(index) {
             return Some(RoomGuess::Exactly(self.room));
         }

@@ -10,32 +10,32 @@ use crate::format::{FormatError, limits};
 
 /// Most parts for each volume. FAT32 holds 65,534 short names in a folder; a third of that leaves room for other
 /// systems.
-pub const FILES_ON_A_VOLUME: u32 = 20_000;
+pub(crate) const FILES_ON_A_VOLUME: u32 = 20_000;
 /// Largest part in MiB, unless there would be too many parts.
-pub const LARGEST: u16 = 64;
+pub(crate) const LARGEST: u16 = 64;
 /// The same where zstd works hard and takes the memory itself.
-pub const LARGEST_AT_HIGH_LEVELS: u16 = 4;
+pub(crate) const LARGEST_AT_HIGH_LEVELS: u16 = 4;
 /// Memory for parts in the making, in MiB.
 const PART_MEMORY: u64 = 192;
 
 /// The size of parts, and what follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
-    pub class: Class,
+pub(crate) struct Geometry {
+    pub(crate) class: Class,
     /// Data parts if nothing compresses.
-    pub data_at_most: u32,
+    pub(crate) data_at_most: u32,
     /// `None` without parity.
-    pub scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
 }
 
 impl Geometry {
     /// All parts of a bundle with `data` data parts, parity included.
-    pub fn parts(&self, data: u64) -> u64 {
+    pub(crate) fn parts(&self, data: u64) -> u64 {
         data + self.scheme.map_or(0, |scheme| data.div_ceil(scheme.k.into()) * u64::from(scheme.m))
     }
 
     /// All parts, parity included, if nothing compresses.
-    pub fn parts_at_most(&self) -> u32 {
+    pub(crate) fn parts_at_most(&self) -> u32 {
         self.parts(self.data_at_most.into()) as u32
     }
 }
@@ -45,7 +45,7 @@ impl Geometry {
 ///
 /// # Errors
 /// Even of the largest class it takes more than 100,000 parts, or more than 20,000 for each volume.
-pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> Result<Geometry, FormatError> {
+pub(crate) fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> Result<Geometry, FormatError> {
     let parity = scheme.map_or(0, |scheme| u64::from(scheme.m));
     let in_memory = u64::from(volumes) + parity + 2;
     let usual = Class::ALL.iter().rposition(|class| {
@@ -68,25 +68,25 @@ pub fn choose(tar: u64, volumes: u16, scheme: Option<Scheme>, largest: u16) -> R
 }
 
 /// The geometry of a class that the earlier run chose.
-pub fn of_class(tar: u64, class: Class, scheme: Option<Scheme>) -> Geometry {
+pub(crate) fn of_class(tar: u64, class: Class, scheme: Option<Scheme>) -> Geometry {
     let data_at_most = data_at_most(tar, class).min(limits::PARTS.into()) as u32;
     Geometry { class, data_at_most, scheme }
 }
 
 /// Most bytes of the journal: lines for each range and part, and a stamp for each entry. They are reserved on the first
 /// volume, which has the journal as long as packing lasts.
-pub fn journal_at_most(tar: u64, parts_at_most: u32, entries: usize) -> u64 {
+pub(crate) fn journal_at_most(tar: u64, parts_at_most: u32, entries: usize) -> u64 {
     let ranges = tar.div_ceil(1 << 20) + 16;
     64 * 1024 + 160 * ranges + 300 * u64::from(parts_at_most) + 11 * entries as u64
 }
 
 /// Data parts of a tar that does not compress at all.
-pub fn data_at_most(tar: u64, class: Class) -> u64 {
+pub(crate) fn data_at_most(tar: u64, class: Class) -> u64 {
     tar.div_ceil(least_tar(class)).max(1)
 }
 
 /// Data parts of a tar that compresses to `packed` bytes.
-pub fn data_expected(packed: u64, class: Class) -> u64 {
+pub(crate) fn data_expected(packed: u64, class: Class) -> u64 {
     // Parts are filled to within 2 %; about half of that stays empty.
     packed.div_ceil(class.room() as u64 / 100 * 99).max(1)
 }
@@ -100,13 +100,13 @@ fn least_tar(class: Class) -> u64 {
 
 /// Bytes of tar that a worker fills and compresses at once. Smaller parts have smaller ranges, so that less is
 /// compressed again where a part ends.
-pub fn range_len(class: Class) -> u64 {
+pub(crate) fn range_len(class: Class) -> u64 {
     (u64::from(class.mib()) << 21).clamp(1 << 20, 8 << 20)
 }
 
 /// Bytes that each volume keeps free for everything except parts: room for four seals, two heads, the list (whose text
 /// has at most `list` bytes) and SHA256SUMS. These are upper bounds.
-pub fn reserve(list: u64, parts_at_most: u32, cluster: u64) -> u64 {
+pub(crate) fn reserve(list: u64, parts_at_most: u32, cluster: u64) -> u64 {
     let parts = u64::from(parts_at_most);
     let seal = 8 * 1024;
     let head = sealed(4096 + parts * 480);
@@ -117,7 +117,7 @@ pub fn reserve(list: u64, parts_at_most: u32, cluster: u64) -> u64 {
 }
 
 /// Most bytes of the list's text.
-pub fn list_at_most(entries: &[Entry]) -> u64 {
+pub(crate) fn list_at_most(entries: &[Entry]) -> u64 {
     entries.iter().map(list_line_at_most).sum()
 }
 

@@ -9,30 +9,30 @@ use crate::base::size::{grouped, human};
 
 /// What a file system holds, apart from names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    pub symlinks: Symlinks,
+pub(crate) struct Limits {
+    pub(crate) symlinks: Symlinks,
     /// Most names of one file, and 1 where there are no hard links; `None` if the bundle needs no more than it holds.
-    pub names: Option<u64>,
+    pub(crate) names: Option<u64>,
     /// Whether holes of files take room there.
-    pub fills_holes: bool,
+    pub(crate) fills_holes: bool,
     /// The largest file in bytes; `None` if no limit is known.
-    pub largest: Option<u64>,
+    pub(crate) largest: Option<u64>,
     /// The first and the last second that it keeps; `None` if the bundle has no time beyond.
-    pub times: (Option<i64>, Option<i64>),
+    pub(crate) times: (Option<i64>, Option<i64>),
 }
 
 /// Which symlinks a file system holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Symlinks {
+pub(crate) struct Symlinks {
     /// The longest content in bytes, and 0 where there are no symlinks; `None` if the bundle has none that is too long.
-    pub longest: Option<usize>,
+    pub(crate) longest: Option<usize>,
     /// Whether content must be UTF-8.
-    pub only_text: bool,
+    pub(crate) only_text: bool,
 }
 
 /// What becomes of an entry that cannot be held as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Becomes {
+pub(crate) enum Becomes {
     /// The entry stands under this path; what it holds moves with it.
     Renamed(BytePath),
     /// A hard link becomes a file of its own, under the name it has.
@@ -47,10 +47,10 @@ pub enum Becomes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Its path in the bundle.
-    pub path: BytePath,
+    pub(crate) path: BytePath,
     /// A phrase for the user.
-    pub why: String,
-    pub becomes: Becomes,
+    pub(crate) why: String,
+    pub(crate) becomes: Becomes,
 }
 
 /// Returns the indices of links and files that cannot be held at all. `changes` gets them too, and also the hard links
@@ -75,7 +75,7 @@ pub(super) fn leave_out(entries: &[Entry], limits: &Limits, changes: &mut Vec<Ch
             }
             Kind::Hardlink(first) => {
                 let names = names.entry(first.as_bytes()).or_insert(1);
-                let needs_copy = limits.names.filter(|most| *names % *most == 0);
+                let needs_copy = limits.names.filter(|most| (*names).is_multiple_of(*most));
                 *names += 1;
                 needs_copy.map(|most| (too_many_names(first, most), Becomes::Copy))
             }
@@ -118,7 +118,7 @@ impl Symlinks {
 
 /// How many copies of a file stand in for hard links: `links` of them are still to be made, and a file has at most
 /// `most` names.
-pub fn copies_of(links: u64, most: u64) -> u64 {
+pub(crate) fn copies_of(links: u64, most: u64) -> u64 {
     links / most.max(1)
 }
 

@@ -17,15 +17,15 @@ const SUMS: &str = "SHA256SUMS";
 const TAGMANIFEST: &str = "tagmanifest-sha256.txt";
 
 /// Where everything lies in the tar.
-pub struct Layout {
+pub(crate) struct Layout {
     /// `bagit.txt` and `bag-info.txt` with their headers: the first bytes of the tar.
-    pub front: Vec<u8>,
+    pub(crate) front: Vec<u8>,
     /// Tar offset of each entry's header, ascending.
-    pub starts: Vec<u64>,
+    pub(crate) starts: Vec<u64>,
     /// Tar offset where the last entry ends and the manifests begin.
-    pub tail_start: u64,
+    pub(crate) tail_start: u64,
     /// Bytes of the whole tar, a multiple of 512.
-    pub len: u64,
+    pub(crate) len: u64,
     /// Links that the manifest lists, each with the file whose digest it gets: indices of entries, ascending.
     links: Vec<(u32, u32)>,
     manifest_len: u64,
@@ -36,7 +36,7 @@ pub struct Layout {
 
 /// Lays out the tar of `entries`, which are in order, and sets where their contents lie. Names and links that BagIt
 /// validators refuse are noted.
-pub fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
+pub(crate) fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
     let links = listed_links(entries, notes);
     let mut bytes = 0u64;
     let mut files = 0u64;
@@ -73,14 +73,14 @@ pub fn lay_out(entries: &mut [Entry], notes: &mut Vec<Note>) -> Layout {
 
 impl Layout {
     /// Indices of the entries whose header, content or padding lie in that range.
-    pub fn entries_in(&self, range: &Range<u64>) -> Range<usize> {
+    pub(crate) fn entries_in(&self, range: &Range<u64>) -> Range<usize> {
         let first = self.starts.partition_point(|start| *start <= range.start).saturating_sub(1);
         let end = self.starts.partition_point(|start| *start < range.end);
         first..end.max(first)
     }
 
     /// Tar offset of the first member that begins in that range; `None` if none does.
-    pub fn first_member(&self, range: &Range<u64>) -> Option<u64> {
+    pub(crate) fn first_member(&self, range: &Range<u64>) -> Option<u64> {
         let at = self.starts.partition_point(|start| *start < range.start);
         let entry = self.starts.get(at).copied();
         let start = if range.start == 0 { Some(0) } else { entry.or_else(|| self.tail_member(range.start)) };
@@ -89,7 +89,7 @@ impl Layout {
 
     /// Finds byte number `at` of a tar whose `holes` are not counted: its real tar offset, and how many bytes follow
     /// before the next hole.
-    pub fn past_holes(&self, holes: &[Hole], mut at: u64) -> (u64, u64) {
+    pub(crate) fn past_holes(&self, holes: &[Hole], mut at: u64) -> (u64, u64) {
         for (start, len) in holes {
             if *start > at {
                 return (at, start - at);
@@ -101,7 +101,7 @@ impl Layout {
 
     /// Writes the end of the tar, from `tail_start` on: the manifests, for which all digests must be known, and the
     /// zero blocks. `digest` gives the one to list for the file at an index.
-    pub fn write_tail<E>(
+    pub(crate) fn write_tail<E>(
         &self,
         entries: &[Entry],
         digest: impl Fn(usize) -> Digest,
@@ -148,7 +148,7 @@ impl Layout {
 }
 
 /// The holes of all files, as stretches of the tar.
-pub fn holes_in(entries: &[Entry]) -> Vec<Hole> {
+pub(crate) fn holes_in(entries: &[Entry]) -> Vec<Hole> {
     entries.iter().flat_map(|entry| entry.holes.iter().map(|(start, len)| (entry.at + start, *len))).collect()
 }
 
@@ -201,7 +201,7 @@ fn listed_links(entries: &[Entry], notes: &mut Vec<Note>) -> Vec<(u32, u32)> {
 }
 
 /// The digest that the manifests carry: zeros for a flagged file, so that exactly its lines fail by hand.
-pub fn manifest_digest(sha256: Digest, flag: Flag) -> Digest {
+pub(crate) fn manifest_digest(sha256: Digest, flag: Flag) -> Digest {
     if flag == Flag::Clean { sha256 } else { Digest::ZERO }
 }
 
@@ -245,7 +245,7 @@ pub(crate) mod tests {
     use crate::base::entry::Time;
     use crate::base::path::BytePath;
 
-    pub fn entry(path: &str, kind: Kind, size: u64) -> Entry {
+    pub(crate) fn entry(path: &str, kind: Kind, size: u64) -> Entry {
         Entry {
             path: BytePath::new(path.as_bytes()).unwrap(),
             kind,
@@ -259,15 +259,15 @@ pub(crate) mod tests {
         }
     }
 
-    pub fn dir(path: &str) -> Entry {
+    pub(crate) fn dir(path: &str) -> Entry {
         entry(path, Kind::Dir, 0)
     }
 
-    pub fn file(path: &str, size: u64) -> Entry {
+    pub(crate) fn file(path: &str, size: u64) -> Entry {
         entry(path, Kind::File, size)
     }
 
-    pub fn symlink(path: &str, target: &str) -> Entry {
+    pub(crate) fn symlink(path: &str, target: &str) -> Entry {
         entry(path, Kind::Symlink(target.as_bytes().into()), 0)
     }
 

@@ -9,7 +9,7 @@ const MOST_LINKS: usize = 40;
 
 /// Where a link leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leads {
+pub(crate) enum Leads {
     /// To the content of the file with that index.
     File(usize),
     /// To a folder of the bundle, or to its root.
@@ -19,12 +19,12 @@ pub enum Leads {
 }
 
 /// Index of the entry with that path. `entries` are in order.
-pub fn find(entries: &[Entry], path: &[u8]) -> Option<usize> {
+pub(crate) fn find(entries: &[Entry], path: &[u8]) -> Option<usize> {
     entries.binary_search_by(|entry| compare(entry.path.as_bytes(), path)).ok()
 }
 
 /// Follows the symlink at `index`, name by name. Absolute targets are astray: they name no place in the bundle.
-pub fn follow(entries: &[Entry], index: usize) -> Leads {
+pub(crate) fn follow(entries: &[Entry], index: usize) -> Leads {
     let Kind::Symlink(target) = &entries[index].kind else {
         return Leads::Astray;
     };

@@ -1,19 +1,19 @@
 //! Floor 2: decides without any I/O, so that a run can print a decision before it acts on it.
 
-pub mod choose;
-pub mod distrust;
-pub mod forecast;
-pub mod geometry;
-pub mod holds;
-pub mod layout;
-pub mod links;
-pub mod name_folding;
-pub mod names;
-pub mod needed_parts;
-pub mod parity;
-pub mod placement;
-pub mod rehome;
-pub mod repair;
-pub mod resume;
-pub mod select;
-pub mod tar_recovery;
+pub(crate) mod choose;
+pub(crate) mod distrust;
+pub(crate) mod forecast;
+pub(crate) mod geometry;
+pub(crate) mod holds;
+pub(crate) mod layout;
+pub(crate) mod links;
+pub(crate) mod name_folding;
+pub(crate) mod names;
+pub(crate) mod needed_parts;
+pub(crate) mod parity;
+pub(crate) mod placement;
+pub(crate) mod rehome;
+pub(crate) mod repair;
+pub(crate) mod resume;
+pub(crate) mod select;
+pub(crate) mod tar_recovery;

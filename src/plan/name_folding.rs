@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 /// The key of a name. Names that any known file system takes for one have the same key: it leaves out case,
 /// normalisation, marks without width, and what Windows cuts off the end. The reverse does not hold: names with one key
 /// may still be two, which only a trial shows.
-pub fn key(name: &[u8]) -> Vec<u8> {
+pub(crate) fn key(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len());
     if name.is_ascii() {
         out.extend(name.iter().map(u8::to_ascii_lowercase));
@@ -34,7 +34,7 @@ fn is_ignorable(c: char) -> bool {
 
 /// Whether two names differ at most in normalisation: some file systems return another form than they were given, and
 /// answer to both.
-pub fn is_same_text(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn is_same_text(a: &[u8], b: &[u8]) -> bool {
     match (std::str::from_utf8(a), std::str::from_utf8(b)) {
         (Ok(x), Ok(y)) => x == y || x.nfc().eq(y.nfc()),
         _ => a == b,
@@ -42,7 +42,7 @@ pub fn is_same_text(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// The characters of a name, and single bytes where it is not UTF-8.
-pub fn pieces(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn pieces(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     name.utf8_chunks().flat_map(|chunk| {
         let valid = chunk.valid();
         let invalid = chunk.invalid();
@@ -52,7 +52,7 @@ pub fn pieces(name: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Spells a name with `%XX` for `%` itself, and for each byte of the pieces that `refused` picks by index and bytes.
-pub fn percent(name: &[u8], refused: impl Fn(usize, &[u8]) -> bool) -> Vec<u8> {
+pub(crate) fn percent(name: &[u8], refused: impl Fn(usize, &[u8]) -> bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + 6);
     for (at, piece) in pieces(name).enumerate() {
         if piece == b"%" || refused(at, piece) {
@@ -64,8 +64,9 @@ pub fn percent(name: &[u8], refused: impl Fn(usize, &[u8]) -> bool) -> Vec<u8> {
     out
 }
 
-/// Undoes [`percent`], and drops a number such as `%~2` at the end. `None` if the name was not spelled so.
-pub fn unpercent(name: &[u8]) -> Option<Vec<u8>> {
+/// Undoes [`percent`] for the laws that tests hold, and drops a number such as `%~2` at the end. `None` if the name was not spelled so.
+#[cfg(test)]
+pub(crate) fn unpercent(name: &[u8]) -> Option<Vec<u8>> {
     let end = name.windows(2).rposition(|pair| pair == b"%~").unwrap_or(name.len());
     let mut out = Vec::with_capacity(name.len());
     let mut rest = &name[..end];
@@ -80,7 +81,7 @@ pub fn unpercent(name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The beginning of a name spelled by [`percent`], `most` bytes at most, that divides neither a character nor a `%XX`.
-pub fn cut(name: &[u8], most: usize) -> &[u8] {
+pub(crate) fn cut(name: &[u8], most: usize) -> &[u8] {
     if name.len() <= most {
         return name;
     }
@@ -95,7 +96,7 @@ pub fn cut(name: &[u8], most: usize) -> &[u8] {
 }
 
 /// Whether DOS takes the name for a device: `CON`, `nul.txt`, `COM1`.
-pub fn is_device(name: &[u8]) -> bool {
+pub(crate) fn is_device(name: &[u8]) -> bool {
     let stem = name.split(|byte| *byte == b'.').next().unwrap_or_default().to_ascii_uppercase();
     let stem = String::from_utf8_lossy(&stem).trim_end().to_string();
     let port = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));

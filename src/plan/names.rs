@@ -16,7 +16,7 @@ use crate::plan::holds::{Becomes, Change, Limits, leave_out, left_out_as};
 use crate::plan::name_folding::{cut, is_device, key, percent, pieces};
 
 /// A file system where names can be tried, in an empty folder.
-pub trait NameTrial {
+pub(crate) trait NameTrial {
     /// Whether a file can be made under this name and is then found under it.
     fn keeps(&self, name: &[u8]) -> Result<bool, IoFault>;
     /// Makes files in one folder under these names, each of which is kept alone. Says of each whether it is another
@@ -28,30 +28,30 @@ pub trait NameTrial {
 
 /// Entries as the file system can hold them.
 #[derive(Debug)]
-pub struct Fitted {
+pub(crate) struct Fitted {
     /// Sorted by path; hard links stand behind their file.
-    pub entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// The path in the bundle, by the new path, of each entry that has another path now.
-    pub former: HashMap<BytePath, BytePath>,
+    pub(crate) former: HashMap<BytePath, BytePath>,
     /// What had to be changed, sorted by the path in the bundle.
-    pub changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// New paths of entries whose time lies outside of what the file system keeps.
-    pub clamped: HashSet<BytePath>,
+    pub(crate) clamped: HashSet<BytePath>,
     /// How many names a file can have; see [`Limits::names`].
-    pub names: Option<u64>,
+    pub(crate) names: Option<u64>,
     /// Whether holes of files take room there.
-    pub fills_holes: bool,
+    pub(crate) fills_holes: bool,
 }
 
 impl Fitted {
     /// Bytes that an entry takes there.
-    pub fn room_of(&self, entry: &Entry) -> u64 {
+    pub(crate) fn room_of(&self, entry: &Entry) -> u64 {
         if self.fills_holes { entry.size } else { entry.stored_size() }
     }
 }
 
 /// Fits entries to a file system: what it cannot hold is left out, what it refuses is renamed, times are clamped.
-pub fn fit(entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits) -> Result<Fitted, IoFault> {
+pub(crate) fn fit(entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits) -> Result<Fitted, IoFault> {
     let mut changes = Vec::new();
     let left_out = leave_out(&entries, limits, &mut changes);
     let names = EntryNames::of(&entries, &left_out, ground)?.choose()?;
@@ -120,10 +120,10 @@ fn rename(
 /// Makes hard links name the new paths of their files.
 fn follow_files(entries: &mut [Entry], renamed: &HashMap<Vec<u8>, BytePath>) {
     for entry in entries {
-        if let Kind::Hardlink(first) = &mut entry.kind {
-            if let Some(path) = renamed.get(first.as_bytes()) {
-                *first = path.clone();
-            }
+        if let Kind::Hardlink(first) = &mut entry.kind
+            && let Some(path) = renamed.get(first.as_bytes())
+        {
+            *first = path.clone();
         }
     }
 }

@@ -6,20 +6,20 @@ use crate::base::entry::Entry;
 use crate::format::head::Head;
 
 /// Finds the entries that have bytes in a stretch of the tar.
-pub struct Contents {
+pub(crate) struct Contents {
     /// Indices of the entries with content, ascending by tar offset. Contents do not overlap, so their ends ascend too.
     order: Vec<u32>,
 }
 
 impl Contents {
-    pub fn new(entries: &[Entry]) -> Self {
+    pub(crate) fn new(entries: &[Entry]) -> Self {
         let mut order: Vec<u32> = (0..entries.len() as u32).filter(|at| entries[*at as usize].has_content()).collect();
         order.sort_by_key(|at| entries[*at as usize].at);
         Self { order }
     }
 
     /// Indices of the entries with bytes in `from..to`, ascending by tar offset.
-    pub fn within<'a>(&'a self, entries: &'a [Entry], from: u64, to: u64) -> impl Iterator<Item = usize> + 'a {
+    pub(crate) fn within<'a>(&'a self, entries: &'a [Entry], from: u64, to: u64) -> impl Iterator<Item = usize> + 'a {
         let first = self.order.partition_point(|at| {
             let entry = &entries[*at as usize];
             entry.at + entry.size <= from
@@ -29,19 +29,19 @@ impl Contents {
 }
 
 /// The numbers of the data parts that hold bytes of these entries, ascending.
-pub fn needed_parts(head: &Head, entries: &[Entry], contents: &Contents) -> Vec<u32> {
+pub(crate) fn needed_parts(head: &Head, entries: &[Entry], contents: &Contents) -> Vec<u32> {
     let needs = |offset, length| contents.within(entries, offset, offset + length).next().is_some();
     head.data_parts().filter(|(_, offset, length)| needs(*offset, *length)).map(|(part, _, _)| part.number).collect()
 }
 
 /// Indices of the entries that cannot be whole without the `lost` data parts.
-pub fn hurt_by(head: &Head, entries: &[Entry], contents: &Contents, lost: &BTreeSet<u32>) -> BTreeSet<usize> {
+pub(crate) fn hurt_by(head: &Head, entries: &[Entry], contents: &Contents, lost: &BTreeSet<u32>) -> BTreeSet<usize> {
     let lost = head.data_parts().filter(|(part, _, _)| lost.contains(&part.number));
     lost.flat_map(|(_, offset, length)| contents.within(entries, offset, offset + length)).collect()
 }
 
 /// Ascending numbers as people write them: `1-3, 7`.
-pub fn ranges(numbers: impl IntoIterator<Item = u32>) -> String {
+pub(crate) fn ranges(numbers: impl IntoIterator<Item = u32>) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for number in numbers {
         match runs.last_mut() {

@@ -10,11 +10,11 @@ const MOST_ON_A_VOLUME: u16 = 8;
 
 /// What the user asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Wish {
+pub(crate) struct Wish {
     /// Drives that may be lost.
-    pub lose: u16,
+    pub(crate) lose: u16,
     /// Parity against bad sectors, in percent of the data; `None` for the usual amount.
-    pub mend: Option<f64>,
+    pub(crate) mend: Option<f64>,
 }
 
 /// Chooses stripes for `volumes` volumes; `None` if no parity is wanted. `stripes` tells how many stripes of a shape
@@ -22,7 +22,7 @@ pub struct Wish {
 ///
 /// # Errors
 /// A sentence for the user: why these drives cannot keep the promise.
-pub fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Result<Option<Scheme>, String> {
+pub(crate) fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Result<Option<Scheme>, String> {
     let Wish { lose, mend } = wish;
     if lose == 0 {
         return Ok(against_bad_sectors(mend));

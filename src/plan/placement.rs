@@ -6,7 +6,7 @@ use crate::format::stripe::Scheme;
 
 /// The order in which volumes are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fill {
+pub(crate) enum Fill {
     /// All at once, in proportion to their room. This is the fastest, because every drive is written in parallel.
     #[default]
     Spread,
@@ -16,17 +16,17 @@ pub enum Fill {
 
 /// What is known of a volume's drive before anything is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DriveRoom {
+pub(crate) struct DriveRoom {
     /// Identifies the file system. Volumes on one file system share its room.
-    pub device: u64,
+    pub(crate) device: u64,
     /// Free bytes of that file system.
-    pub free: u64,
+    pub(crate) free: u64,
     /// The unit in which its files take room, in bytes.
-    pub cluster: u64,
+    pub(crate) cluster: u64,
     /// The most that the volume may take, in bytes, from `--volume-size`.
-    pub cap: Option<u64>,
+    pub(crate) cap: Option<u64>,
     /// Bytes that are kept free for everything except parts.
-    pub reserve: u64,
+    pub(crate) reserve: u64,
 }
 
 impl DriveRoom {
@@ -38,7 +38,7 @@ impl DriveRoom {
 
 /// Deals parts to volumes: data parts as they come, a stripe's parity when the stripe is closed.
 #[derive(Debug, Clone)]
-pub struct Placement {
+pub(crate) struct Placement {
     fill: Fill,
     scheme: Option<Scheme>,
     volumes: Vec<Slots>,
@@ -71,7 +71,7 @@ struct Slots {
 
 impl Placement {
     /// Begins with volumes 1, 2, ... on these drives.
-    pub fn new(drives: &[DriveRoom], class: Class, fill: Fill, scheme: Option<Scheme>) -> Self {
+    pub(crate) fn new(drives: &[DriveRoom], class: Class, fill: Fill, scheme: Option<Scheme>) -> Self {
         let mut ids: Vec<u64> = drives.iter().map(|drive| drive.device).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -96,13 +96,13 @@ impl Placement {
     }
 
     /// Goes on behind `stripes` stripes that the earlier run wrote.
-    pub fn after(mut self, stripes: u32) -> Self {
+    pub(crate) fn after(mut self, stripes: u32) -> Self {
         self.stripe.number = stripes as usize;
         self
     }
 
     /// Data parts that all volumes can still take together, with the parity that they need.
-    pub fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         let Some(scheme) = self.scheme else { return self.free(u64::MAX) };
         let k = u64::from(scheme.k);
         let shards = scheme.shards() as u64;
@@ -114,7 +114,7 @@ impl Placement {
     }
 
     /// Stripes of that shape that the volumes can still take.
-    pub fn stripes(&self, scheme: Scheme) -> u64 {
+    pub(crate) fn stripes(&self, scheme: Scheme) -> u64 {
         let shards = scheme.shards() as u64;
         // Where n stripes fit, fewer fit too: the most is found by halving.
         let mut least = 0;
@@ -128,13 +128,13 @@ impl Placement {
     }
 
     /// Closes a volume: it takes nothing more, except shards of the open stripe that have their place there already.
-    pub fn close(&mut self, volume: u16) {
+    pub(crate) fn close(&mut self, volume: u16) {
         let slots = &mut self.volumes[usize::from(volume) - 1];
         slots.total = slots.used;
     }
 
     /// Parts that a volume still takes.
-    pub fn left(&self, volume: u16) -> u64 {
+    pub(crate) fn left(&self, volume: u16) -> u64 {
         self.left_at(usize::from(volume) - 1)
     }
 
@@ -145,7 +145,7 @@ impl Placement {
     }
 
     /// Puts one part on a volume, whatever stripe it is of; `false` if the volume takes none.
-    pub fn put(&mut self, volume: u16) -> bool {
+    pub(crate) fn put(&mut self, volume: u16) -> bool {
         let room = self.left(volume) > 0;
         if room {
             self.take(usize::from(volume) - 1);
@@ -165,12 +165,12 @@ impl Placement {
     }
 
     /// Whether all shards of a stripe are placed together, which it takes where a volume may hold only some of them.
-    pub fn is_dealt_whole(&self) -> bool {
+    pub(crate) fn is_dealt_whole(&self) -> bool {
         self.scheme.is_some_and(|scheme| usize::from(scheme.c) < scheme.shards())
     }
 
     /// The volume for the next data part, from 1; `None` when all are full.
-    pub fn data(&mut self) -> Option<u16> {
+    pub(crate) fn data(&mut self) -> Option<u16> {
         if self.stripe.data == 0 && self.is_dealt_whole() {
             self.stripe.shards = self.begin_stripe()?;
         }
@@ -183,13 +183,13 @@ impl Placement {
     }
 
     /// Whether the open stripe has all its data parts.
-    pub fn stripe_is_full(&self) -> bool {
+    pub(crate) fn stripe_is_full(&self) -> bool {
         self.scheme.is_some_and(|scheme| self.stripe.data == scheme.k)
     }
 
     /// Ends the stripe. Returns the volumes (from 1) for its parity parts: an empty list if it has no data, and `None`
     /// when all volumes are full.
-    pub fn parity(&mut self) -> Option<Vec<u16>> {
+    pub(crate) fn parity(&mut self) -> Option<Vec<u16>> {
         let StripeShards { number, data, shards } = std::mem::take(&mut self.stripe);
         self.stripe.number = number + 1;
         let Some(scheme) = self.scheme.filter(|_| data > 0) else { return Some(Vec::new()) };
@@ -246,7 +246,7 @@ impl Placement {
 
     /// Deals `data` data parts and their parity on a copy. Returns the parts of each volume, and whether all found a
     /// place.
-    pub fn simulate(&self, data: u64) -> (Vec<u64>, bool) {
+    pub(crate) fn simulate(&self, data: u64) -> (Vec<u64>, bool) {
         let mut trial = self.clone();
         let placed = (0..data).take_while(|_| trial.deal()).count() as u64;
         let closed = trial.parity().is_some();
@@ -259,7 +259,7 @@ impl Placement {
     }
 
     /// Bytes that a part takes on that volume.
-    pub fn cost(&self, volume: u16) -> u64 {
+    pub(crate) fn cost(&self, volume: u16) -> u64 {
         self.volumes[usize::from(volume) - 1].cost
     }
 }

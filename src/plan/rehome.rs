@@ -9,14 +9,14 @@ use crate::plan::placement::Placement;
 
 /// A part, and the volume it is to be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Home {
-    pub part: PartId,
+pub(crate) struct Home {
+    pub(crate) part: PartId,
     /// From 1.
-    pub volume: u16,
+    pub(crate) volume: u16,
 }
 
 /// The stripe of a part; `None` without parity.
-pub fn stripe_of(part: PartId, scheme: Option<Scheme>) -> Option<u32> {
+pub(crate) fn stripe_of(part: PartId, scheme: Option<Scheme>) -> Option<u32> {
     scheme.map(|scheme| match part {
         PartId::Data(number) => scheme.of_data(number).0,
         PartId::Parity(number) => scheme.of_parity(number).0,
@@ -25,7 +25,7 @@ pub fn stripe_of(part: PartId, scheme: Option<Scheme>) -> Option<u32> {
 
 /// Finds a volume for each of the `missing` parts, in their order, and passes over a part that no volume can take.
 /// `room` is what the volumes still take, `held` is where the other parts are.
-pub fn rehome(
+pub(crate) fn rehome(
     mut room: Placement,
     scheme: Option<Scheme>,
     volumes: u16,
@@ -54,14 +54,14 @@ pub fn rehome(
 }
 
 /// The parts of a bundle with `data` data parts that are not `present`, data first.
-pub fn missing_parts(data: u32, scheme: Option<Scheme>, present: &HashSet<PartId>) -> Vec<PartId> {
+pub(crate) fn missing_parts(data: u32, scheme: Option<Scheme>, present: &HashSet<PartId>) -> Vec<PartId> {
     let parity = scheme.map_or(0, |scheme| scheme.parity_parts(data));
     let all = (1..=data).map(PartId::Data).chain((1..=parity).map(PartId::Parity));
     all.filter(|part| !present.contains(part)).collect()
 }
 
 /// How many of the `missing` parts parity cannot replace: in each stripe, those beyond its parity.
-pub fn beyond_parity(scheme: Option<Scheme>, missing: &[PartId]) -> usize {
+pub(crate) fn beyond_parity(scheme: Option<Scheme>, missing: &[PartId]) -> usize {
     let mut by_stripe: HashMap<Option<u32>, usize> = HashMap::new();
     for part in missing {
         *by_stripe.entry(stripe_of(*part, scheme)).or_default() += 1;

@@ -9,7 +9,7 @@ use crate::format::head::{Head, Part, PartKind};
 
 /// What can be recovered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// All data parts are present.
     #[default]
     Complete,
@@ -31,15 +31,15 @@ pub enum Verdict {
 
 /// How much more may be lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Margin {
+pub(crate) struct Margin {
     /// Shards that the worst stripe can still spare.
-    pub shards: u16,
+    pub(crate) shards: u16,
     /// Further volumes, whichever they are, if nothing else is lost.
-    pub volumes: u16,
+    pub(crate) volumes: u16,
 }
 
 impl Verdict {
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             Verdict::Complete => json!({"state": "complete"}),
             Verdict::Repairable { rebuilt } => json!({"state": "repairable", "parts": rebuilt}),
@@ -51,13 +51,13 @@ impl Verdict {
 }
 
 impl Margin {
-    pub fn to_json(self) -> Value {
+    pub(crate) fn to_json(self) -> Value {
         json!({"drives": self.volumes, "shards": self.shards})
     }
 }
 
 /// Judges by `there`, which says of each part in the order of the head's table whether it is present.
-pub fn judge(head: &Head, there: &[bool]) -> Verdict {
+pub(crate) fn judge(head: &Head, there: &[bool]) -> Verdict {
     let shares = shares(head, there);
     let lost = lost(head, there, &shares);
     let absent = absent(head, there).map(|(part, _)| part.number);
@@ -73,7 +73,7 @@ pub fn judge(head: &Head, there: &[bool]) -> Verdict {
 }
 
 /// How much more may be lost; `None` without parity, or if data is lost already.
-pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
+pub(crate) fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
     let m = head.statement.scheme?.m.into();
     let mut worst = u32::MAX;
     let mut volumes = usize::MAX;
@@ -90,7 +90,7 @@ pub fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
 }
 
 /// Volumes each of which would take data with it that can still be had now.
-pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
+pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
     let m = spare_of(head);
     let shares = shares(head, there);
     let mut needed = BTreeSet::new();
@@ -105,7 +105,7 @@ pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
 
 /// How many parts are read to rebuild what is missing, and the volumes that have them: of each stripe that lacks data,
 /// as many shards as it has data parts, from any of its volumes.
-pub fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
+pub(crate) fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
     let hurt: BTreeSet<u32> = absent(head, there).map(|(_, stripe)| stripe).collect();
     let parts = head.parts.iter().zip(there);
     let of_hurt = parts.filter(|(part, _)| part.stripe.is_some_and(|(stripe, _)| hurt.contains(&stripe)));
@@ -263,7 +263,7 @@ mod tests {
     mod plainly {
         use super::*;
 
-        pub fn lost(head: &Head, there: &[bool]) -> Vec<u32> {
+        pub(crate) fn lost(head: &Head, there: &[bool]) -> Vec<u32> {
             let m = head.statement.scheme.map_or(0, |scheme| usize::from(scheme.m));
             let of = |stripe| head.parts.iter().zip(there).filter(move |(part, _)| stripe_of(part) == stripe);
             let gone = head.parts.iter().zip(there).filter(|(part, there)| {
@@ -280,26 +280,26 @@ mod tests {
             each.map(|(part, there)| if changed(part) { become_there } else { *there }).collect()
         }
 
-        pub fn any_one(head: &Head, there: &[bool]) -> Vec<u16> {
+        pub(crate) fn any_one(head: &Head, there: &[bool]) -> Vec<u16> {
             let completes = |volume: &u16| lost(head, &with(head, there, 1 << volume, true)).is_empty();
             (1..=head.statement.n).filter(completes).collect()
         }
 
-        pub fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
+        pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
             let now = lost(head, there).len();
             let matters = |volume: &u16| lost(head, &with(head, there, 1 << volume, false)).len() > now;
             (1..=head.statement.n).filter(matters).collect()
         }
 
         /// The fewest volumes that bring everything back.
-        pub fn fewest(head: &Head, there: &[bool]) -> u16 {
+        pub(crate) fn fewest(head: &Head, there: &[bool]) -> u16 {
             let sets = (0u32..1 << head.statement.n).map(|set| set << 1);
             let enough = sets.filter(|set| lost(head, &with(head, there, *set, true)).is_empty());
             enough.map(u32::count_ones).min().unwrap() as u16
         }
 
         /// How many of the volumes that have parts may go, whichever they are.
-        pub fn margin(head: &Head, there: &[bool]) -> u16 {
+        pub(crate) fn margin(head: &Head, there: &[bool]) -> u16 {
             let here = |volume: u16| head.parts.iter().zip(there).any(|(part, there)| *there && part.volume == volume);
             let all: u32 = (1..=head.statement.n).filter(|volume| here(*volume)).map(|volume| 1 << volume).sum();
             let sets = (0u32..1 << head.statement.n).map(|set| set << 1).filter(|set| set & !all == 0);

@@ -10,22 +10,22 @@ use crate::format::stripe::Scheme;
 
 /// What the earlier run has packed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reached {
+pub(crate) struct Reached {
     /// Parts that stay where they are, data first.
-    pub parts: Vec<WrittenPart>,
+    pub(crate) parts: Vec<WrittenPart>,
     /// The first so many data parts are packed; those of them that are on no drive are made again.
-    pub data: u32,
+    pub(crate) data: u32,
     /// Bytes of tar in these data parts.
-    pub tar: u64,
+    pub(crate) tar: u64,
     /// Whole stripes of them; 0 without parity.
-    pub stripes: u32,
+    pub(crate) stripes: u32,
 }
 
 /// Finds how far the bundle is packed: up to the last data part that is on a drive, and only as far as the recipes of
 /// all parts are known. What is missing before that place can be made again. With parity the end is that of a whole
 /// stripe, because the sums of an open stripe are lost. `parts` are those on the drives, in the order in which they
 /// were written: of two with one number the later counts.
-pub fn reached(
+pub(crate) fn reached(
     parts: &[WrittenPart],
     recipes: &BTreeMap<u32, Recipe>,
     scheme: Option<Scheme>,
@@ -77,7 +77,7 @@ fn is_of_its_recipe(part: &WrittenPart, ends: &[u64]) -> bool {
 
 /// Ranges that cover the tar up to `end` or up to the first gap, each reaching further than those before it. Also
 /// returns how far they reach, `end` at most.
-pub fn covering(reads: &[ReadRange], end: u64) -> (u64, Vec<ReadRange>) {
+pub(crate) fn covering(reads: &[ReadRange], end: u64) -> (u64, Vec<ReadRange>) {
     let mut sorted = reads.to_vec();
     sorted.sort_by_key(|read| (read.start, std::cmp::Reverse(read.len)));
     let mut at = 0;

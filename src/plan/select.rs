@@ -7,14 +7,14 @@ use crate::base::path::{BytePath, unescape};
 
 /// A path that the user asked for and that is not in the bundle, as it was typed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NotFound(pub Vec<u8>);
+pub(crate) struct NotFound(pub(crate) Vec<u8>);
 
 /// The entries at or below the paths in `only`, with the folders above them. A hard link whose file was not asked for
 /// becomes the file. Without any path, everything is selected.
 ///
 /// # Errors
 /// The first path that is not in the bundle.
-pub fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFound> {
+pub(crate) fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>, NotFound> {
     if only.is_empty() {
         return Ok(entries);
     }
@@ -53,7 +53,7 @@ fn find(entries: &[Entry], asked: &[u8]) -> Result<Vec<u8>, NotFound> {
 
 /// The path that the user means by `asked`: the bytes as they are, or else as a list shows them, escaped. `None` if
 /// neither is there.
-pub fn meant(asked: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+pub(crate) fn meant(asked: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let plain = tidy(asked).to_vec();
     let shown = std::str::from_utf8(tidy(asked)).ok().and_then(unescape);
     std::iter::once(plain).chain(shown).find(|path| is_there(path))

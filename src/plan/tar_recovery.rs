@@ -12,22 +12,22 @@ use crate::plan::links::find;
 
 /// What can be delivered, and what cannot.
 #[derive(Debug, Default)]
-pub struct Recovered {
+pub(crate) struct Recovered {
     /// In the order of a list: folders before what they hold.
-    pub entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// Files that lack some or all of their content.
-    pub torn: Vec<Entry>,
+    pub(crate) torn: Vec<Entry>,
     /// Members that are left out, and why.
-    pub refused: Vec<(BytePath, &'static str)>,
+    pub(crate) refused: Vec<(BytePath, &'static str)>,
     /// Folders whose own member is lost: their mode and time are not known.
-    pub made: Vec<BytePath>,
+    pub(crate) made: Vec<BytePath>,
     /// Files that the manifest names without a digest that counts.
-    pub unvouched: Vec<BytePath>,
+    pub(crate) unvouched: Vec<BytePath>,
 }
 
 /// Puts the `whole` members in order and keeps those that fit. The `torn` ones, which lack content, pass through as
 /// they are.
-pub fn recover(whole: Vec<Entry>, torn: Vec<Entry>, manifest: Option<&Manifest>) -> Recovered {
+pub(crate) fn recover(whole: Vec<Entry>, torn: Vec<Entry>, manifest: Option<&Manifest>) -> Recovered {
     let mut out = Recovered { torn, ..Recovered::default() };
     let mut entries = whole;
     // The sort is stable: of members with one name, the first in the tar comes first.

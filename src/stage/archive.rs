@@ -18,26 +18,26 @@ use crate::format::member;
 
 /// The bytes of a file in a range that does not hold the whole file. They are hashed later, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Index of the file in the walk's entries.
-    pub entry: u32,
+    pub(crate) entry: u32,
     /// Where the piece begins in the file, in bytes.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Where the piece lies in the range's buffer.
-    pub place: Range<usize>,
+    pub(crate) place: Range<usize>,
 }
 
 /// A file that could not be read as the walk found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Index of the file in the walk's entries.
-    pub entry: u32,
+    pub(crate) entry: u32,
     /// [`Flag::Changed`] or [`Flag::Unreadable`], never clean.
-    pub flag: Flag,
+    pub(crate) flag: Flag,
     /// What happened, as the rest of a sentence whose subject is the file.
-    pub why: String,
+    pub(crate) why: String,
     /// The system's error number; `None` if no system call failed.
-    pub errno: Option<i32>,
+    pub(crate) errno: Option<i32>,
 }
 
 /// A [`Fault`] that does not know its entry yet.
@@ -59,13 +59,13 @@ impl Fault {
 
 /// What a filled range holds, besides its bytes.
 #[derive(Debug, Default)]
-pub struct Filled {
+pub(crate) struct Filled {
     /// Files that lie in the range whole, by entry index, with the digest of what was packed.
-    pub whole: Vec<(u32, Digest)>,
+    pub(crate) whole: Vec<(u32, Digest)>,
     /// Pieces of files that reach beyond the range, in tar order.
-    pub pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<Piece>,
     /// At most one fault per file, for this range.
-    pub faults: Vec<Fault>,
+    pub(crate) faults: Vec<Fault>,
 }
 
 /// Fills `buf` with the tar bytes from `start` on: headers, contents and padding. The bag's own files before and
@@ -73,7 +73,7 @@ pub struct Filled {
 ///
 /// `entries` are those of the range, the first one with index `first`; `starts` are the tar offsets of their
 /// headers. `open` opens the file of an entry, and `unchanged` says whether it still is the file of the walk.
-pub fn fill(
+pub(crate) fn fill(
     start: u64,
     buf: &mut [u8],
     (first, entries, starts): (usize, &[Entry], &[u64]),

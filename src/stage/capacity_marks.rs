@@ -37,20 +37,20 @@ const WRITTEN: Duration = Duration::from_millis(1300);
 const DONE: Duration = Duration::from_millis(2000);
 /// What a capacity test found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CapacityReport {
+pub(crate) struct CapacityReport {
     /// How many marks were read back or failed; 0 if the drive was not tested.
-    pub places: usize,
+    pub(crate) places: usize,
     /// Marks that came back different, or failed in writing or reading: ascending offsets in the free room.
-    pub wrong: Vec<u64>,
+    pub(crate) wrong: Vec<u64>,
     /// The free room before the test, in bytes.
-    pub room: u64,
+    pub(crate) room: u64,
 }
 
 /// Tests the drive that holds `folder`; ends early once `stop` returns `true`.
 ///
 /// # Errors
 /// The test could not be carried out, which says nothing about the drive.
-pub fn try_out(folder: &Path, stop: &dyn Fn() -> bool) -> io::Result<CapacityReport> {
+pub(crate) fn try_out(folder: &Path, stop: &dyn Fn() -> bool) -> io::Result<CapacityReport> {
     let room = os::room(folder)?;
     let storing = os::storage_kind(folder)?;
     let mut report = CapacityReport { room: room.free, ..CapacityReport::default() };

@@ -114,7 +114,7 @@ impl Compressor {
     }
 
     /// Measures how many bytes of memory zstd takes to compress at that level.
-    pub fn memory(level: Level) -> Result<u64, ZstdError> {
+    pub(crate) fn memory(level: Level) -> Result<u64, ZstdError> {
         let mut compressor = Self::new(level)?;
         compressor.scratch.reserve(STEP);
         // Without a known input length, zstd allocates all that it may need at the first byte.
@@ -150,7 +150,7 @@ impl Compressor {
     /// `room` is called again and again with the progress: bytes of `raw` compressed, and bytes of frames made of
     /// them. It returns how many bytes of frames still fit into the part in which `raw` begins, or `None` while that
     /// is unknown.
-    pub fn pack(
+    pub(crate) fn pack(
         &mut self,
         raw: &[u8],
         whole: usize,
@@ -226,7 +226,13 @@ impl Compressor {
     ///
     /// # Errors
     /// The frame takes more than `room` bytes: the recipe or `raw` is not the one of that frame.
-    pub fn again(&mut self, raw: &[u8], told: u64, pieces: &[(u32, u64)], room: usize) -> Result<Vec<u8>, ZstdError> {
+    pub(crate) fn again(
+        &mut self,
+        raw: &[u8],
+        told: u64,
+        pieces: &[(u32, u64)],
+        room: usize,
+    ) -> Result<Vec<u8>, ZstdError> {
         self.begin(told as usize)?;
         let pieces = pieces.iter().flat_map(|(times, len)| std::iter::repeat_n(*len as usize, *times as usize));
         let mut at = 0;

@@ -40,7 +40,7 @@ impl Code {
     ///
     /// # Panics
     /// Unless `from` names exactly k different shards.
-    pub fn recover(&self, from: &[usize], wanted: &[usize]) -> Vec<Vec<u8>> {
+    pub(crate) fn recover(&self, from: &[usize], wanted: &[usize]) -> Vec<Vec<u8>> {
         assert_eq!(from.len(), self.k);
         let data = inverted(from.iter().map(|shard| self.rows[*shard].clone()).collect());
         wanted.iter().map(|shard| times(&self.rows[*shard], &data)).collect()

@@ -18,10 +18,10 @@ use crate::base::path::{as_bytes, as_path, escape};
 use crate::base::pool::side_by_side;
 
 /// A file system's number (`st_dev`) and the file's inode number on it.
-pub type FileId = (u64, u64);
+pub(crate) type FileId = (u64, u64);
 
 /// All files that some process could write to at one moment.
-pub struct Holders {
+pub(crate) struct Holders {
     proc: PathBuf,
     /// Keyed by inode number alone. A lookup of the file system may hang on a server that is gone, so
     /// [`Holders::of`] does it only for the few holds whose inode number matches.
@@ -30,13 +30,13 @@ pub struct Holders {
 
 /// A process that can write to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// The process id, in the numbering of this `/proc`.
-    pub process: u32,
+    pub(crate) process: u32,
     /// The command name (`comm`), escaped for terminals; empty if the process has ended since.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it can write through a mapping, which need not show in the file's times.
-    pub is_mapped: bool,
+    pub(crate) is_mapped: bool,
 }
 
 /// One way in which one process can write to the file whose inode number is the key.
@@ -63,7 +63,7 @@ impl Holders {
     ///
     /// # Errors
     /// `/proc` is missing, or does not list this process.
-    pub fn look() -> io::Result<Self> {
+    pub(crate) fn look() -> io::Result<Self> {
         Self::look_below(Path::new("/proc"))
     }
 
@@ -100,7 +100,7 @@ impl Holders {
 
     /// A process that can write to the file; `None` if none is known. If several can, one that has mapped it wins,
     /// because its writes may go unseen.
-    pub fn of(&self, file: FileId) -> Option<Holder> {
+    pub(crate) fn of(&self, file: FileId) -> Option<Holder> {
         let holds = self.by_inode.get(&file.1)?.iter();
         let hold = holds.filter(|hold| self.is_of(hold, file)).max_by_key(|hold| hold.is_mapped())?;
         let name = std::fs::read(self.folder(hold).join("comm")).unwrap_or_default();

@@ -17,14 +17,14 @@ use crate::base::os;
 use crate::base::pool::{lock, unlocked};
 use crate::format::UNFINISHED;
 use crate::format::checked_lines::{self, Checks};
-pub use crate::format::journal::JOURNAL;
+pub(crate) use crate::format::journal::JOURNAL;
 
 /// Least time between two syncs. A drive that is pulled out may lose the lines since the last sync; a later run then
 /// packs their parts again.
 const SYNC_EVERY: Duration = Duration::from_secs(2);
 
 /// The journal of this run, open and locked, with its copies.
-pub struct JournalWriter {
+pub(crate) struct JournalWriter {
     state: Mutex<WriterState>,
 }
 
@@ -72,7 +72,7 @@ impl JournalWriter {
     ///
     /// # Errors
     /// A copy cannot be created: unlike later errors, that ends the run.
-    pub fn create(folders: &[PathBuf], lines: &str) -> Result<Self, IoFault> {
+    pub(crate) fn create(folders: &[PathBuf], lines: &str) -> Result<Self, IoFault> {
         let mut checks = Checks::default();
         let text = checks.add(lines);
         let copies = folders.iter().map(|folder| JournalCopy::create(folder, &text)).collect::<Result<_, _>>()?;
@@ -81,12 +81,12 @@ impl JournalWriter {
     }
 
     /// Keeps a line back until the next [`JournalWriter::write`]: it means something only together with a part.
-    pub fn note(&self, line: &str) {
+    pub(crate) fn note(&self, line: &str) {
         lock(&self.state).waiting.push_str(line);
     }
 
     /// Writes a line about a part, and the lines kept back before it. An error disables the copy and is not returned.
-    pub fn write(&self, line: &str) {
+    pub(crate) fn write(&self, line: &str) {
         let mut state = lock(&self.state);
         let lines = std::mem::take(&mut state.waiting) + line;
         let text = state.checks.add(&lines);
@@ -99,12 +99,12 @@ impl JournalWriter {
     }
 
     /// Syncs the journal before the drives are read back: later writes could land on parts that were read already.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         lock(&self.state).copies.iter_mut().for_each(|copy| copy.attempt(|file| file.sync_data()));
     }
 
     /// How many parts this run wrote down; 0 if all copies failed, because a later run cannot resume then.
-    pub fn parts(&self) -> usize {
+    pub(crate) fn parts(&self) -> usize {
         let state = lock(&self.state);
         if state.copies.iter().all(|copy| copy.failed) { 0 } else { state.parts }
     }
@@ -114,7 +114,7 @@ impl JournalWriter {
     ///
     /// # Errors
     /// A copy cannot be removed. A copy that had failed before may stay without an error.
-    pub fn remove(self) -> Result<(), IoFault> {
+    pub(crate) fn remove(self) -> Result<(), IoFault> {
         // The first copy goes last, because a reader looks for it first.
         for JournalCopy { path, file, failed } in unlocked(self.state).copies.into_iter().rev() {
             let removed = fs::remove_file(&path);
@@ -134,9 +134,9 @@ impl JournalWriter {
 }
 
 /// A journal that an earlier run left. It stays locked as long as this value lives.
-pub struct LeftJournal {
+pub(crate) struct LeftJournal {
     /// The content, up to the limit of [`find`]; the earlier run may have died within its last line.
-    pub text: Vec<u8>,
+    pub(crate) text: Vec<u8>,
     /// The lock goes with this file, also if the process dies.
     _lock: File,
 }
@@ -144,7 +144,7 @@ pub struct LeftJournal {
 impl LeftJournal {
     /// Cuts the journal at `path` back to its opening, before the parts that it names are removed. A run that is
     /// stopped in the middle of that leaves a journal that names no missing part.
-    pub fn forget_parts(&self, path: &Path) -> Result<(), IoFault> {
+    pub(crate) fn forget_parts(&self, path: &Path) -> Result<(), IoFault> {
         let len = checked_lines::opening_len(&self.text);
         if len == self.text.len() {
             return Ok(());
@@ -159,7 +159,7 @@ impl LeftJournal {
 ///
 /// # Errors
 /// `WouldBlock` while another run holds the lock.
-pub fn find(folder: &Path, limit: u64) -> Result<Option<LeftJournal>, IoFault> {
+pub(crate) fn find(folder: &Path, limit: u64) -> Result<Option<LeftJournal>, IoFault> {
     let path = folder.join(JOURNAL);
     let file = match os::open_regular(&path) {
         // 20 is ENOTDIR: a file stands where the folder would be.

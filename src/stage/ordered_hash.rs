@@ -14,7 +14,7 @@ use crate::base::digest::{Digest, Hasher};
 use crate::base::pool::lock;
 
 /// The chains of all files that are being hashed. `P` holds a piece until then. A finished chain is dropped.
-pub struct OrderedHash<P> {
+pub(crate) struct OrderedHash<P> {
     /// Keyed by the file's index. No thread hashes while it holds this lock.
     chains: Mutex<HashMap<u32, Chain<P>>>,
 }
@@ -41,7 +41,7 @@ impl<P> OrderedHash<P> {
     ///
     /// # Errors
     /// The first error of `hash`. The hasher is lost with it, so the file never gets a digest.
-    pub fn offer<E>(
+    pub(crate) fn offer<E>(
         &self,
         file: u32,
         size: u64,
@@ -71,7 +71,7 @@ impl<P> OrderedHash<P> {
 
     /// Lends the hasher if the chain stands at `at` and no thread hashes. The caller hashes the bytes from there on
     /// itself, while they are in its cache, and then calls [`OrderedHash::give_back`]. `None` means: offer the piece later.
-    pub fn take(&self, file: u32, at: u64) -> Option<Hasher> {
+    pub(crate) fn take(&self, file: u32, at: u64) -> Option<Hasher> {
         let mut chains = lock(&self.chains);
         let chain = chains.entry(file).or_insert_with(Chain::new);
         if chain.next == at { chain.hasher.take() } else { None }
@@ -82,7 +82,7 @@ impl<P> OrderedHash<P> {
     ///
     /// # Errors
     /// As [`OrderedHash::offer`].
-    pub fn give_back<E>(
+    pub(crate) fn give_back<E>(
         &self,
         file: u32,
         size: u64,

@@ -13,7 +13,7 @@ use crate::format::part::{Class, Lead, Trail};
 use crate::format::recipe::FrameRecipe;
 
 /// A stretch of a part's plaintext, which is copied into the part only when that is sealed.
-pub enum Segment<R> {
+pub(crate) enum Segment<R> {
     /// Whole frames: the lead, the trail, compressed or stored ones.
     Bytes(Vec<u8>),
     /// A stored frame around that stretch of a range. It keeps the range's buffer in memory.
@@ -22,7 +22,7 @@ pub enum Segment<R> {
 
 impl<R: Deref<Target: AsRef<[u8]>>> Segment<R> {
     /// Hands out the bytes piece by piece; a stored frame is made on the way.
-    pub fn pieces(&self, mut out: impl FnMut(&[u8])) {
+    pub(crate) fn pieces(&self, mut out: impl FnMut(&[u8])) {
         match self {
             Segment::Bytes(bytes) => out(bytes),
             Segment::Stored(raw, stretch) => store(&raw.as_ref()[stretch.clone()], out),
@@ -40,21 +40,21 @@ impl<R: Deref<Target: AsRef<[u8]>>> Segment<R> {
 }
 
 /// A part whose plaintext is complete.
-pub struct FullPart<R> {
+pub(crate) struct FullPart<R> {
     /// Number of the data part, from 1.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Tar offset of the first byte, a multiple of 512.
-    pub offset: u64,
+    pub(crate) offset: u64,
     /// Bytes of tar in the part.
-    pub length: u64,
+    pub(crate) length: u64,
     /// The plaintext from the lead to the trail. Zeros pad it to the length of a part.
-    pub segments: Vec<Segment<R>>,
+    pub(crate) segments: Vec<Segment<R>>,
     /// How each frame was made, in order, so that a later run can make the same part again.
-    pub frames: Vec<FrameRecipe>,
+    pub(crate) frames: Vec<FrameRecipe>,
 }
 
 /// What the filler asks for, and where its parts go. The tests replace the compressor and the sealer by it.
-pub trait Supply {
+pub(crate) trait Supply {
     /// A counted reference to the bytes of a range: parts hold clones of it.
     type Raw: Clone + Deref<Target: AsRef<[u8]>>;
     /// An error that ends the filling.
@@ -68,7 +68,7 @@ pub trait Supply {
 }
 
 /// Fills parts one after the other. Ranges must come in tar order, without gaps.
-pub struct Filler<S: Supply> {
+pub(crate) struct Filler<S: Supply> {
     class: Class,
     bundle: [u8; 16],
     tar_len: u64,
@@ -86,7 +86,7 @@ pub struct Filler<S: Supply> {
 impl<S: Supply> Filler<S> {
     /// Makes a filler for a tar of `tar_len` bytes. The first `done` parts exist already, from an earlier run, and hold
     /// the tar up to `offset`.
-    pub fn new(class: Class, bundle: [u8; 16], tar_len: u64, (done, offset): (u32, u64), supply: S) -> Self {
+    pub(crate) fn new(class: Class, bundle: [u8; 16], tar_len: u64, (done, offset): (u32, u64), supply: S) -> Self {
         Self {
             class,
             bundle,
@@ -103,7 +103,7 @@ impl<S: Supply> Filler<S> {
 
     /// Takes the next stretch of the tar: `stretch` of the range `raw`, which was packed as `packed`. Once the tar is
     /// complete, the last part goes out.
-    pub fn push(&mut self, raw: &S::Raw, stretch: Range<usize>, packed: Packed) -> Result<(), S::Error> {
+    pub(crate) fn push(&mut self, raw: &S::Raw, stretch: Range<usize>, packed: Packed) -> Result<(), S::Error> {
         let hold = stretch.len() == raw.as_ref().len();
         self.add(raw, stretch, packed, hold)
     }
@@ -125,7 +125,7 @@ impl<S: Supply> Filler<S> {
     }
 
     /// Bytes of frames that still fit into the current part. The forecast of later parts' ends begins with it.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.room
     }
 

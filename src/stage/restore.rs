@@ -28,17 +28,17 @@ use crate::base::fault::{At, IoFault};
 use crate::base::open_path::OpenPath;
 use crate::base::os;
 use crate::base::os::folder::Folder;
-pub use finish::{Fate, Finished};
-pub use metadata::{MetadataDifferences, MetadataResult};
-pub use placer::Placer;
+pub(crate) use finish::Fate;
+pub(crate) use metadata::{MetadataDifferences, MetadataResult};
+pub(crate) use placer::Placer;
 use staging::LOG;
-pub use staging::{Staging, TargetError};
+pub(crate) use staging::{Staging, TargetError};
 
 /// The first entry whose place in the target is taken. A file or link conflicts with anything of its name, a folder
 /// with anything but a folder. With `overwrite` only two conflicts remain, because no rename solves them: a folder in
 /// the place of a file or link, and a non-folder in the place of a folder. `is_there` tells, by index, which entries
 /// an earlier run delivered: they conflict with nothing. Changes nothing.
-pub fn first_conflict<'a>(
+pub(crate) fn first_conflict<'a>(
     target_path: &Path,
     entries: &'a [Entry],
     overwrite: bool,
@@ -71,7 +71,7 @@ impl Staging {
     /// # Errors
     /// The disk lost a write (everything is synced before it is moved, and again after); the target is gone; or,
     /// without `overwrite`, a file exists in the target. That file and the staging folder stay as they are.
-    pub fn deliver(
+    pub(crate) fn deliver(
         self,
         entries: &[Entry],
         overwrite: bool,

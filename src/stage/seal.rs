@@ -20,7 +20,7 @@ use crate::format::part::HEADER;
 use crate::format::{FormatError, limits};
 
 /// scrypt work factor of the passphrases that we seal to, as a power of two: 256 MiB and about a second.
-pub const OUR_WORK_FACTOR: u8 = 18;
+pub(crate) const OUR_WORK_FACTOR: u8 = 18;
 const SECRET_PREFIX: &str = "age-secret-key-";
 
 /// Why a key, or an age file, cannot be used.
@@ -54,16 +54,6 @@ pub enum KeyError {
     },
 }
 
-impl KeyError {
-    /// The text for a failure of the bundle's own key: the key is right, so the file is of another bundle.
-    pub fn with_own_key(&self) -> String {
-        match self {
-            KeyError::Wrong => "it is not sealed to this bundle".into(),
-            other => other.to_string(),
-        }
-    }
-}
-
 /// A public key (`age1...`) that files are sealed to.
 #[derive(Clone)]
 pub struct Recipient(age::x25519::Recipient);
@@ -81,7 +71,7 @@ impl Recipient {
     }
 
     /// Parses one recipient per line; blank lines and lines that begin with `#` are ignored.
-    pub fn parse_file(text: &str) -> Result<Vec<Self>, KeyError> {
+    pub(crate) fn parse_file(text: &str) -> Result<Vec<Self>, KeyError> {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         lines.map(Self::parse).collect()
     }
@@ -129,7 +119,7 @@ impl Identity {
     }
 
     /// Makes the key of these 32 bytes. The age crate takes it only as text.
-    pub fn from_secret(secret: &Secret) -> Self {
+    pub(crate) fn from_secret(secret: &Secret) -> Self {
         let hrp = bech32::Hrp::parse(SECRET_PREFIX).expect("a valid prefix");
         let text = SecretText::new(
             bech32::encode_upper::<bech32::Bech32>(hrp, secret.expose()).expect("32 bytes are short enough"),
@@ -183,7 +173,7 @@ impl Keyring {
     }
 
     /// An empty ring for a key file that the user names: it may take a higher work factor.
-    pub fn for_key_file() -> Self {
+    pub(crate) fn for_key_file() -> Self {
         Self { most_work: limits::KEY_WORK_FACTOR, ..Self::default() }
     }
 
@@ -208,7 +198,7 @@ impl Keyring {
         self.passphrase = true;
     }
 
-    pub fn has_passphrase(&self) -> bool {
+    pub(crate) fn has_passphrase(&self) -> bool {
         self.passphrase
     }
 
@@ -238,7 +228,7 @@ impl Keyring {
         if any { Ok(()) } else { Err(KeyError::NoIdentity { line: 0, why: "it holds no age identity" }) }
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
@@ -330,13 +320,13 @@ fn key_error(error: DecryptError) -> KeyError {
 }
 
 /// Whether these bytes begin like an age file, plain or in ASCII armor, and not like an identity in clear text.
-pub fn is_age_file(bytes: &[u8]) -> bool {
+pub(crate) fn is_age_file(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/")
         || bytes.trim_ascii_start().starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----")
 }
 
 /// Whether an age file is sealed with a passphrase: its first stanza is then scrypt's, and age allows no other.
-pub fn is_for_passphrase(bytes: &[u8]) -> bool {
+pub(crate) fn is_for_passphrase(bytes: &[u8]) -> bool {
     bytes.split(|byte| *byte == b'\n').nth(1).is_some_and(|line| line.starts_with(b"-> scrypt "))
 }
 
@@ -361,7 +351,7 @@ pub fn header_for(recipients: &[Recipient]) -> (Vec<u8>, FileKey) {
 }
 
 /// Makes a header that a passphrase opens. Panics with [`memory::NoMemory`] if scrypt cannot get its 256 MiB.
-pub fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
+pub(crate) fn header_for_passphrase(passphrase: &SecretText) -> (Vec<u8>, FileKey) {
     let needed = Scanned { len: 0, work_factor: OUR_WORK_FACTOR }.memory();
     if !memory::has(needed) {
         memory::fail_for_lack_of(needed);

@@ -79,7 +79,7 @@ impl<'a, F: FnMut(usize, &[u8])> PartSealer<'a, F> {
 
 /// SHA-256 of the file that a part with this header and these chunks of plaintext makes. Sealing has no randomness of
 /// its own, so a rebuilt part can be compared with the digest in the head.
-pub fn sealed_digest<'a>(
+pub(crate) fn sealed_digest<'a>(
     file_key: &FileKey,
     header: &[u8; HEADER],
     chunks: impl ExactSizeIterator<Item = &'a [u8]>,
@@ -111,7 +111,7 @@ impl PartOpener {
     }
 
     /// Opens a chunk in place. Returns `false` if the chunk is damaged; its bytes must not be used then.
-    pub fn open(&self, index: usize, sealed: &mut [u8]) -> bool {
+    pub(crate) fn open(&self, index: usize, sealed: &mut [u8]) -> bool {
         self.key.open(index as u64, index + 1 == self.chunks, sealed).is_ok()
     }
 

@@ -39,7 +39,7 @@ const HOLE: u64 = 1 << 20;
 const COARSE: u64 = 2;
 
 /// The trial folder. Dropping the probe removes it.
-pub struct Probe {
+pub(crate) struct Probe {
     path: PathBuf,
     folder: Folder,
     /// How many trials there were: each has a folder of its own, so that none sees names of another.
@@ -51,7 +51,7 @@ pub struct Probe {
 impl Probe {
     /// Makes and locks the trial folder, or takes over the one of a killed run and empties it. If the name belongs to
     /// a user's file or to a run at work, the probe appends `-` and tries again.
-    pub fn begin(target: &Path) -> Result<Self, IoFault> {
+    pub(crate) fn begin(target: &Path) -> Result<Self, IoFault> {
         let mut path = target.join(NAME);
         loop {
             let mut private = DirBuilder::new();
@@ -79,7 +79,7 @@ impl Probe {
 
     /// Tries links, holes and times, each only as far as `entries` have any. A limit that no entry exceeds is not
     /// looked for and stays `None`; only the largest file on a FAT is told in any case.
-    pub fn limits(&self, entries: &[Entry]) -> Result<Limits, IoFault> {
+    pub(crate) fn limits(&self, entries: &[Entry]) -> Result<Limits, IoFault> {
         let trial = self.trial()?;
         let made = trial.create_new(b"file").at("create", &self.path)?;
         let limits = Limits {
@@ -169,7 +169,7 @@ impl Probe {
     }
 
     /// Removes the trial folder. Returns its path if that failed, so that the caller can name it.
-    pub fn end(self) -> Option<PathBuf> {
+    pub(crate) fn end(self) -> Option<PathBuf> {
         let path = self.path.clone();
         drop(self);
         path.symlink_metadata().is_ok().then_some(path)

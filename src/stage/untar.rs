@@ -23,27 +23,27 @@ const INDEXED: (u64, u64) = (7, 5);
 
 /// What the tar held, as far as it was read.
 #[derive(Debug, Default)]
-pub struct Members {
+pub(crate) struct Members {
     /// Files, folders and links whose content was read to its end, in the order of the tar.
-    pub whole: Vec<Entry>,
+    pub(crate) whole: Vec<Entry>,
     /// Files whose header was read, but not all of their content.
-    pub torn: Vec<Entry>,
+    pub(crate) torn: Vec<Entry>,
     /// The texts of `manifest-sha256.txt` and `SHA256SUMS`; `None` for one that is missing or torn.
-    pub manifests: [Option<Vec<u8>>; 2],
+    pub(crate) manifests: [Option<Vec<u8>>; 2],
     /// Members of which no entry may be made, for instance because the name leads out of the target: name and reason.
-    pub refused: Vec<(Vec<u8>, String)>,
+    pub(crate) refused: Vec<(Vec<u8>, String)>,
     /// Tar offsets of headers that are not ours, with the reason.
-    pub broken: Vec<(u64, FormatError)>,
+    pub(crate) broken: Vec<(u64, FormatError)>,
     /// Whether some stretch of the tar was missing or passed over.
-    pub gaps: bool,
+    pub(crate) gaps: bool,
     /// Whether the tar was read to its end mark.
-    pub ended: bool,
+    pub(crate) ended: bool,
 }
 
 /// Reads a tar that arrives in stretches, in order. The caller announces each stretch with [`Untar::begin`], and then
 /// hands its bytes to [`Untar::take`] in pieces of any length. A stretch at the start of the tar needs no announcement.
 #[derive(Default)]
-pub struct Untar {
+pub(crate) struct Untar {
     /// Tar offset of the next byte.
     at: u64,
     state: UntarState,
@@ -87,7 +87,7 @@ enum What {
 
 impl Untar {
     /// Makes a reader at the start of a tar, where a member begins.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { state: header(), ..Self::default() }
     }
 
@@ -96,7 +96,7 @@ impl Untar {
     ///
     /// If a gap ends within a content, the content is torn, but its end is known, and reading goes on there. After any
     /// other gap only `first` shows where to go on.
-    pub fn begin(&mut self, offset: u64, first: Option<u64>) {
+    pub(crate) fn begin(&mut self, offset: u64, first: Option<u64>) {
         let first = first.filter(|first| *first >= offset);
         if offset != self.at && !matches!(self.state, UntarState::Ended) {
             self.out.gaps = true;
@@ -126,7 +126,7 @@ impl Untar {
     ///
     /// # Errors
     /// The result would take more memory than [`limits::TAR_KEPT`].
-    pub fn take(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         while !bytes.is_empty() {
             let used = self.step(bytes);
             (self.at, bytes) = (self.at + used as u64, &bytes[used..]);
@@ -137,7 +137,7 @@ impl Untar {
     }
 
     /// Ends the reading; a content that is not complete is torn.
-    pub fn finish(mut self) -> Members {
+    pub(crate) fn finish(mut self) -> Members {
         self.close(false);
         self.out.ended = matches!(self.state, UntarState::Ended);
         self.out

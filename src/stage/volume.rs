@@ -19,16 +19,16 @@ use std::path::Path;
 use crate::base::digest::{Digest, Hasher};
 use crate::base::fault::At;
 use crate::base::os;
-pub use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
-pub use copier::{Copied, Copier, Tick, remove_whole};
-pub use folder::{folder, folder_on, is_free};
-pub use found::{ScanError, Volume, read, read_small};
-pub use names::{HEADS, LIST, SUMS, VolumeFile, is_volume_name, number_of};
-pub use scan::{PassedOver, Search, scan};
-pub use writer::{SUMS_READY, Writer, remove_ours, unpublish};
+pub(crate) use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL, SEALS};
+pub(crate) use copier::{Copied, Copier, remove_whole};
+pub(crate) use folder::{folder, folder_on, is_free};
+pub(crate) use found::{ScanError, Volume, read, read_small};
+pub(crate) use names::{HEADS, LIST, SUMS, VolumeFile, is_volume_name};
+pub(crate) use scan::{PassedOver, Search, scan};
+pub(crate) use writer::{SUMS_READY, Writer, remove_ours, unpublish};
 
 /// Renames the files of a volume to the exact names of the format, where the drive shows them in another case.
-pub fn restore_exact_names(dir: &Path) -> Result<(), ScanError> {
+pub(crate) fn restore_exact_names(dir: &Path) -> Result<(), ScanError> {
     for found in read(dir)?.files {
         if let Some(on_drive) = &found.on_drive {
             let path = dir.join(on_drive);
@@ -40,13 +40,17 @@ pub fn restore_exact_names(dir: &Path) -> Result<(), ScanError> {
 
 /// Whether `named` knows every small file that a volume needs: a seal (to recipients or to a passphrase), the list and
 /// both heads.
-pub fn has_all_small(named: impl Fn(&str) -> bool) -> bool {
+pub(crate) fn has_all_small(named: impl Fn(&str) -> bool) -> bool {
     (named(SEALS[0]) || named(PASSPHRASE_SEAL)) && named(LIST) && HEADS.iter().all(|head| named(head))
 }
 
 /// SHA-256 of a file, and its length in bytes. `tick` gets the number of bytes after each read; its error ends the
 /// reading.
-pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Result<()>) -> io::Result<(Digest, u64)> {
+pub(crate) fn digest(
+    file: File,
+    buf: &mut [u8],
+    mut tick: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
     let mut len = 0;
     read_through(file, buf, |bytes| {
@@ -58,7 +62,11 @@ pub fn digest(file: File, buf: &mut [u8], mut tick: impl FnMut(u64) -> io::Resul
 }
 
 /// Hands a file to `take`, in pieces of at most `buf.len()` bytes, until its end or the first error of `take`.
-pub fn read_through(mut file: File, buf: &mut [u8], mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn read_through(
+    mut file: File,
+    buf: &mut [u8],
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     loop {
         match file.read(buf) {
             Ok(0) => return Ok(()),

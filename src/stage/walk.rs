@@ -29,19 +29,19 @@ use hard_links::SharedFile;
 use look::{FolderLook, FoundEntry, Look, LookedAt};
 use open_tree::OpenTree;
 use reachable::SourceFileSystem;
-pub use second_look::{OwnNames, SecondLook};
+pub(crate) use second_look::{OwnNames, SecondLook};
 use second_look::{Spot, WalkedEntries};
-pub use stamp::Stamp;
+pub(crate) use stamp::Stamp;
 
 /// Everything that is to be packed. An entry is known by its index in `entries`.
 #[derive(Default)]
-pub struct Walk {
+pub(crate) struct Walk {
     /// In the order of the tar.
-    pub entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     /// One for each entry, as it was when it was walked.
-    pub stamps: Vec<Stamp>,
+    pub(crate) stamps: Vec<Stamp>,
     /// What the person who packs is told: entries that are skipped, unreadable, followed or packed in another way.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
     /// One for each entry.
     extras: Vec<Extras>,
     /// Sorted by name, so that an entry's source is found by the first name of its path.
@@ -94,7 +94,7 @@ pub enum WalkError {
 }
 
 /// Walks the sources. Each is packed under the last name of its path.
-pub fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
+pub(crate) fn walk(sources: &[PathBuf], monitor: &dyn Monitor) -> Result<Walk, WalkError> {
     monitor.phase(Phase::Walking, 0);
     let mut walk = Walk { sources: named(sources)?, began: seconds_now(), ..Walk::default() };
     let mut shared = Vec::new();
@@ -111,7 +111,7 @@ fn seconds_now() -> i64 {
 
 /// The first source that contains the folder `target`, or is that folder. Compares devices and inodes, so links and
 /// bind mounts do not hide it.
-pub fn source_around<'a>(sources: &'a [PathBuf], target: &Path) -> Result<Option<&'a PathBuf>, IoFault> {
+pub(crate) fn source_around<'a>(sources: &'a [PathBuf], target: &Path) -> Result<Option<&'a PathBuf>, IoFault> {
     let target = target.canonicalize().at("look at", target)?;
     let mut ids = Vec::new();
     for folder in target.ancestors() {
@@ -146,13 +146,13 @@ fn named(sources: &[PathBuf]) -> Result<Vec<Source>, WalkError> {
 
 impl Walk {
     /// The path of an entry on this machine. Only for messages: it may be too long for the system.
-    pub fn real_path(&self, index: usize) -> PathBuf {
+    pub(crate) fn real_path(&self, index: usize) -> PathBuf {
         let (source, below) = self.source_of(index);
         below.map_or_else(|| source.path.clone(), |below| source.path.join(as_path(below)))
     }
 
     /// Opens a file to be read, and notes what extras it has. No link below its source is followed.
-    pub fn open(&self, index: usize) -> std::io::Result<File> {
+    pub(crate) fn open(&self, index: usize) -> std::io::Result<File> {
         let file = match self.place_of(index) {
             Some((tree, folder, name)) => tree.in_folder(folder, |folder| folder.open_regular(name)),
             None => os::open_regular(&self.source_of(index).0.path),
@@ -163,12 +163,12 @@ impl Walk {
 
     /// One note on all attributes that no bundle carries; `None` if there are none. Files that were never opened count
     /// only with their flags.
-    pub fn dropped(&self) -> Option<Note> {
+    pub(crate) fn dropped(&self) -> Option<Note> {
         dropped::note(self.entries.iter().zip(&self.extras))
     }
 
     /// How long the caller must wait before it reads the first file, so that any later write shows in a file's times.
-    pub fn until_times_tell(&self) -> Duration {
+    pub(crate) fn until_times_tell(&self) -> Duration {
         let now = SystemTime::now();
         self.stamps.iter().map(|stamp| stamp.until_it_tells(now)).max().unwrap_or_default()
     }
@@ -177,7 +177,7 @@ impl Walk {
     ///
     /// # Errors
     /// The person stopped the run.
-    pub fn look_again(
+    pub(crate) fn look_again(
         &self,
         is_named: impl Fn(usize) -> bool + Sync,
         own: &OwnNames,
@@ -193,7 +193,7 @@ impl Walk {
     }
 
     /// A digest of the names, sizes and times of all files, which cannot be guessed without the files.
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         let mut hasher = Hasher::tagged("walk");
         for (entry, stamp) in self.entries.iter().zip(&self.stamps).filter(|(entry, _)| entry.kind == Kind::File) {
             hasher.update(entry.path.as_bytes());
@@ -203,7 +203,7 @@ impl Walk {
     }
 
     /// A mark of each entry as it was walked, for the journal: a later run compares them with its own walk.
-    pub fn marks(&self) -> Vec<u64> {
+    pub(crate) fn marks(&self) -> Vec<u64> {
         self.entries.iter().zip(&self.stamps).map(|(entry, stamp)| stamp.mark(entry)).collect()
     }
 
@@ -212,7 +212,7 @@ impl Walk {
     ///
     /// # Errors
     /// The source is gone: its files must not be reported as bad ones.
-    pub fn answers(&self, index: usize, errno: Option<i32>) -> Result<(), WalkError> {
+    pub(crate) fn answers(&self, index: usize, errno: Option<i32>) -> Result<(), WalkError> {
         let ground = self.ground(index);
         if ground.answers(errno, self.source_of(index).0.tree.as_ref()) {
             Ok(())
@@ -225,7 +225,7 @@ impl Walk {
     ///
     /// # Errors
     /// One of the sources is gone.
-    pub fn answer(&self, entries: impl Iterator<Item = usize>) -> Result<(), WalkError> {
+    pub(crate) fn answer(&self, entries: impl Iterator<Item = usize>) -> Result<(), WalkError> {
         let mut asked: Vec<&SourceFileSystem> = Vec::new();
         for index in entries {
             let ground = self.ground(index);

@@ -8,7 +8,7 @@ use crate::flow::unpack::report::{BadPart, Cause, Lost};
 use crate::stage::restore::MetadataDifferences;
 
 /// The report of an unpacking that delivered all 4 files of a bundle on 3 volumes.
-pub fn report() -> UnpackReport {
+pub(crate) fn report() -> UnpackReport {
     UnpackReport {
         fingerprint: "YAQIM-ONIUV".into(),
         target: "/t".into(),
@@ -36,11 +36,11 @@ pub fn report() -> UnpackReport {
     }
 }
 
-pub fn bad_part(number: u32, volume: u16, state: PartState) -> BadPart {
+pub(crate) fn bad_part(number: u32, volume: u16, state: PartState) -> BadPart {
     BadPart { number, volume, state, why: "no".into() }
 }
 
-pub fn lost(cause: Cause) -> Lost {
+pub(crate) fn lost(cause: Cause) -> Lost {
     Lost { path: b"clip.mov".to_vec(), cause, why: Cow::Borrowed("no") }
 }
 

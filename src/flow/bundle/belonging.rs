@@ -23,7 +23,7 @@ const AGE: &[u8] = b"age-encryption.org/v1\n";
 
 /// What a volume is to a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Belonging {
+pub(crate) enum Belonging {
     /// The volume holds something of the bundle.
     Ours,
     /// The volume holds nothing of the bundle, and something that is sealed to another key.
@@ -46,7 +46,7 @@ enum BundleMark {
 }
 
 /// What the files of one bundle are recognised by.
-pub struct Marks<'a> {
+pub(crate) struct Marks<'a> {
     keyring: &'a Keyring,
     head: Option<&'a Head>,
     /// The beginning of the head's text; empty without a head.
@@ -63,14 +63,14 @@ fn may_be_part(found: &VolumeFile) -> bool {
 
 impl<'a> Marks<'a> {
     /// The marks of the bundle that `keyring` opens. Without a head, only the key tells it from other bundles.
-    pub fn of(keyring: &'a Keyring, head: Option<&'a Head>) -> Self {
+    pub(crate) fn of(keyring: &'a Keyring, head: Option<&'a Head>) -> Self {
         let start = head.map(|head| head.start().into_bytes()).unwrap_or_default();
         let headers = head.into_iter().flat_map(|head| &head.parts).map(|part| &*part.header).collect();
         Self { keyring, head, start, headers }
     }
 
     /// What a volume is to the bundle. Reads little unless the volume's heads and list do not tell.
-    pub fn look_at(&self, volume: &Volume) -> Belonging {
+    pub(crate) fn look_at(&self, volume: &Volume) -> Belonging {
         if volume.fault.is_some() {
             return Belonging::Unknown;
         }

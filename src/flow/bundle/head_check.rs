@@ -23,7 +23,7 @@ use crate::stage::volume::{self, HEADS, LIST, SEALS, Volume};
 pub(crate) type Wrong = (String, String);
 
 /// Checks files of volumes against the head of one bundle.
-pub struct HeadCheck<'a> {
+pub(crate) struct HeadCheck<'a> {
     bundle: &'a Bundle,
     keyring: &'a Keyring,
     /// By file name.
@@ -36,7 +36,7 @@ pub struct HeadCheck<'a> {
 
 impl<'a> HeadCheck<'a> {
     /// Begins a check with the user's keys, which opened the bundle. Reads the seals of all its volumes.
-    pub fn new(bundle: &'a Bundle, keyring: &'a Keyring) -> Self {
+    pub(crate) fn new(bundle: &'a Bundle, keyring: &'a Keyring) -> Self {
         let parts = bundle.head.parts.iter().map(|part| (part.file_name(), part)).collect();
         let mut check = Self { bundle, keyring, parts, head_text: bundle.head.encode(), opens_seals: false };
         check.opens_seals = bundle.volumes.iter().any(|volume| check.has_good_seal(volume));
@@ -135,7 +135,7 @@ impl<'a> HeadCheck<'a> {
 }
 
 /// Whether a volume has both heads and the list of the bundle; `head` is the text of the bundle's head.
-pub fn index_is_whole(volume: &Volume, bundle: &Bundle, head: &str) -> bool {
+pub(crate) fn index_is_whole(volume: &Volume, bundle: &Bundle, head: &str) -> bool {
     let has_all = HEADS.into_iter().chain([LIST]).all(|name| volume.file(name).is_some());
     has_all && wrong_copies(volume, bundle, head).is_empty()
 }

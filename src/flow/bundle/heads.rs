@@ -16,12 +16,12 @@ use crate::plan::choose::{Choice, FingerprintStart, choose};
 use crate::stage::volume::{HEADS, Volume};
 
 /// A bundle of which a whole head was found.
-pub struct FoundHead {
+pub(crate) struct FoundHead {
     /// The key that opens it, by its index among the keys.
-    pub key: usize,
-    pub fingerprint: String,
+    pub(crate) key: usize,
+    pub(crate) fingerprint: String,
     /// Volumes that have a head with this statement, by their indices.
-    pub volumes: BTreeSet<usize>,
+    pub(crate) volumes: BTreeSet<usize>,
     /// The head's text to the end of the statement.
     start: Vec<u8>,
     /// The first whole copy.
@@ -39,11 +39,11 @@ struct HeadCopy {
 
 /// All heads on some volumes.
 #[derive(Default)]
-pub struct Heads {
+pub(crate) struct Heads {
     /// Each statement once, in the order of reading.
-    pub found: Vec<FoundHead>,
+    pub(crate) found: Vec<FoundHead>,
     /// Copies that cannot be used, in the order of reading.
-    pub bad: Vec<BadCopy>,
+    pub(crate) bad: Vec<BadCopy>,
 }
 
 /// What a copy of a head is.
@@ -56,7 +56,7 @@ enum CopyKind {
 
 impl Heads {
     /// Reads all heads that `keys` open. Only a head whose fingerprint fits `wanted` is kept in memory.
-    pub fn find(volumes: &[Volume], keys: &[BundleKey], wanted: Option<&FingerprintStart>) -> Self {
+    pub(crate) fn find(volumes: &[Volume], keys: &[BundleKey], wanted: Option<&FingerprintStart>) -> Self {
         let mut heads = Heads::default();
         for (index, volume) in volumes.iter().enumerate() {
             for name in HEADS.into_iter().filter(|name| volume.file(name).is_some()) {
@@ -96,14 +96,14 @@ impl Heads {
 
 impl FoundHead {
     /// The head: the one in memory, or else its copy is read once more.
-    pub fn read(self, volumes: &[Volume], keys: &[BundleKey]) -> Result<Head, BadCopy> {
+    pub(crate) fn read(self, volumes: &[Volume], keys: &[BundleKey]) -> Result<Head, BadCopy> {
         let volume = &volumes[self.at.volume];
         let bad = |fault| BadCopy { path: volume.path(self.at.name), fault };
         self.head.map_or_else(|| read(volume, self.at.name, &keys[self.key]).map_err(bad), Ok)
     }
 
     /// The folders of the volumes that have this head.
-    pub fn places(&self, volumes: &[Volume]) -> Vec<PathBuf> {
+    pub(crate) fn places(&self, volumes: &[Volume]) -> Vec<PathBuf> {
         self.volumes.iter().map(|index| volumes[*index].dir.clone()).collect()
     }
 }

@@ -31,11 +31,11 @@ const LIST_LEVEL: Level = Level::Zstd(1);
 const LIST_FRAME: usize = 16 * 1024;
 
 /// A text that is compressed and padded to whole chunks, ready to be sealed for each volume.
-pub struct Sealable(Vec<u8>);
+pub(crate) struct Sealable(Vec<u8>);
 
 impl Sealable {
     /// Bytes of the sealed file.
-    pub fn file_len(&self) -> u64 {
+    pub(crate) fn file_len(&self) -> u64 {
         (HEADER + self.0.len() / CHUNK * SEALED_CHUNK) as u64
     }
 }
@@ -46,7 +46,7 @@ impl Sealable {
 /// # Errors
 /// [`FlowError::Unopenable`] if no reader would take it; [`FlowError::Format`] if there are more entries than one
 /// bundle takes.
-pub fn list_of(entries: &[Entry], tar_len: u64) -> Result<(Sealable, Digest), FlowError> {
+pub(crate) fn list_of(entries: &[Entry], tar_len: u64) -> Result<(Sealable, Digest), FlowError> {
     proofread::check_sequence(entries, tar_len)?;
     let mut stretches: Vec<(usize, &[Entry])> = (0..).step_by(LIST_FRAME).zip(entries.chunks(LIST_FRAME)).collect();
     if stretches.is_empty() {
@@ -96,7 +96,7 @@ impl ListTools {
 ///
 /// # Errors
 /// [`FlowError::Unopenable`] if no reader would take it.
-pub fn head_of(head: &Head) -> Result<Sealable, FlowError> {
+pub(crate) fn head_of(head: &Head) -> Result<Sealable, FlowError> {
     let text = head.encode();
     let frame = Compressor::new(Level::Quick)?.frame(text.as_bytes())?;
     Frames::new()?.check("the head", &frame, text.as_bytes())?;
@@ -128,7 +128,7 @@ fn padded(what: &'static str, mut frames: Vec<u8>) -> Result<Sealable, FlowError
 ///
 /// # Errors
 /// [`OutputError::VolumeExists`] if the volume's folder holds anything.
-pub fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
+pub(crate) fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
     Writer::create(path, number).map_err(|fault| match fault.source.kind() {
         std::io::ErrorKind::AlreadyExists => FlowError::Output(OutputError::VolumeExists(fault.path)),
         _ => FlowError::Io(fault),
@@ -140,7 +140,7 @@ pub fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
 ///
 /// # Errors
 /// [`FlowError::Unopenable`] if no reader would take a seal, or if its key would open nothing.
-pub fn seals(
+pub(crate) fn seals(
     (seal, sealed_to): (&Seal, &Recipient),
     recipients: &[Recipient],
     passphrase: Option<&SecretText>,
@@ -168,7 +168,7 @@ fn sealed(text: &SecretText, (header, key): (Vec<u8>, FileKey)) -> Result<Vec<u8
 }
 
 /// Writes the list and both heads of a volume, each sealed to `recipient` under a header of its own.
-pub fn write_index(
+pub(crate) fn write_index(
     writer: &mut Writer,
     list: &Sealable,
     head: &Sealable,

@@ -35,22 +35,22 @@ pub struct Bundle {
     /// The recipient that these are sealed to.
     pub recipient: Recipient,
     /// Its volumes, and those that may be its: nothing on them tells which bundle they are of.
-    pub volumes: Vec<Volume>,
+    pub(crate) volumes: Vec<Volume>,
     /// Volumes that the user gave and that are of other bundles.
-    pub passed_over: Vec<Volume>,
+    pub(crate) passed_over: Vec<Volume>,
     /// What is wrong with volumes, and with copies of seal, head and list that were not needed.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// A bundle whose key was found; its head may be lost. All fields but the seal and the head are those of a [`Bundle`].
-pub struct Unsealed {
+pub(crate) struct Unsealed {
     /// The first seal that holds the bundle's key.
-    pub seal: Seal,
-    pub keyring: Keyring,
-    pub recipient: Recipient,
-    pub volumes: Vec<Volume>,
-    pub passed_over: Vec<Volume>,
-    pub notes: Vec<Note>,
+    pub(crate) seal: Seal,
+    pub(crate) keyring: Keyring,
+    pub(crate) recipient: Recipient,
+    pub(crate) volumes: Vec<Volume>,
+    pub(crate) passed_over: Vec<Volume>,
+    pub(crate) notes: Vec<Note>,
     /// The head, or what is wrong with every copy.
     head: Result<Head, NoCopy>,
 }
@@ -59,7 +59,11 @@ pub struct Unsealed {
 ///
 /// # Errors
 /// As [`open`]; or there is no volume at these places.
-pub fn open_at(paths: &[PathBuf], keyring: &Keyring, wanted: Option<&FingerprintStart>) -> Result<Bundle, FlowError> {
+pub(crate) fn open_at(
+    paths: &[PathBuf],
+    keyring: &Keyring,
+    wanted: Option<&FingerprintStart>,
+) -> Result<Bundle, FlowError> {
     let (volumes, passed_over) = gather_noting(paths)?;
     let mut bundle = open(volumes, keyring, wanted)?;
     // These come first, because only some notes about volumes are shown.
@@ -81,7 +85,7 @@ pub fn open(volumes: Vec<Volume>, keyring: &Keyring, wanted: Option<&Fingerprint
 ///
 /// # Errors
 /// As [`open`], but a head that cannot be used is no error here.
-pub fn unseal(
+pub(crate) fn unseal(
     volumes: Vec<Volume>,
     keyring: &Keyring,
     wanted: Option<&FingerprintStart>,
@@ -222,7 +226,7 @@ impl Sorted {
 }
 
 /// The note on a volume of another bundle, with that bundle's fingerprint if it is known.
-pub fn passed_over(fingerprint: Option<&str>) -> String {
+pub(crate) fn passed_over(fingerprint: Option<&str>) -> String {
     match fingerprint {
         Some(fingerprint) => format!("is not of this bundle but of {fingerprint}; it is passed over"),
         None => "is not of this bundle: nothing on it opens with its key; it is passed over".into(),
@@ -234,14 +238,14 @@ impl Unsealed {
     ///
     /// # Errors
     /// No copy can be used, or the drives that may have one stopped answering.
-    pub fn head(&mut self) -> Result<Head, FlowError> {
+    pub(crate) fn head(&mut self) -> Result<Head, FlowError> {
         let none = NoCopy { what: IndexFile::Head, bad: Vec::new() };
         let head = std::mem::replace(&mut self.head, Err(none));
         head.map_err(|none| or_gone(BundleError::NoCopy(none).into(), &self.volumes))
     }
 
     /// The bundle with that head, which may be one that was made anew from the parts.
-    pub fn with(self, head: Head) -> Bundle {
+    pub(crate) fn with(self, head: Head) -> Bundle {
         let Self { keyring, recipient, volumes, passed_over, notes, .. } = self;
         Bundle { head, keyring, recipient, volumes, passed_over, notes }
     }
@@ -249,13 +253,13 @@ impl Unsealed {
 
 impl Bundle {
     /// The volume, of this bundle or of another, that a folder lies in. `folder` is a canonical path.
-    pub fn volume_around(&self, folder: &Path) -> Option<&Volume> {
+    pub(crate) fn volume_around(&self, folder: &Path) -> Option<&Volume> {
         let mut all = self.volumes.iter().chain(&self.passed_over);
         all.find(|volume| volume.dir.canonicalize().is_ok_and(|dir| folder.starts_with(dir)))
     }
 
     /// Whether the header of one of the volume's heads opens with the bundle's key.
-    pub fn owns(&self, volume: &Volume) -> bool {
+    pub(crate) fn owns(&self, volume: &Volume) -> bool {
         owns(&self.keyring, volume)
     }
 
@@ -270,7 +274,7 @@ impl Bundle {
     ///
     /// # Errors
     /// No copy can be used, or the drives that may have one stopped answering.
-    pub fn read_list_of(&mut self, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, FlowError> {
+    pub(crate) fn read_list_of(&mut self, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, FlowError> {
         let mut bad = Vec::new();
         for volume in self.volumes.iter().filter(|volume| volume.file(LIST).is_some()) {
             match read_list(volume, &self.keyring, tar, hash) {

@@ -12,7 +12,7 @@ use crate::stage::compress::{DecodeError, Decompressor, ZstdError};
 
 /// A data part as the head names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PartDecoder {
+pub(crate) struct PartDecoder {
     lead: Lead,
     /// Bytes of tar that the part holds.
     length: u64,
@@ -20,7 +20,7 @@ pub struct PartDecoder {
 
 /// Why the content of a part is not the stretch of the tar that it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ContentFault {
+pub(crate) enum ContentFault {
     /// The frames decode, and hold less than the head says.
     #[error("holds {found} bytes of tar, {named} were announced")]
     Short { found: u64, named: u64 },
@@ -33,18 +33,18 @@ pub enum ContentFault {
 
 impl PartDecoder {
     /// `None` for a parity part, which holds no tar.
-    pub fn new(head: &Head, part: &Part) -> Option<Self> {
+    pub(crate) fn new(head: &Head, part: &Part) -> Option<Self> {
         let PartKind::Data { offset, length } = part.kind else { return None };
         Some(Self { lead: Lead { bundle: head.statement.bundle, number: part.number, offset }, length })
     }
 
     /// Tar offset of the first byte.
-    pub fn start(&self) -> u64 {
+    pub(crate) fn start(&self) -> u64 {
         self.lead.offset
     }
 
     /// Tar offset behind the last byte.
-    pub fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.lead.offset + self.length
     }
 
@@ -52,7 +52,7 @@ impl PartDecoder {
     ///
     /// # Errors
     /// The lead is malformed, or is the lead of another part.
-    pub fn check_lead(&self, buf: &PartBuf) -> Result<(), FormatError> {
+    pub(crate) fn check_lead(&self, buf: &PartBuf) -> Result<(), FormatError> {
         let lead = Lead::parse(buf.plain(0))?;
         match lead.difference(&self.lead) {
             Some(why) => Err(FormatError::Malformed { what: "a part", line: 0, why }),
@@ -65,7 +65,7 @@ impl PartDecoder {
     ///
     /// # Errors
     /// The part holds more tar than the head says, or an error of `sink`. The part is decoded no further then.
-    pub fn decode(
+    pub(crate) fn decode(
         &self,
         buf: &PartBuf,
         chunks: usize,

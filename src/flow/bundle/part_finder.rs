@@ -27,7 +27,7 @@ use crate::stage::stream::{PartOpener, sealed_digest};
 
 /// How much of a part was found. All chunks but the bad ones are open in the buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Loaded {
+pub(crate) enum Loaded {
     /// All chunks are open.
     Whole,
     /// Some chunks, or all of them, are damaged or cut off in every copy that was tried.
@@ -48,7 +48,7 @@ pub enum Loaded {
 
 impl Loaded {
     /// Indices of the chunks that are not open, of a part of `chunks` chunks; ascending.
-    pub fn bad(&self, chunks: usize) -> Vec<usize> {
+    pub(crate) fn bad(&self, chunks: usize) -> Vec<usize> {
         match self {
             Loaded::Whole => Vec::new(),
             Loaded::Partly { bad, .. } => bad.clone(),
@@ -58,7 +58,7 @@ impl Loaded {
 }
 
 /// Reads single chunks of a part from any of its copies.
-pub struct PartChunks {
+pub(crate) struct PartChunks {
     /// `None` if the header in the head does not open, so that no chunk can be read.
     opener: Option<PartOpener>,
     copies: Vec<PathBuf>,
@@ -73,7 +73,7 @@ impl PartChunks {
 
     /// Reads and opens a chunk, from the first copy that has it whole. Its plaintext is at the beginning of `sealed`.
     /// Returns `false` if no copy has it; the bytes must not be used then.
-    pub fn chunk(&self, index: usize, sealed: &mut [u8]) -> bool {
+    pub(crate) fn chunk(&self, index: usize, sealed: &mut [u8]) -> bool {
         let mut last = self.last.borrow_mut();
         if last.as_ref().is_some_and(|(_, file)| self.read(file, index, sealed)) {
             return true;
@@ -103,7 +103,7 @@ impl PartChunks {
 }
 
 /// Finds parts on the volumes of one bundle.
-pub struct Finder<'a> {
+pub(crate) struct Finder<'a> {
     bundle: &'a Bundle,
     /// Made when the first part is not found whole under its name.
     by_header: OnceLock<ByHeader>,
@@ -146,13 +146,13 @@ enum ReadOutcome {
 
 impl<'a> Finder<'a> {
     /// Makes a finder. Nothing is read yet.
-    pub fn new(bundle: &'a Bundle) -> Self {
+    pub(crate) fn new(bundle: &'a Bundle) -> Self {
         Self { bundle, by_header: OnceLock::new() }
     }
 
     /// Reads and opens a part into `buf`: from a whole copy if there is one, else from the best copies together. Chunks
     /// that the likeliest copies lack are looked for in many more, of which one chunk is tried.
-    pub fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
+    pub(crate) fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError> {
         let Some(opener) = self.opener(part) else {
             let why = "the head names a header for it that does not open with the bundle's key".into();
             return Ok(Loaded::Partly { bad: (0..buf.chunks()).collect(), why });
@@ -226,26 +226,26 @@ impl<'a> Finder<'a> {
     }
 
     /// Whether a plaintext, sealed again under the part's header, makes the file that the head names.
-    pub fn is_as_packed(&self, part: &Part, plain: &PartBuf) -> Result<bool, FlowError> {
+    pub(crate) fn is_as_packed(&self, part: &Part, plain: &PartBuf) -> Result<bool, FlowError> {
         let chunks = (0..plain.chunks()).map(|index| plain.plain(index));
         let Some(key) = self.key(part) else { return Ok(false) };
         Ok(sealed_digest(&key, &part.header, chunks) == part.sha256)
     }
 
     /// Whether a file of the part exists that is long enough to be whole.
-    pub fn is_there(&self, part: &Part) -> bool {
+    pub(crate) fn is_there(&self, part: &Part) -> bool {
         self.places(part).any(|(volume, name)| self.is_long(volume, &name))
     }
 
     /// As [`Self::is_there`], without opening a file and without the volumes that are `gone`, by their folders. Renamed
     /// files count only if an earlier search has found them.
-    pub fn seems_there(&self, part: &Part, gone: &[PathBuf]) -> bool {
+    pub(crate) fn seems_there(&self, part: &Part, gone: &[PathBuf]) -> bool {
         let answers = |volume: usize| !gone.contains(&self.bundle.volumes[volume].dir);
         self.known_places(part).any(|(volume, name)| answers(volume) && self.is_long(volume, &name))
     }
 
     /// Whether files of a part are known, and all of them are on volumes that are `gone`, by their folders.
-    pub fn is_gone(&self, part: &Part, gone: &[PathBuf]) -> bool {
+    pub(crate) fn is_gone(&self, part: &Part, gone: &[PathBuf]) -> bool {
         let is_place_gone = |(volume, name): FilePlace| {
             let volume = &self.bundle.volumes[volume];
             volume.file(&name).map(|_| gone.contains(&volume.dir))
@@ -268,7 +268,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The path of the likeliest file of a part, which may be damaged; `None` if there is no such file.
-    pub fn file(&self, part: &Part) -> Option<PathBuf> {
+    pub(crate) fn file(&self, part: &Part) -> Option<PathBuf> {
         let mut places = self
             .places(part)
             .filter(|(volume, name)| self.bundle.volumes[*volume].file(name).is_some_and(|found| found.regular));
@@ -276,7 +276,7 @@ impl<'a> Finder<'a> {
     }
 
     /// All likely copies of a part, for reading single chunks of it.
-    pub fn shard(&self, part: &Part) -> Result<PartChunks, FlowError> {
+    pub(crate) fn shard(&self, part: &Part) -> Result<PartChunks, FlowError> {
         let path = |(volume, name): FilePlace| {
             let found = self.bundle.volumes[volume].file(&name).filter(|found| found.regular);
             found.map(|_| self.path(volume, &name))

@@ -25,13 +25,13 @@ const MOST_TRIES: usize = 256;
 
 /// Puts damaged parts, which are given by stripe, into groups that are rebuilt together. A group reads the rest of its
 /// stripe only once, but all its parts are in memory at the same time: about 64 MiB, or one larger part.
-pub fn rebuild_groups<'d, 'p>(damaged: &'d BTreeMap<u32, Vec<&'p Part>>, class: Class) -> Vec<&'d [&'p Part]> {
+pub(crate) fn rebuild_groups<'d, 'p>(damaged: &'d BTreeMap<u32, Vec<&'p Part>>, class: Class) -> Vec<&'d [&'p Part]> {
     let most = (64 / usize::from(class.mib())).max(1);
     damaged.values().flat_map(|parts| parts.chunks(most)).collect()
 }
 
 /// Loads and rebuilds the parts of one bundle. All threads of a run share it.
-pub struct PartRebuilder<'a> {
+pub(crate) struct PartRebuilder<'a> {
     head: &'a Head,
     source: &'a dyn PartSource,
     /// `None` if the bundle has no parity, so that nothing can be rebuilt.
@@ -48,7 +48,7 @@ pub struct PartRebuilder<'a> {
 
 impl<'a> PartRebuilder<'a> {
     /// Makes a rebuilder for the bundle with that head.
-    pub fn new(head: &'a Head, source: &'a dyn PartSource) -> Self {
+    pub(crate) fn new(head: &'a Head, source: &'a dyn PartSource) -> Self {
         let parity = head.statement.scheme.map(|scheme| {
             let code = Code::new(scheme.k.into(), scheme.m.into());
             Parity { scheme, code }
@@ -66,13 +66,13 @@ impl<'a> PartRebuilder<'a> {
 
     /// Numbers of the parity parts that were used when a wrong part came out: they, or other parts of their stripes, do
     /// not fit.
-    pub fn wrong_parity(&self) -> BTreeSet<u32> {
+    pub(crate) fn wrong_parity(&self) -> BTreeSet<u32> {
         lock(&self.wrong_parity).clone()
     }
 
     /// Loads parts of one stripe and rebuilds what is missing in them. The caller may have failed to load them before;
     /// some drives need a second try.
-    pub fn rebuild<'p>(&self, parts: &[&'p Part]) -> Result<Vec<RebuiltPart<'p>>, FlowError> {
+    pub(crate) fn rebuild<'p>(&self, parts: &[&'p Part]) -> Result<Vec<RebuiltPart<'p>>, FlowError> {
         let load = |part: &&'p Part| self.load(part, PartBuf::new(self.class));
         let mut parts = parts.iter().map(load).collect::<Result<Vec<_>, _>>()?;
         self.fill_in(&mut parts)?;
@@ -80,7 +80,7 @@ impl<'a> PartRebuilder<'a> {
     }
 
     /// As [`Self::rebuild`] for one part, in the caller's buffer.
-    pub fn rebuild_one<'p>(&self, part: &'p Part, buf: PartBuf) -> Result<RebuiltPart<'p>, FlowError> {
+    pub(crate) fn rebuild_one<'p>(&self, part: &'p Part, buf: PartBuf) -> Result<RebuiltPart<'p>, FlowError> {
         let mut part = self.load(part, buf)?;
         self.fill_in(std::slice::from_mut(&mut part))?;
         Ok(part)

@@ -9,7 +9,7 @@ use crate::format::head::Part;
 use crate::format::part::PartBuf;
 
 /// A source of whole parts and of single chunks.
-pub trait PartSource: Sync {
+pub(crate) trait PartSource: Sync {
     /// Reads and opens a part into `buf`, as far as it can be had.
     fn load(&self, part: &Part, buf: &mut PartBuf) -> Result<Loaded, FlowError>;
     /// Prepares a part for reading single chunks. A missing part is no error: each of its chunks is missing then.
@@ -19,7 +19,7 @@ pub trait PartSource: Sync {
 }
 
 /// A source of single chunks of one part.
-pub trait ChunkSource {
+pub(crate) trait ChunkSource {
     /// Reads a chunk into `sealed` and opens it there: its plaintext is at the beginning. Returns `false` if no drive
     /// has the chunk whole.
     fn read(&self, index: usize, sealed: &mut [u8]) -> bool;

@@ -25,7 +25,7 @@ const ANOTHER_TEXT: &str = "what was compressed comes back as another text";
 /// # Errors
 /// [`FlowError::Format`] if the sources are more than one bundle takes, which is no defect; else
 /// [`FlowError::Unopenable`].
-pub fn check_sequence(entries: &[Entry], tar_len: u64) -> Result<(), FlowError> {
+pub(crate) fn check_sequence(entries: &[Entry], tar_len: u64) -> Result<(), FlowError> {
     let mut sequence = Sequence::new(tar_len);
     let mut each = entries.iter().enumerate();
     each.try_for_each(|(at, entry)| sequence.next(&entries[..at], entry)).map_err(|error| match error {
@@ -38,7 +38,7 @@ pub fn check_sequence(entries: &[Entry], tar_len: u64) -> Result<(), FlowError> 
 
 /// Checks that lines of a list come back as the entries that they were made of. `before` entries stand before these in
 /// the list, for the line numbers of errors.
-pub fn check_lines(text: &str, entries: &[Entry], before: usize) -> Result<(), FlowError> {
+pub(crate) fn check_lines(text: &str, entries: &[Entry], before: usize) -> Result<(), FlowError> {
     let mut lines = text.split_inclusive('\n');
     for (number, entry) in (before + 1..).zip(entries) {
         let line = lines.next().unwrap_or_default();
@@ -55,14 +55,14 @@ pub fn check_lines(text: &str, entries: &[Entry], before: usize) -> Result<(), F
 }
 
 /// Checks that the text of a head passes a reader's rules and comes back as the head that it was made of.
-pub fn check_head(text: &str, head: &Head) -> Result<(), FlowError> {
+pub(crate) fn check_head(text: &str, head: &Head) -> Result<(), FlowError> {
     let read = Head::parse(text.as_bytes()).map_err(FlowError::Unopenable)?;
     if read == *head { Ok(()) } else { Err(refused("the head", 0, "it comes back with other values")) }
 }
 
 /// Checks a seal while the bundle's key is still known: its text must come back with the same values, and its key must
 /// be the one that it commits to and the one that parts are sealed to.
-pub fn check_seal(seal: &Seal, recipient: &Recipient) -> Result<(), FlowError> {
+pub(crate) fn check_seal(seal: &Seal, recipient: &Recipient) -> Result<(), FlowError> {
     let read = Seal::parse(seal.encode().as_bytes()).map_err(FlowError::Unopenable)?;
     let identity = Identity::parse(&read.identity)
         .map_err(|error| refused("the seal", 0, format!("it holds no usable key: {error}")))?;
@@ -78,7 +78,7 @@ pub fn check_seal(seal: &Seal, recipient: &Recipient) -> Result<(), FlowError> {
 }
 
 /// Checks the file of a seal: its header must pass a reader's limits, and the rest must open under `key` to `text`.
-pub fn check_sealed(file: &[u8], key: &FileKey, text: &[u8]) -> Result<(), FlowError> {
+pub(crate) fn check_sealed(file: &[u8], key: &FileKey, text: &[u8]) -> Result<(), FlowError> {
     FormatError::check_limit("the size of a seal", file.len() as u64, limits::SEAL_FILE)
         .map_err(FlowError::Unopenable)?;
     let header = scan(file).map_err(FlowError::Unopenable)?;
@@ -96,16 +96,16 @@ pub fn check_sealed(file: &[u8], key: &FileKey, text: &[u8]) -> Result<(), FlowE
 }
 
 /// Checks zstd frames with the decoder that readers use. One thread makes one and uses it for many frames.
-pub struct Frames(Decompressor);
+pub(crate) struct Frames(Decompressor);
 
 impl Frames {
     /// Makes a decoder with the largest window that readers grant.
-    pub fn new() -> Result<Self, ZstdError> {
+    pub(crate) fn new() -> Result<Self, ZstdError> {
         Decompressor::new().map(Self)
     }
 
     /// Checks that frames come back as the text that they were made of. Errors name them as `what`.
-    pub fn check(&mut self, what: &'static str, frames: &[u8], text: &[u8]) -> Result<(), FlowError> {
+    pub(crate) fn check(&mut self, what: &'static str, frames: &[u8], text: &[u8]) -> Result<(), FlowError> {
         let mut rest = text;
         let decoded = self.0.decode(std::iter::once(frames), |bytes| {
             rest = rest.strip_prefix(bytes).ok_or(())?;

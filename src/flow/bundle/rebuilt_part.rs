@@ -9,14 +9,14 @@ use crate::format::head::Part;
 use crate::format::part::{CHUNK, HEADER, PartBuf, SEALED_CHUNK};
 
 /// A part as far as it could be loaded and rebuilt.
-pub struct RebuiltPart<'a> {
-    pub part: &'a Part,
+pub(crate) struct RebuiltPart<'a> {
+    pub(crate) part: &'a Part,
     /// The plaintext; the bytes of missing chunks must not be used.
-    pub buf: PartBuf,
+    pub(crate) buf: PartBuf,
     /// How much the drives had.
-    pub found: Loaded,
+    pub(crate) found: Loaded,
     /// Indices of the chunks that the drives did not have and that are not rebuilt, ascending.
-    pub missing: Vec<usize>,
+    pub(crate) missing: Vec<usize>,
     /// Indices of all chunks that the drives did not have, ascending.
     pub(super) lost: Vec<usize>,
     pub(super) state: PartProof,
@@ -37,30 +37,30 @@ pub(super) enum PartProof {
 
 impl RebuiltPart<'_> {
     /// Whether no chunk is missing.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.missing.is_empty()
     }
 
     /// Whether no drive had the part, and no chunk before its last missing one could be rebuilt.
-    pub fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         matches!(self.found, Loaded::Missing | Loaded::Unread { .. })
             && self.missing.last().is_some_and(|last| last + 1 == self.missing.len())
     }
 
     /// Whether its stripe gave other bytes than those that the head names.
-    pub fn is_wrong(&self) -> bool {
+    pub(crate) fn is_wrong(&self) -> bool {
         self.state == PartProof::Wrong
     }
 
     /// How many chunks at the beginning of the part can be read. Nothing proves rebuilt chunks of a part that is not
     /// whole, so they count only if the caller checks their content in another way (`has_digests`).
-    pub fn readable(&self, has_digests: bool) -> usize {
+    pub(crate) fn readable(&self, has_digests: bool) -> usize {
         let absent = if has_digests || self.state == PartProof::Right { &self.missing } else { &self.lost };
         absent.first().copied().unwrap_or(self.buf.chunks())
     }
 
     /// Whether the chunks that can be read with digests include rebuilt ones that nothing proves.
-    pub fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         self.state == PartProof::Short && self.lost.first() != self.missing.first()
     }
 

@@ -24,7 +24,7 @@ pub fn gather(paths: &[PathBuf]) -> Result<Vec<Volume>, FlowError> {
 }
 
 /// As [`gather`]; also returns, for each place, the folders that were not searched.
-pub fn gather_noting(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
+pub(crate) fn gather_noting(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
     let (volumes, passed_over) = search(paths)?;
     check_some_was_read(&volumes)?;
     Ok((volumes, passed_over))
@@ -43,7 +43,7 @@ fn check_some_was_read(volumes: &[Volume]) -> Result<(), FlowError> {
 ///
 /// # Errors
 /// A place does not exist or is no folder, or there is no volume at any of them.
-pub fn search(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
+pub(crate) fn search(paths: &[PathBuf]) -> Result<(Vec<Volume>, Vec<PassedOver>), FlowError> {
     let mut volumes: Vec<Volume> = Vec::new();
     let mut passed_over: Vec<PassedOver> = Vec::new();
     for path in paths {
@@ -89,13 +89,13 @@ fn no_volume_at(paths: &[PathBuf], passed_over: &[PassedOver]) -> FlowError {
 }
 
 /// The note on a place without a volume.
-pub fn no_volume_here() -> String {
+pub(crate) fn no_volume_here() -> String {
     format!("there is no volume here, nor up to {} folders below", limits::DEPTH)
 }
 
 /// The notes on places without a volume, and after them the notes on places that hold too many folders to search them
 /// all.
-pub fn notes_on_places(passed_over: &[PassedOver]) -> Vec<Note> {
+pub(crate) fn notes_on_places(passed_over: &[PassedOver]) -> Vec<Note> {
     let note = |place: &PassedOver, text: String| Note::new(NoteKind::Volume, as_bytes(&place.below), text);
     let bare = passed_over.iter().filter(|place| place.no_volume).map(|place| note(place, no_volume_here()));
     let crowded = passed_over.iter().filter(|place| place.beyond > 0).map(|place| {
@@ -106,13 +106,13 @@ pub fn notes_on_places(passed_over: &[PassedOver]) -> Vec<Note> {
 }
 
 /// Whether some volume at the given places has a seal to a passphrase, so that it is worth asking for one.
-pub fn takes_passphrase(paths: &[PathBuf]) -> Result<bool, FlowError> {
+pub(crate) fn takes_passphrase(paths: &[PathBuf]) -> Result<bool, FlowError> {
     Ok(gather(paths)?.iter().any(|volume| volume.file(PASSPHRASE_SEAL).is_some()))
 }
 
 /// Why a file of that length in bytes cannot be what was written, whatever it holds; `None` if it can. Such a file is
 /// not read, because it may have no end.
-pub fn impossible(name: &str, len: u64) -> Option<String> {
+pub(crate) fn impossible(name: &str, len: u64) -> Option<String> {
     if len == 0 {
         return Some("is empty".into());
     }
@@ -125,7 +125,7 @@ pub fn impossible(name: &str, len: u64) -> Option<String> {
 }
 
 /// The most bytes that a file of that name has in any bundle. The limit of a seal applies to all other names.
-pub fn longest_file(name: &str) -> u64 {
+pub(crate) fn longest_file(name: &str) -> u64 {
     let [.., largest] = part::Class::ALL;
     match name {
         LIST => limits::LIST,

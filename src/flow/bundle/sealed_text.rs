@@ -18,7 +18,7 @@ use crate::stage::stream::Opener;
 use crate::stage::volume::{LIST, Volume};
 
 /// Opens the bytes of a sealed head. Returns its text, which is not parsed yet.
-pub fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, CopyFault> {
+pub(crate) fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, CopyFault> {
     let (key, len) = keyring.open_header(sealed).map_err(of_this_bundle)?;
     let mut text = Vec::new();
     unseal(&sealed[len..], &key, HEAD, |bytes| {
@@ -30,7 +30,7 @@ pub fn head_text(sealed: &[u8], keyring: &Keyring) -> Result<Vec<u8>, CopyFault>
 
 /// The first `len` bytes of the text in one of a volume's heads, or all of a shorter one. Reads no more of the file
 /// than that takes, so damage behind these bytes is not seen.
-pub fn head_start(volume: &Volume, name: &str, keyring: &Keyring, len: usize) -> Result<Vec<u8>, CopyFault> {
+pub(crate) fn head_start(volume: &Volume, name: &str, keyring: &Keyring, len: usize) -> Result<Vec<u8>, CopyFault> {
     let (start, file) = volume.read_start(name, limits::AGE_HEADER).map_err(|fault| CopyFault::from(&fault))?;
     let (key, header) = keyring.open_header(&start).map_err(of_this_bundle)?;
     let mut opener =
@@ -141,7 +141,12 @@ impl<R: Read> Iterator for Pieces<'_, R> {
 
 /// Reads the entries of a volume's list, which must fit a tar of `tar` bytes and have that hash. `None` stands for the
 /// hash if there is no head to name it.
-pub fn read_list(volume: &Volume, keyring: &Keyring, tar: u64, hash: Option<Digest>) -> Result<Vec<Entry>, CopyFault> {
+pub(crate) fn read_list(
+    volume: &Volume,
+    keyring: &Keyring,
+    tar: u64,
+    hash: Option<Digest>,
+) -> Result<Vec<Entry>, CopyFault> {
     let (start, file) = volume.read_start(LIST, limits::AGE_HEADER).map_err(|fault| CopyFault::from(&fault))?;
     let (key, len) = keyring.open_header(&start).map_err(of_this_bundle)?;
     let sealed = std::io::BufReader::with_capacity(1 << 20, start[len..].chain(file));

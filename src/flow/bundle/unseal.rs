@@ -21,30 +21,30 @@ const MOST_WORK: u64 = 4 << OUR_WORK_FACTOR;
 const LEAST_WORK: u64 = 1 << 12;
 
 /// The key of one bundle.
-pub struct BundleKey {
+pub(crate) struct BundleKey {
     /// The first seal that holds it.
-    pub seal: Seal,
+    pub(crate) seal: Seal,
     /// Opens parts, heads and lists.
-    pub keyring: Keyring,
+    pub(crate) keyring: Keyring,
     /// The bundle's recipient, which parts, heads and lists are sealed to.
-    pub recipient: Recipient,
+    pub(crate) recipient: Recipient,
     /// Paths of all seals that hold this key, in the order of reading.
-    pub seals: Vec<PathBuf>,
+    pub(crate) seals: Vec<PathBuf>,
 }
 
 /// The outcome of trying all seals.
 #[derive(Default)]
-pub struct Unlocked {
+pub(crate) struct Unlocked {
     /// The keys that were found, each once, in the order of reading.
-    pub keys: Vec<BundleKey>,
+    pub(crate) keys: Vec<BundleKey>,
     /// Seals that cannot be used, or that none of the user's keys opens.
-    pub bad: Vec<BadCopy>,
+    pub(crate) bad: Vec<BadCopy>,
     /// Folders of volumes whose seal to a passphrase was not tried, because the work for it was spent on others.
-    pub untried: Vec<PathBuf>,
+    pub(crate) untried: Vec<PathBuf>,
 }
 
 /// Opens the seals of these volumes. With a passphrase, only seals to a passphrase are tried.
-pub fn unlock(volumes: &[Volume], keyring: &Keyring) -> Unlocked {
+pub(crate) fn unlock(volumes: &[Volume], keyring: &Keyring) -> Unlocked {
     let mut unlocked = Unlocked::default();
     if keyring.has_passphrase() {
         unlocked.guess(volumes, keyring);
@@ -151,7 +151,7 @@ fn open_seal(volume: &Volume, name: &str, keyring: &Keyring) -> Option<Result<(S
 /// # Errors
 /// It does not open, or it opens and cannot be used: it breaks the format, holds no key, commits to another key, or
 /// needs the cards of a later version.
-pub fn seal_in(sealed: &[u8], keyring: &Keyring) -> Result<(Seal, Identity), CopyFault> {
+pub(crate) fn seal_in(sealed: &[u8], keyring: &Keyring) -> Result<(Seal, Identity), CopyFault> {
     let text = keyring.open_small(sealed, limits::SEAL_FILE)?;
     let seal = Seal::parse(&text).map_err(CopyFault::Broken)?;
     if let Mode::Threshold { need, of } = seal.mode {
@@ -167,7 +167,7 @@ pub fn seal_in(sealed: &[u8], keyring: &Keyring) -> Result<(Seal, Identity), Cop
 }
 
 /// Whether the header of one of the volume's heads opens with a bundle's key. The rest of the head may be damaged.
-pub fn owns(keyring: &Keyring, volume: &Volume) -> bool {
+pub(crate) fn owns(keyring: &Keyring, volume: &Volume) -> bool {
     let mut starts = HEADS.into_iter().filter_map(|name| volume.read_start(name, limits::AGE_HEADER).ok());
     starts.any(|(start, _)| keyring.open_header(&start).is_ok())
 }

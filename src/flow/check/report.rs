@@ -14,7 +14,7 @@ use crate::stage::volume::PassedOver;
 
 /// What a volume turned out to be. Without a key only SHA256SUMS tells, which anyone can write anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VolumeState {
+pub(crate) enum VolumeState {
     /// Every listed file is there and has its SHA-256.
     Whole,
     /// Files are missing, or the volume was never finished.
@@ -31,7 +31,7 @@ pub enum VolumeState {
 
 impl VolumeState {
     /// The word in messages and in the JSON report.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             VolumeState::Whole => "whole",
             VolumeState::Incomplete => "incomplete",
@@ -45,30 +45,30 @@ impl VolumeState {
 
 /// What the check found on one volume.
 #[derive(Debug, Clone)]
-pub struct VolumeCheck {
-    pub folder: PathBuf,
-    pub state: VolumeState,
+pub(crate) struct VolumeCheck {
+    pub(crate) folder: PathBuf,
+    pub(crate) state: VolumeState,
     /// Whether the files were read past the system's cache.
-    pub past_cache: bool,
+    pub(crate) past_cache: bool,
     /// Whether the files were compared with the bundle's head, and the parts opened.
-    pub held: bool,
+    pub(crate) held: bool,
     /// How many files SHA256SUMS lists.
-    pub files: usize,
+    pub(crate) files: usize,
     /// How many of them were read.
-    pub read: usize,
+    pub(crate) read: usize,
     /// How many bytes were read.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Number and bytes of the files of a volume without SHA256SUMS. `None` if it has one.
-    pub unchecked: Option<(usize, u64)>,
+    pub(crate) unchecked: Option<(usize, u64)>,
     /// The names of damaged files, and what is wrong with each.
-    pub damaged: Vec<(String, String)>,
+    pub(crate) damaged: Vec<(String, String)>,
     /// The names of files that the volume should have and does not have.
-    pub missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
     /// The names of files that this user may not read, and what the system said of each.
-    pub unread: Vec<(String, String)>,
-    pub foreign: Foreign,
+    pub(crate) unread: Vec<(String, String)>,
+    pub(crate) foreign: Foreign,
     /// What is wrong with the volume as a whole, as a sentence. `None` if the files say it all.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
 }
 
 impl VolumeCheck {
@@ -111,49 +111,49 @@ fn faults_json(files: &[(String, String)]) -> Value {
 
 /// What lies in a volume's folder and is not of the volume. The check reads nothing of it.
 #[derive(Debug, Clone, Default)]
-pub struct Foreign {
+pub(crate) struct Foreign {
     /// How many files and folders there are.
-    pub count: usize,
+    pub(crate) count: usize,
     /// The first [`Foreign::NAMED`] of their names.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 impl Foreign {
     /// Most names that are kept.
-    pub const NAMED: usize = 20;
+    pub(crate) const NAMED: usize = 20;
 }
 
 /// What a check found at all places given.
 #[derive(Debug, Clone)]
-pub struct CheckReport {
+pub(crate) struct CheckReport {
     /// In the order in which they were found.
-    pub volumes: Vec<VolumeCheck>,
+    pub(crate) volumes: Vec<VolumeCheck>,
     /// `None` without a key that opens the bundle. The caller gets it from `survey_bundle`.
-    pub bundle: Option<BundleCheck>,
-    pub freshness: Freshness,
+    pub(crate) bundle: Option<BundleCheck>,
+    pub(crate) freshness: Freshness,
     /// The places given that hold no volume, or folders that were not searched for volumes.
-    pub not_searched: Vec<PassedOver>,
+    pub(crate) not_searched: Vec<PassedOver>,
 }
 
 /// What can be had of the bundle from the volumes given.
 #[derive(Debug, Clone)]
-pub struct BundleCheck {
+pub(crate) struct BundleCheck {
     /// How many volumes the bundle has.
-    pub volumes: u16,
+    pub(crate) volumes: u16,
     /// The numbers of the volumes here: those of which some part was found, and those that the head gives no parts.
-    pub here: Vec<u16>,
-    pub verdict: Verdict,
+    pub(crate) here: Vec<u16>,
+    pub(crate) verdict: Verdict,
     /// What else may be lost. `None` without parity, and if parts are lost already.
-    pub margin: Option<Margin>,
+    pub(crate) margin: Option<Margin>,
     /// The numbers of volumes here that must not be lost, not even one of them.
-    pub needed: Vec<u16>,
+    pub(crate) needed: Vec<u16>,
     /// How many parts rebuilding reads, and the numbers of the volumes here that have them.
-    pub sources: (usize, Vec<u16>),
-    pub notes: Vec<Note>,
+    pub(crate) sources: (usize, Vec<u16>),
+    pub(crate) notes: Vec<Note>,
 }
 
 impl BundleCheck {
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "volumes": self.volumes, "here": self.here, "verdict": self.verdict.to_json(),
             "margin": self.margin.map_or(Value::Null, Margin::to_json), "needed": self.needed,
@@ -180,7 +180,7 @@ fn not_searched_json(place: &PassedOver) -> Value {
 
 impl CheckReport {
     /// What the check shows, and what not. `None` if a volume is not whole: then the states say more.
-    pub fn shows(&self) -> Option<&'static str> {
+    pub(crate) fn shows(&self) -> Option<&'static str> {
         let is_whole = |volume: &VolumeCheck| volume.state == VolumeState::Whole;
         let held = self.volumes.iter().all(|volume| volume.held);
         self.volumes.iter().all(is_whole).then_some(if held { HELD } else { WHOLE })
@@ -188,7 +188,7 @@ impl CheckReport {
 
     /// The class of the worst volume. It is I/O also if some folder could not be searched, and incomplete also if the
     /// volumes do not give back the bundle, or a place given has no volume.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let short = self.bundle.as_ref().is_some_and(|bundle| matches!(bundle.verdict, Verdict::Short { .. }));
         let any = |state| self.volumes.iter().any(|volume| volume.state == state);
         let could_not_search = self.not_searched.iter().any(PassedOver::has_failed);
@@ -207,7 +207,7 @@ impl CheckReport {
     }
 
     /// The document for `--json`. Names of files are escaped, because a drive may hold any.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "command": "check", "volumes": self.volumes.iter().map(VolumeCheck::to_json).collect::<Value>(),
             "not_proved": self.shows(),

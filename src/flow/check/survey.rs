@@ -22,7 +22,11 @@ use crate::plan::repair::{self, Verdict};
 use crate::stage::volume::{self, SUMS, Volume};
 
 /// Compares what was checked with the head of the bundle, and judges what can be had.
-pub fn survey_bundle(bundle: &Bundle, checked: &CheckReport, monitor: &dyn Monitor) -> Result<BundleCheck, FlowError> {
+pub(crate) fn survey_bundle(
+    bundle: &Bundle,
+    checked: &CheckReport,
+    monitor: &dyn Monitor,
+) -> Result<BundleCheck, FlowError> {
     let survey = Survey::of(bundle, checked, monitor)?;
     let parts = bundle.head.parts.iter().zip(&survey.found);
     let mut here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
@@ -50,18 +54,18 @@ fn volumes_without_parts(bundle: &Bundle) -> impl Iterator<Item = u16> {
 }
 
 /// What there is of every part. Each list is in the order of the head's table.
-pub struct Survey {
+pub(crate) struct Survey {
     /// Whether the part is whole.
-    pub whole: Vec<bool>,
+    pub(crate) whole: Vec<bool>,
     /// Whether the part is whole, or the other parts of its stripe give back the chunks that it lacks.
-    pub usable: Vec<bool>,
+    pub(crate) usable: Vec<bool>,
     /// Whether a file was found that is the part: at least one of its chunks opens.
-    pub found: Vec<bool>,
+    pub(crate) found: Vec<bool>,
 }
 
 impl Survey {
     /// Takes files with the SHA-256 of a part for that part, as the check read them. Opens what there is of all others.
-    pub fn of(bundle: &Bundle, checked: &CheckReport, monitor: &dyn Monitor) -> Result<Self, FlowError> {
+    pub(crate) fn of(bundle: &Bundle, checked: &CheckReport, monitor: &dyn Monitor) -> Result<Self, FlowError> {
         let head = &bundle.head;
         let class = head.statement.class;
         let finder = Finder::new(bundle);
@@ -102,7 +106,7 @@ impl Survey {
     }
 
     /// What can be had of the bundle.
-    pub fn verdict(&self, head: &Head) -> Verdict {
+    pub(crate) fn verdict(&self, head: &Head) -> Verdict {
         match (repair::judge(head, &self.usable), repair::judge(head, &self.whole)) {
             // Single chunks do where whole parts would not.
             (Verdict::Complete | Verdict::Repairable { .. }, Verdict::Short { .. }) => {
@@ -174,7 +178,7 @@ impl Lacks {
 }
 
 /// The files of a volume that have their SHA-256 by what was `checked`, by name. Empty if the volume was not checked.
-pub fn whole_files(volume: &Volume, checked: &CheckReport) -> HashMap<String, Digest> {
+pub(crate) fn whole_files(volume: &Volume, checked: &CheckReport) -> HashMap<String, Digest> {
     let Some(check) = checked.volumes.iter().find(|check| check.folder == volume.dir) else {
         return HashMap::new();
     };

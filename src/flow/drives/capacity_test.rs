@@ -16,7 +16,7 @@ use crate::stage::capacity_marks::try_out;
 
 /// Tests the drive that a staged volume is to be copied to. A drive that the staged volume itself lies on is not
 /// tested, nor one of which the system does not say which file system it is.
-pub fn test_before_loading(staged: &Path, drive: &Path, monitor: &dyn Monitor) -> Result<(), FlowError> {
+pub(crate) fn test_before_loading(staged: &Path, drive: &Path, monitor: &dyn Monitor) -> Result<(), FlowError> {
     match (os::room(staged), os::room(drive)) {
         (Ok(from), Ok(to)) if from.device != to.device => test_capacity(&[drive], monitor),
         _ => Ok(()),
@@ -27,7 +27,7 @@ pub fn test_before_loading(staged: &Path, drive: &Path, monitor: &dyn Monitor) -
 ///
 /// # Errors
 /// A drive gave back other bytes than it took. The first by its path is the error; the others become notes.
-pub fn test_capacity(drives: &[&Path], monitor: &dyn Monitor) -> Result<(), FlowError> {
+pub(crate) fn test_capacity(drives: &[&Path], monitor: &dyn Monitor) -> Result<(), FlowError> {
     let failures = std::sync::Mutex::new(Vec::new());
     one_each(drives, |drive| {
         let tried = try_out(drive, &|| monitor.cancelled()).unwrap_or_default();

@@ -11,23 +11,23 @@ use crate::stage::volume::{self, Writer};
 
 /// Index of a drive among the drives of one packing, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DriveId(pub usize);
+pub(crate) struct DriveId(pub(crate) usize);
 
 /// A file system that volumes are written to. The volumes on it share its fate.
-pub struct Drive<W = Writer> {
-    pub id: DriveId,
+pub(crate) struct Drive<W = Writer> {
+    pub(crate) id: DriveId,
     /// The device number of its file system, by which volumes on one drive are told.
-    pub device: u64,
+    pub(crate) device: u64,
     /// The folder that the sender named, for messages.
-    pub place: PathBuf,
+    pub(crate) place: PathBuf,
     /// Its volumes; empty once the drive is given up.
-    pub writers: Vec<W>,
-    pub state: DriveState,
+    pub(crate) writers: Vec<W>,
+    pub(crate) state: DriveState,
 }
 
 /// Whether a drive still counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DriveState {
+pub(crate) enum DriveState {
     InUse,
     /// Some file was not read back as it was written. The drive keeps its other parts, and gets more only if the other
     /// drives have no room.
@@ -43,20 +43,20 @@ pub enum DriveState {
 
 /// A drive that failed as a whole while the others went on.
 #[derive(Debug)]
-pub struct FailedDrive {
-    pub drive: DriveId,
+pub(crate) struct FailedDrive {
+    pub(crate) drive: DriveId,
     /// The call that failed.
-    pub fault: IoFault,
+    pub(crate) fault: IoFault,
 }
 
 impl<W> Drive<W> {
     /// Whether the drive still counts. A distrusted drive does.
-    pub fn is_in_use(&self) -> bool {
+    pub(crate) fn is_in_use(&self) -> bool {
         !matches!(self.state, DriveState::GivenUp { .. })
     }
 
     /// Whether the drive ever gave back other bytes than were written to it. A drive that only failed has not lied.
-    pub fn has_lied(&self) -> bool {
+    pub(crate) fn has_lied(&self) -> bool {
         match self.state {
             DriveState::InUse => false,
             DriveState::Distrusted => true,
@@ -67,14 +67,14 @@ impl<W> Drive<W> {
 
 impl<W: VolumeWriter> Drive<W> {
     /// The numbers of its volumes, from 1; empty once the drive is given up.
-    pub fn volumes(&self) -> Vec<u16> {
+    pub(crate) fn volumes(&self) -> Vec<u16> {
         self.writers.iter().map(VolumeWriter::number).collect()
     }
 }
 
 /// What a packing does with a volume, apart from writing files to it. Packing uses [`stage::volume::Writer`](Writer);
 /// unit tests use [`fake::FakeWriter`].
-pub trait VolumeWriter {
+pub(crate) trait VolumeWriter {
     /// The number of the volume in its bundle, from 1.
     fn number(&self) -> u16;
     /// The volume's folder.
@@ -135,21 +135,21 @@ pub(crate) mod fake {
     use std::sync::{Arc, Mutex};
 
     /// What was done to the volumes of a test, in order: the number of the volume, and a few words.
-    pub type Events = Arc<Mutex<Vec<String>>>;
+    pub(crate) type Events = Arc<Mutex<Vec<String>>>;
 
     /// A volume that is on no drive.
-    pub struct FakeWriter {
+    pub(crate) struct FakeWriter {
         number: u16,
         dir: PathBuf,
         events: Events,
         /// Whether `finish` fails.
-        pub fails_to_finish: bool,
+        pub(crate) fails_to_finish: bool,
         /// Whether its drive lost something before this run.
-        pub lost_before: bool,
+        pub(crate) lost_before: bool,
     }
 
     impl FakeWriter {
-        pub fn new(number: u16, events: &Events) -> Self {
+        pub(crate) fn new(number: u16, events: &Events) -> Self {
             let dir = PathBuf::from(format!("/nowhere/volume-{number}"));
             Self { number, dir, events: events.clone(), fails_to_finish: false, lost_before: false }
         }
@@ -160,12 +160,12 @@ pub(crate) mod fake {
     }
 
     /// A failed write: EIO on Linux.
-    pub fn fault() -> IoFault {
+    pub(crate) fn fault() -> IoFault {
         IoFault { doing: "write", path: "/media/drive".into(), source: io::Error::from_raw_os_error(5) }
     }
 
     /// A write to a full drive: ENOSPC on Linux.
-    pub fn full() -> IoFault {
+    pub(crate) fn full() -> IoFault {
         IoFault { source: io::Error::from_raw_os_error(28), ..fault() }
     }
 

@@ -16,7 +16,7 @@ use crate::flow::error::{FlowError, OutputError};
 ///
 /// # Errors
 /// [`FlowError::Usage`] if it is missing or no folder, and [`FlowError::Io`] if the system cannot tell.
-pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
+pub(crate) fn check_is_folder(path: &Path) -> Result<(), FlowError> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Ok(()),
         Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
@@ -33,7 +33,7 @@ pub fn check_is_folder(path: &Path) -> Result<(), FlowError> {
 ///
 /// # Errors
 /// [`OutputError::Busy`] if another run holds the lock.
-pub fn lock_folder(folder: &Path) -> Result<File, FlowError> {
+pub(crate) fn lock_folder(folder: &Path) -> Result<File, FlowError> {
     let open = File::open(folder).at("open", folder)?;
     if os::try_lock(&open).at("lock", folder)? {
         Ok(open)

@@ -21,7 +21,7 @@ const MOUNTED: [&str; 3] = ["/media", "/mnt", "/run/media"];
 
 /// Notes on what is odd about the places that volumes go to. `targets` has the place of each volume, in the order of
 /// their numbers, and the device number of its file system. Each place is noted once.
-pub fn notes<'a>(targets: impl Iterator<Item = (&'a Path, u64)>, sources: &[PathBuf]) -> Vec<Note> {
+pub(crate) fn notes<'a>(targets: impl Iterator<Item = (&'a Path, u64)>, sources: &[PathBuf]) -> Vec<Note> {
     let home = devices_at_home(sources);
     let mut ours: HashSet<PathBuf> = HashSet::new();
     let mut places: Vec<(&Path, u64)> = Vec::new();
@@ -57,7 +57,7 @@ fn devices_at_home(sources: &[PathBuf]) -> HashSet<u64> {
 }
 
 /// The note that the system lost something that was written to a place before this run.
-pub fn lost_before(place: &Path, error: &std::io::Error) -> Note {
+pub(crate) fn lost_before(place: &Path, error: &std::io::Error) -> Note {
     let text = format!(
         "the system lost something that was written there before this run ({error}): other files there may be damaged"
     );
@@ -82,10 +82,10 @@ fn unfinished(path: &Path, ours: &HashSet<PathBuf>) -> Vec<String> {
 }
 
 /// The note on a volume whose file system shows when its files were written.
-pub const SHOWS_TIMES: &str = "shows when it was written: this file system takes no other times";
+pub(crate) const SHOWS_TIMES: &str = "shows when it was written: this file system takes no other times";
 
 /// Whether two folders are on the same file system.
-pub fn is_beside(drive: &Path, other: &Path) -> Result<bool, FlowError> {
+pub(crate) fn is_beside(drive: &Path, other: &Path) -> Result<bool, FlowError> {
     let device = |path: &Path| os::room(path).map(|room| room.device).at("look at", path);
     Ok(device(drive)? == device(other)?)
 }
@@ -95,7 +95,7 @@ pub fn is_beside(drive: &Path, other: &Path) -> Result<bool, FlowError> {
 ///
 /// # Errors
 /// [`LoadError::NoDrive`], or the system cannot tell.
-pub fn refuse_to_move(drive: &Path, staged: &Path) -> Result<(), FlowError> {
+pub(crate) fn refuse_to_move(drive: &Path, staged: &Path) -> Result<(), FlowError> {
     let is_volatile = |path: &Path| os::is_volatile(path).at("look at", path);
     let why = if is_beside(drive, staged)? {
         "on the same file system as the staged volume"

@@ -20,17 +20,17 @@ use crate::stage::volume::Writer;
 
 /// A file that a drive did not keep as it was written.
 #[derive(Debug)]
-pub struct Finding {
-    pub drive: DriveId,
+pub(crate) struct Finding {
+    pub(crate) drive: DriveId,
     /// The volume on it, from 1.
-    pub volume: u16,
+    pub(crate) volume: u16,
     /// The file; `None` if the drive cannot be read any further.
-    pub name: Option<String>,
-    pub error: FlowError,
+    pub(crate) name: Option<String>,
+    pub(crate) error: FlowError,
 }
 
 /// What is wrong with one drive, in words. All findings are about that drive.
-pub fn in_words(found: &[Finding]) -> String {
+pub(crate) fn in_words(found: &[Finding]) -> String {
     let one = |Finding { volume, name, error, .. }: &Finding| match (name, error) {
         (Some(name), FlowError::Drive(DriveError::ReadBackDiffers { offset, .. })) => {
             format!("volume-{volume}/{name} (from byte {offset} on)")
@@ -47,7 +47,7 @@ pub fn in_words(found: &[Finding]) -> String {
 ///
 /// # Errors
 /// A file is not as it was written, or cannot be read. The files behind it are not read.
-pub fn read_back_small(writer: &Writer) -> Result<(), FlowError> {
+pub(crate) fn read_back_small(writer: &Writer) -> Result<(), FlowError> {
     let mut reader = DriveReader::default();
     for name in writer.small_files() {
         if let Some(offset) = writer.read_back(name, &mut reader)? {
@@ -62,7 +62,7 @@ pub fn read_back_small(writer: &Writer) -> Result<(), FlowError> {
 /// # Errors
 /// A drive gave back other bytes, so that it is not to be trusted; nothing depends on it yet. Or no volume could be
 /// read. A single volume that cannot be read is left out as soon as parts come to it.
-pub fn read_back_seals<'a>(writers: impl Iterator<Item = &'a Writer>) -> Result<(), FlowError> {
+pub(crate) fn read_back_seals<'a>(writers: impl Iterator<Item = &'a Writer>) -> Result<(), FlowError> {
     let mut has_read_any = false;
     let mut first_fault = None;
     for writer in writers {
@@ -85,7 +85,7 @@ pub fn read_back_seals<'a>(writers: impl Iterator<Item = &'a Writer>) -> Result<
 ///
 /// # Errors
 /// [`FlowError::Cancelled`] if the run was to stop.
-pub fn read_back(drives: &[Drive], monitor: &dyn Monitor) -> Result<(Vec<Finding>, bool), FlowError> {
+pub(crate) fn read_back(drives: &[Drive], monitor: &dyn Monitor) -> Result<(Vec<Finding>, bool), FlowError> {
     announce(drives, monitor);
     let findings = Mutex::new(Vec::new());
     let saw_cache = AtomicBool::new(false);

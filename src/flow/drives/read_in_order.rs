@@ -17,19 +17,19 @@ use crate::base::threads::start;
 const AHEAD: usize = 8;
 
 /// A file to be read.
-pub struct SweptFile {
-    pub path: PathBuf,
+pub(crate) struct SweptFile {
+    pub(crate) path: PathBuf,
     /// Most bytes that are read of it. A drive may state any size, so the bytes are counted as they come.
-    pub most: u64,
+    pub(crate) most: u64,
 }
 
 /// The error for a file that has more bytes than it may have.
-pub fn endless() -> io::Error {
+pub(crate) fn endless() -> io::Error {
     io::Error::other("it has more bytes than any such file, and the system says otherwise")
 }
 
 /// What the caller gets of a file: its bytes in order, then one end.
-pub enum SweptPiece<'a> {
+pub(crate) enum SweptPiece<'a> {
     Bytes(Cow<'a, [u8]>),
     /// Nothing more comes of this file: it was read to its end, or reading failed.
     End(io::Result<()>),
@@ -37,7 +37,7 @@ pub enum SweptPiece<'a> {
 
 /// Hands out the files piece by piece, in order. `take` gets the index of the file with each piece. If the run is to
 /// stop, the file that is being read has no end, and the files behind it do not come.
-pub fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(usize, SweptPiece)) {
+pub(crate) fn sweep(files: &[SweptFile], monitor: &dyn Monitor, mut take: impl FnMut(usize, SweptPiece)) {
     let (give, taken) = sync_channel(AHEAD);
     std::thread::scope(|scope| {
         let reading = start(scope, move || {

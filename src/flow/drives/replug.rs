@@ -18,7 +18,7 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// What is known of the caches that may stand before what is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
+pub(crate) enum Freshness {
     /// Nothing: the drives are read as they are mounted.
     AsTheyStand,
     /// All was mounted anew, and some of it is no disk, of which the system does not show whether it was unplugged.
@@ -29,7 +29,7 @@ pub enum Freshness {
 
 impl Freshness {
     /// The words of the report; `None` if there is nothing to say.
-    pub fn words(self) -> Option<&'static str> {
+    pub(crate) fn words(self) -> Option<&'static str> {
         match self {
             Freshness::AsTheyStand => None,
             Freshness::Remounted => Some(REMOUNTED),
@@ -45,7 +45,7 @@ a cache below may have answered";
 
 /// What happened to a drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// The drive is to be unplugged, and plugged in again.
     Wanted,
     /// The drive is not mounted any more.
@@ -78,7 +78,11 @@ struct WaitedDrive {
 ///
 /// # Errors
 /// [`FlowError::Usage`] for a path that is on no drive of its own; [`FlowError::Cancelled`] if the run is to stop.
-pub fn wait(paths: &[PathBuf], tell: &dyn Fn(Event, &Path), monitor: &dyn Monitor) -> Result<Freshness, FlowError> {
+pub(crate) fn wait(
+    paths: &[PathBuf],
+    tell: &dyn Fn(Event, &Path),
+    monitor: &dyn Monitor,
+) -> Result<Freshness, FlowError> {
     let mut drives: Vec<WaitedDrive> = Vec::new();
     for path in paths {
         let (at, before) = drive_of(path)?;

@@ -18,7 +18,7 @@ const OTHERS: usize = 8;
 
 /// Whether a drive stopped answering: none of the files that were found in the volume can be read any more. The small
 /// files are tried first, then some of the parts.
-pub fn is_gone(volume: &Volume) -> bool {
+pub(crate) fn is_gone(volume: &Volume) -> bool {
     let small = |name: &str| name == SUMS || HEADS.contains(&name) || ALL_SEALS.contains(&name);
     let files = || volume.files.iter().filter(|file| file.regular).map(|file| file.name.as_str());
     let others: Vec<&str> = files().filter(|name| !small(name)).collect();
@@ -43,14 +43,14 @@ fn is_unanswered(error: &ScanError) -> bool {
 }
 
 /// The folders of the volumes whose drives stopped answering.
-pub fn gone_among(volumes: &[Volume]) -> Vec<PathBuf> {
+pub(crate) fn gone_among(volumes: &[Volume]) -> Vec<PathBuf> {
     volumes.iter().filter(|volume| is_gone(volume)).map(|volume| volume.dir.clone()).collect()
 }
 
 /// The error to report for a failure that a drive which stopped answering explains: something on these volumes was
 /// missing, damaged or unreadable. If a drive is gone, nothing is known of that, so the error is that the drive is
 /// gone. All other errors stay as they are.
-pub fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
+pub(crate) fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
     let is_unread = matches!(&error, FlowError::Bundle(error) if error.outcome() == Outcome::Io);
     if !is_unread && !matches!(error.outcome(), Outcome::Damaged | Outcome::Incomplete) {
         return error;
@@ -60,14 +60,14 @@ pub fn or_gone(error: FlowError, volumes: &[Volume]) -> FlowError {
 }
 
 /// Whether the system denies this user the volume's folder, or a file in it.
-pub fn is_refused(volume: &Volume) -> bool {
+pub(crate) fn is_refused(volume: &Volume) -> bool {
     let is_folder_denied = matches!(&volume.fault, Some(ScanError::Io(fault)) if fault.is_denied());
     let mut files = volume.files.iter().filter(|found| found.regular);
     is_folder_denied || files.any(|found| volume.open(&found.name).is_err_and(|fault: IoFault| fault.is_denied()))
 }
 
 /// The folders of the volumes of which this user may not read everything.
-pub fn denied_among(volumes: &[Volume]) -> Vec<PathBuf> {
+pub(crate) fn denied_among(volumes: &[Volume]) -> Vec<PathBuf> {
     volumes.iter().filter(|volume| is_refused(volume)).map(|volume| volume.dir.clone()).collect()
 }
 

@@ -39,9 +39,9 @@ pub enum BundleError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleAt {
     /// `None` if the bundle has no usable head.
-    pub fingerprint: Option<String>,
+    pub(crate) fingerprint: Option<String>,
     /// The folders of its volumes. Without a head, the files of its seals instead.
-    pub places: Vec<PathBuf>,
+    pub(crate) places: Vec<PathBuf>,
 }
 
 /// The bundles in one line, each with up to ten of its places.
@@ -59,7 +59,7 @@ fn in_words(bundle: &BundleAt) -> String {
 
 impl BundleError {
     /// The class of the failure. Which volumes are given is a matter of usage: then nothing was done.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             BundleError::Missing(_) => Outcome::Incomplete,
             BundleError::NoCopy(none) => none.outcome(),

@@ -17,7 +17,7 @@ use crate::stage::volume::ScanError;
 
 /// The kinds of small files of which every volume carries copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IndexFile {
+pub(crate) enum IndexFile {
     /// Holds the bundle's key, sealed to its recipients or to a passphrase.
     Seal,
     /// Holds the statement and the table of parts.
@@ -28,7 +28,7 @@ pub enum IndexFile {
 
 /// What is wrong with one copy. Two faults are equal if a reader sees the same text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CopyFault {
+pub(crate) enum CopyFault {
     /// The system does not let this user read the file. So the copy may be good.
     #[error("it could not be read by you ({0})")]
     Denied(String),
@@ -65,7 +65,7 @@ fn unproven(error: &FormatError) -> String {
 
 impl CopyFault {
     /// The class of a run that finds only copies with this fault.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             CopyFault::Denied(_) | CopyFault::Unread(_) => Outcome::Io,
             CopyFault::NoMemory(_) => Outcome::Failed,
@@ -135,7 +135,7 @@ impl From<KeyError> for CopyFault {
 
 /// Whether bytes were authenticated before they were parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
+pub(crate) enum Proof {
     /// They were not, so damage may have changed them.
     None,
     /// They were, so they are as their author sealed them.
@@ -143,7 +143,7 @@ pub enum Proof {
 }
 
 /// The class of a run that meets bytes which break the format. The beginning of FORMAT has the table.
-pub fn outcome_of(error: &FormatError, proof: Proof) -> Outcome {
+pub(crate) fn outcome_of(error: &FormatError, proof: Proof) -> Outcome {
     match (error, proof) {
         (FormatError::Newer { .. }, _) => Outcome::Usage,
         (FormatError::Malformed { .. }, Proof::None) => Outcome::Damaged,
@@ -155,17 +155,17 @@ pub fn outcome_of(error: &FormatError, proof: Proof) -> Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {fault}", show(.path))]
 pub struct BadCopy {
-    pub path: PathBuf,
-    pub fault: CopyFault,
+    pub(crate) path: PathBuf,
+    pub(crate) fault: CopyFault,
 }
 
 /// No copy of a seal, a head or a list can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub struct NoCopy {
-    pub what: IndexFile,
+    pub(crate) what: IndexFile,
     /// All copies that were found, in the order of reading. Empty if there was none.
-    pub bad: Vec<BadCopy>,
+    pub(crate) bad: Vec<BadCopy>,
 }
 
 impl NoCopy {
@@ -186,12 +186,12 @@ impl NoCopy {
     }
 
     /// The fault that says what to do; of equal ranks the first in the order of reading. `None` if no copy was found.
-    pub fn decisive(&self) -> Option<&CopyFault> {
+    pub(crate) fn decisive(&self) -> Option<&CopyFault> {
         self.bad.iter().map(|bad| &bad.fault).min_by_key(|fault| fault.rank())
     }
 
     /// The class of the failure. Without any copy, more drives would help.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         self.decisive().map_or(Outcome::Incomplete, CopyFault::outcome)
     }
 }

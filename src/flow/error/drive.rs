@@ -84,7 +84,7 @@ pub enum Remedy {
 
 impl Remedy {
     /// Chooses by the worst thing that happened: a drive `lied`, a drive failed, or the drives are `only_full`.
-    pub fn choose(lied: bool, only_full: bool) -> Self {
+    pub(crate) fn choose(lied: bool, only_full: bool) -> Self {
         if lied {
             Remedy::Replace
         } else if only_full {
@@ -100,13 +100,13 @@ impl Remedy {
 #[error("{} {}: it is smaller than it claims, or it is dying", show(.drive), self.describe())]
 pub struct CapacityTestFailure {
     /// The folder that the user gave.
-    pub drive: PathBuf,
-    pub tried: CapacityReport,
+    pub(crate) drive: PathBuf,
+    pub(crate) tried: CapacityReport,
 }
 
 impl CapacityTestFailure {
     /// A sentence without its subject, the drive: how many places were tried, and how many were wrong.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let first = self.tried.wrong.first().copied().unwrap_or(0);
         format!(
             "does not store what is written to it (tried at {} places across its free space; wrong at {} of them, the first about {} into {})",
@@ -119,7 +119,7 @@ impl CapacityTestFailure {
 }
 
 /// The text for volumes whose drives stopped answering while they were read. All folders are named.
-pub fn stopped_answering(folders: &[PathBuf]) -> String {
+pub(crate) fn stopped_answering(folders: &[PathBuf]) -> String {
     let names: Vec<String> = folders.iter().map(|folder| show(folder)).collect();
     match folders {
         [_] => format!("{}: its drive is gone: it stopped answering while it was read", names.join("")),
@@ -128,7 +128,7 @@ pub fn stopped_answering(folders: &[PathBuf]) -> String {
 }
 
 /// The text for volumes of which this user may not read everything. Folders after the tenth are counted.
-pub fn not_for_you(folders: &[PathBuf]) -> String {
+pub(crate) fn not_for_you(folders: &[PathBuf]) -> String {
     let names = first_ten(folders, |folder| show(folder), |more| format!("and {more} more"));
     format!("{names}: could not be read by you, or not all of it: nothing is known about that")
 }

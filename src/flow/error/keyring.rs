@@ -55,7 +55,7 @@ fn tried(seals: &[BadCopy], untried: &[PathBuf]) -> String {
 
 impl KeyringError {
     /// The class of the failure. A key file over a limit was made to do harm.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             KeyringError::BadFile { source: seal::KeyError::Format(FormatError::Limit { .. }), .. } => Outcome::Hostile,
             KeyringError::FileExists(_) => Outcome::Usage,

@@ -69,7 +69,7 @@ pub enum LoadError {
 impl LoadError {
     /// The class of the failure. A drive that changes what is written counts as I/O: the staged volume is whole, and
     /// another drive will do.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             LoadError::Unfinished { .. } => Outcome::Incomplete,
             LoadError::Source { .. } => Outcome::Damaged,

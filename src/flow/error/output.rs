@@ -55,7 +55,7 @@ pub enum OutputError {
 }
 
 impl OutputError {
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             OutputError::NoRoom { .. } | OutputError::NoFiles { .. } => Outcome::Io,
             OutputError::VolumeExists(_)

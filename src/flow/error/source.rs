@@ -24,7 +24,7 @@ pub enum SourceError {
 
 impl SourceError {
     /// The class of the failure. Where a drive is at fault it is I/O, because the same command can be run again.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             SourceError::Walk(WalkError::Cancelled) => Outcome::Interrupted,
             SourceError::Walk(WalkError::Gone(_)) | SourceError::CannotRepack(_) => Outcome::Io,

@@ -18,17 +18,17 @@ use crate::stage::volume::{self, Copier, SUMS, ScanError, Volume};
 
 /// What stands on the drive.
 #[derive(Default)]
-pub struct OnDrive {
+pub(crate) struct OnDrive {
     /// Names of files that are there and have their SHA-256.
-    pub whole: HashSet<String>,
+    pub(crate) whole: HashSet<String>,
     /// Names of files that are there and have another SHA-256, or cannot be read.
-    pub again: Vec<String>,
+    pub(crate) again: Vec<String>,
     /// Whether the copy has a SHA256SUMS, so that it looks complete.
-    pub has_sums: bool,
+    pub(crate) has_sums: bool,
     /// Lengths in bytes of unfinished files.
-    pub unfinished: Vec<u64>,
+    pub(crate) unfinished: Vec<u64>,
     /// The folder as it was found; `None` if there was none.
-    pub volume: Option<Volume>,
+    pub(crate) volume: Option<Volume>,
 }
 
 impl OnDrive {
@@ -36,7 +36,12 @@ impl OnDrive {
     ///
     /// # Errors
     /// The folder is not the copy of this volume, or this user may not read it.
-    pub fn look(staged: &Staged, folder: &Path, copier: &mut Copier, monitor: &dyn Monitor) -> Result<Self, FlowError> {
+    pub(crate) fn look(
+        staged: &Staged,
+        folder: &Path,
+        copier: &mut Copier,
+        monitor: &dyn Monitor,
+    ) -> Result<Self, FlowError> {
         let volume = match folder.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(error).at("look at", folder)?,
@@ -86,17 +91,17 @@ impl OnDrive {
     }
 
     /// Whether the drive holds nothing of this volume.
-    pub fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         self.whole.is_empty() && self.again.is_empty() && self.unfinished.is_empty()
     }
 
     /// The files that have to be written.
-    pub fn missing<'a>(&self, staged: &'a Staged) -> Vec<&'a ListedFile> {
+    pub(crate) fn missing<'a>(&self, staged: &'a Staged) -> Vec<&'a ListedFile> {
         staged.files.iter().filter(|file| !self.whole.contains(&file.name)).collect()
     }
 
     /// Bytes that have to be free on the drive, in whole clusters of so many bytes; `None` if nothing is to be written.
-    pub fn room_needed(&self, staged: &Staged, cluster: u64) -> Option<u64> {
+    pub(crate) fn room_needed(&self, staged: &Staged, cluster: u64) -> Option<u64> {
         let in_clusters = |len: u64| len.next_multiple_of(cluster.max(1));
         let missing = self.missing(staged);
         if missing.is_empty() && self.has_sums {
@@ -112,7 +117,7 @@ impl OnDrive {
     }
 
     /// Bytes of unfinished files, which the copying reuses or removes.
-    pub fn room_freed(&self, cluster: u64) -> u64 {
+    pub(crate) fn room_freed(&self, cluster: u64) -> u64 {
         self.unfinished.iter().map(|len| len.next_multiple_of(cluster.max(1))).fold(0, u64::saturating_add)
     }
 }

@@ -10,41 +10,41 @@ use crate::flow::Outcome;
 
 /// A volume that was loaded and read back.
 #[derive(Debug, Clone)]
-pub struct LoadReport {
+pub(crate) struct LoadReport {
     /// The folder of the staged volume.
-    pub source: PathBuf,
+    pub(crate) source: PathBuf,
     /// The folder of its copy on the drive.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// How many files it has, without SHA256SUMS.
-    pub files: usize,
+    pub(crate) files: usize,
     /// The bytes of these files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// How many of them an earlier run had brought to the drive, whole.
-    pub kept: usize,
+    pub(crate) kept: usize,
     /// The names of those that an earlier run had brought and that were no longer whole. This run copied them again.
-    pub again: Vec<String>,
+    pub(crate) again: Vec<String>,
     /// The name of a file that the drive changed, or could not read, right after it was written. Its second copy came
     /// back whole, and still the drive is not to be trusted. `None` if all came back whole at once.
-    pub changed: Option<String>,
+    pub(crate) changed: Option<String>,
     /// Whether every file was read back past the system's cache.
-    pub past_cache: bool,
+    pub(crate) past_cache: bool,
     /// Whether the staged volume was removed.
-    pub removed: bool,
+    pub(crate) removed: bool,
     /// Why the staged volume could not be removed, although its copy is verified.
-    pub not_removed: Option<String>,
+    pub(crate) not_removed: Option<String>,
     /// Whether the folder of the staged volume was to be removed and stayed. Other files may lie in it.
-    pub folder_stays: bool,
-    pub notes: Vec<Note>,
+    pub(crate) folder_stays: bool,
+    pub(crate) notes: Vec<Note>,
 }
 
 impl LoadReport {
     /// I/O if the staged volume could not be removed; the copy itself is whole in any case.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         if self.not_removed.is_some() { Outcome::Io } else { Outcome::Ok }
     }
 
     /// The document for `--json`. A program may unplug the drive only if it says that this is safe.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "command": "load", "source": show(&self.source), "folder": show(&self.folder), "files": self.files,
             "bytes": self.bytes, "kept": self.kept, "copied_again": self.again, "changed_by_drive": self.changed,

@@ -27,7 +27,7 @@ const READ: usize = 1 << 20;
 ///
 /// # Errors
 /// There is no volume, or more than one.
-pub fn the_one(staged: &Path) -> Result<Volume, FlowError> {
+pub(crate) fn the_one(staged: &Path) -> Result<Volume, FlowError> {
     let mut volumes = gather(&[staged.to_path_buf()])?;
     if volumes.len() > 1 {
         let names: Vec<String> = volumes.iter().map(|volume| show(&volume.dir)).collect();
@@ -43,7 +43,7 @@ pub fn the_one(staged: &Path) -> Result<Volume, FlowError> {
 ///
 /// # Errors
 /// The drive is no folder, or the copy would lie in the staged volume.
-pub fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
+pub(crate) fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
     check_is_folder(drive)?;
     let Some(number) = volume.number() else {
         let text = format!("{} is not named as volumes are, volume-1 and so on", show(&volume.dir));
@@ -59,27 +59,27 @@ pub fn target_of(volume: &Volume, drive: &Path) -> Result<PathBuf, FlowError> {
 }
 
 /// A file that SHA256SUMS names.
-pub struct ListedFile {
-    pub name: String,
+pub(crate) struct ListedFile {
+    pub(crate) name: String,
     /// The SHA-256 that it must have.
-    pub sum: Digest,
+    pub(crate) sum: Digest,
     /// The length in bytes of the staged file; 0 if an interrupted `--move` removed that.
-    pub len: u64,
+    pub(crate) len: u64,
 }
 
 /// A staged volume.
-pub struct Staged {
-    pub volume: Volume,
+pub(crate) struct Staged {
+    pub(crate) volume: Volume,
     /// The content of SHA256SUMS.
-    pub text: Vec<u8>,
+    pub(crate) text: Vec<u8>,
     /// All files that SHA256SUMS names, seals first: they tell an interrupted run whose volume it is.
-    pub files: Vec<ListedFile>,
+    pub(crate) files: Vec<ListedFile>,
 }
 
 impl Staged {
     /// Reads SHA256SUMS and checks what it lists. `folder` is the copy on the drive: with `remove`, its SHA256SUMS will
     /// do, because an interrupted `--move` removes the staged one first.
-    pub fn read(volume: Volume, folder: &Path, remove: bool) -> Result<Self, FlowError> {
+    pub(crate) fn read(volume: Volume, folder: &Path, remove: bool) -> Result<Self, FlowError> {
         let path = sums_path(&volume, folder, remove)?;
         let text = match volume::read_small(&path, limits::SUMS_FILE) {
             Err(ScanError::Format(source)) => return Err(LoadError::Sums { path, source }.into()),
@@ -120,7 +120,7 @@ impl Staged {
 
     /// Checks that every file is staged. After an interrupted `--move`, files that are `whole` on the drive need not be
     /// staged any more.
-    pub fn check_all_there(&self, whole: &HashSet<String>) -> Result<(), FlowError> {
+    pub(crate) fn check_all_there(&self, whole: &HashSet<String>) -> Result<(), FlowError> {
         let has_sums = self.volume.file(SUMS).is_some();
         let absent = self.files.iter().filter(|file| self.volume.file(&file.name).is_none());
         let missing = absent.filter(|file| has_sums || !whole.contains(&file.name));
@@ -129,7 +129,7 @@ impl Staged {
 
     /// Checks that a staged volume without SHA256SUMS is the rest of a `--move`: every file that is left is still the
     /// one that the SHA256SUMS on the drive names.
-    pub fn check_is_rest_of_move(&self, monitor: &dyn Monitor) -> Result<(), FlowError> {
+    pub(crate) fn check_is_rest_of_move(&self, monitor: &dyn Monitor) -> Result<(), FlowError> {
         let volume = &self.volume;
         if volume.file(SUMS).is_some() {
             return Ok(());
@@ -149,7 +149,7 @@ impl Staged {
     }
 
     /// Fails if any of its files is wrong; each has a name and what is wrong with it.
-    pub fn refuse(&self, wrong: Vec<(String, String)>) -> Result<(), FlowError> {
+    pub(crate) fn refuse(&self, wrong: Vec<(String, String)>) -> Result<(), FlowError> {
         if wrong.is_empty() {
             return Ok(());
         }
@@ -157,12 +157,12 @@ impl Staged {
     }
 
     /// The names of all files, in the order in which they are copied.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.files.iter().map(|file| file.name.clone()).collect()
     }
 
     /// The bytes of all staged files.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.len).sum()
     }
 }

@@ -21,7 +21,7 @@ use crate::flow::load::staged::{ListedFile, Staged};
 use crate::stage::volume::{self, Copied, Copier, SUMS, SUMS_READY};
 
 /// A volume on its way to a drive.
-pub struct Transfer<'a> {
+pub(crate) struct Transfer<'a> {
     staged: &'a Staged,
     drive: &'a Path,
     folder: &'a Path,
@@ -32,14 +32,14 @@ pub struct Transfer<'a> {
     /// Bytes that were read back since the last file was copied anew.
     verified: AtomicU64,
     /// The file that was read back wrong, and then copied anew.
-    pub changed: Option<String>,
+    pub(crate) changed: Option<String>,
     /// All notes so far. The monitor has heard them.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 impl<'a> Transfer<'a> {
     /// A transfer to `folder` on `drive`. Nothing is looked at yet.
-    pub fn new(staged: &'a Staged, drive: &'a Path, folder: &'a Path, monitor: &'a dyn Monitor) -> Self {
+    pub(crate) fn new(staged: &'a Staged, drive: &'a Path, folder: &'a Path, monitor: &'a dyn Monitor) -> Self {
         let copier = Copier::new(&staged.volume, folder);
         let written = AtomicU64::new(0);
         let verified = AtomicU64::new(0);
@@ -47,7 +47,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Makes a note about a file or folder of the volume, or about its drive.
-    pub fn note(&mut self, path: &Path, text: impl Into<Cow<'static, str>>) {
+    pub(crate) fn note(&mut self, path: &Path, text: impl Into<Cow<'static, str>>) {
         self.keep_note(Note::new(NoteKind::Volume, as_bytes(path), text));
     }
 
@@ -57,22 +57,22 @@ impl<'a> Transfer<'a> {
     }
 
     /// Whether every byte that was read back came from the drive, as far as the system tells.
-    pub fn past_cache(&self) -> bool {
+    pub(crate) fn past_cache(&self) -> bool {
         self.copier.past_cache()
     }
 
     /// Whether some files show when they were written.
-    pub fn shows_times(&self) -> bool {
+    pub(crate) fn shows_times(&self) -> bool {
         self.copier.shows_times()
     }
 
     /// Gives the folder the common mode and time. This comes after everything that changes or reads the folder.
-    pub fn make_folder_neutral(&mut self) -> Result<(), FlowError> {
+    pub(crate) fn make_folder_neutral(&mut self) -> Result<(), FlowError> {
         Ok(self.copier.make_folder_neutral()?)
     }
 
     /// Looks at what stands on the drive, and notes which files are copied again.
-    pub fn look(&mut self) -> Result<OnDrive, FlowError> {
+    pub(crate) fn look(&mut self) -> Result<OnDrive, FlowError> {
         let found = OnDrive::look(self.staged, self.folder, &mut self.copier, self.monitor)?;
         let again: Vec<PathBuf> = found.again.iter().map(|name| self.path_of(name, &found)).collect();
         for path in &again {
@@ -87,7 +87,7 @@ impl<'a> Transfer<'a> {
     }
 
     /// Refuses a drive without room for what is missing.
-    pub fn check_room(&self, found: &OnDrive) -> Result<(), FlowError> {
+    pub(crate) fn check_room(&self, found: &OnDrive) -> Result<(), FlowError> {
         let room = os::room(self.drive).at("look at", self.drive)?;
         let Some(needed) = found.room_needed(self.staged, room.cluster) else { return Ok(()) };
         let free = room.free.saturating_add(found.room_freed(room.cluster));
@@ -99,7 +99,7 @@ impl<'a> Transfer<'a> {
 
     /// Makes the copy whole, verifies it and lets it look complete. After an error, what was copied stays for the next
     /// run.
-    pub fn bring(&mut self, found: &OnDrive) -> Result<(), FlowError> {
+    pub(crate) fn bring(&mut self, found: &OnDrive) -> Result<(), FlowError> {
         let brought = self.write_and_verify(found);
         self.copier.leave(brought.is_ok());
         brought

@@ -29,13 +29,13 @@ use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, SUMS, Writer};
 
 /// What identifies a bundle once its seals are written. It holds no key.
-pub struct BundleIdentity {
+pub(crate) struct BundleIdentity {
     /// Its random name.
-    pub name: [u8; 16],
+    pub(crate) name: [u8; 16],
     /// What the seals commit to.
-    pub kcommit: Digest,
+    pub(crate) kcommit: Digest,
     /// R, to which everything except the seals is sealed.
-    pub recipient: Recipient,
+    pub(crate) recipient: Recipient,
 }
 
 /// A seal to be written.
@@ -53,7 +53,7 @@ fn is_read_back(target: &VolumeTarget, request: &PackRequest) -> bool {
 }
 
 /// The folders of drives whose parts will be read back and to which no earlier run wrote. Each drive is there once.
-pub fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) -> Vec<&'a Path> {
+pub(crate) fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) -> Vec<&'a Path> {
     let mut drives: Vec<(u64, &Path)> = Vec::new();
     for (number, target) in (1..).zip(&planned.targets) {
         let is_known = drives.iter().any(|(device, _)| *device == target.device);
@@ -82,7 +82,7 @@ fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
 }
 
 /// Removes the journal of a packing that could not begin, and its copy. Best effort.
-pub fn remove_journals(planned: &Planned) {
+pub(crate) fn remove_journals(planned: &Planned) {
     for folder in journal_folders(planned) {
         let _ = os::remove_if_there(&folder.join(JOURNAL));
     }
@@ -102,7 +102,7 @@ fn write_seals(volumes: &mut VolumeSet, seals: &[NewSeal], monitor: &dyn Monitor
 
 /// Begins a new bundle: makes the key, writes the journal and the seals, and wipes the key. Adds its volumes to
 /// `volumes`, also before an error.
-pub fn begin(
+pub(crate) fn begin(
     volumes: &mut VolumeSet,
     planned: &Planned,
     request: &PackRequest,
@@ -154,7 +154,7 @@ fn opening_of(bundle: &BundleIdentity, seals: &[NewSeal], planned: &Planned, req
 
 /// Resumes an interrupted bundle: removes what does not stay, and writes the journal anew without it. Adds its volumes
 /// to `volumes`, also before an error.
-pub fn resume(
+pub(crate) fn resume(
     volumes: &mut VolumeSet,
     planned: &Planned,
     request: &PackRequest,

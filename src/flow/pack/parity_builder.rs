@@ -14,7 +14,7 @@ use crate::format::stripe::Scheme;
 use crate::stage::erasure::Code;
 
 /// The stripes of a bundle whose parity is being built.
-pub struct ParityBuilder {
+pub(crate) struct ParityBuilder {
     scheme: Scheme,
     code: Code,
     /// Chunks of a part, which are also the rows of a stripe.
@@ -52,48 +52,48 @@ struct ClosedStripe {
 }
 
 /// A parity part that is ready to be sealed.
-pub struct ParityShard {
+pub(crate) struct ParityShard {
     stripe: Arc<OpenStripe>,
     /// Among all parity parts, from 1.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Its stripe and its position there, both from 0.
-    pub place: (u32, u16),
+    pub(crate) place: (u32, u16),
     /// The volume that it goes to.
-    pub volume: u16,
+    pub(crate) volume: u16,
 }
 
 /// A data part that is being added to its stripe.
-pub struct DataShard {
+pub(crate) struct DataShard {
     stripe: Arc<OpenStripe>,
     place: (u32, u16),
 }
 
 impl ParityBuilder {
     /// A builder without any stripe. Each stripe opens with the first of its data parts.
-    pub fn new(scheme: Scheme, class: Class) -> Self {
+    pub(crate) fn new(scheme: Scheme, class: Class) -> Self {
         let code = Code::new(scheme.k.into(), scheme.m.into());
         Self { scheme, code, chunks: class.chunks(), open: Mutex::default(), spare: Arc::default() }
     }
 
     /// About how many bytes of memory the open stripes take while so many workers seal.
-    pub fn memory(scheme: Scheme, class: Class, workers: usize) -> u64 {
+    pub(crate) fn memory(scheme: Scheme, class: Class, workers: usize) -> u64 {
         let stripes = 1 + workers.div_ceil(scheme.k.into());
         (stripes * usize::from(scheme.m) * class.plain_len()) as u64
     }
 
     /// Stripe and position of a data part, both from 0.
-    pub fn place(&self, number: u32) -> (u32, u16) {
+    pub(crate) fn place(&self, number: u32) -> (u32, u16) {
         self.scheme.of_data(number)
     }
 
     /// Begins to add data part `number`, which counts from 1.
-    pub fn begin(&self, number: u32) -> DataShard {
+    pub(crate) fn begin(&self, number: u32) -> DataShard {
         let place = self.place(number);
         DataShard { stripe: self.open_stripe(place.0), place }
     }
 
     /// Adds one chunk of a data part. Other threads may add to the same stripe at the same time.
-    pub fn add(&self, shard: &DataShard, chunk: usize, plain: &[u8]) {
+    pub(crate) fn add(&self, shard: &DataShard, chunk: usize, plain: &[u8]) {
         let position = shard.place.1;
         let mut row = lock(&shard.stripe.rows[self.scheme.row_of(chunk, position, self.chunks)]);
         if row.is_empty() {
@@ -109,14 +109,14 @@ impl ParityBuilder {
     }
 
     /// Ends a data part of which all chunks are added. Returns the parity parts if that completes the stripe.
-    pub fn finish(&self, shard: DataShard) -> Vec<ParityShard> {
+    pub(crate) fn finish(&self, shard: DataShard) -> Vec<ParityShard> {
         lock(&shard.stripe.state).added += 1;
         self.take_if_complete(shard.place.0, shard.stripe)
     }
 
     /// Records that the stripe of data part `last` ends with it, and that its parity goes to these volumes. Returns the
     /// parity parts if all data of the stripe is added already.
-    pub fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
+    pub(crate) fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
         let (number, position) = self.place(last);
         let stripe = self.open_stripe(number);
         lock(&stripe.state).closed = Some(ClosedStripe { data_parts: position + 1, volumes });
@@ -124,7 +124,7 @@ impl ParityBuilder {
     }
 
     /// Hands out the plaintext of a parity part, chunk by chunk.
-    pub fn read(&self, shard: &ParityShard, mut out: impl FnMut(&[u8])) {
+    pub(crate) fn read(&self, shard: &ParityShard, mut out: impl FnMut(&[u8])) {
         let position = shard.place.1;
         let at = usize::from(position - self.scheme.k) * CHUNK;
         for chunk in 0..self.chunks {

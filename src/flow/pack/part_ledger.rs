@@ -11,19 +11,19 @@ use crate::plan::rehome::{Home, beyond_parity, missing_parts, rehome};
 
 /// What a bundle consists of.
 #[derive(Debug, Clone, Copy)]
-pub struct BundleShape {
+pub(crate) struct BundleShape {
     /// How many data parts.
-    pub data_parts: u32,
+    pub(crate) data_parts: u32,
     /// Which parts stand in for each other.
-    pub scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
     /// How long a part is.
-    pub class: Class,
+    pub(crate) class: Class,
     /// How many volumes.
-    pub volumes: u16,
+    pub(crate) volumes: u16,
 }
 
 /// Where every part of a bundle is.
-pub struct PartLedger {
+pub(crate) struct PartLedger {
     shape: BundleShape,
     /// All parts that were ever sealed.
     parts: BTreeMap<PartId, Part>,
@@ -38,7 +38,7 @@ pub struct PartLedger {
 impl PartLedger {
     /// A ledger of the parts that were `written`, and of those that were sealed and are on no drive. `room` is
     /// what the volumes took before this run; it already counts the parts `from_earlier_run`.
-    pub fn new(
+    pub(crate) fn new(
         shape: BundleShape,
         mut room: Placement,
         from_earlier_run: &HashSet<PartId>,
@@ -55,32 +55,32 @@ impl PartLedger {
     }
 
     /// All parts, in the order of the head. A part that is on no drive keeps the volume it was sealed for.
-    pub fn parts(&self) -> Vec<Part> {
+    pub(crate) fn parts(&self) -> Vec<Part> {
         self.parts.values().cloned().collect()
     }
 
     /// Bytes of parts on a volume.
-    pub fn bytes_on(&self, volume: u16) -> u64 {
+    pub(crate) fn bytes_on(&self, volume: u16) -> u64 {
         self.bytes_of(self.present_parts().filter(|part| part.volume == volume).count())
     }
 
     /// Bytes of so many parts.
-    pub fn bytes_of(&self, parts: usize) -> u64 {
+    pub(crate) fn bytes_of(&self, parts: usize) -> u64 {
         (parts * self.shape.class.file_len()) as u64
     }
 
     /// Whether a volume takes more parts.
-    pub fn has_room(&self, volume: u16) -> bool {
+    pub(crate) fn has_room(&self, volume: u16) -> bool {
         self.room.left(volume) > 0
     }
 
     /// Parts that are on no drive, data first.
-    pub fn missing(&self) -> Vec<PartId> {
+    pub(crate) fn missing(&self) -> Vec<PartId> {
         missing_parts(self.shape.data_parts, self.shape.scheme, &self.present)
     }
 
     /// A volume for each missing part, as far as there is room.
-    pub fn find_homes(&self) -> Vec<Home> {
+    pub(crate) fn find_homes(&self) -> Vec<Home> {
         let mut others = self.room.clone();
         self.avoided.iter().for_each(|volume| others.close(*volume));
         let homes = self.homes_in(&others);
@@ -88,7 +88,7 @@ impl PartLedger {
     }
 
     /// How many missing parts can neither be written anywhere nor be replaced by parity.
-    pub fn homeless(&self) -> usize {
+    pub(crate) fn homeless(&self) -> usize {
         let missing = self.missing();
         // The head names all parts, so one that was never sealed has to be.
         let never_sealed = missing.iter().filter(|part| !self.parts.contains_key(part)).count();
@@ -96,19 +96,19 @@ impl PartLedger {
     }
 
     /// Records a part that was written.
-    pub fn add(&mut self, part: Part) {
+    pub(crate) fn add(&mut self, part: Part) {
         self.room.put(part.volume);
         self.present.insert(part.id());
         self.parts.insert(part.id(), part);
     }
 
     /// Records that these volumes are full. They keep what they have.
-    pub fn close(&mut self, volumes: &[u16]) {
+    pub(crate) fn close(&mut self, volumes: &[u16]) {
         volumes.iter().for_each(|volume| self.room.close(*volume));
     }
 
     /// Records that nothing on these volumes counts any more.
-    pub fn forget_volumes(&mut self, volumes: &[u16]) {
+    pub(crate) fn forget_volumes(&mut self, volumes: &[u16]) {
         self.close(volumes);
         let parts = &self.parts;
         self.present.retain(|id| parts.get(id).is_some_and(|part| !volumes.contains(&part.volume)));
@@ -116,14 +116,14 @@ impl PartLedger {
 
     /// Records that a volume did not keep a file. If it was a part, the part is missing now. The file goes on
     /// occupying the volume.
-    pub fn forget_file(&mut self, volume: u16, name: &str) {
+    pub(crate) fn forget_file(&mut self, volume: u16, name: &str) {
         let parts = &self.parts;
         self.present.retain(|id| parts.get(id).is_none_or(|part| part.file_name() != name));
         self.room.put(volume);
     }
 
     /// From now on these volumes get parts only if the others have no room for all that is missing by then.
-    pub fn avoid(&mut self, volumes: &[u16]) {
+    pub(crate) fn avoid(&mut self, volumes: &[u16]) {
         self.avoided.extend(volumes);
     }
 
@@ -149,7 +149,7 @@ pub(super) mod tests {
     const CLASS: Class = Class::ALL[0];
 
     /// A sealed part on that volume.
-    pub fn part(id: PartId, volume: u16) -> Part {
+    pub(crate) fn part(id: PartId, volume: u16) -> Part {
         let (kind, number) = match id {
             Data(number) => (PartKind::Data { offset: 0, length: 1 }, number),
             Parity(number) => (PartKind::Parity, number),
@@ -158,7 +158,12 @@ pub(super) mod tests {
     }
 
     /// A ledger of volumes, each with room for so many parts, and of the parts written to them.
-    pub fn ledger(room: &[u64], scheme: Option<Scheme>, data_parts: u32, written: &[(PartId, u16)]) -> PartLedger {
+    pub(crate) fn ledger(
+        room: &[u64],
+        scheme: Option<Scheme>,
+        data_parts: u32,
+        written: &[(PartId, u16)],
+    ) -> PartLedger {
         let drive = |(device, parts): (u64, &u64)| {
             let free = parts * CLASS.file_len() as u64 + 500_000;
             DriveRoom { device, free, cluster: 512, cap: None, reserve: 0 }

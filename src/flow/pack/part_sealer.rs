@@ -15,7 +15,7 @@ use crate::stage::seal::{Recipient, part_header};
 use crate::stage::stream::PartSealer;
 
 /// Seals the parts of one bundle, on any number of threads.
-pub struct BundleSealer<'a> {
+pub(crate) struct BundleSealer<'a> {
     recipient: &'a Recipient,
     buffers: Arc<Pool<PartBuf>>,
     /// `None` without parity.
@@ -23,37 +23,41 @@ pub struct BundleSealer<'a> {
 }
 
 /// A data part that was sealed.
-pub struct SealedDataPart {
-    pub sealed: SealedPart,
+pub(crate) struct SealedDataPart {
+    pub(crate) sealed: SealedPart,
     /// The parity parts to seal next. Only the data part that completes a stripe has any.
-    pub shards: Vec<ParityShard>,
+    pub(crate) shards: Vec<ParityShard>,
     /// How the sources give the same plaintext again.
-    pub recipe: Recipe,
+    pub(crate) recipe: Recipe,
 }
 
 /// A part on its way to its drive.
-pub struct SealedPart {
+pub(crate) struct SealedPart {
     /// Its line in the head.
-    pub part: Part,
+    pub(crate) part: Part,
     /// Bytes of tar in it; 0 for parity.
-    pub length: u64,
+    pub(crate) length: u64,
     /// Its file.
-    pub buf: Lease<PartBuf>,
+    pub(crate) buf: Lease<PartBuf>,
 }
 
 impl<'a> BundleSealer<'a> {
     /// A sealer that holds at most `buffers` parts in memory.
-    pub fn new(recipient: &'a Recipient, class: Class, buffers: usize, parity: Option<ParityBuilder>) -> Self {
+    pub(crate) fn new(recipient: &'a Recipient, class: Class, buffers: usize, parity: Option<ParityBuilder>) -> Self {
         Self { recipient, buffers: Pool::new(buffers, move || PartBuf::new(class)), parity }
     }
 
     /// The memory for parts. Closing it stops all sealing.
-    pub fn buffers(&self) -> &Arc<Pool<PartBuf>> {
+    pub(crate) fn buffers(&self) -> &Arc<Pool<PartBuf>> {
         &self.buffers
     }
 
     /// Seals a data part for that volume; waits for memory. `None` once the buffers are closed.
-    pub fn seal_data<R: Deref<Target: AsRef<[u8]>>>(&self, part: FullPart<R>, volume: u16) -> Option<SealedDataPart> {
+    pub(crate) fn seal_data<R: Deref<Target: AsRef<[u8]>>>(
+        &self,
+        part: FullPart<R>,
+        volume: u16,
+    ) -> Option<SealedDataPart> {
         let mut buf = self.buffers.take()?;
         let FullPart { number, offset, length, segments, frames } = part;
         let (header, file_key) = part_header(self.recipient);
@@ -81,7 +85,7 @@ impl<'a> BundleSealer<'a> {
 
     /// Ends the stripe of data part `last`, whose parity goes to these volumes; without volumes there is no parity.
     /// Returns the parity parts to seal if all data of the stripe is sealed already.
-    pub fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
+    pub(crate) fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
         match &self.parity {
             Some(parity) if !volumes.is_empty() => parity.close_stripe(last, volumes),
             Some(_) | None => Vec::new(),
@@ -89,7 +93,7 @@ impl<'a> BundleSealer<'a> {
     }
 
     /// Seals a parity part; waits for memory. `None` once the buffers are closed.
-    pub fn seal_parity(&self, shard: ParityShard) -> Option<SealedPart> {
+    pub(crate) fn seal_parity(&self, shard: ParityShard) -> Option<SealedPart> {
         let mut buf = self.buffers.take()?;
         let (header, file_key) = part_header(self.recipient);
         let mut sealer = PartSealer::new(&file_key, &header, &mut buf, |_, _| ());

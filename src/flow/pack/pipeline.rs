@@ -59,28 +59,28 @@ const BASE_MEMORY: u64 = 16 << 20;
 const ENTRY_MEMORY: u64 = 450;
 
 /// What is to be packed, and how.
-pub struct PackJob<'a> {
-    pub walk: &'a Walk,
+pub(crate) struct PackJob<'a> {
+    pub(crate) walk: &'a Walk,
     /// The layout of the tar of that walk.
-    pub layout: &'a Layout,
+    pub(crate) layout: &'a Layout,
     /// The size of all parts.
-    pub class: Class,
+    pub(crate) class: Class,
     /// The bundle's random name.
-    pub bundle: [u8; 16],
+    pub(crate) bundle: [u8; 16],
     /// R, to which all parts are sealed.
-    pub recipient: &'a Recipient,
+    pub(crate) recipient: &'a Recipient,
     /// How hard to compress.
-    pub level: Level,
+    pub(crate) level: Level,
     /// Bytes that the tar is expected to pack to.
-    pub estimate: u64,
+    pub(crate) estimate: u64,
     /// `None` without parity.
-    pub scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
     /// What an earlier run packed already; empty for a new bundle.
-    pub before: &'a Before,
+    pub(crate) before: &'a Before,
     /// The journal of this run.
-    pub log: &'a JournalWriter,
+    pub(crate) log: &'a JournalWriter,
     /// Hears of progress, and may stop the run.
-    pub monitor: &'a dyn Monitor,
+    pub(crate) monitor: &'a dyn Monitor,
 }
 
 impl<'a> PackJob<'a> {
@@ -92,44 +92,44 @@ impl<'a> PackJob<'a> {
 
 /// What an earlier run left on the drives, as far as it was verified and this run builds on it.
 #[derive(Debug, Clone, Default)]
-pub struct Before {
+pub(crate) struct Before {
     /// The parts that are whole on their drives.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     /// Data parts that the earlier run made, from the first one on without a gap. Some may be on no drive any more.
-    pub data: u32,
+    pub(crate) data: u32,
     /// Bytes of tar in those data parts, from the beginning of the tar.
-    pub tar: u64,
+    pub(crate) tar: u64,
     /// Whole stripes of those data parts.
-    pub stripes: u32,
+    pub(crate) stripes: u32,
     /// The ranges in which the earlier run read that part of the tar, in order.
-    pub reads: Vec<ReadRange>,
+    pub(crate) reads: Vec<ReadRange>,
     /// How those data parts were made, also the ones that are on no drive any more.
-    pub recipes: BTreeMap<u32, Recipe>,
+    pub(crate) recipes: BTreeMap<u32, Recipe>,
 }
 
 impl Before {
     /// Parts of the earlier run that are on no drive any more, data first.
-    pub fn lost(&self, scheme: Option<Scheme>) -> Vec<PartId> {
+    pub(crate) fn lost(&self, scheme: Option<Scheme>) -> Vec<PartId> {
         rehome::missing_parts(self.data, scheme, &self.parts.iter().map(Part::id).collect())
     }
 }
 
 /// What packing all ranges came to.
-pub struct PipelineResult {
+pub(crate) struct PipelineResult {
     /// Parts that are on their drives, in the order of the head.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     /// Parts that were sealed and that their drives did not take or keep.
-    pub unwritten: Vec<Part>,
+    pub(crate) unwritten: Vec<Part>,
     /// How each data part was made, those of an earlier run included.
-    pub recipes: BTreeMap<u32, Recipe>,
+    pub(crate) recipes: BTreeMap<u32, Recipe>,
     /// Drives that failed. At least one did not.
-    pub failed: Vec<FailedDrive>,
+    pub(crate) failed: Vec<FailedDrive>,
     /// Drives that gave back something else than was written.
-    pub distrusted: BTreeSet<DriveId>,
+    pub(crate) distrusted: BTreeSet<DriveId>,
     /// For each entry its digest (files only) and how well it was read.
-    pub files: Vec<(Digest, Flag)>,
+    pub(crate) files: Vec<(Digest, Flag)>,
     /// What is worth telling about the sources, such as files that changed.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// The work of one packing, and how far it has come. All threads share it.
@@ -158,7 +158,7 @@ struct Pipeline<'a> {
 /// # Errors
 /// The last drive failed too, the drives ran full, a source is gone or not what an earlier run packed of it, or the
 /// user asked to stop.
-pub fn run(job: &PackJob, placement: Placement, drives: &mut [Drive]) -> Result<PipelineResult, FlowError> {
+pub(crate) fn run(job: &PackJob, placement: Placement, drives: &mut [Drive]) -> Result<PipelineResult, FlowError> {
     let pipeline = Pipeline::new(job, drives);
     pipeline.reading.look_for_holders();
     pipeline.run_threads(placement, drives);
@@ -171,7 +171,7 @@ fn parts_lent(drives: usize, workers: usize) -> usize {
 }
 
 /// About how many bytes of memory packing so many entries takes at most.
-pub fn memory(geometry: Geometry, entries: usize, drives: usize, level: Level) -> Result<u64, FlowError> {
+pub(crate) fn memory(geometry: Geometry, entries: usize, drives: usize, level: Level) -> Result<u64, FlowError> {
     let class = geometry.class;
     let workers = worker_count();
     let range = range_len(class);

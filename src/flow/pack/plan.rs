@@ -44,35 +44,35 @@ const SAMPLES: u64 = 16;
 const SAMPLE_LEN: u64 = 1 << 20;
 
 /// A plan, with all that it takes to carry it out.
-pub struct Planned {
-    pub walk: Walk,
-    pub layout: Layout,
-    pub geometry: Geometry,
+pub(crate) struct Planned {
+    pub(crate) walk: Walk,
+    pub(crate) layout: Layout,
+    pub(crate) geometry: Geometry,
     /// Decides which part goes where, and has dealt no part yet.
-    pub placement: Placement,
-    pub plan: Plan,
-    pub notes: Vec<Note>,
+    pub(crate) placement: Placement,
+    pub(crate) plan: Plan,
+    pub(crate) notes: Vec<Note>,
     /// Bytes that the whole tar is expected to compress to, also what an earlier run packed of it.
-    pub estimate: u64,
+    pub(crate) estimate: u64,
     /// Bytes that each volume keeps for all that is not parts, in the order of the volume numbers.
-    pub reserves: Vec<u64>,
+    pub(crate) reserves: Vec<u64>,
     /// In the order of the volume numbers.
-    pub targets: Vec<VolumeTarget>,
+    pub(crate) targets: Vec<VolumeTarget>,
     /// What an interrupted run left on the drives; `None` if it left nothing.
-    pub left: Option<Left>,
+    pub(crate) left: Option<Left>,
     /// What of that stays. Nothing stays if the run begins anew.
-    pub before: Before,
+    pub(crate) before: Before,
     /// What the journal notes of the recipients; see [`resume::whom`].
-    pub whom: Digest,
+    pub(crate) whom: Digest,
 }
 
 /// The drive that a volume goes to.
 #[derive(Debug, Clone)]
-pub struct VolumeTarget {
+pub(crate) struct VolumeTarget {
     /// The folder in which the volume's folder is made.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The number of the file system at `path`.
-    pub device: u64,
+    pub(crate) device: u64,
 }
 
 /// Makes the plan.
@@ -80,7 +80,7 @@ pub struct VolumeTarget {
 /// # Errors
 /// The request makes no sense, sources or drives cannot be read, or an interrupted run left what this one can neither
 /// resume nor remove. Whether the drives have room is left to [`Planned::check_room`].
-pub fn plan(request: &PackRequest, monitor: &dyn Monitor) -> Result<Planned, FlowError> {
+pub(crate) fn plan(request: &PackRequest, monitor: &dyn Monitor) -> Result<Planned, FlowError> {
     request.check()?;
     let paths = request.target_paths()?;
     let left = leftover::find(&paths)?;
@@ -176,7 +176,7 @@ fn data_to_come(estimate: u64, tar: u64, geometry: Geometry, before: &Before) ->
 impl Planned {
     /// Refuses a plan if a drive has no room for the small files of its volume, or all drives together have no room for
     /// what is expected. The drives may run full nevertheless, if the files compress worse.
-    pub fn check_room(&self) -> Result<(), FlowError> {
+    pub(crate) fn check_room(&self) -> Result<(), FlowError> {
         for (volume, reserve) in self.plan.volumes.iter().zip(&self.reserves) {
             let room = volume.cap.map_or(volume.free, |cap| cap.min(volume.free));
             if room < *reserve {

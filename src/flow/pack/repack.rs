@@ -39,12 +39,12 @@ const NOT_WRITTEN: u16 = 0;
 
 /// Packs parts again from the sources, on all cores.
 #[derive(Clone, Copy)]
-pub struct Repacker<'a> {
-    pub job: &'a PackJob<'a>,
+pub(crate) struct Repacker<'a> {
+    pub(crate) job: &'a PackJob<'a>,
     /// For each entry its digest and how well it was read, as the manifests have them.
-    pub files: &'a [(Digest, Flag)],
+    pub(crate) files: &'a [(Digest, Flag)],
     /// How each data part was made.
-    pub recipes: &'a BTreeMap<u32, Recipe>,
+    pub(crate) recipes: &'a BTreeMap<u32, Recipe>,
 }
 
 impl Repack<Writer> for Repacker<'_> {

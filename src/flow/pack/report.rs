@@ -14,61 +14,61 @@ use crate::format::stripe::Scheme;
 
 /// What a packing would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Files; each further name of a file counts as one more.
-    pub files: u64,
-    pub folders: u64,
+    pub(crate) files: u64,
+    pub(crate) folders: u64,
     /// Symlinks; hard links count as files.
-    pub links: u64,
+    pub(crate) links: u64,
     /// Bytes of all files, each counted once.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// The class of the bundle: the size of its parts, in MiB.
-    pub class: u16,
+    pub(crate) class: u16,
     /// Bytes of the parts that an interrupted run packed and that its drives kept.
-    pub packed: u64,
+    pub(crate) packed: u64,
     /// Bytes of the parts that the interrupted run packed and that this run has to pack again.
-    pub again: u64,
+    pub(crate) again: u64,
     /// Whether an interrupted run left nothing to resume from, so that this run removes it and begins anew.
-    pub begins_anew: bool,
+    pub(crate) begins_anew: bool,
     /// Bytes that are still to be written, estimated from samples; of small files the most that they may take.
-    pub expected: u64,
+    pub(crate) expected: u64,
     /// The same if nothing compresses.
-    pub at_most: u64,
+    pub(crate) at_most: u64,
     /// Bytes that the drives can take, small files included.
-    pub room: u64,
-    pub recipients: usize,
+    pub(crate) room: u64,
+    pub(crate) recipients: usize,
     /// Whether a passphrase can open the bundle.
-    pub passphrase: bool,
+    pub(crate) passphrase: bool,
     /// How parts stand in for each other; `None` without parity.
-    pub parity: Option<Scheme>,
+    pub(crate) parity: Option<Scheme>,
     /// Bytes of memory that the run may take.
-    pub memory: u64,
+    pub(crate) memory: u64,
     /// Whether drives are filled one after the other.
-    pub sequential: bool,
+    pub(crate) sequential: bool,
     /// Whether two of the given drives are one disk, so that a courier who loses one loses both.
-    pub shared_drive: bool,
+    pub(crate) shared_drive: bool,
     /// Whether the volumes are staged in one folder, to be copied to drives later.
-    pub staged: bool,
+    pub(crate) staged: bool,
     /// In the order of the volume numbers.
-    pub volumes: Vec<VolumePlan>,
+    pub(crate) volumes: Vec<VolumePlan>,
 }
 
 /// What a packing would write to one volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumePlan {
+pub(crate) struct VolumePlan {
     /// The folder of the volume; it need not exist yet.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// Free bytes of the file system, including those of an interrupted run's parts that this run removes.
-    pub free: u64,
+    pub(crate) free: u64,
     /// Most bytes that the volume may still take, from `--volume-size`.
-    pub cap: Option<u64>,
+    pub(crate) cap: Option<u64>,
     /// Bytes that this run is expected to write, the reserve for small files included.
-    pub expected: u64,
+    pub(crate) expected: u64,
 }
 
 impl Plan {
     /// The object under `plan` in the report of `--json`.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let volumes = self.volumes.iter().map(|volume| {
             json!({"folder": show(&volume.folder), "free": volume.free, "cap": volume.cap, "expected": volume.expected})
         });
@@ -90,37 +90,37 @@ impl Plan {
 
 /// What a packing has done.
 #[derive(Debug, Clone)]
-pub struct PackReport {
-    pub plan: Plan,
-    pub fingerprint: String,
+pub(crate) struct PackReport {
+    pub(crate) plan: Plan,
+    pub(crate) fingerprint: String,
     /// All parts of the bundle, parity included.
-    pub parts: usize,
+    pub(crate) parts: usize,
     /// Whether all drives were read back, parts included.
-    pub read_back: bool,
+    pub(crate) read_back: bool,
     /// Whether everything was read back past the system's cache, as far as the system tells.
-    pub past_cache: bool,
+    pub(crate) past_cache: bool,
     /// The folder of each volume, and the bytes of parts on it.
-    pub volumes: Vec<(PathBuf, u64)>,
+    pub(crate) volumes: Vec<(PathBuf, u64)>,
     /// Drives that were given up, and why. Nothing on them counts.
-    pub given_up: Vec<(PathBuf, String)>,
+    pub(crate) given_up: Vec<(PathBuf, String)>,
     /// Drives that hold their share whole now but did not keep a file at first, and are not to be trusted.
-    pub distrusted: Vec<PathBuf>,
+    pub(crate) distrusted: Vec<PathBuf>,
     /// Parts that are on no drive and left to parity.
-    pub spared: usize,
+    pub(crate) spared: usize,
     /// Whether another drive took the place of one that an interrupted run wrote to.
-    pub replaced: bool,
+    pub(crate) replaced: bool,
     /// Notes about sources and targets. What drives did during the run only the monitor hears; the CLI adds that.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 /// What the sender is told about a drive whose place another one took.
-pub const REPLACED: &str = "the drive that was replaced must not be handed on with these, should it turn up again: \
+pub(crate) const REPLACED: &str = "the drive that was replaced must not be handed on with these, should it turn up again: \
 what it holds is of the same run, and its parts are elsewhere now";
 
 impl PackReport {
     /// The class of the result, from which the exit code follows. A drive that failed or is not to be trusted (7)
     /// outranks sources that changed or could not be read (4), although the bundle is complete without that drive.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let is_flaw = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable | NoteKind::Outdated);
         if self.spared > 0 || !self.distrusted.is_empty() || !self.given_up.is_empty() {
             Outcome::Io
@@ -132,7 +132,7 @@ impl PackReport {
     }
 
     /// The document that `pack --json` prints.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let volumes = self.volumes.iter().map(|(folder, bytes)| json!({"folder": show(folder), "bytes": bytes}));
         let given_up = self.given_up.iter().map(|(place, why)| json!({"drive": show(place), "why": why}));
         json!({

@@ -17,28 +17,28 @@ use crate::stage::seal::Recipient;
 use crate::stage::walk::source_around;
 
 /// What the sender wants packed, and how.
-pub struct PackRequest {
+pub(crate) struct PackRequest {
     /// Files and folders. Each is packed under the last name of its path.
-    pub sources: Vec<PathBuf>,
+    pub(crate) sources: Vec<PathBuf>,
     /// Recipients that can open the bundle; none if only the passphrase opens it.
-    pub recipients: Vec<Recipient>,
+    pub(crate) recipients: Vec<Recipient>,
     /// A passphrase that opens the bundle, besides the recipients.
-    pub passphrase: Option<SecretText>,
+    pub(crate) passphrase: Option<SecretText>,
     /// One folder for each drive, or with `volumes` the one folder in which all volumes are staged.
-    pub outputs: Vec<PathBuf>,
+    pub(crate) outputs: Vec<PathBuf>,
     /// How many volumes to stage; `None` to write one volume to each output.
-    pub volumes: Option<u16>,
+    pub(crate) volumes: Option<u16>,
     /// Most bytes that a volume may take; `None` for as many as its drive holds.
-    pub volume_size: Option<u64>,
-    pub fill: Fill,
-    pub level: Level,
-    pub parity: Wish,
+    pub(crate) volume_size: Option<u64>,
+    pub(crate) fill: Fill,
+    pub(crate) level: Level,
+    pub(crate) parity: Wish,
     /// Whether parts are read back from the drives; `None` for those of removable drives.
-    pub verify: Option<bool>,
+    pub(crate) verify: Option<bool>,
     /// Whether another drive stands in the place of one that held parts of an interrupted run.
-    pub replaced: bool,
+    pub(crate) replaced: bool,
     /// Whether to begin anew where an interrupted run left something.
-    pub restart: bool,
+    pub(crate) restart: bool,
 }
 
 impl PackRequest {
@@ -46,7 +46,7 @@ impl PackRequest {
     ///
     /// # Errors
     /// [`FlowError::Usage`], always.
-    pub fn check(&self) -> Result<(), FlowError> {
+    pub(crate) fn check(&self) -> Result<(), FlowError> {
         let volumes = self.volumes.map_or(self.outputs.len(), usize::from);
         let text: String = if self.recipients.is_empty() && self.passphrase.is_none() {
             "nobody could open it: give a recipient (-r age1...) or a passphrase (-p)".into()
@@ -68,7 +68,7 @@ impl PackRequest {
     ///
     /// # Errors
     /// A folder does not exist, or lies in a source, so that the bundle would contain itself.
-    pub fn target_paths(&self) -> Result<Vec<PathBuf>, FlowError> {
+    pub(crate) fn target_paths(&self) -> Result<Vec<PathBuf>, FlowError> {
         let paths: Vec<PathBuf> = match self.volumes {
             Some(volumes) => vec![self.outputs[0].clone(); usize::from(volumes)],
             None => self.outputs.clone(),
@@ -94,7 +94,7 @@ pub(super) mod tests {
     use crate::stage::seal::Identity;
 
     /// A sensible request for so many outputs, with a new recipient.
-    pub fn request(sources: Vec<PathBuf>, outputs: Vec<PathBuf>) -> PackRequest {
+    pub(crate) fn request(sources: Vec<PathBuf>, outputs: Vec<PathBuf>) -> PackRequest {
         PackRequest {
             sources,
             recipients: vec![Identity::generate().recipient()],
@@ -180,7 +180,7 @@ pub(super) mod tests {
         std::fs::create_dir_all(&inside).unwrap();
         std::fs::create_dir(&beside).unwrap();
         let onto = |outputs: Vec<PathBuf>| request(vec![source.clone()], outputs).target_paths();
-        assert_eq!(onto(vec![beside.clone()]).unwrap(), [beside.clone()]);
+        assert_eq!(onto(vec![beside.clone()]).unwrap(), std::slice::from_ref(&beside));
         for output in [&source, &inside] {
             let text = usage(onto(vec![beside.clone(), output.clone()]).map(drop));
             assert!(text.ends_with("the bundle would contain itself"), "{text}");

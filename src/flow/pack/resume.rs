@@ -4,7 +4,7 @@
 //! Not guaranteed: that a source is as it was. Names, sizes and times are compared here; packing reads all of it again
 //! and compares the bytes.
 
-pub mod leftover;
+pub(crate) mod leftover;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
@@ -37,7 +37,7 @@ use crate::stage::walk::Walk;
 
 /// A hash of the options that a run which resumes must be given again. Recipients and passphrase are not among them: a
 /// finder of the drive could try guesses against this hash.
-pub fn options(request: &PackRequest) -> Digest {
+pub(crate) fn options(request: &PackRequest) -> Digest {
     let mut hasher = Hasher::tagged("options");
     let PackRequest { volumes, volume_size, fill, parity, level, .. } = request;
     hasher.update(format!("{} {volume_size:?} {fill:?} {parity:?} {level:?}", volumes.is_some()).as_bytes());
@@ -47,7 +47,7 @@ pub fn options(request: &PackRequest) -> Digest {
 /// A hash of the recipients for the journal. It covers names, sizes and times of the sources and the `beginning` of the
 /// tar as well, so that a finder of the drive who lacks the sources cannot try recipients against it. Passphrases are
 /// left out: a later run tries them on their seal.
-pub fn whom(request: &PackRequest, walk: &Walk, beginning: &[u8]) -> Digest {
+pub(crate) fn whom(request: &PackRequest, walk: &Walk, beginning: &[u8]) -> Digest {
     let mut names: Vec<String> = request.recipients.iter().map(Recipient::to_string).collect();
     names.sort();
     let mut hasher = Hasher::tagged("whom");
@@ -250,7 +250,7 @@ impl Left {
     /// # Errors
     /// A seal is whole on no volume. If one of its copies cannot be read now, the error is that, because it may be
     /// whole.
-    pub fn keep(&self, before: &Before) -> Result<Vec<KeptFiles>, FlowError> {
+    pub(crate) fn keep(&self, before: &Before) -> Result<Vec<KeptFiles>, FlowError> {
         let opening = &self.journal()?.opening;
         let mut kept: Vec<KeptFiles> = self.folders.iter().map(|_| KeptFiles::default()).collect();
         for part in &before.parts {
@@ -335,11 +335,11 @@ impl FoundSeals {
 
 /// What a volume has when packing goes on.
 #[derive(Debug, Default)]
-pub struct KeptFiles {
+pub(crate) struct KeptFiles {
     /// Parts and seals that stay: name and SHA-256.
-    pub sums: Vec<(String, Digest)>,
+    pub(crate) sums: Vec<(String, Digest)>,
     /// Seals that are to be written: name and bytes.
-    pub seals: Vec<(String, Vec<u8>)>,
+    pub(crate) seals: Vec<(String, Vec<u8>)>,
 }
 
 impl KeptFiles {

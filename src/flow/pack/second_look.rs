@@ -15,7 +15,7 @@ use crate::stage::volume;
 use crate::stage::walk::{OwnNames, SecondLook};
 
 /// Looks again at every entry except the files that this run has already reported as changed or unreadable.
-pub fn look_again(planned: &mut Planned, monitor: &dyn Monitor) -> Result<(), FlowError> {
+pub(crate) fn look_again(planned: &mut Planned, monitor: &dyn Monitor) -> Result<(), FlowError> {
     let walk = &planned.walk;
     let is_reported = |index: usize| walk.entries[index].sha256.is_some() && walk.entries[index].flag != Flag::Clean;
     let SecondLook { notes, incomplete } = walk.look_again(is_reported, &own_names(&planned.targets), monitor)?;

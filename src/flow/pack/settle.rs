@@ -21,20 +21,20 @@ use crate::plan::rehome::Home;
 use crate::stage::volume::ALL_SEALS;
 
 /// Packs parts again. The real implementation reads the sources; unit tests use a fake.
-pub trait Repack<W> {
+pub(crate) trait Repack<W> {
     /// Seals these parts anew and writes each to its home. A drive that fails does not stop the others.
     fn repack(&self, homes: &[Home], drives: &mut [Drive<W>]) -> Result<Repacked, FlowError>;
 }
 
 /// The result of packing parts again.
-pub struct Repacked {
+pub(crate) struct Repacked {
     /// The parts that were written, each with the volume of its new home.
-    pub parts: Vec<Part>,
-    pub failed: Vec<FailedDrive>,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) failed: Vec<FailedDrive>,
 }
 
 /// Keeps ledger and volumes in step: what a drive loses leaves the ledger, and the ledger says what to pack again.
-pub struct Settler<'a, W> {
+pub(crate) struct Settler<'a, W> {
     ledger: PartLedger,
     volumes: &'a mut VolumeSet<W>,
     /// Drives that had a finding when everything was read back in the end. A second one is too many.
@@ -43,19 +43,19 @@ pub struct Settler<'a, W> {
 }
 
 impl<'a, W: VolumeWriter> Settler<'a, W> {
-    pub fn new(ledger: PartLedger, volumes: &'a mut VolumeSet<W>, monitor: &'a dyn Monitor) -> Self {
+    pub(crate) fn new(ledger: PartLedger, volumes: &'a mut VolumeSet<W>, monitor: &'a dyn Monitor) -> Self {
         Self { ledger, volumes, failed_read_back: BTreeSet::new(), monitor }
     }
 
-    pub fn ledger(&self) -> &PartLedger {
+    pub(crate) fn ledger(&self) -> &PartLedger {
         &self.ledger
     }
 
-    pub fn volumes(&self) -> &VolumeSet<W> {
+    pub(crate) fn volumes(&self) -> &VolumeSet<W> {
         self.volumes
     }
 
-    pub fn volumes_mut(&mut self) -> &mut VolumeSet<W> {
+    pub(crate) fn volumes_mut(&mut self) -> &mut VolumeSet<W> {
         self.volumes
     }
 
@@ -64,7 +64,7 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
     ///
     /// # Errors
     /// Some parts have neither a home nor parity, the sources changed, or the last drive failed.
-    pub fn settle(&mut self, repacker: &impl Repack<W>) -> Result<usize, FlowError> {
+    pub(crate) fn settle(&mut self, repacker: &impl Repack<W>) -> Result<usize, FlowError> {
         loop {
             let homes = self.ledger.find_homes();
             if homes.is_empty() {
@@ -83,7 +83,11 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
     ///
     /// # Errors
     /// The last drive failed.
-    pub fn take_losses(&mut self, distrusted: BTreeSet<DriveId>, failed: Vec<FailedDrive>) -> Result<(), FlowError> {
+    pub(crate) fn take_losses(
+        &mut self,
+        distrusted: BTreeSet<DriveId>,
+        failed: Vec<FailedDrive>,
+    ) -> Result<(), FlowError> {
         distrusted.into_iter().for_each(|drive| self.distrust(drive));
         for FailedDrive { drive, fault } in failed {
             self.drive_failed(drive, fault)?;
@@ -96,7 +100,7 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
     ///
     /// # Errors
     /// It was the last drive.
-    pub fn drive_failed(&mut self, drive: DriveId, fault: IoFault) -> Result<(), FlowError> {
+    pub(crate) fn drive_failed(&mut self, drive: DriveId, fault: IoFault) -> Result<(), FlowError> {
         if os::is_full(&fault.source) {
             self.ledger.close(&self.volumes.drive(drive).volumes());
             return Ok(());
@@ -108,7 +112,7 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
     ///
     /// # Errors
     /// It was the last drive; the error is `why`.
-    pub fn lose_drive(&mut self, drive: DriveId, why: FlowError) -> Result<(), FlowError> {
+    pub(crate) fn lose_drive(&mut self, drive: DriveId, why: FlowError) -> Result<(), FlowError> {
         let volumes = self.volumes.drive(drive).volumes();
         self.volumes.give_up(drive, why, self.monitor)?;
         self.ledger.forget_volumes(&volumes);
@@ -117,7 +121,7 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
 
     /// Distrusts a drive that did not keep what was written to it: it gets nothing more if the others have room
     /// for what is missing.
-    pub fn distrust(&mut self, drive: DriveId) {
+    pub(crate) fn distrust(&mut self, drive: DriveId) {
         self.volumes.distrust(drive);
         self.ledger.avoid(&self.volumes.drive(drive).volumes());
     }
@@ -131,7 +135,7 @@ impl<'a, W: VolumeWriter> Settler<'a, W> {
     ///
     /// # Errors
     /// The last drive had to be given up.
-    pub fn take_findings(&mut self, findings: Vec<Finding>) -> Result<bool, FlowError> {
+    pub(crate) fn take_findings(&mut self, findings: Vec<Finding>) -> Result<bool, FlowError> {
         let mut by_drive: BTreeMap<DriveId, Vec<Finding>> = BTreeMap::new();
         for finding in findings {
             by_drive.entry(finding.drive).or_default().push(finding);

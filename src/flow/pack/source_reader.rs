@@ -27,22 +27,22 @@ use crate::stage::ordered_hash::OrderedHash;
 use crate::stage::walk::{Stamp, Walk, WalkError};
 
 /// The bytes of a range. The lane may hold on to them until the bytes before them are hashed.
-pub type Raw = Arc<Lease<Vec<u8>>>;
+pub(crate) type Raw = Arc<Lease<Vec<u8>>>;
 
 /// The digest of an entry, zeros if it has none (yet), and how well the entry was read.
 type SourceDigest = (Digest, Flag);
 
 /// A range that was filled.
-pub struct Filling {
-    pub raw: Raw,
+pub(crate) struct Filling {
+    pub(crate) raw: Raw,
     /// Pieces of long files, for [`SourceReader::hash`].
-    pub pieces: Vec<Piece>,
+    pub(crate) pieces: Vec<Piece>,
     /// Whether every file in the range was read whole and unchanged.
-    pub clean: bool,
+    pub(crate) clean: bool,
 }
 
 /// Reads the sources of one run, from many threads.
-pub struct SourceReader<'a> {
+pub(crate) struct SourceReader<'a> {
     walk: &'a Walk,
     layout: &'a Layout,
     monitor: &'a dyn Monitor,
@@ -56,19 +56,19 @@ pub struct SourceReader<'a> {
 }
 
 impl<'a> SourceReader<'a> {
-    pub fn new(walk: &'a Walk, layout: &'a Layout, monitor: &'a dyn Monitor) -> Self {
+    pub(crate) fn new(walk: &'a Walk, layout: &'a Layout, monitor: &'a dyn Monitor) -> Self {
         let files = Mutex::new(vec![(Digest::ZERO, Flag::Clean); walk.entries.len()]);
         Self { walk, layout, monitor, lane: OrderedHash::default(), files, notes: Mutex::default(), is_listed: false }
     }
 
     /// For a run that resumes behind packed manifests, if `is_listed`. A change is then noted but not flagged, because
     /// the manifests have no flag for it. Nothing is lost: every byte is read again and compared with what was packed.
-    pub fn after_manifests(self, is_listed: bool) -> Self {
+    pub(crate) fn after_manifests(self, is_listed: bool) -> Self {
         Self { is_listed, ..self }
     }
 
     /// One for each entry. Digests are final once all ranges are read and all pieces hashed.
-    pub fn digests(&self) -> Vec<SourceDigest> {
+    pub(crate) fn digests(&self) -> Vec<SourceDigest> {
         lock(&self.files).clone()
     }
 
@@ -76,7 +76,7 @@ impl<'a> SourceReader<'a> {
     ///
     /// # Errors
     /// [`FlowError::Defect`] if a file without a fault was not hashed.
-    pub fn finish(self) -> Result<(Vec<SourceDigest>, Vec<Note>), FlowError> {
+    pub(crate) fn finish(self) -> Result<(Vec<SourceDigest>, Vec<Note>), FlowError> {
         let files = unlocked(self.files);
         for (at, entry) in self.walk.entries.iter().enumerate() {
             if entry.has_content() && files[at] == (Digest::ZERO, Flag::Clean) {
@@ -88,7 +88,7 @@ impl<'a> SourceReader<'a> {
 
     /// Looks for processes that can write to the files. Called before the first file is read, to find those that could
     /// change it without a trace in its times, and after the last one, to find those that came since.
-    pub fn look_for_holders(&self) {
+    pub(crate) fn look_for_holders(&self) {
         let holders = match Holders::look() {
             Ok(holders) => holders,
             Err(error) => {
@@ -124,7 +124,7 @@ impl<'a> SourceReader<'a> {
     }
 
     /// Whether no file has a fault so far, so that the manifests have a digest for each.
-    pub fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         lock(&self.files).iter().all(|(_, flag)| *flag == Flag::Clean)
     }
 
@@ -135,7 +135,7 @@ impl<'a> SourceReader<'a> {
     ///
     /// # Errors
     /// A source is gone. Nothing is known of its files then, not even that they cannot be read.
-    pub fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Result<Filling, WalkError> {
+    pub(crate) fn range(&self, start: u64, mut buf: Lease<Vec<u8>>) -> Result<Filling, WalkError> {
         let walk = self.walk;
         let Filled { whole, pieces, faults } = self.fill(start, &mut buf, |index, file| {
             file.metadata().is_ok_and(|meta| Stamp::of(&meta) == walk.stamps[index])
@@ -155,7 +155,7 @@ impl<'a> SourceReader<'a> {
     ///
     /// # Errors
     /// A source is gone, or a file cannot be read. The range is filled nevertheless, with zeros for what is missing.
-    pub fn raw(&self, start: u64, buf: &mut [u8]) -> Result<(), FlowError> {
+    pub(crate) fn raw(&self, start: u64, buf: &mut [u8]) -> Result<(), FlowError> {
         let faults = self.fill(start, buf, |_, _| true).faults;
         self.check_sources_answer(&faults)?;
         match faults.into_iter().find(|fault| fault.flag == Flag::Unreadable) {
@@ -169,7 +169,7 @@ impl<'a> SourceReader<'a> {
 
     /// Checks whether a stretch of the tar can be read at all. Called when it differs from what was packed, to tell a
     /// source that cannot be read from one that changed.
-    pub fn readable(&self, range: Range<u64>) -> Result<(), FlowError> {
+    pub(crate) fn readable(&self, range: Range<u64>) -> Result<(), FlowError> {
         let mut buf = memory::zeros(1 << 20);
         let mut pieces = range.clone().step_by(buf.len());
         pieces.try_for_each(|at| {
@@ -200,14 +200,14 @@ impl<'a> SourceReader<'a> {
     }
 
     /// The paths on this machine of the files with content in a stretch of the tar.
-    pub fn files_in(&self, range: &Range<u64>) -> Vec<PathBuf> {
+    pub(crate) fn files_in(&self, range: &Range<u64>) -> Vec<PathBuf> {
         let found = self.layout.entries_in(range);
         found.filter(|at| self.walk.entries[*at].has_content()).map(|at| self.walk.real_path(at)).collect()
     }
 
     /// Hashes the pieces of a range, and the pieces of other ranges that wait for them. A piece whose turn has not come
     /// waits in the lane, and keeps the range in memory.
-    pub fn hash(&self, raw: &Raw, pieces: Vec<Piece>) {
+    pub(crate) fn hash(&self, raw: &Raw, pieces: Vec<Piece>) {
         for piece in pieces {
             let size = self.walk.entries[piece.entry as usize].size;
             let len = piece.place.len() as u64;

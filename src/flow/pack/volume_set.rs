@@ -16,7 +16,7 @@ use crate::flow::drives::mounts::lost_before;
 use crate::stage::volume::Writer;
 
 /// All volumes of a bundle being packed.
-pub struct VolumeSet<W = Writer> {
+pub(crate) struct VolumeSet<W = Writer> {
     /// In the order in which their first volumes were added; a [`DriveId`] is the index in here.
     drives: Vec<Drive<W>>,
 }
@@ -28,12 +28,12 @@ impl<W: VolumeWriter> Default for VolumeSet<W> {
 }
 
 impl<W: VolumeWriter> VolumeSet<W> {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { drives: Vec::new() }
     }
 
     /// Adds a volume to the drive of its file system (`device`). `place` names a new drive in messages.
-    pub fn add(&mut self, device: u64, place: &Path, writer: W) {
+    pub(crate) fn add(&mut self, device: u64, place: &Path, writer: W) {
         if let Some(drive) = self.drives.iter_mut().find(|drive| drive.device == device) {
             drive.writers.push(writer);
             return;
@@ -45,7 +45,7 @@ impl<W: VolumeWriter> VolumeSet<W> {
 
     /// Takes note of what the system lost on the drives before this run, so that no later sync blames this run's files
     /// for it. Called when the folders of all volumes are as this run wants them, before the first write to them.
-    pub fn forget_earlier_losses(&self, monitor: &dyn Monitor) {
+    pub(crate) fn forget_earlier_losses(&self, monitor: &dyn Monitor) {
         for drive in &self.drives {
             // The system tells each volume of it separately, so all have to ask; one note is enough.
             let losses: Vec<io::Error> = drive.writers.iter().filter_map(W::forget_earlier_loss).collect();
@@ -56,40 +56,40 @@ impl<W: VolumeWriter> VolumeSet<W> {
     }
 
     /// Includes the drives that were given up.
-    pub fn drives(&self) -> &[Drive<W>] {
+    pub(crate) fn drives(&self) -> &[Drive<W>] {
         &self.drives
     }
 
     /// For writing. Drives that were given up have no writers any more.
-    pub fn drives_mut(&mut self) -> &mut [Drive<W>] {
+    pub(crate) fn drives_mut(&mut self) -> &mut [Drive<W>] {
         &mut self.drives
     }
 
-    pub fn drive(&self, id: DriveId) -> &Drive<W> {
+    pub(crate) fn drive(&self, id: DriveId) -> &Drive<W> {
         &self.drives[id.0]
     }
 
     /// The drives that were not given up.
-    pub fn in_use(&self) -> impl Iterator<Item = &Drive<W>> {
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = &Drive<W>> {
         self.drives.iter().filter(|drive| drive.is_in_use())
     }
 
     /// The volumes that will be part of the bundle.
-    pub fn writers(&self) -> impl Iterator<Item = &W> {
+    pub(crate) fn writers(&self) -> impl Iterator<Item = &W> {
         self.drives.iter().flat_map(|drive| &drive.writers)
     }
 
-    pub fn writers_mut(&mut self) -> impl Iterator<Item = &mut W> {
+    pub(crate) fn writers_mut(&mut self) -> impl Iterator<Item = &mut W> {
         self.drives.iter_mut().flat_map(|drive| &mut drive.writers)
     }
 
     /// Whether any drive read back other bytes than were written, also one that was given up since.
-    pub fn any_lied(&self) -> bool {
+    pub(crate) fn any_lied(&self) -> bool {
         self.drives.iter().any(Drive::has_lied)
     }
 
     /// The places of the drives that were given up, each with the reason.
-    pub fn given_up(&self) -> Vec<(PathBuf, String)> {
+    pub(crate) fn given_up(&self) -> Vec<(PathBuf, String)> {
         let reason = |drive: &Drive<W>| match &drive.state {
             DriveState::GivenUp { why, .. } => Some((drive.place.clone(), why.clone())),
             DriveState::InUse | DriveState::Distrusted => None,
@@ -98,13 +98,13 @@ impl<W: VolumeWriter> VolumeSet<W> {
     }
 
     /// The places of the drives that did not keep some file as written, and are still part of the bundle.
-    pub fn distrusted(&self) -> Vec<PathBuf> {
+    pub(crate) fn distrusted(&self) -> Vec<PathBuf> {
         let distrusted = self.drives.iter().filter(|drive| drive.state == DriveState::Distrusted);
         distrusted.map(|drive| drive.place.clone()).collect()
     }
 
     /// Records that a drive did not keep some file. Changes nothing for a drive that was given up.
-    pub fn distrust(&mut self, id: DriveId) {
+    pub(crate) fn distrust(&mut self, id: DriveId) {
         let drive = &mut self.drives[id.0];
         if drive.is_in_use() {
             drive.state = DriveState::Distrusted;
@@ -116,7 +116,7 @@ impl<W: VolumeWriter> VolumeSet<W> {
     ///
     /// # Errors
     /// Returns `why` if this is the last drive in use.
-    pub fn give_up(&mut self, id: DriveId, why: FlowError, monitor: &dyn Monitor) -> Result<(), FlowError> {
+    pub(crate) fn give_up(&mut self, id: DriveId, why: FlowError, monitor: &dyn Monitor) -> Result<(), FlowError> {
         if !self.drive(id).is_in_use() {
             return Ok(());
         }
@@ -139,7 +139,7 @@ impl<W: VolumeWriter> VolumeSet<W> {
     ///
     /// # Errors
     /// [`FlowError::Cancelled`], before the next drive is written to.
-    pub fn write_to_each(
+    pub(crate) fn write_to_each(
         &mut self,
         monitor: &dyn Monitor,
         mut write: impl FnMut(&mut W) -> Result<(), IoFault>,
@@ -158,7 +158,7 @@ impl<W: VolumeWriter> VolumeSet<W> {
 
     /// Makes every volume look complete; `None` if that worked. If a drive fails, all volumes are taken back, and the
     /// drive and its error are returned.
-    pub fn finish(&mut self) -> Option<(DriveId, IoFault)> {
+    pub(crate) fn finish(&mut self) -> Option<(DriveId, IoFault)> {
         for drive in &mut self.drives {
             if let Err(fault) = drive.writers.iter_mut().try_for_each(W::finish) {
                 let id = drive.id;
@@ -170,13 +170,13 @@ impl<W: VolumeWriter> VolumeSet<W> {
     }
 
     /// Leaves all volumes on their drives, incomplete, for a later run to resume from.
-    pub fn leave(self) {
+    pub(crate) fn leave(self) {
         self.drives.into_iter().flat_map(|drive| drive.writers).for_each(W::leave);
     }
 
     /// Removes all volumes, and then the journal. The journal stays if a volume stays, because it tells whose the files
     /// are. If a drive was given up, nothing is removed, because its volumes cannot be.
-    pub fn abandon(self, remove_journal: impl FnOnce()) {
+    pub(crate) fn abandon(self, remove_journal: impl FnOnce()) {
         if self.drives.iter().any(|drive| !drive.is_in_use()) {
             return self.leave();
         }

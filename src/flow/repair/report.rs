@@ -12,25 +12,25 @@ use crate::stage::volume;
 
 /// What a repair did, or would do in a dry run.
 #[derive(Debug, Clone)]
-pub struct RepairReport {
+pub(crate) struct RepairReport {
     /// The numbers of the volumes to be written.
-    pub volumes: Vec<u16>,
+    pub(crate) volumes: Vec<u16>,
     /// The folder in which the new volumes are made.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// What can be had of the bundle with the drives given.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// Whether too many parts are missing, even if all that are here were whole. Then more drives would help.
-    pub short: bool,
+    pub(crate) short: bool,
     /// How many parts were rebuilt. The others were copied.
-    pub rebuilt: usize,
+    pub(crate) rebuilt: usize,
     /// The numbers of data parts of these volumes that cannot be had. Then nothing was written.
-    pub lost: Vec<u32>,
+    pub(crate) lost: Vec<u32>,
     /// The numbers of parity parts of these volumes that cannot be had. Then nothing was written.
-    pub lost_parity: Vec<u32>,
+    pub(crate) lost_parity: Vec<u32>,
     /// The folders of the new volumes.
-    pub written: Vec<PathBuf>,
+    pub(crate) written: Vec<PathBuf>,
     /// Folders in the target that an earlier repair finished.
-    pub already: Vec<PathBuf>,
+    pub(crate) already: Vec<PathBuf>,
 }
 
 impl RepairReport {
@@ -63,7 +63,7 @@ impl RepairReport {
     }
 
     /// Incomplete if more drives are needed; damaged if what is here is too damaged.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         if self.is_possible() {
             Outcome::Ok
         } else if self.short {
@@ -74,12 +74,12 @@ impl RepairReport {
     }
 
     /// Whether all parts of the volumes can be had.
-    pub fn is_possible(&self) -> bool {
+    pub(crate) fn is_possible(&self) -> bool {
         self.lost.is_empty() && self.lost_parity.is_empty()
     }
 
     /// The document for `--json`.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let folders = |folders: &[PathBuf]| folders.iter().map(|folder| show(folder)).collect::<Value>();
         json!({
             "command": "repair", "volumes": self.volumes, "target": show(&self.target), "rebuilt": self.rebuilt,

@@ -19,7 +19,7 @@ use crate::stage::seal::Keyring;
 use crate::stage::volume::{ALL_SEALS, PASSPHRASE_SEAL, Volume};
 
 /// The good seals on the bundle's volumes, in the order of reading. There is at least one.
-pub struct SealCopies(Vec<SealCopy>);
+pub(crate) struct SealCopies(Vec<SealCopy>);
 
 struct SealCopy {
     name: &'static str,
@@ -35,7 +35,12 @@ impl SealCopies {
     ///
     /// # Errors
     /// No seal is whole.
-    pub fn of(bundle: &Bundle, checked: &CheckReport, keyring: &Keyring, numbers: &[u16]) -> Result<Self, FlowError> {
+    pub(crate) fn of(
+        bundle: &Bundle,
+        checked: &CheckReport,
+        keyring: &Keyring,
+        numbers: &[u16],
+    ) -> Result<Self, FlowError> {
         let mut all: Vec<SealCopy> = Vec::new();
         for volume in &bundle.volumes {
             let number = number_of(volume, bundle.head.statement.n);
@@ -61,7 +66,7 @@ impl SealCopies {
 
     /// The names and bytes of the seals for a volume: one under each name for which a fitting copy was found. A seal
     /// that a key opened comes before one of the volume's own, and that before one with the same name.
-    pub fn for_volume(&self, number: u16) -> impl Iterator<Item = (&'static str, &[u8])> {
+    pub(crate) fn for_volume(&self, number: u16) -> impl Iterator<Item = (&'static str, &[u8])> {
         let names = ALL_SEALS.into_iter();
         names.filter_map(move |name| {
             // The two seals to recipients may stand in for each other.

@@ -28,7 +28,7 @@ const READ: usize = 1 << 20;
 
 /// What stands where a volume is to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occupant {
+pub(crate) enum Occupant {
     /// There is nothing, or an empty folder.
     Free,
     /// An interrupted repair of this bundle left so many bytes. All of them can be made again.
@@ -41,7 +41,7 @@ pub enum Occupant {
 ///
 /// # Errors
 /// The target is no folder, lies in a volume, or another run works there.
-pub fn lock_target(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
+pub(crate) fn lock_target(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
     check_is_folder(target)?;
     let folder = target.canonicalize().at("look at", target)?;
     if let Some(volume) = bundle.volume_around(&folder) {
@@ -53,7 +53,7 @@ pub fn lock_target(target: &Path, bundle: &Bundle) -> Result<File, FlowError> {
 }
 
 /// Refuses a target without room for files of these lengths. Before they are written, `freed` bytes become free.
-pub fn check_room(target: &Path, lengths: impl Iterator<Item = u64>, freed: u64) -> Result<(), FlowError> {
+pub(crate) fn check_room(target: &Path, lengths: impl Iterator<Item = u64>, freed: u64) -> Result<(), FlowError> {
     let room = os::room(target).at("look at", target)?;
     let needed = lengths.map(|len| len.next_multiple_of(room.cluster.max(1))).sum();
     let free = room.free.saturating_add(freed);
@@ -64,7 +64,12 @@ pub fn check_room(target: &Path, lengths: impl Iterator<Item = u64>, freed: u64)
 }
 
 /// Looks at the folder in which volume `number` is to be written. Files in it are read and compared with the bundle.
-pub fn occupant_of(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monitor) -> Result<Occupant, FlowError> {
+pub(crate) fn occupant_of(
+    dir: &Path,
+    number: u16,
+    bundle: &Bundle,
+    monitor: &dyn Monitor,
+) -> Result<Occupant, FlowError> {
     if volume::is_free(dir) {
         return Ok(Occupant::Free);
     }
@@ -84,7 +89,7 @@ pub fn occupant_of(dir: &Path, number: u16, bundle: &Bundle, monitor: &dyn Monit
 }
 
 /// Removes a leftover. The seals go last: if this is interrupted too, they tell the next run whose the rest is.
-pub fn remove_leftover(dir: &Path) -> Result<(), FlowError> {
+pub(crate) fn remove_leftover(dir: &Path) -> Result<(), FlowError> {
     let mut names: Vec<String> = files_of(dir).unwrap_or_default().into_keys().collect();
     names.sort_by_key(|name| is_seal(name));
     for path in names.iter().map(|name| dir.join(name)) {
@@ -176,7 +181,7 @@ fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
 }
 
 /// Whether two paths lead to one folder. Paths that do not exist are compared as they are written.
-pub fn is_same_folder(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| PathBuf::from(path));
     real(one) == real(other)
 }

@@ -61,7 +61,7 @@ impl SmallBundle {
             let mut sealer = PartSealer::new(&key, &header, &mut file, |_, _| ());
             chunks.iter().for_each(|chunk| sealer.append(chunk));
             part.sha256 = sealer.finish();
-            part.header = Box::new(header);
+            *part.header = header;
             files.push(file);
         }
         head.statement.parts_hash = parts_hash(&head.parts);

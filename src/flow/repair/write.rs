@@ -33,7 +33,7 @@ const SMALL_FILES: u64 = 6;
 const SUMS_LINE: u64 = 80;
 
 /// What new volumes are made of.
-pub struct VolumeContents<'a> {
+pub(crate) struct VolumeContents<'a> {
     bundle: &'a Bundle,
     seals: SealCopies,
     list: Sealable,
@@ -45,7 +45,7 @@ impl<'a> VolumeContents<'a> {
     ///
     /// # Errors
     /// No copy of the list or of a seal is whole.
-    pub fn of(
+    pub(crate) fn of(
         bundle: &'a mut Bundle,
         checked: &CheckReport,
         keyring: &Keyring,
@@ -63,7 +63,7 @@ impl<'a> VolumeContents<'a> {
     }
 
     /// The lengths in bytes of all files of a volume.
-    pub fn file_lengths(&self, number: u16) -> impl Iterator<Item = u64> {
+    pub(crate) fn file_lengths(&self, number: u16) -> impl Iterator<Item = u64> {
         let head = &self.bundle.head;
         let parts = head.parts.iter().filter(|part| part.volume == number).count();
         let seals = self.seals.for_volume(number).map(|(_, bytes)| bytes.len() as u64);
@@ -75,17 +75,17 @@ impl<'a> VolumeContents<'a> {
 }
 
 /// How far the writing came.
-pub struct Written<'a> {
+pub(crate) struct Written<'a> {
     /// The folders of the new volumes; none if parts are lost.
-    pub folders: Vec<PathBuf>,
+    pub(crate) folders: Vec<PathBuf>,
     /// How many parts were rebuilt. The others were copied.
-    pub rebuilt: usize,
+    pub(crate) rebuilt: usize,
     /// The parts that could not be had after all, by number.
-    pub lost: Vec<&'a Part>,
+    pub(crate) lost: Vec<&'a Part>,
 }
 
 /// Writes the volumes of these numbers into the target. After an error, or if a part is lost, it removes what it wrote.
-pub fn write_volumes<'a>(
+pub(crate) fn write_volumes<'a>(
     contents: &'a VolumeContents<'a>,
     numbers: &[u16],
     target: &'a Path,
@@ -172,8 +172,8 @@ impl<'a> NewVolumes<'a> {
     /// Rebuilds parts of one stripe and writes them. Returns those that are lost.
     fn rebuild<'p>(&self, parts: &[&'p Part], rebuilder: &PartRebuilder) -> Result<Vec<&'p Part>, FlowError> {
         let mut lost = Vec::new();
-        for mut rebuilt in rebuilder.rebuild(parts)? {
-            if !rebuilt.is_whole() || !self.put(rebuilt.part, &mut rebuilt.buf)? {
+        for rebuilt in rebuilder.rebuild(parts)? {
+            if !rebuilt.is_whole() || !self.put(rebuilt.part, &rebuilt.buf)? {
                 lost.push(rebuilt.part);
             }
         }

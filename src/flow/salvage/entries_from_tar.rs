@@ -19,16 +19,16 @@ use crate::stage::untar::{Members, Untar};
 
 /// What the tar holds.
 #[derive(Default)]
-pub struct Unlisted {
+pub(crate) struct Unlisted {
     /// Members, as far as the tar could be read.
-    pub members: Members,
+    pub(crate) members: Members,
     /// Numbers of parts that the drives have, but not whole, and that could not be rebuilt. A part without any file is
     /// not among them.
-    pub damaged: BTreeSet<u32>,
+    pub(crate) damaged: BTreeSet<u32>,
 }
 
 /// Reads the tar of all parts.
-pub fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, FlowError> {
+pub(crate) fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, FlowError> {
     let class = bundle.head.statement.class;
     let total = bundle.head.data_parts().count() as u64 * class.file_len() as u64;
     monitor.phase(Phase::Unpacking, total);
@@ -40,7 +40,8 @@ pub fn read_tar(bundle: &Bundle, monitor: &dyn Monitor) -> Result<Unlisted, Flow
     for (part, _, _) in bundle.head.data_parts() {
         let rebuilt = rebuilder.rebuild_one(part, buf)?;
         let is_complete = reader.read(&rebuilt)?;
-        if !(is_complete && rebuilt.is_whole()) && !rebuilt.is_absent() {
+        let is_clean = is_complete && rebuilt.is_whole();
+        if !is_clean && !rebuilt.is_absent() {
             damaged.insert(part.number);
         }
         buf = rebuilt.buf;

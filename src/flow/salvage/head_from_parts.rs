@@ -27,7 +27,7 @@ use crate::stage::stream::PartOpener;
 use crate::stage::volume::{Volume, VolumeFile};
 
 /// The largest tar offset. It stands for the end of a part of which nothing says where it ends.
-pub const FAR: u64 = i64::MAX as u64;
+pub(crate) const FAR: u64 = i64::MAX as u64;
 
 /// A part that names itself.
 struct KnownPart {
@@ -54,7 +54,7 @@ struct LeadSurvey<'a> {
 ///
 /// # Errors
 /// No data part of the bundle opens.
-pub fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
+pub(crate) fn from_leads(unsealed: Unsealed) -> Result<Bundle, FlowError> {
     let mut survey = LeadSurvey::new(unsealed.seal.bundle, &unsealed.keyring);
     for volume in &unsealed.volumes {
         for found in volume.files.iter().filter(|found| found.regular) {
@@ -145,7 +145,7 @@ impl<'a> LeadSurvey<'a> {
 
 /// Whether some bundle may have a part with that number at that place.
 fn is_possible(lead: &Lead) -> bool {
-    (1..=limits::PARTS).contains(&lead.number) && lead.offset % BLOCK == 0 && lead.offset <= FAR
+    (1..=limits::PARTS).contains(&lead.number) && lead.offset.is_multiple_of(BLOCK) && lead.offset <= FAR
 }
 
 /// What the first chunk of a file says, and what opens the others.

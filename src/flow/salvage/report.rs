@@ -8,59 +8,59 @@ use crate::flow::unpack::report::{PartState, UnpackReport};
 
 /// What the salvage had to go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Basis {
+pub(crate) struct Basis {
     /// A head: the parts are those that it names, and the fingerprint is the bundle's.
-    pub head: bool,
+    pub(crate) head: bool,
     /// A list: the files are those that it names, each with its SHA-256.
-    pub list: bool,
+    pub(crate) list: bool,
     /// The manifest in the tar: it names all files, most of them with a SHA-256.
-    pub manifest: bool,
+    pub(crate) manifest: bool,
     /// Whether the tar was read from its beginning to its end, so that every folder and link was seen.
-    pub seamless: bool,
+    pub(crate) seamless: bool,
     /// Delivered files without a SHA-256 to compare them with.
-    pub unproven: u64,
+    pub(crate) unproven: u64,
     /// How many parity parts are of no use without a head.
-    pub idle_parity: usize,
+    pub(crate) idle_parity: usize,
     /// Whether nothing says how many parts follow the last known one.
-    pub endless: bool,
+    pub(crate) endless: bool,
 }
 
 /// What was delivered, and on what basis.
 #[derive(Debug, Clone)]
-pub struct Salvaged {
+pub(crate) struct Salvaged {
     /// The report of the unpacking. Without a head, its fingerprint, verdict and margin mean nothing.
-    pub report: UnpackReport,
-    pub basis: Basis,
+    pub(crate) report: UnpackReport,
+    pub(crate) basis: Basis,
 }
 
 impl Salvaged {
     /// The result of an ordinary unpacking: head and list could be used.
-    pub fn of_whole(report: UnpackReport) -> Self {
+    pub(crate) fn of_whole(report: UnpackReport) -> Self {
         Self { report, basis: Basis { head: true, list: true, seamless: true, ..Basis::default() } }
     }
 
     /// Whether no file is known to be damaged. If nothing names the files, a damaged part counts as damage too: it may
     /// have held any of them.
-    pub fn intact(&self) -> bool {
+    pub(crate) fn intact(&self) -> bool {
         let knows_files = self.basis.list || self.basis.manifest;
         let is_damaged = self.report.bad_parts.iter().any(|part| part.state == PartState::Damaged);
         self.report.intact() && (knows_files || !is_damaged)
     }
 
     /// Whether head and list could be used, so that this is an unpacking like any other.
-    pub fn is_ordinary(&self) -> bool {
+    pub(crate) fn is_ordinary(&self) -> bool {
         self.basis.head && self.basis.list
     }
 
     /// Whether a list or a manifest proves that everything that was asked for was delivered.
-    pub fn complete(&self) -> bool {
+    pub(crate) fn complete(&self) -> bool {
         let Basis { list, manifest, seamless, unproven, .. } = self.basis;
         self.report.complete() && (list || (manifest && seamless && unproven == 0))
     }
 
     /// [`Outcome::Ok`] only if everything is proven whole. A target that failed, and a drive that is gone or may not be
     /// read, come before damage.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         if self.is_ordinary() || self.report.outcome() == Outcome::Io {
             return self.report.outcome();
         }
@@ -76,7 +76,7 @@ impl Salvaged {
     }
 
     /// For `--json`.
-    pub fn to_json(&self) -> Document<'_> {
+    pub(crate) fn to_json(&self) -> Document<'_> {
         let Basis { head, list, manifest, seamless, unproven, idle_parity, endless } = self.basis;
         let mut document = self.report.to_json();
         let json = document.object();

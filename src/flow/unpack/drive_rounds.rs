@@ -30,25 +30,25 @@ use crate::plan::repair::Verdict;
 use crate::stage::volume::{self, Volume};
 
 /// What a round leaves open, for the user who is asked for more drives.
-pub struct Ask<'a> {
+pub(crate) struct Ask<'a> {
     /// How many volumes the bundle has.
-    pub volumes: u16,
+    pub(crate) volumes: u16,
     /// Parts that are missing or damaged.
-    pub bad: &'a [BadPart],
+    pub(crate) bad: &'a [BadPart],
     /// What can be recovered from all drives so far.
-    pub verdict: &'a Verdict,
+    pub(crate) verdict: &'a Verdict,
     /// Folders of volumes whose drives stopped answering.
-    pub gone: &'a [PathBuf],
+    pub(crate) gone: &'a [PathBuf],
 }
 
 /// Asks the user for more drives.
-pub trait Changer {
+pub(crate) trait Changer {
     /// Returns the places of the next drives; `None` to end with what is placed.
     fn next(&self, ask: &Ask) -> Result<Option<Vec<PathBuf>>, FlowError>;
 }
 
 /// Places all `parts`, by their numbers, apart from those that earlier runs placed.
-pub fn place_all(
+pub(crate) fn place_all(
     bundle: &mut Bundle,
     extraction: &Extraction,
     parts: &[u32],

@@ -16,21 +16,21 @@ use crate::plan::needed_parts::hurt_by;
 
 /// What is delivered and what is not.
 #[derive(Debug, Default)]
-pub struct FileResults {
+pub(crate) struct FileResults {
     /// For each entry: whether it is to be kept. `false` only for files and hard links that are not delivered.
-    pub kept: Vec<bool>,
+    pub(crate) kept: Vec<bool>,
     /// Files that are not delivered, because their content is not whole.
-    pub lost: Vec<Lost>,
+    pub(crate) lost: Vec<Lost>,
     /// Flaws from packing.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
     /// Files that were asked for. Each hard link counts.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Those of them that are delivered.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// Bytes of the delivered files. The content of hard links counts once.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Delivered files without a digest to compare them with.
-    pub unproven: u64,
+    pub(crate) unproven: u64,
 }
 
 const NOT_FOUND: &str = "it was not found in the parts";
@@ -54,7 +54,7 @@ enum FileFate {
 }
 
 /// Judges every file. `stopped` says that the target took no more before all parts were tried.
-pub fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: bool) -> FileResults {
+pub(crate) fn judge(head: &Head, extraction: &Extraction, bad: &[BadPart], stopped: bool) -> FileResults {
     let hurt = FilesHurt::by(head, extraction, bad);
     let mut results = FileResults { kept: vec![true; extraction.entries.len()], ..FileResults::default() };
     for (at, entry) in extraction.entries.iter().enumerate() {
@@ -132,7 +132,7 @@ fn why_lost(extraction: &Extraction, content: usize, hurt: &FilesHurt, stopped: 
 
 /// Whether there is no digest to compare a file with, or the file that a hard link names. `false` for folders and
 /// symlinks.
-pub fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
+pub(crate) fn is_unproven(entries: &[Entry], entry: &Entry) -> bool {
     match &entry.kind {
         Kind::File => entry.sha256.is_none(),
         Kind::Hardlink(first) => find(entries, first.as_bytes()).is_none_or(|at| entries[at].sha256.is_none()),

@@ -55,7 +55,7 @@ impl FileStates {
 
 /// Evidence that the target, not the bundle, corrupted a file we had to read back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TargetFault {
+pub(crate) enum TargetFault {
     /// A piece was read back whose hash at the time of writing is not known: an earlier run wrote it, or its file has
     /// holes.
     Possible,
@@ -67,13 +67,13 @@ pub enum TargetFault {
 type PieceHash = Option<u128>;
 
 /// The files of one unpacking, and how far each has come. Shared by all threads.
-pub struct Extraction<'a> {
+pub(crate) struct Extraction<'a> {
     /// The entries to deliver. Files are referred to by their index here.
-    pub entries: &'a [Entry],
+    pub(crate) entries: &'a [Entry],
     /// Where their contents lie in the tar.
-    pub contents: &'a Contents,
+    pub(crate) contents: &'a Contents,
     /// The folder in which files are put together.
-    pub staging: &'a Staging,
+    pub(crate) staging: &'a Staging,
     lane: OrderedHash<PieceHash>,
     states: FileStates,
     /// Files with pieces from earlier runs that have not been verified yet.
@@ -86,7 +86,7 @@ pub struct Extraction<'a> {
 
 impl<'a> Extraction<'a> {
     /// An unpacking of which nothing is written yet.
-    pub fn new(entries: &'a [Entry], contents: &'a Contents, staging: &'a Staging) -> Self {
+    pub(crate) fn new(entries: &'a [Entry], contents: &'a Contents, staging: &'a Staging) -> Self {
         Self {
             entries,
             contents,
@@ -100,33 +100,33 @@ impl<'a> Extraction<'a> {
     }
 
     /// Whether the file is complete and has the digest from the list.
-    pub fn is_whole(&self, file: usize) -> bool {
+    pub(crate) fn is_whole(&self, file: usize) -> bool {
         matches!(self.states.get(file), FileState::Verified | FileState::Delivered)
     }
 
     /// Whether the file is complete and has another digest.
-    pub fn is_wrong(&self, file: usize) -> bool {
+    pub(crate) fn is_wrong(&self, file: usize) -> bool {
         self.states.get(file) == FileState::Wrong
     }
 
     /// Whether an earlier run delivered the file.
-    pub fn is_delivered(&self, file: usize) -> bool {
+    pub(crate) fn is_delivered(&self, file: usize) -> bool {
         self.states.get(file) == FileState::Delivered
     }
 
     /// Records that an earlier run delivered the file, and that it has been verified.
-    pub fn set_delivered(&self, file: usize) {
+    pub(crate) fn set_delivered(&self, file: usize) {
         self.states.set(file, FileState::Delivered);
     }
 
     /// Whether the file has pieces from an earlier run that wait for the others.
-    pub fn is_unverified(&self, file: usize) -> bool {
+    pub(crate) fn is_unverified(&self, file: usize) -> bool {
         lock(&self.unverified).contains(&file)
     }
 
     /// Forgets the files that came out wrong with pieces from earlier runs, and returns them, ascending. Those pieces
     /// may be the wrong ones, so the caller writes these files again from all their parts.
-    pub fn restart_wrong_files(&self) -> Vec<usize> {
+    pub(crate) fn restart_wrong_files(&self) -> Vec<usize> {
         let mut unverified = lock(&self.unverified);
         let wrong: Vec<usize> = unverified.iter().copied().filter(|file| self.is_wrong(*file)).collect();
         for file in &wrong {
@@ -139,12 +139,12 @@ impl<'a> Extraction<'a> {
     }
 
     /// Evidence against the target for a file that is not whole.
-    pub fn target_fault(&self, file: usize) -> Option<TargetFault> {
+    pub(crate) fn target_fault(&self, file: usize) -> Option<TargetFault> {
         lock(&self.target_faults).get(&file).copied()
     }
 
     /// A writer for one thread.
-    pub fn writer(&'a self) -> FileWriter<'a> {
+    pub(crate) fn writer(&'a self) -> FileWriter<'a> {
         FileWriter { extraction: self, placer: self.staging.placer(), current: None, part: PartRange::default() }
     }
 
@@ -174,7 +174,7 @@ impl<'a> Extraction<'a> {
 }
 
 /// Writes parts into files, one part after the other.
-pub struct FileWriter<'a> {
+pub(crate) struct FileWriter<'a> {
     extraction: &'a Extraction<'a>,
     placer: Placer<'a>,
     current: Option<CurrentFile>,
@@ -207,12 +207,12 @@ struct CurrentFile {
 impl<'a> FileWriter<'a> {
     /// Begins a part that holds the tar bytes from `start` to `end`. If it is not `whole`, its bytes end early, and
     /// only files that end before that are written.
-    pub fn begin_part(&mut self, start: u64, end: u64, whole: bool) {
+    pub(crate) fn begin_part(&mut self, start: u64, end: u64, whole: bool) {
         self.part = PartRange { start, end, is_whole: whole };
     }
 
     /// Writes the bytes that lie at offset `at` of the tar. Within a part they come in order.
-    pub fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), IoFault> {
+    pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), IoFault> {
         let end = at + bytes.len() as u64;
         let extraction = self.extraction;
         for index in extraction.contents.within(extraction.entries, at, end) {
@@ -231,13 +231,13 @@ impl<'a> FileWriter<'a> {
     }
 
     /// Ends the part, at its end or at its first damage.
-    pub fn end_part(&mut self) -> Result<(), IoFault> {
+    pub(crate) fn end_part(&mut self) -> Result<(), IoFault> {
         self.end_file()
     }
 
     /// Adopts a piece that an earlier run wrote: `len` bytes at offset `from` of the file. It is hashed once all bytes
     /// before it are written.
-    pub fn adopt_piece(&mut self, index: usize, (from, len): (u64, u64)) -> Result<(), IoFault> {
+    pub(crate) fn adopt_piece(&mut self, index: usize, (from, len): (u64, u64)) -> Result<(), IoFault> {
         let extraction = self.extraction;
         lock(&extraction.unverified).insert(index);
         lock(&extraction.pieces).insert((index, from));
@@ -251,7 +251,7 @@ impl<'a> FileWriter<'a> {
 
     /// Verifies a complete file that an earlier run staged. It is removed if its digest is not the one in the list, so
     /// that it is written anew.
-    pub fn verify_staged(&mut self, index: usize) -> Result<(), IoFault> {
+    pub(crate) fn verify_staged(&mut self, index: usize) -> Result<(), IoFault> {
         let entry = &self.extraction.entries[index];
         let mut hasher = Hasher::new();
         self.placer.hash(entry, 0, entry.size, &mut hasher)?;
@@ -260,7 +260,7 @@ impl<'a> FileWriter<'a> {
     }
 
     /// This thread's access to the files in the staging folder.
-    pub fn placer(&mut self) -> &mut Placer<'a> {
+    pub(crate) fn placer(&mut self) -> &mut Placer<'a> {
         &mut self.placer
     }
 

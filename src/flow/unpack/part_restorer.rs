@@ -34,25 +34,25 @@ delivered that was made with it";
 
 /// How the placing of parts ended.
 #[derive(Default)]
-pub struct Placed {
+pub(crate) struct Placed {
     /// Parts that could not be used whole, ascending by number.
-    pub bad: Vec<BadPart>,
+    pub(crate) bad: Vec<BadPart>,
     /// Parts that were rebuilt, ascending by number, with what was wrong with them.
-    pub mended: Vec<BadPart>,
+    pub(crate) mended: Vec<BadPart>,
     /// What can be recovered with the drives given.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// How much more may be lost, as far as this run looked; `None` without parity.
-    pub margin: Option<Margin>,
+    pub(crate) margin: Option<Margin>,
     /// Why the target took no more. The files that were whole by then are delivered.
-    pub failed: Option<IoFault>,
+    pub(crate) failed: Option<IoFault>,
     /// Folders of volumes whose drives stopped answering. Their parts count as missing, not as damaged.
-    pub gone: Vec<PathBuf>,
+    pub(crate) gone: Vec<PathBuf>,
     /// Folders of volumes of which this user may not read everything.
-    pub denied: Vec<PathBuf>,
+    pub(crate) denied: Vec<PathBuf>,
 }
 
 /// Opens and places the data parts with these numbers, which ascend.
-pub fn place_parts(
+pub(crate) fn place_parts(
     bundle: &Bundle,
     extraction: &Extraction,
     parts: &[u32],

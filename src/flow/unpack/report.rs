@@ -16,7 +16,7 @@ use crate::stage::restore::MetadataDifferences;
 
 /// What kept a file from being delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// A part is on no drive that was given: another drive would help.
     Missing,
     /// A drive has a part that this user may not read.
@@ -31,24 +31,24 @@ pub enum Cause {
 
 impl Cause {
     /// Whether other drives of the bundle, or a second try with the same ones, may help.
-    pub fn is_of_bundle(self) -> bool {
+    pub(crate) fn is_of_bundle(self) -> bool {
         matches!(self, Cause::Missing | Cause::Unread | Cause::Damaged)
     }
 }
 
 /// A file that was not delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub(crate) struct Lost {
     /// Raw bytes, not yet safe on a terminal.
-    pub path: Vec<u8>,
-    pub cause: Cause,
+    pub(crate) path: Vec<u8>,
+    pub(crate) cause: Cause,
     /// The cause as a phrase for the user.
-    pub why: Cow<'static, str>,
+    pub(crate) why: Cow<'static, str>,
 }
 
 /// What is wrong with a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PartState {
+pub(crate) enum PartState {
     /// No drive that was given has it.
     Missing,
     /// A drive has it, and this user may not read it.
@@ -59,7 +59,7 @@ pub enum PartState {
 
 impl PartState {
     /// The word in reports.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             PartState::Missing => "missing",
             PartState::Unread => "unreadable",
@@ -70,14 +70,14 @@ impl PartState {
 
 /// A data part that could not be used whole from the drives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadPart {
+pub(crate) struct BadPart {
     /// Its number among the data parts, from 1.
-    pub number: u32,
+    pub(crate) number: u32,
     /// The volume that the head names for it, from 1.
-    pub volume: u16,
-    pub state: PartState,
+    pub(crate) volume: u16,
+    pub(crate) state: PartState,
     /// The finding as a phrase for the user.
-    pub why: String,
+    pub(crate) why: String,
 }
 
 impl BadPart {
@@ -91,58 +91,58 @@ impl BadPart {
 
 /// What an unpacking delivered.
 #[derive(Debug, Clone)]
-pub struct UnpackReport {
-    pub fingerprint: String,
+pub(crate) struct UnpackReport {
+    pub(crate) fingerprint: String,
     /// The folder that the files were delivered into.
-    pub target: PathBuf,
+    pub(crate) target: PathBuf,
     /// How many volumes the bundle has.
-    pub volumes: u16,
+    pub(crate) volumes: u16,
     /// How many volumes were given.
-    pub volumes_given: usize,
+    pub(crate) volumes_given: usize,
     /// Whether only some paths were asked for.
-    pub selected: bool,
+    pub(crate) selected: bool,
     /// Files that were asked for. Each hard link counts.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Those of them that were delivered.
-    pub delivered: u64,
+    pub(crate) delivered: u64,
     /// Bytes of the delivered files. The content of hard links counts once.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// Delivered files without a digest to compare them with. Only a salvage without a list has any.
-    pub unproven: u64,
+    pub(crate) unproven: u64,
     /// Parts that are missing or damaged, and were not rebuilt.
-    pub bad_parts: Vec<BadPart>,
+    pub(crate) bad_parts: Vec<BadPart>,
     /// Parts that were missing or damaged, and were rebuilt.
-    pub mended: Vec<BadPart>,
+    pub(crate) mended: Vec<BadPart>,
     /// What can be recovered with the drives given.
-    pub verdict: Verdict,
+    pub(crate) verdict: Verdict,
     /// How much more may be lost; `None` without parity, or if data is lost already.
-    pub margin: Option<Margin>,
+    pub(crate) margin: Option<Margin>,
     /// Files that were not delivered.
-    pub lost: Vec<Lost>,
+    pub(crate) lost: Vec<Lost>,
     /// Why the target took no more; `None` if it took everything.
-    pub failed: Option<String>,
+    pub(crate) failed: Option<String>,
     /// Folders of volumes whose drives stopped answering while they were read.
-    pub gone: Vec<PathBuf>,
+    pub(crate) gone: Vec<PathBuf>,
     /// Folders of volumes of which this user may not read everything. They are looked for only if a part was bad.
-    pub denied: Vec<PathBuf>,
+    pub(crate) denied: Vec<PathBuf>,
     /// The staging folder, if the same command can go on from it.
-    pub kept: Option<PathBuf>,
+    pub(crate) kept: Option<PathBuf>,
     /// Entries that the target could not hold as packed.
-    pub changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// The record of these changes, a file in the target.
-    pub renamed_in: Option<PathBuf>,
+    pub(crate) renamed_in: Option<PathBuf>,
     /// How many entries have another mode or time than the packed one.
-    pub otherwise: MetadataDifferences,
+    pub(crate) otherwise: MetadataDifferences,
     /// How many had a time outside of what the target counts, and got the nearest.
-    pub clamped: u64,
+    pub(crate) clamped: u64,
     /// Flaws from packing, findings about volumes, and properties that the target could not take.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
 }
 
 impl UnpackReport {
     /// The outcome with the gravest cause: first the target or a drive that failed, then damage and flaws from packing,
     /// then missing drives.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let is_flaw = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
         let is_damage = |lost: &Lost| !matches!(lost.cause, Cause::Missing | Cause::Unread);
         if self.failed.is_some() || self.lacks_gone() || self.lacks_denied() || self.is_unkept() {
@@ -157,33 +157,33 @@ impl UnpackReport {
     }
 
     /// Whether drives are gone, and files are lost that may be on them.
-    pub fn lacks_gone(&self) -> bool {
+    pub(crate) fn lacks_gone(&self) -> bool {
         !self.gone.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle())
     }
 
     /// Whether this user may not read some part or volume, and files are lost that may be in it.
-    pub fn lacks_denied(&self) -> bool {
+    pub(crate) fn lacks_denied(&self) -> bool {
         let is_unread = self.lost.iter().any(|lost| lost.cause == Cause::Unread);
         is_unread || (!self.denied.is_empty() && self.lost.iter().any(|lost| lost.cause.is_of_bundle()))
     }
 
     /// Whether everything that was asked for was delivered, and the packer could read all of it.
-    pub fn complete(&self) -> bool {
+    pub(crate) fn complete(&self) -> bool {
         self.lost.is_empty() && !self.notes.iter().any(|note| note.kind == NoteKind::Unreadable)
     }
 
     /// Whether the target gave back other bytes of a file than it took.
-    pub fn is_unkept(&self) -> bool {
+    pub(crate) fn is_unkept(&self) -> bool {
         self.lost.iter().any(|lost| lost.cause == Cause::Unkept)
     }
 
     /// Whether no file was kept back because of damage, on the drives or in the target.
-    pub fn intact(&self) -> bool {
+    pub(crate) fn intact(&self) -> bool {
         self.lost.iter().all(|lost| !matches!(lost.cause, Cause::Damaged | Cause::Unkept))
     }
 
     /// For `--json`.
-    pub fn to_json(&self) -> Document<'_> {
+    pub(crate) fn to_json(&self) -> Document<'_> {
         let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
         let parts = |parts: &[BadPart]| parts.iter().map(BadPart::to_json).collect::<Value>();
         let paths = |paths: &[PathBuf]| paths.iter().map(|path| show(path)).collect::<Value>();

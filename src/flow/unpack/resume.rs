@@ -21,7 +21,7 @@ use crate::stage::restore::MetadataResult;
 const BATCH: usize = 64;
 
 /// Identifies an unpacking by the bundle and the selected paths. A run goes on only from an earlier run of the same.
-pub fn work(head: &Head, entries: &[Entry]) -> Digest {
+pub(crate) fn work(head: &Head, entries: &[Entry]) -> Digest {
     let mut hasher = Hasher::tagged("unfinished");
     hasher.update(head.statement.fingerprint().as_bytes());
     for entry in entries {
@@ -32,7 +32,7 @@ pub fn work(head: &Head, entries: &[Entry]) -> Digest {
 }
 
 /// Looks at all that an earlier run left, on all cores, and records in the extraction what is whole.
-pub fn adopt_earlier_run(extraction: &Extraction, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
+pub(crate) fn adopt_earlier_run(extraction: &Extraction, head: &Head, monitor: &dyn Monitor) -> Result<(), FlowError> {
     extraction.staging.resume(extraction.entries)?;
     let adoption = Adoption { extraction, parts: PlacedStretches::new(head, &extraction.staging.placed()), monitor };
     monitor.phase(Phase::Resuming, extraction.entries.iter().map(|entry| entry.size).sum());
@@ -47,7 +47,7 @@ pub fn adopt_earlier_run(extraction: &Extraction, head: &Head, monitor: &dyn Mon
 
 /// Which of these parts are still to be read, in the same order: those that no run has placed, and those with bytes of
 /// a file that is neither whole nor waiting to be verified.
-pub fn to_do(extraction: &Extraction, head: &Head, parts: &[u32]) -> Vec<u32> {
+pub(crate) fn to_do(extraction: &Extraction, head: &Head, parts: &[u32]) -> Vec<u32> {
     let placed = extraction.staging.placed();
     let is_lacking = |index: usize| {
         extraction.entries[index].flag != Flag::Unreadable
@@ -64,7 +64,7 @@ pub fn to_do(extraction: &Extraction, head: &Head, parts: &[u32]) -> Vec<u32> {
 }
 
 /// The parts that hold bytes of these files, both ascending.
-pub fn parts_of(extraction: &Extraction, head: &Head, files: &[usize]) -> Vec<u32> {
+pub(crate) fn parts_of(extraction: &Extraction, head: &Head, files: &[usize]) -> Vec<u32> {
     let holds_one = |offset: u64, length: u64| {
         let mut within = extraction.contents.within(extraction.entries, offset, offset + length);
         within.any(|index| files.binary_search(&index).is_ok())
@@ -103,11 +103,12 @@ impl Adoption<'_> {
             writer.placer().forget_cached(entry)?;
             return self.adopt_staged(writer, index, len);
         }
-        if extraction.staging.has_delivered() && delivered == Some(entry.size) {
-            if let Some(metadata) = metadata_of_delivered(writer, entry, entry.sha256) {
-                extraction.staging.count(metadata);
-                extraction.set_delivered(index);
-            }
+        if extraction.staging.has_delivered()
+            && delivered == Some(entry.size)
+            && let Some(metadata) = metadata_of_delivered(writer, entry, entry.sha256)
+        {
+            extraction.staging.count(metadata);
+            extraction.set_delivered(index);
         }
         Ok(())
     }

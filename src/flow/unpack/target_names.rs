@@ -36,7 +36,7 @@ const HEADING: &str = "\
 ///
 /// # Errors
 /// [`OutputError::Names`] without `rename`, if any entry has to be changed. Nothing was written then.
-pub fn fit_to(
+pub(crate) fn fit_to(
     target: &Path,
     entries: Vec<Entry>,
     rename: bool,
@@ -54,7 +54,7 @@ pub fn fit_to(
 }
 
 /// The note on a folder of this run that could not be removed.
-pub fn left_behind(path: &Path) -> Note {
+pub(crate) fn left_behind(path: &Path) -> Note {
     let text = "is left of this run, for it could not be removed; nothing in it is needed any more: remove it (rm -r)";
     Note::new(NoteKind::Left, as_bytes(path), text)
 }
@@ -72,28 +72,28 @@ impl Change {
     }
 
     /// For `--json`.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let (what, to) = self.action();
         json!({"path": self.path.to_string(), "what": what, "to": to, "why": self.why})
     }
 }
 
 /// Whether a file can have one name only, so that all hard links become copies.
-pub fn only_copies(fitted: &Fitted) -> bool {
+pub(crate) fn only_copies(fitted: &Fitted) -> bool {
     fitted.names == Some(1)
 }
 
 /// The copies that are made in place of hard links: they take room beside the files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copies {
+pub(crate) struct Copies {
     /// How many.
-    pub files: u64,
+    pub(crate) files: u64,
     /// Their bytes, without regard to holes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The copies that are still to be made. `is_there` tells, by index, which hard links an earlier run delivered.
-pub fn copies_to_make(fitted: &Fitted, is_there: impl Fn(usize) -> bool) -> Copies {
+pub(crate) fn copies_to_make(fitted: &Fitted, is_there: impl Fn(usize) -> bool) -> Copies {
     let Some(most) = fitted.names else { return Copies::default() };
     let mut links: HashMap<&[u8], u64> = HashMap::new();
     for (at, entry) in fitted.entries.iter().enumerate() {
@@ -113,7 +113,7 @@ pub fn copies_to_make(fitted: &Fitted, is_there: impl Fn(usize) -> bool) -> Copi
 
 /// Reports what the target could not hold as packed, and writes the record. Paths in the report become those of the
 /// bundle, and files that were left out count as lost.
-pub fn report_changes(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
+pub(crate) fn report_changes(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), IoFault> {
     let paths = report.lost.iter_mut().map(|lost| &mut lost.path);
     for path in paths.chain(report.notes.iter_mut().map(|note| &mut note.path)) {
         let former = BytePath::new(path.clone()).ok().and_then(|path| fitted.former.get(&path));
@@ -140,14 +140,14 @@ pub fn report_changes(fitted: &Fitted, report: &mut UnpackReport) -> Result<(), 
 }
 
 /// How many delivered entries had a time outside of what the target counts. `is_delivered` gets their index.
-pub fn count_clamped(fitted: &Fitted, is_delivered: impl Fn(usize) -> bool) -> u64 {
+pub(crate) fn count_clamped(fitted: &Fitted, is_delivered: impl Fn(usize) -> bool) -> u64 {
     let is_clamped = |(at, entry): &(usize, &Entry)| is_delivered(*at) && fitted.clamped.contains(&entry.path);
     fitted.entries.iter().enumerate().filter(is_clamped).count() as u64
 }
 
 /// Notes the hard links that became copies although the trial of the target did not show that they must. `copied` has
 /// their indices.
-pub fn report_copies(fitted: &Fitted, copied: &[usize], report: &mut UnpackReport) {
+pub(crate) fn report_copies(fitted: &Fitted, copied: &[usize], report: &mut UnpackReport) {
     let known: HashSet<&BytePath> = fitted.changes.iter().map(|change| &change.path).collect();
     for at in copied {
         let path = &fitted.entries[*at].path;
@@ -161,7 +161,7 @@ pub fn report_copies(fitted: &Fitted, copied: &[usize], report: &mut UnpackRepor
 }
 
 /// Notes how many entries have another mode or time than the packed one.
-pub fn report_metadata(report: &mut UnpackReport) {
+pub(crate) fn report_metadata(report: &mut UnpackReport) {
     let texts = [modes_text(report.otherwise.modes), times_text(report.otherwise, report.clamped)];
     let note = |text: String| Note::new(NoteKind::Property, as_bytes(&report.target), text);
     let notes: Vec<Note> = texts.into_iter().flatten().map(note).collect();

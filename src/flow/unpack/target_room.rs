@@ -20,7 +20,7 @@ use crate::stage::restore::Staging;
 ///
 /// # Errors
 /// [`OutputError::NoRoom`], or [`OutputError::NoFiles`], and then nothing was written.
-pub fn check_room(target: &Path, fitted: &Fitted, extraction: &Extraction) -> Result<(), FlowError> {
+pub(crate) fn check_room(target: &Path, fitted: &Fitted, extraction: &Extraction) -> Result<(), FlowError> {
     let copies = copies_to_make(fitted, |at| extraction.is_delivered(at));
     let room = os::room(target).at("look at", target)?;
     let needed = bytes_to_write(fitted, extraction).saturating_add(copies.bytes);

@@ -20,7 +20,7 @@ use crate::base::path::BytePath;
 
 /// What [`Staging::finish`] does with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It is whole and will be delivered.
     Keep,
     /// It is not whole; its placed bytes are kept for a later run.
@@ -31,17 +31,17 @@ pub enum Fate {
 
 /// Entries that could not be made as they were packed, by index.
 #[derive(Debug, Default)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// Links that the target refused, for example on a file system without links, with the reason.
-    pub refused: Vec<(usize, io::Error)>,
+    pub(crate) refused: Vec<(usize, io::Error)>,
     /// Hard links that became copies, because their file had as many names as its file system allows.
-    pub copied: Vec<usize>,
+    pub(crate) copied: Vec<usize>,
 }
 
 impl Staging {
     /// Makes the empty files, hard links and symlinks that are to be delivered, and puts files with [`Fate::Aside`]
     /// aside. Symlinks come last, so that no step before them can follow one.
-    pub fn finish(&self, entries: &[Entry], fate: impl Fn(usize) -> Fate) -> Result<Finished, IoFault> {
+    pub(crate) fn finish(&self, entries: &[Entry], fate: impl Fn(usize) -> Fate) -> Result<Finished, IoFault> {
         let mut finishing = Finishing {
             staging: self,
             aside: make_private(&self.folder, ASIDE).and_then(|_| self.folder.enter(ASIDE.as_bytes())),

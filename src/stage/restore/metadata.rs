@@ -14,22 +14,22 @@ use crate::base::os;
 
 /// How the target took the mode and time of one file, folder or link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MetadataResult {
+pub(crate) struct MetadataResult {
     /// Whether it has the packed mode.
-    pub mode: bool,
+    pub(crate) mode: bool,
     /// Nanoseconds between its time and the packed one.
-    pub off: u64,
+    pub(crate) off: u64,
 }
 
 /// How many files, folders and links have another mode or time than the packed one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MetadataDifferences {
+pub(crate) struct MetadataDifferences {
     /// How many have another mode.
-    pub modes: u64,
+    pub(crate) modes: u64,
     /// How many have another time.
-    pub times: u64,
+    pub(crate) times: u64,
     /// The largest difference of a time, in nanoseconds.
-    pub off: u64,
+    pub(crate) off: u64,
 }
 
 /// Collects an [`MetadataDifferences`] from many threads.

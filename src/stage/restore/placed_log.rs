@@ -21,15 +21,15 @@ const PLACING: char = 'p';
 const DELIVERING: char = 'd';
 
 /// The open log of this run, shared by all threads.
-pub struct PlacedLog {
+pub(crate) struct PlacedLog {
     file: Mutex<File>,
     placed: Mutex<BTreeSet<u32>>,
     /// Whether an earlier run may have begun to deliver. [`PlacedLog::deliver`] of this run does not change it.
-    pub delivering: bool,
+    pub(crate) delivering: bool,
 }
 
 /// What an existing log file tells.
-pub enum LogState {
+pub(crate) enum LogState {
     /// It belongs to the same work and can be resumed.
     Same(PlacedLog),
     /// It belongs to the unpacking of another bundle or selection.
@@ -40,7 +40,7 @@ pub enum LogState {
 
 impl PlacedLog {
     /// Starts a new log, and discards the old content of `file`.
-    pub fn create(mut file: File, work: &Digest, delivering: bool) -> io::Result<Self> {
+    pub(crate) fn create(mut file: File, work: &Digest, delivering: bool) -> io::Result<Self> {
         file.set_len(0)?;
         let state = if delivering { DELIVERING } else { PLACING };
         file.write_all(format!("{MAGIC} {work:?} {state}\n").as_bytes())?;
@@ -49,7 +49,7 @@ impl PlacedLog {
 
     /// Reads the log of an earlier run. A last line without its line end is torn: it is cut off, because new digits
     /// behind it would name another part.
-    pub fn read(mut file: File, work: &Digest) -> io::Result<LogState> {
+    pub(crate) fn read(mut file: File, work: &Digest) -> io::Result<LogState> {
         let mut text = Vec::new();
         (&mut file).take(16 * u64::from(limits::PARTS)).read_to_end(&mut text)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -68,7 +68,7 @@ impl PlacedLog {
     }
 
     /// Logs a part that is placed whole.
-    pub fn part(&self, number: u32) -> io::Result<()> {
+    pub(crate) fn part(&self, number: u32) -> io::Result<()> {
         let mut file = lock(&self.file);
         file.write_all(format!("{number}\n").as_bytes())?;
         lock(&self.placed).insert(number);
@@ -76,12 +76,12 @@ impl PlacedLog {
     }
 
     /// Numbers of the parts that this run and earlier runs placed whole.
-    pub fn placed(&self) -> BTreeSet<u32> {
+    pub(crate) fn placed(&self) -> BTreeSet<u32> {
         lock(&self.placed).clone()
     }
 
     /// Records that from now on files may be in the target.
-    pub fn deliver(&self) -> io::Result<()> {
+    pub(crate) fn deliver(&self) -> io::Result<()> {
         let at = MAGIC.len() + 1 + 64 + 1;
         lock(&self.file).write_all_at(&[DELIVERING as u8], at as u64)
     }

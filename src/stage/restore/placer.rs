@@ -50,13 +50,13 @@ impl<'a> Places<'a> {
 
 impl Staging {
     /// A writer for one thread. Several placers may write to one file.
-    pub fn placer(&self) -> Placer<'_> {
+    pub(crate) fn placer(&self) -> Placer<'_> {
         Placer::new(self)
     }
 }
 
 /// Writes files from one thread.
-pub struct Placer<'a> {
+pub(crate) struct Placer<'a> {
     places: Places<'a>,
     /// The file that the last bytes went to, by the index of its entry: consecutive writes open it once.
     open: Option<(u32, File)>,
@@ -69,7 +69,14 @@ impl<'a> Placer<'a> {
 
     /// Writes bytes of the file with that index at `offset`, and leaves holes out. `new` means that this placer alone
     /// writes the file, so the file must not exist yet.
-    pub fn write(&mut self, index: u32, entry: &Entry, offset: u64, bytes: &[u8], new: bool) -> Result<(), IoFault> {
+    pub(crate) fn write(
+        &mut self,
+        index: u32,
+        entry: &Entry,
+        offset: u64,
+        bytes: &[u8],
+        new: bool,
+    ) -> Result<(), IoFault> {
         let staging = self.places.staging;
         if self.open.as_ref().is_none_or(|(open, _)| *open != index) {
             let parent = self.places.parent(entry)?;
@@ -86,7 +93,7 @@ impl<'a> Placer<'a> {
     }
 
     /// Sets the mode and time of a file whose bytes are all placed. Returns how the target took them.
-    pub fn complete(&mut self, entry: &Entry) -> Result<MetadataResult, IoFault> {
+    pub(crate) fn complete(&mut self, entry: &Entry) -> Result<MetadataResult, IoFault> {
         let file = match self.open.take() {
             Some((_, file)) => file,
             None => self.reopen(entry)?,
@@ -95,19 +102,19 @@ impl<'a> Placer<'a> {
     }
 
     /// Closes the open file.
-    pub fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         self.open = None;
     }
 
     /// Feeds placed bytes of a file to `hasher`. Returns the quick hash (XXH3-128) of these bytes alone.
-    pub fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<u128, IoFault> {
+    pub(crate) fn hash(&mut self, entry: &Entry, offset: u64, len: u64, hasher: &mut Hasher) -> Result<u128, IoFault> {
         let file = self.reopen(entry)?;
         feed(&file, offset, len, hasher).at("read", &self.places.staging.shown(entry))
     }
 
     /// The lengths of the staged and the delivered file of an entry, in bytes; `None` where no regular file has its
     /// name.
-    pub fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
+    pub(crate) fn lengths(&mut self, entry: &Entry) -> Result<(Option<u64>, Option<u64>), IoFault> {
         let name = entry.path.name();
         let shown = self.places.staging.shown(entry);
         let staged = self.places.parent(entry)?.look_at(name);
@@ -117,14 +124,14 @@ impl<'a> Placer<'a> {
 
     /// Drops a staged file from the system's cache, so that it is read from the disk: the system may remember bytes
     /// that the disk lost.
-    pub fn forget_cached(&mut self, entry: &Entry) -> Result<(), IoFault> {
+    pub(crate) fn forget_cached(&mut self, entry: &Entry) -> Result<(), IoFault> {
         let file = self.reopen(entry)?;
         os::drop_cached(&file).at("read", &self.places.staging.shown(entry))
     }
 
     /// SHA-256 of the first `entry.size` bytes of a delivered file, as the disk stores them. Reading may need another
     /// mode, so the packed mode is set again afterwards, as far as the target allows.
-    pub fn digest_delivered(&mut self, entry: &Entry) -> io::Result<(Digest, MetadataResult)> {
+    pub(crate) fn digest_delivered(&mut self, entry: &Entry) -> io::Result<(Digest, MetadataResult)> {
         let file = open_to_read(self.places.delivered(entry)?, entry.path.name())?;
         let mut hasher = Hasher::new();
         os::drop_cached(&file)?;
@@ -135,13 +142,13 @@ impl<'a> Placer<'a> {
     }
 
     /// Whether the delivered symlink holds exactly `to`.
-    pub fn is_linked(&mut self, entry: &Entry, to: &[u8]) -> bool {
+    pub(crate) fn is_linked(&mut self, entry: &Entry, to: &[u8]) -> bool {
         let content = self.places.delivered(entry).and_then(|folder| folder.read_link(entry.path.name()));
         content.is_ok_and(|content| content == to)
     }
 
     /// Removes the staged file of an entry, if it exists.
-    pub fn remove(&mut self, entry: &Entry) -> Result<(), IoFault> {
+    pub(crate) fn remove(&mut self, entry: &Entry) -> Result<(), IoFault> {
         self.open = None;
         let removed = os::if_there(self.places.parent(entry)?.remove_file(entry.path.name()));
         removed.map(drop).map_err(|error| self.places.staging.fault("remove", entry, error))

@@ -39,7 +39,7 @@ impl Staging {
     /// Prepares the staging folder for placing. Afterwards it has all folders, the files that earlier runs could not
     /// deliver are in their places, and no staged file has a foreign name. Delivered folders that are closed by
     /// their modes are opened for the owner.
-    pub fn resume(&self, entries: &[Entry]) -> Result<(), IoFault> {
+    pub(crate) fn resume(&self, entries: &[Entry]) -> Result<(), IoFault> {
         sweep(&self.root, entries).at("look into", &self.path())?;
         self.make_dirs(entries)?;
         self.bring_back(entries)?;
@@ -51,7 +51,7 @@ impl Staging {
     }
 
     /// Creates all folders, for now with the owner's rights only: [`Staging::deliver`] sets the packed modes.
-    pub fn make_dirs(&self, entries: &[Entry]) -> Result<(), IoFault> {
+    pub(crate) fn make_dirs(&self, entries: &[Entry]) -> Result<(), IoFault> {
         let mut places = Places::new(self);
         for entry in entries.iter().filter(|entry| entry.kind == Kind::Dir) {
             match places.parent(entry)?.make_folder(entry.path.name()) {

@@ -33,7 +33,7 @@ pub(super) const PARTS: &str = "parts";
 pub(super) const OWN: &str = "own";
 
 /// The staging folder of one unpacking, locked against other runs.
-pub struct Staging {
+pub(crate) struct Staging {
     pub(super) target: Folder,
     pub(super) target_path: PathBuf,
     /// The folder [`FILES`], under which entries have the paths that they get in the target.
@@ -58,7 +58,7 @@ pub struct Staging {
 
 /// Why a target cannot be unpacked into.
 #[derive(Debug, thiserror::Error)]
-pub enum TargetError {
+pub(crate) enum TargetError {
     /// The system refused a step.
     #[error(transparent)]
     Io(#[from] IoFault),
@@ -76,12 +76,12 @@ pub enum TargetError {
 impl Staging {
     /// Files and folders of its own that a run may still make after placing has begun, so that the caller leaves
     /// inodes for them.
-    pub const LATER: u64 = 1;
+    pub(crate) const LATER: u64 = 1;
 
     /// Opens the target, which must exist, and the staging folder in it, whose name no entry has. `work` identifies
     /// the bundle and the selected entries: an earlier run with the same `work` is resumed. A staging folder of ours
     /// without a log is begun anew, because its files belong to no known bundle.
-    pub fn begin(target_path: &Path, entries: &[Entry], work: &Digest) -> Result<Self, TargetError> {
+    pub(crate) fn begin(target_path: &Path, entries: &[Entry], work: &Digest) -> Result<Self, TargetError> {
         let target = Folder::open(target_path).at("open", target_path)?;
         let held = File::open(target_path).at("open", target_path)?;
         let name = free_name(entries);
@@ -122,52 +122,52 @@ impl Staging {
     }
 
     /// Numbers of the data parts that this run and earlier runs placed.
-    pub fn placed(&self) -> BTreeSet<u32> {
+    pub(crate) fn placed(&self) -> BTreeSet<u32> {
         self.log.placed()
     }
 
     /// Whether an earlier run left files or a log to resume from.
-    pub fn is_resumed(&self) -> bool {
+    pub(crate) fn is_resumed(&self) -> bool {
         self.resumed
     }
 
     /// The error of a write that the target's file system lost before this run, if the system reported it only now.
-    pub fn lost_before(&self) -> Option<&io::Error> {
+    pub(crate) fn lost_before(&self) -> Option<&io::Error> {
         self.lost_before.as_ref()
     }
 
     /// Whether an earlier run may have delivered files.
-    pub fn has_delivered(&self) -> bool {
+    pub(crate) fn has_delivered(&self) -> bool {
         self.log.delivering
     }
 
     /// Logs that every byte of a part is placed.
-    pub fn note_placed(&self, part: u32) -> Result<(), IoFault> {
+    pub(crate) fn note_placed(&self, part: u32) -> Result<(), IoFault> {
         self.log.part(part).at("write", &self.path().join(LOG))
     }
 
     /// The path of the staging folder, for messages and for callers that work by path.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.target_path.join(&self.name)
     }
 
     /// The folder for parts of incomplete stripes. This module only removes it; the caller creates it when needed.
-    pub fn kept_parts(&self) -> PathBuf {
+    pub(crate) fn kept_parts(&self) -> PathBuf {
         self.path().join(PARTS)
     }
 
     /// From now on hard links become copies, for a target that holds no links.
-    pub fn copy_links(&mut self) {
+    pub(crate) fn copy_links(&mut self) {
         self.copies = true;
     }
 
     /// Whether hard links become copies.
-    pub fn has_copies(&self) -> bool {
+    pub(crate) fn has_copies(&self) -> bool {
         self.copies
     }
 
     /// Counts an entry that is whole. An entry that is not delivered must not be counted.
-    pub fn count(&self, dressed: MetadataResult) {
+    pub(crate) fn count(&self, dressed: MetadataResult) {
         self.tally.add(dressed);
     }
 

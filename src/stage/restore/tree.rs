@@ -68,7 +68,7 @@ impl Staging {
 
     /// Removes the staging folder with all it holds. Returns its path if that failed. The log and the mark go last:
     /// as long as files remain, they tell a later run whose the files are.
-    pub fn discard(self) -> Option<PathBuf> {
+    pub(crate) fn discard(self) -> Option<PathBuf> {
         let path = self.path();
         // A removal that failed once may succeed at the second attempt.
         if self.clear().or_else(|_| self.clear()).is_ok() {

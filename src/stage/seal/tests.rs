@@ -82,7 +82,6 @@ fn what_is_no_key_is_explained() {
 #[test]
 fn a_key_is_called_wrong_only_where_it_may_be() {
     assert_eq!(KeyError::Wrong.to_string(), "none of the given keys opens it");
-    assert_eq!(KeyError::Wrong.with_own_key(), "it is not sealed to this bundle");
     let mut ring = Keyring::new();
     let none = ring.add_file("# nothing\n").unwrap_err().to_string();
     assert_eq!(none, "it holds no age identity", "no line is named");

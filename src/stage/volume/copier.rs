@@ -24,11 +24,11 @@ use crate::format::{is_unfinished, unfinished};
 const STRETCH: usize = 1 << 20;
 
 /// Called with the number of bytes since the last call; `false` stops the work.
-pub type Tick<'a> = &'a dyn Fn(u64) -> bool;
+pub(crate) type Tick<'a> = &'a dyn Fn(u64) -> bool;
 
 /// How the copy of one file ended, if the drive did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copied {
+pub(crate) enum Copied {
     /// The file is on the drive, synced, under its name.
     Whole,
     /// The source has another digest than it should. The copy is removed.
@@ -38,7 +38,7 @@ pub enum Copied {
 }
 
 /// Copies the files of one volume's folder to another folder.
-pub struct Copier {
+pub(crate) struct Copier {
     from: Volume,
     to: PathBuf,
     reader: DriveReader,
@@ -55,7 +55,7 @@ pub struct Copier {
 
 impl Copier {
     /// A copier to the folder `to`, which need not exist yet. Writes nothing.
-    pub fn new(from: &Volume, to: &Path) -> Self {
+    pub(crate) fn new(from: &Volume, to: &Path) -> Self {
         Self {
             from: from.clone(),
             to: to.to_path_buf(),
@@ -71,7 +71,7 @@ impl Copier {
     /// Creates the folder, or prepares an existing one. Of the unfinished files that earlier runs left, the one with
     /// the highest number is kept to be resumed, and the others are removed. Returns the error of a loss before this
     /// run, which later syncs do not report again.
-    pub fn begin(&mut self) -> Result<Option<io::Error>, IoFault> {
+    pub(crate) fn begin(&mut self) -> Result<Option<io::Error>, IoFault> {
         match fs::create_dir(&self.to) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => other.at("create", &self.to)?,
@@ -108,23 +108,23 @@ impl Copier {
 
     /// Removes the dead files and an unnamed SHA256SUMS, and with `done` also the unfinished file. Without `done` that
     /// file stays for the next run. Best effort: the drive may be gone.
-    pub fn leave(&self, done: bool) {
+    pub(crate) fn leave(&self, done: bool) {
         let _ = fs::remove_file(self.to.join(SUMS_READY));
         (0..self.dead + u32::from(done)).for_each(|dead| drop(fs::remove_file(self.to.join(unfinished(dead)))));
     }
 
     /// Takes the errors that a second attempt overcame since the last call, so that the caller warns of the drive.
-    pub fn got_over(&mut self) -> Vec<IoFault> {
+    pub(crate) fn got_over(&mut self) -> Vec<IoFault> {
         std::mem::take(&mut self.faults)
     }
 
     /// Whether every byte that was read back came from the drive rather than from the system's cache.
-    pub fn past_cache(&self) -> bool {
+    pub(crate) fn past_cache(&self) -> bool {
         !self.reader.saw_cache()
     }
 
     /// Whether some files on the drive show when they were written, because its file system takes no other times.
-    pub fn shows_times(&self) -> bool {
+    pub(crate) fn shows_times(&self) -> bool {
         self.shows_times
     }
 
@@ -133,13 +133,13 @@ impl Copier {
     }
 
     /// Gives a file that the drive already holds the common mode and time of all volumes.
-    pub fn make_neutral(&mut self, path: &Path) -> Result<(), IoFault> {
+    pub(crate) fn make_neutral(&mut self, path: &Path) -> Result<(), IoFault> {
         self.shows_times |= !self.neutral()?.apply_to(path).at(NEUTRAL, path)?;
         Ok(())
     }
 
     /// The same for the folder. Must come last, because creating or removing a file changes the time of the folder.
-    pub fn make_folder_neutral(&mut self) -> Result<(), IoFault> {
+    pub(crate) fn make_folder_neutral(&mut self) -> Result<(), IoFault> {
         self.shows_times |= !self.neutral()?.apply_to_folder(&self.to).at(NEUTRAL, &self.to)?;
         Ok(())
     }
@@ -150,12 +150,12 @@ impl Copier {
     }
 
     /// Whether the drive stores a file with that digest at `path`; `None` if `tick` stops the work.
-    pub fn holds(&mut self, path: &Path, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
+    pub(crate) fn holds(&mut self, path: &Path, sum: Digest, tick: Tick) -> io::Result<Option<bool>> {
         Ok(self.reader.digest(path, tick)?.map(|(stored, _)| stored == sum))
     }
 
     /// Takes the name from a file that was read back wrong, but leaves it its place on the drive.
-    pub fn set_aside(&mut self, name: &str) -> Result<(), IoFault> {
+    pub(crate) fn set_aside(&mut self, name: &str) -> Result<(), IoFault> {
         let path = self.to.join(name);
         fs::rename(&path, self.temporary()).at("set aside", &path)?;
         self.dead += 1;
@@ -166,7 +166,7 @@ impl Copier {
     ///
     /// # Errors
     /// The source cannot be read, or the drive fails as a whole, is full, or failed in more than `FAILURES` places.
-    pub fn copy(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
+    pub(crate) fn copy(&mut self, name: &str, sum: Digest, tick: Tick) -> Result<Copied, IoFault> {
         self.with_retry(|copier| copier.copy_once(name, sum, tick))
     }
 
@@ -283,7 +283,7 @@ impl Copier {
     }
 
     /// The offset at which the drive's copy first differs from the source; `None` if this time it does not.
-    pub fn first_difference(&mut self, name: &str) -> Result<Option<u64>, IoFault> {
+    pub(crate) fn first_difference(&mut self, name: &str) -> Result<Option<u64>, IoFault> {
         let origin = self.from.path(name);
         let path = self.to.join(name);
         let mut source = os::open_regular(&origin).at("read", &origin)?;
@@ -295,7 +295,7 @@ impl Copier {
 
     /// Writes SHA256SUMS under its temporary name, and syncs the file system. This is the last write before the
     /// read-back, because a faulty drive could store a later one over a file that was already read.
-    pub fn write_sums(&mut self, text: &[u8]) -> Result<(), IoFault> {
+    pub(crate) fn write_sums(&mut self, text: &[u8]) -> Result<(), IoFault> {
         let path = self.to.join(SUMS_READY);
         self.with_retry(|copier| {
             let temporary = copier.temporary();
@@ -311,7 +311,7 @@ impl Copier {
     }
 
     /// Whether the drive stores SHA256SUMS, still under its temporary name, as it was written.
-    pub fn holds_sums(&mut self, text: &[u8]) -> io::Result<bool> {
+    pub(crate) fn holds_sums(&mut self, text: &[u8]) -> io::Result<bool> {
         let mut stored = Vec::new();
         self.reader.read(&self.to.join(SUMS_READY), |bytes| {
             stored.extend_from_slice(bytes);
@@ -321,7 +321,7 @@ impl Copier {
     }
 
     /// Gives SHA256SUMS its name. From now on the volume looks complete.
-    pub fn name_sums(&self) -> Result<(), IoFault> {
+    pub(crate) fn name_sums(&self) -> Result<(), IoFault> {
         let path = self.to.join(SUMS);
         os::rename_durably(&self.to.join(SUMS_READY), &path).at("name", &path)
     }
@@ -330,7 +330,7 @@ impl Copier {
 /// Removes the files `names` of a volume, and then its folder. Returns whether the folder is gone; a folder with
 /// foreign files stays. SHA256SUMS goes first, durably, so that no incomplete volume looks complete. The others go in
 /// reverse order: callers name the seals first, and these tell a later run whose files remain.
-pub fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> {
+pub(crate) fn remove_whole(volume: &Volume, names: &[String]) -> Result<bool, IoFault> {
     let dir = &volume.dir;
     unpublish(dir)?;
     for path in names.iter().rev().map(|name| volume.path(name)) {

@@ -12,13 +12,13 @@ use crate::format::is_unfinished;
 use crate::format::journal::JOURNAL;
 
 /// The folder of volume `number` on the drive at `path`, whether it exists or not.
-pub fn folder(path: &Path, number: u16) -> PathBuf {
+pub(crate) fn folder(path: &Path, number: u16) -> PathBuf {
     path.join(format!("volume-{number}"))
 }
 
 /// The existing folder of volume `number` on a drive, with its name in any case; else the path to create it under.
 /// The exact name wins, then the first in byte order.
-pub fn folder_on(drive: &Path, number: u16) -> PathBuf {
+pub(crate) fn folder_on(drive: &Path, number: u16) -> PathBuf {
     let exact = folder(drive, number);
     let wanted = exact.file_name().unwrap_or_default();
     let names = fs::read_dir(drive).into_iter().flatten().flatten().map(|entry| entry.file_name());
@@ -35,7 +35,7 @@ const LOOKED_AT: u64 = 64 << 10;
 
 /// Whether a new volume can be written at `dir`: the folder is missing or empty, or holds only the first file of a run
 /// that was killed while it wrote that. A journal counts if the drive kept none of its content.
-pub fn is_free(dir: &Path) -> bool {
+pub(crate) fn is_free(dir: &Path) -> bool {
     match dir.symlink_metadata() {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
         Ok(meta) => {

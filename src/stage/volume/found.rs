@@ -16,18 +16,18 @@ use crate::format::{FormatError, limits, part};
 /// The folder of a volume, as it was when it was read.
 #[derive(Debug, Clone)]
 pub struct Volume {
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     /// Files in the folder, foreign ones too, sorted by name.
-    pub files: Vec<VolumeFile>,
+    pub(crate) files: Vec<VolumeFile>,
     /// How many more names the folder holds; none of them is a name of the format.
-    pub others: usize,
+    pub(crate) others: usize,
     /// Why the folder could not be read. Then it is not known whether it is a volume.
-    pub fault: Option<ScanError>,
+    pub(crate) fault: Option<ScanError>,
 }
 
 /// Why a folder or a small file could not be read.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum ScanError {
+pub(crate) enum ScanError {
     /// The system refused or failed a step.
     #[error(transparent)]
     Io(#[from] IoFault),
@@ -40,7 +40,7 @@ pub enum ScanError {
 ///
 /// # Errors
 /// The folder cannot be read, or holds more names than [`limits`] allow.
-pub fn read(dir: &Path) -> Result<Volume, ScanError> {
+pub(crate) fn read(dir: &Path) -> Result<Volume, ScanError> {
     let (files, others) = read_folder(dir)?;
     Ok(Volume { dir: dir.to_owned(), files, others, fault: None })
 }
@@ -84,35 +84,35 @@ fn read_folder(dir: &Path) -> Result<(Vec<VolumeFile>, usize), ScanError> {
 
 impl Volume {
     /// Stands for a folder that could not be read but is expected to be a volume, so that it is reported as one.
-    pub fn unread(dir: &Path, fault: ScanError) -> Self {
+    pub(crate) fn unread(dir: &Path, fault: ScanError) -> Self {
         Self { dir: dir.to_owned(), files: Vec::new(), others: 0, fault: Some(fault) }
     }
 
     /// The file with that name of the format, in whatever case the drive shows it.
-    pub fn file(&self, name: &str) -> Option<&VolumeFile> {
+    pub(crate) fn file(&self, name: &str) -> Option<&VolumeFile> {
         self.files.binary_search_by(|file| file.name.as_str().cmp(name)).ok().map(|at| &self.files[at])
     }
 
     /// The number in the folder's name; `None` if the folder was renamed.
-    pub fn number(&self) -> Option<u16> {
+    pub(crate) fn number(&self) -> Option<u16> {
         number_of(self.dir.file_name()?.to_str()?)
     }
 
     /// The path of the file with that name: as the drive shows it, or the exact one if the file is missing.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         let on_drive = self.file(name).and_then(|found| found.on_drive.as_deref());
         self.dir.join(on_drive.unwrap_or(name))
     }
 
     /// Reads a whole file of at most `limit` bytes; `None` if the volume has no file of that name.
-    pub fn read_small(&self, name: &str, limit: u64) -> Option<Result<Vec<u8>, ScanError>> {
+    pub(crate) fn read_small(&self, name: &str, limit: u64) -> Option<Result<Vec<u8>, ScanError>> {
         self.file(name)?;
         let file = self.open(name).map_err(ScanError::Io);
         Some(file.and_then(|file| read_to_limit(file, &self.path(name), limit)))
     }
 
     /// Reads the first bytes of a file, at most `len`. Returns them, and the open file positioned behind them.
-    pub fn read_start(&self, name: &str, len: usize) -> Result<(Vec<u8>, File), IoFault> {
+    pub(crate) fn read_start(&self, name: &str, len: usize) -> Result<(Vec<u8>, File), IoFault> {
         let mut file = self.open(name)?;
         let mut start = Vec::new();
         (&mut file).take(len as u64).read_to_end(&mut start).at("read", &self.path(name))?;
@@ -123,7 +123,7 @@ impl Volume {
     ///
     /// # Errors
     /// The file is a link, FIFO, folder or device, or the system refuses.
-    pub fn open(&self, name: &str) -> Result<File, IoFault> {
+    pub(crate) fn open(&self, name: &str) -> Result<File, IoFault> {
         let path = self.path(name);
         let not_regular = self.file(name).is_some_and(|found| !found.regular);
         let file = if not_regular { Err(io::Error::other("not a regular file")) } else { os::open_regular(&path) };
@@ -142,7 +142,7 @@ impl Volume {
 }
 
 /// Reads a whole file of at most `limit` bytes. The bytes are counted as they come, because a drive may state any size.
-pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
+pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, ScanError> {
     read_to_limit(os::open_regular(path).at("read", path)?, path, limit)
 }
 

@@ -9,36 +9,36 @@ use crate::format::{number as canonical, part};
 
 /// A file in a folder that may be a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeFile {
+pub(crate) struct VolumeFile {
     /// The name of the format if it has one for this file, else the name on the drive. Always UTF-8: files with other
     /// names are foreign and left out.
-    pub name: String,
+    pub(crate) name: String,
     /// The name as the drive shows it; `None` if it is the same.
-    pub on_drive: Option<String>,
+    pub(crate) on_drive: Option<String>,
     /// In bytes.
-    pub len: u64,
+    pub(crate) len: u64,
     /// Whether it is a regular file, not a FIFO, link, folder or device.
-    pub regular: bool,
+    pub(crate) regular: bool,
 }
 
 /// The hashes of all other files of the volume. The last file that gets its name: with it the volume looks complete.
-pub const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 /// Both copies of the head, each sealed on its own.
-pub const HEADS: [&str; 2] = ["head.age", "head2.age"];
+pub(crate) const HEADS: [&str; 2] = ["head.age", "head2.age"];
 /// The list of packed files, one copy on each volume.
-pub const LIST: &str = "list.age";
+pub(crate) const LIST: &str = "list.age";
 
 const FOLDER: &str = "volume-";
 
 /// The number of the volume whose folder has that name, in any case; `None` for all other names, and for numbers with
 /// leading zeros or signs.
-pub fn number_of(folder: &str) -> Option<u16> {
+pub(crate) fn number_of(folder: &str) -> Option<u16> {
     let (start, number) = folder.split_at_checked(FOLDER.len())?;
     start.eq_ignore_ascii_case(FOLDER).then(|| canonical(number))?
 }
 
 /// Whether a folder is named as we name the folders of volumes, in any case.
-pub fn is_volume_name(name: &str) -> bool {
+pub(crate) fn is_volume_name(name: &str) -> bool {
     number_of(name).is_some()
 }
 

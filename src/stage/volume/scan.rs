@@ -30,39 +30,39 @@ const NAMED: usize = 100;
 
 /// The result of a search.
 #[derive(Debug)]
-pub struct Search {
+pub(crate) struct Search {
     /// The volumes, the upper levels first.
-    pub volumes: Vec<Volume>,
+    pub(crate) volumes: Vec<Volume>,
     /// The folders that were not searched.
-    pub passed_over: PassedOver,
+    pub(crate) passed_over: PassedOver,
 }
 
 /// Folders that a search did not look into, by reason.
 #[derive(Debug, Clone, Default)]
-pub struct PassedOver {
+pub(crate) struct PassedOver {
     /// The folder in which the search began.
-    pub below: PathBuf,
+    pub(crate) below: PathBuf,
     /// Whether the search found no volume at all.
-    pub no_volume: bool,
+    pub(crate) no_volume: bool,
     /// How many folders lie deeper than [`limits::DEPTH`] levels.
-    pub deeper: u64,
+    pub(crate) deeper: u64,
     /// How many folders were left at the limit of folders, hold more names than the search may read, or are trash
     /// that `set_aside` has no room to name.
-    pub beyond: u64,
+    pub(crate) beyond: u64,
     /// Trash and staging folders of unpackings that hold something, as far as one search names them.
-    pub set_aside: Vec<PathBuf>,
+    pub(crate) set_aside: Vec<PathBuf>,
     /// Folders that could not be read, with the reason.
-    pub unread: Vec<IoFault>,
+    pub(crate) unread: Vec<IoFault>,
 }
 
 impl PassedOver {
     /// Whether reading a folder failed for another reason than a lack of permission.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         !self.unread.iter().all(IoFault::is_denied)
     }
 
     /// How many folders were not searched, for all reasons together.
-    pub fn folders(&self) -> u64 {
+    pub(crate) fn folders(&self) -> u64 {
         self.deeper + self.beyond + self.set_aside.len() as u64 + self.unread.len() as u64
     }
 }
@@ -72,7 +72,7 @@ impl PassedOver {
 /// # Errors
 /// The folder at `path` cannot be read; or no volume was found, and the drive does not answer for some folder: a volume
 /// may be in there.
-pub fn scan(path: &Path) -> Result<Search, ScanError> {
+pub(crate) fn scan(path: &Path) -> Result<Search, ScanError> {
     search(path, limits::FOLDERS)
 }
 

@@ -28,14 +28,14 @@ use crate::format::{is_unfinished, part, sums, unfinished};
 pub(super) const SYNC_EVERY: usize = 8 << 20;
 
 /// The temporary name of SHA256SUMS. The sequence of temporary names for other files does not contain it.
-pub const SUMS_READY: &str = "unfinished-0.tmp";
+pub(crate) const SUMS_READY: &str = "unfinished-0.tmp";
 /// The verb of an [`IoFault`] for setting mode and time: "cannot ... PATH".
 pub(super) const NEUTRAL: &str = "set mode and time of";
 /// How many files of a volume may fail and be written anew. With the next one the drive counts as failing.
 pub(super) const FAILURES: u32 = 3;
 
 /// A volume being written.
-pub struct Writer {
+pub(crate) struct Writer {
     dir: PathBuf,
     /// The folder, open since before the first byte: a sync through it reports losses that no file reports.
     folder: File,
@@ -61,7 +61,7 @@ impl Writer {
     ///
     /// # Errors
     /// `AlreadyExists` if the folder holds files: they may be another bundle.
-    pub fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
+    pub(crate) fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_free(&dir) => {
@@ -75,7 +75,7 @@ impl Writer {
 
     /// Resumes a volume of an earlier run. The files in `sums` stay, and get the common time and mode, because an older
     /// version may have set others. All other files of the format are removed, SHA256SUMS first.
-    pub fn resume(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
+    pub(crate) fn resume(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         let keep: HashSet<&str> = sums.iter().map(|(name, _)| name.as_str()).collect();
         remove_ours(&dir, |name| keep.contains(name))?;
@@ -108,28 +108,28 @@ impl Writer {
     }
 
     /// Whether some files show when they were written, because the file system takes no other times.
-    pub fn shows_times(&self) -> bool {
+    pub(crate) fn shows_times(&self) -> bool {
         self.shows_times
     }
 
     /// Takes the error of a loss before the first byte of this run, if there was one, so that later syncs do not report
     /// it again.
-    pub fn forget_earlier_loss(&self) -> Option<io::Error> {
+    pub(crate) fn forget_earlier_loss(&self) -> Option<io::Error> {
         os::forget_earlier_loss(&self.folder)
     }
 
     /// From now on keeps marks of what is written, for [`Writer::read_back`].
-    pub fn keep_marks(&mut self) {
+    pub(crate) fn keep_marks(&mut self) {
         self.marks = Some(HashMap::new());
     }
 
     /// Whether parts are to be read back, not only the small files.
-    pub fn is_read_back(&self) -> bool {
+    pub(crate) fn is_read_back(&self) -> bool {
         self.marks.is_some()
     }
 
     /// Names of the files that are to be read back. The small files always are, because without them nothing opens.
-    pub fn to_read_back(&self) -> Vec<String> {
+    pub(crate) fn to_read_back(&self) -> Vec<String> {
         match self.marks {
             Some(_) => self.made.clone(),
             None => self.small_files().cloned().collect(),
@@ -137,13 +137,13 @@ impl Writer {
     }
 
     /// Names of the written files that are no parts: seals, heads, list and SHA256SUMS.
-    pub fn small_files(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn small_files(&self) -> impl Iterator<Item = &String> {
         self.made.iter().filter(|name| !part::is_part(name))
     }
 
     /// Reads a file back as the drive stores it. Returns the beginning of the first stretch that is not as it was
     /// written; `None` if all is. Without marks the whole file is one stretch.
-    pub fn read_back(&self, name: &str, reader: &mut DriveReader) -> Result<Option<u64>, IoFault> {
+    pub(crate) fn read_back(&self, name: &str, reader: &mut DriveReader) -> Result<Option<u64>, IoFault> {
         let path = self.dir.join(name);
         let read = match self.marks.as_ref().and_then(|marks| marks.get(name)) {
             Some(marks) => reader.first_change(&path, marks),
@@ -166,7 +166,7 @@ impl Writer {
 
     /// Leaves an incomplete volume to a later run. SHA256SUMS, list and heads are removed: they would contradict the
     /// volumes that are finished without this one. Best effort: the drive may be gone.
-    pub fn leave(self) {
+    pub(crate) fn leave(self) {
         for name in [SUMS, SUMS_READY, LIST].into_iter().chain(HEADS) {
             let _ = fs::remove_file(self.dir.join(name));
         }
@@ -180,7 +180,7 @@ impl Writer {
 
     /// Takes the name from a file that the drive did not keep. The file goes on to occupy the bad place until the end.
     /// Best effort: if the renaming fails, the next file of that name replaces it.
-    pub fn set_aside(&mut self, name: &str) {
+    pub(crate) fn set_aside(&mut self, name: &str) {
         if fs::rename(self.dir.join(name), self.dir.join(unfinished(self.failed))).is_ok() {
             self.failed += 1;
         }
@@ -196,12 +196,12 @@ impl Writer {
         }
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// The number of the volume in its bundle, from 1.
-    pub fn number(&self) -> u16 {
+    pub(crate) fn number(&self) -> u16 {
         self.number
     }
 
@@ -209,7 +209,7 @@ impl Writer {
     ///
     /// # Errors
     /// The drive is full, fails as a whole, or has failed too often.
-    pub fn put(&mut self, name: &str, bytes: &[u8], sha256: Digest) -> Result<(), IoFault> {
+    pub(crate) fn put(&mut self, name: &str, bytes: &[u8], sha256: Digest) -> Result<(), IoFault> {
         self.write(name, |file| {
             for piece in bytes.chunks(SYNC_EVERY) {
                 file.write_all(piece)?;
@@ -228,7 +228,11 @@ impl Writer {
 
     /// Writes a file from a stream, and replaces one of that name. Returns its length in bytes. Each new attempt calls
     /// `fill` again; it need not give the same bytes.
-    pub fn put_stream(&mut self, name: &str, fill: impl Fn(&mut dyn Write) -> io::Result<()>) -> Result<u64, IoFault> {
+    pub(crate) fn put_stream(
+        &mut self,
+        name: &str,
+        fill: impl Fn(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<u64, IoFault> {
         self.forget(name);
         let (sum, len) = self.write(name, |file| {
             let mut out = Summed { file, hasher: Hasher::new(), len: 0, dirty: 0 };
@@ -241,7 +245,7 @@ impl Writer {
 
     /// Writes SHA256SUMS under its temporary name, and syncs the file system. This is the last write before the
     /// read-back, because a faulty drive could store a later one over a file that was already read.
-    pub fn write_sums(&mut self) -> Result<(), IoFault> {
+    pub(crate) fn write_sums(&mut self) -> Result<(), IoFault> {
         self.forget(SUMS_READY);
         self.sums.sort();
         let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
@@ -254,7 +258,7 @@ impl Writer {
     }
 
     /// Gives SHA256SUMS its name, so that the volume looks complete, and removes the dead files.
-    pub fn finish(&mut self) -> Result<(), IoFault> {
+    pub(crate) fn finish(&mut self) -> Result<(), IoFault> {
         let path = self.dir.join(SUMS);
         os::rename_durably(&self.dir.join(SUMS_READY), &path).at("name", &path)?;
         self.remove_failed();
@@ -263,7 +267,7 @@ impl Writer {
     }
 
     /// Removes the volume. Returns `false` if that failed, for example because the drive is gone.
-    pub fn abandon(self) -> bool {
+    pub(crate) fn abandon(self) -> bool {
         let removed = remove_ours(&self.dir, |_| false);
         let _ = fs::remove_dir(&self.dir);
         removed.is_ok()
@@ -314,7 +318,7 @@ pub(super) fn close_durably(file: File, temporary: &Path, path: &Path, neutral: 
 
 /// Removes the SHA256SUMS of a volume that is not complete after all, durably and in any case of its name, so that the
 /// volume no longer looks complete.
-pub fn unpublish(dir: &Path) -> Result<(), IoFault> {
+pub(crate) fn unpublish(dir: &Path) -> Result<(), IoFault> {
     for entry in fs::read_dir(dir).at("look into", dir)? {
         let entry = entry.at("look into", dir)?;
         if entry.file_name().eq_ignore_ascii_case(SUMS) {
@@ -325,7 +329,7 @@ pub fn unpublish(dir: &Path) -> Result<(), IoFault> {
 }
 
 /// Removes the files in a volume's folder that we write, except those to `keep` and the journal. Foreign files stay.
-pub fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFault> {
+pub(crate) fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(), IoFault> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.at("look into", dir)?,

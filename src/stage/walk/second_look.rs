@@ -28,15 +28,15 @@ const SOME: usize = 256;
 const STEP: i64 = 2;
 
 /// Names that this packing itself makes in folders that may lie inside a source, by device and inode of the folder.
-pub type OwnNames = HashMap<(u64, u64), HashSet<Vec<u8>>>;
+pub(crate) type OwnNames = HashMap<(u64, u64), HashSet<Vec<u8>>>;
 
 /// The result of the second look.
 #[derive(Debug, Default)]
-pub struct SecondLook {
+pub(crate) struct SecondLook {
     /// One note for each entry that drifted. Entries below a folder that is gone have none of their own.
-    pub notes: Vec<Note>,
+    pub(crate) notes: Vec<Note>,
     /// Indices of folders that hold names which are not packed. The caller flags them.
-    pub incomplete: Vec<usize>,
+    pub(crate) incomplete: Vec<usize>,
 }
 
 /// How an entry differs from what was walked.

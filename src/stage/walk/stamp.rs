@@ -15,7 +15,7 @@ const COARSE_STEP: Duration = Duration::from_secs(2);
 
 /// Identity, size and times of a file. If two stamps of one path differ, the file changed between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     pub(super) dev: u64,
     pub(super) ino: u64,
     size: u64,
@@ -26,7 +26,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// The stamp that these metadata give.
-    pub fn of(meta: &Metadata) -> Self {
+    pub(crate) fn of(meta: &Metadata) -> Self {
         Self::new(&meta.into())
     }
 
@@ -36,13 +36,13 @@ impl Stamp {
     }
 
     /// Device and inode.
-    pub fn id(&self) -> (u64, u64) {
+    pub(crate) fn id(&self) -> (u64, u64) {
         (self.dev, self.ino)
     }
 
     /// How long to wait until any write changes the times: until the clock of the file system has moved on since the
     /// last change. Times in the future need no wait, because any write changes them.
-    pub fn until_it_tells(&self, now: SystemTime) -> Duration {
+    pub(crate) fn until_it_tells(&self, now: SystemTime) -> Duration {
         let (secs, nanos) = self.mtime.max(self.ctime);
         let step = if nanos == 0 { COARSE_STEP } else { FINE_STEP };
         let since_epoch = Duration::new(secs.max(0) as u64, nanos as u32);

@@ -6,13 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::common::{Desk, Run, chmod, noise, pouch, put, run, volumes};
-use pouch::flow::bundle::open::{Bundle, open};
-use pouch::flow::bundle::scan::gather;
-use pouch::format::head::{Head, parts_hash};
-use pouch::format::part::{Lead, PartBuf};
-use pouch::format::{frame, head::Part};
-use pouch::stage::seal::{Keyring, header_for};
-use pouch::stage::stream::{PartOpener, PartSealer, Sealer};
+use pouch::internals::flow::bundle::open::{Bundle, open};
+use pouch::internals::flow::bundle::scan::gather;
+use pouch::internals::format::head::{Head, parts_hash};
+use pouch::internals::format::part::{Lead, PartBuf};
+use pouch::internals::format::{frame, head::Part};
+use pouch::internals::stage::seal::{Keyring, header_for};
+use pouch::internals::stage::stream::{PartOpener, PartSealer, Sealer};
 
 /// How the sentence begins that says what a check shows.
 const SHOWS: &str = "This shows that";

@@ -4,13 +4,13 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use pouch::base::digest::tagged;
-use pouch::format::frame;
-use pouch::format::head::Head;
-use pouch::format::seal::{Mode, Seal, commitment};
-use pouch::stage::compress::Decompressor;
-use pouch::stage::seal::{Identity, Keyring, Recipient, header_for};
-use pouch::stage::stream::{Opener, Sealer};
+use pouch::internals::base::digest::tagged;
+use pouch::internals::format::frame;
+use pouch::internals::format::head::Head;
+use pouch::internals::format::seal::{Mode, Seal, commitment};
+use pouch::internals::stage::compress::Decompressor;
+use pouch::internals::stage::seal::{Identity, Keyring, Recipient, header_for};
+use pouch::internals::stage::stream::{Opener, Sealer};
 
 use super::Desk;
 

@@ -91,7 +91,10 @@ pub fn none_looks_complete(drives: &[PathBuf]) {
 /// Writes a volume's SHA256SUMS anew, over what is in its folder now. Anybody can.
 pub fn resum(volume: &Path) {
     let of = |file: PathBuf| {
-        pouch::format::sums::line(&pouch::base::digest::sha256(&fs::read(&file).unwrap()), name_of(&file).as_bytes())
+        pouch::internals::format::sums::line(
+            &pouch::internals::base::digest::sha256(&fs::read(&file).unwrap()),
+            name_of(&file).as_bytes(),
+        )
     };
     let listed = files(volume).into_iter().filter(|file| name_of(file) != "SHA256SUMS");
     let sums: Vec<u8> = listed.flat_map(of).collect();

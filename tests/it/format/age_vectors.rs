@@ -8,10 +8,10 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::common::{bash, ignored, need, noise, put};
-use pouch::base::secret::{FileKey, SecretText};
-use pouch::format::age::scan;
-use pouch::stage::seal::{Identity, Keyring, header_for, unarmor};
-use pouch::stage::stream::{Opener, Sealer};
+use pouch::internals::base::secret::{FileKey, SecretText};
+use pouch::internals::format::age::scan;
+use pouch::internals::stage::seal::{Identity, Keyring, header_for, unarmor};
+use pouch::internals::stage::stream::{Opener, Sealer};
 use sha2::{Digest, Sha256};
 
 const CHUNK: usize = 65_536;

@@ -4,20 +4,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pouch::base::digest::{Digest, sha256, tagged};
-use pouch::base::entry::{Entry, Flag, Kind, Time};
-use pouch::base::path::{BytePath, escape, unescape};
-use pouch::base::secret::FileKey;
-use pouch::base::text::{hex, spoken};
-use pouch::format::head::Head;
-use pouch::format::part::{CHUNK, Class, HEADER, Lead, PartBuf, TAG, Trail};
-use pouch::format::seal::{Mode, Seal, commitment};
-use pouch::format::stripe::Scheme;
-use pouch::format::{FormatError, age, bag, frame, list, member, sums};
-use pouch::stage::compress::{DecodeError, Decompressor};
-use pouch::stage::erasure::Code;
-use pouch::stage::seal::{Identity, Keyring};
-use pouch::stage::stream::PartSealer;
+use pouch::internals::base::digest::{Digest, sha256, tagged};
+use pouch::internals::base::entry::{Entry, Flag, Kind, Time};
+use pouch::internals::base::path::{BytePath, escape, unescape};
+use pouch::internals::base::secret::FileKey;
+use pouch::internals::base::text::{hex, spoken};
+use pouch::internals::format::head::Head;
+use pouch::internals::format::part::{CHUNK, Class, HEADER, Lead, PartBuf, TAG, Trail};
+use pouch::internals::format::seal::{Mode, Seal, commitment};
+use pouch::internals::format::stripe::Scheme;
+use pouch::internals::format::{FormatError, age, bag, frame, list, member, sums};
+use pouch::internals::stage::compress::{DecodeError, Decompressor};
+use pouch::internals::stage::erasure::Code;
+use pouch::internals::stage::seal::{Identity, Keyring};
+use pouch::internals::stage::stream::PartSealer;
 
 mod file;
 mod forged;
@@ -155,7 +155,7 @@ fn trail(vector: &Vector) -> Outcome {
     let first = trail.first_member.map_or("-".into(), |at| at.to_string());
     let found = format!("{} {first} {}", trail.length, if trail.last { "yes" } else { "no" });
     assert_eq!(vector.wants(), [found], "{}", vector.name);
-    let start = trail.encode(vector.body.len() - pouch::format::part::TRAIL);
+    let start = trail.encode(vector.body.len() - pouch::internals::format::part::TRAIL);
     assert!(vector.body.starts_with(&start), "{}", vector.name);
     Ok(())
 }

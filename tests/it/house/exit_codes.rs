@@ -8,7 +8,7 @@ use crate::common::faults::{failing, faulty};
 use crate::common::forge::{Known, new_seal, sealed, stored, to_receiver};
 use crate::common::{Desk, need, noise, pouch, put, run, volumes};
 use assert_cmd::Command;
-use pouch::format::seal::Mode;
+use pouch::internals::format::seal::Mode;
 
 /// The codes that were seen.
 struct Codes {

@@ -17,7 +17,7 @@ impl Stage {
 
     /// What is written to: the folder, and files without their names.
     fn written_to(&self) -> Vec<PathBuf> {
-        let unfinished = (0..5).map(|dead| self.loaded().join(pouch::format::unfinished(dead)));
+        let unfinished = (0..5).map(|dead| self.loaded().join(pouch::internals::format::unfinished(dead)));
         [self.loaded()].into_iter().chain(unfinished).collect()
     }
 }

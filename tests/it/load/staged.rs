@@ -374,7 +374,7 @@ fn moving_takes_away_what_was_verified_and_nothing_else() {
 fn a_second_run_is_refused_and_a_dead_one_is_no_obstacle() {
     let stage = Stage::new();
     let held = fs::File::open(stage.desk.drive(1)).unwrap();
-    assert!(pouch::base::os::try_lock(&held).unwrap());
+    assert!(pouch::internals::base::os::try_lock(&held).unwrap());
     stage.refuses(2, "another pouch is at work");
     drop(held);
     let mut child = stage.start();

@@ -300,7 +300,7 @@ fn a_prepared_drive_leads_nowhere_and_costs_nobody_a_volume() {
     // A journal that claims the finished volume on the second drive.
     again(&desk, &BARE, 0);
     let seal = fs::read(desk.volume(2).join("seal.age")).unwrap();
-    let sum = format!("{:?}", pouch::base::digest::sha256(&seal));
+    let sum = format!("{:?}", pouch::internals::base::digest::sha256(&seal));
     let zeros = "0".repeat(64);
     fs::remove_dir_all(desk.volume(1)).unwrap();
     let recipient = &desk.recipient;

@@ -171,7 +171,7 @@ fn what_another_run_writes_just_now_is_no_leftover() {
     loss.ends_well("the first time");
     rewind(&loss.volume(), &in_order(&loss.volume()), 3);
     let other = fs::File::open(&loss.target).unwrap();
-    assert!(pouch::base::os::try_lock(&other).unwrap());
+    assert!(pouch::internals::base::os::try_lock(&other).unwrap());
     let before = all_of(&loss.volume());
     let said = loss.repair();
     assert!(said.code == 2 && said.err.contains("another pouch"), "{said:?}");

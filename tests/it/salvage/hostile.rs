@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::{Desk, Run, pouch, run};
-use pouch::base::digest::Digest;
-use pouch::base::entry::Time;
-use pouch::format::bag;
-use pouch::format::member;
-use pouch::format::part::{CHUNK, Class, Lead, PartBuf, Trail, file_name};
-use pouch::format::seal::{Mode, Seal, commitment};
-use pouch::stage::seal::{Identity, Recipient, header_for, part_header};
-use pouch::stage::stream::{PartSealer, Sealer};
+use pouch::internals::base::digest::Digest;
+use pouch::internals::base::entry::Time;
+use pouch::internals::format::bag;
+use pouch::internals::format::member;
+use pouch::internals::format::part::{CHUNK, Class, Lead, PartBuf, Trail, file_name};
+use pouch::internals::format::seal::{Mode, Seal, commitment};
+use pouch::internals::stage::seal::{Identity, Recipient, header_for, part_header};
+use pouch::internals::stage::stream::{PartSealer, Sealer};
 
 const BUNDLE: [u8; 16] = [7; 16];
 

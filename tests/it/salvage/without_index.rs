@@ -89,7 +89,7 @@ fn same(desk: &Desk, target: &Path) {
 /// report knows which files there are, named.
 #[track_caller]
 fn honest(desk: &Desk, report: &Value, target: &Path) -> BTreeSet<String> {
-    let shown = |name: &[u8]| pouch::base::path::escape(name).into_owned();
+    let shown = |name: &[u8]| pouch::internals::base::path::escape(name).into_owned();
     let delivered: BTreeSet<String> = match target.join("source").exists() {
         true => only_true_files(&desk.source(), &target.join("source")).iter().map(|name| shown(name)).collect(),
         false => BTreeSet::new(),

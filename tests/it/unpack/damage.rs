@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::common::tree::{look, only_true_files, same};
 use crate::common::{Desk, PART_FILE, Run, noise, pouch, put, run, volumes};
-use pouch::base::entry::Kind;
-use pouch::flow::bundle::open::open;
-use pouch::flow::bundle::scan::gather;
-use pouch::stage::seal::Keyring;
+use pouch::internals::base::entry::Kind;
+use pouch::internals::flow::bundle::open::open;
+use pouch::internals::flow::bundle::scan::gather;
+use pouch::internals::stage::seal::Keyring;
 use serde_json::Value;
 
 /// Large and small files over some seven parts on three drives.

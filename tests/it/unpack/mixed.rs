@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::common::tree::same;
 use crate::common::{Desk, noise, put, run, volumes};
-use pouch::base::entry::Kind;
-use pouch::flow::bundle::open::open;
-use pouch::flow::bundle::scan::gather;
-use pouch::stage::seal::Keyring;
+use pouch::internals::base::entry::Kind;
+use pouch::internals::flow::bundle::open::open;
+use pouch::internals::flow::bundle::scan::gather;
+use pouch::internals::stage::seal::Keyring;
 use serde_json::Value;
 
 /// Some eight data parts, each with many whole files in it, on so many drives.

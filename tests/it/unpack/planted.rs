@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::common::forge::{Known, new_seal, sealed, stored, to_receiver};
 use crate::common::tree::{only_true_files, same};
 use crate::common::{Desk, pouch, run, volumes};
-use pouch::format::seal::Mode;
+use pouch::internals::format::seal::Mode;
 
 /// A command, with the key, on these volumes.
 fn command(desk: &Desk, words: &[&str], drives: &[PathBuf]) -> assert_cmd::Command {
@@ -203,7 +203,7 @@ fn a_part_whose_header_in_the_head_is_wrong_costs_nothing_else() {
     let desk = Desk::packed();
     let mut known = Known::of(&desk, &desk.volume(1));
     known.head.parts[0].header[100] ^= 1;
-    known.head.statement.parts_hash = pouch::format::head::parts_hash(&known.head.parts);
+    known.head.statement.parts_hash = pouch::internals::format::head::parts_hash(&known.head.parts);
     replace_on(&desk.drives(), &["head.age", "head2.age"], &known.seal_text(&known.head.encode()));
     let out = desk.path("out");
     let said = run(desk.unpack_cmd(&desk.drives(), &out, &[])).exits(4);

@@ -141,7 +141,7 @@ fn two_heads_under_one_key_are_two_bundles() {
 fn heads_that_differ_in_what_is_reserved_only_are_one_bundle() {
     let desk = Desk::packed();
     let mut known = Known::of(&desk, &desk.volume(1));
-    known.head.auth.push(pouch::format::head::Auth { kind: "pair".into(), value: "AAAA".into() });
+    known.head.auth.push(pouch::internals::format::head::Auth { kind: "pair".into(), value: "AAAA".into() });
     fs::write(desk.volume(2).join("head.age"), known.seal_text(&known.head.encode())).unwrap();
     command(&desk, &["unpack"], &desk.drives()).0.exits(0);
 }

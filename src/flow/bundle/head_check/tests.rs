@@ -82,7 +82,7 @@ fn a_part_without_a_lead_is_refused() {
 fn a_part_is_checked_only_if_the_head_names_it_with_a_header_that_opens() {
     let test = TestBundle::new();
     let mut bundle = test.open();
-    bundle.head.parts[0].header = Box::new([0; HEADER]);
+    *bundle.head.parts[0].header = [0; HEADER];
     let keyring = test.keyring();
     let check = HeadCheck::new(&bundle, &keyring);
     assert_eq!(check.part(&file_name(3)).err().as_deref(), Some("is no part that the head names"));

@@ -25,23 +25,23 @@ pub(crate) const CLASS: Class = Class::ALL[0];
 pub(crate) const TAR: u64 = 1024;
 
 pub(crate) struct TestBundle {
-    pub drive: TempDir,
+    pub(crate) drive: TempDir,
     /// The only recipient of the seals.
-    pub owner: Identity,
+    pub(crate) owner: Identity,
     /// The bundle's own key.
-    pub key: Identity,
-    pub head: Head,
+    pub(crate) key: Identity,
+    pub(crate) head: Head,
     /// The list.
-    pub entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 impl TestBundle {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::of([1; 16], &Secret::random(), |_| ())
     }
 
     /// A bundle with that name and key, and with what `change` makes of its head.
-    pub fn of(name: [u8; 16], secret: &Secret, change: impl FnOnce(&mut Head)) -> Self {
+    pub(crate) fn of(name: [u8; 16], secret: &Secret, change: impl FnOnce(&mut Head)) -> Self {
         let drive = tempfile::tempdir().unwrap();
         let owner = Identity::generate();
         let key = Identity::from_secret(secret);
@@ -67,46 +67,46 @@ impl TestBundle {
     }
 
     /// Both volumes, as they are now.
-    pub fn volumes(&self) -> Vec<Volume> {
+    pub(crate) fn volumes(&self) -> Vec<Volume> {
         [1, 2].map(|number| self.volume(number)).into()
     }
 
-    pub fn volume(&self, number: u16) -> Volume {
+    pub(crate) fn volume(&self, number: u16) -> Volume {
         read(&folder(self.drive.path(), number)).unwrap()
     }
 
     /// The recipient's keys, which open the seals.
-    pub fn keyring(&self) -> Keyring {
+    pub(crate) fn keyring(&self) -> Keyring {
         keyring(&[&self.owner])
     }
 
     /// The bundle's own key, which opens all the rest.
-    pub fn own_keyring(&self) -> Keyring {
+    pub(crate) fn own_keyring(&self) -> Keyring {
         keyring(&[&self.key])
     }
 
     /// The bundle, opened from the volumes as they are now.
-    pub fn open(&self) -> Bundle {
+    pub(crate) fn open(&self) -> Bundle {
         open(self.volumes(), &self.keyring(), None).unwrap()
     }
 
-    pub fn path(&self, volume: u16, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, volume: u16, name: &str) -> PathBuf {
         folder(self.drive.path(), volume).join(name)
     }
 
-    pub fn remove(&self, volume: u16, name: &str) {
+    pub(crate) fn remove(&self, volume: u16, name: &str) {
         fs::remove_file(self.path(volume, name)).unwrap();
     }
 
     /// Removes all files of a volume except `kept`.
-    pub fn keep_only(&self, volume: u16, kept: &[&str]) {
+    pub(crate) fn keep_only(&self, volume: u16, kept: &[&str]) {
         for found in self.volume(volume).files.iter().filter(|found| !kept.contains(&&*found.name)) {
             self.remove(volume, &found.name);
         }
     }
 
     /// Replaces a file by what `change` makes of it.
-    pub fn change(&self, volume: u16, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    pub(crate) fn change(&self, volume: u16, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut bytes = fs::read(self.path(volume, name)).unwrap();
         self.remove(volume, name);
         change(&mut bytes);
@@ -114,7 +114,7 @@ impl TestBundle {
     }
 
     /// Damages single chunks of a part's file.
-    pub fn damage(&self, volume: u16, name: &str, chunks: &[usize]) {
+    pub(crate) fn damage(&self, volume: u16, name: &str, chunks: &[usize]) {
         self.change(volume, name, |bytes| {
             chunks.iter().for_each(|chunk| bytes[HEADER + chunk * SEALED_CHUNK + 5] ^= 1);
         });

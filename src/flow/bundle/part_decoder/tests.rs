@@ -53,9 +53,9 @@ fn tar_of(entries: &mut [Entry]) -> (Vec<u8>, Layout) {
 
 /// A bundle without parity, in one folder.
 pub(crate) struct SmallBundle {
-    pub drive: tempfile::TempDir,
-    pub entries: Vec<Entry>,
-    pub bundle: Bundle,
+    pub(crate) drive: tempfile::TempDir,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) bundle: Bundle,
 }
 
 impl SmallBundle {

@@ -101,7 +101,7 @@ fn a_part_without_any_file_is_missing() {
 fn a_header_that_does_not_open_costs_one_part_alone() {
     let test = TestBundle::new();
     let mut bundle = test.open();
-    bundle.head.parts[0].header = Box::new([0; HEADER]);
+    *bundle.head.parts[0].header = [0; HEADER];
     let all: Vec<usize> = (0..15).collect();
     assert_partly(load(&bundle, 0), &all, "does not open with the bundle's key");
     assert_eq!(load(&bundle, 1), Loaded::Whole);
@@ -166,7 +166,7 @@ fn a_plaintext_is_as_packed_only_to_the_last_byte() {
     assert!(Finder::new(&bundle).is_as_packed(&part, &buf).unwrap());
     buf.chunks_mut().last().unwrap()[7] ^= 1;
     assert!(!Finder::new(&bundle).is_as_packed(&part, &buf).unwrap());
-    bundle.head.parts[0].header = Box::new([0; HEADER]);
+    *bundle.head.parts[0].header = [0; HEADER];
     assert!(!Finder::new(&bundle).is_as_packed(&bundle.head.parts[0], &buf).unwrap(), "its header does not open");
 }
 

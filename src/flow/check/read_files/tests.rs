@@ -49,7 +49,8 @@ fn results_come_in_the_order_of_the_files_whichever_thread_reads_them() {
     let (_dir, volume) = volume_of(&files);
     let drive = |number: usize| [None, PAST_CACHE, Some(2)][number % 3];
     // Every fourth file has another digest than it should.
-    let sum = |number: usize, name: &str| if number % 4 == 0 { Digest([0; 32]) } else { sha256(name.as_bytes()) };
+    let sum =
+        |number: usize, name: &str| if number.is_multiple_of(4) { Digest([0; 32]) } else { sha256(name.as_bytes()) };
     let jobs: Vec<FileToRead> = names
         .iter()
         .enumerate()

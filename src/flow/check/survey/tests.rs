@@ -96,7 +96,7 @@ fn bundle_on(drive: &Path, here: u16) -> Bundle {
     let mut head = striped(6, 3, 2);
     for part in &mut head.parts {
         part.sha256 = sha256(part.file_name().as_bytes());
-        part.header = Box::new(part_header(&recipient).0);
+        *part.header = part_header(&recipient).0;
     }
     let mut volumes = Vec::new();
     for number in 1..=here {

@@ -17,7 +17,7 @@ const SHORT: u64 = 1 << 20;
 
 /// Lends buffers for ranges. Clones lend from the same memory.
 #[derive(Clone)]
-pub struct RangeBuffers {
+pub(crate) struct RangeBuffers {
     long: SizedPool,
     short: SizedPool,
     latest: Arc<Mutex<LatestRange>>,
@@ -41,19 +41,19 @@ struct LatestRange {
 
 impl RangeBuffers {
     /// Buffers for a bundle of that class. With `is_stored` the ranges are short until one compresses.
-    pub fn new(class: Class, is_stored: bool) -> Self {
+    pub(crate) fn new(class: Class, is_stored: bool) -> Self {
         let pool = |len| SizedPool { len, buffers: Pool::new(lent(class, len), move || memory::zeros(len as usize)) };
         let latest = Arc::new(Mutex::new(LatestRange { start: 0, is_stored }));
         Self { long: pool(range_len(class)), short: pool(SHORT), latest }
     }
 
     /// About how many bytes of memory all buffers take together.
-    pub fn memory(class: Class) -> u64 {
+    pub(crate) fn memory(class: Class) -> u64 {
         [range_len(class), SHORT].into_iter().map(|len| lent(class, len) as u64 * len).sum()
     }
 
     /// A buffer as long as the next range should be; waits for one. `None` once closed.
-    pub fn take(&self) -> Option<Lease<Vec<u8>>> {
+    pub(crate) fn take(&self) -> Option<Lease<Vec<u8>>> {
         let SizedPool { len, buffers } = if lock(&self.latest).is_stored { &self.short } else { &self.long };
         let mut buf = buffers.take()?;
         buf.resize(*len as usize, 0);
@@ -61,12 +61,12 @@ impl RangeBuffers {
     }
 
     /// A buffer with memory for the longest range, of any length now; waits for one. `None` once closed.
-    pub fn take_long(&self) -> Option<Lease<Vec<u8>>> {
+    pub(crate) fn take_long(&self) -> Option<Lease<Vec<u8>>> {
         self.long.buffers.take()
     }
 
     /// Notes whether the range that begins at tar offset `start` was stored. Ranges before the latest one do not count.
-    pub fn note_packed(&self, start: u64, is_stored: bool) {
+    pub(crate) fn note_packed(&self, start: u64, is_stored: bool) {
         let mut latest = lock(&self.latest);
         if start >= latest.start {
             *latest = LatestRange { start, is_stored };
@@ -74,7 +74,7 @@ impl RangeBuffers {
     }
 
     /// Lends nothing from now on, and wakes all threads that wait for a buffer.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.long.buffers.close();
         self.short.buffers.close();
     }

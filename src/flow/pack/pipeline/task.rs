@@ -16,9 +16,9 @@ pub(super) type PackedStretches = Vec<(Range<usize>, Packed)>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RangePlace {
     /// Among the ranges that this run packs, from 0.
-    pub index: u64,
+    pub(crate) index: u64,
     /// Tar offset of its first byte.
-    pub start: u64,
+    pub(crate) start: u64,
 }
 
 /// One piece of work for any worker.
@@ -38,7 +38,7 @@ pub(super) enum Task {
 
 /// A range that was compressed.
 pub(super) struct PackedRange {
-    pub index: u64,
-    pub raw: Raw,
-    pub stretches: PackedStretches,
+    pub(crate) index: u64,
+    pub(crate) raw: Raw,
+    pub(crate) stretches: PackedStretches,
 }

@@ -17,29 +17,29 @@ use crate::stage::stream::PartOpener;
 use crate::stage::volume::Writer;
 use crate::stage::walk::walk;
 
-pub const CLASS: Class = Class::ALL[0];
+pub(crate) const CLASS: Class = Class::ALL[0];
 
 /// Bytes that do not compress, the same each time.
-pub fn noise(len: usize) -> Vec<u8> {
+pub(crate) fn noise(len: usize) -> Vec<u8> {
     let next =
         |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
     std::iter::successors(next(&1), next).map(|state| (state >> 56) as u8).take(len).collect()
 }
 
 /// Sources that fill three data parts of 1 MiB, and what a packing of them needs.
-pub struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
-    pub walk: Walk,
-    pub layout: Layout,
+    pub(crate) walk: Walk,
+    pub(crate) layout: Layout,
     ring: Keyring,
     recipient: Recipient,
     log: JournalWriter,
-    pub before: Before,
-    pub scheme: Option<Scheme>,
+    pub(crate) before: Before,
+    pub(crate) scheme: Option<Scheme>,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("source");
         std::fs::create_dir(&source).unwrap();
@@ -55,15 +55,15 @@ impl Desk {
         Self { folder, walk, layout, ring, recipient, log, before: Before::default(), scheme: None }
     }
 
-    pub fn with_parity() -> Self {
+    pub(crate) fn with_parity() -> Self {
         Self { scheme: Scheme::new(2, 1, 1), ..Self::new() }
     }
 
-    pub fn source(&self, name: &str) -> PathBuf {
+    pub(crate) fn source(&self, name: &str) -> PathBuf {
         self.folder.path().join("source").join(name)
     }
 
-    pub fn job(&self) -> PackJob<'_> {
+    pub(crate) fn job(&self) -> PackJob<'_> {
         PackJob {
             walk: &self.walk,
             layout: &self.layout,
@@ -80,7 +80,7 @@ impl Desk {
     }
 
     /// Drives with one volume each: drive 0 has volume 1, and so on.
-    pub fn drives(&self, count: usize) -> Vec<Drive> {
+    pub(crate) fn drives(&self, count: usize) -> Vec<Drive> {
         let drive = |at: usize| {
             let place = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
             let writers = vec![Writer::create(&place, at as u16 + 1).unwrap()];
@@ -90,7 +90,7 @@ impl Desk {
     }
 
     /// Volumes that take so many parts each.
-    pub fn placement(&self, parts: &[u64]) -> Placement {
+    pub(crate) fn placement(&self, parts: &[u64]) -> Placement {
         let room = |(device, parts): (u64, &u64)| {
             let free = parts * CLASS.file_len() as u64 + 500_000;
             DriveRoom { device, free, cluster: 512, cap: None, reserve: 0 }
@@ -100,7 +100,7 @@ impl Desk {
     }
 
     /// The plaintext of a part as its drive has it.
-    pub fn open(&self, part: &Part, drives: &[Drive]) -> Vec<u8> {
+    pub(crate) fn open(&self, part: &Part, drives: &[Drive]) -> Vec<u8> {
         let file = std::fs::read(file_of(part, drives)).unwrap();
         assert_eq!(sha256(&file), part.sha256);
         let mut buf = PartBuf::new(CLASS);
@@ -112,21 +112,21 @@ impl Desk {
 }
 
 /// The file of a part on drives that [`Desk::drives`] made.
-pub fn file_of(part: &Part, drives: &[Drive]) -> PathBuf {
+pub(crate) fn file_of(part: &Part, drives: &[Drive]) -> PathBuf {
     drives[usize::from(part.volume) - 1].writers[0].dir().join(part.file_name())
 }
 
 /// Removes the volume of a drive, so that every write to it fails.
-pub fn break_drive(drive: &Drive) {
+pub(crate) fn break_drive(drive: &Drive) {
     std::fs::remove_dir_all(drive.writers[0].dir()).unwrap();
 }
 
-pub fn ids(parts: &[Part]) -> Vec<PartId> {
+pub(crate) fn ids(parts: &[Part]) -> Vec<PartId> {
     parts.iter().map(Part::id).collect()
 }
 
 /// Asks every run to stop.
-pub struct Stopping;
+pub(crate) struct Stopping;
 
 impl Monitor for Stopping {
     fn phase(&self, _: Phase, _: u64) {}

@@ -24,9 +24,9 @@ use crate::stage::volume::{self, SUMS, ScanError};
 const JOURNAL_LIMIT: u64 = 4 * limits::HEAD;
 
 /// What an interrupted run left, and the volumes it belongs to.
-pub struct Left {
+pub(crate) struct Left {
     /// The folders of all volumes that are given, in the order of their numbers. Some may not exist.
-    pub folders: Vec<PathBuf>,
+    pub(crate) folders: Vec<PathBuf>,
     found: FoundJournal,
     /// Volume, name and SHA-256 of each seal, as far as the journal still tells.
     seals: Vec<(u16, String, Digest)>,
@@ -44,7 +44,7 @@ struct FoundJournal {
 
 /// Whether an interrupted run at these places has a seal to a passphrase. Asked before the passphrase is typed, so that
 /// the sender is not asked for a new one.
-pub fn takes_passphrase(outputs: &[PathBuf]) -> bool {
+pub(crate) fn takes_passphrase(outputs: &[PathBuf]) -> bool {
     let folders = volume_folders(outputs);
     let found = folders.iter().flat_map(|folder| journal::find(folder, JOURNAL_LIMIT)).flatten();
     let journal = found.flat_map(|found| Journal::parse(&found.text)).next();
@@ -61,7 +61,7 @@ fn volume_folders(paths: &[PathBuf]) -> Vec<PathBuf> {
 /// # Errors
 /// A folder holds anything else, so that it may belong to another person; or the first volume is not given first; or
 /// another run is at work there.
-pub fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
+pub(crate) fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
     let folders = volume_folders(paths);
     let Some(found) = best_journal(&folders)? else {
         check_is_all_free(paths, &folders)?;
@@ -160,7 +160,7 @@ impl Left {
     ///
     /// # Errors
     /// No drive kept a journal whose opening is intact.
-    pub fn journal(&self) -> Result<&Journal, FlowError> {
+    pub(crate) fn journal(&self) -> Result<&Journal, FlowError> {
         self.found.parsed.as_ref().map_err(|_| self.bad_journal(None))
     }
 
@@ -219,7 +219,7 @@ impl Left {
 
     /// Refuses to remove the leftover if not all of its volumes are given, or if one looks complete: a receiver may
     /// need it. `is_asked`: the sender asked to begin anew, and gets a message that fits that.
-    pub fn may_go(&self, is_asked: bool) -> Result<(), FlowError> {
+    pub(crate) fn may_go(&self, is_asked: bool) -> Result<(), FlowError> {
         let volumes = self.seals.iter().fold(self.volumes, |most, (volume, _, _)| most.max(*volume));
         if usize::from(volumes) > self.folders.len() {
             let text = format!(
@@ -241,7 +241,7 @@ impl Left {
     ///
     /// # Errors
     /// Those of [`Left::may_go`], before anything is removed; or a drive fails, and a later run removes the rest.
-    pub fn remove(self) -> Result<(), FlowError> {
+    pub(crate) fn remove(self) -> Result<(), FlowError> {
         self.may_go(false)?;
         let FoundJournal { path, file, parsed } = self.found;
         if parsed.is_ok() {
@@ -266,7 +266,7 @@ impl Left {
     }
 
     /// Bytes that parts take in each volume's folder, without the parts that stay. This run removes them.
-    pub fn surplus(&self, before: &Before) -> Vec<u64> {
+    pub(crate) fn surplus(&self, before: &Before) -> Vec<u64> {
         let keep: HashSet<(u16, String)> = before.parts.iter().map(|part| (part.volume, part.file_name())).collect();
         let mut surplus = Vec::with_capacity(self.folders.len());
         for (number, folder) in (1..).zip(&self.folders) {

@@ -6,7 +6,7 @@ use crate::flow::drives::drive::fake::{Events, FakeWriter, fault};
 use std::sync::Mutex;
 
 /// A set with `volumes[i]` volumes on drive `i`, numbered in order.
-pub fn set_of(volumes: &[u16]) -> (VolumeSet<FakeWriter>, Events) {
+pub(crate) fn set_of(volumes: &[u16]) -> (VolumeSet<FakeWriter>, Events) {
     let mut set = VolumeSet::new();
     let events = Events::default();
     let mut number = 0;
@@ -21,15 +21,15 @@ pub fn set_of(volumes: &[u16]) -> (VolumeSet<FakeWriter>, Events) {
 
 /// Keeps what a run tells its caller, and stops the run if `stops` is set.
 #[derive(Default)]
-pub struct Heard {
-    pub notes: Mutex<Vec<Note>>,
-    pub verdicts: Mutex<Vec<String>>,
-    pub stops: bool,
+pub(crate) struct Heard {
+    pub(crate) notes: Mutex<Vec<Note>>,
+    pub(crate) verdicts: Mutex<Vec<String>>,
+    pub(crate) stops: bool,
 }
 
 impl Heard {
     /// The paths of all notes so far, as text.
-    pub fn paths(&self) -> Vec<String> {
+    pub(crate) fn paths(&self) -> Vec<String> {
         let notes = self.notes.lock().unwrap();
         notes.iter().map(|note| String::from_utf8(note.path.clone()).unwrap()).collect()
     }

@@ -127,7 +127,7 @@ fn parts_that_name_another_bundle_are_not_known() {
 fn of_two_files_that_are_one_part_the_first_counts() {
     let small = small_bundle();
     let mut survey = survey(&small, [7; 16]);
-    survey.parts.get_mut(&2).unwrap().header = Box::new(NOWHERE);
+    *survey.parts.get_mut(&2).unwrap().header = NOWHERE;
     look_at_all(&mut survey, &small);
     assert_eq!(*survey.parts[&2].header, NOWHERE);
     let texts: Vec<&str> = survey.notes.iter().map(|note| &*note.text).collect();

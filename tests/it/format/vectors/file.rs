@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pouch::base::path::escape;
+use pouch::internals::base::path::escape;
 
 const VECTORS: &str = "tests/vectors";
 

@@ -5,15 +5,15 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use pouch::base::digest::tagged;
-use pouch::base::secret::FileKey;
-use pouch::format::head::{Auth, Head, Part, PartKind, parts_hash};
-use pouch::format::part::{HEADER, Lead, PartBuf, Trail};
-use pouch::format::seal::Seal;
-use pouch::format::stripe::Scheme;
-use pouch::stage::compress::Decompressor;
-use pouch::stage::seal::{Identity, Keyring, Recipient, header_for};
-use pouch::stage::stream::{Opener, PartOpener, PartSealer, Sealer};
+use pouch::internals::base::digest::tagged;
+use pouch::internals::base::secret::FileKey;
+use pouch::internals::format::head::{Auth, Head, Part, PartKind, parts_hash};
+use pouch::internals::format::part::{HEADER, Lead, PartBuf, Trail};
+use pouch::internals::format::seal::Seal;
+use pouch::internals::format::stripe::Scheme;
+use pouch::internals::stage::compress::Decompressor;
+use pouch::internals::stage::seal::{Identity, Keyring, Recipient, header_for};
+use pouch::internals::stage::stream::{Opener, PartOpener, PartSealer, Sealer};
 
 use crate::format::vectors::readable::{KEY, VOLUME, pouch};
 use crate::format::vectors::stored;
@@ -405,8 +405,8 @@ fn two_bundles_are_not_mixed() {
     let drive = tempfile::tempdir().unwrap();
     for (volume, bundle) in [("volume-1", [1; 16]), ("volume-2", [2; 16])] {
         let identity = Identity::generate();
-        let kcommit = pouch::format::seal::commitment(&bundle, identity.secret().expose());
-        let mode = pouch::format::seal::Mode::Normal;
+        let kcommit = pouch::internals::format::seal::commitment(&bundle, identity.secret().expose());
+        let mode = pouch::internals::format::seal::Mode::Normal;
         let seal = Seal { bundle, mode, kcommit, cards: None, identity: identity.to_text() };
         fs::create_dir(drive.path().join(volume)).unwrap();
         fs::write(drive.path().join(volume).join("seal.age"), seal_to_reader(&seal.encode())).unwrap();

@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use pouch::base::digest::sha256;
-use pouch::base::path::{as_path, unescape};
-use pouch::base::text::hex;
+use pouch::internals::base::digest::sha256;
+use pouch::internals::base::path::{as_path, unescape};
+use pouch::internals::base::text::hex;
 
 use crate::format::vectors::readable::{KEY, PASSPHRASE, pouch};
 

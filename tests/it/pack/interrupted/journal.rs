@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pouch::format::checked_lines::Checks;
+use pouch::internals::format::checked_lines::Checks;
 
 use crate::common::{Desk, Run, put, volumes};
 use crate::pack::interrupted::{BARE, again, clip, is_whole, packed_and_verified};

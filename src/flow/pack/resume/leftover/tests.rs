@@ -11,15 +11,15 @@ use std::fs;
 use tempfile::TempDir;
 
 /// What a run left that was stopped after it had written a seal to each volume, one volume on each drive.
-pub struct Leftover {
+pub(crate) struct Leftover {
     /// The drives.
-    pub paths: Vec<PathBuf>,
-    pub opening: Opening,
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) opening: Opening,
     _desk: TempDir,
 }
 
 impl Leftover {
-    pub fn on(drives: u16) -> Self {
+    pub(crate) fn on(drives: u16) -> Self {
         let desk = tempfile::tempdir().unwrap();
         let paths: Vec<PathBuf> = (1..=drives).map(|number| desk.path().join(format!("drive-{number}"))).collect();
         let opening = Opening {
@@ -42,17 +42,17 @@ impl Leftover {
     }
 
     /// A path in the folder of a volume.
-    pub fn file(&self, volume: u16, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, volume: u16, name: &str) -> PathBuf {
         volume::folder(&self.paths[usize::from(volume) - 1], volume).join(name)
     }
 
     /// Writes the journal to a volume, with these lines behind its opening.
-    pub fn write_journal(&self, volume: u16, lines: &str) {
+    pub(crate) fn write_journal(&self, volume: u16, lines: &str) {
         let text = Checks::default().add(&(self.opening.encode() + lines));
         fs::write(self.file(volume, JOURNAL), text).unwrap();
     }
 
-    pub fn found(&self) -> Left {
+    pub(crate) fn found(&self) -> Left {
         find(&self.paths).unwrap().expect("a run left something")
     }
 

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use pouch::format::head::{Part, PartKind};
-use pouch::format::part::{CHUNK, HEADER, Lead, PartBuf, Trail};
-use pouch::format::stripe::Scheme;
-use pouch::stage::erasure::Code;
-use pouch::stage::seal::part_header;
-use pouch::stage::stream::PartSealer;
+use pouch::internals::format::head::{Part, PartKind};
+use pouch::internals::format::part::{CHUNK, HEADER, Lead, PartBuf, Trail};
+use pouch::internals::format::stripe::Scheme;
+use pouch::internals::stage::erasure::Code;
+use pouch::internals::stage::seal::part_header;
+use pouch::internals::stage::stream::PartSealer;
 
 use super::{Forged, pouch, repair_and_check};
 use crate::format::vectors::readable::KEY;
