@@ -13,10 +13,11 @@ use crate::cli::term::Term;
 use crate::cli::unforeseen::EXHAUSTED;
 use crate::flow::error::{
     BadCopy, BundleError, CopyFault, DriveError, IndexFile, KeyringError, LeftoverError, LoadError, NoCopy,
-    OutputError, Remedy, SourceError,
+    OutputError, Remedy, RequestError, SourceError,
 };
 use crate::flow::{FlowError, Outcome};
 use crate::format::FormatError;
+use crate::plan::parity::ParityError;
 use crate::stage::seal::KeyError;
 use crate::stage::volume::PASSPHRASE_SEAL;
 use crate::stage::walk::WalkError;
@@ -26,7 +27,7 @@ pub(crate) const READABLE: &str = "have it made readable for you, as its owner o
 
 /// Prints an error, and a hint if there is one.
 pub(crate) fn report(term: &Term, error: &FlowError, command: &Command) {
-    term.error(&error.to_string());
+    term.error(&message(error));
     if let Some(hint) = hint(error, command) {
         term.hint(&hint);
     }
@@ -34,16 +35,38 @@ pub(crate) fn report(term: &Term, error: &FlowError, command: &Command) {
 
 /// The error as the JSON document of a run that has no report.
 pub(crate) fn to_json(error: &FlowError, command: &Command) -> Value {
-    let message = error.to_string();
+    let message = message(error);
     let hint = hint(error, command);
     let code = Exit::from(error.outcome()) as u8;
     json!({"error": {"message": defuse(&message), "hint": hint.as_deref().map(defuse), "code": code}})
 }
 
+/// What an error says. The floors below know no options, so errors about those get their words here.
+fn message(error: &FlowError) -> String {
+    let FlowError::Request(error) = error else { return error.to_string() };
+    match error {
+        RequestError::NoRecipient => "nobody could open it: give a recipient (-r age1...) or a passphrase (-p)".into(),
+        RequestError::StagedInSeveral(folders) => {
+            format!("--volumes stages volumes in one folder, and {folders} are given with -o")
+        }
+        RequestError::SequentialAndLoss => {
+            "--fill sequential keeps files together on one drive, --lose must not: leave one of them out".into()
+        }
+        RequestError::Parity(ParityError::TooFewDrives { lose, drives }) => {
+            let drives = if *drives == 1 { "1 is".into() } else { format!("{drives} are") };
+            format!("--lose {lose} needs at least {} drives, and {drives} given", lose + 1)
+        }
+        RequestError::Parity(ParityError::NoRoomForData { lose, mends, drives }) => {
+            let both = if *mends { " and --mend together leave" } else { " leaves" };
+            format!("--lose {lose}{both} no room for data on {drives} drives")
+        }
+    }
+}
+
 /// What to do about an error; `None` if its message says it all.
 fn hint(error: &FlowError, command: &Command) -> Option<String> {
     let text = match error {
-        FlowError::Usage(_) => return None,
+        FlowError::Usage(_) | FlowError::Request(_) => return None,
         FlowError::Source(error) => return of_sources(error),
         FlowError::Drive(error) => of_drives(error, command),
         FlowError::Leftover(error) => of_leftovers(error),

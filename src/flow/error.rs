@@ -12,6 +12,7 @@ mod keyring;
 mod leftover;
 mod load;
 mod output;
+mod request;
 mod source;
 
 pub(crate) use bundle::{BundleAt, BundleError};
@@ -22,6 +23,7 @@ pub(crate) use keyring::KeyringError;
 pub(crate) use leftover::LeftoverError;
 pub(crate) use load::{LoadError, Misread};
 pub(crate) use output::OutputError;
+pub(crate) use request::RequestError;
 pub(crate) use source::SourceError;
 
 use std::io;
@@ -40,6 +42,8 @@ pub enum FlowError {
     /// The request makes no sense as given, such as a file where a folder is needed.
     #[error("{0}")]
     Usage(String),
+    #[error(transparent)]
+    Request(RequestError),
     #[error(transparent)]
     Source(SourceError),
     #[error(transparent)]
@@ -78,7 +82,7 @@ impl FlowError {
     /// The class of the failure, which decides the exit code.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            FlowError::Usage(_) => Outcome::Usage,
+            FlowError::Usage(_) | FlowError::Request(_) => Outcome::Usage,
             FlowError::Source(error) => error.outcome(),
             FlowError::Drive(_) | FlowError::Io(_) => Outcome::Io,
             FlowError::Leftover(_) => Outcome::Usage,
@@ -121,6 +125,7 @@ wrap!(
     Bundle: BundleError,
     Key: KeyringError,
     Output: OutputError,
+    Request: RequestError,
     Load: LoadError,
     Io: IoFault,
     Format: FormatError,

@@ -134,7 +134,7 @@ fn work_factor_of(line: &[u8], most: u8) -> Result<u8, FormatError> {
     if words.next() != Some(b"scrypt") {
         return Ok(0);
     }
-    let factor = words.nth(1).and_then(|word| std::str::from_utf8(word).ok()?.parse::<u64>().ok());
+    let factor = words.nth(1).and_then(|word| number(std::str::from_utf8(word).ok()?));
     let factor = factor.ok_or_else(|| malformed("its scrypt stanza has no work factor"))?;
     FormatError::check_limit("the scrypt work factor", factor, most.into())?;
     Ok(factor as u8)
@@ -178,6 +178,8 @@ mod tests {
             ("22", false, true),
             ("23", false, false),
             ("-1", false, false),
+            ("+15", false, false),
+            ("015", false, false),
             ("", false, false),
         ] {
             let stanza = Stanza { tag: "scrypt".into(), args: vec!["c2FsdA".into(), factor.into()], body: vec![] };

@@ -17,19 +17,28 @@ pub(crate) struct Wish {
     pub(crate) mend: Option<f64>,
 }
 
+/// Why drives cannot keep a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParityError {
+    #[error("that any {lose} may be lost needs at least {} drives, and there are {drives}", .lose + 1)]
+    TooFewDrives { lose: u16, drives: u16 },
+    /// Parity takes all shards of a stripe. `mends` says whether parity against bad sectors takes its share.
+    #[error("parity for {lose} lost drives leaves no room for data on {drives}")]
+    NoRoomForData { lose: u16, mends: bool, drives: u16 },
+}
+
 /// Chooses stripes for `volumes` volumes; `None` if no parity is wanted. `stripes` tells how many stripes of a shape
 /// the drives hold.
 ///
 /// # Errors
-/// A sentence for the user: why these drives cannot keep the promise.
-pub(crate) fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Result<Option<Scheme>, String> {
+/// These drives cannot keep the promise.
+pub(crate) fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) -> Result<Option<Scheme>, ParityError> {
     let Wish { lose, mend } = wish;
     if lose == 0 {
         return Ok(against_bad_sectors(mend));
     }
     if lose >= volumes {
-        let drives = if volumes == 1 { "1 is".into() } else { format!("{volumes} are") };
-        return Err(format!("--lose {lose} needs at least {} drives, and {drives} given", lose + 1));
+        return Err(ParityError::TooFewDrives { lose, drives: volumes });
     }
     let shapes = (1..=MOST_ON_A_VOLUME).flat_map(|c| {
         let most = (u32::from(c) * u32::from(volumes)).min(Scheme::MOST.into()) as u16;
@@ -44,10 +53,8 @@ pub(crate) fn choose(wish: Wish, volumes: u16, stripes: impl Fn(Scheme) -> u64) 
         // On drives that hold no single stripe all shapes hold no data: their share of parity decides.
         (data, u32::from(scheme.k) * 1000 / (scheme.shards() as u32), std::cmp::Reverse(scheme.shards()))
     });
-    best.map(Some).ok_or_else(|| {
-        let both = if mend.is_some_and(|percent| percent > 0.0) { " and --mend together leave" } else { " leaves" };
-        format!("--lose {lose}{both} no room for data on {volumes} drives")
-    })
+    let mends = mend.is_some_and(|percent| percent > 0.0);
+    best.map(Some).ok_or(ParityError::NoRoomForData { lose, mends, drives: volumes })
 }
 
 /// Parity parts against bad sectors in a stripe of `k` data parts, beside those that stand for lost drives.
@@ -120,11 +127,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_promised_is_refused() {
-        assert!(choose(Wish { lose: 2, mend: None }, 2, |_| 1).unwrap_err().contains("at least 3 drives"));
-        assert!(choose(Wish { lose: 1, mend: None }, 1, |_| 1).unwrap_err().contains("1 is given"));
-        let both = choose(Wish { lose: 199, mend: Some(100.0) }, 200, |_| 1).unwrap_err();
-        assert!(both.contains("--mend"), "{both}");
-        let alone = choose(Wish { lose: 255, mend: None }, 256, |_| 1).unwrap_err();
-        assert_eq!(alone, "--lose 255 leaves no room for data on 256 drives");
+        let refused = |lose, mend, drives| choose(Wish { lose, mend }, drives, |_| 1).unwrap_err();
+        assert_eq!(refused(2, None, 2), ParityError::TooFewDrives { lose: 2, drives: 2 });
+        assert_eq!(refused(1, None, 1), ParityError::TooFewDrives { lose: 1, drives: 1 });
+        let both = ParityError::NoRoomForData { lose: 199, mends: true, drives: 200 };
+        assert_eq!(refused(199, Some(100.0), 200), both);
+        let alone = ParityError::NoRoomForData { lose: 255, mends: false, drives: 256 };
+        assert_eq!(refused(255, None, 256), alone);
     }
 }

@@ -17,6 +17,30 @@ fn of(error: FlowError, line: &str) -> String {
     hint(&error, &command(line)).unwrap_or_default()
 }
 
+#[test]
+fn options_that_contradict_each_other_are_named() {
+    let few = |lose, drives| ParityError::TooFewDrives { lose, drives };
+    let full = |mends| ParityError::NoRoomForData { lose: 199, mends, drives: 200 };
+    for (error, text) in [
+        (RequestError::NoRecipient, "nobody could open it: give a recipient (-r age1...) or a passphrase (-p)"),
+        (RequestError::StagedInSeveral(2), "--volumes stages volumes in one folder, and 2 are given with -o"),
+        (
+            RequestError::SequentialAndLoss,
+            "--fill sequential keeps files together on one drive, --lose must not: leave one of them out",
+        ),
+        (RequestError::Parity(few(1, 1)), "--lose 1 needs at least 2 drives, and 1 is given"),
+        (RequestError::Parity(few(2, 2)), "--lose 2 needs at least 3 drives, and 2 are given"),
+        (RequestError::Parity(full(false)), "--lose 199 leaves no room for data on 200 drives"),
+        (RequestError::Parity(full(true)), "--lose 199 and --mend together leave no room for data on 200 drives"),
+    ] {
+        assert!(!error.to_string().contains("--"), "{error}");
+        let error = FlowError::from(error);
+        assert_eq!(message(&error), text);
+        assert_eq!(error.outcome(), Outcome::Usage);
+        assert_eq!(of(error, "pouch pack s -p -o d"), "");
+    }
+}
+
 fn no_list(fault: CopyFault) -> FlowError {
     let bad = vec![BadCopy { path: PathBuf::from("list.age"), fault }];
     BundleError::NoCopy(NoCopy { what: IndexFile::List, bad }).into()

@@ -17,7 +17,7 @@ use crate::base::pool::side_by_side;
 use crate::flow::FlowError;
 use crate::flow::bundle::proofread::check_sequence;
 use crate::flow::drives::mounts;
-use crate::flow::error::{DriveError, SourceError};
+use crate::flow::error::{DriveError, RequestError, SourceError};
 use crate::flow::pack::pipeline::{self, Before};
 use crate::flow::pack::report::{Plan, VolumePlan};
 use crate::flow::pack::request::PackRequest;
@@ -220,7 +220,7 @@ impl Shape<'_> {
         let plain = geometry::choose(self.tar, volumes, None, largest)?;
         let room = Placement::new(&self.look_at_drives(plain)?.drives, plain.class, request.fill, None);
         let scheme =
-            parity::choose(request.parity, volumes, |scheme| room.stripes(scheme)).map_err(FlowError::Usage)?;
+            parity::choose(request.parity, volumes, |scheme| room.stripes(scheme)).map_err(RequestError::Parity)?;
         self.look_at_drives(geometry::choose(self.tar, volumes, scheme, largest)?)
     }
 

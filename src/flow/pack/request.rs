@@ -9,6 +9,7 @@ use crate::base::path::show;
 use crate::base::secret::SecretText;
 use crate::flow::FlowError;
 use crate::flow::drives::folders::check_is_folder;
+use crate::flow::error::RequestError;
 use crate::format::limits;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
@@ -45,17 +46,20 @@ impl PackRequest {
     /// Refuses a request that contradicts itself or a limit. Reads nothing from any drive.
     ///
     /// # Errors
-    /// [`FlowError::Usage`], always.
+    /// [`FlowError::Request`] or [`FlowError::Usage`].
     pub(crate) fn check(&self) -> Result<(), FlowError> {
         let volumes = self.volumes.map_or(self.outputs.len(), usize::from);
-        let text: String = if self.recipients.is_empty() && self.passphrase.is_none() {
-            "nobody could open it: give a recipient (-r age1...) or a passphrase (-p)".into()
-        } else if self.recipients.len() > limits::RECIPIENTS {
+        if self.recipients.is_empty() && self.passphrase.is_none() {
+            return Err(RequestError::NoRecipient.into());
+        }
+        if self.volumes.is_some() && self.outputs.len() != 1 {
+            return Err(RequestError::StagedInSeveral(self.outputs.len()).into());
+        }
+        if self.parity.lose > 0 && self.fill == Fill::Sequential {
+            return Err(RequestError::SequentialAndLoss.into());
+        }
+        let text = if self.recipients.len() > limits::RECIPIENTS {
             format!("{} recipients are given, at most {} fit into a seal", self.recipients.len(), limits::RECIPIENTS)
-        } else if self.volumes.is_some() && self.outputs.len() != 1 {
-            format!("--volumes stages volumes in one folder, and {} are given with -o", self.outputs.len())
-        } else if self.parity.lose > 0 && self.fill == Fill::Sequential {
-            "--fill sequential keeps files together on one drive, --lose must not: leave one of them out".into()
         } else if volumes == 0 || volumes > usize::from(limits::VOLUMES) {
             format!("{volumes} volumes are asked for; 1 to {} are possible", limits::VOLUMES)
         } else {
@@ -120,12 +124,17 @@ pub(super) mod tests {
         text
     }
 
+    fn refused(checked: Result<(), FlowError>) -> RequestError {
+        let Err(FlowError::Request(error)) = checked else { panic!("it contradicts itself: {checked:?}") };
+        error
+    }
+
     #[test]
     fn one_recipient_or_a_passphrase_is_enough() {
         let mut request = onto(1);
         assert!(request.check().is_ok());
         request.recipients.clear();
-        assert!(usage(request.check()).starts_with("nobody could open it"));
+        assert_eq!(refused(request.check()), RequestError::NoRecipient);
         request.passphrase = Some(SecretText::new("open sesame".into()));
         assert!(request.check().is_ok());
     }
@@ -143,8 +152,8 @@ pub(super) mod tests {
     fn volumes_are_staged_in_one_folder() {
         let staged = |outputs| PackRequest { volumes: Some(3), ..onto(outputs) };
         assert!(staged(1).check().is_ok());
-        assert_eq!(usage(staged(2).check()), "--volumes stages volumes in one folder, and 2 are given with -o");
-        assert!(usage(staged(0).check()).ends_with("and 0 are given with -o"));
+        assert_eq!(refused(staged(2).check()), RequestError::StagedInSeveral(2));
+        assert_eq!(refused(staged(0).check()), RequestError::StagedInSeveral(0));
     }
 
     #[test]
@@ -153,7 +162,7 @@ pub(super) mod tests {
         assert!(PackRequest { parity, ..onto(2) }.check().is_ok());
         assert!(PackRequest { fill: Fill::Sequential, ..onto(2) }.check().is_ok());
         let both = PackRequest { parity, fill: Fill::Sequential, ..onto(2) };
-        assert!(usage(both.check()).starts_with("--fill sequential keeps files together"));
+        assert_eq!(refused(both.check()), RequestError::SequentialAndLoss);
     }
 
     #[test]

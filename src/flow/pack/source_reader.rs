@@ -246,13 +246,17 @@ impl<'a> SourceReader<'a> {
         notes.push(note);
     }
 
-    /// Keeps a note and tells the monitor, unless its path has a note already.
+    /// Keeps a note and tells the monitor, unless its path has a note already. That a file is open for writing is the
+    /// least that can be said of it: it hides nothing else, and gives way.
     fn note_once(&self, note: Note) {
         let mut notes = lock(&self.notes);
-        if notes.iter().all(|old| old.path != note.path) {
-            self.monitor.note(&note);
-            notes.push(note);
+        let is_least = note.kind == NoteKind::Open;
+        if notes.iter().any(|old| old.path == note.path && (is_least || old.kind != NoteKind::Open)) {
+            return;
         }
+        self.monitor.note(&note);
+        notes.retain(|old| old.path != note.path);
+        notes.push(note);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::flow::pack::resume::leftover::tests::Leftover;
 use crate::format::head::PartId::Data;
 use crate::format::part::Class;
 use crate::format::recipe::Recipe;
-use crate::plan::parity::Wish;
+use crate::plan::parity::{ParityError, Wish};
 use std::path::Path;
 
 const CLASS: Class = Class::ALL[0];
@@ -209,8 +209,8 @@ fn parity_that_the_drives_cannot_have_is_refused() {
     let mut request = request(Vec::new(), paths.to_vec());
     request.parity = Wish { lose: 1, mend: None };
     let shape = Shape { request: &request, paths: &paths, list_at_most: 0, tar: 1 << 20, entries: 1 };
-    let Err(FlowError::Usage(text)) = shape.choose() else { panic!("one drive cannot be lost") };
-    assert_eq!(text, "--lose 1 needs at least 2 drives, and 1 is given");
+    let Err(FlowError::Request(error)) = shape.choose() else { panic!("one drive cannot be lost") };
+    assert_eq!(error, RequestError::Parity(ParityError::TooFewDrives { lose: 1, drives: 1 }));
 }
 
 fn drive(device: u64, cap: Option<u64>) -> DriveRoom {

@@ -174,6 +174,19 @@ fn only_a_holder_that_may_write_unseen_makes_a_file_changed() {
 }
 
 #[test]
+fn that_a_file_is_open_hides_no_change_of_it() {
+    let sources = Sources::of(&[("clip", b"frames")]);
+    let holder = Holder { process: 7, name: "editor".into(), is_mapped: false };
+    let reader = sources.reader().after_manifests(true);
+    reader.note_holder(1, &holder);
+    reader.note_fault(fault(1, Flag::Changed));
+    assert_eq!(kinds(&lock(&reader.notes)), [NoteKind::Outdated]);
+    reader.note_fault(fault(1, Flag::Changed));
+    reader.note_holder(1, &holder);
+    assert_eq!(kinds(&lock(&reader.notes)), [NoteKind::Outdated], "said once, and not weakened");
+}
+
+#[test]
 fn reading_without_notes_returns_the_fault_and_fills_the_rest() {
     let sources = Sources::of(&[("a", b"abc"), ("b", b"def")]);
     std::fs::remove_file(sources.folder.join("a")).unwrap();
