@@ -69,7 +69,7 @@ impl<'t> Manifest<'t> {
     ///
     /// # Errors
     /// A line is not a hash and a name.
-    pub(crate) fn parse(manifest: &'t [u8], sums: Option<&'t [u8]>) -> Result<Self, FormatError> {
+    pub fn parse(manifest: &'t [u8], sums: Option<&'t [u8]>) -> Result<Self, FormatError> {
         let mut lines = Vec::new();
         for (at, text) in manifest.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let text = line_of(text).filter(|text| digest_of(text).is_some());
@@ -119,7 +119,7 @@ impl<'t> Manifest<'t> {
 
     /// All paths of the payload that are not in `seen`, in the order of the manifest. A path with percent signs stays
     /// as the manifest spells it, unless `SHA256SUMS` tells how it is.
-    pub(crate) fn paths_but<'p>(&self, seen: impl Iterator<Item = &'p [u8]>) -> impl Iterator<Item = &[u8]> {
+    pub fn paths_but<'p>(&self, seen: impl Iterator<Item = &'p [u8]>) -> impl Iterator<Item = &[u8]> {
         let mut is_seen = vec![false; self.lines.len()];
         for path in seen {
             let name = [bag::PAYLOAD, path].concat();

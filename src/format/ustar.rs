@@ -15,17 +15,17 @@ const BLOCK_LEN: usize = BLOCK as usize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// The type byte.
-    pub(crate) kind: u8,
+    pub kind: u8,
     /// With `bag/` in front; a folder's name ends with a slash.
-    pub(crate) name: Vec<u8>,
+    pub name: Vec<u8>,
     /// A link's target; empty for other members.
-    pub(crate) link: Vec<u8>,
+    pub link: Vec<u8>,
     /// Bytes of content.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Permission bits.
-    pub(crate) mode: u32,
+    pub mode: u32,
     /// In whole seconds.
-    pub(crate) mtime: Time,
+    pub mtime: Time,
 }
 
 /// Length in bytes of the header that begins with this block, pax records included.
