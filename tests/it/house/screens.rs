@@ -19,7 +19,7 @@ fn redactions(desk: &Path) -> Redactions {
     hide("[FINGERPRINT]", "(?:[A-Z2-7]{5}-){5}[A-Z2-7]");
     hide("[FREE]", r" of (?<redacted>[0-9.]+ [kMGT]?B free, [0-9]+ %)");
     // Which caches can be passed is a matter of the file system that the test runs on.
-    hide("[READ_BACK]", "(?m)^read back .*$");
+    hide("[READ_BACK]", "(?m)^read back[ ;].*$");
     all.insert("[DESK]", desk.to_path_buf()).unwrap();
     all
 }
