@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::base::json::{Value, json};
 use crate::format::head::{Head, Part, PartKind};
+use crate::format::volume_number::VolumeNumber;
 
 /// What can be recovered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +24,7 @@ pub(crate) enum Verdict {
         /// Their numbers.
         lost: Vec<u32>,
         /// Missing volumes each of which alone would complete the bundle.
-        any_one: Vec<u16>,
+        any_one: Vec<VolumeNumber>,
         /// A lower bound on how many of the missing volumes it takes.
         at_least: u16,
     },
@@ -90,7 +91,7 @@ pub(crate) fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
 }
 
 /// Volumes each of which would take data with it that can still be had now.
-pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
+pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<VolumeNumber> {
     let m = spare_of(head);
     let shares = shares(head, there);
     let mut needed = BTreeSet::new();
@@ -105,11 +106,12 @@ pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
 
 /// How many parts are read to rebuild what is missing, and the volumes that have them: of each stripe that lacks data,
 /// as many shards as it has data parts, from any of its volumes.
-pub(crate) fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
+pub(crate) fn sources(head: &Head, there: &[bool]) -> (usize, Vec<VolumeNumber>) {
     let hurt: BTreeSet<u32> = absent(head, there).map(|(_, stripe)| stripe).collect();
     let parts = head.parts.iter().zip(there);
-    let of_hurt = parts.filter(|(part, _)| part.stripe.is_some_and(|(stripe, _)| hurt.contains(&stripe)));
-    let volumes: BTreeSet<u16> = of_hurt.clone().filter(|(_, there)| **there).map(|(part, _)| part.volume).collect();
+    let of_hurt = parts.filter(|(part, _)| part.shard.is_some_and(|shard| hurt.contains(&shard.stripe)));
+    let here = of_hurt.clone().filter(|(_, there)| **there);
+    let volumes: BTreeSet<VolumeNumber> = here.map(|(part, _)| part.volume).collect();
     (of_hurt.filter(|(part, _)| is_data(part)).count(), volumes.into_iter().collect())
 }
 
@@ -117,7 +119,7 @@ pub(crate) fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
 #[derive(Debug, Clone, Copy)]
 struct Share {
     stripe: u32,
-    volume: u16,
+    volume: VolumeNumber,
     /// Shards that are present.
     here: u32,
     /// Shards that are missing.
@@ -157,7 +159,7 @@ fn is_data(part: &Part) -> bool {
 }
 
 fn stripe_of(part: &Part) -> u32 {
-    part.stripe.map_or(part.number, |(stripe, _)| stripe)
+    part.shard.map_or(part.number, |shard| shard.stripe)
 }
 
 fn stripes(shares: &[Share]) -> impl Iterator<Item = &[Share]> {
@@ -188,9 +190,9 @@ fn lost(head: &Head, there: &[bool], shares: &[Share]) -> Vec<u32> {
 }
 
 /// Volumes each of which alone would give every stripe enough shards.
-fn any_one(shares: &[Share], m: u32) -> Vec<u16> {
+fn any_one(shares: &[Share], m: u32) -> Vec<VolumeNumber> {
     let mut over = 0;
-    let mut helped: BTreeMap<u16, u32> = BTreeMap::new();
+    let mut helped: BTreeMap<VolumeNumber, u32> = BTreeMap::new();
     for stripe in stripes(shares) {
         let missing = missing(stripe);
         if missing > m {

@@ -1,9 +1,10 @@
 use super::*;
 use crate::format::head::tests::striped;
+use crate::format::volume_number::tests::volumes;
 
 /// Which parts are present when these volumes are missing.
 fn without(head: &Head, volumes: &[u16]) -> Vec<bool> {
-    head.parts.iter().map(|part| !volumes.contains(&part.volume)).collect()
+    head.parts.iter().map(|part| !volumes.contains(&part.volume.get())).collect()
 }
 
 #[test]
@@ -13,9 +14,9 @@ fn what_is_missing_is_rebuilt_named_or_asked_for() {
     assert_eq!(judge(&head, &without(&head, &[])), Verdict::Complete);
     assert_eq!(judge(&head, &without(&head, &[1, 5])), Verdict::Repairable { rebuilt: vec![1, 4] });
     assert_eq!(judge(&head, &without(&head, &[4, 5])), Verdict::Complete);
-    assert_eq!(sources(&head, &without(&head, &[1, 5])), (6, vec![2, 3, 4]), "three of each stripe");
+    assert_eq!(sources(&head, &without(&head, &[1, 5])), (6, volumes([2, 3, 4])), "three of each stripe");
     assert_eq!(sources(&head, &without(&head, &[4, 5])), (0, vec![]), "parity alone is not missed");
-    let short = Verdict::Short { lost: vec![1, 2, 4, 5], any_one: vec![1, 2, 5], at_least: 1 };
+    let short = Verdict::Short { lost: vec![1, 2, 4, 5], any_one: volumes([1, 2, 5]), at_least: 1 };
     assert_eq!(judge(&head, &without(&head, &[1, 2, 5])), short);
     let shorter = Verdict::Short { lost: vec![1, 2, 3, 4, 5, 6], any_one: vec![], at_least: 2 };
     assert_eq!(judge(&head, &without(&head, &[1, 2, 3, 4])), shorter);
@@ -30,7 +31,7 @@ fn the_margin_shrinks_with_what_is_lost() {
     assert_eq!(margin(&[2, 4]), Some(Margin { shards: 0, volumes: 0 }));
     assert_eq!(margin(&[2, 4, 5]), None);
     let needed = |volumes: &[u16]| needed(&head, &without(&head, volumes));
-    assert_eq!((needed(&[2]), needed(&[2, 4])), (vec![], vec![1, 3, 5]));
+    assert_eq!((needed(&[2]), needed(&[2, 4])), (vec![], volumes([1, 3, 5])));
 }
 
 /// The same answers by brute force: volumes are taken away or added, and every stripe is counted again.
@@ -49,20 +50,20 @@ mod plainly {
 
     /// The parts that are present once all parts of these volumes are, or are not.
     fn with(head: &Head, there: &[bool], volumes: u32, become_there: bool) -> Vec<bool> {
-        let changed = |part: &Part| volumes >> part.volume & 1 == 1;
+        let changed = |part: &Part| volumes >> part.volume.get() & 1 == 1;
         let each = head.parts.iter().zip(there);
         each.map(|(part, there)| if changed(part) { become_there } else { *there }).collect()
     }
 
-    pub(crate) fn any_one(head: &Head, there: &[bool]) -> Vec<u16> {
-        let completes = |volume: &u16| lost(head, &with(head, there, 1 << volume, true)).is_empty();
-        (1..=head.statement.n).filter(completes).collect()
+    pub(crate) fn any_one(head: &Head, there: &[bool]) -> Vec<VolumeNumber> {
+        let completes = |volume: &VolumeNumber| lost(head, &with(head, there, 1 << volume.get(), true)).is_empty();
+        VolumeNumber::all(head.statement.n).filter(completes).collect()
     }
 
-    pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
+    pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<VolumeNumber> {
         let now = lost(head, there).len();
-        let matters = |volume: &u16| lost(head, &with(head, there, 1 << volume, false)).len() > now;
-        (1..=head.statement.n).filter(matters).collect()
+        let matters = |volume: &VolumeNumber| lost(head, &with(head, there, 1 << volume.get(), false)).len() > now;
+        VolumeNumber::all(head.statement.n).filter(matters).collect()
     }
 
     /// The fewest volumes that bring everything back.
@@ -74,8 +75,9 @@ mod plainly {
 
     /// How many of the volumes that have parts may go, whichever they are.
     pub(crate) fn margin(head: &Head, there: &[bool]) -> u16 {
-        let here = |volume: u16| head.parts.iter().zip(there).any(|(part, there)| *there && part.volume == volume);
-        let all: u32 = (1..=head.statement.n).filter(|volume| here(*volume)).map(|volume| 1 << volume).sum();
+        let here = |volume| head.parts.iter().zip(there).any(|(part, there)| *there && part.volume == volume);
+        let volumes = VolumeNumber::all(head.statement.n).filter(|volume| here(*volume));
+        let all: u32 = volumes.map(|volume| 1 << volume.get()).sum();
         let sets = (0u32..1 << head.statement.n).map(|set| set << 1).filter(|set| set & !all == 0);
         let bad = sets.filter(|set| !lost(head, &with(head, there, *set, false)).is_empty());
         bad.map(u32::count_ones).min().unwrap() as u16 - 1
@@ -100,12 +102,12 @@ fn the_answers_are_those_of_the_straightforward_way() {
         if roll(4) == 0 {
             head.statement.scheme = None;
             head.parts.retain(|part| part.kind != PartKind::Parity);
-            head.parts.iter_mut().for_each(|part| part.stripe = None);
+            head.parts.iter_mut().for_each(|part| part.shard = None);
         }
-        head.parts.iter_mut().for_each(|part| part.volume = roll(n) as u16 + 1);
+        head.parts.iter_mut().for_each(|part| part.volume = VolumeNumber::new(roll(n) as u16 + 1));
         let (gone, bad) = (roll(1 << n) & roll(1 << n), roll(8) + 2);
         let there: Vec<bool> =
-            head.parts.iter().map(|part| gone >> (part.volume - 1) & 1 == 0 && roll(bad * 3) > 0).collect();
+            head.parts.iter().map(|part| gone >> part.volume.index() & 1 == 0 && roll(bad * 3) > 0).collect();
         let all = plainly::lost(&head, &there);
         match judge(&head, &there) {
             Verdict::Short { lost, any_one, at_least } => {
@@ -133,8 +135,8 @@ fn the_margin_is_that_of_the_worst_volumes() {
     let mut head = striped(4, 2, 3);
     let volumes = [[1, 1, 4, 5, 6], [2, 2, 3, 3, 4]];
     for part in &mut head.parts {
-        let (stripe, position) = part.stripe.unwrap();
-        part.volume = volumes[stripe as usize][usize::from(position)];
+        let shard = part.shard.unwrap();
+        part.volume = VolumeNumber::new(volumes[shard.stripe as usize][usize::from(shard.position)]);
     }
     let there = vec![true; head.parts.len()];
     assert_eq!(margin(&head, &there), Some(Margin { shards: 3, volumes: 1 }));
@@ -146,8 +148,9 @@ fn the_largest_bundle_is_judged_at_once() {
     assert_eq!((head.parts.len(), head.statement.n), (100_000, 50));
     head.statement.n = 1_000;
     head.parts.iter_mut().for_each(|part| {
-        let (stripe, position) = part.stripe.unwrap();
-        part.volume = ((stripe * 50 + u32::from(position)) % 1_000 + 1) as u16;
+        let shard = part.shard.unwrap();
+        let at = shard.stripe * 50 + u32::from(shard.position);
+        part.volume = VolumeNumber::from_index(at as usize % 1_000);
     });
     let started = processor_seconds();
     let here = without(&head, &[3, 7, 11]);
