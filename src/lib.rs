@@ -99,6 +99,9 @@ pub mod internals {
         pub mod ustar {
             pub use crate::format::ustar::*;
         }
+        pub mod volume_number {
+            pub use crate::format::volume_number::*;
+        }
     }
     pub mod stage {
         pub mod compress {

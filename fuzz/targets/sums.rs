@@ -7,7 +7,7 @@ use pouch::internals::format::sums;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(lines) = sums::parse(bytes) {
-        let made: Vec<u8> = lines.iter().flat_map(|(sum, name)| sums::line(sum, name.as_bytes())).collect();
+        let made: Vec<u8> = lines.iter().flat_map(|file| sums::line(&file.sha256, file.name.as_bytes())).collect();
         let plain = String::from_utf8_lossy(bytes).replace("\r\n", "\n");
         assert_eq!(String::from_utf8_lossy(&made), plain);
     }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+pub(crate) use serde::{Serialize, Serializer};
 pub(crate) use serde_json::{Value, json};
 
 /// A value as one line of JSON, newline included.

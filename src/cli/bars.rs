@@ -16,6 +16,7 @@ use indicatif::{
 use crate::base::monitor::Phase;
 use crate::base::pool::lock;
 use crate::base::size::human;
+use crate::format::volume_number::VolumeNumber;
 
 /// How many drives get a line of their own. With more, the first lines would leave the screen.
 const LINES: usize = 12;
@@ -25,7 +26,7 @@ pub(crate) struct Bars {
     all: MultiProgress,
     /// The bar of the current phase. Each phase gets a new one.
     main: Mutex<ProgressBar>,
-    drives: Mutex<BTreeMap<u16, DriveLine>>,
+    drives: Mutex<BTreeMap<VolumeNumber, DriveLine>>,
 }
 
 /// The line of one drive.
@@ -95,7 +96,7 @@ impl Bars {
     }
 
     /// Adds a line for a volume that will get about so many bytes, unless there are [`LINES`] already.
-    pub(crate) fn expect(&self, volume: u16, bytes: u64) {
+    pub(crate) fn expect(&self, volume: VolumeNumber, bytes: u64) {
         let mut drives = lock(&self.drives);
         if !std::io::stderr().is_terminal() || drives.len() >= LINES || drives.contains_key(&volume) {
             return;
@@ -107,7 +108,7 @@ impl Bars {
     }
 
     /// Adds bytes that are synced on the volume.
-    pub(crate) fn written(&self, volume: u16, bytes: u64) {
+    pub(crate) fn written(&self, volume: VolumeNumber, bytes: u64) {
         if let Some(line) = lock(&self.drives).get(&volume) {
             line.bar.inc(bytes);
             // The data compresses worse than the plan expected, so the total grows.
@@ -118,7 +119,7 @@ impl Bars {
     }
 
     /// Adds bytes of the volume that were read back and are as written.
-    pub(crate) fn verified(&self, volume: u16, bytes: u64) {
+    pub(crate) fn verified(&self, volume: VolumeNumber, bytes: u64) {
         if let Some(line) = lock(&self.drives).get_mut(&volume) {
             line.verified += bytes;
             line.bar.set_message(format!(", {} verified", human(line.verified)));
@@ -126,7 +127,7 @@ impl Bars {
     }
 
     /// Ends the line of a volume with what became of it. The line stays until all bars are cleared.
-    pub(crate) fn verdict(&self, volume: u16, words: &str) {
+    pub(crate) fn verdict(&self, volume: VolumeNumber, words: &str) {
         if let Some(line) = lock(&self.drives).get(&volume) {
             line.bar.abandon_with_message(format!(", {words}"));
         }
@@ -198,11 +199,13 @@ mod tests {
         assert_eq!(words.len(), phases.len());
     }
 
+    const THIRD: VolumeNumber = VolumeNumber::new(3);
+
     /// Bars with a line for volume 3, which gets about 1,000 bytes. [`Bars::expect`] adds none without a terminal.
     fn with_line() -> Bars {
         let bars = Bars::new();
-        lock(&bars.drives).insert(3, DriveLine { bar: ProgressBar::hidden(), verified: 0 });
-        lock(&bars.drives)[&3].bar.set_length(1_000);
+        lock(&bars.drives).insert(THIRD, DriveLine { bar: ProgressBar::hidden(), verified: 0 });
+        lock(&bars.drives)[&THIRD].bar.set_length(1_000);
         bars
     }
 
@@ -211,30 +214,30 @@ mod tests {
         let bars = with_line();
         let state = |bars: &Bars| {
             let drives = lock(&bars.drives);
-            (drives[&3].bar.position(), drives[&3].bar.length())
+            (drives[&THIRD].bar.position(), drives[&THIRD].bar.length())
         };
-        bars.written(3, 600);
+        bars.written(THIRD, 600);
         assert_eq!(state(&bars), (600, Some(1_000)));
-        bars.written(3, 600);
+        bars.written(THIRD, 600);
         assert_eq!(state(&bars), (1_200, Some(1_200)));
     }
 
     #[test]
     fn what_was_read_back_adds_up_beside_the_bar() {
         let bars = with_line();
-        bars.verified(3, 400);
-        bars.verified(3, 200);
-        assert_eq!(lock(&bars.drives)[&3].bar.message(), ", 600 B verified");
-        bars.verdict(3, "given up");
-        assert_eq!(lock(&bars.drives)[&3].bar.message(), ", given up");
+        bars.verified(THIRD, 400);
+        bars.verified(THIRD, 200);
+        assert_eq!(lock(&bars.drives)[&THIRD].bar.message(), ", 600 B verified");
+        bars.verdict(THIRD, "given up");
+        assert_eq!(lock(&bars.drives)[&THIRD].bar.message(), ", given up");
     }
 
     #[test]
     fn a_volume_without_a_line_is_no_error() {
         let bars = with_line();
-        bars.written(9, 1);
-        bars.verified(9, 1);
-        bars.verdict(9, "given up");
+        bars.written(VolumeNumber::new(9), 1);
+        bars.verified(VolumeNumber::new(9), 1);
+        bars.verdict(VolumeNumber::new(9), "given up");
         assert_eq!(lock(&bars.drives).len(), 1);
         bars.clear();
         assert!(lock(&bars.drives).is_empty());

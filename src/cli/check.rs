@@ -20,6 +20,7 @@ use crate::flow::check::survey::survey_bundle;
 use crate::flow::drives::replug::{Event, Freshness, wait};
 use crate::flow::{FlowError, Outcome};
 use crate::format::limits;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::needed_parts::ranges;
 use crate::plan::repair::{Margin, Verdict};
 use crate::stage::seal::Keyring;
@@ -193,7 +194,7 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
 /// Which volumes are here, and what can be had from them.
 fn verdict(bundle: &BundleCheck) -> String {
     let of = bundle.volumes;
-    let list = |volumes: &[u16]| named(volumes, "", "");
+    let list = |volumes: &[VolumeNumber]| named(volumes, "", "");
     let here = match bundle.here[..] {
         [] => format!("none of its {} is here", count(of.into(), "volume")),
         _ => named(&bundle.here, &format!(" of {of} is here"), &format!(" of {of} are here")),
@@ -241,7 +242,7 @@ fn margin(bundle: &BundleCheck) -> Option<String> {
 }
 
 /// `volume 3` or `volumes 1-4`, followed by `one` or by `more`.
-fn named(volumes: &[u16], one: &str, more: &str) -> String {
+fn named(volumes: &[VolumeNumber], one: &str, more: &str) -> String {
     let list = ranges(volumes.iter().map(|volume| u32::from(*volume)));
     match volumes {
         [_] => format!("volume {list}{one}"),

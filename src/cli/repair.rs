@@ -10,6 +10,7 @@ use crate::flow::FlowError;
 use crate::flow::repair::report::RepairReport;
 use crate::flow::repair::{RepairRequest, repair};
 use crate::format::part::{file_name, parity_name};
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::needed_parts::ranges;
 use crate::plan::repair::Verdict;
 
@@ -95,7 +96,7 @@ fn lost_counts(report: &RepairReport) -> String {
 }
 
 /// Which volumes would help.
-fn bring(any_one: &[u16], at_least: u16) -> String {
+fn bring(any_one: &[VolumeNumber], at_least: u16) -> String {
     let which = ranges(any_one.iter().map(|volume| u32::from(*volume)));
     match any_one {
         [] => format!("at least {at_least} more volumes are needed, whole"),
@@ -107,10 +108,11 @@ fn bring(any_one: &[u16], at_least: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::volume_number::tests::volumes;
 
     fn report(lost: &[u32], lost_parity: &[u32]) -> RepairReport {
         RepairReport {
-            volumes: vec![1],
+            volumes: volumes([1]),
             target: "/t".into(),
             verdict: Verdict::Complete,
             short: false,
@@ -131,8 +133,8 @@ mod tests {
 
     #[test]
     fn the_fewest_volumes_that_help_are_asked_for() {
-        assert_eq!(bring(&[2], 1), "bring volume 2, whole");
-        assert_eq!(bring(&[2, 3, 5], 1), "any one of the volumes 2-3, 5, whole, would do");
+        assert_eq!(bring(&volumes([2]), 1), "bring volume 2, whole");
+        assert_eq!(bring(&volumes([2, 3, 5]), 1), "any one of the volumes 2-3, 5, whole, would do");
         assert_eq!(bring(&[], 2), "at least 2 more volumes are needed, whole");
     }
 }

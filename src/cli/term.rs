@@ -23,6 +23,7 @@ use crate::cli::exit::Exit;
 use crate::cli::unforeseen::owes_json;
 use crate::flow::FlowError;
 use crate::flow::error::KeyringError;
+use crate::format::volume_number::VolumeNumber;
 
 /// How many notes of one kind are printed. The rest is counted. A fault is printed for each file, up to a thousand; a
 /// fact that is only worth knowing is printed a few times.
@@ -246,19 +247,19 @@ impl Monitor for Term {
     }
 
     fn expect(&self, volume: u16, bytes: u64) {
-        self.bars.expect(volume, bytes);
+        self.bars.expect(VolumeNumber::new(volume), bytes);
     }
 
     fn on_drive(&self, volume: u16, bytes: u64) {
-        self.bars.written(volume, bytes);
+        self.bars.written(VolumeNumber::new(volume), bytes);
     }
 
     fn verified(&self, volume: u16, bytes: u64) {
-        self.bars.verified(volume, bytes);
+        self.bars.verified(VolumeNumber::new(volume), bytes);
     }
 
     fn verdict(&self, volume: u16, words: &str) {
-        self.bars.verdict(volume, words);
+        self.bars.verdict(VolumeNumber::new(volume), words);
     }
 
     fn loaded(&self, written: u64, verified: u64) {

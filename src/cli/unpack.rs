@@ -21,6 +21,7 @@ use crate::flow::error::{not_for_you, stopped_answering};
 use crate::flow::unpack::UnpackRequest;
 use crate::flow::unpack::drive_rounds::{Ask, Changer};
 use crate::flow::unpack::report::{PartState, UnpackReport};
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::needed_parts::ranges;
 use crate::plan::repair::{Margin, Verdict};
 
@@ -139,7 +140,7 @@ fn wanted(ask: &Ask) -> String {
     format!("{gone}{parts} missing or damaged; {which}.")
 }
 
-fn of(volumes: &[u16]) -> String {
+fn of(volumes: &[VolumeNumber]) -> String {
     ranges(volumes.iter().map(|volume| u32::from(*volume)))
 }
 

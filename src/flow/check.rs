@@ -12,7 +12,6 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::PathBuf;
 
-use crate::base::digest::Digest;
 use crate::base::monitor::{Monitor, Phase};
 use crate::base::os;
 use crate::flow::bundle::head_check::HeadCheck;
@@ -23,7 +22,8 @@ use crate::flow::drives::replug::Freshness;
 use crate::flow::drives::unreachable::is_gone;
 use crate::flow::error::{Proof, outcome_of};
 use crate::flow::{FlowError, Outcome};
-use crate::format::{FormatError, is_unfinished, limits, part, sums};
+use crate::format::sums::{self, NamedDigest};
+use crate::format::{FormatError, is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, PassedOver, SUMS, ScanError, Volume};
 
@@ -54,7 +54,7 @@ pub(crate) fn check_drives(
         let mut check = VolumeCheck::of(&volume.dir);
         check.held = own_head.is_some();
         check.past_cache = drive.is_some() && is_past_cache(volume, freshness);
-        for (sum, name) in total.admit(listed_files(volume, &mut check), &mut check) {
+        for NamedDigest { name, sha256: sum } in total.admit(listed_files(volume, &mut check), &mut check) {
             if let Some(len) = len_to_read(volume, &name, &mut check) {
                 files.push(FileToRead { volume: at, name, sum, len, drive, head: own_head });
             }
@@ -100,7 +100,7 @@ struct ListedTotal(u64);
 impl ListedTotal {
     /// Returns the listed files of one more volume. A volume that would exceed the limit is called unsafe instead, and
     /// does not count for the volumes after it.
-    fn admit(&mut self, listed: Vec<(Digest, String)>, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+    fn admit(&mut self, listed: Vec<NamedDigest>, check: &mut VolumeCheck) -> Vec<NamedDigest> {
         let all = self.0 + listed.len() as u64;
         match FormatError::check_limit("the number of files that all SHA256SUMS list", all, limits::LISTED) {
             Ok(()) => {
@@ -117,7 +117,7 @@ impl ListedTotal {
 }
 
 /// The files that SHA256SUMS names, with their hashes. If it cannot be used, there are none and `check` says why.
-fn listed_files(volume: &Volume, check: &mut VolumeCheck) -> Vec<(Digest, String)> {
+fn listed_files(volume: &Volume, check: &mut VolumeCheck) -> Vec<NamedDigest> {
     if let Some(fault) = &volume.fault {
         (check.state, check.trouble) = unusable(fault);
         return Vec::new();
@@ -168,8 +168,8 @@ fn describe_unfinished(volume: &Volume, check: &mut VolumeCheck) {
 
 /// Compares the names in SHA256SUMS with those that a volume must have, and with the parts in its folder. A
 /// SHA256SUMS that was cut at a line still parses, so the missing lines have to be noticed here.
-fn compare_listing(volume: &Volume, lines: &[(Digest, String)], check: &mut VolumeCheck) {
-    let names: HashSet<&str> = lines.iter().map(|(_, name)| name.as_str()).collect();
+fn compare_listing(volume: &Volume, lines: &[NamedDigest], check: &mut VolumeCheck) {
+    let names: HashSet<&str> = lines.iter().map(|file| file.name.as_str()).collect();
     check.foreign = foreign(volume, |name| names.contains(name) || name == SUMS || part::is_part(name));
     if !volume::has_all_small(|name| names.contains(name)) {
         check.state = VolumeState::Damaged;

@@ -46,6 +46,7 @@ use crate::flow::pack::volume_set::VolumeSet;
 use crate::flow::{FlowError, Outcome};
 use crate::format::head::{Head, Part, parts_hash};
 use crate::format::statement::Statement;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::journal::JournalWriter;
 use crate::stage::volume::Writer;
 
@@ -162,8 +163,8 @@ impl<'a> StartedPacking<'a> {
     /// Packs everything onto the drives, once.
     fn fill_drives(&self, planned: &Planned, volumes: &mut VolumeSet) -> Result<PipelineResult, FlowError> {
         self.monitor.phase(Phase::Packing, planned.layout.len);
-        for (number, volume) in (1..).zip(&planned.plan.volumes) {
-            self.monitor.expect(number, volume.expected);
+        for (number, volume) in VolumeNumber::numbered(&planned.plan.volumes) {
+            self.monitor.expect(number.get(), volume.expected);
         }
         // A write after this moment shows in the times of its file, however coarse these are.
         std::thread::sleep(planned.walk.until_times_tell());

@@ -30,6 +30,7 @@ use crate::flow::repair::report::RepairReport;
 use crate::flow::repair::target::Occupant;
 use crate::flow::repair::write::{VolumeContents, write_volumes};
 use crate::format::head::Part;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::choose::FingerprintStart;
 use crate::plan::repair::{self, Verdict};
 use crate::stage::seal::Keyring;
@@ -120,30 +121,30 @@ fn check_all_known(checked: &CheckReport, passed_over: &[Volume]) -> Result<(), 
 /// A whole volume that was found.
 struct WholeVolume {
     /// The number in the name of its folder; `None` if the folder was renamed.
-    named: Option<u16>,
+    named: Option<VolumeNumber>,
     files: HashMap<String, Digest>,
 }
 
 impl WholeVolume {
     /// Whether it is volume `number` of the bundle, to which the head gives these `parts`. The parts tell, whatever the
     /// name of the folder; a volume without parts is known by its name alone.
-    fn stands_for(&self, number: u16, parts: &[&Part]) -> bool {
+    fn stands_for(&self, number: VolumeNumber, parts: &[&Part]) -> bool {
         let has_all = parts.iter().all(|part| self.files.get(&part.file_name()) == Some(&part.sha256));
         has_all && (self.named == Some(number) || !parts.is_empty())
     }
 }
 
 /// The numbers of the bundle's volumes that are not among `volumes`, or not whole.
-fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> Vec<u16> {
+fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> Vec<VolumeNumber> {
     let text = bundle.head.encode();
     let whole = side_by_side(volumes, || (), |(), volume| whole_volume(volume, bundle, &text, checked));
     let whole: Vec<WholeVolume> = whole.into_iter().flatten().collect();
-    let mut parts_of: BTreeMap<u16, Vec<&Part>> =
-        (1..=bundle.head.statement.n).map(|number| (number, Vec::new())).collect();
+    let mut parts_of: BTreeMap<VolumeNumber, Vec<&Part>> =
+        VolumeNumber::all(bundle.head.statement.n).map(|number| (number, Vec::new())).collect();
     for part in &bundle.head.parts {
         parts_of.entry(part.volume).or_default().push(part);
     }
-    let is_here = |number: u16, parts: &[&Part]| whole.iter().any(|volume| volume.stands_for(number, parts));
+    let is_here = |number: VolumeNumber, parts: &[&Part]| whole.iter().any(|volume| volume.stands_for(number, parts));
     parts_of.into_iter().filter(|(number, parts)| !is_here(*number, parts)).map(|(number, _)| number).collect()
 }
 
@@ -174,7 +175,11 @@ fn look_ahead(
 }
 
 /// The numbers of the volumes to be written that an earlier repair finished in the target.
-fn finished_before(bundle: &Bundle, report: &RepairReport, monitor: &dyn Monitor) -> Result<Vec<u16>, FlowError> {
+fn finished_before(
+    bundle: &Bundle,
+    report: &RepairReport,
+    monitor: &dyn Monitor,
+) -> Result<Vec<VolumeNumber>, FlowError> {
     let folders = report.volumes.iter().map(|number| volume::folder(&report.target, *number));
     let is_given = |folder: &Path| bundle.volumes.iter().any(|volume| target::is_same_folder(&volume.dir, folder));
     let looks_whole =
@@ -200,7 +205,7 @@ fn leftovers_in(
     bundle: &Bundle,
     report: &RepairReport,
     monitor: &dyn Monitor,
-) -> Result<BTreeMap<u16, u64>, FlowError> {
+) -> Result<BTreeMap<VolumeNumber, u64>, FlowError> {
     let mut leftovers = BTreeMap::new();
     for number in &report.volumes {
         let folder = volume::folder(&report.target, *number);

@@ -8,6 +8,8 @@ use crate::base::text::{base64, hex, unbase64, unhex};
 use crate::format::lines::Lines;
 use crate::format::part::{BLOCK, HEADER, file_name, parity_name};
 use crate::format::statement::Statement;
+use crate::format::stripe::ShardPos;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{FormatError, check_version, limits, number};
 
 const WHAT: &str = "the head";
@@ -48,10 +50,10 @@ pub struct Part {
     /// From 1 without gaps, separately for data and parity parts.
     pub number: u32,
     pub kind: PartKind,
-    /// Stripe and position in it, both from 0; `None` in a bundle without parity.
-    pub stripe: Option<(u32, u16)>,
-    /// The volume it was written to, from 1.
-    pub volume: u16,
+    /// Which shard of its stripe it is; `None` in a bundle without parity.
+    pub shard: Option<ShardPos>,
+    /// The volume it was written to.
+    pub volume: VolumeNumber,
     /// SHA-256 of its file.
     pub sha256: Digest,
     /// The first bytes of its file: age header and nonce. A reader opens the part under these, never under the drive's
@@ -168,8 +170,8 @@ impl Head {
                 }
             };
             *count += 1;
-            let numbered = part.number == *count && (1..=statement.n).contains(&part.volume);
-            if !numbered || part.stripe != place || !fits {
+            let numbered = part.number == *count && (1..=statement.n).contains(&part.volume.get());
+            if !numbered || part.shard != place || !fits {
                 return Err(format!("part {} does not follow the one before", part.number));
             }
         }
@@ -220,8 +222,8 @@ impl Part {
             PartKind::Data { offset, length } => ('d', offset.to_string(), length.to_string()),
             PartKind::Parity => ('p', "-".into(), "-".into()),
         };
-        let (stripe, position) = match self.stripe {
-            Some((stripe, position)) => (stripe.to_string(), position.to_string()),
+        let (stripe, position) = match self.shard {
+            Some(ShardPos { stripe, position }) => (stripe.to_string(), position.to_string()),
             None => ("-".into(), "-".into()),
         };
         let sum = hex(&self.sha256.0);
@@ -239,15 +241,15 @@ impl Part {
             ("d", offset, length) => PartKind::Data { offset: number(offset)?, length: number(length)? },
             _ => return None,
         };
-        let stripe = match (stripe, position) {
+        let shard = match (stripe, position) {
             ("-", "-") => None,
-            (stripe, position) => Some((number(stripe)?, number(position)?)),
+            (stripe, position) => Some(ShardPos { stripe: number(stripe)?, position: number(position)? }),
         };
         let header: [u8; HEADER] = unbase64(header)?.try_into().ok()?;
         Some(Part {
             number: number(part)?,
             kind,
-            stripe,
+            shard,
             volume: number(volume)?,
             sha256: Digest(unhex(sum)?),
             header: Box::new(header),
@@ -271,7 +273,7 @@ pub(crate) mod tests {
         for part in &mut parts {
             let place =
                 if part.kind == PartKind::Parity { scheme.of_parity(part.number) } else { scheme.of_data(part.number) };
-            (part.stripe, part.volume) = (Some(place), place.1 + 1);
+            (part.shard, part.volume) = (Some(place), VolumeNumber::new(place.position + 1));
         }
         let mut head = head(parts, u64::from(data) * 512);
         (head.statement.scheme, head.statement.n) = (Some(scheme), k + m);
@@ -280,7 +282,8 @@ pub(crate) mod tests {
 
     fn part(number: u32, offset: u64, length: u64) -> Part {
         let kind = PartKind::Data { offset, length };
-        Part { number, kind, stripe: None, volume: 1, sha256: Digest([1; 32]), header: Box::new([2; HEADER]) }
+        let volume = VolumeNumber::new(1);
+        Part { number, kind, shard: None, volume, sha256: Digest([1; 32]), header: Box::new([2; HEADER]) }
     }
 
     fn head(parts: Vec<Part>, tar: u64) -> Head {
@@ -317,8 +320,8 @@ pub(crate) mod tests {
         let mut parts = vec![part(1, 0, 1024), part(2, 1024, 512), part(1, 0, 0)];
         parts[2].kind = PartKind::Parity;
         for (at, part) in parts.iter_mut().enumerate() {
-            part.stripe = Some((0, at as u16));
-            part.volume = 2;
+            part.shard = Some(ShardPos { stripe: 0, position: at as u16 });
+            part.volume = VolumeNumber::new(2);
         }
         let mut head = head(parts, 1536);
         head.statement.scheme = Scheme::new(2, 1, 1);
@@ -348,10 +351,10 @@ pub(crate) mod tests {
             assert!(Head::parse(head(parts, tar).encode().as_bytes()).is_err());
         }
         let mut wrong = head(vec![part(1, 0, 1024)], 1024);
-        wrong.parts[0].volume = 3;
+        wrong.parts[0].volume = VolumeNumber::new(3);
         wrong.statement.parts_hash = parts_hash(&wrong.parts);
         assert!(Head::parse(wrong.encode().as_bytes()).is_err(), "there are two volumes");
-        wrong.parts[0].volume = 2;
+        wrong.parts[0].volume = VolumeNumber::new(2);
         assert!(Head::parse(wrong.encode().as_bytes()).is_err(), "not the hash of this table");
     }
 

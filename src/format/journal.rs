@@ -13,6 +13,7 @@ use crate::format::part::Class;
 use crate::format::recipe::Recipe;
 use crate::format::seal::{ALL_SEALS, PASSPHRASE_SEAL};
 use crate::format::stripe::Scheme;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{FormatError, check_version, limits, number};
 
 /// The name of its file.
@@ -45,10 +46,17 @@ pub(crate) struct Opening {
     pub(crate) whom: Digest,
     /// How many volumes the bundle has.
     pub(crate) volumes: u16,
-    /// Volume (from 1), file name and SHA-256 of each seal.
-    pub(crate) seals: Vec<(u16, String, Digest)>,
+    pub(crate) seals: Vec<VolumeSeal>,
     /// For each entry of the walk, 8 bytes of a hash of its path, type, size, mode and times.
     pub(crate) stamps: Vec<u64>,
+}
+
+/// The file of a seal on one of the volumes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VolumeSeal {
+    pub(crate) volume: VolumeNumber,
+    pub(crate) name: String,
+    pub(crate) sha256: Digest,
 }
 
 /// A range of the tar that was read whole and unchanged.
@@ -68,8 +76,7 @@ pub(crate) struct WrittenPart {
     /// From 1; data and parity parts are numbered separately.
     pub(crate) number: u32,
     pub(crate) kind: PartKind,
-    /// From 1.
-    pub(crate) volume: u16,
+    pub(crate) volume: VolumeNumber,
     /// SHA-256 of its file.
     pub(crate) sha256: Digest,
 }
@@ -93,7 +100,7 @@ pub struct Journal {
 impl Opening {
     /// Whether a passphrase opens the bundle.
     pub(crate) fn takes_passphrase(&self) -> bool {
-        self.seals.iter().any(|(_, name, _)| name == PASSPHRASE_SEAL)
+        self.seals.iter().any(|seal| seal.name == PASSPHRASE_SEAL)
     }
 
     /// The lines that a journal begins with, up to `BEGUN`.
@@ -110,8 +117,8 @@ impl Opening {
             self.volumes,
         );
         out.push_str(&format!("SEALS {}\n", self.seals.len()));
-        for (volume, name, sum) in &self.seals {
-            out.push_str(&format!("{volume} {name} {sum:?}\n"));
+        for VolumeSeal { volume, name, sha256 } in &self.seals {
+            out.push_str(&format!("{volume} {name} {sha256:?}\n"));
         }
         let stamps: Vec<u8> = self.stamps.iter().flat_map(|stamp| stamp.to_be_bytes()).collect();
         out.push_str(&format!("STAMPS {}\nBEGUN\n", base64(&stamps)));
@@ -157,14 +164,19 @@ fn scheme(text: &str) -> Option<Scheme> {
     numbers.next().is_none().then_some(scheme)
 }
 
-fn seal(line: &str) -> Option<(u16, String, Digest)> {
+fn seal(line: &str) -> Option<VolumeSeal> {
     let mut words = line.split(' ');
-    let volume = number(words.next()?)?;
+    let volume = volume(words.next()?)?;
     let name = words.next()?;
     let sum = words.next()?;
     // A run writes files under these names, so a planted one must not pass.
-    let sane = (1..=limits::VOLUMES).contains(&volume) && ALL_SEALS.contains(&name) && words.next().is_none();
-    sane.then_some((volume, name.to_string(), Digest(unhex(sum)?)))
+    let sane = ALL_SEALS.contains(&name) && words.next().is_none();
+    sane.then_some(VolumeSeal { volume, name: name.to_string(), sha256: Digest(unhex(sum)?) })
+}
+
+/// The number of a volume, if a bundle can have so many.
+fn volume(word: &str) -> Option<VolumeNumber> {
+    number(word).filter(|number| (1..=limits::VOLUMES).contains(number)).map(VolumeNumber::new)
 }
 
 impl ReadRange {
@@ -242,7 +254,7 @@ impl Journal {
 
 /// What the intact lines of a damaged journal still tell about whose volumes these are: the seals, and how many volumes
 /// there are, or 0.
-pub(crate) fn remains(text: &[u8]) -> (Vec<(u16, String, Digest)>, u16) {
+pub(crate) fn remains(text: &[u8]) -> (Vec<VolumeSeal>, u16) {
     let volumes = checked_lines::fitting(text).find_map(|line| number(line.strip_prefix("volumes ")?));
     (checked_lines::fitting(text).filter_map(seal).collect(), volumes.unwrap_or(0))
 }
@@ -266,15 +278,14 @@ fn read<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<ReadRange> {
 
 fn part<'a>(mut words: impl Iterator<Item = &'a str>, data: bool) -> Option<WrittenPart> {
     let number_ = number(words.next()?)?;
-    let volume = number(words.next()?)?;
+    let volume = volume(words.next()?)?;
     let sha256 = Digest(unhex(words.next()?)?);
     let kind = if data {
         PartKind::Data { offset: number(words.next()?)?, length: number(words.next()?)? }.is_within(limits::TAR)?
     } else {
         PartKind::Parity
     };
-    let sane =
-        (1..=limits::PARTS).contains(&number_) && (1..=limits::VOLUMES).contains(&volume) && words.next().is_none();
+    let sane = (1..=limits::PARTS).contains(&number_) && words.next().is_none();
     sane.then_some(WrittenPart { number: number_, kind, volume, sha256 })
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod statement;
 pub(crate) mod stripe;
 pub(crate) mod sums;
 pub(crate) mod ustar;
+pub(crate) mod volume_number;
 
 /// Name of the folder beside an output that holds the files of an unfinished unpacking.
 pub(crate) const UNPACKING: &str = ".pouch-unfinished";

@@ -2,6 +2,14 @@
 //! data parts and m parity parts. A row takes one chunk of each shard, shifted from shard to shard, so that damage at
 //! one place of all files does not fall into one row.
 
+/// Which shard of which stripe a part is. Both count from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShardPos {
+    pub stripe: u32,
+    /// Data comes first, then parity from k on.
+    pub position: u16,
+}
+
 /// The shape of a bundle's stripes: k, m and c of the statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
@@ -38,18 +46,18 @@ impl Scheme {
         self.stripes(data) * u32::from(self.m)
     }
 
-    /// Stripe and position (both from 0) of a data part, by its number (from 1).
-    pub fn of_data(self, number: u32) -> (u32, u16) {
+    /// The shard that a data part is, by its number (from 1).
+    pub fn of_data(self, number: u32) -> ShardPos {
         let stripe = (number - 1) / u32::from(self.k);
         let position = (number - 1) % u32::from(self.k);
-        (stripe, position as u16)
+        ShardPos { stripe, position: position as u16 }
     }
 
-    /// Stripe and position of a parity part. Parity parts have numbers of their own, and positions from k on.
-    pub fn of_parity(self, number: u32) -> (u32, u16) {
+    /// The shard that a parity part is. Parity parts have numbers of their own, from 1.
+    pub fn of_parity(self, number: u32) -> ShardPos {
         let stripe = (number - 1) / u32::from(self.m);
         let which = (number - 1) % u32::from(self.m);
-        (stripe, self.k + which as u16)
+        ShardPos { stripe, position: self.k + which as u16 }
     }
 
     /// The number of the parity part at a position of a stripe; positions of parity begin at k.
@@ -86,11 +94,12 @@ mod tests {
     #[test]
     fn numbers_and_positions_go_both_ways() {
         let scheme = Scheme::new(3, 2, 1).unwrap();
-        let data: Vec<_> = (1..=7).map(|number| scheme.of_data(number)).collect();
+        let pair = |shard: ShardPos| (shard.stripe, shard.position);
+        let data: Vec<_> = (1..=7).map(|number| pair(scheme.of_data(number))).collect();
         assert_eq!(data, [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]);
         assert_eq!((scheme.stripes(7), scheme.parity_parts(7)), (3, 6));
         for number in 1..=6 {
-            let (stripe, position) = scheme.of_parity(number);
+            let ShardPos { stripe, position } = scheme.of_parity(number);
             assert!((3..5).contains(&position));
             assert_eq!(scheme.parity_number(stripe, position), number);
         }

@@ -9,6 +9,13 @@ use crate::format::{FormatError, limits};
 
 const WHAT: &str = "SHA256SUMS";
 
+/// A file by its name, and what it holds by its SHA-256. Sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamedDigest {
+    pub name: String,
+    pub sha256: Digest,
+}
+
 /// One line as `sha256sum` prints it: hash, two blanks, name. A backslash before the hash marks an escaped name.
 pub fn line(sha256: &Digest, name: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + 4 + name.len());
@@ -40,13 +47,13 @@ fn needs_escape(name: &[u8]) -> bool {
     name.iter().any(|b| b"\\\n\r".contains(b))
 }
 
-/// Parses a volume's SHA256SUMS into hashes and names, in the order of the file. A CR before the LF of a line does not
-/// count, because editors and mail programs put one there.
+/// Parses a volume's SHA256SUMS, in the order of its lines. A CR before the LF of a line does not count, because editors
+/// and mail programs put one there.
 ///
 /// # Errors
 /// The file is over 16 MiB, or a line is not one that `sha256sum` prints for a file of ours, or a name stands twice. A
 /// name that leads out of the folder or holds a control is [`FormatError::Unsafe`].
-pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
+pub fn parse(bytes: &[u8]) -> Result<Vec<NamedDigest>, FormatError> {
     FormatError::check_limit("the size of SHA256SUMS", bytes.len() as u64, limits::SUMS_FILE)?;
     let mut out = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -65,7 +72,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<(Digest, String)>, FormatError> {
         if !seen.insert(name) {
             return Err(bad(format!("\"{name}\" stands twice")));
         }
-        out.push((Digest(sum), name.to_string()));
+        out.push(NamedDigest { name: name.to_string(), sha256: Digest(sum) });
     }
     Ok(out)
 }

@@ -3,6 +3,7 @@
 
 use crate::format::part::Class;
 use crate::format::stripe::Scheme;
+use crate::format::volume_number::VolumeNumber;
 
 /// The order in which volumes are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,14 +129,14 @@ impl Placement {
     }
 
     /// Closes a volume: it takes nothing more, except shards of the open stripe that have their place there already.
-    pub(crate) fn close(&mut self, volume: u16) {
-        let slots = &mut self.volumes[usize::from(volume) - 1];
+    pub(crate) fn close(&mut self, volume: VolumeNumber) {
+        let slots = &mut self.volumes[volume.index()];
         slots.total = slots.used;
     }
 
     /// Parts that a volume still takes.
-    pub(crate) fn left(&self, volume: u16) -> u64 {
-        self.left_at(usize::from(volume) - 1)
+    pub(crate) fn left(&self, volume: VolumeNumber) -> u64 {
+        self.left_at(volume.index())
     }
 
     /// The same for a volume by its index, from 0.
@@ -145,10 +146,10 @@ impl Placement {
     }
 
     /// Puts one part on a volume, whatever stripe it is of; `false` if the volume takes none.
-    pub(crate) fn put(&mut self, volume: u16) -> bool {
+    pub(crate) fn put(&mut self, volume: VolumeNumber) -> bool {
         let room = self.left(volume) > 0;
         if room {
-            self.take(usize::from(volume) - 1);
+            self.take(volume.index());
         }
         room
     }
@@ -169,8 +170,8 @@ impl Placement {
         self.scheme.is_some_and(|scheme| usize::from(scheme.c) < scheme.shards())
     }
 
-    /// The volume for the next data part, from 1; `None` when all are full.
-    pub(crate) fn data(&mut self) -> Option<u16> {
+    /// The volume for the next data part; `None` when all are full.
+    pub(crate) fn data(&mut self) -> Option<VolumeNumber> {
         if self.stripe.data == 0 && self.is_dealt_whole() {
             self.stripe.shards = self.begin_stripe()?;
         }
@@ -179,7 +180,7 @@ impl Placement {
             None => self.one()?,
         };
         self.stripe.data += 1;
-        Some(volume as u16 + 1)
+        Some(VolumeNumber::from_index(volume))
     }
 
     /// Whether the open stripe has all its data parts.
@@ -187,21 +188,21 @@ impl Placement {
         self.scheme.is_some_and(|scheme| self.stripe.data == scheme.k)
     }
 
-    /// Ends the stripe. Returns the volumes (from 1) for its parity parts: an empty list if it has no data, and `None`
-    /// when all volumes are full.
-    pub(crate) fn parity(&mut self) -> Option<Vec<u16>> {
+    /// Ends the stripe. Returns the volumes for its parity parts: an empty list if it has no data, and `None` when all
+    /// volumes are full.
+    pub(crate) fn parity(&mut self) -> Option<Vec<VolumeNumber>> {
         let StripeShards { number, data, shards } = std::mem::take(&mut self.stripe);
         self.stripe.number = number + 1;
         let Some(scheme) = self.scheme.filter(|_| data > 0) else { return Some(Vec::new()) };
         if shards.is_empty() {
-            return (0..scheme.m).map(|_| self.one().map(|volume| volume as u16 + 1)).collect();
+            return (0..scheme.m).map(|_| self.one().map(VolumeNumber::from_index)).collect();
         }
         // A short stripe gives back the places of data parts that it does not have.
         for volume in &shards[usize::from(data)..usize::from(scheme.k)] {
             self.volumes[*volume].used -= 1;
             self.devices[self.volumes[*volume].device] += 1;
         }
-        Some(shards[usize::from(scheme.k)..].iter().map(|volume| *volume as u16 + 1).collect())
+        Some(shards[usize::from(scheme.k)..].iter().copied().map(VolumeNumber::from_index).collect())
     }
 
     /// Takes room for all shards of a stripe, from the volumes with the most room left.
@@ -259,8 +260,8 @@ impl Placement {
     }
 
     /// Bytes that a part takes on that volume.
-    pub(crate) fn cost(&self, volume: u16) -> u64 {
-        self.volumes[usize::from(volume) - 1].cost
+    pub(crate) fn cost(&self, volume: VolumeNumber) -> u64 {
+        self.volumes[volume.index()].cost
     }
 }
 
@@ -326,7 +327,7 @@ mod tests {
     }
 
     /// The volumes of each stripe's shards, for `data` data parts.
-    fn stripes(mut placement: Placement, data: usize) -> Vec<Vec<u16>> {
+    fn stripes(mut placement: Placement, data: usize) -> Vec<Vec<VolumeNumber>> {
         let (mut all, mut open) = (Vec::new(), Vec::new());
         for _ in 0..data {
             open.extend(placement.data());
@@ -350,7 +351,7 @@ mod tests {
             let all = stripes(placement.clone(), capacity);
             for stripe in all.iter().filter(|stripe| !stripe.is_empty()) {
                 assert_eq!(stripe.len(), usize::from(k + m));
-                for volume in 1..=drives.len() as u16 {
+                for volume in VolumeNumber::all(drives.len() as u16) {
                     assert!(stripe.iter().filter(|at| **at == volume).count() <= c.into(), "{stripe:?}");
                 }
             }
@@ -363,7 +364,7 @@ mod tests {
     #[test]
     fn parity_is_shared_by_all_drives() {
         let all = stripes(striped(&[30; 3], 2, 1, 1), 60);
-        let mut parity: Vec<u16> = all.iter().filter_map(|stripe| stripe.last().copied()).collect();
+        let mut parity: Vec<VolumeNumber> = all.iter().filter_map(|stripe| stripe.last().copied()).collect();
         parity.sort_unstable();
         assert_eq!(parity, [[1; 10], [2; 10], [3; 10]].concat());
     }

@@ -1,25 +1,26 @@
 //! Finds new homes for parts that lost theirs: volumes that have room and do not get more of a stripe than the scheme
 //! allows (FORMAT section 8). A part without such a volume is left to parity.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use crate::format::head::PartId;
 use crate::format::stripe::Scheme;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::placement::Placement;
 
 /// A part, and the volume it is to be written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Home {
     pub(crate) part: PartId,
-    /// From 1.
-    pub(crate) volume: u16,
+    pub(crate) volume: VolumeNumber,
 }
 
 /// The stripe of a part; `None` without parity.
 pub(crate) fn stripe_of(part: PartId, scheme: Option<Scheme>) -> Option<u32> {
     scheme.map(|scheme| match part {
-        PartId::Data(number) => scheme.of_data(number).0,
-        PartId::Parity(number) => scheme.of_parity(number).0,
+        PartId::Data(number) => scheme.of_data(number).stripe,
+        PartId::Parity(number) => scheme.of_parity(number).stripe,
     })
 }
 
@@ -32,7 +33,7 @@ pub(crate) fn rehome(
     held: impl Iterator<Item = Home>,
     missing: &[PartId],
 ) -> Vec<Home> {
-    let mut shards: HashMap<(u32, u16), u16> = HashMap::new();
+    let mut shards: HashMap<(u32, VolumeNumber), u16> = HashMap::new();
     for home in held {
         if let Some(stripe) = stripe_of(home.part, scheme) {
             *shards.entry((stripe, home.volume)).or_default() += 1;
@@ -42,10 +43,11 @@ pub(crate) fn rehome(
     let mut found = Vec::new();
     for &part in missing {
         let stripe = stripe_of(part, scheme).unwrap_or(0);
-        let held = |volume: &u16| shards.get(&(stripe, *volume)).copied().unwrap_or(0);
-        let open = (1..=volumes).filter(|volume| room.left(*volume) > 0 && (scheme.is_none() || held(volume) < most));
+        let held = |volume: &VolumeNumber| shards.get(&(stripe, *volume)).copied().unwrap_or(0);
+        let takes = |volume: &VolumeNumber| room.left(*volume) > 0 && (scheme.is_none() || held(volume) < most);
+        let open = VolumeNumber::all(volumes).filter(takes);
         // The volume with the most room; of equals the first.
-        let Some(volume) = open.max_by_key(|volume| (room.left(*volume), u16::MAX - volume)) else { continue };
+        let Some(volume) = open.max_by_key(|volume| (room.left(*volume), Reverse(*volume))) else { continue };
         room.put(volume);
         *shards.entry((stripe, volume)).or_default() += 1;
         found.push(Home { part, volume });
@@ -89,14 +91,14 @@ mod tests {
     }
 
     fn home(part: PartId, volume: u16) -> Home {
-        Home { part, volume }
+        Home { part, volume: VolumeNumber::new(volume) }
     }
 
     #[test]
     fn the_volume_with_the_most_room_takes_a_part() {
         let missing = [Data(1), Data(2), Data(3), Data(4)];
         let found = rehome(room(&[1, 2], None), None, 2, std::iter::empty(), &missing);
-        let mut volumes: Vec<u16> = found.iter().map(|home| home.volume).collect();
+        let mut volumes: Vec<VolumeNumber> = found.iter().map(|home| home.volume).collect();
         assert_eq!(volumes[0], 2);
         volumes.sort_unstable();
         assert_eq!(volumes, [1, 2, 2], "the fourth finds none");
@@ -122,10 +124,10 @@ mod tests {
         let held = [home(Data(1), 1), home(Data(2), 2), home(Data(3), 2), home(Parity(2), 1)];
         let missing = [Parity(1), Data(4)];
         let mut left = room(&[9, 9, 9, 9], scheme);
-        left.close(3);
+        left.close(VolumeNumber::new(3));
         let found = rehome(left.clone(), scheme, 4, held.into_iter(), &missing);
         assert_eq!(found, [home(Parity(1), 4), home(Data(4), 4)]);
-        left.close(4);
+        left.close(VolumeNumber::new(4));
         assert!(rehome(left, scheme, 4, held.into_iter(), &missing).is_empty());
         assert_eq!(beyond_parity(scheme, &missing), 0);
         assert_eq!(beyond_parity(scheme, &[Parity(1), Data(2), Parity(2)]), 1, "the first stripe lacks one too many");

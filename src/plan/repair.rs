@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::base::json::{Value, json};
 use crate::format::head::{Head, Part, PartKind};
+use crate::format::volume_number::VolumeNumber;
 
 /// What can be recovered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +24,7 @@ pub(crate) enum Verdict {
         /// Their numbers.
         lost: Vec<u32>,
         /// Missing volumes each of which alone would complete the bundle.
-        any_one: Vec<u16>,
+        any_one: Vec<VolumeNumber>,
         /// A lower bound on how many of the missing volumes it takes.
         at_least: u16,
     },
@@ -90,7 +91,7 @@ pub(crate) fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
 }
 
 /// Volumes each of which would take data with it that can still be had now.
-pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
+pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<VolumeNumber> {
     let m = spare_of(head);
     let shares = shares(head, there);
     let mut needed = BTreeSet::new();
@@ -105,11 +106,12 @@ pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
 
 /// How many parts are read to rebuild what is missing, and the volumes that have them: of each stripe that lacks data,
 /// as many shards as it has data parts, from any of its volumes.
-pub(crate) fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
+pub(crate) fn sources(head: &Head, there: &[bool]) -> (usize, Vec<VolumeNumber>) {
     let hurt: BTreeSet<u32> = absent(head, there).map(|(_, stripe)| stripe).collect();
     let parts = head.parts.iter().zip(there);
-    let of_hurt = parts.filter(|(part, _)| part.stripe.is_some_and(|(stripe, _)| hurt.contains(&stripe)));
-    let volumes: BTreeSet<u16> = of_hurt.clone().filter(|(_, there)| **there).map(|(part, _)| part.volume).collect();
+    let of_hurt = parts.filter(|(part, _)| part.shard.is_some_and(|shard| hurt.contains(&shard.stripe)));
+    let here = of_hurt.clone().filter(|(_, there)| **there);
+    let volumes: BTreeSet<VolumeNumber> = here.map(|(part, _)| part.volume).collect();
     (of_hurt.filter(|(part, _)| is_data(part)).count(), volumes.into_iter().collect())
 }
 
@@ -117,7 +119,7 @@ pub(crate) fn sources(head: &Head, there: &[bool]) -> (usize, Vec<u16>) {
 #[derive(Debug, Clone, Copy)]
 struct Share {
     stripe: u32,
-    volume: u16,
+    volume: VolumeNumber,
     /// Shards that are present.
     here: u32,
     /// Shards that are missing.
@@ -157,7 +159,7 @@ fn is_data(part: &Part) -> bool {
 }
 
 fn stripe_of(part: &Part) -> u32 {
-    part.stripe.map_or(part.number, |(stripe, _)| stripe)
+    part.shard.map_or(part.number, |shard| shard.stripe)
 }
 
 fn stripes(shares: &[Share]) -> impl Iterator<Item = &[Share]> {
@@ -188,9 +190,9 @@ fn lost(head: &Head, there: &[bool], shares: &[Share]) -> Vec<u32> {
 }
 
 /// Volumes each of which alone would give every stripe enough shards.
-fn any_one(shares: &[Share], m: u32) -> Vec<u16> {
+fn any_one(shares: &[Share], m: u32) -> Vec<VolumeNumber> {
     let mut over = 0;
-    let mut helped: BTreeMap<u16, u32> = BTreeMap::new();
+    let mut helped: BTreeMap<VolumeNumber, u32> = BTreeMap::new();
     for stripe in stripes(shares) {
         let missing = missing(stripe);
         if missing > m {
@@ -223,177 +225,4 @@ fn least(shares: &[Share], m: u32) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::head::tests::striped;
-
-    /// Which parts are present when these volumes are missing.
-    fn without(head: &Head, volumes: &[u16]) -> Vec<bool> {
-        head.parts.iter().map(|part| !volumes.contains(&part.volume)).collect()
-    }
-
-    #[test]
-    fn what_is_missing_is_rebuilt_named_or_asked_for() {
-        // Two stripes of 3 + 2 on five volumes, each shard of a stripe on its own volume.
-        let head = striped(6, 3, 2);
-        assert_eq!(judge(&head, &without(&head, &[])), Verdict::Complete);
-        assert_eq!(judge(&head, &without(&head, &[1, 5])), Verdict::Repairable { rebuilt: vec![1, 4] });
-        assert_eq!(judge(&head, &without(&head, &[4, 5])), Verdict::Complete);
-        assert_eq!(sources(&head, &without(&head, &[1, 5])), (6, vec![2, 3, 4]), "three of each stripe");
-        assert_eq!(sources(&head, &without(&head, &[4, 5])), (0, vec![]), "parity alone is not missed");
-        let short = Verdict::Short { lost: vec![1, 2, 4, 5], any_one: vec![1, 2, 5], at_least: 1 };
-        assert_eq!(judge(&head, &without(&head, &[1, 2, 5])), short);
-        let shorter = Verdict::Short { lost: vec![1, 2, 3, 4, 5, 6], any_one: vec![], at_least: 2 };
-        assert_eq!(judge(&head, &without(&head, &[1, 2, 3, 4])), shorter);
-    }
-
-    #[test]
-    fn the_margin_shrinks_with_what_is_lost() {
-        let head = striped(6, 3, 2);
-        let margin = |volumes: &[u16]| margin(&head, &without(&head, volumes));
-        assert_eq!(margin(&[]), Some(Margin { shards: 2, volumes: 2 }));
-        assert_eq!(margin(&[2]), Some(Margin { shards: 1, volumes: 1 }));
-        assert_eq!(margin(&[2, 4]), Some(Margin { shards: 0, volumes: 0 }));
-        assert_eq!(margin(&[2, 4, 5]), None);
-        let needed = |volumes: &[u16]| needed(&head, &without(&head, volumes));
-        assert_eq!((needed(&[2]), needed(&[2, 4])), (vec![], vec![1, 3, 5]));
-    }
-
-    /// The same answers by brute force: volumes are taken away or added, and every stripe is counted again.
-    mod plainly {
-        use super::*;
-
-        pub(crate) fn lost(head: &Head, there: &[bool]) -> Vec<u32> {
-            let m = head.statement.scheme.map_or(0, |scheme| usize::from(scheme.m));
-            let of = |stripe| head.parts.iter().zip(there).filter(move |(part, _)| stripe_of(part) == stripe);
-            let gone = head.parts.iter().zip(there).filter(|(part, there)| {
-                let missing = of(stripe_of(part)).filter(|(_, there)| !**there).count();
-                !**there && part.kind != PartKind::Parity && missing > m
-            });
-            gone.map(|(part, _)| part.number).collect()
-        }
-
-        /// The parts that are present once all parts of these volumes are, or are not.
-        fn with(head: &Head, there: &[bool], volumes: u32, become_there: bool) -> Vec<bool> {
-            let changed = |part: &Part| volumes >> part.volume & 1 == 1;
-            let each = head.parts.iter().zip(there);
-            each.map(|(part, there)| if changed(part) { become_there } else { *there }).collect()
-        }
-
-        pub(crate) fn any_one(head: &Head, there: &[bool]) -> Vec<u16> {
-            let completes = |volume: &u16| lost(head, &with(head, there, 1 << volume, true)).is_empty();
-            (1..=head.statement.n).filter(completes).collect()
-        }
-
-        pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<u16> {
-            let now = lost(head, there).len();
-            let matters = |volume: &u16| lost(head, &with(head, there, 1 << volume, false)).len() > now;
-            (1..=head.statement.n).filter(matters).collect()
-        }
-
-        /// The fewest volumes that bring everything back.
-        pub(crate) fn fewest(head: &Head, there: &[bool]) -> u16 {
-            let sets = (0u32..1 << head.statement.n).map(|set| set << 1);
-            let enough = sets.filter(|set| lost(head, &with(head, there, *set, true)).is_empty());
-            enough.map(u32::count_ones).min().unwrap() as u16
-        }
-
-        /// How many of the volumes that have parts may go, whichever they are.
-        pub(crate) fn margin(head: &Head, there: &[bool]) -> u16 {
-            let here = |volume: u16| head.parts.iter().zip(there).any(|(part, there)| *there && part.volume == volume);
-            let all: u32 = (1..=head.statement.n).filter(|volume| here(*volume)).map(|volume| 1 << volume).sum();
-            let sets = (0u32..1 << head.statement.n).map(|set| set << 1).filter(|set| set & !all == 0);
-            let bad = sets.filter(|set| !lost(head, &with(head, there, *set, false)).is_empty());
-            bad.map(u32::count_ones).min().unwrap() as u16 - 1
-        }
-    }
-
-    /// Pseudo-random numbers, the same in every run.
-    fn dice(mut state: u64) -> impl FnMut(u64) -> u64 {
-        move |below| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % below
-        }
-    }
-
-    #[test]
-    fn the_answers_are_those_of_the_straightforward_way() {
-        let (mut roll, mut shorts, mut spared) = (dice(1), 0, 0);
-        for _ in 0..4_000 {
-            let (data, k, m, n) = (roll(12) + 1, roll(5) + 1, roll(4) + 1, roll(6) + 1);
-            let mut head = striped(data as u32, k as u16, m as u16);
-            head.statement.n = n as u16;
-            if roll(4) == 0 {
-                head.statement.scheme = None;
-                head.parts.retain(|part| part.kind != PartKind::Parity);
-                head.parts.iter_mut().for_each(|part| part.stripe = None);
-            }
-            head.parts.iter_mut().for_each(|part| part.volume = roll(n) as u16 + 1);
-            let (gone, bad) = (roll(1 << n) & roll(1 << n), roll(8) + 2);
-            let there: Vec<bool> =
-                head.parts.iter().map(|part| gone >> (part.volume - 1) & 1 == 0 && roll(bad * 3) > 0).collect();
-            let all = plainly::lost(&head, &there);
-            match judge(&head, &there) {
-                Verdict::Short { lost, any_one, at_least } => {
-                    shorts += 1;
-                    assert_eq!((&lost, &any_one), (&all, &plainly::any_one(&head, &there)), "{head:?} {there:?}");
-                    let fewest = plainly::fewest(&head, &there);
-                    assert!(at_least <= fewest && (at_least > 1 || fewest == 1), "{at_least} of {fewest}");
-                }
-                other => assert!(all.is_empty(), "{other:?}"),
-            }
-            assert_eq!(needed(&head, &there), plainly::needed(&head, &there));
-            let left = margin(&head, &there);
-            assert_eq!(left.is_some(), all.is_empty() && head.statement.scheme.is_some());
-            if let Some(left) = left {
-                spared += u32::from(left.volumes > 1);
-                assert_eq!(left.volumes, plainly::margin(&head, &there), "{head:?} {there:?}");
-            }
-        }
-        assert!(shorts > 500 && spared > 50, "{shorts} {spared}");
-    }
-
-    #[test]
-    fn the_margin_is_that_of_the_worst_volumes() {
-        // Taking the volume that hurts most, one by one, takes 1 first; losing 2 and 3 is worse.
-        let mut head = striped(4, 2, 3);
-        let volumes = [[1, 1, 4, 5, 6], [2, 2, 3, 3, 4]];
-        for part in &mut head.parts {
-            let (stripe, position) = part.stripe.unwrap();
-            part.volume = volumes[stripe as usize][usize::from(position)];
-        }
-        let there = vec![true; head.parts.len()];
-        assert_eq!(margin(&head, &there), Some(Margin { shards: 3, volumes: 1 }));
-    }
-
-    #[test]
-    fn the_largest_bundle_is_judged_at_once() {
-        let mut head = striped(80_000, 40, 10);
-        assert_eq!((head.parts.len(), head.statement.n), (100_000, 50));
-        head.statement.n = 1_000;
-        head.parts.iter_mut().for_each(|part| {
-            let (stripe, position) = part.stripe.unwrap();
-            part.volume = ((stripe * 50 + u32::from(position)) % 1_000 + 1) as u16;
-        });
-        let started = processor_seconds();
-        let here = without(&head, &[3, 7, 11]);
-        assert_eq!(margin(&head, &here), Some(Margin { shards: 7, volumes: 7 }));
-        assert!(needed(&head, &here).is_empty());
-        assert!(matches!(judge(&head, &here), Verdict::Repairable { rebuilt } if rebuilt.len() == 300));
-        let few = without(&head, &(1..=500).collect::<Vec<_>>());
-        assert!(matches!(judge(&head, &few), Verdict::Short { lost, at_least: 40, .. } if lost.len() == 40_000));
-        let just_enough = without(&head, &(1..=200).map(|volume| volume * 5).collect::<Vec<_>>());
-        assert_eq!(margin(&head, &just_enough), Some(Margin { shards: 0, volumes: 0 }));
-        assert_eq!(needed(&head, &just_enough).len(), 800);
-        // More than a second would be too slow; the bound leaves room for slower machines.
-        let took = processor_seconds() - started;
-        assert!(took < 20.0, "{took}");
-        println!("{took}");
-    }
-
-    /// Processor time of this thread: it does not depend on how busy the machine is.
-    fn processor_seconds() -> f64 {
-        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        stat.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
-    }
-}
+mod tests;

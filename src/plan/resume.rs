@@ -97,14 +97,15 @@ mod tests {
     use super::*;
     use crate::base::digest::Digest;
     use crate::format::recipe::FrameRecipe;
+    use crate::format::volume_number::VolumeNumber;
 
     fn data(number: u32) -> WrittenPart {
         let kind = PartKind::Data { offset: u64::from(number - 1) * 512, length: 512 };
-        WrittenPart { number, kind, volume: 1, sha256: Digest::ZERO }
+        WrittenPart { number, kind, volume: VolumeNumber::new(1), sha256: Digest::ZERO }
     }
 
     fn parity(number: u32) -> WrittenPart {
-        WrittenPart { number, kind: PartKind::Parity, volume: 2, sha256: Digest::ZERO }
+        WrittenPart { number, kind: PartKind::Parity, volume: VolumeNumber::new(2), sha256: Digest::ZERO }
     }
 
     fn recipes(numbers: impl Iterator<Item = u32>) -> BTreeMap<u32, Recipe> {

@@ -81,13 +81,15 @@ pub(crate) fn read_through(
 mod tests {
     use super::*;
     use crate::base::digest::sha256;
+    use crate::format::UNFINISHED;
     use crate::format::journal::JOURNAL;
-    use crate::format::{UNFINISHED, sums};
+    use crate::format::sums::{self, NamedDigest};
+    use crate::format::volume_number::VolumeNumber;
 
     #[test]
     fn a_volume_is_found_as_written() {
         let drive = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(drive.path(), 2).unwrap();
+        let mut writer = Writer::create(drive.path(), VolumeNumber::new(2)).unwrap();
         writer.put("000001.age", b"part", sha256(b"part")).unwrap();
         let len = writer.put_stream("head.age", |out| out.write_all(b"head")).unwrap();
         assert_eq!(len, 4);
@@ -103,7 +105,8 @@ mod tests {
         assert_eq!(names, [".DS_Store", "000001.age", "SHA256SUMS", "head.age"]);
         let text = found[0].read_small(SUMS, 1000).unwrap().unwrap();
         let lines = sums::parse(&text).unwrap();
-        assert_eq!(lines, [(sha256(b"part"), "000001.age".into()), (sha256(b"head"), "head.age".into())]);
+        let line = |name: &str, content: &[u8]| NamedDigest { name: name.into(), sha256: sha256(content) };
+        assert_eq!(lines, [line("000001.age", b"part"), line("head.age", b"head")]);
         assert_eq!(scan(&found[0].dir).unwrap().volumes.len(), 1, "given itself");
     }
 
@@ -129,7 +132,7 @@ mod tests {
             assert_eq!(is_free(&dir), free, "{}", journal.escape_ascii());
         }
         fs::write(dir.join(JOURNAL), b"").unwrap();
-        Writer::create(drive.path(), 1).unwrap();
+        Writer::create(drive.path(), VolumeNumber::new(1)).unwrap();
         assert!(!dir.join(JOURNAL).exists(), "no volume has one in the end");
         fs::write(dir.join("notes"), b"").unwrap();
         assert!(!is_free(&dir));
@@ -139,16 +142,16 @@ mod tests {
     fn an_existing_folder_is_left_alone() {
         let drive = tempfile::tempdir().unwrap();
         fs::create_dir(drive.path().join("volume-1")).unwrap();
-        Writer::create(drive.path(), 1).unwrap();
+        Writer::create(drive.path(), VolumeNumber::new(1)).unwrap();
         fs::write(drive.path().join("volume-1/file"), b"").unwrap();
-        let error = Writer::create(drive.path(), 1).err().unwrap();
+        let error = Writer::create(drive.path(), VolumeNumber::new(1)).err().unwrap();
         assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]
     fn an_abandoned_volume_leaves_nothing() {
         let drive = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(drive.path(), 1).unwrap();
+        let mut writer = Writer::create(drive.path(), VolumeNumber::new(1)).unwrap();
         writer.put("seal.age", b"x", sha256(b"x")).unwrap();
         let failed = writer.put_stream("list.age", |_| Err(io::Error::other("no")));
         assert!(failed.is_err());

@@ -1,6 +1,7 @@
 //! The lines about volumes and their bundle, from reports with literal values.
 
 use super::*;
+use crate::format::volume_number::tests::volumes;
 
 fn volume(state: VolumeState) -> VolumeCheck {
     VolumeCheck {
@@ -23,7 +24,7 @@ fn volume(state: VolumeState) -> VolumeCheck {
 fn bundle(here: &[u16], verdict: Verdict) -> BundleCheck {
     BundleCheck {
         volumes: 5,
-        here: here.to_vec(),
+        here: volumes(here.iter().copied()),
         verdict,
         margin: None,
         needed: Vec::new(),
@@ -33,7 +34,7 @@ fn bundle(here: &[u16], verdict: Verdict) -> BundleCheck {
 }
 
 fn short(any_one: &[u16], at_least: u16) -> Verdict {
-    Verdict::Short { lost: vec![3], any_one: any_one.to_vec(), at_least }
+    Verdict::Short { lost: vec![3], any_one: volumes(any_one.iter().copied()), at_least }
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn the_volumes_that_are_here_are_named() {
 fn what_rebuilding_reads_is_named_if_it_reads_whole_parts() {
     let mut repairable = bundle(&[1, 2], Verdict::Repairable { rebuilt: vec![3] });
     assert!(verdict(&repairable).ends_with("are here: 1 part missing or damaged, to be rebuilt"));
-    repairable.sources = (6, vec![1, 2]);
+    repairable.sources = (6, volumes([1, 2]));
     assert!(verdict(&repairable).ends_with("to be rebuilt by reading 6 parts of volumes 1-2"));
 }
 

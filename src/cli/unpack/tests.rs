@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::*;
 use crate::base::monitor::Note;
 use crate::flow::unpack::report::{BadPart, Cause, Lost};
+use crate::format::volume_number::tests::volumes;
 use crate::stage::restore::MetadataDifferences;
 
 /// The report of an unpacking that delivered all 4 files of a bundle on 3 volumes.
@@ -37,7 +38,7 @@ pub(crate) fn report() -> UnpackReport {
 }
 
 pub(crate) fn bad_part(number: u32, volume: u16, state: PartState) -> BadPart {
-    BadPart { number, volume, state, why: "no".into() }
+    BadPart { number, volume: VolumeNumber::new(volume), state, why: "no".into() }
 }
 
 pub(crate) fn lost(cause: Cause) -> Lost {
@@ -51,7 +52,7 @@ fn without_parts(verdict: Verdict) -> UnpackReport {
 }
 
 fn short(any_one: &[u16], at_least: u16) -> Verdict {
-    Verdict::Short { lost: vec![3, 4], any_one: any_one.to_vec(), at_least }
+    Verdict::Short { lost: vec![3, 4], any_one: volumes(any_one.iter().copied()), at_least }
 }
 
 #[test]

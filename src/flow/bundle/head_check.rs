@@ -15,6 +15,7 @@ use crate::format::head::{Part, PartKind};
 use crate::format::limits;
 use crate::format::part::{CHUNK, HEADER, Lead, SEALED_CHUNK};
 use crate::format::seal::Seal;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::seal::{KeyError, Keyring};
 use crate::stage::stream::PartOpener;
 use crate::stage::volume::{self, HEADS, LIST, SEALS, Volume};
@@ -123,14 +124,15 @@ impl<'a> HeadCheck<'a> {
 
     /// Which volume a folder is: the one that most of its parts belong to, or without parts the one it is named as. Of
     /// equal ones, the one that it is named as wins.
-    fn number_of(&self, volume: &Volume) -> Option<u16> {
-        let is_name = |number: &u16| volume.dir.file_name() == volume::folder(Path::new(""), *number).file_name();
-        let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+    fn number_of(&self, volume: &Volume) -> Option<VolumeNumber> {
+        let is_name =
+            |number: &VolumeNumber| volume.dir.file_name() == volume::folder(Path::new(""), *number).file_name();
+        let mut counts: BTreeMap<VolumeNumber, usize> = BTreeMap::new();
         for part in self.parts_on(volume) {
             *counts.entry(part.volume).or_default() += 1;
         }
         let most = counts.into_iter().max_by_key(|(number, parts)| (*parts, is_name(number)));
-        most.map(|(number, _)| number).or_else(|| (1..=self.bundle.head.statement.n).find(is_name))
+        most.map(|(number, _)| number).or_else(|| VolumeNumber::all(self.bundle.head.statement.n).find(is_name))
     }
 }
 

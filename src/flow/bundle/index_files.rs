@@ -19,6 +19,7 @@ use crate::format::head::Head;
 use crate::format::list;
 use crate::format::part::{CHUNK, HEADER, SEALED_CHUNK, padding_frame};
 use crate::format::seal::Seal;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{FormatError, limits};
 use crate::stage::compress::{Compressor, Level, ZstdError};
 use crate::stage::seal::{Recipient, header_for, header_for_passphrase};
@@ -128,7 +129,7 @@ fn padded(what: &'static str, mut frames: Vec<u8>) -> Result<Sealable, FlowError
 ///
 /// # Errors
 /// [`OutputError::VolumeExists`] if the volume's folder holds anything.
-pub(crate) fn new_volume(path: &Path, number: u16) -> Result<Writer, FlowError> {
+pub(crate) fn new_volume(path: &Path, number: VolumeNumber) -> Result<Writer, FlowError> {
     Writer::create(path, number).map_err(|fault| match fault.source.kind() {
         std::io::ErrorKind::AlreadyExists => FlowError::Output(OutputError::VolumeExists(fault.path)),
         _ => FlowError::Io(fault),
@@ -230,12 +231,12 @@ mod tests {
     #[test]
     fn a_volume_is_begun_only_where_there_is_none() {
         let drive = tempfile::tempdir().unwrap();
-        new_volume(drive.path(), 1).unwrap();
+        new_volume(drive.path(), VolumeNumber::new(1)).unwrap();
         let folder = drive.path().join("volume-1");
         std::fs::write(folder.join("clip.mov"), b"clip").unwrap();
-        let error = new_volume(drive.path(), 1).err().unwrap();
+        let error = new_volume(drive.path(), VolumeNumber::new(1)).err().unwrap();
         assert!(matches!(error, FlowError::Output(OutputError::VolumeExists(path)) if path == folder));
-        let error = new_volume(&drive.path().join("missing"), 1).err().unwrap();
+        let error = new_volume(&drive.path().join("missing"), VolumeNumber::new(1)).err().unwrap();
         assert!(matches!(error, FlowError::Io(fault) if fault.doing == "create"));
     }
 

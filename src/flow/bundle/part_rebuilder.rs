@@ -17,6 +17,7 @@ use crate::flow::bundle::stripe_rows::{Factors, Parity, ShardSource, Stripe, Use
 use crate::format::head::{Head, Part};
 use crate::format::part::{Class, PartBuf};
 use crate::format::stripe::Scheme;
+use crate::format::stripe::ShardPos;
 use crate::plan::distrust::choices;
 use crate::stage::erasure::Code;
 
@@ -97,7 +98,9 @@ impl<'a> PartRebuilder<'a> {
     /// Rebuilds the missing chunks of parts of one stripe, as far as its parity allows.
     fn fill_in(&self, parts: &mut [RebuiltPart]) -> Result<(), FlowError> {
         let Some(parity) = &self.parity else { return Ok(()) };
-        let Some((number, _)) = parts.first().and_then(|rebuilt| rebuilt.part.stripe) else { return Ok(()) };
+        let Some(ShardPos { stripe: number, .. }) = parts.first().and_then(|rebuilt| rebuilt.part.shard) else {
+            return Ok(());
+        };
         if parts.iter().all(RebuiltPart::is_whole) {
             return Ok(());
         }

@@ -82,7 +82,7 @@ impl RebuiltPart<'_> {
 
     /// Its position in its stripe, from 0; 0 in a bundle without parity.
     pub(super) fn position(&self) -> u16 {
-        self.part.stripe.map_or(0, |(_, position)| position)
+        self.part.shard.map_or(0, |shard| shard.position)
     }
 }
 

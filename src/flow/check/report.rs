@@ -9,6 +9,7 @@ use crate::base::monitor::{Note, notes_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
 use crate::flow::drives::replug::Freshness;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::repair::{Margin, Verdict};
 use crate::stage::volume::PassedOver;
 
@@ -141,14 +142,14 @@ pub(crate) struct BundleCheck {
     /// How many volumes the bundle has.
     pub(crate) volumes: u16,
     /// The numbers of the volumes here: those of which some part was found, and those that the head gives no parts.
-    pub(crate) here: Vec<u16>,
+    pub(crate) here: Vec<VolumeNumber>,
     pub(crate) verdict: Verdict,
     /// What else may be lost. `None` without parity, and if parts are lost already.
     pub(crate) margin: Option<Margin>,
     /// The numbers of volumes here that must not be lost, not even one of them.
-    pub(crate) needed: Vec<u16>,
+    pub(crate) needed: Vec<VolumeNumber>,
     /// How many parts rebuilding reads, and the numbers of the volumes here that have them.
-    pub(crate) sources: (usize, Vec<u16>),
+    pub(crate) sources: (usize, Vec<VolumeNumber>),
     pub(crate) notes: Vec<Note>,
 }
 
@@ -222,6 +223,7 @@ impl CheckReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::volume_number::tests::volumes;
 
     fn report(states: &[VolumeState]) -> CheckReport {
         let volume = |state: &VolumeState| VolumeCheck { state: *state, ..VolumeCheck::of(Path::new("/d/volume-1")) };
@@ -235,7 +237,7 @@ mod tests {
 
     fn bundle(verdict: Verdict) -> BundleCheck {
         let sources = (0, Vec::new());
-        BundleCheck { volumes: 3, here: vec![1], verdict, margin: None, needed: vec![], sources, notes: vec![] }
+        BundleCheck { volumes: 3, here: volumes([1]), verdict, margin: None, needed: vec![], sources, notes: vec![] }
     }
 
     #[test]
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn whole_volumes_that_do_not_give_back_the_bundle_are_incomplete() {
         let mut report = report(&[VolumeState::Whole]);
-        report.bundle = Some(bundle(Verdict::Short { lost: vec![2], any_one: vec![2], at_least: 1 }));
+        report.bundle = Some(bundle(Verdict::Short { lost: vec![2], any_one: volumes([2]), at_least: 1 }));
         assert_eq!(report.outcome(), Outcome::Incomplete);
         report.bundle = Some(bundle(Verdict::Repairable { rebuilt: vec![2] }));
         assert_eq!(report.outcome(), Outcome::Ok);

@@ -16,7 +16,8 @@ use crate::flow::bundle::part_finder::Finder;
 use crate::flow::check::report::{BundleCheck, CheckReport};
 use crate::format::head::Head;
 use crate::format::part::{Class, PartBuf};
-use crate::format::stripe::Scheme;
+use crate::format::stripe::{Scheme, ShardPos};
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{limits, sums};
 use crate::plan::repair::{self, Verdict};
 use crate::stage::volume::{self, SUMS, Volume};
@@ -29,7 +30,7 @@ pub(crate) fn survey_bundle(
 ) -> Result<BundleCheck, FlowError> {
     let survey = Survey::of(bundle, checked, monitor)?;
     let parts = bundle.head.parts.iter().zip(&survey.found);
-    let mut here: BTreeSet<u16> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
+    let mut here: BTreeSet<VolumeNumber> = parts.filter(|(_, found)| **found).map(|(part, _)| part.volume).collect();
     here.extend(volumes_without_parts(bundle));
     Ok(BundleCheck {
         volumes: bundle.head.statement.n,
@@ -44,13 +45,13 @@ pub(crate) fn survey_bundle(
 
 /// The numbers of volumes here that the head gives no parts. A bundle that is small for its drives has such volumes.
 /// Only their names tell their numbers.
-fn volumes_without_parts(bundle: &Bundle) -> impl Iterator<Item = u16> {
-    let has_parts: HashSet<u16> = bundle.head.parts.iter().map(|part| part.volume).collect();
-    let is_here = |number: &u16| {
+fn volumes_without_parts(bundle: &Bundle) -> impl Iterator<Item = VolumeNumber> {
+    let has_parts: HashSet<VolumeNumber> = bundle.head.parts.iter().map(|part| part.volume).collect();
+    let is_here = |number: &VolumeNumber| {
         let name = volume::folder(Path::new(""), *number);
         bundle.volumes.iter().any(|volume| volume.dir.ends_with(&name) && bundle.owns(volume))
     };
-    (1..=bundle.head.statement.n).filter(move |number| !has_parts.contains(number)).filter(is_here)
+    VolumeNumber::all(bundle.head.statement.n).filter(move |number| !has_parts.contains(number)).filter(is_here)
 }
 
 /// What there is of every part. Each list is in the order of the head's table.
@@ -128,7 +129,7 @@ impl Survey {
         let chunks = head.statement.class.chunks();
         let mut stripes: BTreeMap<u32, Vec<HurtShard>> = BTreeMap::new();
         for (at, lacks) in hurt {
-            let (stripe, position) = head.parts[*at].stripe.unwrap_or_default();
+            let ShardPos { stripe, position } = head.parts[*at].shard.unwrap_or_default();
             stripes.entry(stripe).or_default().push(HurtShard { at: *at, position, lacks });
         }
         for shards in stripes.into_values() {
@@ -185,7 +186,7 @@ pub(crate) fn whole_files(volume: &Volume, checked: &CheckReport) -> HashMap<Str
     let bytes = volume.read_small(SUMS, limits::SUMS_FILE).and_then(Result::ok).unwrap_or_default();
     let wrong: BTreeSet<&String> = check.damaged.iter().map(|(name, _)| name).chain(&check.missing).collect();
     let lines = sums::parse(&bytes).unwrap_or_default();
-    lines.into_iter().filter(|(_, name)| !wrong.contains(name)).map(|(sum, name)| (name, sum)).collect()
+    lines.into_iter().filter(|file| !wrong.contains(&file.name)).map(|file| (file.name, file.sha256)).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::base::digest::Digest;
 use crate::base::digest::sha256;
 use crate::base::monitor::{Note, Silent};
 use crate::flow::error::BundleError;
@@ -196,7 +197,7 @@ fn a_check_that_was_stopped_has_no_report() {
 
 #[test]
 fn a_volume_that_lists_too_many_files_does_not_keep_the_next_from_being_read() {
-    let line = || (Digest([0; 32]), "seal.age".to_string());
+    let line = || NamedDigest { name: "seal.age".into(), sha256: Digest([0; 32]) };
     let mut total = ListedTotal(limits::LISTED - 1);
     let mut planted = VolumeCheck::of("/d/volume-1".as_ref());
     assert!(total.admit(vec![line(), line()], &mut planted).is_empty());

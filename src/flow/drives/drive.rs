@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::fault::IoFault;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::volume::{self, Writer};
 
 /// Index of a drive among the drives of one packing, from 0.
@@ -66,8 +67,8 @@ impl<W> Drive<W> {
 }
 
 impl<W: VolumeWriter> Drive<W> {
-    /// The numbers of its volumes, from 1; empty once the drive is given up.
-    pub(crate) fn volumes(&self) -> Vec<u16> {
+    /// The numbers of its volumes; empty once the drive is given up.
+    pub(crate) fn volumes(&self) -> Vec<VolumeNumber> {
         self.writers.iter().map(VolumeWriter::number).collect()
     }
 }
@@ -75,8 +76,7 @@ impl<W: VolumeWriter> Drive<W> {
 /// What a packing does with a volume, apart from writing files to it. Packing uses [`stage::volume::Writer`](Writer);
 /// unit tests use [`fake::FakeWriter`].
 pub(crate) trait VolumeWriter {
-    /// The number of the volume in its bundle, from 1.
-    fn number(&self) -> u16;
+    fn number(&self) -> VolumeNumber;
     /// The volume's folder.
     fn dir(&self) -> &Path;
     /// Takes the error of what the drive lost before the first byte of this run, so that no later sync reports it.
@@ -94,7 +94,7 @@ pub(crate) trait VolumeWriter {
 }
 
 impl VolumeWriter for Writer {
-    fn number(&self) -> u16 {
+    fn number(&self) -> VolumeNumber {
         Writer::number(self)
     }
 
@@ -139,7 +139,7 @@ pub(crate) mod fake {
 
     /// A volume that is on no drive.
     pub(crate) struct FakeWriter {
-        number: u16,
+        number: VolumeNumber,
         dir: PathBuf,
         events: Events,
         /// Whether `finish` fails.
@@ -151,7 +151,13 @@ pub(crate) mod fake {
     impl FakeWriter {
         pub(crate) fn new(number: u16, events: &Events) -> Self {
             let dir = PathBuf::from(format!("/nowhere/volume-{number}"));
-            Self { number, dir, events: events.clone(), fails_to_finish: false, lost_before: false }
+            Self {
+                number: VolumeNumber::new(number),
+                dir,
+                events: events.clone(),
+                fails_to_finish: false,
+                lost_before: false,
+            }
         }
 
         fn note(&self, what: &str) {
@@ -170,7 +176,7 @@ pub(crate) mod fake {
     }
 
     impl VolumeWriter for FakeWriter {
-        fn number(&self) -> u16 {
+        fn number(&self) -> VolumeNumber {
             self.number
         }
 
@@ -240,7 +246,7 @@ mod tests {
     #[test]
     fn a_volume_that_is_taken_back_keeps_its_parts_and_does_not_look_complete() {
         let place = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(place.path(), 1).unwrap();
+        let mut writer = Writer::create(place.path(), VolumeNumber::new(1)).unwrap();
         writer.put("000001.age", b"part", sha256(b"part")).unwrap();
         writer.write_sums().unwrap();
         VolumeWriter::finish(&mut writer).unwrap();

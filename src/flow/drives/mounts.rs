@@ -14,6 +14,7 @@ use crate::base::os;
 use crate::base::path::as_bytes;
 use crate::flow::FlowError;
 use crate::flow::error::LoadError;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::volume::{self, SUMS};
 
 /// Folders below which systems and people mount drives.
@@ -25,7 +26,7 @@ pub(crate) fn notes<'a>(targets: impl Iterator<Item = (&'a Path, u64)>, sources:
     let home = devices_at_home(sources);
     let mut ours: HashSet<PathBuf> = HashSet::new();
     let mut places: Vec<(&Path, u64)> = Vec::new();
-    for (number, place) in (1..).zip(targets) {
+    for (number, place) in VolumeNumber::numbered(targets) {
         ours.insert(volume::folder(place.0, number));
         if !places.contains(&place) {
             places.push(place);

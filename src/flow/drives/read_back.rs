@@ -16,14 +16,15 @@ use crate::base::threads::one_each;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId};
 use crate::flow::error::DriveError;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::volume::Writer;
 
 /// A file that a drive did not keep as it was written.
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) drive: DriveId,
-    /// The volume on it, from 1.
-    pub(crate) volume: u16,
+    /// The volume on it.
+    pub(crate) volume: VolumeNumber,
     /// The file; `None` if the drive cannot be read any further.
     pub(crate) name: Option<String>,
     pub(crate) error: FlowError,
@@ -139,7 +140,7 @@ fn read_back_drive(drive: &Drive, monitor: &dyn Monitor) -> DriveReadBack {
             read.saw_cache = reader.saw_cache();
             if writer.is_read_back() {
                 let len = len_of(writer, &name);
-                monitor.verified(writer.number(), len);
+                monitor.verified(writer.number().get(), len);
                 monitor.advance(len);
             }
         }
@@ -179,7 +180,7 @@ mod tests {
 
     /// A drive with the only volume 1, which has a seal and a part of 3 MiB.
     fn drive(place: &Path, has_marks: bool) -> Drive {
-        let mut writer = Writer::create(place, 1).unwrap();
+        let mut writer = Writer::create(place, VolumeNumber::new(1)).unwrap();
         if has_marks {
             writer.keep_marks();
         }
@@ -222,8 +223,8 @@ mod tests {
 
     #[test]
     fn findings_name_the_files_and_say_where_the_difference_begins() {
-        let of =
-            |name: Option<&str>, error| Finding { drive: DriveId(0), volume: 3, name: name.map(Into::into), error };
+        let volume = VolumeNumber::new(3);
+        let of = |name: Option<&str>, error| Finding { drive: DriveId(0), volume, name: name.map(Into::into), error };
         let found = [of(Some("000001.age"), differs(1 << 20)), of(Some("000002.age"), failed(5)), of(None, failed(19))];
         let words = in_words(&found);
         assert!(
@@ -249,10 +250,8 @@ mod tests {
         other[(1 << 20) + 5] = 8;
         replace(place.path(), "000001.age", &other);
         let (found, _) = read_back(&[drive], &Silent).unwrap();
-        let [Finding { drive: DriveId(4), volume: 1, name: Some(name), error }] = &found[..] else {
-            panic!("{found:?}")
-        };
-        assert_eq!(name, "000001.age");
+        let [Finding { drive: DriveId(4), volume, name: Some(name), error }] = &found[..] else { panic!("{found:?}") };
+        assert_eq!((name.as_str(), volume.get()), ("000001.age", 1));
         assert!(matches!(error, FlowError::Drive(DriveError::ReadBackDiffers { offset: 1_048_576, .. })), "{error}");
     }
 

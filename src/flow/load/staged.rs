@@ -16,7 +16,8 @@ use crate::flow::FlowError;
 use crate::flow::bundle::scan::{gather, impossible};
 use crate::flow::drives::folders::check_is_folder;
 use crate::flow::error::LoadError;
-use crate::format::{is_unfinished, limits, part, sums};
+use crate::format::sums::{self, NamedDigest};
+use crate::format::{is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
 use crate::stage::volume::{self, ALL_SEALS, SUMS, ScanError, Volume};
 
@@ -87,8 +88,8 @@ impl Staged {
         };
         let lines = sums::parse(&text).map_err(|source| LoadError::Sums { path, source })?;
         let len = |name: &str| volume.file(name).map_or(0, |found| found.len);
-        let mut files: Vec<ListedFile> =
-            lines.into_iter().map(|(sum, name)| ListedFile { len: len(&name), name, sum }).collect();
+        let listed = |NamedDigest { name, sha256: sum }| ListedFile { len: len(&name), name, sum };
+        let mut files: Vec<ListedFile> = lines.into_iter().map(listed).collect();
         files.sort_by_key(|file| !ALL_SEALS.contains(&file.name.as_str()));
         let staged = Self { volume, text, files };
         staged.check_listing()?;

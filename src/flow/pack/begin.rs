@@ -21,9 +21,10 @@ use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::Left;
 use crate::flow::pack::resume::{KeptFiles, options};
 use crate::flow::pack::volume_set::VolumeSet;
-use crate::format::journal::{self, Opening, WrittenPart};
+use crate::format::journal::{self, Opening, VolumeSeal, WrittenPart};
 use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::journal::{JOURNAL, JournalWriter};
 use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, SUMS, Writer};
@@ -41,8 +42,7 @@ pub(crate) struct BundleIdentity {
 /// A seal to be written.
 #[derive(Debug, PartialEq, Eq)]
 struct NewSeal {
-    /// The number of its volume, from 1.
-    volume: u16,
+    volume: VolumeNumber,
     name: String,
     bytes: Vec<u8>,
 }
@@ -55,7 +55,7 @@ fn is_read_back(target: &VolumeTarget, request: &PackRequest) -> bool {
 /// The folders of drives whose parts will be read back and to which no earlier run wrote. Each drive is there once.
 pub(crate) fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) -> Vec<&'a Path> {
     let mut drives: Vec<(u64, &Path)> = Vec::new();
-    for (number, target) in (1..).zip(&planned.targets) {
+    for (number, target) in VolumeNumber::numbered(&planned.targets) {
         let is_known = drives.iter().any(|(device, _)| *device == target.device);
         let is_untouched = || volume::is_free(&volume::folder(&target.path, number));
         if is_read_back(target, request) && !is_known && is_untouched() {
@@ -77,7 +77,7 @@ fn add_volume(volumes: &mut VolumeSet, target: &VolumeTarget, request: &PackRequ
 fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
     let first = planned.targets[0].device;
     let other = planned.targets.iter().position(|target| target.device != first);
-    let folder = |at: usize| volume::folder(&planned.targets[at].path, at as u16 + 1);
+    let folder = |at: usize| volume::folder(&planned.targets[at].path, VolumeNumber::from_index(at));
     [Some(0), other].into_iter().flatten().map(folder).collect()
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn begin(
     request: &PackRequest,
     monitor: &dyn Monitor,
 ) -> Result<(BundleIdentity, JournalWriter), FlowError> {
-    for (number, target) in (1..).zip(&planned.targets) {
+    for (number, target) in VolumeNumber::numbered(&planned.targets) {
         add_volume(volumes, target, request, new_volume(&target.path, number)?);
     }
     let (bundle, seals) = make_bundle(planned.targets.len() as u16, request)?;
@@ -128,7 +128,7 @@ fn make_bundle(volumes: u16, request: &PackRequest) -> Result<(BundleIdentity, V
     let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: identity.to_text() };
     let bundle = BundleIdentity { name, kcommit, recipient: identity.recipient() };
     let mut made = Vec::new();
-    for volume in 1..=volumes {
+    for volume in VolumeNumber::all(volumes) {
         let seals = seals((&seal, &bundle.recipient), &request.recipients, request.passphrase.as_ref())?;
         made.extend(seals.into_iter().map(|(name, bytes)| NewSeal { volume, name: name.to_string(), bytes }));
     }
@@ -137,7 +137,8 @@ fn make_bundle(volumes: u16, request: &PackRequest) -> Result<(BundleIdentity, V
 
 /// What the journal of a new bundle begins with.
 fn opening_of(bundle: &BundleIdentity, seals: &[NewSeal], planned: &Planned, request: &PackRequest) -> Opening {
-    let sum = |seal: &NewSeal| (seal.volume, seal.name.clone(), sha256(&seal.bytes));
+    let noted =
+        |seal: &NewSeal| VolumeSeal { volume: seal.volume, name: seal.name.clone(), sha256: sha256(&seal.bytes) };
     Opening {
         bundle: bundle.name,
         recipient: bundle.recipient.to_string(),
@@ -147,7 +148,7 @@ fn opening_of(bundle: &BundleIdentity, seals: &[NewSeal], planned: &Planned, req
         options: options(request),
         whom: planned.whom,
         volumes: planned.targets.len() as u16,
-        seals: seals.iter().map(sum).collect(),
+        seals: seals.iter().map(noted).collect(),
         stamps: planned.walk.marks(),
     }
 }
@@ -172,7 +173,7 @@ pub(crate) fn resume(
     let mut fresh = create_missing_volumes(planned)?;
     let log = replace_journal(&left, planned, &resumed_journal(&opening, planned))?;
     let mut missing: Vec<NewSeal> = Vec::new();
-    for ((volume, target), KeptFiles { sums, seals }) in (1..).zip(&planned.targets).zip(kept) {
+    for ((volume, target), KeptFiles { sums, seals }) in VolumeNumber::numbered(&planned.targets).zip(kept) {
         let writer = match fresh.remove(&volume) {
             Some(writer) => writer,
             None => Writer::resume(&target.path, volume, sums)?,
@@ -185,9 +186,9 @@ pub(crate) fn resume(
 }
 
 /// Creates the volumes that a drive does not have yet, by number.
-fn create_missing_volumes(planned: &Planned) -> Result<BTreeMap<u16, Writer>, FlowError> {
+fn create_missing_volumes(planned: &Planned) -> Result<BTreeMap<VolumeNumber, Writer>, FlowError> {
     let mut fresh = BTreeMap::new();
-    for (number, target) in (1..).zip(&planned.targets) {
+    for (number, target) in VolumeNumber::numbered(&planned.targets) {
         if volume::is_free(&volume::folder(&target.path, number)) {
             fresh.insert(number, new_volume(&target.path, number)?);
         }
@@ -209,12 +210,13 @@ fn resumed_journal(opening: &Opening, planned: &Planned) -> String {
     text
 }
 
-/// The seals that stay and the seals that are to be written: volume, name and digest.
-fn all_seals(kept: &[KeptFiles]) -> Vec<(u16, String, Digest)> {
+/// The seals that stay and the seals that are to be written.
+fn all_seals(kept: &[KeptFiles]) -> Vec<VolumeSeal> {
     let mut all = Vec::new();
-    for (number, KeptFiles { sums, seals }) in (1..).zip(kept) {
-        all.extend(sums.iter().filter(|(name, _)| !is_part(name)).map(|(name, sum)| (number, name.clone(), *sum)));
-        all.extend(seals.iter().map(|(name, bytes)| (number, name.clone(), sha256(bytes))));
+    for (volume, KeptFiles { sums, seals }) in VolumeNumber::numbered(kept) {
+        let seal = |name: &str, sha256| VolumeSeal { volume, name: name.to_string(), sha256 };
+        all.extend(sums.iter().filter(|file| !is_part(&file.name)).map(|file| seal(&file.name, file.sha256)));
+        all.extend(seals.iter().map(|(name, bytes)| seal(name, sha256(bytes))));
     }
     all
 }

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use crate::base::memory;
 use crate::base::pool::{lock, unlocked};
 use crate::format::part::{CHUNK, Class};
-use crate::format::stripe::Scheme;
+use crate::format::stripe::{Scheme, ShardPos};
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::erasure::Code;
 
 /// The stripes of a bundle whose parity is being built.
@@ -48,7 +49,7 @@ struct StripeState {
 struct ClosedStripe {
     data_parts: u16,
     /// The volumes of its parity parts, in the order of their positions.
-    volumes: Vec<u16>,
+    volumes: Vec<VolumeNumber>,
 }
 
 /// A parity part that is ready to be sealed.
@@ -56,16 +57,15 @@ pub(crate) struct ParityShard {
     stripe: Arc<OpenStripe>,
     /// Among all parity parts, from 1.
     pub(crate) number: u32,
-    /// Its stripe and its position there, both from 0.
-    pub(crate) place: (u32, u16),
+    pub(crate) place: ShardPos,
     /// The volume that it goes to.
-    pub(crate) volume: u16,
+    pub(crate) volume: VolumeNumber,
 }
 
 /// A data part that is being added to its stripe.
 pub(crate) struct DataShard {
     stripe: Arc<OpenStripe>,
-    place: (u32, u16),
+    place: ShardPos,
 }
 
 impl ParityBuilder {
@@ -82,19 +82,19 @@ impl ParityBuilder {
     }
 
     /// Stripe and position of a data part, both from 0.
-    pub(crate) fn place(&self, number: u32) -> (u32, u16) {
+    pub(crate) fn place(&self, number: u32) -> ShardPos {
         self.scheme.of_data(number)
     }
 
     /// Begins to add data part `number`, which counts from 1.
     pub(crate) fn begin(&self, number: u32) -> DataShard {
         let place = self.place(number);
-        DataShard { stripe: self.open_stripe(place.0), place }
+        DataShard { stripe: self.open_stripe(place.stripe), place }
     }
 
     /// Adds one chunk of a data part. Other threads may add to the same stripe at the same time.
     pub(crate) fn add(&self, shard: &DataShard, chunk: usize, plain: &[u8]) {
-        let position = shard.place.1;
+        let position = shard.place.position;
         let mut row = lock(&shard.stripe.rows[self.scheme.row_of(chunk, position, self.chunks)]);
         if row.is_empty() {
             *row = lock(&self.spare).pop().unwrap_or_default();
@@ -111,13 +111,13 @@ impl ParityBuilder {
     /// Ends a data part of which all chunks are added. Returns the parity parts if that completes the stripe.
     pub(crate) fn finish(&self, shard: DataShard) -> Vec<ParityShard> {
         lock(&shard.stripe.state).added += 1;
-        self.take_if_complete(shard.place.0, shard.stripe)
+        self.take_if_complete(shard.place.stripe, shard.stripe)
     }
 
     /// Records that the stripe of data part `last` ends with it, and that its parity goes to these volumes. Returns the
     /// parity parts if all data of the stripe is added already.
-    pub(crate) fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
-        let (number, position) = self.place(last);
+    pub(crate) fn close_stripe(&self, last: u32, volumes: Vec<VolumeNumber>) -> Vec<ParityShard> {
+        let ShardPos { stripe: number, position } = self.place(last);
         let stripe = self.open_stripe(number);
         lock(&stripe.state).closed = Some(ClosedStripe { data_parts: position + 1, volumes });
         self.take_if_complete(number, stripe)
@@ -125,7 +125,7 @@ impl ParityBuilder {
 
     /// Hands out the plaintext of a parity part, chunk by chunk.
     pub(crate) fn read(&self, shard: &ParityShard, mut out: impl FnMut(&[u8])) {
-        let position = shard.place.1;
+        let position = shard.place.position;
         let at = usize::from(position - self.scheme.k) * CHUNK;
         for chunk in 0..self.chunks {
             let row = lock(&shard.stripe.rows[self.scheme.row_of(chunk, position, self.chunks)]);
@@ -148,7 +148,7 @@ impl ParityBuilder {
         let positions = self.scheme.k..self.scheme.k + self.scheme.m;
         let shard = |(position, volume)| {
             let part = self.scheme.parity_number(number, position);
-            ParityShard { stripe: stripe.clone(), number: part, place: (number, position), volume }
+            ParityShard { stripe: stripe.clone(), number: part, place: ShardPos { stripe: number, position }, volume }
         };
         positions.zip(volumes).map(shard).collect()
     }
@@ -156,7 +156,7 @@ impl ParityBuilder {
 
 impl StripeState {
     /// The volumes of the parity parts once all data is added; `None` before that.
-    fn take_volumes(&mut self) -> Option<Vec<u16>> {
+    fn take_volumes(&mut self) -> Option<Vec<VolumeNumber>> {
         let closed = self.closed.as_mut().filter(|closed| closed.data_parts == self.added)?;
         Some(std::mem::take(&mut closed.volumes))
     }

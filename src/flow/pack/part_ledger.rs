@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use crate::format::head::{Part, PartId};
 use crate::format::part::Class;
 use crate::format::stripe::Scheme;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::placement::Placement;
 use crate::plan::rehome::{Home, beyond_parity, missing_parts, rehome};
 
@@ -32,7 +33,7 @@ pub(crate) struct PartLedger {
     /// What the volumes still take.
     room: Placement,
     /// Volumes that get parts only if the others have no room for them.
-    avoided: BTreeSet<u16>,
+    avoided: BTreeSet<VolumeNumber>,
 }
 
 impl PartLedger {
@@ -60,7 +61,7 @@ impl PartLedger {
     }
 
     /// Bytes of parts on a volume.
-    pub(crate) fn bytes_on(&self, volume: u16) -> u64 {
+    pub(crate) fn bytes_on(&self, volume: VolumeNumber) -> u64 {
         self.bytes_of(self.present_parts().filter(|part| part.volume == volume).count())
     }
 
@@ -70,7 +71,7 @@ impl PartLedger {
     }
 
     /// Whether a volume takes more parts.
-    pub(crate) fn has_room(&self, volume: u16) -> bool {
+    pub(crate) fn has_room(&self, volume: VolumeNumber) -> bool {
         self.room.left(volume) > 0
     }
 
@@ -103,12 +104,12 @@ impl PartLedger {
     }
 
     /// Records that these volumes are full. They keep what they have.
-    pub(crate) fn close(&mut self, volumes: &[u16]) {
+    pub(crate) fn close(&mut self, volumes: &[VolumeNumber]) {
         volumes.iter().for_each(|volume| self.room.close(*volume));
     }
 
     /// Records that nothing on these volumes counts any more.
-    pub(crate) fn forget_volumes(&mut self, volumes: &[u16]) {
+    pub(crate) fn forget_volumes(&mut self, volumes: &[VolumeNumber]) {
         self.close(volumes);
         let parts = &self.parts;
         self.present.retain(|id| parts.get(id).is_some_and(|part| !volumes.contains(&part.volume)));
@@ -116,14 +117,14 @@ impl PartLedger {
 
     /// Records that a volume did not keep a file. If it was a part, the part is missing now. The file goes on
     /// occupying the volume.
-    pub(crate) fn forget_file(&mut self, volume: u16, name: &str) {
+    pub(crate) fn forget_file(&mut self, volume: VolumeNumber, name: &str) {
         let parts = &self.parts;
         self.present.retain(|id| parts.get(id).is_none_or(|part| part.file_name() != name));
         self.room.put(volume);
     }
 
     /// From now on these volumes get parts only if the others have no room for all that is missing by then.
-    pub(crate) fn avoid(&mut self, volumes: &[u16]) {
+    pub(crate) fn avoid(&mut self, volumes: &[VolumeNumber]) {
         self.avoided.extend(volumes);
     }
 
@@ -144,6 +145,7 @@ pub(super) mod tests {
     use crate::base::digest::sha256;
     use crate::format::head::PartKind;
     use crate::format::part::HEADER;
+    use crate::format::volume_number::tests::volumes;
     use crate::plan::placement::{DriveRoom, Fill};
 
     const CLASS: Class = Class::ALL[0];
@@ -154,7 +156,14 @@ pub(super) mod tests {
             Data(number) => (PartKind::Data { offset: 0, length: 1 }, number),
             Parity(number) => (PartKind::Parity, number),
         };
-        Part { number, kind, stripe: None, volume, sha256: sha256(b""), header: Box::new([0; HEADER]) }
+        Part {
+            number,
+            kind,
+            shard: None,
+            volume: VolumeNumber::new(volume),
+            sha256: sha256(b""),
+            header: Box::new([0; HEADER]),
+        }
     }
 
     /// A ledger of volumes, each with room for so many parts, and of the parts written to them.
@@ -179,12 +188,15 @@ pub(super) mod tests {
     fn a_part_whose_volume_is_gone_needs_another_home() {
         let mut ledger = ledger(&[2, 2], None, 2, &[(Data(1), 1), (Data(2), 2)]);
         assert!(ledger.missing().is_empty());
-        ledger.forget_volumes(&[1]);
+        ledger.forget_volumes(&volumes([1]));
         assert_eq!(ledger.missing(), [Data(1)]);
-        assert_eq!(ledger.find_homes(), [Home { part: Data(1), volume: 2 }]);
+        assert_eq!(ledger.find_homes(), [Home { part: Data(1), volume: VolumeNumber::new(2) }]);
         ledger.add(part(Data(1), 2));
         assert!(ledger.missing().is_empty());
-        assert_eq!((ledger.bytes_on(1), ledger.bytes_on(2)), (0, ledger.bytes_of(2)));
+        assert_eq!(
+            (ledger.bytes_on(VolumeNumber::new(1)), ledger.bytes_on(VolumeNumber::new(2))),
+            (0, ledger.bytes_of(2))
+        );
     }
 
     #[test]
@@ -192,25 +204,25 @@ pub(super) mod tests {
         let placement = ledger(&[2], None, 0, &[]).room;
         let shape = BundleShape { data_parts: 1, scheme: None, class: CLASS, volumes: 1 };
         let ledger = PartLedger::new(shape, placement, &HashSet::new(), Vec::new(), vec![part(Data(1), 1)]);
-        assert_eq!((ledger.missing(), ledger.room.left(1)), (vec![Data(1)], 1));
-        assert_eq!(ledger.bytes_on(1), 0);
+        assert_eq!((ledger.missing(), ledger.room.left(VolumeNumber::new(1))), (vec![Data(1)], 1));
+        assert_eq!(ledger.bytes_on(VolumeNumber::new(1)), 0);
     }
 
     #[test]
     fn a_full_volume_keeps_its_parts_and_takes_no_more() {
         let mut ledger = ledger(&[2, 2], None, 3, &[(Data(1), 1), (Data(2), 2)]);
-        ledger.close(&[1]);
-        assert!(!ledger.has_room(1));
+        ledger.close(&volumes([1]));
+        assert!(!ledger.has_room(VolumeNumber::new(1)));
         assert_eq!(ledger.missing(), [Data(3)]);
-        assert_eq!(ledger.find_homes(), [Home { part: Data(3), volume: 2 }]);
+        assert_eq!(ledger.find_homes(), [Home { part: Data(3), volume: VolumeNumber::new(2) }]);
     }
 
     #[test]
     fn a_file_that_was_not_kept_still_occupies_its_volume() {
         let mut ledger = ledger(&[2], None, 1, &[(Data(1), 1)]);
-        ledger.forget_file(1, &part(Data(1), 1).file_name());
+        ledger.forget_file(VolumeNumber::new(1), &part(Data(1), 1).file_name());
         assert_eq!(ledger.missing(), [Data(1)]);
-        assert!(!ledger.has_room(1));
+        assert!(!ledger.has_room(VolumeNumber::new(1)));
         assert_eq!(ledger.homeless(), 1);
     }
 
@@ -221,17 +233,17 @@ pub(super) mod tests {
         let earlier = HashSet::from([Data(1)]);
         let written = vec![part(Data(1), 1), part(Data(2), 1)];
         let ledger = PartLedger::new(shape, placement, &earlier, written, Vec::new());
-        assert_eq!(ledger.room.left(1), 1);
+        assert_eq!(ledger.room.left(VolumeNumber::new(1)), 1);
     }
 
     #[test]
     fn parity_stands_in_for_as_many_parts_as_a_stripe_has_parity() {
         let scheme = Scheme::new(2, 1, 1);
         let mut ledger = ledger(&[1, 1, 1], scheme, 2, &[(Data(1), 1), (Data(2), 2), (Parity(1), 3)]);
-        ledger.forget_volumes(&[1]);
+        ledger.forget_volumes(&volumes([1]));
         assert!(ledger.find_homes().is_empty());
         assert_eq!(ledger.homeless(), 0);
-        ledger.forget_volumes(&[2]);
+        ledger.forget_volumes(&volumes([2]));
         assert_eq!(ledger.homeless(), 1);
     }
 
@@ -246,11 +258,11 @@ pub(super) mod tests {
     #[test]
     fn a_volume_is_avoided_only_if_the_others_have_room() {
         let mut roomy = ledger(&[3, 3], None, 3, &[(Data(1), 1), (Data(2), 2)]);
-        roomy.avoid(&[1]);
+        roomy.avoid(&volumes([1]));
         let of = |ledger: &PartLedger| ledger.find_homes().iter().map(|home| home.volume).collect::<Vec<_>>();
         assert_eq!(of(&roomy), [2]);
         let mut tight = ledger(&[3, 1], None, 3, &[(Data(1), 1), (Data(2), 2)]);
-        tight.avoid(&[1]);
+        tight.avoid(&volumes([1]));
         assert_eq!(of(&tight), [1], "volume 2 is full");
     }
 }

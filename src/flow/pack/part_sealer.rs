@@ -10,6 +10,7 @@ use crate::flow::pack::parity_builder::{ParityBuilder, ParityShard};
 use crate::format::head::{Part, PartKind};
 use crate::format::part::{Class, PartBuf};
 use crate::format::recipe::Recipe;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::part_filler::FullPart;
 use crate::stage::seal::{Recipient, part_header};
 use crate::stage::stream::PartSealer;
@@ -56,7 +57,7 @@ impl<'a> BundleSealer<'a> {
     pub(crate) fn seal_data<R: Deref<Target: AsRef<[u8]>>>(
         &self,
         part: FullPart<R>,
-        volume: u16,
+        volume: VolumeNumber,
     ) -> Option<SealedDataPart> {
         let mut buf = self.buffers.take()?;
         let FullPart { number, offset, length, segments, frames } = part;
@@ -76,16 +77,16 @@ impl<'a> BundleSealer<'a> {
         }
         let recipe = Recipe::new(offset, hash.finish(), frames);
         let sha256 = sealer.finish();
-        let stripe = self.parity.as_ref().map(|parity| parity.place(number));
+        let shard = self.parity.as_ref().map(|parity| parity.place(number));
         let kind = PartKind::Data { offset, length };
-        let part = Part { number, kind, stripe, volume, sha256, header: Box::new(header) };
+        let part = Part { number, kind, shard, volume, sha256, header: Box::new(header) };
         let shards = adding.map_or(Vec::new(), |(parity, shard)| parity.finish(shard));
         Some(SealedDataPart { sealed: SealedPart { part, length, buf }, shards, recipe })
     }
 
     /// Ends the stripe of data part `last`, whose parity goes to these volumes; without volumes there is no parity.
     /// Returns the parity parts to seal if all data of the stripe is sealed already.
-    pub(crate) fn close_stripe(&self, last: u32, volumes: Vec<u16>) -> Vec<ParityShard> {
+    pub(crate) fn close_stripe(&self, last: u32, volumes: Vec<VolumeNumber>) -> Vec<ParityShard> {
         match &self.parity {
             Some(parity) if !volumes.is_empty() => parity.close_stripe(last, volumes),
             Some(_) | None => Vec::new(),
@@ -101,7 +102,7 @@ impl<'a> BundleSealer<'a> {
         let sha256 = sealer.finish();
         let ParityShard { number, place, volume, .. } = shard;
         let part =
-            Part { number, kind: PartKind::Parity, stripe: Some(place), volume, sha256, header: Box::new(header) };
+            Part { number, kind: PartKind::Parity, shard: Some(place), volume, sha256, header: Box::new(header) };
         Some(SealedPart { part, length: 0, buf })
     }
 }

@@ -27,7 +27,7 @@ impl PartWriter<'_> {
         let file = buf.file();
         writer.put(&part.file_name(), file, part.sha256)?;
         self.log.write(&WrittenPart::of(part).encode());
-        self.monitor.on_drive(part.volume, file.len() as u64);
+        self.monitor.on_drive(part.volume.get(), file.len() as u64);
         self.monitor.advance(*length);
         Ok(())
     }
@@ -44,6 +44,7 @@ mod tests {
     use crate::base::monitor::{Note, Phase};
     use crate::flow::pack::part_sealer::BundleSealer;
     use crate::format::part::Class;
+    use crate::format::volume_number::VolumeNumber;
     use crate::stage::part_filler::{FullPart, Segment};
     use crate::stage::seal::Identity;
     use crate::stage::volume;
@@ -71,14 +72,14 @@ mod tests {
         let recipient = Identity::generate().recipient();
         let segments: Vec<Segment<Arc<Vec<u8>>>> = vec![Segment::Bytes(b"plaintext".to_vec())];
         let full = FullPart { number: 1, offset: 0, length: 512, segments, frames: Vec::new() };
-        BundleSealer::new(&recipient, Class::ALL[0], 1, None).seal_data(full, 1).unwrap().sealed
+        BundleSealer::new(&recipient, Class::ALL[0], 1, None).seal_data(full, VolumeNumber::new(1)).unwrap().sealed
     }
 
     #[test]
     fn a_written_part_is_on_its_drive_in_the_journal_and_reported() {
         let drive = tempfile::tempdir().unwrap();
-        let mut writer = Writer::create(drive.path(), 1).unwrap();
-        let folder = volume::folder(drive.path(), 1);
+        let mut writer = Writer::create(drive.path(), VolumeNumber::new(1)).unwrap();
+        let folder = volume::folder(drive.path(), VolumeNumber::new(1));
         let log = JournalWriter::create(std::slice::from_ref(&folder), "BEGUN\n").unwrap();
         let (sealed, progress) = (sealed_part(), Progress::default());
         PartWriter { log: &log, monitor: &progress }.write(&mut writer, &sealed).unwrap();
@@ -92,9 +93,9 @@ mod tests {
     #[test]
     fn a_part_that_its_drive_did_not_take_is_neither_noted_nor_reported() {
         let (drive, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut writer = Writer::create(drive.path(), 1).unwrap();
+        let mut writer = Writer::create(drive.path(), VolumeNumber::new(1)).unwrap();
         let log = JournalWriter::create(&[other.path().to_path_buf()], "BEGUN\n").unwrap();
-        std::fs::remove_dir_all(volume::folder(drive.path(), 1)).unwrap();
+        std::fs::remove_dir_all(volume::folder(drive.path(), VolumeNumber::new(1))).unwrap();
         let progress = Progress::default();
         assert!(PartWriter { log: &log, monitor: &progress }.write(&mut writer, &sealed_part()).is_err());
         assert_eq!(log.parts(), 0);

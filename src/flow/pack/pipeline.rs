@@ -43,6 +43,7 @@ use crate::format::journal::ReadRange;
 use crate::format::part::Class;
 use crate::format::recipe::Recipe;
 use crate::format::stripe::Scheme;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::forecast::Forecast;
 use crate::plan::geometry::{Geometry, range_len};
 use crate::plan::layout::Layout;
@@ -147,7 +148,7 @@ struct Pipeline<'a> {
     unwritten: Mutex<Vec<Part>>,
     recipes: Mutex<BTreeMap<u32, Recipe>>,
     /// The numbers of each drive's volumes, by [`DriveId`]; none for a drive that was given up.
-    drive_volumes: Vec<Vec<u16>>,
+    drive_volumes: Vec<Vec<VolumeNumber>>,
     failed: Mutex<Vec<FailedDrive>>,
     distrusted: Mutex<BTreeSet<DriveId>>,
 }

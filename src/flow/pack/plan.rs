@@ -24,6 +24,7 @@ use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::{self, Left};
 use crate::flow::pack::resume::{self, TarExtent};
 use crate::flow::pack::source_reader::SourceReader;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{FormatError, limits};
 use crate::plan::geometry::{self, Geometry};
 use crate::plan::layout::{Layout, holes_in, lay_out};
@@ -262,7 +263,7 @@ fn room_once_cleared(drives: &[DriveRoom], surplus: &[u64], before: &Before, par
         drives.iter().zip(surplus).filter(|(drive, _)| drive.device == device).map(|(_, bytes)| bytes).sum()
     };
     let mut cleared = Vec::with_capacity(drives.len());
-    for (number, drive) in (1..).zip(drives) {
+    for (number, drive) in VolumeNumber::numbered(drives) {
         let kept = before.parts.iter().filter(|part| part.volume == number).count() as u64 * part_len;
         let free = drive.free + freed_on(drive.device);
         cleared.push(DriveRoom { free, cap: drive.cap.map(|cap| cap.saturating_sub(kept)), ..drive.clone() });
@@ -362,7 +363,7 @@ impl Outline<'_> {
     fn volumes(&self) -> Vec<VolumePlan> {
         let mut volumes = Vec::new();
         let drives = self.shape.paths.iter().zip(&self.shaped.drives);
-        for (number, ((path, drive), parts)) in (1..).zip(drives.zip(self.parts_of_each_volume())) {
+        for (number, ((path, drive), parts)) in VolumeNumber::numbered(drives.zip(self.parts_of_each_volume())) {
             let expected = parts * self.placement.cost(number) + drive.reserve;
             let folder = volume::folder(path, number);
             volumes.push(VolumePlan { folder, free: drive.free, cap: drive.cap, expected });

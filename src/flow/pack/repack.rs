@@ -28,14 +28,12 @@ use crate::format::head::{Part, PartId};
 use crate::format::part::{Lead, Trail};
 use crate::format::recipe::{FrameRecipe, Recipe};
 use crate::format::stripe::Scheme;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::manifest_digest;
 use crate::plan::rehome::{Home, stripe_of};
 use crate::stage::compress::Compressor;
 use crate::stage::part_filler::{FullPart, Segment};
 use crate::stage::volume::Writer;
-
-/// Stands for a volume in parts that are sealed only for their parity, and not written.
-const NOT_WRITTEN: u16 = 0;
 
 /// Packs parts again from the sources, on all cores.
 #[derive(Clone, Copy)]
@@ -86,7 +84,7 @@ struct RepackBatch {
     /// The stripe that all of them are of, and its shape; `None` without parity.
     stripe: Option<(u32, Scheme)>,
     /// The volume that each part goes to.
-    homes: BTreeMap<PartId, u16>,
+    homes: BTreeMap<PartId, VolumeNumber>,
 }
 
 /// Divides parts into batches: one for each stripe, or without parity one for each part.
@@ -103,7 +101,7 @@ fn batches_of(homes: &[Home], scheme: Option<Scheme>) -> Vec<RepackBatch> {
 
 /// The volumes and drives while several threads write to them.
 struct DriveLocks<'a> {
-    volumes: BTreeMap<u16, LockedVolume<'a>>,
+    volumes: BTreeMap<VolumeNumber, LockedVolume<'a>>,
     failed: Mutex<Vec<FailedDrive>>,
 }
 
@@ -174,7 +172,7 @@ impl RepackRun<'_> {
             }
             let home = batch.homes.get(&PartId::Data(number)).copied();
             let full = self.remake(number, compressor)?;
-            let made = sealer.seal_data(full, home.unwrap_or(NOT_WRITTEN));
+            let made = sealer.seal_data(full, home.unwrap_or(VolumeNumber::NONE));
             let Some(SealedDataPart { sealed, recipe, .. }) = made else { continue };
             if self.repacker.recipes.get(&number) != Some(&recipe) {
                 return Err(self.changed(&recipe));
@@ -199,14 +197,15 @@ impl RepackRun<'_> {
     ) -> Result<Vec<Part>, FlowError> {
         let positions = scheme.k..scheme.k + scheme.m;
         let home = |position| batch.homes.get(&PartId::Parity(scheme.parity_number(stripe, position))).copied();
-        let volumes: Vec<u16> = positions.map(|position| home(position).unwrap_or(NOT_WRITTEN)).collect();
-        if volumes.iter().all(|volume| *volume == NOT_WRITTEN) {
+        let volumes: Vec<VolumeNumber> =
+            positions.map(|position| home(position).unwrap_or(VolumeNumber::NONE)).collect();
+        if volumes.iter().all(|volume| *volume == VolumeNumber::NONE) {
             return Ok(Vec::new());
         }
         let mut parts = Vec::new();
         let last = self.repacker.data_of_stripe(stripe, scheme).end - 1;
         let shards = sealer.close_stripe(last, volumes);
-        for shard in shards.into_iter().filter(|shard| shard.volume != NOT_WRITTEN) {
+        for shard in shards.into_iter().filter(|shard| shard.volume != VolumeNumber::NONE) {
             if let Some(sealed) = sealer.seal_parity(shard) {
                 parts.extend(self.write(sealed)?);
             }

@@ -26,10 +26,12 @@ use crate::flow::pack::pipeline::Before;
 use crate::flow::pack::request::PackRequest;
 use crate::flow::pack::resume::leftover::Left;
 use crate::format::head::{Part, PartKind};
-use crate::format::journal::{Journal, Opening, WrittenPart};
+use crate::format::journal::{Journal, Opening, VolumeSeal, WrittenPart};
 use crate::format::limits;
 use crate::format::part::HEADER;
 use crate::format::recipe::Recipe;
+use crate::format::sums::NamedDigest;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::resume::{covering, reached};
 use crate::stage::seal::{Keyring, Recipient};
 use crate::stage::volume::{self, PASSPHRASE_SEAL, SEALS, ScanError};
@@ -184,7 +186,7 @@ impl Left {
         if written.is_empty() {
             return Ok(());
         }
-        for (number, folder) in (1..=volumes).zip(&self.folders) {
+        for (number, folder) in VolumeNumber::all(volumes).zip(&self.folders) {
             if volume::is_free(folder) {
                 let parts = written.iter().filter(|part| part.volume == number).count();
                 let parts = count(parts as u64, "part");
@@ -230,18 +232,18 @@ impl Left {
         reader: &mut DriveReader,
     ) -> Result<Option<Part>, FlowError> {
         let WrittenPart { number, kind, volume, sha256 } = *part;
-        let Some(folder) = self.folders.get(usize::from(volume) - 1) else { return Ok(None) };
+        let Some(folder) = self.folders.get(volume.index()) else { return Ok(None) };
         let path = folder.join(part.file_name());
         let header = match header_if_whole(reader, &path, (sha256, opening.class.file_len() as u64)) {
             Err(error) if is_denied(&error) => Err(error).at("read", &path)?,
             Err(_) => None,
             Ok(header) => header,
         };
-        let stripe = opening.scheme.map(|scheme| match kind {
+        let shard = opening.scheme.map(|scheme| match kind {
             PartKind::Parity => scheme.of_parity(number),
             PartKind::Data { .. } => scheme.of_data(number),
         });
-        Ok(header.map(|header| Part { number, kind, stripe, volume, sha256, header }))
+        Ok(header.map(|header| Part { number, kind, shard, volume, sha256, header }))
     }
 
     /// The files that each volume keeps, and the seals that it lacks. A seal can only be copied from another volume,
@@ -254,13 +256,14 @@ impl Left {
         let opening = &self.journal()?.opening;
         let mut kept: Vec<KeptFiles> = self.folders.iter().map(|_| KeptFiles::default()).collect();
         for part in &before.parts {
-            kept[usize::from(part.volume) - 1].sums.push((part.file_name(), part.sha256));
+            let file = NamedDigest { name: part.file_name(), sha256: part.sha256 };
+            kept[part.volume.index()].sums.push(file);
         }
         let seals = self.read_seals(opening);
-        for (volume, name, sum) in &seals.whole {
-            kept[usize::from(*volume) - 1].sums.push((name.clone(), *sum));
+        for VolumeSeal { volume, name, sha256 } in &seals.whole {
+            kept[volume.index()].sums.push(NamedDigest { name: name.clone(), sha256: *sha256 });
         }
-        let names: BTreeSet<&String> = opening.seals.iter().map(|(_, name, _)| name).collect();
+        let names: BTreeSet<&String> = opening.seals.iter().map(|seal| &seal.name).collect();
         for name in names {
             for volume in kept.iter_mut().filter(|volume| volume.lacks(name)) {
                 volume.seals.push((name.clone(), seals.copy_of(name)?.to_vec()));
@@ -271,13 +274,13 @@ impl Left {
 
     fn read_seals(&self, opening: &Opening) -> FoundSeals {
         let mut found = FoundSeals::default();
-        for (volume, name, sum) in &opening.seals {
-            let Some(folder) = self.folders.get(usize::from(*volume) - 1) else { continue };
-            match volume::read_small(&folder.join(name), limits::SEAL_FILE) {
-                Ok(bytes) if sha256(&bytes) == *sum => {
-                    found.whole.push((*volume, name.clone(), *sum));
-                    if found.copies.iter().all(|(known, _)| known != name) {
-                        found.copies.push((name.clone(), bytes));
+        for seal in &opening.seals {
+            let Some(folder) = self.folders.get(seal.volume.index()) else { continue };
+            match volume::read_small(&folder.join(&seal.name), limits::SEAL_FILE) {
+                Ok(bytes) if sha256(&bytes) == seal.sha256 => {
+                    found.whole.push(seal.clone());
+                    if found.copies.iter().all(|(known, _)| *known != seal.name) {
+                        found.copies.push((seal.name.clone(), bytes));
                     }
                 }
                 Err(ScanError::Io(fault)) if fault.source.kind() != ErrorKind::NotFound => found.unread = Some(fault),
@@ -310,8 +313,8 @@ fn header_if_whole(
 /// The seals that an interrupted run left on its volumes.
 #[derive(Default)]
 struct FoundSeals {
-    /// Volume, name and SHA-256 of those that are as they were written.
-    whole: Vec<(u16, String, Digest)>,
+    /// Those that are as they were written.
+    whole: Vec<VolumeSeal>,
     /// One of these for each name: name and bytes.
     copies: Vec<(String, Vec<u8>)>,
     /// Why the last of those that could not be read could not.
@@ -336,15 +339,15 @@ impl FoundSeals {
 /// What a volume has when packing goes on.
 #[derive(Debug, Default)]
 pub(crate) struct KeptFiles {
-    /// Parts and seals that stay: name and SHA-256.
-    pub(crate) sums: Vec<(String, Digest)>,
+    /// Parts and seals that stay.
+    pub(crate) sums: Vec<NamedDigest>,
     /// Seals that are to be written: name and bytes.
     pub(crate) seals: Vec<(String, Vec<u8>)>,
 }
 
 impl KeptFiles {
     fn lacks(&self, name: &str) -> bool {
-        self.sums.iter().all(|(known, _)| known != name)
+        self.sums.iter().all(|file| file.name != name)
     }
 }
 

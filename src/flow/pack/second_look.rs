@@ -11,6 +11,7 @@ use crate::base::monitor::Monitor;
 use crate::base::path::as_bytes;
 use crate::flow::FlowError;
 use crate::flow::pack::plan::{Planned, VolumeTarget};
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::volume;
 use crate::stage::walk::{OwnNames, SecondLook};
 
@@ -31,7 +32,7 @@ pub(crate) fn look_again(planned: &mut Planned, monitor: &dyn Monitor) -> Result
 /// mounted inside a source as well.
 fn own_names(targets: &[VolumeTarget]) -> OwnNames {
     let mut own = OwnNames::new();
-    for (number, target) in (1..).zip(targets) {
+    for (number, target) in VolumeNumber::numbered(targets) {
         let folder = volume::folder(&target.path, number);
         let (Ok(meta), Some(name)) = (target.path.metadata(), folder.file_name()) else { continue };
         own.entry((meta.dev(), meta.ino())).or_default().insert(as_bytes(name.as_ref()).to_vec());

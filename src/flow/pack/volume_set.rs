@@ -128,7 +128,7 @@ impl<W: VolumeWriter> VolumeSet<W> {
         monitor.note(&Note::new(NoteKind::Drive, as_bytes(&drive.place), text));
         drive.state = DriveState::GivenUp { why: why.to_string(), lied: drive.has_lied() };
         for writer in std::mem::take(&mut drive.writers) {
-            monitor.verdict(writer.number(), "given up");
+            monitor.verdict(writer.number().get(), "given up");
             writer.leave();
         }
         Ok(())

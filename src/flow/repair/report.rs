@@ -7,6 +7,7 @@ use crate::base::json::{Value, json};
 use crate::base::path::show;
 use crate::flow::Outcome;
 use crate::format::head::{Part, PartKind};
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::repair::Verdict;
 use crate::stage::volume;
 
@@ -14,7 +15,7 @@ use crate::stage::volume;
 #[derive(Debug, Clone)]
 pub(crate) struct RepairReport {
     /// The numbers of the volumes to be written.
-    pub(crate) volumes: Vec<u16>,
+    pub(crate) volumes: Vec<VolumeNumber>,
     /// The folder in which the new volumes are made.
     pub(crate) target: PathBuf,
     /// What can be had of the bundle with the drives given.
@@ -35,7 +36,7 @@ pub(crate) struct RepairReport {
 
 impl RepairReport {
     /// A report before anything was looked at, for the volumes of these numbers.
-    pub(super) fn of(volumes: Vec<u16>, target: &Path) -> Self {
+    pub(super) fn of(volumes: Vec<VolumeNumber>, target: &Path) -> Self {
         Self {
             volumes,
             target: target.to_path_buf(),
@@ -50,7 +51,7 @@ impl RepairReport {
     }
 
     /// Takes volumes off the list that an earlier repair finished.
-    pub(super) fn pass_over(&mut self, finished: &[u16]) {
+    pub(super) fn pass_over(&mut self, finished: &[VolumeNumber]) {
         self.already = finished.iter().map(|number| volume::folder(&self.target, *number)).collect();
         self.volumes.retain(|number| !finished.contains(number));
     }
@@ -93,11 +94,12 @@ impl RepairReport {
 mod tests {
     use super::*;
     use crate::format::head::tests::striped;
+    use crate::format::volume_number::tests::volumes;
 
     #[test]
     fn lost_parts_decide_and_whether_more_drives_would_help() {
         let head = striped(2, 2, 1);
-        let mut report = RepairReport::of(vec![1, 3], Path::new("/t"));
+        let mut report = RepairReport::of(volumes([1, 3]), Path::new("/t"));
         assert_eq!(report.outcome(), Outcome::Ok);
         report.set_lost(&[&head.parts[2]]);
         assert_eq!((report.lost.len(), &report.lost_parity[..]), (0, &[1][..]));
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn lost_parts_are_those_of_the_last_look() {
         let head = striped(2, 2, 1);
-        let mut report = RepairReport::of(vec![1, 2], Path::new("/t"));
+        let mut report = RepairReport::of(volumes([1, 2]), Path::new("/t"));
         report.set_lost(&[&head.parts[0], &head.parts[1]]);
         assert_eq!(report.lost, [1, 2]);
         report.set_lost(&[]);
@@ -118,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_volume_that_was_finished_before_is_named_and_not_written() {
-        let mut report = RepairReport::of(vec![1, 3, 4], Path::new("/t"));
-        report.pass_over(&[3]);
+        let mut report = RepairReport::of(volumes([1, 3, 4]), Path::new("/t"));
+        report.pass_over(&volumes([3]));
         assert_eq!(report.volumes, [1, 4]);
         assert_eq!(report.already, [PathBuf::from("/t/volume-3")]);
     }

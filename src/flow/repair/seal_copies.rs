@@ -15,6 +15,7 @@ use crate::flow::check::survey::whole_files;
 use crate::flow::error::BundleError;
 use crate::format::limits;
 use crate::format::seal::Seal;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::seal::Keyring;
 use crate::stage::volume::{ALL_SEALS, PASSPHRASE_SEAL, Volume};
 
@@ -27,7 +28,7 @@ struct SealCopy {
     /// Whether a key opened it. If not, only the SHA256SUMS of its volume vouches for it.
     opens: bool,
     /// The number of its volume by the name of the folder; `None` if that is none of the bundle's.
-    volume: Option<u16>,
+    volume: Option<VolumeNumber>,
 }
 
 impl SealCopies {
@@ -39,7 +40,7 @@ impl SealCopies {
         bundle: &Bundle,
         checked: &CheckReport,
         keyring: &Keyring,
-        numbers: &[u16],
+        numbers: &[VolumeNumber],
     ) -> Result<Self, FlowError> {
         let mut all: Vec<SealCopy> = Vec::new();
         for volume in &bundle.volumes {
@@ -66,7 +67,7 @@ impl SealCopies {
 
     /// The names and bytes of the seals for a volume: one under each name for which a fitting copy was found. A seal
     /// that a key opened comes before one of the volume's own, and that before one with the same name.
-    pub(crate) fn for_volume(&self, number: u16) -> impl Iterator<Item = (&'static str, &[u8])> {
+    pub(crate) fn for_volume(&self, number: VolumeNumber) -> impl Iterator<Item = (&'static str, &[u8])> {
         let names = ALL_SEALS.into_iter();
         names.filter_map(move |name| {
             // The two seals to recipients may stand in for each other.
@@ -81,8 +82,8 @@ impl SealCopies {
 }
 
 /// The number in the name of the folder; `None` if the bundle of so many volumes has no such volume.
-fn number_of(volume: &Volume, volumes: u16) -> Option<u16> {
-    volume.number().filter(|number| (1..=volumes).contains(number))
+fn number_of(volume: &Volume, volumes: u16) -> Option<VolumeNumber> {
+    volume.number().filter(|number| (1..=volumes).contains(&number.get()))
 }
 
 /// Whether one of the keys opens the seal, and it is this bundle's.
@@ -102,13 +103,13 @@ mod tests {
             name,
             bytes: bytes.as_bytes().into(),
             opens: *opens,
-            volume: Some(*volume),
+            volume: Some(VolumeNumber::new(*volume)),
         };
         SealCopies(copies.iter().map(copy).collect())
     }
 
     fn contents(all: &SealCopies, number: u16) -> Vec<String> {
-        all.for_volume(number).map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap()).collect()
+        all.for_volume(VolumeNumber::new(number)).map(|(_, bytes)| String::from_utf8(bytes.to_vec()).unwrap()).collect()
     }
 
     #[test]
@@ -129,9 +130,9 @@ mod tests {
     #[test]
     fn a_seal_to_a_passphrase_does_not_stand_in_for_one_to_recipients() {
         let passphrase = seals(&[("seal-p.age", "p", true, 1)]);
-        assert!(passphrase.for_volume(1).map(|(name, _)| name).eq(["seal-p.age"]));
+        assert!(passphrase.for_volume(VolumeNumber::new(1)).map(|(name, _)| name).eq(["seal-p.age"]));
         let recipients = seals(&[("seal.age", "1", true, 1)]);
-        assert!(recipients.for_volume(2).map(|(name, _)| name).eq(["seal.age", "seal2.age"]));
+        assert!(recipients.for_volume(VolumeNumber::new(2)).map(|(name, _)| name).eq(["seal.age", "seal2.age"]));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::flow::FlowError;
 use crate::flow::bundle::open::Bundle;
 use crate::flow::drives::folders::{check_is_folder, lock_folder};
 use crate::flow::error::OutputError;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{is_unfinished, limits};
 use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS};
 
@@ -66,7 +67,7 @@ pub(crate) fn check_room(target: &Path, lengths: impl Iterator<Item = u64>, free
 /// Looks at the folder in which volume `number` is to be written. Files in it are read and compared with the bundle.
 pub(crate) fn occupant_of(
     dir: &Path,
-    number: u16,
+    number: VolumeNumber,
     bundle: &Bundle,
     monitor: &dyn Monitor,
 ) -> Result<Occupant, FlowError> {
@@ -115,7 +116,7 @@ struct KnownFiles<'a> {
 }
 
 impl<'a> KnownFiles<'a> {
-    fn of(dir: &'a Path, number: u16, bundle: &'a Bundle, has_seal: bool) -> Self {
+    fn of(dir: &'a Path, number: VolumeNumber, bundle: &'a Bundle, has_seal: bool) -> Self {
         let own = bundle.head.parts.iter().filter(|part| part.volume == number);
         let parts = own.map(|part| (part.file_name(), part.sha256)).collect();
         let copies = bundle.volumes.iter().flat_map(|volume| ALL_SEALS.map(|name| (volume, name)));

@@ -12,6 +12,7 @@ use crate::format::head::tests::striped;
 use crate::format::head::{Head, parts_hash};
 use crate::format::part::{CHUNK, Class, HEADER, PartBuf};
 use crate::format::seal::{Mode, Seal, commitment};
+use crate::format::volume_number::tests::volumes;
 use crate::stage::erasure::Code;
 use crate::stage::seal::{Identity, part_header};
 use crate::stage::stream::PartSealer;
@@ -90,11 +91,11 @@ impl SmallBundle {
     }
 
     fn volume(&self, number: u16) -> PathBuf {
-        volume::folder(self.drive.path(), number)
+        volume::folder(self.drive.path(), VolumeNumber::new(number))
     }
 
     fn new_volume(&self, number: u16) -> PathBuf {
-        volume::folder(self.target.path(), number)
+        volume::folder(self.target.path(), VolumeNumber::new(number))
     }
 
     fn lose(&self, number: u16) {
@@ -142,7 +143,7 @@ fn a_lost_volume_is_rebuilt_byte_for_byte() {
     let part = fs::read(bundle.volume(1).join("000001.age")).unwrap();
     bundle.lose(1);
     let report = bundle.repair(false).unwrap();
-    assert_eq!((&report.volumes[..], report.rebuilt), (&[1][..], 1));
+    assert_eq!((report.volumes, report.rebuilt), (volumes([1]), 1));
     assert_eq!(report.written, [bundle.new_volume(1)]);
     assert!(fs::read(bundle.new_volume(1).join("000001.age")).unwrap() == part);
     let checked = check(&[bundle.new_volume(1)], &Silent).unwrap();
@@ -156,7 +157,7 @@ fn a_damaged_volume_is_written_beside_the_old_one() {
     bundle.damage(2, "000002.age", HEADER + 5, 1);
     let damaged = fs::read(bundle.volume(2).join("000002.age")).unwrap();
     let report = bundle.repair(false).unwrap();
-    assert_eq!((&report.volumes[..], report.rebuilt), (&[2][..], 1));
+    assert_eq!((report.volumes, report.rebuilt), (volumes([2]), 1));
     assert!(fs::read(bundle.new_volume(2).join("000002.age")).unwrap() == part);
     assert!(fs::read(bundle.volume(2).join("000002.age")).unwrap() == damaged, "the old one stays as it is");
 }
@@ -166,7 +167,7 @@ fn a_part_that_is_whole_is_copied_where_only_the_head_is_lost() {
     let bundle = SmallBundle::new();
     fs::remove_file(bundle.volume(3).join("head2.age")).unwrap();
     let report = bundle.repair(false).unwrap();
-    assert_eq!((&report.volumes[..], report.rebuilt), (&[3][..], 0));
+    assert_eq!((report.volumes, report.rebuilt), (volumes([3]), 0));
     let old = fs::read(bundle.volume(3).join("000001.par")).unwrap();
     assert!(fs::read(bundle.new_volume(3).join("000001.par")).unwrap() == old);
 }
@@ -196,7 +197,7 @@ fn a_dry_run_names_the_volumes_and_writes_none() {
     let bundle = SmallBundle::new();
     bundle.lose(3);
     let report = bundle.repair(true).unwrap();
-    assert_eq!((&report.volumes[..], report.written.len()), (&[3][..], 0));
+    assert_eq!((report.volumes, report.written.len()), (volumes([3]), 0));
     assert!(bundle.is_target_empty());
 }
 
@@ -261,8 +262,9 @@ fn a_volume_without_parts_is_known_by_its_name_alone() {
         named,
         files: files.iter().map(|(name, sum)| (name.to_string(), *sum)).collect(),
     };
-    assert!(volume(Some(7), &[]).stands_for(7, &[]) && !volume(None, &[]).stands_for(7, &[]));
-    assert!(volume(None, &[("000001.age", part.sha256)]).stands_for(1, &[part]));
-    assert!(!volume(Some(1), &[("000001.age", sha256(b"else"))]).stands_for(1, &[part]));
-    assert!(!volume(Some(1), &[]).stands_for(1, &[part]));
+    let [first, seventh] = [1, 7].map(VolumeNumber::new);
+    assert!(volume(Some(seventh), &[]).stands_for(seventh, &[]) && !volume(None, &[]).stands_for(seventh, &[]));
+    assert!(volume(None, &[("000001.age", part.sha256)]).stands_for(first, &[part]));
+    assert!(!volume(Some(first), &[("000001.age", sha256(b"else"))]).stands_for(first, &[part]));
+    assert!(!volume(Some(first), &[]).stands_for(first, &[part]));
 }

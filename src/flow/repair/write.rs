@@ -23,6 +23,7 @@ use crate::flow::drives::read_back::read_back_small;
 use crate::flow::repair::seal_copies::SealCopies;
 use crate::format::head::Part;
 use crate::format::part::PartBuf;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::seal::Keyring;
 use crate::stage::stream::PartSealer;
 use crate::stage::volume::Writer;
@@ -49,7 +50,7 @@ impl<'a> VolumeContents<'a> {
         bundle: &'a mut Bundle,
         checked: &CheckReport,
         keyring: &Keyring,
-        numbers: &[u16],
+        numbers: &[VolumeNumber],
     ) -> Result<Self, FlowError> {
         let entries = bundle.read_list()?;
         let bundle = &*bundle;
@@ -63,7 +64,7 @@ impl<'a> VolumeContents<'a> {
     }
 
     /// The lengths in bytes of all files of a volume.
-    pub(crate) fn file_lengths(&self, number: u16) -> impl Iterator<Item = u64> {
+    pub(crate) fn file_lengths(&self, number: VolumeNumber) -> impl Iterator<Item = u64> {
         let head = &self.bundle.head;
         let parts = head.parts.iter().filter(|part| part.volume == number).count();
         let seals = self.seals.for_volume(number).map(|(_, bytes)| bytes.len() as u64);
@@ -87,7 +88,7 @@ pub(crate) struct Written<'a> {
 /// Writes the volumes of these numbers into the target. After an error, or if a part is lost, it removes what it wrote.
 pub(crate) fn write_volumes<'a>(
     contents: &'a VolumeContents<'a>,
-    numbers: &[u16],
+    numbers: &[VolumeNumber],
     target: &'a Path,
     monitor: &'a dyn Monitor,
 ) -> Result<Written<'a>, FlowError> {
@@ -106,11 +107,11 @@ struct NewVolumes<'a> {
     target: &'a Path,
     monitor: &'a dyn Monitor,
     /// In cells, because several threads bring parts.
-    writers: BTreeMap<u16, Mutex<Writer>>,
+    writers: BTreeMap<VolumeNumber, Mutex<Writer>>,
 }
 
 impl<'a> NewVolumes<'a> {
-    fn write(&mut self, numbers: &[u16]) -> Result<Written<'a>, FlowError> {
+    fn write(&mut self, numbers: &[VolumeNumber]) -> Result<Written<'a>, FlowError> {
         for number in numbers {
             self.begin(*number)?;
         }
@@ -121,7 +122,7 @@ impl<'a> NewVolumes<'a> {
 
     /// Makes the folder of a volume and writes its seals. They come first, because they tell a later run whose the rest
     /// is.
-    fn begin(&mut self, number: u16) -> Result<(), FlowError> {
+    fn begin(&mut self, number: VolumeNumber) -> Result<(), FlowError> {
         let writer = new_volume(self.target, number)?;
         if let Some(error) = writer.forget_earlier_loss() {
             self.monitor.note(&lost_before(self.target, &error));
@@ -145,7 +146,7 @@ impl<'a> NewVolumes<'a> {
         let mut hurt: BTreeMap<u32, Vec<&'a Part>> = BTreeMap::new();
         for (part, is_copied) in wanted.into_iter().zip(copied) {
             if !is_copied? {
-                hurt.entry(part.stripe.map_or(part.number, |(stripe, _)| stripe)).or_default().push(part);
+                hurt.entry(part.shard.map_or(part.number, |shard| shard.stripe)).or_default().push(part);
             }
         }
         let rebuilder = PartRebuilder::new(&bundle.head, &finder);

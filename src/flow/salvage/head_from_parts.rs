@@ -22,6 +22,7 @@ use crate::format::head::{Head, Part, PartKind};
 use crate::format::limits;
 use crate::format::part::{BLOCK, CHUNK, Class, HEADER, Lead, PartBuf, SEALED_CHUNK, Trail, file_name, is_part};
 use crate::format::statement::Statement;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::seal::{Keyring, part_header};
 use crate::stage::stream::PartOpener;
 use crate::stage::volume::{Volume, VolumeFile};
@@ -222,7 +223,7 @@ fn table(known: &BTreeMap<u32, KnownPart>, trails: &BTreeMap<u32, Trail>, nowher
 fn data_part(before: usize, header: &[u8; HEADER], offset: u64, end: u64) -> Part {
     let kind = PartKind::Data { offset, length: end - offset };
     let header = Box::new(*header);
-    Part { number: before as u32 + 1, kind, stripe: None, volume: 0, sha256: Digest::ZERO, header }
+    Part { number: before as u32 + 1, kind, shard: None, volume: VolumeNumber::NONE, sha256: Digest::ZERO, header }
 }
 
 /// A statement that no packer wrote: the bundle's name and class, and the largest tar.

@@ -144,7 +144,7 @@ fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Res
     let finder = Finder::new(bundle);
     for part in &bundle.head.parts {
         let copy = dir.join(part.file_name());
-        let is_wanted = part.stripe.is_some_and(|(stripe, _)| stripes.contains(&stripe));
+        let is_wanted = part.shard.is_some_and(|shard| stripes.contains(&shard.stripe));
         if !is_wanted && copy.exists() {
             std::fs::remove_file(&copy).at("remove", &copy)?;
         } else if is_wanted && !copy.exists() {
@@ -162,7 +162,7 @@ fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Res
 /// are plugged in anyway, and only a damaged part gains from copies.
 fn open_stripes(scheme: Scheme, bad: &[BadPart]) -> BTreeSet<u32> {
     let gains = |part: &&BadPart| scheme.volumes_spared() > 0 || part.state == PartState::Damaged;
-    bad.iter().filter(gains).map(|part| scheme.of_data(part.number).0).collect()
+    bad.iter().filter(gains).map(|part| scheme.of_data(part.number).stripe).collect()
 }
 
 /// Bytes of the files that are still to be written. Copies must leave them their room.

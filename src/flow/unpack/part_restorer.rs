@@ -256,9 +256,9 @@ impl<'a> Placing<'a> {
         let part = &self.bundle.head.parts[number as usize - 1];
         let mut buf = tools.buf.take().unwrap_or_else(|| PartBuf::new(class));
         let loaded = self.finder.load(part, &mut buf)?;
-        match part.stripe {
-            Some((stripe, _)) if loaded != Loaded::Whole => {
-                lock(&self.damaged).entry(stripe).or_default().push(part);
+        match part.shard {
+            Some(shard) if loaded != Loaded::Whole => {
+                lock(&self.damaged).entry(shard.stripe).or_default().push(part);
             }
             _ => self.place(part, PartDefect::of(&loaded, class.chunks()), &buf, tools)?,
         }

@@ -10,6 +10,7 @@ use crate::base::json::{Document, Value, json};
 use crate::base::monitor::{Note, NoteKind, note_json};
 use crate::base::path::{escape, show};
 use crate::flow::Outcome;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::holds::Change;
 use crate::plan::repair::{Margin, Verdict};
 use crate::stage::restore::MetadataDifferences;
@@ -73,8 +74,8 @@ impl PartState {
 pub(crate) struct BadPart {
     /// Its number among the data parts, from 1.
     pub(crate) number: u32,
-    /// The volume that the head names for it, from 1.
-    pub(crate) volume: u16,
+    /// The volume that the head names for it.
+    pub(crate) volume: VolumeNumber,
     pub(crate) state: PartState,
     /// The finding as a phrase for the user.
     pub(crate) why: String,

@@ -5,6 +5,11 @@ use crate::format::checked_lines::Checks;
 use crate::format::recipe::FrameRecipe;
 
 fn journal() -> Journal {
+    let seal = |volume, byte| VolumeSeal {
+        volume: VolumeNumber::new(volume),
+        name: "seal.age".into(),
+        sha256: Digest([byte; 32]),
+    };
     let opening = Opening {
         bundle: [3; 16],
         recipient: "age1x".into(),
@@ -14,11 +19,11 @@ fn journal() -> Journal {
         options: Digest([5; 32]),
         whom: Digest([9; 32]),
         volumes: 2,
-        seals: vec![(1, "seal.age".into(), Digest([6; 32])), (2, "seal.age".into(), Digest([7; 32]))],
+        seals: vec![seal(1, 6), seal(2, 7)],
         stamps: vec![1, u64::MAX],
     };
     let data = PartKind::Data { offset: 0, length: 512 };
-    let part = |number, kind| WrittenPart { number, kind, volume: 2, sha256: Digest([8; 32]) };
+    let part = |number, kind| WrittenPart { number, kind, volume: VolumeNumber::new(2), sha256: Digest([8; 32]) };
     let parts = vec![part(1, data), part(1, PartKind::Parity)];
     let recipes = BTreeMap::from([(1, Recipe::new(0, 5, vec![FrameRecipe::Stored(512)]))]);
     let reads = vec![ReadRange { start: 0, len: 512, hash: 1 << 127 }];

@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use crate::base::os;
 use crate::format::is_unfinished;
 use crate::format::journal::JOURNAL;
+use crate::format::volume_number::VolumeNumber;
 
 /// The folder of volume `number` on the drive at `path`, whether it exists or not.
-pub(crate) fn folder(path: &Path, number: u16) -> PathBuf {
+pub(crate) fn folder(path: &Path, number: VolumeNumber) -> PathBuf {
     path.join(format!("volume-{number}"))
 }
 
 /// The existing folder of volume `number` on a drive, with its name in any case; else the path to create it under.
 /// The exact name wins, then the first in byte order.
-pub(crate) fn folder_on(drive: &Path, number: u16) -> PathBuf {
+pub(crate) fn folder_on(drive: &Path, number: VolumeNumber) -> PathBuf {
     let exact = folder(drive, number);
     let wanted = exact.file_name().unwrap_or_default();
     let names = fs::read_dir(drive).into_iter().flatten().flatten().map(|entry| entry.file_name());
@@ -71,13 +72,14 @@ mod tests {
     #[test]
     fn the_folder_of_a_volume_is_found_in_any_case_and_the_exact_name_wins() {
         let drive = tempfile::tempdir().unwrap();
-        assert_eq!(folder_on(drive.path(), 7), drive.path().join("volume-7"), "to be created");
+        let seven = VolumeNumber::new(7);
+        assert_eq!(folder_on(drive.path(), seven), drive.path().join("volume-7"), "to be created");
         for name in ["Volume-7", "VOLUME-7", "VOLUME-70"] {
             fs::create_dir(drive.path().join(name)).unwrap();
         }
-        assert_eq!(folder_on(drive.path(), 7), drive.path().join("VOLUME-7"), "the first in byte order");
+        assert_eq!(folder_on(drive.path(), seven), drive.path().join("VOLUME-7"), "the first in byte order");
         fs::create_dir(drive.path().join("volume-7")).unwrap();
-        assert_eq!(folder_on(drive.path(), 7), drive.path().join("volume-7"));
+        assert_eq!(folder_on(drive.path(), seven), drive.path().join("volume-7"));
     }
 
     #[test]

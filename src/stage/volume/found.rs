@@ -11,6 +11,7 @@ use super::names::{self, HEADS, VolumeFile, number_of};
 use crate::base::fault::{At, IoFault, is_denied};
 use crate::base::os;
 use crate::format::seal::ALL_SEALS;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{FormatError, limits, part};
 
 /// The folder of a volume, as it was when it was read.
@@ -94,7 +95,7 @@ impl Volume {
     }
 
     /// The number in the folder's name; `None` if the folder was renamed.
-    pub(crate) fn number(&self) -> Option<u16> {
+    pub(crate) fn number(&self) -> Option<VolumeNumber> {
         number_of(self.dir.file_name()?.to_str()?)
     }
 

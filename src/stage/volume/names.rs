@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use crate::format::journal::JOURNAL;
 use crate::format::seal::ALL_SEALS;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{number as canonical, part};
 
 /// A file in a folder that may be a volume.
@@ -32,7 +33,7 @@ const FOLDER: &str = "volume-";
 
 /// The number of the volume whose folder has that name, in any case; `None` for all other names, and for numbers with
 /// leading zeros or signs.
-pub(crate) fn number_of(folder: &str) -> Option<u16> {
+pub(crate) fn number_of(folder: &str) -> Option<VolumeNumber> {
     let (start, number) = folder.split_at_checked(FOLDER.len())?;
     start.eq_ignore_ascii_case(FOLDER).then(|| canonical(number))?
 }
@@ -110,7 +111,10 @@ mod tests {
 
     #[test]
     fn folders_have_numbers() {
-        assert_eq!(["volume-1", "VOLUME-12", "Volume-1000"].map(number_of), [Some(1), Some(12), Some(1000)]);
+        assert_eq!(
+            ["volume-1", "VOLUME-12", "Volume-1000"].map(number_of),
+            [1, 12, 1000].map(|number| Some(VolumeNumber::new(number)))
+        );
         assert_eq!(
             ["volume", "volume-+1", "volume-x", "v\u{f6}lume-1", "\u{1f4be}\u{1f4be}"].map(number_of),
             [None; 5]

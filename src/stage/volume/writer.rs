@@ -22,6 +22,8 @@ use crate::base::neutral::Neutral;
 use crate::base::os;
 use crate::format::journal::JOURNAL;
 use crate::format::seal::ALL_SEALS;
+use crate::format::sums::NamedDigest;
+use crate::format::volume_number::VolumeNumber;
 use crate::format::{is_unfinished, part, sums, unfinished};
 
 /// Bytes that may wait in memory for the drive. The bound keeps the progress honest.
@@ -43,9 +45,9 @@ pub(crate) struct Writer {
     failed: u32,
     /// How many of the `failed` files died while they were written.
     died: u32,
-    number: u16,
-    /// The lines of SHA256SUMS: names and digests.
-    sums: Vec<(String, Digest)>,
+    number: VolumeNumber,
+    /// The lines of SHA256SUMS.
+    sums: Vec<NamedDigest>,
     /// The digest of SHA256SUMS, once that is written.
     sum_of_sums: Option<Digest>,
     /// The names of all files that are written, SHA256SUMS by its temporary name.
@@ -61,7 +63,7 @@ impl Writer {
     ///
     /// # Errors
     /// `AlreadyExists` if the folder holds files: they may be another bundle.
-    pub(crate) fn create(path: &Path, number: u16) -> Result<Self, IoFault> {
+    pub(crate) fn create(path: &Path, number: VolumeNumber) -> Result<Self, IoFault> {
         let dir = folder(path, number);
         match fs::create_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_free(&dir) => {
@@ -75,9 +77,9 @@ impl Writer {
 
     /// Resumes a volume of an earlier run. The files in `sums` stay, and get the common time and mode, because an older
     /// version may have set others. All other files of the format are removed, SHA256SUMS first.
-    pub(crate) fn resume(path: &Path, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
+    pub(crate) fn resume(path: &Path, number: VolumeNumber, sums: Vec<NamedDigest>) -> Result<Self, IoFault> {
         let dir = folder(path, number);
-        let keep: HashSet<&str> = sums.iter().map(|(name, _)| name.as_str()).collect();
+        let keep: HashSet<&str> = sums.iter().map(|file| file.name.as_str()).collect();
         remove_ours(&dir, |name| keep.contains(name))?;
         let mut writer = Self::of(dir, number, sums)?;
         for path in writer.made.iter().map(|name| writer.dir.join(name)) {
@@ -86,12 +88,12 @@ impl Writer {
         Ok(writer)
     }
 
-    fn of(dir: PathBuf, number: u16, sums: Vec<(String, Digest)>) -> Result<Self, IoFault> {
+    fn of(dir: PathBuf, number: VolumeNumber, sums: Vec<NamedDigest>) -> Result<Self, IoFault> {
         let folder = File::open(&dir).at("open", &dir)?;
         let neutral = Neutral::of(&dir).at("look at", &dir)?;
         // The mode is set from the beginning; the time is set at the end, because every new file changes it.
         let shows_times = !neutral.apply(&folder).at(NEUTRAL, &dir)?;
-        let made = sums.iter().map(|(name, _)| name.clone()).collect();
+        let made = sums.iter().map(|file| file.name.clone()).collect();
         Ok(Self {
             dir,
             folder,
@@ -161,7 +163,7 @@ impl Writer {
         if name == SUMS_READY {
             return self.sum_of_sums;
         }
-        self.sums.iter().find(|(known, _)| known == name).map(|(_, sum)| *sum)
+        self.sums.iter().find(|file| file.name == name).map(|file| file.sha256)
     }
 
     /// Leaves an incomplete volume to a later run. SHA256SUMS, list and heads are removed: they would contradict the
@@ -189,7 +191,7 @@ impl Writer {
 
     /// Removes a name from all records, so that SHA256SUMS does not list it.
     fn forget(&mut self, name: &str) {
-        self.sums.retain(|(known, _)| known != name);
+        self.sums.retain(|file| file.name != name);
         self.made.retain(|known| known != name);
         if let Some(marks) = &mut self.marks {
             marks.remove(name);
@@ -200,8 +202,7 @@ impl Writer {
         &self.dir
     }
 
-    /// The number of the volume in its bundle, from 1.
-    pub(crate) fn number(&self) -> u16 {
+    pub(crate) fn number(&self) -> VolumeNumber {
         self.number
     }
 
@@ -219,7 +220,7 @@ impl Writer {
             }
             Ok(())
         })?;
-        self.sums.push((name.to_string(), sha256));
+        self.sums.push(NamedDigest { name: name.to_string(), sha256 });
         if let Some(known) = &mut self.marks {
             known.insert(name.to_string(), marks(bytes));
         }
@@ -234,12 +235,12 @@ impl Writer {
         fill: impl Fn(&mut dyn Write) -> io::Result<()>,
     ) -> Result<u64, IoFault> {
         self.forget(name);
-        let (sum, len) = self.write(name, |file| {
+        let (sha256, len) = self.write(name, |file| {
             let mut out = Summed { file, hasher: Hasher::new(), len: 0, dirty: 0 };
             fill(&mut out)?;
             Ok((out.hasher.finish(), out.len))
         })?;
-        self.sums.push((name.to_string(), sum));
+        self.sums.push(NamedDigest { name: name.to_string(), sha256 });
         Ok(len)
     }
 
@@ -248,7 +249,7 @@ impl Writer {
     pub(crate) fn write_sums(&mut self) -> Result<(), IoFault> {
         self.forget(SUMS_READY);
         self.sums.sort();
-        let text: Vec<u8> = self.sums.iter().flat_map(|(name, sum)| sums::line(sum, name.as_bytes())).collect();
+        let text: Vec<u8> = self.sums.iter().flat_map(|file| sums::line(&file.sha256, file.name.as_bytes())).collect();
         self.write(SUMS_READY, |file| file.write_all(&text))?;
         self.sum_of_sums = Some(sha256(&text));
         if let Some(known) = &mut self.marks {

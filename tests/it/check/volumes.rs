@@ -269,7 +269,7 @@ impl Insider {
     /// The first part and its file.
     fn part(&self) -> (Part, PathBuf) {
         let part = self.bundle.head.parts[0].clone();
-        let file = self.desk.volume(part.volume.into()).join(part.file_name());
+        let file = self.desk.volume(part.volume.get().into()).join(part.file_name());
         (part, file)
     }
 

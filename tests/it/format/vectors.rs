@@ -304,9 +304,9 @@ fn seal(vector: &Vector) -> Outcome {
 
 fn volume_sums(vector: &Vector) -> Outcome {
     let lines = sums::parse(&vector.body)?;
-    let found: Vec<String> = lines.iter().map(|(sum, name)| format!("{} {name}", hex(&sum.0))).collect();
+    let found: Vec<String> = lines.iter().map(|file| format!("{} {}", hex(&file.sha256.0), file.name)).collect();
     assert_eq!(found, vector.wants(), "{}", vector.name);
-    let made: Vec<u8> = lines.iter().flat_map(|(sum, name)| sums::line(sum, name.as_bytes())).collect();
+    let made: Vec<u8> = lines.iter().flat_map(|file| sums::line(&file.sha256, file.name.as_bytes())).collect();
     match vector.find("ends") {
         None => vector.is_body(&made),
         Some(ends) => {

@@ -59,7 +59,8 @@ fn untouched(desk: &Desk, is_lost: impl Fn(u32, u16) -> bool) -> BTreeSet<String
     ring.add_file(&fs::read_to_string(desk.path("key")).unwrap()).unwrap();
     let mut bundle = open(gather(&desk.drives()).unwrap(), &ring, None).unwrap_or_else(|error| panic!("{error}"));
     let entries = bundle.read_list().unwrap_or_else(|error| panic!("{error}"));
-    let parts: Vec<_> = bundle.head.data_parts().filter(|(part, _, _)| is_lost(part.number, part.volume)).collect();
+    let parts: Vec<_> =
+        bundle.head.data_parts().filter(|(part, _, _)| is_lost(part.number, part.volume.get())).collect();
     let files = entries.iter().filter(|entry| entry.kind == Kind::File);
     let whole = files.filter(|entry| {
         parts.iter().all(|(_, at, len)| entry.size == 0 || entry.at + entry.size <= *at || at + len <= entry.at)

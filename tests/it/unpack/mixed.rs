@@ -10,6 +10,7 @@ use crate::common::{Desk, noise, put, run, volumes};
 use pouch::internals::base::entry::Kind;
 use pouch::internals::flow::bundle::open::open;
 use pouch::internals::flow::bundle::scan::gather;
+use pouch::internals::format::head::Part;
 use pouch::internals::stage::seal::Keyring;
 use serde_json::Value;
 
@@ -116,12 +117,13 @@ fn predicted(desk: &Desk, drives: &[PathBuf], lost: &[u16]) -> BTreeSet<String> 
     let mut bundle = open(gather(drives).unwrap(), &ring, None).unwrap();
     let entries = bundle.read_list().unwrap();
     let (parts, scheme) = (&bundle.head.parts, bundle.head.statement.scheme.unwrap());
-    let gone =
-        |stripe| parts.iter().filter(|part| part.stripe.unwrap().0 == stripe && lost.contains(&part.volume)).count();
+    let is_lost = |part: &Part| lost.contains(&part.volume.get());
+    let stripe = |part: &Part| part.shard.unwrap().stripe;
+    let gone = |of: u32| parts.iter().filter(|part| stripe(part) == of && is_lost(part)).count();
     let holes: Vec<(u64, u64)> = bundle
         .head
         .data_parts()
-        .filter(|(part, ..)| lost.contains(&part.volume) && gone(part.stripe.unwrap().0) > usize::from(scheme.m))
+        .filter(|(part, ..)| is_lost(part) && gone(stripe(part)) > usize::from(scheme.m))
         .map(|(_, offset, length)| (offset, offset + length))
         .collect();
     let files = entries.iter().filter(|entry| entry.kind == Kind::File);

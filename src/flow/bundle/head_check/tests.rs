@@ -189,6 +189,6 @@ fn the_parts_on_a_volume_tell_more_than_its_name() {
     let check = HeadCheck::new(&bundle, &keyring);
     fs::rename(test.path(1, PART), test.path(2, PART)).unwrap();
     test.remove(2, "000002.age");
-    assert_eq!(check.number_of(&test.volume(2)), Some(1));
-    assert_eq!(check.number_of(&test.volume(1)), Some(1), "it has no part, and its name says so");
+    assert_eq!(check.number_of(&test.volume(2)), Some(VolumeNumber::new(1)));
+    assert_eq!(check.number_of(&test.volume(1)), Some(VolumeNumber::new(1)), "it has no part, and its name says so");
 }

@@ -15,6 +15,7 @@ use crate::format::head::tests::striped;
 use crate::format::head::{Head, Part, PartKind, parts_hash};
 use crate::format::part::{Class, HEADER, Lead, PartBuf, SEALED_CHUNK};
 use crate::format::seal::{Mode, Seal, commitment};
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::tests::dir;
 use crate::stage::seal::{Identity, Keyring, Recipient, header_for, part_header};
 use crate::stage::stream::{PartSealer, Sealer};
@@ -72,7 +73,7 @@ impl TestBundle {
     }
 
     pub(crate) fn volume(&self, number: u16) -> Volume {
-        read(&folder(self.drive.path(), number)).unwrap()
+        read(&folder(self.drive.path(), VolumeNumber::new(number))).unwrap()
     }
 
     /// The recipient's keys, which open the seals.
@@ -91,7 +92,7 @@ impl TestBundle {
     }
 
     pub(crate) fn path(&self, volume: u16, name: &str) -> PathBuf {
-        folder(self.drive.path(), volume).join(name)
+        folder(self.drive.path(), VolumeNumber::new(volume)).join(name)
     }
 
     pub(crate) fn remove(&self, volume: u16, name: &str) {
@@ -131,7 +132,7 @@ pub(crate) fn keyring(identities: &[&Identity]) -> Keyring {
 fn seal_part(part: &mut Part, bundle: [u8; 16], recipient: &Recipient) -> PartBuf {
     let lead = Lead { bundle, number: part.number, offset: u64::from(part.number - 1) * TAR / 2 };
     let (header, sha256, file) = seal_plain(&[&lead.encode()[..], &[part.number as u8; 200_000]].concat(), recipient);
-    (part.stripe, part.volume) = (None, part.number as u16);
+    (part.shard, part.volume) = (None, VolumeNumber::new(part.number as u16));
     (part.header, part.sha256) = (Box::new(header), sha256);
     file
 }

@@ -10,6 +10,7 @@ use crate::format::head::tests::striped;
 use crate::format::member;
 use crate::format::part::{CHUNK, Class, HEADER, SEALED_CHUNK, Trail, file_name};
 use crate::format::statement::Statement;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::{Layout, lay_out};
 use crate::stage::compress::{Compressor, Level};
 use crate::stage::seal::{Identity, Keyring, Recipient, part_header};
@@ -112,7 +113,10 @@ fn seal(recipient: &Recipient, lead: Lead, tar: &[u8], trail: Trail) -> (Part, P
     sealer.append(&plaintext(lead, &frame(tar), trail));
     let sha256 = sealer.finish();
     let kind = PartKind::Data { offset: lead.offset, length: trail.length };
-    (Part { number: lead.number, kind, stripe: None, volume: 1, sha256, header: Box::new(header) }, file)
+    (
+        Part { number: lead.number, kind, shard: None, volume: VolumeNumber::new(1), sha256, header: Box::new(header) },
+        file,
+    )
 }
 
 /// An open part of these frames, and the decoder for a part that holds `length` bytes of tar from 512 on.

@@ -32,7 +32,7 @@ impl FakeSource {
         let blank = || vec![vec![0; CHUNK]; chunks];
         let mut plain: HashMap<PartId, Vec<Vec<u8>>> = head.parts.iter().map(|part| (part.id(), blank())).collect();
         for (part, _, _) in head.data_parts() {
-            let (stripe, position) = part.stripe.unwrap();
+            let ShardPos { stripe, position } = part.shard.unwrap();
             for chunk in 0..chunks {
                 let bytes: Vec<u8> = (0..CHUNK).map(|at| (at * 7 + chunk * 31 + part.number as usize) as u8).collect();
                 let row = scheme.row_of(chunk, position, chunks);

@@ -7,6 +7,7 @@ use crate::base::monitor::Silent;
 use crate::flow::check::check;
 use crate::format::head::PartKind;
 use crate::format::head::tests::striped;
+use crate::format::volume_number::tests::volumes;
 use crate::plan::repair::Margin;
 use crate::stage::seal::{Identity, Keyring, part_header};
 
@@ -37,7 +38,7 @@ fn as_many_parts_of_a_stripe_may_be_lost_as_it_has_parity() {
     assert_eq!(two.verdict(&head), Verdict::Repairable { rebuilt: vec![1, 2] });
     let three = survey(&head, vec![Lacks::All, Lacks::All, Lacks::All]);
     assert_eq!(three.usable[..4], [false, false, false, true]);
-    assert_eq!(three.verdict(&head), Verdict::Short { lost: vec![1, 2, 3], any_one: vec![1, 2, 3], at_least: 1 });
+    assert_eq!(three.verdict(&head), Verdict::Short { lost: vec![1, 2, 3], any_one: volumes([1, 2, 3]), at_least: 1 });
 }
 
 #[test]
@@ -82,10 +83,10 @@ fn without_parity_a_single_bad_chunk_loses_its_part() {
     let mut head = striped(3, 3, 2);
     head.statement.scheme = None;
     head.parts.retain(|part| part.kind != PartKind::Parity);
-    head.parts.iter_mut().for_each(|part| part.stripe = None);
+    head.parts.iter_mut().for_each(|part| part.shard = None);
     let survey = survey(&head, vec![Lacks::Chunks(vec![5])]);
     assert_eq!(survey.usable, [false, true, true]);
-    assert_eq!(survey.verdict(&head), Verdict::Short { lost: vec![1], any_one: vec![1], at_least: 1 });
+    assert_eq!(survey.verdict(&head), Verdict::Short { lost: vec![1], any_one: volumes([1]), at_least: 1 });
 }
 
 /// A bundle of which volumes 1 to `here` have SHA256SUMS and files of the parts that the head gives them. The files are
@@ -100,7 +101,7 @@ fn bundle_on(drive: &Path, here: u16) -> Bundle {
     }
     let mut volumes = Vec::new();
     for number in 1..=here {
-        let dir = volume::folder(drive, number);
+        let dir = volume::folder(drive, VolumeNumber::new(number));
         std::fs::create_dir(&dir).unwrap();
         let names: Vec<String> =
             head.parts.iter().filter(|part| part.volume == number).map(|part| part.file_name()).collect();
@@ -127,7 +128,7 @@ fn parts_that_were_checked_are_believed_and_the_others_count_as_missing() {
     let drive = tempfile::tempdir().unwrap();
     let bundle = bundle_on(drive.path(), 4);
     let found = survey_bundle(&bundle, &all_whole(&bundle), &Silent).unwrap();
-    assert_eq!((found.volumes, found.here), (5, vec![1, 2, 3, 4]));
+    assert_eq!((found.volumes, found.here), (5, volumes([1, 2, 3, 4])));
     assert_eq!(found.verdict, Verdict::Complete, "volume 5 has parity alone");
     assert_eq!(found.margin, Some(Margin { shards: 1, volumes: 1 }));
     assert!(found.needed.is_empty());

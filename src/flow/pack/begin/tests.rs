@@ -7,6 +7,7 @@ use crate::flow::pack::plan::plan;
 use crate::flow::pack::tests::request_on;
 use crate::format::journal::Journal;
 use crate::format::limits;
+use crate::format::sums::NamedDigest;
 use crate::stage::journal::find;
 use crate::stage::volume::SEALS;
 
@@ -21,7 +22,8 @@ fn planned() -> (tempfile::TempDir, PackRequest, Planned) {
 
 /// The folder of a volume.
 fn volume_of(request: &PackRequest, number: u16) -> PathBuf {
-    volume::folder(&request.outputs[usize::from(number) - 1], number)
+    let number = VolumeNumber::new(number);
+    volume::folder(&request.outputs[number.index()], number)
 }
 
 /// The journal of a run that has ended.
@@ -70,7 +72,7 @@ fn a_volume_with_files_of_an_earlier_run_is_not_untouched() {
 fn every_volume_has_seals_with_bytes_of_their_own() {
     let (_desk, request, _) = planned();
     let (_, seals) = make_bundle(2, &request).unwrap();
-    let names: Vec<(u16, &str)> = seals.iter().map(|seal| (seal.volume, seal.name.as_str())).collect();
+    let names: Vec<(u16, &str)> = seals.iter().map(|seal| (seal.volume.get(), seal.name.as_str())).collect();
     assert_eq!(names, [(1, SEALS[0]), (1, SEALS[1]), (2, SEALS[0]), (2, SEALS[1])]);
     for (at, seal) in seals.iter().enumerate() {
         assert!(seals[..at].iter().all(|other| other.bytes != seal.bytes));
@@ -84,8 +86,8 @@ fn a_new_bundle_has_its_seals_on_the_drives_and_in_the_journal() {
     let Journal { opening, parts, .. } = journal_in(&volume_of(&request, 1));
     assert_eq!((opening.bundle, opening.volumes, opening.seals.len()), (bundle.name, 2, 4));
     assert!(parts.is_empty());
-    for (number, name, sum) in opening.seals {
-        assert_eq!(sha256(&std::fs::read(volume_of(&request, number).join(name)).unwrap()), sum);
+    for VolumeSeal { volume, name, sha256: sum } in opening.seals {
+        assert_eq!(sha256(&std::fs::read(volume_of(&request, volume.get()).join(name)).unwrap()), sum);
     }
 }
 
@@ -129,8 +131,10 @@ fn a_resumed_bundle_stays_the_same_and_gets_back_a_lost_seal() {
 #[test]
 fn seals_that_stay_and_seals_to_be_written_are_all_in_the_journal() {
     let sum = Digest([1; 32]);
-    let stays = KeptFiles { sums: vec![("seal.age".into(), sum), ("000001.age".into(), sum)], seals: Vec::new() };
+    let file = |name: &str| NamedDigest { name: name.into(), sha256: sum };
+    let stays = KeptFiles { sums: vec![file("seal.age"), file("000001.age")], seals: Vec::new() };
     let written = KeptFiles { sums: Vec::new(), seals: vec![("seal.age".into(), b"seal".to_vec())] };
-    let expected = [(1, "seal.age".to_string(), sum), (2, "seal.age".to_string(), sha256(b"seal"))];
+    let seal = |volume, sha256| VolumeSeal { volume: VolumeNumber::new(volume), name: "seal.age".into(), sha256 };
+    let expected = [seal(1, sum), seal(2, sha256(b"seal"))];
     assert_eq!(all_seals(&[stays, written]), expected, "a part is no seal");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::gf::mul_add;
+use crate::format::volume_number::tests::volumes;
 
 const CLASS: Class = Class::ALL[0];
 
@@ -35,7 +36,8 @@ fn plaintext(builder: &ParityBuilder, shard: &ParityShard) -> Vec<u8> {
 
 /// Number, place and volume of each part.
 fn described(shards: &[ParityShard]) -> Vec<(u32, (u32, u16), u16)> {
-    shards.iter().map(|shard| (shard.number, shard.place, shard.volume)).collect()
+    let place = |shard: &ParityShard| (shard.place.stripe, shard.place.position);
+    shards.iter().map(|shard| (shard.number, place(shard), shard.volume.get())).collect()
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn parity_gives_back_a_lost_part() {
     let builder = builder(3, 2);
     let scheme = builder.scheme;
     let chunks = CLASS.chunks();
-    builder.close_stripe(3, vec![4, 5]);
+    builder.close_stripe(3, volumes([4, 5]));
     let shards: Vec<ParityShard> = [3, 1, 2].into_iter().flat_map(|number| add_part(&builder, number)).collect();
     let parity: Vec<Vec<u8>> = shards.iter().map(|shard| plaintext(&builder, shard)).collect();
     let factors = Code::new(3, 2).recover(&[1, 3, 4], &[2]);
@@ -65,7 +67,7 @@ fn a_stripe_that_is_closed_early_is_complete_with_its_last_data_part() {
     let builder = builder(3, 2);
     assert!(add_part(&builder, 3).is_empty());
     assert!(add_part(&builder, 1).is_empty());
-    assert!(builder.close_stripe(3, vec![4, 5]).is_empty(), "part 2 is still to come");
+    assert!(builder.close_stripe(3, volumes([4, 5])).is_empty(), "part 2 is still to come");
     assert_eq!(described(&add_part(&builder, 2)), [(1, (0, 3), 4), (2, (0, 4), 5)]);
 }
 
@@ -74,7 +76,7 @@ fn a_stripe_that_has_all_its_data_is_complete_once_it_is_closed() {
     let builder = builder(2, 1);
     assert!(add_part(&builder, 1).is_empty());
     assert!(add_part(&builder, 2).is_empty(), "the volume of its parity is not known yet");
-    assert_eq!(described(&builder.close_stripe(2, vec![7])), [(1, (0, 2), 7)]);
+    assert_eq!(described(&builder.close_stripe(2, volumes([7]))), [(1, (0, 2), 7)]);
 }
 
 #[test]
@@ -82,15 +84,15 @@ fn a_part_that_is_still_being_added_holds_back_its_stripe() {
     let builder = builder(2, 1);
     let open = builder.begin(1);
     assert!(add_part(&builder, 2).is_empty());
-    assert!(builder.close_stripe(2, vec![7]).is_empty());
+    assert!(builder.close_stripe(2, volumes([7])).is_empty());
     assert_eq!(builder.finish(open).len(), 1);
 }
 
 #[test]
 fn stripes_that_are_built_at_the_same_time_do_not_mix() {
     let builder = builder(2, 1);
-    builder.close_stripe(2, vec![1]);
-    builder.close_stripe(4, vec![2]);
+    builder.close_stripe(2, volumes([1]));
+    builder.close_stripe(4, volumes([2]));
     assert!(add_part(&builder, 1).is_empty());
     assert!(add_part(&builder, 3).is_empty());
     assert_eq!(described(&add_part(&builder, 4)), [(2, (1, 2), 2)]);
@@ -101,7 +103,7 @@ fn stripes_that_are_built_at_the_same_time_do_not_mix() {
 fn a_short_stripe_counts_its_missing_data_as_zeros() {
     let builder = builder(4, 1);
     assert!(add_uniform(&builder, 5, 9).is_empty());
-    let shards = builder.close_stripe(5, vec![1]);
+    let shards = builder.close_stripe(5, volumes([1]));
     assert_eq!(described(&shards), [(2, (1, 4), 1)]);
     let mut sum = vec![0; CHUNK];
     Code::new(4, 1).add(0, &[9; CHUNK], 4, &mut sum);
@@ -111,10 +113,10 @@ fn a_short_stripe_counts_its_missing_data_as_zeros() {
 #[test]
 fn rows_of_a_finished_stripe_serve_the_next_one_as_zeros() {
     let builder = builder(1, 1);
-    builder.close_stripe(1, vec![1]);
+    builder.close_stripe(1, volumes([1]));
     drop(add_uniform(&builder, 1, 9));
     assert_eq!(lock(&builder.spare).len(), CLASS.chunks());
-    builder.close_stripe(2, vec![1]);
+    builder.close_stripe(2, volumes([1]));
     let shards = add_uniform(&builder, 2, 5);
     assert!(lock(&builder.spare).is_empty());
     let mut sum = vec![0; CHUNK];

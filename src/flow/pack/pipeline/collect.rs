@@ -12,6 +12,7 @@ use crate::flow::error::{DriveError, Remedy};
 use crate::flow::pack::pipeline::Pipeline;
 use crate::flow::pack::pipeline::task::{PackedRange, PackedStretches, Task};
 use crate::flow::pack::source_reader::Raw;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::forecast::RoomGuess;
 use crate::plan::geometry::data_at_most;
 use crate::plan::placement::Placement;
@@ -102,7 +103,7 @@ impl<'a, 'b> PartSupply<'a, 'b> {
         if failed.is_empty() {
             return FlowError::Drive(DriveError::RanFull { packed: self.packed, total: pipeline.job.layout.len });
         }
-        let gone: Vec<u16> =
+        let gone: Vec<VolumeNumber> =
             failed.iter().flat_map(|failed| pipeline.drive_volumes[failed.drive.0].iter().copied()).collect();
         let on_them = lock(&pipeline.written).iter().filter(|part| gone.contains(&part.volume)).count();
         let parts = on_them + lock(&pipeline.unwritten).len() + self.parts_to_come() as usize;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 use crate::flow::pack::part_sealer::SealedPart;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::volume::Writer;
 
 /// For each volume, by number, a channel to the thread of its drive.
 #[derive(Clone, Default)]
-pub(super) struct Routes(BTreeMap<u16, mpsc::Sender<SealedPart>>);
+pub(super) struct Routes(BTreeMap<VolumeNumber, mpsc::Sender<SealedPart>>);
 
 impl Routes {
     /// Routes all volumes of one drive to its thread.

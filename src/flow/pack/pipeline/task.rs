@@ -7,6 +7,7 @@ use crate::flow::pack::parity_builder::ParityShard;
 use crate::flow::pack::source_reader::Raw;
 use crate::format::frame::Packed;
 use crate::format::journal::ReadRange;
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::part_filler::FullPart;
 
 /// Consecutive stretches of a range, and what each was packed to.
@@ -31,7 +32,7 @@ pub(super) enum Task {
     /// A range in memory to be compressed.
     Pack { place: RangePlace, raw: Raw },
     /// A full data part to be sealed for that volume.
-    Seal { part: FullPart<Raw>, volume: u16 },
+    Seal { part: FullPart<Raw>, volume: VolumeNumber },
     /// A parity part to be sealed.
     SealParity(ParityShard),
 }

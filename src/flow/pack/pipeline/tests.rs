@@ -83,7 +83,7 @@ impl Desk {
     pub(crate) fn drives(&self, count: usize) -> Vec<Drive> {
         let drive = |at: usize| {
             let place = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
-            let writers = vec![Writer::create(&place, at as u16 + 1).unwrap()];
+            let writers = vec![Writer::create(&place, VolumeNumber::from_index(at)).unwrap()];
             Drive { id: DriveId(at), device: at as u64, place, writers, state: DriveState::InUse }
         };
         (0..count).map(drive).collect()
@@ -113,7 +113,7 @@ impl Desk {
 
 /// The file of a part on drives that [`Desk::drives`] made.
 pub(crate) fn file_of(part: &Part, drives: &[Drive]) -> PathBuf {
-    drives[usize::from(part.volume) - 1].writers[0].dir().join(part.file_name())
+    drives[part.volume.index()].writers[0].dir().join(part.file_name())
 }
 
 /// Removes the volume of a drive, so that every write to it fails.
@@ -163,8 +163,8 @@ fn every_stripe_gets_its_parity_on_a_drive_of_its_own() {
     let result = run(&desk.job(), desk.placement(&[9, 9, 9]), &mut desk.drives(3)).unwrap();
     assert_eq!(ids(&result.parts), [Data(1), Data(2), Data(3), Parity(1), Parity(2)]);
     for stripe in 0..2 {
-        let of_stripe = result.parts.iter().filter(|part| part.stripe.is_some_and(|(number, _)| number == stripe));
-        let volumes: Vec<u16> = of_stripe.map(|part| part.volume).collect();
+        let of_stripe = result.parts.iter().filter(|part| part.shard.is_some_and(|shard| shard.stripe == stripe));
+        let volumes: Vec<VolumeNumber> = of_stripe.map(|part| part.volume).collect();
         assert_eq!(volumes.iter().collect::<BTreeSet<_>>().len(), volumes.len(), "{volumes:?}");
     }
 }

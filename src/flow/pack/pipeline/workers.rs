@@ -15,6 +15,7 @@ use crate::flow::pack::pipeline::task::{PackedRange, PackedStretches, RangePlace
 use crate::flow::pack::source_reader::{Filling, Raw};
 use crate::format::frame::{Packed, stored_len};
 use crate::format::journal::{self, ReadRange};
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::compress::Compressor;
 use crate::stage::part_filler::FullPart;
 
@@ -95,7 +96,7 @@ impl Pipeline<'_> {
     }
 
     /// Seals a data part and sends it to its drive. Parity that is complete now is queued to be sealed.
-    fn seal(&self, part: FullPart<Raw>, volume: u16, routes: &Routes) {
+    fn seal(&self, part: FullPart<Raw>, volume: VolumeNumber, routes: &Routes) {
         let Some(SealedDataPart { sealed, shards, recipe }) = self.sealer.seal_data(part, volume) else { return };
         let number = sealed.part.number;
         self.job.log.note(&journal::recipe(number, &recipe));
@@ -146,7 +147,7 @@ mod tests {
 
     fn seal_task() -> Task {
         let part = FullPart { number: 1, offset: 0, length: 0, segments: Vec::new(), frames: Vec::new() };
-        Task::Seal { part, volume: 1 }
+        Task::Seal { part, volume: VolumeNumber::new(1) }
     }
 
     #[test]

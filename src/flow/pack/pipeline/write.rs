@@ -64,7 +64,7 @@ impl Pipeline<'_> {
         };
         let text = format!("{fault}: do not trust this drive; the part is packed again");
         self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(&path), text));
-        self.job.monitor.verdict(part.volume, "not to be trusted");
+        self.job.monitor.verdict(part.volume.get(), "not to be trusted");
         writer.set_aside(&name);
         lock(&self.written).retain(|written| written.id() != part.id());
         lock(&self.unwritten).push(part);
@@ -83,7 +83,7 @@ impl Pipeline<'_> {
         }
         let text = format!("failed ({}); the other drives go on", failure.fault);
         self.job.monitor.note(&Note::new(NoteKind::Drive, as_bytes(&failure.fault.path), text));
-        self.drive_volumes[failure.drive.0].iter().for_each(|volume| self.job.monitor.verdict(*volume, "failed"));
+        self.drive_volumes[failure.drive.0].iter().for_each(|volume| self.job.monitor.verdict(volume.get(), "failed"));
         failed.push(failure);
         Ok(())
     }

@@ -44,7 +44,7 @@ fn a_small_bundle_is_one_part_and_the_small_files() {
     let reserves: u64 = planned.reserves.iter().sum();
     assert_eq!(plan.expected, CLASS.file_len() as u64 + reserves);
     assert_eq!((plan.at_most, plan.packed, plan.again, plan.begins_anew), (plan.expected, 0, 0, false));
-    let part = planned.placement.cost(1);
+    let part = planned.placement.cost(VolumeNumber::new(1));
     let expected: Vec<u64> = plan.volumes.iter().map(|volume| volume.expected).collect();
     assert_eq!(expected, [part + planned.reserves[0], planned.reserves[1]]);
     assert_eq!(plan.volumes[1].folder, desk.path().join("drive-2/volume-2"));

@@ -7,7 +7,7 @@ use crate::flow::pack::pipeline::{PipelineResult, run};
 use crate::format::head::PartId::{Data, Parity};
 
 fn home(part: PartId, volume: u16) -> Home {
-    Home { part, volume }
+    Home { part, volume: VolumeNumber::new(volume) }
 }
 
 /// Packs everything onto the drives.
@@ -31,11 +31,11 @@ fn every_data_part_gets_the_same_plaintext_in_its_new_home() {
     let mut drives = desk.drives(2);
     let first = packed(&desk, &mut drives);
     let plain: Vec<Vec<u8>> = first.parts.iter().map(|part| desk.open(part, &drives)).collect();
-    let homes: Vec<Home> = first.parts.iter().map(|part| home(part.id(), 3 - part.volume)).collect();
+    let homes: Vec<Home> = first.parts.iter().map(|part| home(part.id(), 3 - part.volume.get())).collect();
     let Repacked { mut parts, failed } = repack(&desk.job(), &first, &homes, &mut drives).unwrap();
     parts.sort_by_key(Part::id);
     assert!(failed.is_empty());
-    assert_eq!(parts.iter().map(|part| home(part.id(), part.volume)).collect::<Vec<_>>(), homes);
+    assert_eq!(parts.iter().map(|part| home(part.id(), part.volume.get())).collect::<Vec<_>>(), homes);
     for (part, plain) in parts.iter().zip(plain) {
         assert!(desk.open(part, &drives) == plain, "part {}", part.number);
     }
@@ -49,7 +49,7 @@ fn parity_is_made_again_from_all_data_of_its_stripe() {
     for id in [Parity(1), Parity(2)] {
         let lost = find(&first.parts, id);
         let plain = desk.open(lost, &drives);
-        let homes = [home(id, lost.volume % 3 + 1)];
+        let homes = [home(id, lost.volume.get() % 3 + 1)];
         let Repacked { parts, .. } = repack(&desk.job(), &first, &homes, &mut drives).unwrap();
         assert_eq!(ids(&parts), [id], "the data is not written again");
         assert!(desk.open(&parts[0], &drives) == plain);

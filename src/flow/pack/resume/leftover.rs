@@ -7,16 +7,18 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::base::digest::{Digest, sha256};
+use crate::base::digest::sha256;
 use crate::base::fault::{At, IoFault};
 use crate::base::os;
 use crate::base::path::show;
 use crate::flow::FlowError;
 use crate::flow::error::{LeftoverError, OutputError};
 use crate::flow::pack::pipeline::Before;
-use crate::format::journal::{Journal, remains};
+use crate::format::journal::{Journal, VolumeSeal, WrittenPart, remains};
 use crate::format::part::is_part;
-use crate::format::{FormatError, is_unfinished, limits, sums};
+use crate::format::sums::{self, NamedDigest};
+use crate::format::volume_number::VolumeNumber;
+use crate::format::{FormatError, is_unfinished, limits};
 use crate::stage::journal::{self, JOURNAL, LeftJournal};
 use crate::stage::volume::{self, SUMS, ScanError};
 
@@ -28,8 +30,8 @@ pub(crate) struct Left {
     /// The folders of all volumes that are given, in the order of their numbers. Some may not exist.
     pub(crate) folders: Vec<PathBuf>,
     found: FoundJournal,
-    /// Volume, name and SHA-256 of each seal, as far as the journal still tells.
-    seals: Vec<(u16, String, Digest)>,
+    /// As far as the journal still tells.
+    seals: Vec<VolumeSeal>,
     /// How many volumes the interrupted run had; 0 if the journal does not tell any more.
     volumes: u16,
 }
@@ -53,7 +55,7 @@ pub(crate) fn takes_passphrase(outputs: &[PathBuf]) -> bool {
 
 /// The folder of each volume, in the order of their numbers.
 fn volume_folders(paths: &[PathBuf]) -> Vec<PathBuf> {
-    (1..).zip(paths).map(|(number, path)| volume::folder(path, number)).collect()
+    VolumeNumber::numbered(paths).map(|(number, path)| volume::folder(path, number)).collect()
 }
 
 /// Looks for what an interrupted run left at these places; `None` if a new bundle can begin there.
@@ -76,7 +78,7 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
         Err(_) => remains(&found.file.text),
     };
     let left = Left { folders, found, seals, volumes };
-    for (number, folder) in (1..).zip(&left.folders) {
+    for (number, folder) in VolumeNumber::numbered(&left.folders) {
         if !left.owns(number, folder)? {
             return Err(if left.is_intact() {
                 OutputError::VolumeExists(folder.clone()).into()
@@ -94,7 +96,8 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
 /// A folder is not free, or the places are those of an interrupted run in another order.
 fn check_is_all_free(paths: &[PathBuf], folders: &[PathBuf]) -> Result<(), FlowError> {
     // The journal lies on the first volume, so it is found only if that drive is given first.
-    if let Some(path) = paths[1..].iter().find(|path| volume::folder(path, 1).join(JOURNAL).exists()) {
+    let has_journal = |path: &&PathBuf| volume::folder(path, VolumeNumber::new(1)).join(JOURNAL).exists();
+    if let Some(path) = paths[1..].iter().find(has_journal) {
         let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
         return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
     }
@@ -185,13 +188,13 @@ impl Left {
     ///
     /// # Errors
     /// A seal cannot be read, so that the owner is unknown.
-    fn owns(&self, number: u16, folder: &Path) -> Result<bool, IoFault> {
+    fn owns(&self, number: VolumeNumber, folder: &Path) -> Result<bool, IoFault> {
         if volume::is_free(folder) {
             return Ok(true);
         }
-        for (_, name, sum) in self.seals.iter().filter(|(volume, _, _)| *volume == number) {
-            match volume::read_small(&folder.join(name), limits::SEAL_FILE) {
-                Ok(bytes) if sha256(&bytes) == *sum => return Ok(self.lists_only_written_parts(number, folder)),
+        for seal in self.seals.iter().filter(|seal| seal.volume == number) {
+            match volume::read_small(&folder.join(&seal.name), limits::SEAL_FILE) {
+                Ok(bytes) if sha256(&bytes) == seal.sha256 => return Ok(self.lists_only_written_parts(number, folder)),
                 Err(ScanError::Io(fault)) if is_of_one_file(&fault) => return Err(fault),
                 Ok(_) | Err(_) => {}
             }
@@ -207,20 +210,21 @@ impl Left {
 
     /// Whether the SHA256SUMS of a volume, if it has one, names no part but those that the journal notes. A volume that
     /// was completed with other parts must not be changed.
-    fn lists_only_written_parts(&self, number: u16, folder: &Path) -> bool {
+    fn lists_only_written_parts(&self, number: VolumeNumber, folder: &Path) -> bool {
         // Without a journal the run neither resumes nor removes a volume that looks complete.
         let Ok(journal) = &self.found.parsed else { return true };
         let Ok(bytes) = volume::read_small(&folder.join(SUMS), limits::SUMS_FILE) else { return true };
         let parts = journal.parts.iter().filter(|part| part.volume == number);
-        let written: HashSet<(String, Digest)> = parts.map(|part| (part.file_name(), part.sha256)).collect();
+        let file = |part: &WrittenPart| NamedDigest { name: part.file_name(), sha256: part.sha256 };
+        let written: HashSet<NamedDigest> = parts.map(file).collect();
         let listed = sums::parse(&bytes).unwrap_or_default();
-        listed.into_iter().filter(|(_, name)| is_part(name)).all(|(sum, name)| written.contains(&(name, sum)))
+        listed.iter().filter(|file| is_part(&file.name)).all(|file| written.contains(file))
     }
 
     /// Refuses to remove the leftover if not all of its volumes are given, or if one looks complete: a receiver may
     /// need it. `is_asked`: the sender asked to begin anew, and gets a message that fits that.
     pub(crate) fn may_go(&self, is_asked: bool) -> Result<(), FlowError> {
-        let volumes = self.seals.iter().fold(self.volumes, |most, (volume, _, _)| most.max(*volume));
+        let volumes = self.seals.iter().fold(self.volumes, |most, seal| most.max(seal.volume.get()));
         if usize::from(volumes) > self.folders.len() {
             let text = format!(
                 "{} is the first of {volumes} volumes that an interrupted run began, and {} are given",
@@ -267,9 +271,10 @@ impl Left {
 
     /// Bytes that parts take in each volume's folder, without the parts that stay. This run removes them.
     pub(crate) fn surplus(&self, before: &Before) -> Vec<u64> {
-        let keep: HashSet<(u16, String)> = before.parts.iter().map(|part| (part.volume, part.file_name())).collect();
+        let keep: HashSet<(VolumeNumber, String)> =
+            before.parts.iter().map(|part| (part.volume, part.file_name())).collect();
         let mut surplus = Vec::with_capacity(self.folders.len());
-        for (number, folder) in (1..).zip(&self.folders) {
+        for (number, folder) in VolumeNumber::numbered(&self.folders) {
             let mut bytes = 0;
             for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = file.file_name().into_string().unwrap_or_default();

@@ -139,7 +139,7 @@ fn a_passphrase_has_to_be_the_one_that_was_sealed_to() {
     let mut run = Interrupted::on(1);
     run.request.passphrase = Some(SecretText::new("open sesame".into()));
     assert!(run.difference().ends_with("opens with no passphrase, and one is asked for now"));
-    run.run.opening.seals.push((1, PASSPHRASE_SEAL.into(), Digest::ZERO));
+    run.run.opening.seals.push(lost_seal(PASSPHRASE_SEAL));
     assert!(run.difference().ends_with("opens with another passphrase than the one given now"), "its seal is lost");
     run.request.passphrase = None;
     assert!(run.difference().ends_with("opens with a passphrase too, and none is asked for now"));
@@ -165,7 +165,7 @@ fn write_part(run: &Leftover, number: u32, volume: u16) -> String {
     let bytes = vec![number as u8; Class::ALL[0].file_len()];
     let offset = u64::from(number - 1) * 512;
     let kind = PartKind::Data { offset, length: 512 };
-    let part = WrittenPart { number, kind, volume, sha256: sha256(&bytes) };
+    let part = WrittenPart { number, kind, volume: VolumeNumber::new(volume), sha256: sha256(&bytes) };
     fs::write(run.file(volume, &part.file_name()), bytes).unwrap();
     recipe(number, &Recipe::new(offset, 0, vec![FrameRecipe::Stored(512)])) + &part.encode()
 }
@@ -192,7 +192,7 @@ fn parts_that_are_whole_stay() {
     let before = verified(&packed(1536, "", &[1, 2, 1]));
     assert_eq!(kept(&before), [Data(1), Data(2), Data(3)]);
     assert_eq!((before.data, before.tar, before.stripes, before.reads.len()), (3, 1536, 0, 1));
-    assert_eq!((before.parts[1].volume, *before.parts[1].header), (2, [2; HEADER]));
+    assert_eq!((before.parts[1].volume.get(), *before.parts[1].header), (2, [2; HEADER]));
 }
 
 #[test]
@@ -252,6 +252,11 @@ fn reading_parts_back_can_be_stopped() {
     assert!(matches!(stopped, Err(FlowError::Cancelled)));
 }
 
+/// A seal of the first volume that is not there.
+fn lost_seal(name: &str) -> VolumeSeal {
+    VolumeSeal { volume: VolumeNumber::new(1), name: name.into(), sha256: Digest::ZERO }
+}
+
 /// The names and bytes of the seals that each volume lacks.
 fn lacking(left: &Left) -> Vec<Vec<(String, Vec<u8>)>> {
     left.keep(&Before::default()).unwrap().into_iter().map(|kept| kept.seals).collect()
@@ -262,9 +267,9 @@ fn seals_and_parts_that_are_whole_are_kept() {
     let run = packed(1536, "", &[2]);
     let before = verified(&run);
     let kept = run.found().keep(&before).unwrap();
-    let names = |volume: usize| kept[volume].sums.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+    let names = |volume: usize| kept[volume].sums.iter().map(|file| file.name.as_str()).collect::<Vec<_>>();
     assert_eq!((names(0), names(1)), (vec!["seal.age"], vec!["000001.age", "seal.age"]));
-    assert_eq!(kept[1].sums[0].1, before.parts[0].sha256);
+    assert_eq!(kept[1].sums[0].sha256, before.parts[0].sha256);
     assert!(kept.iter().all(|volume| volume.seals.is_empty()));
 }
 
@@ -279,7 +284,7 @@ fn a_seal_that_is_missing_is_copied_from_another_volume() {
 #[test]
 fn the_two_seals_to_recipients_stand_in_for_each_other() {
     let mut run = Leftover::on(1);
-    run.opening.seals.push((1, SEALS[1].into(), Digest::ZERO));
+    run.opening.seals.push(lost_seal(SEALS[1]));
     run.write_journal(1, "");
     let seal = fs::read(run.file(1, "seal.age")).unwrap();
     assert_eq!(lacking(&run.found()), [vec![("seal2.age".into(), seal)]]);
@@ -288,7 +293,7 @@ fn the_two_seals_to_recipients_stand_in_for_each_other() {
 #[test]
 fn a_seal_to_a_passphrase_that_is_lost_everywhere_ends_the_run() {
     let mut run = Leftover::on(1);
-    run.opening.seals.push((1, PASSPHRASE_SEAL.into(), Digest::ZERO));
+    run.opening.seals.push(lost_seal(PASSPHRASE_SEAL));
     run.write_journal(1, "");
     let error = run.found().keep(&Before::default()).unwrap_err();
     let FlowError::Bundle(BundleError::Damaged(text)) = error else { panic!("{error}") };

@@ -7,6 +7,7 @@ use crate::flow::pack::part_ledger::tests::{ledger, part};
 use crate::flow::pack::volume_set::tests::set_of;
 use crate::format::head::PartId::{self, Data, Parity};
 use crate::format::stripe::Scheme;
+use crate::format::volume_number::VolumeNumber;
 use std::cell::RefCell;
 
 /// Writes every part, except to one drive, which fails with that fault.
@@ -23,18 +24,18 @@ impl Repack<FakeWriter> for FakeRepacker {
             let (id, fault) = self.fails?;
             drives[id.0].volumes().contains(&home.volume).then(|| FailedDrive { drive: id, fault: fault() })
         };
-        let parts = homes.iter().filter(|home| failing(home).is_none()).map(|home| part(home.part, home.volume));
+        let parts = homes.iter().filter(|home| failing(home).is_none()).map(|home| part(home.part, home.volume.get()));
         let parts = parts.collect();
         Ok(Repacked { parts, failed: homes.iter().filter_map(failing).collect() })
     }
 }
 
 fn home(part: PartId, volume: u16) -> Home {
-    Home { part, volume }
+    Home { part, volume: VolumeNumber::new(volume) }
 }
 
 fn finding(drive: usize, volume: u16, name: Option<String>) -> Finding {
-    Finding { drive: DriveId(drive), volume, name, error: fault().into() }
+    Finding { drive: DriveId(drive), volume: VolumeNumber::new(volume), name, error: fault().into() }
 }
 
 #[test]
@@ -81,7 +82,7 @@ fn a_full_drive_keeps_its_parts() {
     assert_eq!(settler.settle(&repacker).unwrap(), 0);
     assert_eq!(*repacker.asked.borrow(), [home(Data(3), 1), home(Data(3), 2)]);
     assert!(settler.volumes().given_up().is_empty());
-    assert_eq!(settler.ledger().bytes_on(1), settler.ledger().bytes_of(1));
+    assert_eq!(settler.ledger().bytes_on(VolumeNumber::new(1)), settler.ledger().bytes_of(1));
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn the_last_drive_ends_the_run_unless_it_is_only_full() {
     let (mut set, _) = set_of(&[1]);
     let mut settler = Settler::new(ledger(&[2], None, 1, &[(Data(1), 1)]), &mut set, &Silent);
     settler.drive_failed(DriveId(0), full()).unwrap();
-    assert!(!settler.ledger().has_room(1));
+    assert!(!settler.ledger().has_room(VolumeNumber::new(1)));
     assert!(matches!(settler.drive_failed(DriveId(0), fault()), Err(FlowError::Io(_))));
 }
 
@@ -175,7 +176,7 @@ fn the_first_file_is_the_reason_why_a_drive_is_given_up() {
     let mut settler = Settler::new(ledger(&[2, 2], None, 0, &[]), &mut set, &Silent);
     let found = |volume, name: &str| {
         let error = FlowError::Defect(format!("{volume} {name}"));
-        Finding { drive: DriveId(0), volume, name: Some(name.into()), error }
+        Finding { drive: DriveId(0), volume: VolumeNumber::new(volume), name: Some(name.into()), error }
     };
     let findings = vec![found(2, "head.age"), found(1, "seal.age"), found(1, "list.age")];
     let error = settler.take_findings(findings).unwrap_err();

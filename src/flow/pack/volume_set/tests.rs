@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::monitor::{Phase, Silent};
 use crate::flow::drives::drive::fake::{Events, FakeWriter, fault};
+use crate::format::volume_number::VolumeNumber;
 use std::sync::Mutex;
 
 /// A set with `volumes[i]` volumes on drive `i`, numbered in order.
@@ -57,7 +58,7 @@ fn events_of(events: &Events) -> Vec<String> {
 #[test]
 fn volumes_on_one_file_system_are_on_one_drive() {
     let (set, _) = set_of(&[2, 1]);
-    let volumes: Vec<Vec<u16>> = set.drives().iter().map(Drive::volumes).collect();
+    let volumes: Vec<Vec<VolumeNumber>> = set.drives().iter().map(Drive::volumes).collect();
     assert_eq!(volumes, [vec![1, 2], vec![3]]);
 }
 

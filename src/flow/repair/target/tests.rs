@@ -37,7 +37,7 @@ impl LeftoverPlace {
     }
 
     fn occupant(&self) -> Occupant {
-        occupant_of(&self.dir, 1, &self.bundle, &Silent).unwrap()
+        occupant_of(&self.dir, VolumeNumber::new(1), &self.bundle, &Silent).unwrap()
     }
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::base::monitor::Note;
 use crate::flow::unpack::report::tests::{lost_by, report};
 use crate::flow::unpack::report::{BadPart, Cause};
+use crate::format::volume_number::VolumeNumber;
 
 const MANIFEST: Basis =
     Basis { head: false, list: false, manifest: true, seamless: true, unproven: 0, idle_parity: 0, endless: false };
@@ -19,7 +20,10 @@ fn whole() -> UnpackReport {
 }
 
 fn with_bad_part(state: PartState) -> UnpackReport {
-    UnpackReport { bad_parts: vec![BadPart { number: 3, volume: 1, state, why: "it is".into() }], ..whole() }
+    UnpackReport {
+        bad_parts: vec![BadPart { number: 3, volume: VolumeNumber::new(1), state, why: "it is".into() }],
+        ..whole()
+    }
 }
 
 #[test]

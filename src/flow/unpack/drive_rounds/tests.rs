@@ -7,6 +7,7 @@ use crate::base::digest::sha256;
 use crate::base::monitor::{Phase, Silent};
 use crate::flow::bundle::part_decoder::tests::{CLASS, SmallBundle};
 use crate::format::part::file_name;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::tests::file;
 use crate::plan::needed_parts::Contents;
 use crate::stage::restore::Staging;
@@ -72,7 +73,7 @@ fn move_part(small: &mut SmallBundle, number: u32) -> tempfile::TempDir {
 }
 
 fn bad(number: u32, state: PartState) -> BadPart {
-    BadPart { number, volume: 1, state, why: "it is".into() }
+    BadPart { number, volume: VolumeNumber::new(1), state, why: "it is".into() }
 }
 
 /// Puts the parts into stripes of two, of which any one may be lost.
@@ -80,7 +81,7 @@ fn stripe_up(small: &mut SmallBundle) {
     let scheme = Scheme::new(2, 1, 1).unwrap();
     small.bundle.head.statement.scheme = Some(scheme);
     for part in &mut small.bundle.head.parts {
-        part.stripe = Some(scheme.of_data(part.number));
+        part.shard = Some(scheme.of_data(part.number));
     }
 }
 

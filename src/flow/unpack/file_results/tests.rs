@@ -4,6 +4,7 @@ use super::*;
 use crate::base::digest::{Digest, sha256};
 use crate::base::path::BytePath;
 use crate::format::head::tests::striped;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::tests::{dir, entry, file, symlink};
 use crate::plan::needed_parts::Contents;
 use crate::stage::restore::Staging;
@@ -23,7 +24,7 @@ const B: usize = 1;
 const C: usize = 2;
 
 fn bad(number: u32, state: PartState) -> BadPart {
-    BadPart { number, volume: 1, state, why: "it is".into() }
+    BadPart { number, volume: VolumeNumber::new(1), state, why: "it is".into() }
 }
 
 /// Judges entries, of which an earlier run delivered those at `whole`.

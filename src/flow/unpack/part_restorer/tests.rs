@@ -5,6 +5,7 @@ use crate::base::digest::sha256;
 use crate::base::monitor::Silent;
 use crate::flow::bundle::part_decoder::tests::{CLASS, SmallBundle};
 use crate::format::head::tests::striped;
+use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::tests::file;
 use crate::plan::needed_parts::Contents;
 use crate::stage::restore::Staging;
@@ -159,7 +160,7 @@ fn a_part_that_was_read_is_judged_by_what_was_found() {
 fn parts_of_a_drive_that_is_gone_are_missing_and_not_damaged() {
     let bench = PlacingBench::new();
     let finder = Finder::new(&bench.small.bundle);
-    let bad = |number, state| BadPart { number, volume: 1, state, why: "cannot be read".into() };
+    let bad = |number, state| BadPart { number, volume: VolumeNumber::new(1), state, why: "cannot be read".into() };
     let bad = vec![bad(1, PartState::Damaged), bad(2, PartState::Unread)];
     let mut placed = Placed { bad, ..Placed::default() };
     placed.count_gone_as_missing(Vec::new(), &bench.small.bundle.head, &finder);

@@ -103,7 +103,7 @@ fn other_drives_help_only_against_losses_of_the_bundle() {
 #[test]
 fn the_json_counts_clamped_times_with_the_others() {
     let otherwise = MetadataDifferences { modes: 1, times: 2, off: 7 };
-    let bad = |state| BadPart { number: 4, volume: 2, state, why: "it is".into() };
+    let bad = |state| BadPart { number: 4, volume: VolumeNumber::new(2), state, why: "it is".into() };
     let bad_parts = vec![bad(PartState::Unread), bad(PartState::Damaged), bad(PartState::Missing)];
     let report = UnpackReport { otherwise, clamped: 3, bad_parts, ..lost_by(Cause::Damaged) };
     let mut document = report.to_json();

@@ -10,7 +10,7 @@ use pouch::internals::base::secret::FileKey;
 use pouch::internals::format::head::{Auth, Head, Part, PartKind, parts_hash};
 use pouch::internals::format::part::{HEADER, Lead, PartBuf, Trail};
 use pouch::internals::format::seal::Seal;
-use pouch::internals::format::stripe::Scheme;
+use pouch::internals::format::stripe::{Scheme, ShardPos};
 use pouch::internals::stage::compress::Decompressor;
 use pouch::internals::stage::seal::{Identity, Keyring, Recipient, header_for};
 use pouch::internals::stage::stream::{Opener, PartOpener, PartSealer, Sealer};
@@ -287,8 +287,9 @@ fn what_is_reserved_changes_nothing() {
     let mut forged = Forged::new();
     let said = &mut forged.head.statement;
     said.scheme = Scheme::new(1, 1, 1);
-    let parity = Part { number: 1, kind: PartKind::Parity, stripe: Some((0, 1)), ..forged.head.parts[0].clone() };
-    forged.head.parts[0].stripe = Some((0, 0));
+    let shard = Some(ShardPos { stripe: 0, position: 1 });
+    let parity = Part { number: 1, kind: PartKind::Parity, shard, ..forged.head.parts[0].clone() };
+    forged.head.parts[0].shard = Some(ShardPos { stripe: 0, position: 0 });
     forged.head.parts.push(parity);
     forged.seal_index();
     let (code, said, _) = forged.unpack();
@@ -318,15 +319,16 @@ fn parity_that_is_not_what_the_head_says_is_not_written() {
     // B-PAR-3: it can be made, and is not the file that the head names.
     let mut forged = Forged::new();
     forged.head.statement.scheme = Scheme::new(1, 1, 1);
-    let parity = Part { number: 1, kind: PartKind::Parity, stripe: Some((0, 1)), ..forged.head.parts[0].clone() };
-    forged.head.parts[0].stripe = Some((0, 0));
+    let shard = Some(ShardPos { stripe: 0, position: 1 });
+    let parity = Part { number: 1, kind: PartKind::Parity, shard, ..forged.head.parts[0].clone() };
+    forged.head.parts[0].shard = Some(ShardPos { stripe: 0, position: 0 });
     forged.head.parts.push(parity);
     forged.head.parts[1].sha256.0[0] ^= 1;
     forged.seal_index();
     let (repaired, _, written) = repair_and_check(&forged);
     assert_eq!((repaired, written), (4, 0));
     // Stripes that the numbers do not follow.
-    forged.head.parts[1].stripe = Some((1, 1));
+    forged.head.parts[1].shard = Some(ShardPos { stripe: 1, position: 1 });
     forged.seal_index();
     assert_eq!(repair_and_check(&forged), (6, 6, 0));
 }

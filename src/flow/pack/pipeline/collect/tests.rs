@@ -23,7 +23,7 @@ fn left_on_volume_1(desk: &Desk, room: &[u64], happens: impl Fn(&Pipeline)) -> u
     let mut supply = PartSupply::new(&pipeline, desk.placement(room)).unwrap();
     happens(&pipeline);
     supply.close_bad_drives();
-    supply.placement.left(1)
+    supply.placement.left(VolumeNumber::new(1))
 }
 
 #[test]

@@ -6,12 +6,13 @@ use super::*;
 use crate::flow::drives::drive::fake::fault;
 use crate::flow::pack::pipeline::tests::{Desk, break_drive, file_of, ids};
 use crate::format::head::PartId::{self, Data};
+use crate::format::volume_number::VolumeNumber;
 use crate::stage::part_filler::{FullPart, Segment};
 
 fn sealed(pipeline: &Pipeline, number: u32, volume: u16) -> SealedPart {
     let segments: Vec<Segment<Arc<Vec<u8>>>> = vec![Segment::Bytes(b"plaintext".to_vec())];
     let full = FullPart { number, offset: 0, length: 512, segments, frames: Vec::new() };
-    pipeline.sealer.seal_data(full, volume).unwrap().sealed
+    pipeline.sealer.seal_data(full, VolumeNumber::new(volume)).unwrap().sealed
 }
 
 /// The parts that are on their drives, and those that are not.

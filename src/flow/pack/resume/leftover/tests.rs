@@ -1,6 +1,7 @@
 //! Leftovers in real folders, with a journal and one seal on each volume.
 
 use super::*;
+use crate::base::digest::Digest;
 use crate::flow::pack::part_ledger::tests::part;
 use crate::format::checked_lines::Checks;
 use crate::format::head::PartId::{Data, Parity};
@@ -22,6 +23,7 @@ impl Leftover {
     pub(crate) fn on(drives: u16) -> Self {
         let desk = tempfile::tempdir().unwrap();
         let paths: Vec<PathBuf> = (1..=drives).map(|number| desk.path().join(format!("drive-{number}"))).collect();
+        let noted = |volume| VolumeSeal { volume, name: "seal.age".into(), sha256: sha256(&seal(volume)) };
         let opening = Opening {
             bundle: [3; 16],
             recipient: "age1x".into(),
@@ -31,10 +33,10 @@ impl Leftover {
             options: Digest([5; 32]),
             whom: Digest([9; 32]),
             volumes: drives,
-            seals: (1..=drives).map(|number| (number, "seal.age".into(), sha256(&seal(number)))).collect(),
+            seals: VolumeNumber::all(drives).map(noted).collect(),
             stamps: vec![1, 2],
         };
-        for (number, folder) in (1..).zip(volume_folders(&paths)) {
+        for (number, folder) in VolumeNumber::numbered(volume_folders(&paths)) {
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("seal.age"), seal(number)).unwrap();
         }
@@ -43,7 +45,8 @@ impl Leftover {
 
     /// A path in the folder of a volume.
     pub(crate) fn file(&self, volume: u16, name: &str) -> PathBuf {
-        volume::folder(&self.paths[usize::from(volume) - 1], volume).join(name)
+        let volume = VolumeNumber::new(volume);
+        volume::folder(&self.paths[volume.index()], volume).join(name)
     }
 
     /// Writes the journal to a volume, with these lines behind its opening.
@@ -65,7 +68,7 @@ impl Leftover {
     }
 }
 
-fn seal(number: u16) -> Vec<u8> {
+fn seal(number: VolumeNumber) -> Vec<u8> {
     format!("the seal of volume {number}").into_bytes()
 }
 
@@ -98,7 +101,7 @@ fn empty_drives_are_free_for_a_new_bundle() {
     let desk = tempfile::tempdir().unwrap();
     let paths = [desk.path().join("one"), desk.path().join("two")];
     assert!(find(&paths).unwrap().is_none());
-    let folder = volume::folder(&paths[0], 1);
+    let folder = volume::folder(&paths[0], VolumeNumber::new(1));
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(JOURNAL), b"").unwrap();
     assert!(find(&paths).unwrap().is_none(), "the journal lost its content, and no seal was written yet");
@@ -107,7 +110,7 @@ fn empty_drives_are_free_for_a_new_bundle() {
 #[test]
 fn a_folder_with_foreign_files_is_not_touched() {
     let desk = tempfile::tempdir().unwrap();
-    let folder = volume::folder(desk.path(), 1);
+    let folder = volume::folder(desk.path(), VolumeNumber::new(1));
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("notes"), b"mine").unwrap();
     assert_eq!(exists(refused(&[desk.path().to_path_buf()])), folder);
@@ -154,7 +157,7 @@ fn a_volume_that_a_damaged_journal_does_not_name_is_not_touched() {
     run.damage(1, "2 seal.age");
     let error = refused(&run.paths);
     let FlowError::Leftover(LeftoverError::BadJournal { unknown, .. }) = error else { panic!("{error}") };
-    assert_eq!(unknown, Some(volume::folder(&run.paths[1], 2)));
+    assert_eq!(unknown, Some(volume::folder(&run.paths[1], VolumeNumber::new(2))));
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn a_volume_with_another_seal_belongs_to_another_bundle() {
     let run = Leftover::on(2);
     run.write_journal(1, "");
     fs::write(run.file(2, "seal.age"), b"another seal").unwrap();
-    assert_eq!(exists(refused(&run.paths)), volume::folder(&run.paths[1], 2));
+    assert_eq!(exists(refused(&run.paths)), volume::folder(&run.paths[1], VolumeNumber::new(2)));
 }
 
 #[test]
@@ -173,19 +176,19 @@ fn a_volume_without_a_seal_is_the_runs_if_it_holds_only_first_files() {
     fs::write(run.file(2, "unfinished.tmp"), b"any bytes").unwrap();
     run.found();
     fs::write(run.file(2, "000001.age"), b"a part").unwrap();
-    assert_eq!(exists(refused(&run.paths)), volume::folder(&run.paths[1], 2));
+    assert_eq!(exists(refused(&run.paths)), volume::folder(&run.paths[1], VolumeNumber::new(2)));
 }
 
 #[test]
 fn a_volume_that_lists_parts_of_another_run_is_not_touched() {
     let run = Leftover::on(1);
     let kind = PartKind::Data { offset: 0, length: 512 };
-    let written = WrittenPart { number: 1, kind, volume: 1, sha256: Digest([1; 32]) };
+    let written = WrittenPart { number: 1, kind, volume: VolumeNumber::new(1), sha256: Digest([1; 32]) };
     fs::write(run.file(1, SUMS), sums::line(&written.sha256, b"000001.age")).unwrap();
     run.write_journal(1, &written.encode());
     run.found();
     run.write_journal(1, "");
-    assert_eq!(exists(refused(&run.paths)), volume::folder(&run.paths[0], 1));
+    assert_eq!(exists(refused(&run.paths)), volume::folder(&run.paths[0], VolumeNumber::new(1)));
 }
 
 #[test]
@@ -224,7 +227,7 @@ fn a_volume_that_looks_complete_is_not_removed() {
     let run = Leftover::on(2);
     run.write_journal(1, "");
     fs::write(run.file(2, SUMS), b"").unwrap();
-    let folder = volume::folder(&run.paths[1], 2);
+    let folder = volume::folder(&run.paths[1], VolumeNumber::new(2));
     let left = run.found();
     let asked = left.may_go(true).unwrap_err();
     assert!(matches!(asked, FlowError::Leftover(LeftoverError::AllButFinished(complete)) if complete == folder));
@@ -240,7 +243,7 @@ fn behind_damaged_lines_a_complete_volume_may_be_of_any_run() {
     fs::write(run.file(1, SUMS), b"").unwrap();
     let left = run.found();
     assert_eq!(left.journal().unwrap().lost, 1);
-    assert_eq!(exists(left.may_go(true).unwrap_err()), volume::folder(&run.paths[0], 1));
+    assert_eq!(exists(left.may_go(true).unwrap_err()), volume::folder(&run.paths[0], VolumeNumber::new(1)));
 }
 
 #[test]
@@ -251,8 +254,10 @@ fn what_is_removed_leaves_nothing_but_foreign_files() {
     fs::write(run.file(1, "000001.age"), b"a part").unwrap();
     fs::write(run.file(2, "notes"), b"mine").unwrap();
     run.found().remove().unwrap();
-    assert!(!volume::folder(&run.paths[0], 1).exists());
-    let names = fs::read_dir(volume::folder(&run.paths[1], 2)).unwrap().map(|file| file.unwrap().file_name());
+    assert!(!volume::folder(&run.paths[0], VolumeNumber::new(1)).exists());
+    let names = fs::read_dir(volume::folder(&run.paths[1], VolumeNumber::new(2)))
+        .unwrap()
+        .map(|file| file.unwrap().file_name());
     assert_eq!(names.collect::<Vec<_>>(), ["notes"]);
 }
 
@@ -277,7 +282,8 @@ fn the_journal_tells_whether_a_passphrase_opens_the_bundle() {
     assert!(!takes_passphrase(&run.paths));
     run.write_journal(1, "");
     assert!(!takes_passphrase(&run.paths));
-    run.opening.seals.push((1, "seal-p.age".into(), Digest([2; 32])));
+    let name = "seal-p.age".into();
+    run.opening.seals.push(VolumeSeal { volume: VolumeNumber::new(1), name, sha256: Digest([2; 32]) });
     run.write_journal(1, "");
     assert!(takes_passphrase(&run.paths));
 }

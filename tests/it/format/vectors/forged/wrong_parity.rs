@@ -4,7 +4,8 @@ use std::fs;
 
 use pouch::internals::format::head::{Part, PartKind};
 use pouch::internals::format::part::{CHUNK, HEADER, Lead, PartBuf, Trail};
-use pouch::internals::format::stripe::Scheme;
+use pouch::internals::format::stripe::{Scheme, ShardPos};
+use pouch::internals::format::volume_number::VolumeNumber;
 use pouch::internals::stage::erasure::Code;
 use pouch::internals::stage::seal::part_header;
 use pouch::internals::stage::stream::PartSealer;
@@ -52,14 +53,14 @@ fn striped(parity: u16, wrong: &[u32]) -> Forged {
     forged
 }
 
-fn add_part(forged: &mut Forged, number: u32, kind: PartKind, place: (u32, u16), plain: &[u8]) {
+fn add_part(forged: &mut Forged, number: u32, kind: PartKind, shard: ShardPos, plain: &[u8]) {
     let (header, key): ([u8; HEADER], _) = part_header(&forged.recipient);
     let mut buf = PartBuf::new(forged.head.statement.class);
     let mut sealer = PartSealer::new(&key, &header, &mut buf, |_, _| ());
     sealer.append(plain);
     let sha256 = sealer.finish();
-    let volume = place.1 + 1;
-    let part = Part { number, kind, stripe: Some(place), volume, sha256, header: Box::new(header) };
+    let volume = VolumeNumber::new(shard.position + 1);
+    let part = Part { number, kind, shard: Some(shard), volume, sha256, header: Box::new(header) };
     fs::write(forged.file(&part.file_name()), buf.file()).unwrap();
     forged.head.parts.push(part);
 }
