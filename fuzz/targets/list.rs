@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use pouch::internals::format::list;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(entry) = list::parse(bytes, 1) {
+    if let Ok(entry) = list::decode(bytes, 1) {
         assert_eq!(list::encode(&entry).as_bytes(), bytes);
     }
 });

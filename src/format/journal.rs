@@ -30,7 +30,7 @@ const SPELLED: u64 = 1 << 22;
 
 /// What is fixed when packing begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Opening {
+pub struct Opening {
     /// The bundle's random name.
     pub(crate) bundle: [u8; 16],
     /// R, to which parts, heads and list are sealed. It is secret, for parts can be forged with it.
@@ -53,7 +53,7 @@ pub(crate) struct Opening {
 
 /// The file of a seal on one of the volumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VolumeSeal {
+pub struct VolumeSeal {
     pub(crate) volume: VolumeNumber,
     pub(crate) name: String,
     pub(crate) sha256: Digest,
@@ -61,7 +61,7 @@ pub(crate) struct VolumeSeal {
 
 /// A range of the tar that was read whole and unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ReadRange {
+pub struct ReadRange {
     /// Tar offset of its first byte.
     pub(crate) start: u64,
     /// In bytes.
@@ -72,7 +72,7 @@ pub(crate) struct ReadRange {
 
 /// A part that was written to its drive and synced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WrittenPart {
+pub struct WrittenPart {
     /// From 1; data and parity parts are numbered separately.
     pub(crate) number: u32,
     pub(crate) kind: PartKind,
@@ -84,17 +84,17 @@ pub(crate) struct WrittenPart {
 /// A journal as a drive kept it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
-    pub(crate) opening: Opening,
+    pub opening: Opening,
     /// In the order of the lines.
-    pub(crate) reads: Vec<ReadRange>,
+    pub reads: Vec<ReadRange>,
     /// In the order of the lines; of two parts with one number the later counts.
-    pub(crate) parts: Vec<WrittenPart>,
+    pub parts: Vec<WrittenPart>,
     /// How data parts were made, by their numbers.
-    pub(crate) recipes: BTreeMap<u32, Recipe>,
+    pub recipes: BTreeMap<u32, Recipe>,
     /// Whether the line [`ALL_CLEAN`] is there: the manifests were packed with a digest for every file.
-    pub(crate) is_clean: bool,
+    pub is_clean: bool,
     /// Lines that the drive did not keep. What they said is unknown.
-    pub(crate) lost: usize,
+    pub lost: usize,
 }
 
 impl Opening {
@@ -104,7 +104,7 @@ impl Opening {
     }
 
     /// The lines that a journal begins with, up to `BEGUN`.
-    pub(crate) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         let scheme = self.scheme.map_or("-".into(), |scheme| format!("{} {} {}", scheme.k, scheme.m, scheme.c));
         let mut out = format!(
             "pouch-journal 1\nbundle {}\nrecipient {}\nkcommit {:?}\nclass {}\nscheme {scheme}\noptions {:?}\nwhom {:?}\nvolumes {}\n",
@@ -181,7 +181,7 @@ fn volume(word: &str) -> Option<VolumeNumber> {
 
 impl ReadRange {
     /// Its line, with LF.
-    pub(crate) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         format!("r {} {} {:032x}\n", self.start, self.len, self.hash)
     }
 }
@@ -202,7 +202,7 @@ impl WrittenPart {
     }
 
     /// Its line, with LF.
-    pub(crate) fn encode(&self) -> String {
+    pub fn encode(&self) -> String {
         let Self { number, volume, sha256, .. } = self;
         match self.kind {
             PartKind::Data { offset, length } => format!("d {number} {volume} {sha256:?} {offset} {length}\n"),
@@ -217,7 +217,7 @@ impl Journal {
     ///
     /// # Errors
     /// The opening is damaged, or a later version wrote it.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, FormatError> {
+    pub fn parse(text: &[u8]) -> Result<Self, FormatError> {
         // A later version may look different from the second line on, so its number is read first.
         if let Some(text) = checked_lines::fitting(text).next().and_then(|line| line.strip_prefix("pouch-journal ")) {
             check_version(WHAT, text)?;

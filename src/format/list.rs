@@ -68,7 +68,7 @@ pub fn encode(entry: &Entry) -> String {
 ///
 /// # Errors
 /// The line is not exactly what [`encode`] makes of an entry.
-pub(crate) fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
+pub fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     let entry = parse(line, at)?;
     if encode(&entry).as_bytes() != line {
         return Err(FormatError::malformed(WHAT, at, "it is not written canonically"));
@@ -77,7 +77,7 @@ pub(crate) fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
 }
 
 /// Parses a line without the check that it is canonical: for a line that this program has written.
-pub fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
+pub(crate) fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
     let bad = |why: String| FormatError::malformed(WHAT, at, why);
     FormatError::check_limit("the length of a line of the list", line.len() as u64, limits::LIST_LINE as u64)?;
     let text = std::str::from_utf8(line).map_err(|_| bad("it is not UTF-8".into()))?;
