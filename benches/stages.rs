@@ -1,4 +1,4 @@
-//! Throughput of each stage on one thread, in memory: the terms of the roofline (docs/DESIGN.md). `cargo bench` shows
+//! Throughput of each stage on one thread, in memory: the terms of the roofline (docs/decisions/013). `cargo bench` shows
 //! a table; `scripts/bench` runs the same program and adds the terms up.
 //!
 //! Not measured: reading, writing and the transfer between threads. `scripts/bench` adds `cp -r` and `tar` for those.

@@ -2,7 +2,7 @@
 //! the values that it was made of. What these refuse is not sealed, so that no run finishes a bundle that cannot be
 //! opened.
 //!
-//! Not guaranteed: that parts can be read, since their frames are not decompressed here (docs/DESIGN.md says why), or
+//! Not guaranteed: that parts can be read, since their frames are not decompressed here (docs/decisions/008 says why), or
 //! that a drive keeps the bytes. `flow/drives/read_back.rs` reads them back.
 
 use crate::base::crypto::ChunkKey;
