@@ -333,20 +333,24 @@ pub(crate) fn completions_for(shell: clap_complete::Shell) -> String {
 /// Man pages with their names: first the program's, then one for each command.
 pub(crate) fn man_pages() -> Vec<(String, Vec<u8>)> {
     let program = Cli::command();
-    let of_command = |command: &clap::Command| {
-        let name = format!("pouch-{}", command.get_name());
-        let spoken = name.replacen('-', " ", 1);
-        command.clone().name(name).bin_name(spoken)
-    };
-    let commands: Vec<clap::Command> = program.get_subcommands().map(of_command).collect();
-    let render = |command: clap::Command| {
-        let name = command.get_name().to_string();
-        let mut page = Vec::new();
-        // Writing to memory cannot fail.
-        let _ = clap_mangen::Man::new(command).render(&mut page);
-        (name, page)
-    };
-    std::iter::once(program).chain(commands).map(render).collect()
+    let commands: Vec<clap::Command> = program.get_subcommands().map(with_full_name).collect();
+    std::iter::once(program).chain(commands).map(render_page).collect()
+}
+
+/// The command under the name of its page, `pouch-pack`, and the one that a person types, `pouch pack`.
+fn with_full_name(command: &clap::Command) -> clap::Command {
+    let name = format!("pouch-{}", command.get_name());
+    let spoken = name.replacen('-', " ", 1);
+    command.clone().name(name).bin_name(spoken)
+}
+
+/// The man page of a command, with its name.
+fn render_page(command: clap::Command) -> (String, Vec<u8>) {
+    let name = command.get_name().to_string();
+    let mut page = Vec::new();
+    // Writing to memory cannot fail.
+    let _ = clap_mangen::Man::new(command).render(&mut page);
+    (name, page)
 }
 
 #[cfg(test)]

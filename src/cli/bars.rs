@@ -137,9 +137,15 @@ impl Bars {
 /// Gives a bar its template. An invalid template falls back to the default bar rather than stopping the run.
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let rate = |state: &ProgressState, out: &mut dyn Write| out.write_str(&rate(state.per_sec())).unwrap_or_default();
-    let left = |state: &ProgressState, out: &mut dyn Write| out.write_str(&left(state.eta())).unwrap_or_default();
-    bar.with_style(style.progress_chars("=> ").with_key("rate", rate).with_key("left", left))
+    bar.with_style(style.progress_chars("=> ").with_key("rate", write_rate).with_key("left", write_left))
+}
+
+fn write_rate(state: &ProgressState, out: &mut dyn Write) {
+    out.write_str(&rate(state.per_sec())).unwrap_or_default();
+}
+
+fn write_left(state: &ProgressState, out: &mut dyn Write) {
+    out.write_str(&left(state.eta())).unwrap_or_default();
 }
 
 /// The speed, with a comma before it. Empty before the first byte.

@@ -194,7 +194,6 @@ fn show_bundle(bundle: &BundleCheck, term: &Term) {
 /// Which volumes are here, and what can be had from them.
 fn verdict(bundle: &BundleCheck) -> String {
     let of = bundle.volumes;
-    let list = |volumes: &[VolumeNumber]| named(volumes, "", "");
     let here = match bundle.here[..] {
         [] => format!("none of its {} is here", count(of.into(), "volume")),
         _ => named(&bundle.here, &format!(" of {of} is here"), &format!(" of {of} are here")),
@@ -206,7 +205,9 @@ fn verdict(bundle: &BundleCheck) -> String {
             // If only single chunks are bad, rebuilding reads no whole volume, and none is named.
             let by = match &bundle.sources {
                 (_, volumes) if volumes.is_empty() => String::new(),
-                (reads, volumes) => format!(" by reading {} of {}", count(*reads as u64, "part"), list(volumes)),
+                (reads, volumes) => {
+                    format!(" by reading {} of {}", count(*reads as u64, "part"), named(volumes, "", ""))
+                }
             };
             format!("the bundle: {here}: {parts} missing or damaged, to be rebuilt{by}")
         }
@@ -214,8 +215,8 @@ fn verdict(bundle: &BundleCheck) -> String {
             let parts = count(lost.len() as u64, "part");
             let bring = match any_one[..] {
                 [] => format!("at least {} more are needed, whole", count((*at_least).into(), "volume")),
-                [_] => format!("{}, whole, would complete it", list(any_one)),
-                _ => format!("any one of the {}, whole, would complete it", list(any_one)),
+                [_] => format!("{}, whole, would complete it", named(any_one, "", "")),
+                _ => format!("any one of the {}, whole, would complete it", named(any_one, "", "")),
             };
             format!("the bundle: {here}: {parts} cannot be rebuilt; {bring}")
         }

@@ -61,10 +61,9 @@ pub(crate) fn carry_out(planned: Planned, request: &PackRequest, term: &Term) ->
 
 /// The request from the command line. Reads recipient files, drops repeated recipients, and asks for a passphrase.
 fn request(args: &Pack, term: &Term) -> Result<PackRequest, FlowError> {
-    let wrong = |error: crate::stage::seal::KeyError| FlowError::Usage(error.to_string());
     let mut recipients: Vec<Recipient> = Vec::new();
     for text in &args.recipients {
-        recipients.push(Recipient::parse(text).map_err(wrong)?);
+        recipients.push(Recipient::parse(text).map_err(|error| FlowError::Usage(error.to_string()))?);
     }
     for path in &args.recipient_files {
         recipients.extend(keys::recipients(path)?);
@@ -270,11 +269,10 @@ fn how_stored(report: &PackReport) -> &'static str {
 
 /// Prints how many sources are not in the bundle as they are now.
 fn show_flaws(report: &PackReport, term: &Term) {
-    let flawed = |kind| report.notes.iter().filter(|note| note.kind == kind).count() as u64;
     let flaws = [
-        (flawed(NoteKind::Changed), "changed while packed, or could have unseen"),
-        (flawed(NoteKind::Unreadable), "could not be read"),
-        (flawed(NoteKind::Outdated), "no longer as packed"),
+        (count_notes(report, NoteKind::Changed), "changed while packed, or could have unseen"),
+        (count_notes(report, NoteKind::Unreadable), "could not be read"),
+        (count_notes(report, NoteKind::Outdated), "no longer as packed"),
     ];
     let said: Vec<String> = flaws
         .iter()
@@ -287,6 +285,10 @@ fn show_flaws(report: &PackReport, term: &Term) {
             said.join(", ")
         ));
     }
+}
+
+fn count_notes(report: &PackReport, kind: NoteKind) -> u64 {
+    report.notes.iter().filter(|note| note.kind == kind).count() as u64
 }
 
 #[cfg(test)]

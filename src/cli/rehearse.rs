@@ -17,10 +17,12 @@ use crate::flow::pack::request::PackRequest;
 use crate::flow::rehearse::{differences, flip_bit, make_samples};
 use crate::flow::unpack::UnpackRequest;
 use crate::flow::{FlowError, Outcome, keys};
+use crate::format::part::is_part;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
 use crate::stage::compress::Level;
 use crate::stage::seal::{Keyring, Recipient};
+use crate::stage::volume::Volume;
 
 /// How many folders stand for drives.
 const DRIVES: u16 = 3;
@@ -183,10 +185,13 @@ fn courier(drive: &Path, term: &Term) -> Result<(), FlowError> {
 /// The first part on the second drive, or on any other if that has none.
 fn first_part(drives: &[PathBuf]) -> Result<PathBuf, FlowError> {
     let volumes = crate::flow::bundle::scan::gather(drives)?;
-    let part = |file: &&crate::stage::volume::VolumeFile| crate::format::part::is_part(&file.name);
-    let order = volumes.iter().skip(1).chain(&volumes);
-    let found = order.flat_map(|volume| volume.files.iter().find(part).map(|file| volume.path(&file.name))).next();
-    found.ok_or_else(|| FlowError::Defect("the rehearsal wrote no part".into()))
+    let mut order = volumes.iter().skip(1).chain(&volumes);
+    order.find_map(first_part_on).ok_or_else(|| FlowError::Defect("the rehearsal wrote no part".into()))
+}
+
+fn first_part_on(volume: &Volume) -> Option<PathBuf> {
+    let part = volume.files.iter().find(|file| is_part(&file.name))?;
+    Some(volume.path(&part.name))
 }
 
 #[cfg(test)]

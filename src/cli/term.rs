@@ -83,13 +83,9 @@ impl Term {
                 std::process::exit(130);
             }
             let bars = bars.clone();
-            let say = move || {
-                let text = "stopping at the next safe place; once more to stop at once";
-                bars.suspend(|| drop(writeln!(std::io::stderr(), "\n{text}")));
-            };
             // Printing may wait for a terminal that stands still. On its own thread it does not delay the second
             // signal.
-            let _ = std::thread::Builder::new().spawn(say);
+            let _ = std::thread::Builder::new().spawn(move || say_stopping(&bars));
         });
     }
 
@@ -203,10 +199,9 @@ impl Term {
         self.bars.clear();
         let _ = write!(std::io::stderr(), "{}", defuse(prompt));
         let (tx, rx) = std::sync::mpsc::channel();
-        let read = || std::io::stdin().lines().next();
         // A thread that waits for a line does not notice Ctrl-C, so another one reads and this one watches.
-        if std::thread::Builder::new().spawn(move || tx.send(read())).is_err() {
-            return Ok(read().and_then(Result::ok));
+        if std::thread::Builder::new().spawn(move || tx.send(read_line())).is_err() {
+            return Ok(read_line().and_then(Result::ok));
         }
         loop {
             if self.cancelled() {
@@ -222,13 +217,27 @@ impl Term {
 
     /// Shows a secret on the terminal itself, so that no redirected output contains it.
     pub(crate) fn show_secret(&self, text: &str) -> Result<(), FlowError> {
-        let show = || File::options().write(true).open("/dev/tty")?.write_all(text.as_bytes());
-        self.bars.suspend(show).map_err(|error| {
+        self.bars.suspend(|| write_to_terminal(text)).map_err(|error| {
             FlowError::Key(KeyringError::Refused(format!(
                 "there is no terminal to show the passphrase on ({error}); nothing was done"
             )))
         })
     }
+}
+
+fn say_stopping(bars: &Bars) {
+    let text = "stopping at the next safe place; once more to stop at once";
+    bars.suspend(|| drop(writeln!(std::io::stderr(), "\n{text}")));
+}
+
+/// Waits for a line on standard input. `None` at its end.
+fn read_line() -> Option<std::io::Result<String>> {
+    std::io::stdin().lines().next()
+}
+
+/// Writes to the terminal of this process, wherever its output goes.
+fn write_to_terminal(text: &str) -> std::io::Result<()> {
+    File::options().write(true).open("/dev/tty")?.write_all(text.as_bytes())
 }
 
 /// The line for a note. A note about no file has no path.

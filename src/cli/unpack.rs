@@ -235,11 +235,11 @@ fn show_rest(report: &UnpackReport, term: &Term) {
 
 /// Prints what parity gave back, and how much more may be lost.
 fn show_mended(report: &UnpackReport, term: &Term) {
-    let damaged = || report.mended.iter().filter(|part| part.state == PartState::Damaged);
-    for part in damaged().take(SHOWN) {
+    let damaged: Vec<_> = report.mended.iter().filter(|part| part.state == PartState::Damaged).collect();
+    for part in damaged.iter().take(SHOWN) {
         term.line(&format!("rebuilt: part {} of volume {}, for {}", part.number, part.volume, part.why));
     }
-    let more = damaged().count().saturating_sub(SHOWN);
+    let more = damaged.len().saturating_sub(SHOWN);
     if more > 0 {
         term.line(&format!("rebuilt: {} more that were damaged (--json has all)", count(more as u64, "part")));
     }
@@ -337,12 +337,12 @@ fn bring(report: &UnpackReport) -> String {
     if report.lacks_denied() {
         return "; what you may not read may hold the rest".into();
     }
-    let missing = || report.bad_parts.iter().filter(|part| part.state == PartState::Missing);
-    let numbers: Vec<u32> = missing().map(|part| part.number).collect();
+    let missing: Vec<_> = report.bad_parts.iter().filter(|part| part.state == PartState::Missing).collect();
+    let numbers: Vec<u32> = missing.iter().map(|part| part.number).collect();
     if numbers.is_empty() {
         return String::new();
     }
-    let volumes: BTreeSet<u32> = missing().map(|part| part.volume.into()).collect();
+    let volumes: BTreeSet<u32> = missing.iter().map(|part| part.volume.into()).collect();
     let all = report.volumes;
     match &report.verdict {
         Verdict::Short { any_one, .. } if any_one.len() > 1 => {

@@ -201,13 +201,14 @@ impl<'a> StartedPacking<'a> {
         for writer in volumes.writers().filter(|writer| writer.shows_times()) {
             self.monitor.note(&Note::new(NoteKind::Property, as_bytes(writer.dir()), SHOWS_TIMES));
         }
-        let on_volume = |writer: &Writer| (writer.dir().to_path_buf(), settler.ledger().bytes_on(writer.number()));
+        let ledger = settler.ledger();
+        let on_volumes = volumes.writers().map(|writer| (writer.dir().to_path_buf(), ledger.bytes_on(writer.number())));
         PackReport {
             fingerprint: head.statement.fingerprint(),
             parts: head.parts.len(),
             read_back: false,
             past_cache: false,
-            volumes: volumes.writers().map(on_volume).collect(),
+            volumes: on_volumes.collect(),
             given_up: volumes.given_up(),
             distrusted: volumes.distrusted(),
             spared: 0,

@@ -47,6 +47,13 @@ struct NewSeal {
     bytes: Vec<u8>,
 }
 
+impl NewSeal {
+    /// The seal as the journal notes it.
+    fn to_noted(&self) -> VolumeSeal {
+        VolumeSeal { volume: self.volume, name: self.name.clone(), sha256: sha256(&self.bytes) }
+    }
+}
+
 /// Whether the parts on a volume are read back: as the user asked for, and otherwise on removable drives.
 fn is_read_back(target: &VolumeTarget, request: &PackRequest) -> bool {
     request.verify.unwrap_or_else(|| os::block(target.device).is_removable())
@@ -57,8 +64,7 @@ pub(crate) fn untouched_drives<'a>(planned: &'a Planned, request: &PackRequest) 
     let mut drives: Vec<(u64, &Path)> = Vec::new();
     for (number, target) in VolumeNumber::numbered(&planned.targets) {
         let is_known = drives.iter().any(|(device, _)| *device == target.device);
-        let is_untouched = || volume::is_free(&volume::folder(&target.path, number));
-        if is_read_back(target, request) && !is_known && is_untouched() {
+        if is_read_back(target, request) && !is_known && volume::is_free(&volume::folder(&target.path, number)) {
             drives.push((target.device, &target.path));
         }
     }
@@ -77,8 +83,8 @@ fn add_volume(volumes: &mut VolumeSet, target: &VolumeTarget, request: &PackRequ
 fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
     let first = planned.targets[0].device;
     let other = planned.targets.iter().position(|target| target.device != first);
-    let folder = |at: usize| volume::folder(&planned.targets[at].path, VolumeNumber::from_index(at));
-    [Some(0), other].into_iter().flatten().map(folder).collect()
+    let indices = [Some(0), other].into_iter().flatten();
+    indices.map(|at| volume::folder(&planned.targets[at].path, VolumeNumber::from_index(at))).collect()
 }
 
 /// Removes the journal of a packing that could not begin, and its copy. Best effort.
@@ -137,8 +143,6 @@ fn make_bundle(volumes: u16, request: &PackRequest) -> Result<(BundleIdentity, V
 
 /// What the journal of a new bundle begins with.
 fn opening_of(bundle: &BundleIdentity, seals: &[NewSeal], planned: &Planned, request: &PackRequest) -> Opening {
-    let noted =
-        |seal: &NewSeal| VolumeSeal { volume: seal.volume, name: seal.name.clone(), sha256: sha256(&seal.bytes) };
     Opening {
         bundle: bundle.name,
         recipient: bundle.recipient.to_string(),
@@ -148,7 +152,7 @@ fn opening_of(bundle: &BundleIdentity, seals: &[NewSeal], planned: &Planned, req
         options: options(request),
         whom: planned.whom,
         volumes: planned.targets.len() as u16,
-        seals: seals.iter().map(noted).collect(),
+        seals: seals.iter().map(NewSeal::to_noted).collect(),
         stamps: planned.walk.marks(),
     }
 }
@@ -214,9 +218,9 @@ fn resumed_journal(opening: &Opening, planned: &Planned) -> String {
 fn all_seals(kept: &[KeptFiles]) -> Vec<VolumeSeal> {
     let mut all = Vec::new();
     for (volume, KeptFiles { sums, seals }) in VolumeNumber::numbered(kept) {
-        let seal = |name: &str, sha256| VolumeSeal { volume, name: name.to_string(), sha256 };
-        all.extend(sums.iter().filter(|file| !is_part(&file.name)).map(|file| seal(&file.name, file.sha256)));
-        all.extend(seals.iter().map(|(name, bytes)| seal(name, sha256(bytes))));
+        let stay = sums.iter().filter(|file| !is_part(&file.name));
+        all.extend(stay.map(|file| VolumeSeal { volume, name: file.name.clone(), sha256: file.sha256 }));
+        all.extend(seals.iter().map(|(name, bytes)| VolumeSeal { volume, name: name.clone(), sha256: sha256(bytes) }));
     }
     all
 }

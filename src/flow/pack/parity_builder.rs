@@ -134,11 +134,12 @@ impl ParityBuilder {
     }
 
     fn open_stripe(&self, number: u32) -> Arc<OpenStripe> {
-        let make = || {
-            let rows = (0..self.chunks).map(|_| Mutex::default()).collect();
-            Arc::new(OpenStripe { rows, state: Mutex::default(), spare: self.spare.clone() })
-        };
-        lock(&self.open).entry(number).or_insert_with(make).clone()
+        lock(&self.open).entry(number).or_insert_with(|| self.make_stripe()).clone()
+    }
+
+    fn make_stripe(&self) -> Arc<OpenStripe> {
+        let rows = (0..self.chunks).map(|_| Mutex::default()).collect();
+        Arc::new(OpenStripe { rows, state: Mutex::default(), spare: self.spare.clone() })
     }
 
     /// Takes a stripe out of the open ones if it is closed and has all its data. Returns no parts otherwise.
@@ -146,11 +147,13 @@ impl ParityBuilder {
         let Some(volumes) = lock(&stripe.state).take_volumes() else { return Vec::new() };
         lock(&self.open).remove(&number);
         let positions = self.scheme.k..self.scheme.k + self.scheme.m;
-        let shard = |(position, volume)| {
-            let part = self.scheme.parity_number(number, position);
-            ParityShard { stripe: stripe.clone(), number: part, place: ShardPos { stripe: number, position }, volume }
-        };
-        positions.zip(volumes).map(shard).collect()
+        let places = positions.map(|position| ShardPos { stripe: number, position });
+        places.zip(volumes).map(|(place, volume)| self.parity_shard(&stripe, place, volume)).collect()
+    }
+
+    fn parity_shard(&self, stripe: &Arc<OpenStripe>, place: ShardPos, volume: VolumeNumber) -> ParityShard {
+        let number = self.scheme.parity_number(place.stripe, place.position);
+        ParityShard { stripe: stripe.clone(), number, place, volume }
     }
 }
 

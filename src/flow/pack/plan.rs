@@ -259,13 +259,11 @@ impl Shape<'_> {
 /// The room on the drives once this run has removed the parts that do not stay. `surplus` has the bytes of those for
 /// each volume; all volumes of a file system share what is freed there. Parts that stay count against `--volume-size`.
 fn room_once_cleared(drives: &[DriveRoom], surplus: &[u64], before: &Before, part_len: u64) -> Vec<DriveRoom> {
-    let freed_on = |device: u64| -> u64 {
-        drives.iter().zip(surplus).filter(|(drive, _)| drive.device == device).map(|(_, bytes)| bytes).sum()
-    };
     let mut cleared = Vec::with_capacity(drives.len());
     for (number, drive) in VolumeNumber::numbered(drives) {
         let kept = before.parts.iter().filter(|part| part.volume == number).count() as u64 * part_len;
-        let free = drive.free + freed_on(drive.device);
+        let beside = drives.iter().zip(surplus).filter(|(other, _)| other.device == drive.device);
+        let free = drive.free + beside.map(|(_, bytes)| bytes).sum::<u64>();
         cleared.push(DriveRoom { free, cap: drive.cap.map(|cap| cap.saturating_sub(kept)), ..drive.clone() });
     }
     cleared
@@ -277,12 +275,15 @@ fn estimate(walk: &Walk, layout: &Layout, level: Level) -> Result<u64, FlowError
     let holes = holes_in(&walk.entries);
     let hole_bytes: u64 = holes.iter().map(|(_, len)| len).sum();
     let data = layout.tail_start - hole_bytes;
-    let tools = || (Compressor::new(level), memory::zeros(SAMPLE_LEN as usize));
-    let samples = side_by_side(&sample_starts(data), tools, |(compressor, buf), start| {
-        let compressor = compressor.as_mut().map_err(|error| error.clone())?;
-        let sample = fill_sample(walk, layout, &holes, *start, buf);
-        Ok::<_, ZstdError>((sample.len() as u64, packed_len(compressor, sample)?))
-    });
+    let samples = side_by_side(
+        &sample_starts(data),
+        || (Compressor::new(level), memory::zeros(SAMPLE_LEN as usize)),
+        |(compressor, buf), start| {
+            let compressor = compressor.as_mut().map_err(|error| error.clone())?;
+            let sample = fill_sample(walk, layout, &holes, *start, buf);
+            Ok::<_, ZstdError>((sample.len() as u64, packed_len(compressor, sample)?))
+        },
+    );
     let samples = samples.into_iter().collect::<Result<Vec<_>, _>>()?;
     let raw: u64 = samples.iter().map(|(raw, _)| raw).sum();
     let packed: u64 = samples.iter().map(|(_, packed)| packed).sum();
@@ -331,16 +332,14 @@ impl Outline<'_> {
         let Outline { walk, before, shaped, .. } = *self;
         let request = self.shape.request;
         let geometry = shaped.geometry;
-        let count =
-            |is_counted: fn(&Kind) -> bool| walk.entries.iter().filter(|entry| is_counted(&entry.kind)).count() as u64;
         let part = geometry.class.file_len() as u64;
         let kept = before.parts.len() as u64;
         let again = before.lost(geometry.scheme).len() as u64;
         let reserves: u64 = shaped.drives.iter().map(|drive| drive.reserve).sum();
         Ok(Plan {
-            files: count(|kind| matches!(kind, Kind::File | Kind::Hardlink(_))),
-            folders: count(|kind| *kind == Kind::Dir),
-            links: count(|kind| matches!(kind, Kind::Symlink(_))),
+            files: self.count(|kind| matches!(kind, Kind::File | Kind::Hardlink(_))),
+            folders: self.count(|kind| *kind == Kind::Dir),
+            links: self.count(|kind| matches!(kind, Kind::Symlink(_))),
             bytes: walk.entries.iter().map(|entry| entry.size).sum(),
             class: geometry.class.mib(),
             expected: (geometry.parts(self.data_expected) + again) * part + reserves,
@@ -358,6 +357,10 @@ impl Outline<'_> {
             staged: request.volumes.is_some(),
             volumes: self.volumes(),
         })
+    }
+
+    fn count(&self, is_counted: fn(&Kind) -> bool) -> u64 {
+        self.walk.entries.iter().filter(|entry| is_counted(&entry.kind)).count() as u64
     }
 
     fn volumes(&self) -> Vec<VolumePlan> {

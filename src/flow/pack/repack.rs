@@ -93,8 +93,8 @@ fn batches_of(homes: &[Home], scheme: Option<Scheme>) -> Vec<RepackBatch> {
     for home in homes {
         let stripe = stripe_of(home.part, scheme);
         let key = (stripe, stripe.is_none().then_some(home.part));
-        let new = || RepackBatch { stripe: stripe.zip(scheme), homes: BTreeMap::new() };
-        batches.entry(key).or_insert_with(new).homes.insert(home.part, home.volume);
+        let empty = RepackBatch { stripe: stripe.zip(scheme), homes: BTreeMap::new() };
+        batches.entry(key).or_insert(empty).homes.insert(home.part, home.volume);
     }
     batches.into_values().collect()
 }
@@ -196,9 +196,9 @@ impl RepackRun<'_> {
         sealer: &BundleSealer,
     ) -> Result<Vec<Part>, FlowError> {
         let positions = scheme.k..scheme.k + scheme.m;
-        let home = |position| batch.homes.get(&PartId::Parity(scheme.parity_number(stripe, position))).copied();
-        let volumes: Vec<VolumeNumber> =
-            positions.map(|position| home(position).unwrap_or(VolumeNumber::NONE)).collect();
+        let parts = positions.map(|position| PartId::Parity(scheme.parity_number(stripe, position)));
+        let homes = parts.map(|part| batch.homes.get(&part).copied());
+        let volumes: Vec<VolumeNumber> = homes.map(|home| home.unwrap_or(VolumeNumber::NONE)).collect();
         if volumes.iter().all(|volume| *volume == VolumeNumber::NONE) {
             return Ok(Vec::new());
         }
@@ -231,8 +231,9 @@ impl RepackRun<'_> {
     /// Makes the plaintext of a data part from the sources, as its recipe says.
     fn remake(&self, number: u32, compressor: &mut Compressor) -> Result<FullPart<Bytes>, FlowError> {
         let job = self.repacker.job;
-        let no_recipe = || FlowError::Defect(format!("nobody noted how part {number} was made"));
-        let recipe = self.repacker.recipes.get(&number).ok_or_else(no_recipe)?;
+        let Some(recipe) = self.repacker.recipes.get(&number) else {
+            return Err(FlowError::Defect(format!("nobody noted how part {number} was made")));
+        };
         let lead = Lead { bundle: job.bundle, number, offset: recipe.offset };
         let mut segments = vec![Segment::Bytes(lead.encode().to_vec())];
         let mut at = recipe.offset;
@@ -275,21 +276,24 @@ impl RepackRun<'_> {
     /// A stretch of the manifests, which are made again from the digests.
     fn tail_bytes(&self, wanted: Range<u64>) -> Vec<u8> {
         let Repacker { job, files, .. } = self.repacker;
-        let digest = |at: usize| manifest_digest(files[at].0, files[at].1);
         let len = (wanted.end - wanted.start) as usize;
         let mut bytes = Vec::with_capacity(len);
         let mut at = job.layout.tail_start;
         // The closure stops with an error once it has all bytes that are wanted.
-        let _ = job.layout.write_tail(&job.walk.entries, digest, |some: &[u8]| {
-            let end = at + some.len() as u64;
-            let from = wanted.start.max(at);
-            let to = wanted.end.min(end);
-            if from < to {
-                bytes.extend_from_slice(&some[(from - at) as usize..(to - at) as usize]);
-            }
-            at = end;
-            if at < wanted.end { Ok(()) } else { Err(()) }
-        });
+        let _ = job.layout.write_tail(
+            &job.walk.entries,
+            |index| manifest_digest(files[index].0, files[index].1),
+            |some: &[u8]| {
+                let end = at + some.len() as u64;
+                let from = wanted.start.max(at);
+                let to = wanted.end.min(end);
+                if from < to {
+                    bytes.extend_from_slice(&some[(from - at) as usize..(to - at) as usize]);
+                }
+                at = end;
+                if at < wanted.end { Ok(()) } else { Err(()) }
+            },
+        );
         bytes.resize(len, 0);
         bytes
     }

@@ -121,7 +121,6 @@ impl PackReport {
     /// The class of the result, from which the exit code follows. A drive that failed or is not to be trusted (7)
     /// outranks sources that changed or could not be read (4), although the bundle is complete without that drive.
     pub(crate) fn outcome(&self) -> Outcome {
-        let is_flaw = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable | NoteKind::Outdated);
         if self.spared > 0 || !self.distrusted.is_empty() || !self.given_up.is_empty() {
             Outcome::Io
         } else if self.notes.iter().any(is_flaw) {
@@ -144,6 +143,11 @@ impl PackReport {
             "parts_left_to_parity": self.spared, "do_not_hand_on": self.replaced.then_some(REPLACED),
         })
     }
+}
+
+/// Whether the bundle lacks a source as it is now.
+fn is_flaw(note: &Note) -> bool {
+    matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable | NoteKind::Outdated)
 }
 
 #[cfg(test)]

@@ -168,9 +168,8 @@ impl Left {
         // this run may find other files changed.
         let (covered, _) = covering(reads, tar.tail_start);
         let keeps_manifests = covered == tar.tail_start && *is_clean;
-        let is_usable = |recipe: &Recipe| keeps_manifests || recipe.offset + recipe.length() <= covered;
         let mut recipes: BTreeMap<u32, Recipe> = recipes.clone();
-        recipes.retain(|_, recipe| is_usable(recipe));
+        recipes.retain(|_, recipe| keeps_manifests || recipe.offset + recipe.length() <= covered);
         let kept: Vec<WrittenPart> = whole.iter().map(WrittenPart::of).collect();
         let reach = reached(&kept, &recipes, opening.scheme, tar.len);
         recipes.retain(|number, _| *number <= reach.data);
@@ -324,9 +323,9 @@ struct FoundSeals {
 impl FoundSeals {
     /// A whole seal to write under that name. The two seals to recipients stand in for each other.
     fn copy_of(&self, name: &str) -> Result<&[u8], FlowError> {
-        let is_alike = |known: &str| SEALS.contains(&known) && SEALS.contains(&name);
         let same = self.copies.iter().find(|(known, _)| known == name);
-        match same.or_else(|| self.copies.iter().find(|(known, _)| is_alike(known))) {
+        let alike = self.copies.iter().find(|(known, _)| SEALS.contains(&known.as_str()) && SEALS.contains(&name));
+        match same.or(alike) {
             Some((_, bytes)) => Ok(bytes),
             None => {
                 let text = format!("no {name} is whole on these volumes, and nobody can make a new one");

@@ -6,7 +6,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::base::entry::Flag;
+use crate::base::entry::{Entry, Flag};
 use crate::base::monitor::Monitor;
 use crate::base::path::as_bytes;
 use crate::flow::FlowError;
@@ -18,14 +18,19 @@ use crate::stage::walk::{OwnNames, SecondLook};
 /// Looks again at every entry except the files that this run has already reported as changed or unreadable.
 pub(crate) fn look_again(planned: &mut Planned, monitor: &dyn Monitor) -> Result<(), FlowError> {
     let walk = &planned.walk;
-    let is_reported = |index: usize| walk.entries[index].sha256.is_some() && walk.entries[index].flag != Flag::Clean;
-    let SecondLook { notes, incomplete } = walk.look_again(is_reported, &own_names(&planned.targets), monitor)?;
+    let own = own_names(&planned.targets);
+    let SecondLook { notes, incomplete } = walk.look_again(|index| is_reported(&walk.entries[index]), &own, monitor)?;
     for index in incomplete {
         planned.walk.entries[index].flag = Flag::Unreadable;
     }
     notes.iter().for_each(|note| monitor.note(note));
     planned.notes.extend(notes);
     Ok(())
+}
+
+/// Whether it is a file that this run reported as changed or unreadable.
+fn is_reported(entry: &Entry) -> bool {
+    entry.sha256.is_some() && entry.flag != Flag::Clean
 }
 
 /// The names of the volume folders, by the folders they lie in. Targets lie outside the sources, but a target may be

@@ -90,11 +90,7 @@ impl<W: VolumeWriter> VolumeSet<W> {
 
     /// The places of the drives that were given up, each with the reason.
     pub(crate) fn given_up(&self) -> Vec<(PathBuf, String)> {
-        let reason = |drive: &Drive<W>| match &drive.state {
-            DriveState::GivenUp { why, .. } => Some((drive.place.clone(), why.clone())),
-            DriveState::InUse | DriveState::Distrusted => None,
-        };
-        self.drives.iter().filter_map(reason).collect()
+        self.drives.iter().filter_map(place_and_reason).collect()
     }
 
     /// The places of the drives that did not keep some file as written, and are still part of the bundle.
@@ -192,6 +188,14 @@ impl<W: VolumeWriter> VolumeSet<W> {
         for folder in folders {
             let _ = std::fs::remove_dir(folder);
         }
+    }
+}
+
+/// The place of a drive and why it was given up; `None` if it was not.
+fn place_and_reason<W>(drive: &Drive<W>) -> Option<(PathBuf, String)> {
+    match &drive.state {
+        DriveState::GivenUp { why, .. } => Some((drive.place.clone(), why.clone())),
+        DriveState::InUse | DriveState::Distrusted => None,
     }
 }
 

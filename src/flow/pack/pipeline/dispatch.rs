@@ -114,7 +114,6 @@ impl Pipeline<'_> {
     /// Makes the manifests and hands them out in ranges that need not be read. The first one has that `index`.
     fn dispatch_tail(&self, index: u64) {
         let files = self.reading.digests();
-        let digest = |at: usize| manifest_digest(files[at].0, files[at].1);
         let layout = self.job.layout;
         let start = layout.tail_start.max(self.job.before.tar);
         self.ranges.note_packed(start, false);
@@ -124,7 +123,11 @@ impl Pipeline<'_> {
             packed_before: start - layout.tail_start,
             open: None,
         };
-        let written = layout.write_tail(&self.job.walk.entries, digest, |bytes: &[u8]| tail.add(bytes));
+        let written = layout.write_tail(
+            &self.job.walk.entries,
+            |at| manifest_digest(files[at].0, files[at].1),
+            |bytes: &[u8]| tail.add(bytes),
+        );
         if written.is_ok() {
             tail.finish();
         }

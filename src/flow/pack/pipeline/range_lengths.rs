@@ -39,12 +39,17 @@ struct LatestRange {
     is_stored: bool,
 }
 
+impl SizedPool {
+    fn new(class: Class, len: u64) -> Self {
+        Self { len, buffers: Pool::new(lent(class, len), move || memory::zeros(len as usize)) }
+    }
+}
+
 impl RangeBuffers {
     /// Buffers for a bundle of that class. With `is_stored` the ranges are short until one compresses.
     pub(crate) fn new(class: Class, is_stored: bool) -> Self {
-        let pool = |len| SizedPool { len, buffers: Pool::new(lent(class, len), move || memory::zeros(len as usize)) };
         let latest = Arc::new(Mutex::new(LatestRange { start: 0, is_stored }));
-        Self { long: pool(range_len(class)), short: pool(SHORT), latest }
+        Self { long: SizedPool::new(class, range_len(class)), short: SizedPool::new(class, SHORT), latest }
     }
 
     /// About how many bytes of memory all buffers take together.

@@ -14,7 +14,7 @@ use crate::base::path::show;
 use crate::flow::FlowError;
 use crate::flow::error::{LeftoverError, OutputError};
 use crate::flow::pack::pipeline::Before;
-use crate::format::journal::{Journal, VolumeSeal, WrittenPart, remains};
+use crate::format::journal::{Journal, VolumeSeal, remains};
 use crate::format::part::is_part;
 use crate::format::sums::{self, NamedDigest};
 use crate::format::volume_number::VolumeNumber;
@@ -96,8 +96,7 @@ pub(crate) fn find(paths: &[PathBuf]) -> Result<Option<Left>, FlowError> {
 /// A folder is not free, or the places are those of an interrupted run in another order.
 fn check_is_all_free(paths: &[PathBuf], folders: &[PathBuf]) -> Result<(), FlowError> {
     // The journal lies on the first volume, so it is found only if that drive is given first.
-    let has_journal = |path: &&PathBuf| volume::folder(path, VolumeNumber::new(1)).join(JOURNAL).exists();
-    if let Some(path) = paths[1..].iter().find(has_journal) {
+    if let Some(path) = paths[1..].iter().find(|path| has_journal(path)) {
         let text = format!("{} holds the first volume of an interrupted run, and is not given first", show(path));
         return Err(FlowError::Leftover(LeftoverError::OtherPacking(text)));
     }
@@ -105,6 +104,11 @@ fn check_is_all_free(paths: &[PathBuf], folders: &[PathBuf]) -> Result<(), FlowE
         Some(folder) => Err(FlowError::Output(OutputError::VolumeExists(folder.clone()))),
         None => Ok(()),
     }
+}
+
+/// Whether the first volume lies at this path, with its journal.
+fn has_journal(path: &Path) -> bool {
+    volume::folder(path, VolumeNumber::new(1)).join(JOURNAL).exists()
 }
 
 /// The first journal whose opening is intact: there is a copy on another drive, because the first may be gone or
@@ -199,13 +203,17 @@ impl Left {
                 Ok(_) | Err(_) => {}
             }
         }
-        // Without a seal the folder is the run's only if it holds nothing but the first files of a run. The name of the
-        // journal alone proves nothing: its content must still look like one of ours.
+        // Without a seal the folder is the run's only if it holds nothing but the first files of a run.
+        let mut files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
+        Ok(files.all(|file| file.file_name().to_str().is_some_and(|name| self.is_first_file(name))))
+    }
+
+    /// Whether the run may have written a file of that name before any seal. The name of the journal alone proves
+    /// nothing: its content must still look like one of ours.
+    fn is_first_file(&self, name: &str) -> bool {
         let is_journal_ours =
             self.found.parsed.is_ok() || self.volumes > 0 || self.found.file.text.starts_with(b"pouch-journal ");
-        let is_ours = |name: &str| (name == JOURNAL && is_journal_ours) || is_unfinished(name);
-        let mut files = std::fs::read_dir(folder).at("look into", folder)?.flatten();
-        Ok(files.all(|file| file.file_name().to_str().is_some_and(is_ours)))
+        (name == JOURNAL && is_journal_ours) || is_unfinished(name)
     }
 
     /// Whether the SHA256SUMS of a volume, if it has one, names no part but those that the journal notes. A volume that
@@ -215,8 +223,8 @@ impl Left {
         let Ok(journal) = &self.found.parsed else { return true };
         let Ok(bytes) = volume::read_small(&folder.join(SUMS), limits::SUMS_FILE) else { return true };
         let parts = journal.parts.iter().filter(|part| part.volume == number);
-        let file = |part: &WrittenPart| NamedDigest { name: part.file_name(), sha256: part.sha256 };
-        let written: HashSet<NamedDigest> = parts.map(file).collect();
+        let files = parts.map(|part| NamedDigest { name: part.file_name(), sha256: part.sha256 });
+        let written: HashSet<NamedDigest> = files.collect();
         let listed = sums::parse(&bytes).unwrap_or_default();
         listed.iter().filter(|file| is_part(&file.name)).all(|file| written.contains(file))
     }
