@@ -106,20 +106,23 @@ fn no_identity(why: &'static str) -> KeyError {
 /// # Errors
 /// A usage error if the file is missing, holds no recipient, or holds anything else.
 pub(crate) fn recipients(path: &Path) -> Result<Vec<Recipient>, FlowError> {
-    let wrong = |source: KeyError| FlowError::Usage(format!("{}: {source}", show(path)));
     let bytes = read_key_file(path).map_err(|error| match error {
         FlowError::Key(KeyringError::Refused(_)) => {
             FlowError::Usage(format!("the recipients file {} does not exist", show(path)))
         }
-        FlowError::Key(KeyringError::BadFile { source, .. }) => wrong(source),
+        FlowError::Key(KeyringError::BadFile { source, .. }) => wrong_recipients(path, &source),
         other => other,
     });
     let bytes = Zeroizing::new(bytes?);
-    let found = text_of(&bytes).and_then(Recipient::parse_file).map_err(wrong)?;
+    let found = text_of(&bytes).and_then(Recipient::parse_file).map_err(|source| wrong_recipients(path, &source))?;
     if found.is_empty() {
         return Err(FlowError::Usage(format!("{} holds no recipient", show(path))));
     }
     Ok(found)
+}
+
+fn wrong_recipients(path: &Path, source: &KeyError) -> FlowError {
+    FlowError::Usage(format!("{}: {source}", show(path)))
 }
 
 /// Reads a whole file of at most [`limits::KEY_FILE`] bytes. It need not be a regular file, because keys come from

@@ -111,8 +111,11 @@ fn usable<T>(
 /// Whether no later try can use a copy. A copy that this user may not read, or that a newer pouch may read, is better
 /// than a salvage.
 fn can_do_without(none: &NoCopy) -> bool {
-    let is_denied = |bad: &BadCopy| matches!(bad.fault, CopyFault::Denied(_));
     none.outcome() != Outcome::Usage && !none.bad.iter().any(is_denied)
+}
+
+fn is_denied(bad: &BadCopy) -> bool {
+    matches!(bad.fault, CopyFault::Denied(_))
 }
 
 /// A note about all volumes, under the path of the first place that was given.
@@ -160,9 +163,12 @@ fn by_the_tar(
     report.files += lost.len() as u64;
     report.lost.append(&mut lost);
     report.notes.extend(flaws(&unvouched, &made, &selection));
-    let unreadable = |(at, error): &(u64, FormatError)| format!("the tar cannot be read at byte {at}: {error}");
-    report.notes.extend(broken.iter().map(|broken| Note::new(NoteKind::Volume, b"", unreadable(broken))));
+    report.notes.extend(broken.iter().map(|(at, error)| note_unreadable(*at, error)));
     Ok(Salvaged { report, basis })
+}
+
+fn note_unreadable(at: u64, error: &FormatError) -> Note {
+    Note::new(NoteKind::Volume, b"", format!("the tar cannot be read at byte {at}: {error}"))
 }
 
 /// Names the manifest where an unpacking names the list: without a list, the digests come from the manifest.
@@ -180,9 +186,10 @@ struct Selection {
 impl Selection {
     /// A path is meant as it was typed, or as a list shows it, if that names an entry or a lost file.
     fn new(only: &[Vec<u8>], entries: &[Entry], lost: &[Lost]) -> Self {
-        let known = || entries.iter().map(|entry| entry.path.as_bytes()).chain(lost.iter().map(|lost| &*lost.path));
-        let is_known = |path: &[u8]| known().any(|known| is_at_or_below(known, path));
-        let paths = only.iter().map(|asked| meant(asked, is_known).unwrap_or_else(|| asked.clone()));
+        let paths = only.iter().map(|asked| {
+            let meant = meant(asked, |path| names_entry(path, entries) || names_lost(path, lost));
+            meant.unwrap_or_else(|| asked.clone())
+        });
         Self { all: only.is_empty(), paths: paths.collect() }
     }
 
@@ -194,12 +201,21 @@ impl Selection {
     /// The selected entries. A path of which everything is lost is no mistake of the user; a path that nothing names
     /// is a usage error.
     fn choose(&self, entries: Vec<Entry>, lost: &[Lost]) -> Result<Vec<Entry>, FlowError> {
-        let is_lost = |path: &[u8]| lost.iter().any(|lost| is_at_or_below(&lost.path, path));
-        let is_there = |path: &[u8]| entries.iter().any(|entry| entry.path.is_at_or_below(path));
-        let only: Vec<Vec<u8>> = self.paths.iter().filter(|path| is_there(path) || !is_lost(path)).cloned().collect();
+        let only = self.paths.iter().filter(|path| names_entry(path, &entries) || !names_lost(path, lost));
+        let only: Vec<Vec<u8>> = only.cloned().collect();
         // To `chosen`, no path at all would mean everything.
         if only.is_empty() && !self.all { Ok(Vec::new()) } else { chosen(entries, &only) }
     }
+}
+
+/// Whether an entry has this path, or one below it.
+fn names_entry(path: &[u8], entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.path.is_at_or_below(path))
+}
+
+/// Whether a lost file has this path, or one below it.
+fn names_lost(path: &[u8], lost: &[Lost]) -> bool {
+    lost.iter().any(|lost| is_at_or_below(&lost.path, path))
 }
 
 /// Why files are lost, as far as the parts tell.
@@ -214,15 +230,13 @@ struct LossReasons<'a> {
 impl LossReasons<'_> {
     /// The files that members or the manifest name and that are not delivered.
     fn lost(&self, recovered: &Recovered, manifest: Option<&Manifest>) -> Vec<Lost> {
-        let lost =
-            |path: &[u8], (cause, why): (Cause, &'static str)| Lost { path: path.to_vec(), cause, why: why.into() };
-        let torn = recovered.torn.iter().map(|entry| lost(entry.path.as_bytes(), self.of_content(entry)));
-        let refused = recovered.refused.iter().map(|(path, why)| lost(path.as_bytes(), (Cause::Damaged, *why)));
+        let torn = recovered.torn.iter().map(|entry| lost_file(entry.path.as_bytes(), self.of_content(entry)));
+        let refused = recovered.refused.iter().map(|(path, why)| lost_file(path.as_bytes(), (Cause::Damaged, *why)));
         let mut all: Vec<Lost> = torn.chain(refused).collect();
         if let Some(manifest) = manifest {
             let delivered = recovered.entries.iter().map(|entry| entry.path.as_bytes());
             let unseen = manifest.paths_but(delivered.chain(all.iter().map(|lost| &*lost.path)));
-            let unseen: Vec<Lost> = unseen.map(|path| lost(path, self.of_unseen())).collect();
+            let unseen: Vec<Lost> = unseen.map(|path| lost_file(path, self.of_unseen())).collect();
             all.extend(unseen);
         }
         all
@@ -250,14 +264,17 @@ impl LossReasons<'_> {
     }
 }
 
+fn lost_file(path: &[u8], (cause, why): (Cause, &'static str)) -> Lost {
+    Lost { path: path.to_vec(), cause, why: why.into() }
+}
+
 /// Notes on delivered files that the manifest does not vouch for, and on folders whose own member is lost.
 fn flaws(unvouched: &[BytePath], made: &[BytePath], selection: &Selection) -> Vec<Note> {
-    let note = |kind, text: &'static str| move |path: &BytePath| Note::new(kind, path.as_bytes(), text);
     let text = "the manifest does not vouch for it: it changed while it was packed, or a program could change it \
                 unseen, or it could not be read and is zeros";
-    let unvouched = unvouched.iter().map(note(NoteKind::Changed, text));
+    let unvouched = unvouched.iter().map(|path| Note::new(NoteKind::Changed, path.as_bytes(), text));
     let text = "its own member is lost: its mode and time are not known";
-    let made = made.iter().map(note(NoteKind::Property, text));
+    let made = made.iter().map(|path| Note::new(NoteKind::Property, path.as_bytes(), text));
     unvouched.chain(made).filter(|note| selection.includes(&note.path)).collect()
 }
 

@@ -248,8 +248,8 @@ impl Unpacking<'_> {
 
     /// Notes on folders of this run that could not be removed: the staging folder, and the trial folder.
     fn notes_on_leftovers(&self, staging: Option<PathBuf>) -> impl Iterator<Item = Note> {
-        let is_there = |path: &PathBuf| path.symlink_metadata().is_ok();
-        staging.into_iter().chain(self.trial.clone().filter(is_there)).map(|path| left_behind(&path))
+        let trial = self.trial.clone().filter(|path| path.symlink_metadata().is_ok());
+        staging.into_iter().chain(trial).map(|path| left_behind(&path))
     }
 
     /// Makes the links, moves everything out of the staging folder, and completes the report.
@@ -330,16 +330,17 @@ fn conclude(
 
 /// The fate of each entry, from whether it is to be kept.
 fn fates(extraction: &Extraction, kept: &[bool]) -> Vec<Fate> {
-    let fate = |(at, keep): (usize, &bool)| {
-        if extraction.is_delivered(at) {
-            Fate::There
-        } else if *keep {
-            Fate::Keep
-        } else {
-            Fate::Aside
-        }
-    };
-    kept.iter().enumerate().map(fate).collect()
+    kept.iter().enumerate().map(|(at, keep)| fate_of(extraction, at, *keep)).collect()
+}
+
+fn fate_of(extraction: &Extraction, at: usize, keep: bool) -> Fate {
+    if extraction.is_delivered(at) {
+        Fate::There
+    } else if keep {
+        Fate::Keep
+    } else {
+        Fate::Aside
+    }
 }
 
 #[cfg(test)]

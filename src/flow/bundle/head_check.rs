@@ -47,13 +47,12 @@ impl<'a> HeadCheck<'a> {
     /// Whether a volume is of the bundle: by a head, a seal or the header of a part, never by its name. A volume that
     /// was passed over when the bundle was opened is not.
     pub(crate) fn is_of(&self, volume: &Volume) -> bool {
-        let begins_like = |part: &Part| {
-            volume.read_start(&part.file_name(), HEADER).is_ok_and(|(start, _)| start == part.header.as_slice())
-        };
         if self.bundle.passed_over.iter().any(|other| other.dir == volume.dir) {
             return false;
         }
-        self.bundle.owns(volume) || self.has_good_seal(volume) || self.parts_on(volume).into_iter().any(begins_like)
+        self.bundle.owns(volume)
+            || self.has_good_seal(volume)
+            || self.parts_on(volume).into_iter().any(|part| has_start_of(volume, part))
     }
 
     fn has_good_seal(&self, volume: &Volume) -> bool {
@@ -110,8 +109,10 @@ impl<'a> HeadCheck<'a> {
             Err(error) => return Some(Err(format!("cannot be opened: {error}"))),
         };
         let statement = &self.bundle.head.statement;
-        let is_same = |seal: Seal| seal.bundle == statement.bundle && seal.kcommit == statement.kcommit;
-        Some(if Seal::parse(&text).is_ok_and(is_same) { Ok(()) } else { Err("is not the bundle's".into()) })
+        Some(match Seal::parse(&text) {
+            Ok(seal) if seal.bundle == statement.bundle && seal.kcommit == statement.kcommit => Ok(()),
+            Ok(_) | Err(_) => Err("is not the bundle's".into()),
+        })
     }
 
     /// File names of the parts that the head names for a volume and that it lacks; empty if it is not known which
@@ -125,15 +126,23 @@ impl<'a> HeadCheck<'a> {
     /// Which volume a folder is: the one that most of its parts belong to, or without parts the one it is named as. Of
     /// equal ones, the one that it is named as wins.
     fn number_of(&self, volume: &Volume) -> Option<VolumeNumber> {
-        let is_name =
-            |number: &VolumeNumber| volume.dir.file_name() == volume::folder(Path::new(""), *number).file_name();
         let mut counts: BTreeMap<VolumeNumber, usize> = BTreeMap::new();
         for part in self.parts_on(volume) {
             *counts.entry(part.volume).or_default() += 1;
         }
-        let most = counts.into_iter().max_by_key(|(number, parts)| (*parts, is_name(number)));
-        most.map(|(number, _)| number).or_else(|| VolumeNumber::all(self.bundle.head.statement.n).find(is_name))
+        let most = counts.into_iter().max_by_key(|(number, parts)| (*parts, is_named_as(volume, *number)));
+        let mut all = VolumeNumber::all(self.bundle.head.statement.n);
+        most.map(|(number, _)| number).or_else(|| all.find(|number| is_named_as(volume, *number)))
     }
+}
+
+/// Whether the volume's file with the name of a part begins with its header.
+fn has_start_of(volume: &Volume, part: &Part) -> bool {
+    volume.read_start(&part.file_name(), HEADER).is_ok_and(|(start, _)| start == part.header.as_slice())
+}
+
+fn is_named_as(volume: &Volume, number: VolumeNumber) -> bool {
+    volume.dir.file_name() == volume::folder(Path::new(""), number).file_name()
 }
 
 /// Whether a volume has both heads and the list of the bundle; `head` is the text of the bundle's head.
@@ -145,17 +154,20 @@ pub(crate) fn index_is_whole(volume: &Volume, bundle: &Bundle, head: &str) -> bo
 /// The names of heads and list on a volume that are not the bundle's.
 fn wrong_copies(volume: &Volume, bundle: &Bundle, head: &str) -> Vec<&'static str> {
     let statement = &bundle.head.statement;
-    let differs = |name: &&str| {
-        let sealed = volume.read_small(name, limits::HEAD).and_then(Result::ok);
-        let text = sealed.and_then(|sealed| head_text(&sealed, &bundle.keyring).ok());
-        text.is_none_or(|text| text != head.as_bytes())
-    };
-    let is_list = || read_list(volume, &bundle.keyring, statement.tar, Some(statement.list_hash)).is_ok();
-    let mut wrong: Vec<&str> = HEADS.into_iter().filter(|name| volume.file(name).is_some()).filter(differs).collect();
-    if volume.file(LIST).is_some() && !is_list() {
+    let keyring = &bundle.keyring;
+    let heads = HEADS.into_iter().filter(|name| volume.file(name).is_some());
+    let differing = heads.filter(|name| head_on(volume, name, keyring).is_none_or(|text| text != head.as_bytes()));
+    let mut wrong: Vec<&str> = differing.collect();
+    if volume.file(LIST).is_some() && read_list(volume, keyring, statement.tar, Some(statement.list_hash)).is_err() {
         wrong.push(LIST);
     }
     wrong
+}
+
+/// The text of a volume's head of that name; `None` if it cannot be read or opened.
+fn head_on(volume: &Volume, name: &str, keyring: &Keyring) -> Option<Vec<u8>> {
+    let sealed = volume.read_small(name, limits::HEAD)?.ok()?;
+    head_text(&sealed, keyring).ok()
 }
 
 /// A part that is opened and checked while its file is read.

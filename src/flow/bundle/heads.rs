@@ -73,14 +73,18 @@ impl Heads {
     /// Reads a copy as a whole only if its statement is not known yet.
     fn look_at(&self, volume: &Volume, name: &str, keys: &[BundleKey]) -> Result<CopyKind, CopyFault> {
         let key = key_of(volume, name, keys)?;
-        let same_key = || self.found.iter().enumerate().filter(|(_, found)| found.key == key);
-        if let Some(longest) = same_key().map(|(_, found)| found.start.len()).max() {
+        if let Some(longest) = self.opened_by(key).map(|(_, found)| found.start.len()).max() {
             let start = head_start(volume, name, &keys[key].keyring, longest)?;
-            if let Some((known, _)) = same_key().find(|(_, found)| start.starts_with(&found.start)) {
+            if let Some((known, _)) = self.opened_by(key).find(|(_, found)| start.starts_with(&found.start)) {
                 return Ok(CopyKind::Repeated(known));
             }
         }
         Ok(CopyKind::First(key, Box::new(read(volume, name, &keys[key])?)))
+    }
+
+    /// The heads that a key opens, with their indices.
+    fn opened_by(&self, key: usize) -> impl Iterator<Item = (usize, &FoundHead)> {
+        self.found.iter().enumerate().filter(move |(_, found)| found.key == key)
     }
 
     fn add(&mut self, key: usize, head: Head, at: HeadCopy, wanted: Option<&FingerprintStart>) {
@@ -98,8 +102,11 @@ impl FoundHead {
     /// The head: the one in memory, or else its copy is read once more.
     pub(crate) fn read(self, volumes: &[Volume], keys: &[BundleKey]) -> Result<Head, BadCopy> {
         let volume = &volumes[self.at.volume];
-        let bad = |fault| BadCopy { path: volume.path(self.at.name), fault };
-        self.head.map_or_else(|| read(volume, self.at.name, &keys[self.key]).map_err(bad), Ok)
+        let name = self.at.name;
+        match self.head {
+            Some(head) => Ok(head),
+            None => read(volume, name, &keys[self.key]).map_err(|fault| BadCopy { path: volume.path(name), fault }),
+        }
     }
 
     /// The folders of the volumes that have this head.
@@ -123,9 +130,10 @@ fn key_of(volume: &Volume, name: &str, keys: &[BundleKey]) -> Result<usize, Copy
 
 /// Reads a whole head, and checks that it is of the bundle that its key is of.
 fn read(volume: &Volume, name: &str, key: &BundleKey) -> Result<Head, CopyFault> {
-    let gone = || CopyFault::Unread("it was there a moment ago".into());
-    let sealed = volume.read_small(name, limits::HEAD).ok_or_else(gone)??;
-    let head = Head::parse(&head_text(&sealed, &key.keyring)?).map_err(CopyFault::Broken)?;
+    let Some(sealed) = volume.read_small(name, limits::HEAD) else {
+        return Err(CopyFault::Unread("it was there a moment ago".into()));
+    };
+    let head = Head::parse(&head_text(&sealed?, &key.keyring)?).map_err(CopyFault::Broken)?;
     if head.statement.bundle != key.seal.bundle || head.statement.kcommit != key.seal.kcommit {
         let why = "it is sealed for this bundle but names another";
         return Err(CopyFault::Broken(FormatError::malformed("the head", 0, why)));

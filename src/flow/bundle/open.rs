@@ -120,7 +120,6 @@ fn choose_bundle(
     keys: &[BundleKey],
     wanted: Option<&FingerprintStart>,
 ) -> Result<Chosen, FlowError> {
-    let no_head = |bad| NoCopy { what: IndexFile::Head, bad };
     match choose(heads.found.iter().map(|found| found.fingerprint.as_str()), wanted) {
         Choice::One(at) => {
             let found = heads.found.swap_remove(at);
@@ -140,12 +139,19 @@ fn choose_bundle(
     }
 }
 
+fn no_head(bad: Vec<BadCopy>) -> NoCopy {
+    NoCopy { what: IndexFile::Head, bad }
+}
+
 /// What an error says of bundles among which the user has to choose, in the order of their fingerprints.
 fn bundles<'a>(found: impl Iterator<Item = &'a FoundHead>, volumes: &[Volume]) -> Vec<BundleAt> {
-    let at = |head: &FoundHead| BundleAt { fingerprint: Some(head.fingerprint.clone()), places: head.places(volumes) };
-    let mut all: Vec<BundleAt> = found.map(at).collect();
+    let mut all: Vec<BundleAt> = found.map(|head| bundle_of(head, volumes)).collect();
     all.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
     all
+}
+
+fn bundle_of(head: &FoundHead, volumes: &[Volume]) -> BundleAt {
+    BundleAt { fingerprint: Some(head.fingerprint.clone()), places: head.places(volumes) }
 }
 
 /// The index of the only key, or of the only one that opens more than a seal. A seal alone may have been planted, or
@@ -154,18 +160,20 @@ fn choose_without_head(keys: &[BundleKey], volumes: &[Volume]) -> Result<usize, 
     if keys.len() == 1 {
         return Ok(0);
     }
-    let has_more = |key: &BundleKey| {
-        let marks = Marks::of(&key.keyring, None);
-        volumes.iter().any(|volume| marks.look_at(volume) == Belonging::Ours)
-    };
-    let with_more: Vec<usize> = (0..keys.len()).filter(|at| has_more(&keys[*at])).collect();
+    let with_more: Vec<usize> = (0..keys.len()).filter(|at| opens_more(&keys[*at], volumes)).collect();
     match with_more[..] {
         [one] => Ok(one),
         _ => {
-            let at = |key: &BundleKey| BundleAt { fingerprint: None, places: key.seals.clone() };
-            Err(BundleError::Mixed(keys.iter().map(at).collect()).into())
+            let bundles = keys.iter().map(|key| BundleAt { fingerprint: None, places: key.seals.clone() });
+            Err(BundleError::Mixed(bundles.collect()).into())
         }
     }
+}
+
+/// Whether a bundle's key opens more on the volumes than a seal.
+fn opens_more(key: &BundleKey, volumes: &[Volume]) -> bool {
+    let marks = Marks::of(&key.keyring, None);
+    volumes.iter().any(|volume| marks.look_at(volume) == Belonging::Ours)
 }
 
 /// The error if no seal could be opened.

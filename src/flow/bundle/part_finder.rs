@@ -96,9 +96,9 @@ impl PartChunks {
     }
 
     /// Opens the `bad` chunks in the buffer, as far as some copy has them. Returns those that none has.
-    fn fill_in(&self, bad: Vec<usize>, buf: &mut PartBuf) -> Vec<usize> {
-        let mut is_filled = |index: usize| buf.chunks_mut().nth(index).is_some_and(|chunk| self.chunk(index, chunk));
-        bad.into_iter().filter(|index| !is_filled(*index)).collect()
+    fn fill_in(&self, mut bad: Vec<usize>, buf: &mut PartBuf) -> Vec<usize> {
+        bad.retain(|index| buf.chunks_mut().nth(*index).is_none_or(|chunk| !self.chunk(*index, chunk)));
+        bad
     }
 }
 
@@ -240,18 +240,18 @@ impl<'a> Finder<'a> {
     /// As [`Self::is_there`], without opening a file and without the volumes that are `gone`, by their folders. Renamed
     /// files count only if an earlier search has found them.
     pub(crate) fn seems_there(&self, part: &Part, gone: &[PathBuf]) -> bool {
-        let answers = |volume: usize| !gone.contains(&self.bundle.volumes[volume].dir);
-        self.known_places(part).any(|(volume, name)| answers(volume) && self.is_long(volume, &name))
+        self.known_places(part).any(|(volume, name)| !self.is_among(volume, gone) && self.is_long(volume, &name))
     }
 
     /// Whether files of a part are known, and all of them are on volumes that are `gone`, by their folders.
     pub(crate) fn is_gone(&self, part: &Part, gone: &[PathBuf]) -> bool {
-        let is_place_gone = |(volume, name): FilePlace| {
-            let volume = &self.bundle.volumes[volume];
-            volume.file(&name).map(|_| gone.contains(&volume.dir))
-        };
-        let mut places = self.known_places(part).filter_map(is_place_gone).peekable();
-        places.peek().is_some() && places.all(|gone| gone)
+        let files = self.known_places(part).filter(|(volume, name)| self.bundle.volumes[*volume].file(name).is_some());
+        let mut files = files.peekable();
+        files.peek().is_some() && files.all(|(volume, _)| self.is_among(volume, gone))
+    }
+
+    fn is_among(&self, volume: usize, dirs: &[PathBuf]) -> bool {
+        dirs.contains(&self.bundle.volumes[volume].dir)
     }
 
     /// The places of a part that take no search: its name on every volume, and what an earlier search has found.
@@ -269,19 +269,20 @@ impl<'a> Finder<'a> {
 
     /// The path of the likeliest file of a part, which may be damaged; `None` if there is no such file.
     pub(crate) fn file(&self, part: &Part) -> Option<PathBuf> {
-        let mut places = self
+        self.files(part).next()
+    }
+
+    /// The paths of the likely files of a part, the likeliest first.
+    fn files(&self, part: &Part) -> impl Iterator<Item = PathBuf> {
+        let places = self
             .places(part)
             .filter(|(volume, name)| self.bundle.volumes[*volume].file(name).is_some_and(|found| found.regular));
-        places.next().map(|(volume, name)| self.path(volume, &name))
+        places.map(|(volume, name)| self.path(volume, &name))
     }
 
     /// All likely copies of a part, for reading single chunks of it.
     pub(crate) fn shard(&self, part: &Part) -> Result<PartChunks, FlowError> {
-        let path = |(volume, name): FilePlace| {
-            let found = self.bundle.volumes[volume].file(&name).filter(|found| found.regular);
-            found.map(|_| self.path(volume, &name))
-        };
-        Ok(PartChunks::new(self.opener(part), self.places(part).filter_map(path).collect()))
+        Ok(PartChunks::new(self.opener(part), self.files(part).collect()))
     }
 
     fn path(&self, volume: usize, name: &str) -> PathBuf {
@@ -360,12 +361,14 @@ impl<'a> Finder<'a> {
                 }
             }
         }
-        let likeliest_first = |mut files: Vec<(bool, bool, usize, String)>| {
-            files.sort_unstable();
-            files.into_iter().map(|(_, _, at, name)| (at, name)).collect()
-        };
         found.into_iter().map(|(header, files)| (header, likeliest_first(files))).collect()
     }
+}
+
+/// Sorts files by the two marks of an unlikely one, then by their places.
+fn likeliest_first(mut files: Vec<(bool, bool, usize, String)>) -> Vec<FilePlace> {
+    files.sort_unstable();
+    files.into_iter().map(|(_, _, at, name)| (at, name)).collect()
 }
 
 /// What is wrong with a damaged copy. `bad` has at least one index.

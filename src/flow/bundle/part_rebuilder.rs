@@ -74,8 +74,8 @@ impl<'a> PartRebuilder<'a> {
     /// Loads parts of one stripe and rebuilds what is missing in them. The caller may have failed to load them before;
     /// some drives need a second try.
     pub(crate) fn rebuild<'p>(&self, parts: &[&'p Part]) -> Result<Vec<RebuiltPart<'p>>, FlowError> {
-        let load = |part: &&'p Part| self.load(part, PartBuf::new(self.class));
-        let mut parts = parts.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+        let loaded = parts.iter().map(|part| self.load(part, PartBuf::new(self.class)));
+        let mut parts = loaded.collect::<Result<Vec<_>, _>>()?;
         self.fill_in(&mut parts)?;
         Ok(parts)
     }
@@ -158,8 +158,9 @@ impl<'a> PartRebuilder<'a> {
         left_out: &BTreeSet<usize>,
         from: PartProof,
     ) -> Result<Used, FlowError> {
-        let takes_part = |state: PartProof| state == PartProof::Wrong || state == from;
-        parts.iter_mut().filter(|rebuilt| takes_part(rebuilt.state)).for_each(RebuiltPart::reopen);
+        for rebuilt in parts.iter_mut().filter(|rebuilt| [PartProof::Wrong, from].contains(&rebuilt.state)) {
+            rebuilt.reopen();
+        }
         let mut factors = Factors::default();
         let mut used = Used::default();
         for row in stripe.rows_to_rebuild(parts) {

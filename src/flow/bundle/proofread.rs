@@ -66,8 +66,7 @@ pub(crate) fn check_seal(seal: &Seal, recipient: &Recipient) -> Result<(), FlowE
     let read = Seal::parse(seal.encode().as_bytes()).map_err(FlowError::Unopenable)?;
     let identity = Identity::parse(&read.identity)
         .map_err(|error| refused("the seal", 0, format!("it holds no usable key: {error}")))?;
-    let values = |seal: &Seal| (seal.bundle, seal.mode, seal.kcommit, seal.cards);
-    if values(&read) != values(seal) || *read.identity != *seal.identity {
+    if !is_same(&read, seal) {
         return Err(refused("the seal", 0, "it comes back with other values"));
     }
     let is_committed = commitment(&read.bundle, identity.secret().expose()) == read.kcommit;
@@ -75,6 +74,12 @@ pub(crate) fn check_seal(seal: &Seal, recipient: &Recipient) -> Result<(), FlowE
         return Err(refused("the seal", 0, "its key is not the one it commits to, or that parts are sealed to"));
     }
     Ok(())
+}
+
+/// Whether two seals have the same values, the bundle's key included.
+fn is_same(one: &Seal, other: &Seal) -> bool {
+    (one.bundle, one.mode, one.kcommit, one.cards) == (other.bundle, other.mode, other.kcommit, other.cards)
+        && *one.identity == *other.identity
 }
 
 /// Checks the file of a seal: its header must pass a reader's limits, and the rest must open under `key` to `text`.

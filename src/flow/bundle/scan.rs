@@ -96,13 +96,16 @@ pub(crate) fn no_volume_here() -> String {
 /// The notes on places without a volume, and after them the notes on places that hold too many folders to search them
 /// all.
 pub(crate) fn notes_on_places(passed_over: &[PassedOver]) -> Vec<Note> {
-    let note = |place: &PassedOver, text: String| Note::new(NoteKind::Volume, as_bytes(&place.below), text);
-    let bare = passed_over.iter().filter(|place| place.no_volume).map(|place| note(place, no_volume_here()));
+    let bare = passed_over.iter().filter(|place| place.no_volume).map(|place| note_on(place, no_volume_here()));
     let crowded = passed_over.iter().filter(|place| place.beyond > 0).map(|place| {
         let folders = count(place.beyond, "folder");
-        note(place, format!("{folders} more in it were not searched for volumes: it holds too many"))
+        note_on(place, format!("{folders} more in it were not searched for volumes: it holds too many"))
     });
     bare.chain(crowded).collect()
+}
+
+fn note_on(place: &PassedOver, text: String) -> Note {
+    Note::new(NoteKind::Volume, as_bytes(&place.below), text)
 }
 
 /// Whether some volume at the given places has a seal to a passphrase, so that it is worth asking for one.

@@ -68,18 +68,24 @@ impl Stripe<'_> {
     /// The rows that have a missing chunk of a part that is being rebuilt.
     pub(super) fn rows_to_rebuild(&self, parts: &[RebuiltPart]) -> BTreeSet<usize> {
         let open = parts.iter().filter(|rebuilt| rebuilt.state == PartProof::Open);
-        let rows = |rebuilt: &RebuiltPart| {
-            let position = rebuilt.position();
-            let row = |chunk: &usize| self.parity.scheme.row_of(*chunk, position, self.chunks);
-            rebuilt.missing.iter().map(row).collect::<Vec<_>>()
-        };
-        open.flat_map(rows).collect()
+        open.flat_map(|rebuilt| self.rows_of(rebuilt)).collect()
+    }
+
+    /// The rows of the missing chunks of a part.
+    fn rows_of(&self, rebuilt: &RebuiltPart) -> Vec<usize> {
+        let position = rebuilt.position();
+        let missing = rebuilt.missing.iter();
+        missing.map(|chunk| self.parity.scheme.row_of(*chunk, position, self.chunks)).collect()
     }
 
     /// The positions that are read from the drives: those of data, and those of parity.
     pub(super) fn positions_on_drives(&self) -> (Vec<usize>, Vec<usize>) {
-        let on_drives = |position: &usize| matches!(self.shards[*position], ShardSource::OnDrives(_));
-        (0..self.shards.len()).filter(on_drives).partition(|position| *position < usize::from(self.parity.scheme.k))
+        let on_drives = (0..self.shards.len()).filter(|position| self.is_on_drives(*position));
+        on_drives.partition(|position| *position < usize::from(self.parity.scheme.k))
+    }
+
+    fn is_on_drives(&self, position: usize) -> bool {
+        matches!(self.shards[position], ShardSource::OnDrives(_))
     }
 
     /// Reads as many chunks of a row as the scheme needs, but none of the positions in `without`; `None` if there are
@@ -88,7 +94,7 @@ impl Stripe<'_> {
         let needed = usize::from(self.parity.scheme.k);
         let mut found = Row { positions: Vec::with_capacity(needed), chunks: Vec::with_capacity(needed) };
         let mut order: Vec<usize> = (0..self.shards.len()).filter(|position| !without.contains(position)).collect();
-        order.sort_by_key(|at| matches!(self.shards[*at], ShardSource::OnDrives(_)));
+        order.sort_by_key(|at| self.is_on_drives(*at));
         for position in order {
             if let Some(bytes) = self.read(row, position, parts) {
                 found.positions.push(position);

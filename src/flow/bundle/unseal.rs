@@ -158,12 +158,15 @@ pub(crate) fn seal_in(sealed: &[u8], keyring: &Keyring) -> Result<(Seal, Identit
         let text = format!("it opens with the cards of {need} of {of} volumes, which this pouch cannot do yet");
         return Err(CopyFault::Reserved(text));
     }
-    let broken = |why: &str| CopyFault::Broken(FormatError::malformed("the seal", 0, why));
     let identity = Identity::parse(&seal.identity).map_err(|_| broken("its key is none: its checksum is wrong"))?;
     if commitment(&seal.bundle, identity.secret().expose()) != seal.kcommit {
         return Err(broken("its key is not the one it commits to"));
     }
     Ok((seal, identity))
+}
+
+fn broken(why: &str) -> CopyFault {
+    CopyFault::Broken(FormatError::malformed("the seal", 0, why))
 }
 
 /// Whether the header of one of the volume's heads opens with a bundle's key. The rest of the head may be damaged.

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use crate::base::digest::Digest;
@@ -170,13 +171,15 @@ fn first_chunk(keyring: &Keyring, volume: &Volume, found: &VolumeFile) -> Option
 /// The class whose last chunk the file has. age marks the last chunk, so one that opens as such proves the class.
 fn class_of(volume: &Volume, found: &VolumeFile, key: &FileKey, header: &[u8; HEADER]) -> Option<Class> {
     let file = volume.open(&found.name).ok()?;
-    let is_proven = |class: &Class| {
-        let last = class.chunks() - 1;
-        let mut chunk = vec![0; SEALED_CHUNK];
-        file.read_exact_at(&mut chunk, (HEADER + last * SEALED_CHUNK) as u64).is_ok()
-            && PartOpener::new(key, header, class.chunks()).open(last, &mut chunk)
-    };
-    Class::ALL.into_iter().filter(|class| class.file_len() as u64 <= found.len).find(is_proven)
+    let mut classes = Class::ALL.into_iter().filter(|class| class.file_len() as u64 <= found.len);
+    classes.find(|class| opens_at_end(&file, *class, &PartOpener::new(key, header, class.chunks())))
+}
+
+/// Whether the file has the last chunk of a part of that class.
+fn opens_at_end(file: &File, class: Class, opener: &PartOpener) -> bool {
+    let last = class.chunks() - 1;
+    let mut chunk = vec![0; SEALED_CHUNK];
+    file.read_exact_at(&mut chunk, (HEADER + last * SEALED_CHUNK) as u64).is_ok() && opener.open(last, &mut chunk)
 }
 
 /// The trails, by number, of the parts whose successor is missing: nothing else says where these parts end.

@@ -64,8 +64,8 @@ impl Salvaged {
         if self.is_ordinary() || self.report.outcome() == Outcome::Io {
             return self.report.outcome();
         }
-        let is_flaw = |kind: NoteKind| matches!(kind, NoteKind::Changed | NoteKind::Unreadable);
-        let is_flawed = self.report.notes.iter().any(|note| is_flaw(note.kind));
+        let notes = &self.report.notes;
+        let is_flawed = notes.iter().any(|note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable));
         if !self.complete() && !self.report.denied.is_empty() {
             Outcome::Io
         } else if self.complete() && !is_flawed {

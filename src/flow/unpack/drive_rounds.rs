@@ -106,17 +106,20 @@ fn scan_places(paths: &[PathBuf], bundle: &Bundle, monitor: &dyn Monitor) -> Vec
         paths.iter().filter_map(|path| volume::scan(path).ok()).flat_map(|found| found.volumes).collect();
     let marks = Marks::of(&bundle.keyring, Some(&bundle.head));
     volumes.retain(|volume| {
-        let note = |text: String| monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), text));
         if let Some(fault) = &volume.fault {
-            note(fault.to_string());
+            note_on(monitor, volume, fault.to_string());
         }
         let is_foreign = marks.look_at(volume) == Belonging::Foreign;
         if is_foreign {
-            note(passed_over(None));
+            note_on(monitor, volume, passed_over(None));
         }
         !is_foreign
     });
     volumes
+}
+
+fn note_on(monitor: &dyn Monitor, volume: &Volume, text: String) {
+    monitor.note(&Note::new(NoteKind::Volume, as_bytes(&volume.dir), text));
 }
 
 /// Counts the folder of kept parts as a volume.
@@ -161,14 +164,15 @@ fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Res
 /// Stripes that another drive may complete. No drive of a bundle can be lost that spares no volume, so all its drives
 /// are plugged in anyway, and only a damaged part gains from copies.
 fn open_stripes(scheme: Scheme, bad: &[BadPart]) -> BTreeSet<u32> {
-    let gains = |part: &&BadPart| scheme.volumes_spared() > 0 || part.state == PartState::Damaged;
-    bad.iter().filter(gains).map(|part| scheme.of_data(part.number).stripe).collect()
+    let gaining = bad.iter().filter(|part| scheme.volumes_spared() > 0 || part.state == PartState::Damaged);
+    gaining.map(|part| scheme.of_data(part.number).stripe).collect()
 }
 
 /// Bytes of the files that are still to be written. Copies must leave them their room.
 fn bytes_to_write(extraction: &Extraction) -> u64 {
-    let is_open = |(index, _): &(usize, &Entry)| !extraction.is_whole(*index);
-    extraction.entries.iter().enumerate().filter(is_open).map(|(_, entry)| entry.stored_size()).sum()
+    let entries = extraction.entries.iter().enumerate();
+    let open = entries.filter(|(index, _)| !extraction.is_whole(*index)).map(|(_, entry)| entry);
+    open.map(Entry::stored_size).sum()
 }
 
 /// Copies the file of a part. A copy of a drive that went away meanwhile is removed, because it may hold only zeros.

@@ -84,12 +84,19 @@ struct FilesHurt {
 impl FilesHurt {
     /// A file may be in several groups, because it may lie in several bad parts.
     fn by(head: &Head, extraction: &Extraction, bad: &[BadPart]) -> Self {
-        let hurt = |state: PartState| {
-            let parts = bad.iter().filter(|part| part.state == state).map(|part| part.number).collect();
-            hurt_by(head, extraction.entries, extraction.contents, &parts)
-        };
-        Self { damaged: hurt(PartState::Damaged), unread: hurt(PartState::Unread), missing: hurt(PartState::Missing) }
+        let entries = extraction.entries;
+        let contents = extraction.contents;
+        Self {
+            damaged: hurt_by(head, entries, contents, &numbers_in(PartState::Damaged, bad)),
+            unread: hurt_by(head, entries, contents, &numbers_in(PartState::Unread, bad)),
+            missing: hurt_by(head, entries, contents, &numbers_in(PartState::Missing, bad)),
+        }
     }
+}
+
+/// The numbers of the parts in a state.
+fn numbers_in(state: PartState, bad: &[BadPart]) -> BTreeSet<u32> {
+    bad.iter().filter(|part| part.state == state).map(|part| part.number).collect()
 }
 
 /// The fate of the file with index `content`.

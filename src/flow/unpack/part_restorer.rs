@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::base::entry::{Entry, Kind};
+use crate::base::entry::Kind;
 use crate::base::fault::IoFault;
 use crate::base::monitor::{Monitor, Note, NoteKind, Phase};
 use crate::base::pool::{Stop, lock, unlocked, workers};
@@ -83,8 +83,8 @@ pub(crate) fn place_parts(
         placed_before: extraction.staging.placed(),
         wrong_parity,
     };
-    let is_there = |part: &Part| findings.is_there(part).unwrap_or_else(|| finder.seems_there(part, &placed.gone));
-    let there: Vec<bool> = bundle.head.parts.iter().map(is_there).collect();
+    let parts = bundle.head.parts.iter();
+    let there: Vec<bool> = parts.map(|part| findings.seems_there(part, &finder, &placed.gone)).collect();
     placed.margin = repair::margin(&bundle.head, &there);
     placed.verdict = repair::judge(&bundle.head, &there);
     placed.bad.sort_by_key(|part| part.number);
@@ -119,6 +119,12 @@ struct Findings<'a> {
 }
 
 impl Findings<'_> {
+    /// Whether the drives have a part whole. The finder guesses for parts that were not read; `gone` has the folders of
+    /// volumes that it leaves out.
+    fn seems_there(&self, part: &Part, finder: &Finder, gone: &[PathBuf]) -> bool {
+        self.is_there(part).unwrap_or_else(|| finder.seems_there(part, gone))
+    }
+
     /// Whether the drives have a part whole; `None` if it was not read.
     fn is_there(&self, part: &Part) -> Option<bool> {
         match part.kind {
@@ -206,13 +212,12 @@ impl<'a> Placing<'a> {
         extraction: &'a Extraction<'a>,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        let has_digest = |entry: &Entry| entry.kind != Kind::File || entry.sha256.is_some();
         Self {
             bundle,
             finder,
             extraction,
             rebuilder: PartRebuilder::new(&bundle.head, finder),
-            has_digests: extraction.entries.iter().all(has_digest),
+            has_digests: extraction.entries.iter().all(|entry| entry.kind != Kind::File || entry.sha256.is_some()),
             monitor,
             damaged: Mutex::default(),
             placed: Mutex::default(),

@@ -144,11 +144,11 @@ impl UnpackReport {
     /// The outcome with the gravest cause: first the target or a drive that failed, then damage and flaws from packing,
     /// then missing drives.
     pub(crate) fn outcome(&self) -> Outcome {
-        let is_flaw = |note: &Note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable);
-        let is_damage = |lost: &Lost| !matches!(lost.cause, Cause::Missing | Cause::Unread);
+        let is_flawed = self.notes.iter().any(|note| matches!(note.kind, NoteKind::Changed | NoteKind::Unreadable));
+        let is_damaged = self.lost.iter().any(|lost| !matches!(lost.cause, Cause::Missing | Cause::Unread));
         if self.failed.is_some() || self.lacks_gone() || self.lacks_denied() || self.is_unkept() {
             Outcome::Io
-        } else if self.lost.iter().any(is_damage) || self.notes.iter().any(is_flaw) {
+        } else if is_damaged || is_flawed {
             Outcome::Damaged
         } else if !self.lost.is_empty() {
             Outcome::Incomplete
@@ -186,16 +186,14 @@ impl UnpackReport {
     /// For `--json`.
     pub(crate) fn to_json(&self) -> Document<'_> {
         let lost = self.lost.iter().map(|lost| json!({"path": escape(&lost.path), "why": lost.why}));
-        let parts = |parts: &[BadPart]| parts.iter().map(BadPart::to_json).collect::<Value>();
-        let paths = |paths: &[PathBuf]| paths.iter().map(|path| show(path)).collect::<Value>();
         let object = json!({
             "command": "unpack", "fingerprint": self.fingerprint, "target": show(&self.target),
             "volumes": self.volumes, "volumes_given": self.volumes_given, "selected": self.selected,
             "files": self.files, "delivered": self.delivered, "bytes": self.bytes,
             "intact": self.intact(), "complete": self.complete(), "origin": "unknown",
-            "failed": self.failed, "gone": paths(&self.gone), "unreadable": paths(&self.denied),
+            "failed": self.failed, "gone": paths_json(&self.gone), "unreadable": paths_json(&self.denied),
             "kept": self.kept.as_ref().map(|path| show(path)),
-            "bad_parts": parts(&self.bad_parts), "rebuilt_parts": parts(&self.mended),
+            "bad_parts": parts_json(&self.bad_parts), "rebuilt_parts": parts_json(&self.mended),
             "verdict": self.verdict.to_json(),
             "margin": self.margin.map_or(Value::Null, Margin::to_json),
             "changes": self.changes.iter().map(Change::to_json).collect::<Value>(),
@@ -207,6 +205,14 @@ impl UnpackReport {
         });
         Document::new(object).with("lost", lost).with("notes", self.notes.iter().map(note_json))
     }
+}
+
+fn parts_json(parts: &[BadPart]) -> Value {
+    parts.iter().map(BadPart::to_json).collect()
+}
+
+fn paths_json(paths: &[PathBuf]) -> Value {
+    paths.iter().map(|path| show(path)).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! Not guaranteed: that a disk is asked. A target in memory and some network file systems answer from memory.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::base::digest::{Digest, Hasher};
 use crate::base::entry::{Entry, Flag, Kind};
@@ -49,28 +50,37 @@ pub(crate) fn adopt_earlier_run(extraction: &Extraction, head: &Head, monitor: &
 /// a file that is neither whole nor waiting to be verified.
 pub(crate) fn to_do(extraction: &Extraction, head: &Head, parts: &[u32]) -> Vec<u32> {
     let placed = extraction.staging.placed();
-    let is_lacking = |index: usize| {
-        extraction.entries[index].flag != Flag::Unreadable
-            && !extraction.is_whole(index)
-            && !extraction.is_unverified(index)
-    };
-    let is_open = |number: &u32| match head.parts[*number as usize - 1].kind {
-        PartKind::Data { offset, length } if placed.contains(number) => {
-            extraction.contents.within(extraction.entries, offset, offset + length).any(is_lacking)
+    let numbers = parts.iter().copied();
+    numbers.filter(|number| is_to_do(extraction, &head.parts[*number as usize - 1], &placed)).collect()
+}
+
+/// Whether a part is still to be read. `placed` has the numbers of the parts that some run has placed.
+fn is_to_do(extraction: &Extraction, part: &Part, placed: &BTreeSet<u32>) -> bool {
+    match part.kind {
+        PartKind::Data { offset, length } if placed.contains(&part.number) => {
+            let mut within = extraction.contents.within(extraction.entries, offset, offset + length);
+            within.any(|index| is_unfinished(extraction, index))
         }
-        _ => true,
-    };
-    parts.iter().copied().filter(is_open).collect()
+        PartKind::Data { .. } | PartKind::Parity => true,
+    }
+}
+
+/// Whether a file that the packer could read is neither whole nor waiting to be verified.
+fn is_unfinished(extraction: &Extraction, index: usize) -> bool {
+    let is_packed = extraction.entries[index].flag != Flag::Unreadable;
+    is_packed && !extraction.is_whole(index) && !extraction.is_unverified(index)
 }
 
 /// The parts that hold bytes of these files, both ascending.
 pub(crate) fn parts_of(extraction: &Extraction, head: &Head, files: &[usize]) -> Vec<u32> {
-    let holds_one = |offset: u64, length: u64| {
-        let mut within = extraction.contents.within(extraction.entries, offset, offset + length);
-        within.any(|index| files.binary_search(&index).is_ok())
-    };
-    let parts = head.data_parts().filter(|(_, offset, length)| holds_one(*offset, *length));
+    let parts = head.data_parts().filter(|(_, offset, length)| holds_any(extraction, *offset..offset + length, files));
     parts.map(|(part, _, _)| part.number).collect()
+}
+
+/// Whether a stretch of the tar holds bytes of one of these files, which ascend.
+fn holds_any(extraction: &Extraction, stretch: Range<u64>, files: &[usize]) -> bool {
+    let mut within = extraction.contents.within(extraction.entries, stretch.start, stretch.end);
+    within.any(|index| files.binary_search(&index).is_ok())
 }
 
 /// The adoption of what an earlier run left, shared by all threads.
@@ -182,6 +192,19 @@ struct PartStretch {
     is_placed: bool,
 }
 
+impl PartStretch {
+    fn new(start: u64, length: u64, is_placed: bool) -> Self {
+        Self { start, end: start + length, is_placed }
+    }
+
+    /// The piece of a file in this stretch: offsets in the file, from and to.
+    fn piece_of(&self, entry: &Entry) -> (u64, u64) {
+        let from = self.start.max(entry.at) - entry.at;
+        let to = self.end.min(entry.at + entry.size) - entry.at;
+        (from, to)
+    }
+}
+
 /// All data parts as stretches of the tar, in its order.
 struct PlacedStretches {
     all: Vec<PartStretch>,
@@ -189,12 +212,9 @@ struct PlacedStretches {
 
 impl PlacedStretches {
     fn new(head: &Head, placed: &BTreeSet<u32>) -> Self {
-        let stretch = |(part, start, length): (&Part, u64, u64)| PartStretch {
-            start,
-            end: start + length,
-            is_placed: placed.contains(&part.number),
-        };
-        Self { all: head.data_parts().map(stretch).collect() }
+        let parts = head.data_parts();
+        let all = parts.map(|(part, start, length)| PartStretch::new(start, length, placed.contains(&part.number)));
+        Self { all: all.collect() }
     }
 
     /// The parts that hold bytes of a file, in the order of the tar.
@@ -210,12 +230,7 @@ impl PlacedStretches {
 
     /// The pieces of a file that were placed: offsets in the file, from and to.
     fn placed_within<'a>(&'a self, entry: &'a Entry) -> impl Iterator<Item = (u64, u64)> + 'a {
-        let piece = |part: &PartStretch| {
-            let from = part.start.max(entry.at) - entry.at;
-            let to = part.end.min(entry.at + entry.size) - entry.at;
-            (from, to)
-        };
-        self.touching(entry).filter(|part| part.is_placed).map(piece)
+        self.touching(entry).filter(|part| part.is_placed).map(|part| part.piece_of(entry))
     }
 }
 

@@ -141,8 +141,8 @@ pub(crate) fn report_changes(fitted: &Fitted, report: &mut UnpackReport) -> Resu
 
 /// How many delivered entries had a time outside of what the target counts. `is_delivered` gets their index.
 pub(crate) fn count_clamped(fitted: &Fitted, is_delivered: impl Fn(usize) -> bool) -> u64 {
-    let is_clamped = |(at, entry): &(usize, &Entry)| is_delivered(*at) && fitted.clamped.contains(&entry.path);
-    fitted.entries.iter().enumerate().filter(is_clamped).count() as u64
+    let entries = fitted.entries.iter().enumerate();
+    entries.filter(|(at, entry)| is_delivered(*at) && fitted.clamped.contains(&entry.path)).count() as u64
 }
 
 /// Notes the hard links that became copies although the trial of the target did not show that they must. `copied` has
@@ -163,9 +163,9 @@ pub(crate) fn report_copies(fitted: &Fitted, copied: &[usize], report: &mut Unpa
 /// Notes how many entries have another mode or time than the packed one.
 pub(crate) fn report_metadata(report: &mut UnpackReport) {
     let texts = [modes_text(report.otherwise.modes), times_text(report.otherwise, report.clamped)];
-    let note = |text: String| Note::new(NoteKind::Property, as_bytes(&report.target), text);
-    let notes: Vec<Note> = texts.into_iter().flatten().map(note).collect();
-    report.notes.extend(notes);
+    for text in texts.into_iter().flatten() {
+        report.notes.push(Note::new(NoteKind::Property, as_bytes(&report.target), text));
+    }
 }
 
 /// `None` if all modes are as packed.
