@@ -25,7 +25,7 @@ use crate::flow::{FlowError, Outcome};
 use crate::format::sums::{self, NamedDigest};
 use crate::format::{FormatError, is_unfinished, limits, part};
 use crate::stage::journal::JOURNAL;
-use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, PassedOver, SUMS, ScanError, Volume};
+use crate::stage::volume::{self, ALL_SEALS, HEADS, LIST, SUMS, ScanError, Volume};
 
 /// Checks all volumes at the given places as they stand, without a key.
 pub(crate) fn check(paths: &[PathBuf], monitor: &dyn Monitor) -> Result<CheckReport, FlowError> {
@@ -69,8 +69,7 @@ pub(crate) fn check_drives(
         compare_with_head(check, volume, head);
         conclude(check, volume);
     }
-    let has_more = |place: &PassedOver| place.no_volume || place.folders() > 0;
-    let not_searched = passed_over.into_iter().filter(has_more).collect();
+    let not_searched = passed_over.into_iter().filter(|place| place.no_volume || place.folders() > 0).collect();
     Ok(CheckReport { volumes: checks, bundle: None, freshness, not_searched })
 }
 
@@ -156,8 +155,8 @@ fn unusable(error: &ScanError) -> (VolumeState, Option<String>) {
 fn describe_unfinished(volume: &Volume, check: &mut VolumeCheck) {
     check.state = VolumeState::Incomplete;
     check.foreign = foreign(volume, |name| is_ours(name) || name == JOURNAL || is_unfinished(name));
-    let ours = || volume.files.iter().filter(|file| file.regular && is_ours(&file.name));
-    check.unchecked = Some((ours().count(), ours().map(|file| file.len).sum()));
+    let ours: Vec<_> = volume.files.iter().filter(|file| file.regular && is_ours(&file.name)).collect();
+    check.unchecked = Some((ours.len(), ours.iter().map(|file| file.len).sum()));
     let trouble = if volume.file(JOURNAL).is_some() {
         "packing was interrupted here: the same pack command goes on from there"
     } else {
@@ -202,8 +201,8 @@ fn is_ours(name: &str) -> bool {
 
 /// The files in a volume's folder that are not of the volume, as `is_ours` tells by their names.
 fn foreign(volume: &Volume, is_ours: impl Fn(&str) -> bool) -> Foreign {
-    let others = || volume.files.iter().map(|file| &file.name).filter(|name| !is_ours(name));
-    Foreign { count: others().count() + volume.others, names: others().take(Foreign::NAMED).cloned().collect() }
+    let others: Vec<&String> = volume.files.iter().map(|file| &file.name).filter(|name| !is_ours(name)).collect();
+    Foreign { count: others.len() + volume.others, names: others.into_iter().take(Foreign::NAMED).cloned().collect() }
 }
 
 fn add_read(check: &mut VolumeCheck, name: &str, read: FileRead) {

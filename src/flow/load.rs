@@ -10,7 +10,7 @@ pub(crate) mod report;
 mod staged;
 mod transfer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::base::monitor::Monitor;
 use crate::flow::FlowError;
@@ -46,9 +46,7 @@ pub(crate) fn load(request: &LoadRequest, monitor: &dyn Monitor) -> Result<LoadR
     let _staged_lock = if request.remove { Some(lock_folder(&volume.dir)?) } else { None };
     let staged = Staged::read(volume, &folder, request.remove)?;
     let mut transfer = Transfer::new(&staged, &request.drive, &folder, monitor);
-    if is_beside(&request.drive, &staged.volume.dir)? {
-        transfer.note(&request.drive, "is on the same file system as the staged volume: is the drive mounted there?");
-    }
+    note_same_file_system(&mut transfer, &request.drive, &staged.volume.dir)?;
     let found = transfer.look()?;
     staged.check_all_there(&found.whole)?;
     staged.check_is_rest_of_move(monitor)?;
@@ -75,6 +73,13 @@ pub(crate) fn load(request: &LoadRequest, monitor: &dyn Monitor) -> Result<LoadR
         notes: transfer.notes,
         folder,
     })
+}
+
+fn note_same_file_system(transfer: &mut Transfer, drive: &Path, staged: &Path) -> Result<(), FlowError> {
+    if is_beside(drive, staged)? {
+        transfer.note(drive, "is on the same file system as the staged volume: is the drive mounted there?");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

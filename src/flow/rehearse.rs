@@ -22,21 +22,23 @@ use crate::stage::walk::{Walk, walk};
 /// an empty file and folder, a name that is not ASCII, a sparse file, a symlink and a hard link.
 pub(crate) fn make_samples(folder: &Path) -> Result<PathBuf, IoFault> {
     let root = folder.join("samples");
-    let at = |name: &str| root.join(name);
-    for dir in ["notes", "photos", "video", "empty folder"] {
-        fs::create_dir_all(at(dir)).at("create", &at(dir))?;
+    for dir in ["notes", "photos", "video", "empty folder"].map(|name| root.join(name)) {
+        fs::create_dir_all(&dir).at("create", &dir)?;
     }
     let lines = (0..20_000).map(|n| format!("{n}: what was said, by whom, and when\n"));
-    write(&at("notes/interview.txt"), lines.collect::<String>().as_bytes())?;
-    write(&at("notes/nothing yet.txt"), b"")?;
-    write(&at("notes/\u{fc}bersetzung.txt"), "Zeugen, Orte, Zeiten\n".as_bytes())?;
+    write(&root.join("notes/interview.txt"), lines.collect::<String>().as_bytes())?;
+    write(&root.join("notes/nothing yet.txt"), b"")?;
+    write(&root.join("notes/\u{fc}bersetzung.txt"), "Zeugen, Orte, Zeiten\n".as_bytes())?;
     for photo in 1..=4 {
-        write(&at(&format!("photos/IMG_{photo:04}.JPG")), &noise(700_000))?;
+        write(&root.join(format!("photos/IMG_{photo:04}.JPG")), &noise(700_000))?;
     }
-    write(&at("video/clip.mov"), &noise(9_000_000))?;
-    write_sparse(&at("video/card.img")).at("write", &at("video/card.img"))?;
-    symlink("../photos/IMG_0001.JPG", at("notes/cover")).at("create", &at("notes/cover"))?;
-    fs::hard_link(at("photos/IMG_0002.JPG"), at("photos/favourite.jpg")).at("create", &at("photos/favourite.jpg"))?;
+    write(&root.join("video/clip.mov"), &noise(9_000_000))?;
+    let sparse = root.join("video/card.img");
+    write_sparse(&sparse).at("write", &sparse)?;
+    let link = root.join("notes/cover");
+    symlink("../photos/IMG_0001.JPG", &link).at("create", &link)?;
+    let other_name = root.join("photos/favourite.jpg");
+    fs::hard_link(root.join("photos/IMG_0002.JPG"), &other_name).at("create", &other_name)?;
     Ok(root)
 }
 
@@ -114,8 +116,8 @@ fn is_sparse(entry: &Entry) -> bool {
 
 fn content((walk, index): (&Walk, usize)) -> Result<Digest, FlowError> {
     let path = walk.real_path(index);
-    let hash = || digest(walk.open(index)?, &mut memory::zeros(1 << 20), |_| Ok(()));
-    let (sum, _) = hash().at("read", &path)?;
+    let file = walk.open(index).at("read", &path)?;
+    let (sum, _) = digest(file, &mut memory::zeros(1 << 20), |_| Ok(())).at("read", &path)?;
     Ok(sum)
 }
 

@@ -22,7 +22,7 @@ use crate::flow::bundle::open::{Bundle, open_at};
 use crate::flow::bundle::part_finder::Finder;
 use crate::flow::bundle::scan::gather;
 use crate::flow::check::check;
-use crate::flow::check::report::{CheckReport, VolumeCheck, VolumeState};
+use crate::flow::check::report::{CheckReport, VolumeState};
 use crate::flow::check::survey::{Survey, whole_files};
 use crate::flow::drives::unreachable::{gone_among, or_gone};
 use crate::flow::error::{BundleError, DriveError, OutputError};
@@ -105,17 +105,18 @@ fn repair_opened(
 
 /// Refuses volumes of which the check could not tell what they are. Volumes of other bundles may be unreadable.
 fn check_all_known(checked: &CheckReport, passed_over: &[Volume]) -> Result<(), FlowError> {
-    let folders = |state: VolumeState| {
-        let of_state = checked.volumes.iter().filter(move |check| check.state == state);
-        of_state.map(|check| check.folder.clone())
-    };
-    let gone: Vec<PathBuf> = folders(VolumeState::Gone).collect();
+    let gone = folders_in(checked, VolumeState::Gone);
     if !gone.is_empty() {
         return Err(DriveError::Gone(gone).into());
     }
-    let is_other = |folder: &PathBuf| passed_over.iter().any(|volume| volume.dir == *folder);
-    let denied: Vec<PathBuf> = folders(VolumeState::Unreadable).filter(|folder| !is_other(folder)).collect();
+    let mut denied = folders_in(checked, VolumeState::Unreadable);
+    denied.retain(|folder| passed_over.iter().all(|volume| volume.dir != *folder));
     if denied.is_empty() { Ok(()) } else { Err(DriveError::Denied(denied).into()) }
+}
+
+fn folders_in(checked: &CheckReport, state: VolumeState) -> Vec<PathBuf> {
+    let of_state = checked.volumes.iter().filter(|check| check.state == state);
+    of_state.map(|check| check.folder.clone()).collect()
 }
 
 /// A whole volume that was found.
@@ -144,15 +145,15 @@ fn to_be_written(bundle: &Bundle, volumes: &[Volume], checked: &CheckReport) -> 
     for part in &bundle.head.parts {
         parts_of.entry(part.volume).or_default().push(part);
     }
-    let is_here = |number: VolumeNumber, parts: &[&Part]| whole.iter().any(|volume| volume.stands_for(number, parts));
-    parts_of.into_iter().filter(|(number, parts)| !is_here(*number, parts)).map(|(number, _)| number).collect()
+    parts_of.retain(|number, parts| !whole.iter().any(|volume| volume.stands_for(*number, parts)));
+    parts_of.into_keys().collect()
 }
 
 /// The volume if the check found it whole and its list and heads are the bundle's; `head` is the text of the head.
 fn whole_volume(volume: &Volume, bundle: &Bundle, head: &str, checked: &CheckReport) -> Option<WholeVolume> {
-    let is_whole = |check: &VolumeCheck| check.folder == volume.dir && check.state == VolumeState::Whole;
-    let whole = checked.volumes.iter().any(is_whole) && index_is_whole(volume, bundle, head);
-    whole.then(|| WholeVolume { named: volume.number(), files: whole_files(volume, checked) })
+    let is_whole = checked.volumes.iter().any(|check| check.folder == volume.dir && check.state == VolumeState::Whole);
+    (is_whole && index_is_whole(volume, bundle, head))
+        .then(|| WholeVolume { named: volume.number(), files: whole_files(volume, checked) })
 }
 
 /// Judges what can be had before anything is written: the run begins nothing that it cannot end.
@@ -181,10 +182,7 @@ fn finished_before(
     monitor: &dyn Monitor,
 ) -> Result<Vec<VolumeNumber>, FlowError> {
     let folders = report.volumes.iter().map(|number| volume::folder(&report.target, *number));
-    let is_given = |folder: &Path| bundle.volumes.iter().any(|volume| target::is_same_folder(&volume.dir, folder));
-    let looks_whole =
-        |folder: &Path| volume::read(folder).is_ok_and(|volume| volume.file(SUMS).is_some_and(|found| found.regular));
-    let finished: Vec<PathBuf> = folders.filter(|folder| looks_whole(folder) && !is_given(folder)).collect();
+    let finished: Vec<PathBuf> = folders.filter(|folder| looks_whole(folder) && !is_given(folder, bundle)).collect();
     if finished.is_empty() {
         return Ok(Vec::new());
     }
@@ -195,6 +193,14 @@ fn finished_before(
     };
     let missing = to_be_written(bundle, &volumes, &check(&finished, monitor)?);
     Ok(report.volumes.iter().copied().filter(|number| !missing.contains(number)).collect())
+}
+
+fn is_given(folder: &Path, bundle: &Bundle) -> bool {
+    bundle.volumes.iter().any(|volume| target::is_same_folder(&volume.dir, folder))
+}
+
+fn looks_whole(folder: &Path) -> bool {
+    volume::read(folder).is_ok_and(|volume| volume.file(SUMS).is_some_and(|found| found.regular))
 }
 
 /// The volumes to be written of which an interrupted repair left something in the target, with its bytes.

@@ -70,11 +70,10 @@ pub(crate) fn read<'a>(what: &'static str, text: &'a [u8]) -> Result<CheckedText
     let mut opening = String::new();
     let mut all = whole_lines(text);
     for at in 1.. {
-        let damaged = |why: &str| FormatError::malformed(what, at, why);
-        let line = all.next().ok_or_else(|| damaged("it ends too early"))?;
-        let (line, check) = split(line).ok_or_else(|| damaged("the line lacks its check"))?;
+        let line = all.next().ok_or_else(|| FormatError::malformed(what, at, "it ends too early"))?;
+        let (line, check) = split(line).ok_or_else(|| FormatError::malformed(what, at, "the line lacks its check"))?;
         if checks.next(line) != check {
-            return Err(damaged("the line does not fit its check"));
+            return Err(FormatError::malformed(what, at, "the line does not fit its check"));
         }
         opening.push_str(line);
         opening.push('\n');

@@ -78,11 +78,14 @@ pub fn decode(line: &[u8], at: usize) -> Result<Entry, FormatError> {
 
 /// Parses a line without the check that it is canonical: for a line that this program has written.
 pub(crate) fn parse(line: &[u8], at: usize) -> Result<Entry, FormatError> {
-    let bad = |why: String| FormatError::malformed(WHAT, at, why);
     FormatError::check_limit("the length of a line of the list", line.len() as u64, limits::LIST_LINE as u64)?;
-    let text = std::str::from_utf8(line).map_err(|_| bad("it is not UTF-8".into()))?;
-    let body = text.strip_suffix('\n').ok_or_else(|| bad("it is cut short".into()))?;
-    entry(json::parse(body).map_err(bad)?).map_err(bad)
+    let text = std::str::from_utf8(line).map_err(|_| malformed(at, "it is not UTF-8"))?;
+    let body = text.strip_suffix('\n').ok_or_else(|| malformed(at, "it is cut short"))?;
+    json::parse(body).and_then(entry).map_err(|why| malformed(at, why))
+}
+
+fn malformed(at: usize, why: impl Into<String>) -> FormatError {
+    FormatError::malformed(WHAT, at, why)
 }
 
 /// Holds each entry of a list against the entries before it, and against the tar.
@@ -113,8 +116,7 @@ impl Sequence {
     /// The entry is out of order, stands in no listed folder, has its content where it may not be, or is too much to
     /// keep.
     pub(crate) fn next(&mut self, before: &[Entry], entry: &Entry) -> Result<(), FormatError> {
-        let bad = |why| FormatError::malformed(WHAT, before.len() + 1, format!("\"{}\" {why}", entry.path));
-        self.check(before, entry).map_err(bad)?;
+        self.check(before, entry).map_err(|why| malformed(before.len() + 1, format!("\"{}\" {why}", entry.path)))?;
         self.kept += kept(entry);
         FormatError::check_limit("what is to be kept of the list, in bytes,", self.kept, limits::LIST_KEPT)?;
         if entry.has_content() {

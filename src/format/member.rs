@@ -106,9 +106,9 @@ fn set_name(header: &mut tar::Header, name: &[u8]) -> bool {
         ustar.name[..name.len()].copy_from_slice(name);
         return true;
     }
-    let fits = |slash: &usize| *slash <= 155 && (1..=100).contains(&(name.len() - slash - 1));
     let slashes = name.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
-    match slashes.rev().find(fits) {
+    let slash = slashes.rev().find(|slash| *slash <= 155 && (1..=100).contains(&(name.len() - slash - 1)));
+    match slash {
         Some(slash) => {
             ustar.prefix[..slash].copy_from_slice(&name[..slash]);
             ustar.name[..name.len() - slash - 1].copy_from_slice(&name[slash + 1..]);

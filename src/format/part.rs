@@ -107,8 +107,8 @@ impl Lead {
         if self.bundle != named.bundle {
             return Some("it says that it is a part of another bundle".into());
         }
-        let text = || format!("it says that it is {}, and the head that it is {}", self.phrase(), named.phrase());
-        (self != named).then(text)
+        (self != named)
+            .then(|| format!("it says that it is {}, and the head that it is {}", self.phrase(), named.phrase()))
     }
 
     fn phrase(&self) -> String {
@@ -223,19 +223,25 @@ impl PartBuf {
     /// The trail of an open part; `None` if it lies in a `bad` chunk (indices, ascending) or cannot be found.
     pub(crate) fn trail(&self, bad: &[usize]) -> Option<Trail> {
         let chunks = self.chunks();
-        let good = |index: &usize| bad.binary_search(index).is_err();
         // Only zeros follow the fields of a trail, and its length is not 0: the last byte that is not zero is in it.
-        let not_zero = |index: usize| Some(index * CHUNK + self.plain(index).iter().rposition(|byte| *byte != 0)?);
-        let end = (0..chunks).rev().take_while(good).find_map(not_zero)?;
-        let byte = |at: usize| good(&(at / CHUNK)).then(|| self.plain(at / CHUNK)[at % CHUNK]);
+        let end =
+            (0..chunks).rev().take_while(|index| is_good(*index, bad)).find_map(|index| self.last_not_zero(index))?;
         let starts = end.saturating_sub(TRAIL - 1)..=end.min(chunks * CHUNK - TRAIL);
         starts.into_iter().find_map(|start| {
             let mut fields = [0; TRAIL];
             for (offset, field) in fields.iter_mut().enumerate() {
-                *field = byte(start + offset)?;
+                *field = self.good_byte(start + offset, bad)?;
             }
             Trail::of(&fields, chunks * CHUNK - start).ok()
         })
+    }
+
+    fn last_not_zero(&self, index: usize) -> Option<usize> {
+        Some(index * CHUNK + self.plain(index).iter().rposition(|byte| *byte != 0)?)
+    }
+
+    fn good_byte(&self, at: usize, bad: &[usize]) -> Option<u8> {
+        is_good(at / CHUNK, bad).then(|| self.plain(at / CHUNK)[at % CHUNK])
     }
 
     pub fn file(&self) -> &[u8] {
@@ -246,6 +252,10 @@ impl PartBuf {
     pub fn file_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
+}
+
+fn is_good(index: usize, bad: &[usize]) -> bool {
+    bad.binary_search(&index).is_err()
 }
 
 /// The file name of parity part `number`.

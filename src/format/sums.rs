@@ -58,30 +58,41 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<NamedDigest>, FormatError> {
     let mut out = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for (at, line) in bytes.split_inclusive(|b| *b == b'\n').enumerate() {
-        let bad = |why: String| FormatError::malformed(WHAT, at + 1, why);
-        let line = line.strip_suffix(b"\n").ok_or_else(|| bad("the last line is cut short".into()))?;
+        let line = line.strip_suffix(b"\n").ok_or_else(|| malformed(at, "the last line is cut short"))?;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = std::str::from_utf8(line).map_err(|_| bad("it is not text".into()))?;
-        let (sum, name) = line.split_once("  ").ok_or_else(|| bad("it is no line of sha256sum".into()))?;
-        let sum = unhex(sum).ok_or_else(|| bad("it has no SHA-256".into()))?;
+        let line = std::str::from_utf8(line).map_err(|_| malformed(at, "it is not text"))?;
+        let (sum, name) = line.split_once("  ").ok_or_else(|| malformed(at, "it is no line of sha256sum"))?;
+        let sum = unhex(sum).ok_or_else(|| malformed(at, "it has no SHA-256"))?;
         if !is_our_name(name) {
             let why = format!("\"{}\" is no name that a volume holds", brief(name.as_bytes()));
             let leads_out = name.contains('/') || name == ".." || name.contains(|c: char| c.is_control() && c != '\r');
-            return Err(if leads_out { FormatError::Unsafe { what: WHAT, line: at + 1, why } } else { bad(why) });
+            return Err(if leads_out {
+                FormatError::Unsafe { what: WHAT, line: at + 1, why }
+            } else {
+                malformed(at, why)
+            });
         }
         if !seen.insert(name) {
-            return Err(bad(format!("\"{name}\" stands twice")));
+            return Err(malformed(at, format!("\"{name}\" stands twice")));
         }
         out.push(NamedDigest { name: name.to_string(), sha256: Digest(sum) });
     }
     Ok(out)
 }
 
+/// `at` counts lines from 0.
+fn malformed(at: usize, why: impl Into<String>) -> FormatError {
+    FormatError::malformed(WHAT, at + 1, why)
+}
+
 /// Whether a volume may hold a file of this name: 1 to 64 lower-case letters, digits, dots and hyphens, which every
 /// file system takes, beginning with neither dot nor hyphen.
 pub(crate) fn is_our_name(name: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-';
-    (1..=64).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-'])
+    (1..=64).contains(&name.len()) && name.bytes().all(is_plain) && !name.starts_with(['.', '-'])
+}
+
+fn is_plain(b: u8) -> bool {
+    b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-'
 }
 
 #[cfg(test)]

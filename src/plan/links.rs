@@ -25,9 +25,7 @@ pub(crate) fn find(entries: &[Entry], path: &[u8]) -> Option<usize> {
 
 /// Follows the symlink at `index`, name by name. Absolute targets are astray: they name no place in the bundle.
 pub(crate) fn follow(entries: &[Entry], index: usize) -> Leads {
-    let Kind::Symlink(target) = &entries[index].kind else {
-        return Leads::Astray;
-    };
+    let Kind::Symlink(target) = &entries[index].kind else { return Leads::Astray };
     let mut at: Vec<u8> = entries[index].path.parent().unwrap_or_default().to_vec();
     let mut todo: Vec<Vec<u8>> = Vec::new();
     if !queue(&mut todo, target) {
@@ -44,9 +42,7 @@ pub(crate) fn follow(entries: &[Entry], index: usize) -> Leads {
             }
             name => enter(&mut at, name),
         }
-        let Some(found) = find(entries, &at) else {
-            return Leads::Astray;
-        };
+        let Some(found) = find(entries, &at) else { return Leads::Astray };
         match &entries[found].kind {
             Kind::Symlink(target) => {
                 links += 1;

@@ -55,8 +55,8 @@ pub(crate) fn fit(entries: Vec<Entry>, ground: &impl NameTrial, limits: &Limits)
     let mut changes = Vec::new();
     let left_out = leave_out(&entries, limits, &mut changes);
     let names = EntryNames::of(&entries, &left_out, ground)?.choose()?;
-    let is_in_time = |entry: &Entry| within(entry.mtime, limits.times) == entry.mtime;
-    let mut kept = if left_out.is_empty() && names.is_empty() && entries.iter().all(is_in_time) {
+    let are_in_time = entries.iter().all(|entry| within(entry.mtime, limits.times) == entry.mtime);
+    let mut kept = if left_out.is_empty() && names.is_empty() && are_in_time {
         KeptEntries { entries, ..KeptEntries::default() }
     } else {
         let kept = entries.into_iter().enumerate().filter(|(at, _)| !left_out.contains(at));
@@ -141,14 +141,13 @@ fn cut_off(
     let longest = fitted.iter().map(|entry| &entry.path).max_by_key(|path| path.as_bytes().len());
     let Some(longest) = longest.filter(|path| path.as_bytes().len() > LONG) else { return Ok(()) };
     let most = ground.reach(longest.as_bytes())?;
-    let is_held = |path: &BytePath| path.as_bytes().len() <= most;
     fitted.retain(|entry| {
         let why = match &entry.kind {
-            _ if !is_held(&entry.path) => {
+            _ if entry.path.as_bytes().len() > most => {
                 let len = grouped(entry.path.as_bytes().len() as u64);
                 format!("its path has {len} bytes, and the target holds paths of at most {}", grouped(most as u64))
             }
-            Kind::Hardlink(first) if !is_held(first) => {
+            Kind::Hardlink(first) if first.as_bytes().len() > most => {
                 format!("it is a hard link to {first}, whose path is too long for the target")
             }
             _ => return true,
@@ -256,8 +255,7 @@ impl<'a, G: NameTrial> EntryNames<'a, G> {
     /// New names for the entries that need one, by index, with the reason.
     fn choose(&self) -> Result<HashMap<usize, (Vec<u8>, String)>, IoFault> {
         let mut chosen = HashMap::new();
-        let folder = |at: &u32| self.entries[*at as usize].path.parent();
-        for members in self.order.chunk_by(|one, next| folder(one) == folder(next)) {
+        for members in self.order.chunk_by(|one, next| self.folder(*one) == self.folder(*next)) {
             for at in members.iter().map(|at| *at as usize) {
                 let name = self.entries[at].path.name();
                 if let Some(why) = self.flaw(name)? {
@@ -267,6 +265,10 @@ impl<'a, G: NameTrial> EntryNames<'a, G> {
             self.part(members, &mut chosen)?;
         }
         Ok(chosen)
+    }
+
+    fn folder(&self, at: u32) -> Option<&[u8]> {
+        self.entries[at as usize].path.parent()
     }
 
     /// The name that an entry has so far.

@@ -43,8 +43,10 @@ pub(crate) fn rehome(
     let mut found = Vec::new();
     for &part in missing {
         let stripe = stripe_of(part, scheme).unwrap_or(0);
-        let held = |volume: &VolumeNumber| shards.get(&(stripe, *volume)).copied().unwrap_or(0);
-        let takes = |volume: &VolumeNumber| room.left(*volume) > 0 && (scheme.is_none() || held(volume) < most);
+        let takes = |volume: &VolumeNumber| {
+            let held = shards.get(&(stripe, *volume)).copied().unwrap_or(0);
+            room.left(*volume) > 0 && (scheme.is_none() || held < most)
+        };
         let open = VolumeNumber::all(volumes).filter(takes);
         // The volume with the most room; of equals the first.
         let Some(volume) = open.max_by_key(|volume| (room.left(*volume), Reverse(*volume))) else { continue };

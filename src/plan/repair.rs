@@ -84,8 +84,8 @@ pub(crate) fn margin(head: &Head, there: &[bool]) -> Option<Margin> {
         // One stripe fails first, and it fails soonest with the volumes that hold most of it.
         let mut here: Vec<u32> = stripe.iter().map(|share| share.here).filter(|here| *here > 0).collect();
         here.sort_unstable_by_key(|here| Reverse(*here));
-        let fits = |here: &&u32| u32::checked_sub(spare, **here).map(|left| spare = left).is_some();
-        volumes = volumes.min(here.iter().take_while(fits).count());
+        let fit = here.iter().take_while(|here| u32::checked_sub(spare, **here).map(|left| spare = left).is_some());
+        volumes = volumes.min(fit.count());
     }
     Some(Margin { shards: u16::try_from(worst).ok()?, volumes: u16::try_from(volumes).ok()? })
 }
@@ -98,8 +98,8 @@ pub(crate) fn needed(head: &Head, there: &[bool]) -> Vec<VolumeNumber> {
     for stripe in stripes(&shares) {
         let missing = missing(stripe);
         // A stripe that cannot be rebuilt can only lose data parts that are present.
-        let matters = |share: &&Share| if missing > m { share.data } else { missing + share.here > m };
-        needed.extend(stripe.iter().filter(matters).map(|share| share.volume));
+        let matter = stripe.iter().filter(|share| if missing > m { share.data } else { missing + share.here > m });
+        needed.extend(matter.map(|share| share.volume));
     }
     needed.into_iter().collect()
 }

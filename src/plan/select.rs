@@ -19,17 +19,16 @@ pub(crate) fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>
         return Ok(entries);
     }
     let wanted = only.iter().map(|asked| find(&entries, asked)).collect::<Result<Vec<Vec<u8>>, NotFound>>()?;
-    let is_wanted = |entry: &Entry| wanted.iter().any(|path| entry.path.is_at_or_below(path));
     let files: HashMap<BytePath, Entry> = linked_files(&entries);
     // For each linked file that was not asked for: the first selected link, which becomes the file.
     let mut stand_in: HashMap<BytePath, BytePath> = HashMap::new();
     let mut chosen = Vec::new();
-    for mut entry in entries.into_iter().filter(|entry| is_wanted(entry) || leads_to(entry, &wanted)) {
+    for mut entry in entries.into_iter().filter(|entry| is_wanted(entry, &wanted) || leads_to(entry, &wanted)) {
         if let Kind::Hardlink(first) = &entry.kind {
             let first = first.clone();
             if let Some(name) = stand_in.get(&first) {
                 entry.kind = Kind::Hardlink(name.clone());
-            } else if let Some(file) = files.get(&first).filter(|file| !is_wanted(file)) {
+            } else if let Some(file) = files.get(&first).filter(|file| !is_wanted(file, &wanted)) {
                 stand_in.insert(first, entry.path.clone());
                 entry = Entry { path: entry.path, ..file.clone() };
             }
@@ -39,16 +38,20 @@ pub(crate) fn select(entries: Vec<Entry>, only: &[Vec<u8>]) -> Result<Vec<Entry>
     Ok(chosen)
 }
 
+fn is_wanted(entry: &Entry, wanted: &[Vec<u8>]) -> bool {
+    wanted.iter().any(|path| entry.path.is_at_or_below(path))
+}
+
 /// Whether an entry is a folder on the way to a path that is wanted.
 fn leads_to(entry: &Entry, wanted: &[Vec<u8>]) -> bool {
     let folder = entry.path.as_bytes();
-    let is_above = |path: &Vec<u8>| BytePath::new(path.clone()).is_ok_and(|path| path.is_at_or_below(folder));
-    entry.kind == Kind::Dir && wanted.iter().any(is_above)
+    let mut paths = wanted.iter().filter_map(|path| BytePath::new(path.clone()).ok());
+    entry.kind == Kind::Dir && paths.any(|path| path.is_at_or_below(folder))
 }
 
 fn find(entries: &[Entry], asked: &[u8]) -> Result<Vec<u8>, NotFound> {
-    let is_there = |path: &[u8]| entries.iter().any(|entry| entry.path.is_at_or_below(path));
-    meant(asked, is_there).ok_or_else(|| NotFound(asked.to_vec()))
+    let path = meant(asked, |path| entries.iter().any(|entry| entry.path.is_at_or_below(path)));
+    path.ok_or_else(|| NotFound(asked.to_vec()))
 }
 
 /// The path that the user means by `asked`: the bytes as they are, or else as a list shows them, escaped. `None` if

@@ -109,12 +109,7 @@ impl Recovered {
             }
         }
         // Hard links to a stray file are dropped with it.
-        let is_file = |first: &BytePath| {
-            find(&self.entries, first.as_bytes())
-                .is_some_and(|at| self.entries[at].kind == Kind::File && strays[at].is_none())
-        };
-        let orphans: Vec<bool> =
-            self.entries.iter().map(|entry| matches!(&entry.kind, Kind::Hardlink(first) if !is_file(first))).collect();
+        let orphans: Vec<bool> = self.entries.iter().map(|entry| self.is_orphan(entry, &strays)).collect();
         for (stray, _) in strays.iter_mut().zip(orphans).filter(|(_, is_orphan)| *is_orphan) {
             stray.get_or_insert("the file that it is another name of is not there");
         }
@@ -130,6 +125,12 @@ impl Recovered {
         });
         let entries = &self.entries;
         self.made.retain(|path| find(entries, path.as_bytes()).is_some());
+    }
+
+    fn is_orphan(&self, entry: &Entry, strays: &[Option<&'static str>]) -> bool {
+        let Kind::Hardlink(first) = &entry.kind else { return false };
+        let file = find(&self.entries, first.as_bytes());
+        !file.is_some_and(|at| self.entries[at].kind == Kind::File && strays[at].is_none())
     }
 }
 

@@ -92,21 +92,20 @@ impl Compressor {
     /// Makes a compressor whose frames never ask for more than the window of the format.
     pub fn new(level: Level) -> Result<Self, ZstdError> {
         let mut context = new_context();
-        let mut set = |parameter| context.set_parameter(parameter).map(drop).map_err(zstd_error);
         // A frame may be cut later, and would then hold less than its header says.
-        set(CParameter::ContentSizeFlag(false))?;
+        context.set_parameter(CParameter::ContentSizeFlag(false)).map_err(zstd_error)?;
         match level {
             Level::Quick => {
-                set(CParameter::Strategy(Strategy::ZSTD_fast))?;
-                set(CParameter::WindowLog(limits::WINDOW_LOG))?;
-                set(CParameter::HashLog(17))?;
-                set(CParameter::MinMatch(7))?;
+                context.set_parameter(CParameter::Strategy(Strategy::ZSTD_fast)).map_err(zstd_error)?;
+                context.set_parameter(CParameter::WindowLog(limits::WINDOW_LOG)).map_err(zstd_error)?;
+                context.set_parameter(CParameter::HashLog(17)).map_err(zstd_error)?;
+                context.set_parameter(CParameter::MinMatch(7)).map_err(zstd_error)?;
             }
             Level::Zstd(level) => {
-                set(CParameter::CompressionLevel(level))?;
+                context.set_parameter(CParameter::CompressionLevel(level)).map_err(zstd_error)?;
                 if level > 17 {
                     // Higher levels would take windows that readers need not grant (FORMAT section 4).
-                    set(CParameter::WindowLog(limits::WINDOW_LOG))?;
+                    context.set_parameter(CParameter::WindowLog(limits::WINDOW_LOG)).map_err(zstd_error)?;
                 }
             }
         }
@@ -162,8 +161,8 @@ impl Compressor {
         // Parts behind the first known end of a part begin empty, so their room is known.
         let mut later: Option<RoomGuess> = None;
         while at < raw.len() {
-            let known = |done, packed| later.or(room(at + done, before + packed));
-            let Frame { end, mut cuts, room } = self.frame_until(&raw[at..], known)?;
+            let Frame { end, mut cuts, room } =
+                self.frame_until(&raw[at..], |done, packed| later.or(room(at + done, before + packed)))?;
             let told = raw.len() - at;
             match room {
                 Some(RoomGuess::Exactly(room)) => {
@@ -369,15 +368,15 @@ impl Decompressor {
         pieces: impl Iterator<Item = P>,
         mut sink: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), DecodeError<E>> {
-        let zstd = |code| DecodeError::Zstd(zstd_error(code));
-        self.context.reset(ResetDirective::SessionOnly).map_err(zstd)?;
+        self.context.reset(ResetDirective::SessionOnly).map_err(|code| DecodeError::Zstd(zstd_error(code)))?;
         let mut between_frames = true;
         for piece in pieces {
             let piece = piece.as_ref();
             let mut input = InBuffer::around(piece);
             loop {
                 let mut output = OutBuffer::around(&mut self.window[..]);
-                let hint = self.context.decompress_stream(&mut output, &mut input).map_err(zstd)?;
+                let hint = self.context.decompress_stream(&mut output, &mut input);
+                let hint = hint.map_err(|code| DecodeError::Zstd(zstd_error(code)))?;
                 between_frames = hint == 0;
                 let len = output.pos();
                 // A full window may mean that zstd still holds output, even if all input is taken.

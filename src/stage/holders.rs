@@ -180,19 +180,22 @@ fn mapped(process: &Path) -> Vec<(u64, AccessWay)> {
 /// not change its file: read-only (no `w`) or private (`p` in place of `s`).
 fn mapping(line: &[u8]) -> Option<(u64, AccessWay)> {
     let mut words = line.splitn(6, |byte| *byte == b' ');
-    let mut word = || std::str::from_utf8(words.next()?).ok();
-    let addresses = word()?;
-    let rights = word()?;
+    let addresses = next_word(&mut words)?;
+    let rights = next_word(&mut words)?;
     if !(rights.contains('w') && rights.ends_with('s')) {
         return None;
     }
-    let _ = word()?;
-    let device = word()?;
-    let inode = word()?.parse().ok()?;
+    let _ = next_word(&mut words)?;
+    let device = next_word(&mut words)?;
+    let inode = next_word(&mut words)?.parse().ok()?;
     let (major, minor) = device.split_once(':')?;
     let device = Device::new(u32::from_str_radix(major, 16).ok()?, u32::from_str_radix(minor, 16).ok()?);
     let path = as_path(words.next()?.trim_ascii_start()).into();
     Some((inode, AccessWay::Mapped { addresses: addresses.into(), device, path }))
+}
+
+fn next_word<'a>(words: &mut impl Iterator<Item = &'a [u8]>) -> Option<&'a str> {
+    std::str::from_utf8(words.next()?).ok()
 }
 
 #[cfg(test)]

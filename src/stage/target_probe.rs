@@ -100,9 +100,12 @@ impl Probe {
             Kind::Symlink(to) => Some(&to[..]),
             Kind::Dir | Kind::File | Kind::Hardlink(_) => None,
         });
-        let takes_len = |len: usize| self.takes_link(trial, &vec![b'x'; len]);
         let longest = contents.clone().map(<[u8]>::len).max().unwrap_or(0);
-        let longest = if longest == 0 || takes_len(longest)? { None } else { Some(most_of(longest, takes_len)?) };
+        let longest = if longest == 0 || self.takes_len(trial, longest)? {
+            None
+        } else {
+            Some(most_of(longest, |len| self.takes_len(trial, len))?)
+        };
         let raw = contents.find(|content| std::str::from_utf8(content).is_err());
         let only_text = match raw {
             // Only the invalid bytes are tried, so that no limit of length interferes.
@@ -113,6 +116,10 @@ impl Probe {
             None => false,
         };
         Ok(Symlinks { longest, only_text })
+    }
+
+    fn takes_len(&self, trial: &Folder, len: usize) -> Result<bool, IoFault> {
+        self.takes_link(trial, &vec![b'x'; len])
     }
 
     /// Tries a symlink with that content.

@@ -145,18 +145,19 @@ impl Untar {
 
     /// Uses up some of these bytes, up to the next change of state, which is left to [`Untar::pass`]. Returns how many.
     fn step(&mut self, bytes: &[u8]) -> usize {
-        let up_to = |to: u64| (to.saturating_sub(self.at)).min(bytes.len() as u64) as usize;
+        let at = self.at;
+        let len = bytes.len();
         match &mut self.state {
             UntarState::Lost | UntarState::Ended => bytes.len(),
-            UntarState::Seek(to) => up_to(*to),
+            UntarState::Seek(to) => up_to(*to, at, len),
             UntarState::Header(raw, need) => {
                 let used = (*need - raw.len()).min(bytes.len());
                 raw.extend_from_slice(&bytes[..used]);
                 used
             }
             UntarState::Content(content) => {
-                let used = up_to(next(content.end));
-                let own = up_to(content.end);
+                let used = up_to(next(content.end), at, len);
+                let own = up_to(content.end, at, len);
                 match &mut content.what {
                     What::Entry(_, zeros) => zeros.take(self.at - content.start, &bytes[..own]),
                     What::Manifest(_, text) => {
@@ -256,6 +257,11 @@ impl Untar {
             _ => {}
         }
     }
+}
+
+/// How many of the next `len` bytes lie before `to`.
+fn up_to(to: u64, at: u64, len: usize) -> usize {
+    to.saturating_sub(at).min(len as u64) as usize
 }
 
 /// The state between two members.

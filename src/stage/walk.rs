@@ -11,7 +11,7 @@ mod reachable;
 mod second_look;
 mod stamp;
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -117,8 +117,7 @@ pub(crate) fn source_around<'a>(sources: &'a [PathBuf], target: &Path) -> Result
     for folder in target.ancestors() {
         ids.extend(folder.metadata().ok().map(|meta| (meta.dev(), meta.ino())));
     }
-    let holds_target = |meta: Metadata| ids.contains(&(meta.dev(), meta.ino()));
-    Ok(sources.iter().find(|source| source.metadata().is_ok_and(holds_target)))
+    Ok(sources.iter().find(|source| source.metadata().is_ok_and(|meta| ids.contains(&(meta.dev(), meta.ino())))))
 }
 
 /// Names the sources and sorts them by name.
@@ -184,12 +183,14 @@ impl Walk {
         monitor: &dyn Monitor,
     ) -> Result<SecondLook, WalkError> {
         self.sources.iter().filter_map(|source| source.tree.as_ref()).for_each(OpenTree::forget_ways);
-        let spot = |index: usize| {
-            let (source, below) = self.source_of(index);
-            (!is_named(index)).then(|| Spot { tree: source.tree.as_ref(), source: &source.path, below })
-        };
         let known = WalkedEntries { entries: &self.entries, stamps: &self.stamps, began: self.began, own };
-        known.look_again(spot, || monitor.cancelled()).ok_or(WalkError::Cancelled)
+        let look = known.look_again(|index| (!is_named(index)).then(|| self.spot(index)), || monitor.cancelled());
+        look.ok_or(WalkError::Cancelled)
+    }
+
+    fn spot(&self, index: usize) -> Spot<'_> {
+        let (source, below) = self.source_of(index);
+        Spot { tree: source.tree.as_ref(), source: &source.path, below }
     }
 
     /// A digest of the names, sizes and times of all files, which cannot be guessed without the files.

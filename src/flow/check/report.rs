@@ -182,29 +182,31 @@ fn not_searched_json(place: &PassedOver) -> Value {
 impl CheckReport {
     /// What the check shows, and what not. `None` if a volume is not whole: then the states say more.
     pub(crate) fn shows(&self) -> Option<&'static str> {
-        let is_whole = |volume: &VolumeCheck| volume.state == VolumeState::Whole;
         let held = self.volumes.iter().all(|volume| volume.held);
-        self.volumes.iter().all(is_whole).then_some(if held { HELD } else { WHOLE })
+        self.volumes.iter().all(|volume| volume.state == VolumeState::Whole).then_some(if held { HELD } else { WHOLE })
     }
 
     /// The class of the worst volume. It is I/O also if some folder could not be searched, and incomplete also if the
     /// volumes do not give back the bundle, or a place given has no volume.
     pub(crate) fn outcome(&self) -> Outcome {
         let short = self.bundle.as_ref().is_some_and(|bundle| matches!(bundle.verdict, Verdict::Short { .. }));
-        let any = |state| self.volumes.iter().any(|volume| volume.state == state);
         let could_not_search = self.not_searched.iter().any(PassedOver::has_failed);
         let has_bare_place = self.not_searched.iter().any(|place| place.no_volume);
-        if any(VolumeState::Unsafe) {
+        if self.has_volume(VolumeState::Unsafe) {
             Outcome::Hostile
-        } else if any(VolumeState::Gone) || any(VolumeState::Unreadable) || could_not_search {
+        } else if self.has_volume(VolumeState::Gone) || self.has_volume(VolumeState::Unreadable) || could_not_search {
             Outcome::Io
-        } else if any(VolumeState::Damaged) {
+        } else if self.has_volume(VolumeState::Damaged) {
             Outcome::Damaged
-        } else if any(VolumeState::Incomplete) || short || has_bare_place {
+        } else if self.has_volume(VolumeState::Incomplete) || short || has_bare_place {
             Outcome::Incomplete
         } else {
             Outcome::Ok
         }
+    }
+
+    fn has_volume(&self, state: VolumeState) -> bool {
+        self.volumes.iter().any(|volume| volume.state == state)
     }
 
     /// The document for `--json`. Names of files are escaped, because a drive may hold any.

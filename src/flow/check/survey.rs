@@ -47,11 +47,13 @@ pub(crate) fn survey_bundle(
 /// Only their names tell their numbers.
 fn volumes_without_parts(bundle: &Bundle) -> impl Iterator<Item = VolumeNumber> {
     let has_parts: HashSet<VolumeNumber> = bundle.head.parts.iter().map(|part| part.volume).collect();
-    let is_here = |number: &VolumeNumber| {
-        let name = volume::folder(Path::new(""), *number);
-        bundle.volumes.iter().any(|volume| volume.dir.ends_with(&name) && bundle.owns(volume))
-    };
-    VolumeNumber::all(bundle.head.statement.n).filter(move |number| !has_parts.contains(number)).filter(is_here)
+    VolumeNumber::all(bundle.head.statement.n)
+        .filter(move |number| !has_parts.contains(number) && is_here(*number, bundle))
+}
+
+fn is_here(number: VolumeNumber, bundle: &Bundle) -> bool {
+    let name = volume::folder(Path::new(""), number);
+    bundle.volumes.iter().any(|volume| volume.dir.ends_with(&name) && bundle.owns(volume))
 }
 
 /// What there is of every part. Each list is in the order of the head's table.

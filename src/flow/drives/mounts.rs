@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::fault::At;
+use crate::base::fault::{At, IoFault};
 use crate::base::monitor::{Note, NoteKind};
 use crate::base::os;
 use crate::base::path::as_bytes;
@@ -35,20 +35,25 @@ pub(crate) fn notes<'a>(targets: impl Iterator<Item = (&'a Path, u64)>, sources:
     let has_drive = places.iter().any(|(_, device)| !home.contains(device));
     let mut notes = Vec::new();
     for (path, device) in places {
-        let note = |text: String| Note::new(NoteKind::Drive, as_bytes(path), text);
         // If all places are at home, and none where drives are mounted, the sender means to pack without a drive.
         if home.contains(&device) && (has_drive || is_for_drives(path)) {
-            notes.push(note(
+            notes.push(drive_note(
+                path,
                 "is on the same file system as the sources or the system: is the drive mounted there?".into(),
             ));
         }
         notes.extend(unfinished(path, &ours).into_iter().map(|name| {
-            note(format!(
+            let text = format!(
                 "holds {name}, which was never finished and is none of this bundle: `pouch check` of that drive will tell of it; remove it if nobody needs it"
-            ))
+            );
+            drive_note(path, text)
         }));
     }
     notes
+}
+
+fn drive_note(path: &Path, text: String) -> Note {
+    Note::new(NoteKind::Drive, as_bytes(path), text)
 }
 
 /// The file systems of the sources and of the system itself.
@@ -73,13 +78,14 @@ fn is_for_drives(path: &Path) -> bool {
 fn unfinished(path: &Path, ours: &HashSet<PathBuf>) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let is_left = |name: &String| {
-        let folder = path.join(name);
-        !ours.contains(&folder) && !volume::is_free(&folder) && !folder.join(SUMS).exists()
-    };
-    let mut found: Vec<String> = names.filter(|name| volume::is_volume_name(name)).filter(is_left).collect();
+    let names = names.filter(|name| volume::is_volume_name(name));
+    let mut found: Vec<String> = names.filter(|name| is_left_over(&path.join(name), ours)).collect();
     found.sort();
     found
+}
+
+fn is_left_over(folder: &Path, ours: &HashSet<PathBuf>) -> bool {
+    !ours.contains(folder) && !volume::is_free(folder) && !folder.join(SUMS).exists()
 }
 
 /// The note on a volume whose file system shows when its files were written.
@@ -87,8 +93,11 @@ pub(crate) const SHOWS_TIMES: &str = "shows when it was written: this file syste
 
 /// Whether two folders are on the same file system.
 pub(crate) fn is_beside(drive: &Path, other: &Path) -> Result<bool, FlowError> {
-    let device = |path: &Path| os::room(path).map(|room| room.device).at("look at", path);
-    Ok(device(drive)? == device(other)?)
+    Ok(device_at(drive)? == device_at(other)?)
+}
+
+fn device_at(path: &Path) -> Result<u64, IoFault> {
+    os::room(path).map(|room| room.device).at("look at", path)
 }
 
 /// Refuses to move a staged volume to a place where no drive seems to be mounted. The copy there would be the only one:
@@ -97,7 +106,6 @@ pub(crate) fn is_beside(drive: &Path, other: &Path) -> Result<bool, FlowError> {
 /// # Errors
 /// [`LoadError::NoDrive`], or the system cannot tell.
 pub(crate) fn refuse_to_move(drive: &Path, staged: &Path) -> Result<(), FlowError> {
-    let is_volatile = |path: &Path| os::is_volatile(path).at("look at", path);
     let why = if is_beside(drive, staged)? {
         "on the same file system as the staged volume"
     } else if is_volatile(drive)? && !is_volatile(staged)? {
@@ -108,6 +116,10 @@ pub(crate) fn refuse_to_move(drive: &Path, staged: &Path) -> Result<(), FlowErro
         return Ok(());
     };
     Err(LoadError::NoDrive { drive: drive.to_path_buf(), why }.into())
+}
+
+fn is_volatile(path: &Path) -> Result<bool, IoFault> {
+    os::is_volatile(path).at("look at", path)
 }
 
 /// Whether a folder is on the file system of the system or of the user's home, and is not itself a mount point.

@@ -32,16 +32,19 @@ pub(crate) struct Finding {
 
 /// What is wrong with one drive, in words. All findings are about that drive.
 pub(crate) fn in_words(found: &[Finding]) -> String {
-    let one = |Finding { volume, name, error, .. }: &Finding| match (name, error) {
+    let files = count(found.len() as u64, "file");
+    let named = first_ten(found, describe, |more| format!("and {more} more"));
+    format!("did not keep {files} as written: {named}; do not trust this drive")
+}
+
+fn describe(Finding { volume, name, error, .. }: &Finding) -> String {
+    match (name, error) {
         (Some(name), FlowError::Drive(DriveError::ReadBackDiffers { offset, .. })) => {
             format!("volume-{volume}/{name} (from byte {offset} on)")
         }
         (Some(name), error) => format!("volume-{volume}/{name} ({error})"),
         (None, error) => error.to_string(),
-    };
-    let files = count(found.len() as u64, "file");
-    let named = first_ten(found, one, |more| format!("and {more} more"));
-    format!("did not keep {files} as written: {named}; do not trust this drive")
+    }
 }
 
 /// Reads back the small files that a volume has so far.
@@ -100,10 +103,11 @@ pub(crate) fn read_back(drives: &[Drive], monitor: &dyn Monitor) -> Result<(Vec<
 
 /// Begins the phase, unless only small files are read: these take a moment.
 fn announce(drives: &[Drive], monitor: &dyn Monitor) {
-    let writers = || drives.iter().flat_map(|drive| &drive.writers);
-    if writers().any(Writer::is_read_back) {
-        let lengths =
-            writers().flat_map(|writer| writer.to_read_back().into_iter().map(move |name| len_of(writer, &name)));
+    let writers: Vec<&Writer> = drives.iter().flat_map(|drive| &drive.writers).collect();
+    if writers.iter().any(|writer| writer.is_read_back()) {
+        let lengths = writers
+            .into_iter()
+            .flat_map(|writer| writer.to_read_back().into_iter().map(move |name| len_of(writer, &name)));
         monitor.phase(Phase::Verifying, lengths.sum());
     }
 }

@@ -19,17 +19,20 @@ const OTHERS: usize = 8;
 /// Whether a drive stopped answering: none of the files that were found in the volume can be read any more. The small
 /// files are tried first, then some of the parts.
 pub(crate) fn is_gone(volume: &Volume) -> bool {
-    let small = |name: &str| name == SUMS || HEADS.contains(&name) || ALL_SEALS.contains(&name);
-    let files = || volume.files.iter().filter(|file| file.regular).map(|file| file.name.as_str());
-    let others: Vec<&str> = files().filter(|name| !small(name)).collect();
+    let files = volume.files.iter().filter(|file| file.regular).map(|file| file.name.as_str());
+    let (small, others): (Vec<&str>, Vec<&str>) = files.partition(|name| is_small(name));
     let some = others.iter().copied().step_by(others.len().div_ceil(OTHERS).max(1));
-    let tried: Vec<&str> = files().filter(|name| small(name)).chain(some).collect();
+    let tried: Vec<&str> = small.into_iter().chain(some).collect();
     let mut reader = DriveReader::default();
     if tried.is_empty() {
         volume::read(&volume.dir).is_err_and(|error| is_unanswered(&error))
     } else {
         !tried.iter().any(|name| answers(reader.read(&volume.path(name), |_| false)))
     }
+}
+
+fn is_small(name: &str) -> bool {
+    name == SUMS || HEADS.contains(&name) || ALL_SEALS.contains(&name)
 }
 
 /// Whether the drive answered. A drive that denies this user access did.

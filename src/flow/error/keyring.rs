@@ -39,11 +39,7 @@ pub enum KeyringError {
 
 /// The seals that were tried, then how many were not. A seal to others is no fault, so only its path is named.
 fn tried(seals: &[BadCopy], untried: &[PathBuf]) -> String {
-    let one = |bad: &BadCopy| match bad.fault {
-        CopyFault::Wrong => show(&bad.path),
-        _ => bad.to_string(),
-    };
-    let tried = first_ten(seals, one, |more| format!("and {more} more"));
+    let tried = first_ten(seals, describe, |more| format!("and {more} more"));
     if untried.is_empty() {
         return tried;
     }
@@ -51,6 +47,13 @@ fn tried(seals: &[BadCopy], untried: &[PathBuf]) -> String {
         "{tried}; {} more with a passphrase were not tried, for each takes a second: name their folders one by one",
         grouped(untried.len() as u64)
     )
+}
+
+fn describe(bad: &BadCopy) -> String {
+    match bad.fault {
+        CopyFault::Wrong => show(&bad.path),
+        _ => bad.to_string(),
+    }
 }
 
 impl KeyringError {

@@ -74,13 +74,9 @@ impl OnDrive {
     ) -> Result<(), FlowError> {
         let files: Vec<&ListedFile> = staged.files.iter().filter(|file| volume.file(&file.name).is_some()).collect();
         monitor.phase(Phase::Resuming, files.iter().map(|file| file.len).sum());
-        let tick = |bytes| {
-            monitor.advance(bytes);
-            !monitor.cancelled()
-        };
         for file in files {
             let path = volume.path(&file.name);
-            match copier.holds(&path, file.sum, &tick) {
+            match copier.holds(&path, file.sum, &|bytes| goes_on(monitor, bytes)) {
                 Ok(None) => return Err(FlowError::Cancelled),
                 Ok(Some(true)) => drop(self.whole.insert(file.name.clone())),
                 Err(error) if is_denied(&error) => return Err(error).at("read", &path)?,
@@ -102,7 +98,6 @@ impl OnDrive {
 
     /// Bytes that have to be free on the drive, in whole clusters of so many bytes; `None` if nothing is to be written.
     pub(crate) fn room_needed(&self, staged: &Staged, cluster: u64) -> Option<u64> {
-        let in_clusters = |len: u64| len.next_multiple_of(cluster.max(1));
         let missing = self.missing(staged);
         if missing.is_empty() && self.has_sums {
             return None;
@@ -110,10 +105,10 @@ impl OnDrive {
         // A file that is written again needs room only until it takes the place of the old one.
         let (again, new): (Vec<&ListedFile>, Vec<&ListedFile>) =
             missing.into_iter().partition(|file| self.again.contains(&file.name));
-        let largest_again = again.iter().map(|file| in_clusters(file.len)).max().unwrap_or(0);
-        let new: u64 = new.iter().map(|file| in_clusters(file.len)).sum();
-        let names = in_clusters(staged.files.len() as u64 * BYTES_OF_A_NAME);
-        Some(new + largest_again + names + in_clusters(staged.text.len() as u64))
+        let largest_again = again.iter().map(|file| in_clusters(file.len, cluster)).max().unwrap_or(0);
+        let new: u64 = new.iter().map(|file| in_clusters(file.len, cluster)).sum();
+        let names = in_clusters(staged.files.len() as u64 * BYTES_OF_A_NAME, cluster);
+        Some(new + largest_again + names + in_clusters(staged.text.len() as u64, cluster))
     }
 
     /// Bytes of unfinished files, which the copying reuses or removes.
@@ -140,11 +135,20 @@ fn check_is_copy(staged: &Staged, volume: &Volume) -> Result<(), FlowError> {
         return Err(another(&volume.dir, "it is being packed, or that was interrupted"));
     }
     let names: HashSet<&str> = staged.files.iter().map(|file| file.name.as_str()).collect();
-    let is_stranger = |name: &str| part::is_part(name) && !names.contains(name);
-    match volume.files.iter().find(|found| is_stranger(&found.name)) {
+    match volume.files.iter().find(|found| part::is_part(&found.name) && !names.contains(&found.name[..])) {
         Some(found) => Err(another(&volume.dir, &format!("it holds {}", found.name))),
         None => Ok(()),
     }
+}
+
+/// Counts what was read. Returns whether the run is to go on.
+fn goes_on(monitor: &dyn Monitor, bytes: u64) -> bool {
+    monitor.advance(bytes);
+    !monitor.cancelled()
+}
+
+fn in_clusters(len: u64, cluster: u64) -> u64 {
+    len.next_multiple_of(cluster.max(1))
 }
 
 fn another(folder: &Path, why: &str) -> FlowError {

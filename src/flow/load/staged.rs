@@ -87,9 +87,7 @@ impl Staged {
             other => other?,
         };
         let lines = sums::parse(&text).map_err(|source| LoadError::Sums { path, source })?;
-        let len = |name: &str| volume.file(name).map_or(0, |found| found.len);
-        let listed = |NamedDigest { name, sha256: sum }| ListedFile { len: len(&name), name, sum };
-        let mut files: Vec<ListedFile> = lines.into_iter().map(listed).collect();
+        let mut files: Vec<ListedFile> = lines.into_iter().map(|line| with_len(line, &volume)).collect();
         files.sort_by_key(|file| !ALL_SEALS.contains(&file.name.as_str()));
         let staged = Self { volume, text, files };
         staged.check_listing()?;
@@ -166,6 +164,10 @@ impl Staged {
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.len).sum()
     }
+}
+
+fn with_len(NamedDigest { name, sha256: sum }: NamedDigest, volume: &Volume) -> ListedFile {
+    ListedFile { len: volume.file(&name).map_or(0, |found| found.len), name, sum }
 }
 
 /// The path of the SHA256SUMS that counts: the staged one, or after an interrupted `--move` the one on the drive.

@@ -81,13 +81,16 @@ impl RepairReport {
 
     /// The document for `--json`.
     pub(crate) fn to_json(&self) -> Value {
-        let folders = |folders: &[PathBuf]| folders.iter().map(|folder| show(folder)).collect::<Value>();
         json!({
             "command": "repair", "volumes": self.volumes, "target": show(&self.target), "rebuilt": self.rebuilt,
             "lost": self.lost, "lost_parity": self.lost_parity, "verdict": self.verdict.to_json(),
-            "written": folders(&self.written), "read_back": false, "already": folders(&self.already),
+            "written": show_all(&self.written), "read_back": false, "already": show_all(&self.already),
         })
     }
+}
+
+fn show_all(folders: &[PathBuf]) -> Value {
+    folders.iter().map(|folder| show(folder)).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use crate::flow::check::report::CheckReport;
 use crate::flow::check::survey::whole_files;
 use crate::flow::error::BundleError;
 use crate::format::limits;
-use crate::format::seal::Seal;
 use crate::format::volume_number::VolumeNumber;
 use crate::stage::seal::Keyring;
 use crate::stage::volume::{ALL_SEALS, PASSPHRASE_SEAL, Volume};
@@ -29,6 +28,17 @@ struct SealCopy {
     opens: bool,
     /// The number of its volume by the name of the folder; `None` if that is none of the bundle's.
     volume: Option<VolumeNumber>,
+}
+
+impl SealCopy {
+    /// The two seals to recipients may stand in for each other.
+    fn is_of_kind(&self, name: &str) -> bool {
+        (self.name == PASSPHRASE_SEAL) == (name == PASSPHRASE_SEAL)
+    }
+
+    fn rank(&self, number: VolumeNumber, name: &str) -> (bool, bool, bool) {
+        (self.opens, self.volume == Some(number), self.name == name)
+    }
 }
 
 impl SealCopies {
@@ -70,12 +80,9 @@ impl SealCopies {
     pub(crate) fn for_volume(&self, number: VolumeNumber) -> impl Iterator<Item = (&'static str, &[u8])> {
         let names = ALL_SEALS.into_iter();
         names.filter_map(move |name| {
-            // The two seals to recipients may stand in for each other.
-            let fits = |copy: &SealCopy| (copy.name == PASSPHRASE_SEAL) == (name == PASSPHRASE_SEAL);
-            let copies = self.0.iter().enumerate().filter(|(_, copy)| fits(copy));
-            let rank = |copy: &SealCopy| (copy.opens, copy.volume == Some(number), copy.name == name);
+            let copies = self.0.iter().enumerate().filter(|(_, copy)| copy.is_of_kind(name));
             // Of equal ones the first is taken, so that the result does not depend on the iterator.
-            let best = copies.max_by_key(|(at, copy)| (rank(copy), Reverse(*at)));
+            let best = copies.max_by_key(|(at, copy)| (copy.rank(number, name), Reverse(*at)));
             best.map(|(_, copy)| (name, &copy.bytes[..]))
         })
     }
@@ -89,8 +96,7 @@ fn number_of(volume: &Volume, volumes: u16) -> Option<VolumeNumber> {
 /// Whether one of the keys opens the seal, and it is this bundle's.
 fn opens(bytes: &[u8], bundle: &Bundle, keyring: &Keyring) -> bool {
     let statement = &bundle.head.statement;
-    let is_its = |seal: &Seal| seal.bundle == statement.bundle && seal.kcommit == statement.kcommit;
-    seal_in(bytes, keyring).is_ok_and(|(seal, _)| is_its(&seal))
+    seal_in(bytes, keyring).is_ok_and(|(seal, _)| seal.bundle == statement.bundle && seal.kcommit == statement.kcommit)
 }
 
 #[cfg(test)]

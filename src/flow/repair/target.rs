@@ -148,12 +148,14 @@ fn read_seal(path: &Path) -> Vec<u8> {
 }
 
 fn has_digest(path: &Path, sum: Digest, buf: &mut [u8], monitor: &dyn Monitor) -> bool {
-    let tick = |bytes| {
-        monitor.advance(bytes);
-        check_not_cancelled(monitor)
-    };
-    let digest = os::open_regular(path).and_then(|file| volume::digest(file, buf, tick));
+    let digest = os::open_regular(path).and_then(|file| volume::digest(file, buf, |bytes| go_on(monitor, bytes)));
     digest.is_ok_and(|(found, _)| found == sum)
+}
+
+/// Counts what was read; an error if the run is cancelled.
+fn go_on(monitor: &dyn Monitor, bytes: u64) -> std::io::Result<()> {
+    monitor.advance(bytes);
+    check_not_cancelled(monitor)
 }
 
 /// Whether the key of the bundle opens the header of a head or list.
@@ -183,8 +185,11 @@ fn files_of(dir: &Path) -> Option<HashMap<String, u64>> {
 
 /// Whether two paths lead to one folder. Paths that do not exist are compared as they are written.
 pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| PathBuf::from(path));
-    real(one) == real(other)
+    real_path(one) == real_path(other)
+}
+
+fn real_path(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| PathBuf::from(path))
 }
 
 #[cfg(test)]

@@ -48,8 +48,11 @@ impl Tally {
     }
 
     pub(super) fn sum(&self) -> MetadataDifferences {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        MetadataDifferences { modes: of(&self.modes), times: of(&self.times), off: of(&self.off) }
+        MetadataDifferences {
+            modes: self.modes.load(Ordering::Relaxed),
+            times: self.times.load(Ordering::Relaxed),
+            off: self.off.load(Ordering::Relaxed),
+        }
     }
 }
 

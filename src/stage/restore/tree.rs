@@ -74,8 +74,8 @@ impl Staging {
         if self.clear().or_else(|_| self.clear()).is_ok() {
             // FUSE keeps the hidden name of a removed file until the file is closed. The folder is empty only then.
             drop((self.root, self.folder, self.log, self._lock));
-            let remove = || self.target.remove_folder(self.name.as_bytes());
-            let _ = remove().or_else(|_| remove());
+            let name = self.name.as_bytes();
+            let _ = self.target.remove_folder(name).or_else(|_| self.target.remove_folder(name));
         }
         let is_gone = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         (!is_gone).then_some(path)

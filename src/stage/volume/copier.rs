@@ -95,8 +95,9 @@ impl Copier {
         let mut left: Vec<String> = names.filter(|name| is_unfinished(name)).collect();
         left.sort_by_key(|name| (name.len(), name.clone()));
         // A link or FIFO of that name is nothing to resume from.
-        let is_regular = |name: &String| self.to.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
-        let last = if left.last().is_some_and(is_regular) { left.pop() } else { None };
+        let last_meta = left.last().map(|name| self.to.join(name).symlink_metadata());
+        let is_regular = last_meta.is_some_and(|meta| meta.is_ok_and(|meta| meta.is_file()));
+        let last = if is_regular { left.pop() } else { None };
         for path in left.iter().map(|name| self.to.join(name)) {
             os::remove_if_there(&path).at("remove", &path)?;
         }

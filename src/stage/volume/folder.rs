@@ -39,11 +39,12 @@ const LOOKED_AT: u64 = 64 << 10;
 pub(crate) fn is_free(dir: &Path) -> bool {
     match dir.symlink_metadata() {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(meta) => {
-            let is_first = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| is_first_file(&entry));
-            meta.is_dir() && fs::read_dir(dir).is_ok_and(|mut entries| entries.all(is_first))
-        }
+        Ok(meta) => meta.is_dir() && fs::read_dir(dir).is_ok_and(holds_only_first_files),
     }
+}
+
+fn holds_only_first_files(mut entries: fs::ReadDir) -> bool {
+    entries.all(|entry| entry.is_ok_and(|entry| is_first_file(&entry)))
 }
 
 /// Whether a file may be the first one of a run that was killed while it wrote that.

@@ -89,11 +89,14 @@ fn lists(folder: &Folder) -> bool {
             names.len() < TRIED
         })
     });
-    // A name that was removed meanwhile is an answer of the drive too.
-    let answered = |error: Error| refuses(&error) || error.kind() == ErrorKind::NotFound;
     let is_empty = names.is_empty() && listed.is_ok();
     let refused = listed.is_err_and(|error| refuses(&error));
-    is_empty || refused || names.iter().any(|name| folder.look_at(name).map_or_else(answered, |_| true))
+    is_empty || refused || names.iter().any(|name| folder.look_at(name).err().is_none_or(|error| is_answer(&error)))
+}
+
+/// A name that was removed meanwhile is an answer of the drive too.
+fn is_answer(error: &Error) -> bool {
+    refuses(error) || error.kind() == ErrorKind::NotFound
 }
 
 /// Whether the system refused for lack of permission. A drive that is gone does not do that.

@@ -158,16 +158,19 @@ impl WalkedEntries<'_> {
     /// Names in a folder that should be packed and are not, except those that are `ours`.
     fn not_packed(&self, entry: &Entry, spot: &Spot, ours: Option<&HashSet<Vec<u8>>>) -> io::Result<Vec<Box<[u8]>>> {
         let tree = spot.tree.ok_or(io::ErrorKind::NotADirectory)?;
-        let is_packed = |name: &[u8]| find(self.entries, &[entry.path.as_bytes(), b"/", name].concat()).is_some();
         tree.in_folder(spot.below.unwrap_or_default(), |folder| {
             let to_list = folder.to_list()?;
             let Listing { mut names, broke_off, .. } = Listing::hear(|| true, |hear| list(&to_list, hear));
             names.retain(|name| {
                 let is_ours = ours.is_some_and(|ours| ours.contains(&name[..]));
-                !is_ours && !is_packed(name) && !is_special(folder, name)
+                !is_ours && !self.is_packed(entry, name) && !is_special(folder, name)
             });
             broke_off.map_or(Ok(names), Err)
         })
+    }
+
+    fn is_packed(&self, folder: &Entry, name: &[u8]) -> bool {
+        find(self.entries, &[folder.path.as_bytes(), b"/", name].concat()).is_some()
     }
 }
 
@@ -187,8 +190,8 @@ impl Spot<'_> {
 
     /// Whether the entry is a source whose path no longer leads to it.
     fn is_moved(&self, stamp: &Stamp) -> bool {
-        let is_another = |meta: std::fs::Metadata| Stamp::of(&meta).id() != stamp.id();
-        self.below.is_none() && self.source.metadata().map_or_else(|error| is_gone(&error), is_another)
+        self.below.is_none()
+            && self.source.metadata().map_or_else(|error| is_gone(&error), |meta| Stamp::of(&meta).id() != stamp.id())
     }
 }
 
