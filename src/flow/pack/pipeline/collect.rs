@@ -1,5 +1,6 @@
 //! Puts the ranges that workers packed in any order into parts, in tar order. This is the one place of the pipeline
-//! where ranges wait for their turn. It notes what goes into which part and to which volume; it copies no bytes.
+//! where ranges wait for their turn. It notes what goes into which part and to which volume; it compresses again the
+//! frames that the end of a part cuts, and copies nothing else but stored stretches that it has to split.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc;
