@@ -156,3 +156,47 @@ pub(crate) fn notes_json(notes: &[Note]) -> Value {
 pub(crate) fn note_json(note: &Note) -> Value {
     json!({"kind": note.kind.word(), "path": escape(&note.path), "text": note.text})
 }
+
+/// What unit tests give to a run in place of a terminal.
+#[cfg(test)]
+pub(crate) mod fake {
+    use std::sync::Mutex;
+
+    use super::{Monitor, Note, Phase};
+
+    /// Keeps what a run tells its caller, and stops the run if `stops` is set.
+    #[derive(Default)]
+    pub(crate) struct Heard {
+        pub(crate) notes: Mutex<Vec<Note>>,
+        pub(crate) verdicts: Mutex<Vec<String>>,
+        pub(crate) stops: bool,
+    }
+
+    impl Heard {
+        /// Of a run that the user has stopped.
+        pub(crate) fn stopping() -> Self {
+            Self { stops: true, ..Self::default() }
+        }
+
+        /// The paths of all notes so far, as text.
+        pub(crate) fn paths(&self) -> Vec<String> {
+            let notes = self.notes.lock().unwrap();
+            notes.iter().map(|note| String::from_utf8(note.path.clone()).unwrap()).collect()
+        }
+    }
+
+    impl Monitor for Heard {
+        fn phase(&self, _: Phase, _: u64) {}
+        fn advance(&self, _: u64) {}
+        fn on_drive(&self, _: u16, _: u64) {}
+        fn verdict(&self, volume: u16, words: &str) {
+            self.verdicts.lock().unwrap().push(format!("{volume} {words}"));
+        }
+        fn note(&self, note: &Note) {
+            self.notes.lock().unwrap().push(note.clone());
+        }
+        fn cancelled(&self) -> bool {
+            self.stops
+        }
+    }
+}

@@ -1,39 +1,23 @@
 //! The verdicts of an unpacking, from reports with literal values.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use super::*;
 use crate::base::monitor::Note;
 use crate::flow::unpack::report::{BadPart, Cause, Lost};
 use crate::format::volume_number::tests::volumes;
-use crate::stage::restore::MetadataDifferences;
 
 /// The report of an unpacking that delivered all 4 files of a bundle on 3 volumes.
 pub(crate) fn report() -> UnpackReport {
     UnpackReport {
         fingerprint: "YAQIM-ONIUV".into(),
-        target: "/t".into(),
         volumes: 3,
         volumes_given: 3,
-        selected: false,
         files: 4,
         delivered: 4,
         bytes: 33,
-        unproven: 0,
-        bad_parts: Vec::new(),
-        mended: Vec::new(),
-        verdict: Verdict::Complete,
-        margin: None,
-        lost: Vec::new(),
-        failed: None,
-        gone: Vec::new(),
-        denied: Vec::new(),
-        kept: None,
-        changes: Vec::new(),
-        renamed_in: None,
-        otherwise: MetadataDifferences::default(),
-        clamped: 0,
-        notes: Vec::new(),
+        ..crate::flow::unpack::report::tests::report(Path::new("/t"))
     }
 }
 

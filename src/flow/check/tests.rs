@@ -5,7 +5,8 @@ use std::fs;
 use super::*;
 use crate::base::digest::Digest;
 use crate::base::digest::sha256;
-use crate::base::monitor::{Note, Silent};
+use crate::base::monitor::Silent;
+use crate::base::monitor::fake::Heard;
 use crate::flow::error::BundleError;
 
 /// Every file that a volume needs, beside SHA256SUMS.
@@ -175,23 +176,10 @@ fn places_without_any_volume_are_an_error() {
     assert!(matches!(error, FlowError::Bundle(BundleError::NoVolume(_))), "{error}");
 }
 
-/// The user stopped the run before it began.
-struct StoppedCheck;
-
-impl Monitor for StoppedCheck {
-    fn phase(&self, _: Phase, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn on_drive(&self, _: u16, _: u64) {}
-    fn note(&self, _: &Note) {}
-    fn cancelled(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn a_check_that_was_stopped_has_no_report() {
     let drive = DriveWithVolume::with_files(&SMALL);
-    let error = check(&[drive.folder.path().to_path_buf()], &StoppedCheck).err().unwrap();
+    let error = check(&[drive.folder.path().to_path_buf()], &Heard::stopping()).err().unwrap();
     assert!(matches!(error, FlowError::Cancelled), "{error}");
 }
 

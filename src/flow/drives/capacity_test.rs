@@ -55,28 +55,9 @@ fn report(mut failures: Vec<CapacityTestFailure>, monitor: &dyn Monitor) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::monitor::Phase;
+
+    use crate::base::monitor::fake::Heard;
     use crate::stage::capacity_marks::CapacityReport;
-    use std::sync::Mutex;
-
-    /// Keeps the notes of a run, which may be one that the user has stopped.
-    #[derive(Default)]
-    struct Listener {
-        notes: Mutex<Vec<Note>>,
-        is_cancelled: bool,
-    }
-
-    impl Monitor for Listener {
-        fn phase(&self, _: Phase, _: u64) {}
-        fn advance(&self, _: u64) {}
-        fn on_drive(&self, _: u16, _: u64) {}
-        fn note(&self, note: &Note) {
-            self.notes.lock().unwrap().push(note.clone());
-        }
-        fn cancelled(&self) -> bool {
-            self.is_cancelled
-        }
-    }
 
     fn failure(drive: &str) -> CapacityTestFailure {
         let tried = CapacityReport { places: 20, wrong: vec![1 << 30, 2 << 30], room: 4 << 30 };
@@ -85,14 +66,14 @@ mod tests {
 
     #[test]
     fn drives_without_a_finding_pass() {
-        let listener = Listener::default();
+        let listener = Heard::default();
         assert!(report(Vec::new(), &listener).is_ok());
         assert!(listener.notes.lock().unwrap().is_empty());
     }
 
     #[test]
     fn the_first_drive_by_path_is_the_error_and_the_others_are_notes() {
-        let listener = Listener::default();
+        let listener = Heard::default();
         let error = report(vec![failure("/media/c"), failure("/media/a"), failure("/media/b")], &listener).unwrap_err();
         let FlowError::Drive(DriveError::FailedCapacityTest(first)) = error else { panic!("{error}") };
         assert_eq!(first.drive, Path::new("/media/a"));
@@ -104,14 +85,14 @@ mod tests {
 
     #[test]
     fn a_test_that_was_cut_short_is_no_pass() {
-        let stopped = Listener { is_cancelled: true, ..Listener::default() };
+        let stopped = Heard::stopping();
         assert!(matches!(test_capacity(&[], &stopped), Err(FlowError::Cancelled)));
     }
 
     #[test]
     fn the_drive_of_the_staged_volume_itself_is_not_tested() {
         // A test that began would end at once, as cancelled.
-        let stopped = Listener { is_cancelled: true, ..Listener::default() };
+        let stopped = Heard::stopping();
         let drive = tempfile::tempdir().unwrap();
         let staged = drive.path().join("volume-1");
         assert!(test_before_loading(&staged, drive.path(), &stopped).is_ok(), "the system tells nothing of it");

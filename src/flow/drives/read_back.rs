@@ -176,7 +176,8 @@ mod tests {
     use super::*;
     use crate::base::digest::sha256;
     use crate::base::fault::IoFault;
-    use crate::base::monitor::{Note, Silent};
+    use crate::base::monitor::Silent;
+    use crate::base::monitor::fake::Heard;
     use crate::flow::drives::drive::DriveState;
     use crate::format::seal::SEALS;
     use std::fs;
@@ -210,19 +211,6 @@ mod tests {
 
     fn failed(code: i32) -> FlowError {
         IoFault { doing: "read back", path: "/media/a".into(), source: std::io::Error::from_raw_os_error(code) }.into()
-    }
-
-    /// A run that the user has stopped.
-    struct Stopped;
-
-    impl Monitor for Stopped {
-        fn phase(&self, _: Phase, _: u64) {}
-        fn advance(&self, _: u64) {}
-        fn on_drive(&self, _: u16, _: u64) {}
-        fn note(&self, _: &Note) {}
-        fn cancelled(&self) -> bool {
-            true
-        }
     }
 
     #[test]
@@ -284,7 +272,7 @@ mod tests {
     #[test]
     fn a_read_back_that_was_stopped_is_not_taken_for_a_good_one() {
         let place = tempfile::tempdir().unwrap();
-        assert!(matches!(read_back(&[drive(place.path(), true)], &Stopped), Err(FlowError::Cancelled)));
+        assert!(matches!(read_back(&[drive(place.path(), true)], &Heard::stopping()), Err(FlowError::Cancelled)));
     }
 
     #[test]

@@ -81,20 +81,8 @@ fn read_all(files: &[SweptFile], monitor: &dyn Monitor, mut give: impl FnMut(usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::monitor::{Note, Phase, Silent};
-
-    /// A run that the user has stopped.
-    struct Stopped;
-
-    impl Monitor for Stopped {
-        fn phase(&self, _: Phase, _: u64) {}
-        fn advance(&self, _: u64) {}
-        fn on_drive(&self, _: u16, _: u64) {}
-        fn note(&self, _: &Note) {}
-        fn cancelled(&self) -> bool {
-            true
-        }
-    }
+    use crate::base::monitor::Silent;
+    use crate::base::monitor::fake::Heard;
 
     /// Files of a folder that hold so many zeros each, and may have at most as many bytes as `most` says.
     fn zeros(folder: &std::path::Path, lengths: &[usize], most: u64) -> Vec<SweptFile> {
@@ -134,7 +122,7 @@ mod tests {
     #[test]
     fn a_run_that_is_stopped_leaves_the_file_without_an_end() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(ends(&zeros(dir.path(), &[100, 100], 1000), &Stopped).is_empty());
+        assert!(ends(&zeros(dir.path(), &[100, 100], 1000), &Heard::stopping()).is_empty());
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use super::*;
 use crate::base::digest::sha256;
-use crate::base::monitor::{Note, Phase, Silent};
+use crate::base::monitor::Silent;
+use crate::base::monitor::fake::Heard;
 use crate::flow::error::{LoadError, OutputError};
 use crate::format::sums;
 use crate::stage::journal::JOURNAL;
@@ -280,23 +281,10 @@ fn two_runs_do_not_load_onto_one_drive() {
     assert!(matches!(error, FlowError::Output(OutputError::Busy(_))), "{error}");
 }
 
-/// The user stopped the run before it began.
-struct StoppedLoad;
-
-impl Monitor for StoppedLoad {
-    fn phase(&self, _: Phase, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn on_drive(&self, _: u16, _: u64) {}
-    fn note(&self, _: &Note) {}
-    fn cancelled(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn a_run_that_was_stopped_leaves_nothing_that_looks_complete() {
     let place = LoadPlace::new();
-    let error = load(&place.request(false), &StoppedLoad).err().unwrap();
+    let error = load(&place.request(false), &Heard::stopping()).err().unwrap();
     assert!(matches!(error, FlowError::Cancelled), "{error}");
     assert!(!place.copy().join(SUMS).exists());
     place.load();

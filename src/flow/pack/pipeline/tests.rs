@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::*;
 use crate::base::digest::{quick, sha256};
 use crate::base::entry::Kind;
-use crate::base::monitor::{Phase, Silent};
+use crate::base::monitor::Silent;
+use crate::base::monitor::fake::Heard;
 use crate::flow::drives::drive::DriveState;
 use crate::flow::error::DriveError;
 use crate::format::head::PartId::{Data, Parity};
@@ -125,19 +126,6 @@ pub(crate) fn ids(parts: &[Part]) -> Vec<PartId> {
     parts.iter().map(Part::id).collect()
 }
 
-/// Asks every run to stop.
-pub(crate) struct Stopping;
-
-impl Monitor for Stopping {
-    fn phase(&self, _: Phase, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn on_drive(&self, _: u16, _: u64) {}
-    fn note(&self, _: &Note) {}
-    fn cancelled(&self) -> bool {
-        true
-    }
-}
-
 /// Whether every file of the desk has its own digest.
 fn has_all_digests(desk: &Desk, files: &[(Digest, Flag)]) -> bool {
     let content = |at: usize| std::fs::read(desk.walk.real_path(at)).unwrap();
@@ -201,7 +189,7 @@ fn drives_that_run_full_end_the_run_with_how_far_it_came() {
 #[test]
 fn a_run_that_is_asked_to_stop_does() {
     let desk = Desk::new();
-    let job = PackJob { monitor: &Stopping, ..desk.job() };
+    let job = PackJob { monitor: &Heard::stopping(), ..desk.job() };
     let error = run(&job, desk.placement(&[9]), &mut desk.drives(1)).err().unwrap();
     assert!(matches!(error, FlowError::Cancelled), "{error}");
 }

@@ -1,8 +1,9 @@
 //! Parts packed again onto real folders. The plaintext is compared with that of the first time.
 
 use super::*;
+use crate::base::monitor::fake::Heard;
 use crate::flow::drives::drive::fake::fault;
-use crate::flow::pack::pipeline::tests::{Desk, Stopping, break_drive, ids, noise};
+use crate::flow::pack::pipeline::tests::{Desk, break_drive, ids, noise};
 use crate::flow::pack::pipeline::{PipelineResult, run};
 use crate::format::head::PartId::{Data, Parity};
 
@@ -104,7 +105,7 @@ fn packing_again_stops_when_asked_to() {
     let desk = Desk::new();
     let mut drives = desk.drives(1);
     let first = packed(&desk, &mut drives);
-    let job = PackJob { monitor: &Stopping, ..desk.job() };
+    let job = PackJob { monitor: &Heard::stopping(), ..desk.job() };
     let error = repack(&job, &first, &[home(Data(1), 1)], &mut drives).err().unwrap();
     assert!(matches!(error, FlowError::Cancelled), "{error}");
 }

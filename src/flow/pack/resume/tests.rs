@@ -3,8 +3,8 @@
 use super::leftover::tests::Leftover;
 use super::*;
 use crate::base::monitor::Silent;
+use crate::base::monitor::fake::Heard;
 use crate::flow::pack::request::tests::request;
-use crate::flow::pack::volume_set::tests::Heard;
 use crate::format::head::PartId::{self, Data};
 use crate::format::journal::{ALL_CLEAN, ReadRange, recipe};
 use crate::format::part::Class;
@@ -248,7 +248,7 @@ fn before_the_first_part_any_drive_may_be_missing() {
 #[test]
 fn reading_parts_back_can_be_stopped() {
     let run = packed(1536, "", &[1]);
-    let stopped = run.found().verify(TAR, false, &Heard { stops: true, ..Heard::default() });
+    let stopped = run.found().verify(TAR, false, &Heard::stopping());
     assert!(matches!(stopped, Err(FlowError::Cancelled)));
 }
 

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::base::digest::sha256;
+use crate::base::monitor::fake::Heard;
 use crate::base::pool::Pool;
-use crate::flow::pack::volume_set::tests::Heard;
 use crate::plan::layout::lay_out;
 use crate::stage::walk::walk;
 use tempfile::TempDir;

@@ -1,10 +1,10 @@
 //! Sets of volumes that are on no drive, and remember what was done to them.
 
 use super::*;
-use crate::base::monitor::{Phase, Silent};
+use crate::base::monitor::Silent;
+use crate::base::monitor::fake::Heard;
 use crate::flow::drives::drive::fake::{Events, FakeWriter, fault};
 use crate::format::volume_number::VolumeNumber;
-use std::sync::Mutex;
 
 /// A set with `volumes[i]` volumes on drive `i`, numbered in order.
 pub(crate) fn set_of(volumes: &[u16]) -> (VolumeSet<FakeWriter>, Events) {
@@ -18,37 +18,6 @@ pub(crate) fn set_of(volumes: &[u16]) -> (VolumeSet<FakeWriter>, Events) {
         }
     }
     (set, events)
-}
-
-/// Keeps what a run tells its caller, and stops the run if `stops` is set.
-#[derive(Default)]
-pub(crate) struct Heard {
-    pub(crate) notes: Mutex<Vec<Note>>,
-    pub(crate) verdicts: Mutex<Vec<String>>,
-    pub(crate) stops: bool,
-}
-
-impl Heard {
-    /// The paths of all notes so far, as text.
-    pub(crate) fn paths(&self) -> Vec<String> {
-        let notes = self.notes.lock().unwrap();
-        notes.iter().map(|note| String::from_utf8(note.path.clone()).unwrap()).collect()
-    }
-}
-
-impl Monitor for Heard {
-    fn phase(&self, _: Phase, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn on_drive(&self, _: u16, _: u64) {}
-    fn verdict(&self, volume: u16, words: &str) {
-        self.verdicts.lock().unwrap().push(format!("{volume} {words}"));
-    }
-    fn note(&self, note: &Note) {
-        self.notes.lock().unwrap().push(note.clone());
-    }
-    fn cancelled(&self) -> bool {
-        self.stops
-    }
 }
 
 fn events_of(events: &Events) -> Vec<String> {

@@ -4,29 +4,14 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::base::digest::sha256;
-use crate::base::monitor::{Phase, Silent};
+use crate::base::monitor::Silent;
+use crate::base::monitor::fake::Heard;
 use crate::flow::bundle::part_decoder::tests::{CLASS, SmallBundle};
 use crate::format::part::file_name;
 use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::tests::file;
 use crate::plan::needed_parts::Contents;
 use crate::stage::restore::Staging;
-
-/// Keeps all notes.
-#[derive(Default)]
-struct Listener(Mutex<Vec<Note>>);
-
-impl Monitor for Listener {
-    fn phase(&self, _: Phase, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn on_drive(&self, _: u16, _: u64) {}
-    fn note(&self, note: &Note) {
-        self.0.lock().unwrap().push(note.clone());
-    }
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
 
 /// A user who brings these drives, one after the other, and then no more.
 #[derive(Default)]
@@ -132,12 +117,12 @@ fn nothing_is_asked_once_all_parts_are_placed() {
 fn volumes_of_other_bundles_are_passed_over_with_a_note() {
     let small = small_bundle();
     let other = small_bundle();
-    let listener = Listener::default();
+    let listener = Heard::default();
     let nowhere = PathBuf::from("/nowhere/at/all");
     let paths = [small.drive.path().to_owned(), other.drive.path().to_owned(), nowhere];
     let found = scan_places(&paths, &small.bundle, &listener);
     assert_eq!(found.iter().map(|volume| &volume.dir).collect::<Vec<_>>(), [small.drive.path()]);
-    let notes = listener.0.into_inner().unwrap();
+    let notes = listener.notes.into_inner().unwrap();
     assert_eq!(notes.len(), 1);
     assert_eq!((&notes[0].path[..], &*notes[0].text), (as_bytes(other.drive.path()), &*passed_over(None)));
 }

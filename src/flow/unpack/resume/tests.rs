@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::base::digest::sha256;
-use crate::base::monitor::{Note, Silent};
+use crate::base::monitor::Silent;
+use crate::base::monitor::fake::Heard;
 use crate::format::head::tests::striped;
 use crate::plan::layout::tests::{entry, file, symlink};
 use crate::plan::needed_parts::Contents;
@@ -184,19 +185,6 @@ fn placed_parts_are_clipped_to_the_file() {
     assert_eq!(stretches.placed_within(&edge).count(), 0);
 }
 
-/// A user who has asked to stop.
-struct Stopped;
-
-impl Monitor for Stopped {
-    fn phase(&self, _: Phase, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn on_drive(&self, _: u16, _: u64) {}
-    fn note(&self, _: &Note) {}
-    fn cancelled(&self) -> bool {
-        true
-    }
-}
-
 #[test]
 fn a_user_can_stop_while_the_earlier_run_is_looked_at() {
     let target = tempfile::tempdir().unwrap();
@@ -204,6 +192,6 @@ fn a_user_can_stop_while_the_earlier_run_is_looked_at() {
     let contents = Contents::new(&entries);
     let staging = begin(target.path(), &entries);
     let extraction = Extraction::new(&entries, &contents, &staging);
-    let adopted = adopt_earlier_run(&extraction, &striped(3, 2, 1), &Stopped);
+    let adopted = adopt_earlier_run(&extraction, &striped(3, 2, 1), &Heard::stopping());
     assert!(matches!(adopted, Err(FlowError::Cancelled)));
 }

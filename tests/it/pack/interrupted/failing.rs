@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use assert_cmd::Command;
+
 use crate::common::faults::{failing, killed};
 use crate::common::{Desk, need, volumes};
 use crate::pack::interrupted::{BARE, again, clip, is_whole, packed_and_verified};
@@ -65,15 +67,21 @@ fn what_cannot_be_read_now_is_not_called_gone() {
     is_whole(&desk, &desk.drives());
 }
 
+/// A packing that is finished but for its journal, which could not be removed; and its command.
+fn all_but_finished() -> (Desk, Command) {
+    let desk = clip(5);
+    let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
+    let (said, met) = failing(&pack, &[desk.volume(1).join("journal")], "unlink,unlinkat:error=EIO");
+    assert!(met && said.exits(7).err.contains("journal"));
+    (desk, pack)
+}
+
 #[test]
 fn what_looks_complete_is_finished_and_not_removed() {
     if !need(&["strace"]) {
         return;
     }
-    let desk = clip(5);
-    let pack = |more: &[&str]| desk.pack_cmd(&[&desk.source()], &desk.drives(), more);
-    let (said, met) = failing(&pack(&BARE), &[desk.volume(1).join("journal")], "unlink,unlinkat:error=EIO");
-    assert!(met && said.exits(7).err.contains("journal"));
+    let (desk, _) = all_but_finished();
     let restart = [BARE[0], BARE[1], "--restart"];
     for more in [&restart[..], &[BARE[0], BARE[1], "--restart", "--dry-run"]] {
         let refused = again(&desk, more, 2);
@@ -88,10 +96,7 @@ fn killed_while_it_takes_up_what_looked_complete_it_goes_on() {
     if !need(&["strace"]) {
         return;
     }
-    let desk = clip(5);
-    let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
-    let (said, met) = failing(&pack, &[desk.volume(1).join("journal")], "unlink,unlinkat:error=EIO");
-    assert!(met && said.code == 7);
+    let (desk, pack) = all_but_finished();
     // One of the parts is to be made again, and the journal forgets it.
     volumes::flip(volumes::parts(&desk.drives()).last().unwrap(), 5000, 1);
     let restore = kept(&desk);
@@ -110,10 +115,7 @@ fn what_looks_complete_and_cannot_be_gone_on_from_is_left_alone() {
     if !need(&["strace"]) {
         return;
     }
-    let desk = clip(5);
-    let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
-    let (said, met) = failing(&pack, &[desk.volume(1).join("journal")], "unlink,unlinkat:error=EIO");
-    assert!(met && said.code == 7);
+    let (desk, _) = all_but_finished();
     volumes::parts(&desk.drives()).iter().for_each(|part| volumes::flip(part, 5000, 1));
     let refused = again(&desk, &BARE, 2);
     assert!(refused.err.contains("exists already") && !refused.err.contains("--restart"), "{refused:?}");
