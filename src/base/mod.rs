@@ -2,11 +2,11 @@
 //! Every other floor may import it; it imports no other floor.
 
 pub(crate) mod branch;
-pub(crate) mod crypto;
-pub(crate) mod digest;
+pub mod crypto;
+pub mod digest;
 pub(crate) mod direct;
 pub(crate) mod disk;
-pub(crate) mod entry;
+pub mod entry;
 pub(crate) mod fault;
 pub(crate) mod gf;
 pub(crate) mod json;
@@ -15,10 +15,10 @@ pub(crate) mod memory;
 pub(crate) mod monitor;
 pub(crate) mod neutral;
 pub(crate) mod open_path;
-pub(crate) mod os;
-pub(crate) mod path;
+pub mod os;
+pub mod path;
 pub(crate) mod pool;
-pub(crate) mod secret;
+pub mod secret;
 pub(crate) mod size;
-pub(crate) mod text;
+pub mod text;
 pub(crate) mod threads;

@@ -4,25 +4,25 @@
 //! `SHA256SUMS` is the exception: a CR before an LF is forgiven there. No parser proves who wrote the bytes: anyone who
 //! has the recipient of a bundle can seal bytes that pass.
 
-pub(crate) mod age;
-pub(crate) mod bag;
-pub(crate) mod checked_lines;
-pub(crate) mod frame;
-pub(crate) mod head;
-pub(crate) mod journal;
+pub mod age;
+pub mod bag;
+pub mod checked_lines;
+pub mod frame;
+pub mod head;
+pub mod journal;
 pub(crate) mod limits;
 pub(crate) mod lines;
-pub(crate) mod list;
-pub(crate) mod manifest;
-pub(crate) mod member;
-pub(crate) mod part;
+pub mod list;
+pub mod manifest;
+pub mod member;
+pub mod part;
 pub(crate) mod recipe;
-pub(crate) mod seal;
+pub mod seal;
 pub(crate) mod statement;
-pub(crate) mod stripe;
-pub(crate) mod sums;
-pub(crate) mod ustar;
-pub(crate) mod volume_number;
+pub mod stripe;
+pub mod sums;
+pub mod ustar;
+pub mod volume_number;
 
 /// Name of the folder beside an output that holds the files of an unfinished unpacking.
 pub(crate) const UNPACKING: &str = ".pouch-unfinished";

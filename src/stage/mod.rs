@@ -3,15 +3,15 @@
 
 pub(crate) mod archive;
 pub(crate) mod capacity_marks;
-pub(crate) mod compress;
-pub(crate) mod erasure;
+pub mod compress;
+pub mod erasure;
 pub(crate) mod holders;
 pub(crate) mod journal;
 pub(crate) mod ordered_hash;
 pub(crate) mod part_filler;
 pub(crate) mod restore;
-pub(crate) mod seal;
-pub(crate) mod stream;
+pub mod seal;
+pub mod stream;
 pub(crate) mod target_probe;
 pub(crate) mod untar;
 pub(crate) mod volume;
