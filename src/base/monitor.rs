@@ -168,6 +168,8 @@ pub(crate) mod fake {
     #[derive(Default)]
     pub(crate) struct Heard {
         pub(crate) notes: Mutex<Vec<Note>>,
+        /// What was done, in order.
+        pub(crate) progress: Mutex<Vec<String>>,
         pub(crate) verdicts: Mutex<Vec<String>>,
         pub(crate) stops: bool,
     }
@@ -187,8 +189,12 @@ pub(crate) mod fake {
 
     impl Monitor for Heard {
         fn phase(&self, _: Phase, _: u64) {}
-        fn advance(&self, _: u64) {}
-        fn on_drive(&self, _: u16, _: u64) {}
+        fn advance(&self, units: u64) {
+            self.progress.lock().unwrap().push(format!("advanced by {units}"));
+        }
+        fn on_drive(&self, volume: u16, bytes: u64) {
+            self.progress.lock().unwrap().push(format!("{bytes} bytes on volume {volume}"));
+        }
         fn verdict(&self, volume: u16, words: &str) {
             self.verdicts.lock().unwrap().push(format!("{volume} {words}"));
         }

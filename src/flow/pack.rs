@@ -11,7 +11,6 @@ mod begin;
 mod parity_builder;
 mod part_ledger;
 mod part_sealer;
-mod part_writer;
 mod pipeline;
 pub(crate) mod plan;
 mod repack;

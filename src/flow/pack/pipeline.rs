@@ -19,6 +19,8 @@ mod task;
 mod workers;
 mod write;
 
+pub(super) use write::wrong_drive;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::AtomicUsize;
@@ -33,7 +35,6 @@ use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::pack::parity_builder::ParityBuilder;
 use crate::flow::pack::part_sealer::BundleSealer;
-use crate::flow::pack::part_writer::PartWriter;
 use crate::flow::pack::pipeline::range_lengths::RangeBuffers;
 use crate::flow::pack::pipeline::routes::Routes;
 use crate::flow::pack::pipeline::task::Task;
@@ -82,13 +83,6 @@ pub(crate) struct PackJob<'a> {
     pub(crate) log: &'a JournalWriter,
     /// Hears of progress, and may stop the run.
     pub(crate) monitor: &'a dyn Monitor,
-}
-
-impl<'a> PackJob<'a> {
-    /// What writes the parts of this job.
-    pub(super) fn part_writer(&self) -> PartWriter<'a> {
-        PartWriter { log: self.log, monitor: self.monitor }
-    }
 }
 
 /// What an earlier run left on the drives, as far as it was verified and this run builds on it.

@@ -19,8 +19,7 @@ use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::error::SourceError;
 use crate::flow::pack::parity_builder::ParityBuilder;
 use crate::flow::pack::part_sealer::{BundleSealer, SealedDataPart, SealedPart};
-use crate::flow::pack::part_writer::wrong_drive;
-use crate::flow::pack::pipeline::PackJob;
+use crate::flow::pack::pipeline::{PackJob, wrong_drive};
 use crate::flow::pack::settle::{Repack, Repacked};
 use crate::flow::pack::source_reader::SourceReader;
 use crate::format::frame::stored_len;
@@ -221,7 +220,7 @@ impl RepackRun<'_> {
         if self.drives.has_failed(*drive) {
             return Ok(None);
         }
-        if let Err(fault) = self.repacker.job.part_writer().write(&mut writer, &sealed) {
+        if let Err(fault) = self.repacker.job.write_part(&mut writer, &sealed) {
             self.drives.fail(*drive, fault);
             return Ok(None);
         }

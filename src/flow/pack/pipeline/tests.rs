@@ -64,6 +64,11 @@ impl Desk {
         self.folder.path().join("source").join(name)
     }
 
+    /// The text of its journal.
+    pub(crate) fn journal(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("journal")).unwrap()
+    }
+
     pub(crate) fn job(&self) -> PackJob<'_> {
         PackJob {
             walk: &self.walk,

@@ -18,9 +18,9 @@ use crate::base::pool::lock;
 use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::pack::part_sealer::SealedPart;
-use crate::flow::pack::part_writer::wrong_drive;
-use crate::flow::pack::pipeline::Pipeline;
+use crate::flow::pack::pipeline::{PackJob, Pipeline};
 use crate::format::head::Part;
+use crate::format::journal::WrittenPart;
 use crate::stage::volume::Writer;
 
 /// How long no part has come when a drive counts as waiting. While the drive is the slower side, the next part is
@@ -28,6 +28,23 @@ use crate::stage::volume::Writer;
 const QUIET: Duration = Duration::from_millis(50);
 /// How many parts a drive may lose. With the last of them it is given up.
 const MOST_LOSSES: u32 = 3;
+
+impl PackJob<'_> {
+    /// Writes a part to its volume, notes it in the journal, and reports it as progress, in that order: the journal
+    /// never names a part that its drive did not take. New parts and parts that are packed again both go this way.
+    ///
+    /// # Errors
+    /// The drive did not take the part. Then it is neither noted nor reported.
+    pub(crate) fn write_part(&self, writer: &mut Writer, sealed: &SealedPart) -> Result<(), IoFault> {
+        let SealedPart { part, length, buf } = sealed;
+        let file = buf.file();
+        writer.put(&part.file_name(), file, part.sha256)?;
+        self.log.write(&WrittenPart::of(part).encode());
+        self.monitor.on_drive(part.volume.get(), file.len() as u64);
+        self.monitor.advance(*length);
+        Ok(())
+    }
+}
 
 impl Pipeline<'_> {
     /// Writes the parts that come for one drive, until no more come or the run is stopped. Parts for a failed drive
@@ -140,7 +157,7 @@ impl<'a, 'b> DriveWriting<'a, 'b> {
         let writer = writer_of(self.writers, &sealed.part)?;
         let is_read_back = writer.is_read_back();
         if !self.has_failed
-            && let Err(fault) = self.pipeline.job.part_writer().write(writer, &sealed)
+            && let Err(fault) = self.pipeline.job.write_part(writer, &sealed)
         {
             self.fail(fault)?;
         }
@@ -160,6 +177,11 @@ impl<'a, 'b> DriveWriting<'a, 'b> {
         self.has_failed = true;
         Ok(())
     }
+}
+
+/// The error for a part that came to a drive without its volume.
+pub(crate) fn wrong_drive() -> FlowError {
+    FlowError::Defect("a part came to the wrong drive".into())
 }
 
 fn writer_of<'a>(writers: &'a mut [Writer], part: &Part) -> Result<&'a mut Writer, FlowError> {

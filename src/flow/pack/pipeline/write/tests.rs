@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::base::digest::sha256;
+use crate::base::monitor::fake::Heard;
 use crate::flow::drives::drive::fake::fault;
-use crate::flow::pack::pipeline::tests::{Desk, break_drive, file_of, ids};
+use crate::flow::pack::pipeline::tests::{CLASS, Desk, break_drive, file_of, ids};
 use crate::format::head::PartId::{self, Data};
 use crate::format::volume_number::VolumeNumber;
 use crate::stage::part_filler::{FullPart, Segment};
@@ -33,6 +35,37 @@ fn spoil(part: &Part, drives: &[Drive]) {
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[1000] ^= 1;
     std::fs::write(&path, bytes).unwrap();
+}
+
+/// Writes one part; returns it, what the run was told of it, and the journal.
+fn one_part(desk: &Desk, drives: &mut [Drive], is_broken: bool) -> (Part, Vec<String>, String) {
+    let heard = Heard::default();
+    let job = PackJob { monitor: &heard, ..desk.job() };
+    let sealed = sealed(&Pipeline::new(&job, drives), 1, 1);
+    if is_broken {
+        break_drive(&drives[0]);
+    }
+    assert_eq!(job.write_part(&mut drives[0].writers[0], &sealed).is_err(), is_broken);
+    let told = heard.progress.lock().unwrap().clone();
+    (sealed.part, told, desk.journal())
+}
+
+#[test]
+fn a_written_part_is_on_its_drive_in_the_journal_and_reported() {
+    let desk = Desk::new();
+    let mut drives = desk.drives(1);
+    let (part, told, journal) = one_part(&desk, &mut drives, false);
+    assert_eq!(sha256(&std::fs::read(file_of(&part, &drives)).unwrap()), part.sha256);
+    assert!(journal.contains(WrittenPart::of(&part).encode().trim_end()), "{journal}");
+    assert_eq!(told, [format!("{} bytes on volume 1", CLASS.file_len()), "advanced by 512".into()]);
+}
+
+#[test]
+fn a_part_that_its_drive_did_not_take_is_neither_noted_nor_reported() {
+    let desk = Desk::new();
+    let (part, told, journal) = one_part(&desk, &mut desk.drives(1), true);
+    assert!(!journal.contains(WrittenPart::of(&part).encode().trim_end()), "{journal}");
+    assert!(told.is_empty());
 }
 
 #[test]
