@@ -1,4 +1,5 @@
-//! Bundles whose parity is sealed as it should be and does not fit the data: somebody made them so who knows R.
+//! Bundles made by someone who knows R: their parity is sealed as it should be and does not fit the data, or their
+//! stripes do not fit the parts.
 
 use std::fs;
 
@@ -108,4 +109,41 @@ fn without_a_list_nothing_is_taken_from_parity_that_does_not_fit() {
         assert_eq!(out.join("papers/hello.txt").exists(), there, "{code} {said}{err}");
         assert!(out.join("papers/byte.bin").exists(), "{code} {said}{err}");
     }
+}
+
+#[test]
+fn stripes_that_lie_are_refused() {
+    let none = "k -\nm -\nc -\n";
+    for numbers in [[0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 3], [200, 56, 1], [65_535, 1, 1], [65_536, 1, 1], [2, 1, 1]]
+    {
+        let mut forged = Forged::new();
+        forged.seal_index();
+        let text = forged.head.encode();
+        let [k, m, c] = numbers;
+        let lying = text.replacen(none, &format!("k {k}\nm {m}\nc {c}\n"), 1);
+        assert_ne!(lying, text);
+        forged.seal_text("head.age", &lying);
+        let (code, said, out) = forged.unpack();
+        assert!(code == 6 && !out.exists(), "{numbers:?}: {code} {said}");
+        assert_eq!(repair_and_check(&forged), (6, 6, 0), "{numbers:?}");
+    }
+}
+
+#[test]
+fn parity_that_is_not_what_the_head_says_is_not_written() {
+    // B-PAR-3: it can be made, and is not the file that the head names.
+    let mut forged = Forged::new();
+    forged.head.statement.scheme = Scheme::new(1, 1, 1);
+    let shard = Some(ShardPos { stripe: 0, position: 1 });
+    let parity = Part { number: 1, kind: PartKind::Parity, shard, ..forged.head.parts[0].clone() };
+    forged.head.parts[0].shard = Some(ShardPos { stripe: 0, position: 0 });
+    forged.head.parts.push(parity);
+    forged.head.parts[1].sha256.0[0] ^= 1;
+    forged.seal_index();
+    let (repaired, _, written) = repair_and_check(&forged);
+    assert_eq!((repaired, written), (4, 0));
+    // Stripes that the numbers do not follow.
+    forged.head.parts[1].shard = Some(ShardPos { stripe: 1, position: 1 });
+    forged.seal_index();
+    assert_eq!(repair_and_check(&forged), (6, 6, 0));
 }
