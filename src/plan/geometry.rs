@@ -73,8 +73,17 @@ pub(crate) fn of_class(tar: u64, class: Class, scheme: Option<Scheme>) -> Geomet
     Geometry { class, data_at_most, scheme }
 }
 
-/// Most bytes of the journal: lines for each range and part, and a stamp for each entry. They are reserved on the first
-/// volume, which has the journal as long as packing lasts.
+/// The volumes that have the journal as long as packing lasts, as indices: the first one, and the first one on another
+/// drive, because the drive that fails may be the first one. `devices` has the drive of each volume.
+pub(crate) fn journal_volumes(devices: impl IntoIterator<Item = u64>) -> Vec<usize> {
+    let mut devices = devices.into_iter();
+    let first = devices.next();
+    let other = devices.position(|device| Some(device) != first);
+    [first.map(|_| 0), other.map(|at| at + 1)].into_iter().flatten().collect()
+}
+
+/// Most bytes of the journal: lines for each range and part, and a stamp for each entry. They are reserved on each
+/// volume that has it.
 pub(crate) fn journal_at_most(tar: u64, parts_at_most: u32, entries: usize) -> u64 {
     let ranges = tar.div_ceil(1 << 20) + 16;
     64 * 1024 + 160 * ranges + 300 * u64::from(parts_at_most) + 11 * entries as u64
@@ -162,6 +171,13 @@ mod tests {
             assert_eq!(choose(tar, volumes, None, LARGEST).unwrap().class.mib(), mib, "{tar} on {volumes}");
         }
         assert!(choose(1 << 60, 3, None, LARGEST).is_err());
+    }
+
+    #[test]
+    fn two_drives_have_the_journal() {
+        for (devices, volumes) in [(&[][..], &[][..]), (&[7], &[0]), (&[7, 7], &[0]), (&[7, 7, 8, 9], &[0, 2])] {
+            assert_eq!(journal_volumes(devices.iter().copied()), volumes, "{devices:?}");
+        }
     }
 
     #[test]

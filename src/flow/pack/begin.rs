@@ -25,6 +25,7 @@ use crate::format::journal::{self, Opening, VolumeSeal, WrittenPart};
 use crate::format::part::is_part;
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::volume_number::VolumeNumber;
+use crate::plan::geometry::journal_volumes;
 use crate::stage::journal::{JOURNAL, JournalWriter};
 use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume::{self, SUMS, Writer};
@@ -78,13 +79,13 @@ fn add_volume(volumes: &mut VolumeSet, target: &VolumeTarget, request: &PackRequ
     volumes.add(target.device, &target.path, writer);
 }
 
-/// The folders of the journal and its copy: that of the first volume, and that of the first volume on another drive,
-/// because the drive that fails may be the first one.
+/// The folders of the journal and its copy.
 fn journal_folders(planned: &Planned) -> Vec<PathBuf> {
-    let first = planned.targets[0].device;
-    let other = planned.targets.iter().position(|target| target.device != first);
-    let indices = [Some(0), other].into_iter().flatten();
-    indices.map(|at| volume::folder(&planned.targets[at].path, VolumeNumber::from_index(at))).collect()
+    let mut folders = Vec::new();
+    for at in journal_volumes(planned.targets.iter().map(|target| target.device)) {
+        folders.push(volume::folder(&planned.targets[at].path, VolumeNumber::from_index(at)));
+    }
+    folders
 }
 
 /// Removes the journal of a packing that could not begin, and its copy. Best effort.

@@ -242,15 +242,14 @@ impl Shape<'_> {
     fn look_at_drives(&self, geometry: Geometry) -> Result<Shaped, FlowError> {
         let parts_at_most = geometry.parts_at_most();
         let mut drives = Vec::new();
-        for (at, path) in self.paths.iter().enumerate() {
+        for path in self.paths {
             let room = os::room(path).at("look at", path)?;
-            let mut reserve = geometry::reserve(self.list_at_most, parts_at_most, room.cluster);
-            // The first volume holds the journal.
-            if at == 0 {
-                reserve += geometry::journal_at_most(self.tar, parts_at_most, self.entries);
-            }
+            let reserve = geometry::reserve(self.list_at_most, parts_at_most, room.cluster);
             let cap = self.request.volume_size;
             drives.push(DriveRoom { device: room.device, free: room.free, cluster: room.cluster, cap, reserve });
+        }
+        for at in geometry::journal_volumes(drives.iter().map(|drive| drive.device)) {
+            drives[at].reserve += geometry::journal_at_most(self.tar, parts_at_most, self.entries);
         }
         Ok(Shaped { geometry, drives })
     }

@@ -131,7 +131,7 @@ impl Left {
         match (&request.passphrase, opening.takes_passphrase()) {
             (None, true) => Err(self.other_keys("opens with a passphrase too, and none is asked for now")),
             (Some(_), false) => Err(self.other_keys("opens with no passphrase, and one is asked for now")),
-            (Some(passphrase), true) if !self.opens(passphrase) => {
+            (Some(passphrase), true) if !self.opens(passphrase, opening) => {
                 Err(self.other_keys("opens with another passphrase than the one given now"))
             }
             (Some(_), true) | (None, false) => Ok(()),
@@ -142,14 +142,13 @@ impl Left {
         other_packing(format!("what an interrupted run packed to {} {what}", show(&self.folders[0])))
     }
 
-    /// Whether a passphrase opens its seal. Only the first seal that can be read is tried, because a try takes a
-    /// second.
-    fn opens(&self, passphrase: &SecretText) -> bool {
+    /// Whether a passphrase opens its seal. Only the first seal that is as it was written is tried, because a try takes
+    /// a second.
+    fn opens(&self, passphrase: &SecretText, opening: &Opening) -> bool {
         let mut ring = Keyring::new();
         ring.add_passphrase(passphrase);
-        let paths = self.folders.iter().map(|folder| folder.join(PASSPHRASE_SEAL));
-        let seal = paths.flat_map(|path| volume::read_small(&path, limits::SEAL_FILE)).next();
-        seal.is_some_and(|bytes| ring.open_small(&bytes, limits::SEAL_FILE).is_ok())
+        let seal = self.read_seals(opening).copies.into_iter().find(|(name, _)| name == PASSPHRASE_SEAL);
+        seal.is_some_and(|(_, bytes)| ring.open_small(&bytes, limits::SEAL_FILE).is_ok())
     }
 
     /// Reads back all parts that were written, and finds how far the bundle is packed. `replaced`: a drive with parts

@@ -24,6 +24,7 @@ use crate::flow::unpack::part_restorer::{Placed, place_parts};
 use crate::flow::unpack::report::{BadPart, PartState};
 use crate::flow::unpack::resume::{parts_of, to_do};
 use crate::format::UNFINISHED;
+use crate::format::head::Part;
 use crate::format::part::SEALED_CHUNK;
 use crate::format::stripe::Scheme;
 use crate::plan::repair::Verdict;
@@ -145,18 +146,22 @@ fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Res
     let reserved = bytes_to_write(extraction);
     let len = bundle.head.statement.class.file_len() as u64;
     let finder = Finder::new(bundle);
-    for part in &bundle.head.parts {
+    let is_wanted = |part: &&Part| part.shard.is_some_and(|shard| stripes.contains(&shard.stripe));
+    let (wanted, obsolete): (Vec<&Part>, Vec<&Part>) = bundle.head.parts.iter().partition(is_wanted);
+    // Removed first, because they make room.
+    for copy in obsolete.iter().map(|part| dir.join(part.file_name())) {
+        os::remove_if_there(&copy).at("remove", &copy)?;
+    }
+    for part in wanted {
         let copy = dir.join(part.file_name());
-        let is_wanted = part.shard.is_some_and(|shard| stripes.contains(&shard.stripe));
-        if !is_wanted && copy.exists() {
-            std::fs::remove_file(&copy).at("remove", &copy)?;
-        } else if is_wanted && !copy.exists() {
-            let Some(file) = finder.file(part) else { continue };
-            if os::room(&dir).at("look at", &dir)?.free < reserved + len {
-                return Ok(());
-            }
-            keep_part(bundle, &file, &copy, len)?;
+        if copy.exists() {
+            continue;
         }
+        let Some(file) = finder.file(part) else { continue };
+        if os::room(&dir).at("look at", &dir)?.free < reserved + len {
+            return Ok(());
+        }
+        keep_part(bundle, &file, &copy, len)?;
     }
     Ok(())
 }

@@ -58,8 +58,8 @@ struct PartSupply<'a, 'b> {
     placement: Placement,
     /// Bytes of the tar that are in full parts.
     packed: u64,
-    /// Failed and distrusted drives that were dealt with: each is looked at once.
-    handled: BTreeSet<DriveId>,
+    /// Drives that were dealt with, each once for being distrusted and once for having failed (`true`).
+    handled: BTreeSet<(DriveId, bool)>,
 }
 
 impl<'a, 'b> PartSupply<'a, 'b> {
@@ -80,7 +80,7 @@ impl<'a, 'b> PartSupply<'a, 'b> {
     /// on getting parts. So does a failed one where all shards of a stripe are placed together, because parity stands
     /// for its share; elsewhere a failed drive gets nothing more.
     fn close_if_possible(&mut self, drive: DriveId, has_failed: bool) {
-        if !self.handled.insert(drive) {
+        if !self.handled.insert((drive, has_failed)) {
             return;
         }
         let mut others = self.placement.clone();

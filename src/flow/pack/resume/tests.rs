@@ -12,9 +12,11 @@ use crate::format::recipe::FrameRecipe;
 use crate::plan::parity::Wish;
 use crate::plan::placement::Fill;
 use crate::stage::compress::Level;
-use crate::stage::seal::Identity;
+use crate::stage::seal::{Identity, header_for_passphrase};
+use crate::stage::stream::Sealer;
 use crate::stage::walk::walk;
 use std::fs;
+use std::io::Write;
 use tempfile::TempDir;
 
 /// An interrupted run, the request that it was begun with, and the folder that it packed.
@@ -143,6 +145,25 @@ fn a_passphrase_has_to_be_the_one_that_was_sealed_to() {
     assert!(run.difference().ends_with("opens with another passphrase than the one given now"), "its seal is lost");
     run.request.passphrase = None;
     assert!(run.difference().ends_with("opens with a passphrase too, and none is asked for now"));
+}
+
+#[test]
+fn a_damaged_seal_does_not_make_a_passphrase_another_one() {
+    let mut run = Interrupted::on(2);
+    let passphrase = SecretText::new("open sesame".into());
+    let (header, key) = header_for_passphrase(&passphrase);
+    let mut sealer = Sealer::new(Vec::new(), &header, &key).unwrap();
+    sealer.write_all(b"the key of the bundle").unwrap();
+    let sealed = sealer.finish().unwrap();
+    for volume in 1..=2 {
+        fs::write(run.run.file(volume, PASSPHRASE_SEAL), &sealed).unwrap();
+        let seal = VolumeSeal { volume: VolumeNumber::new(volume), ..lost_seal(PASSPHRASE_SEAL) };
+        run.run.opening.seals.push(VolumeSeal { sha256: sha256(&sealed), ..seal });
+    }
+    run.request.passphrase = Some(passphrase);
+    assert!(run.check().is_ok());
+    fs::write(run.run.file(1, PASSPHRASE_SEAL), [&sealed[..sealed.len() - 1], b"?"].concat()).unwrap();
+    assert!(run.check().is_ok(), "volume 2 has it whole");
 }
 
 #[test]

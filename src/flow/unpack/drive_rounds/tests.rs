@@ -152,6 +152,20 @@ fn parts_of_open_stripes_are_kept_and_later_removed() {
 }
 
 #[test]
+fn obsolete_copies_are_removed_where_no_room_is_left() {
+    let mut small = small_bundle();
+    stripe_up(&mut small);
+    let entries = [small.entries.clone(), vec![file("more than any disk holds", 1 << 60)]].concat();
+    with_extraction(&entries, |extraction| {
+        let kept_parts = extraction.staging.kept_parts();
+        std::fs::create_dir(&kept_parts).unwrap();
+        std::fs::write(kept_parts.join(file_name(4)), b"copy").unwrap();
+        keep_shards(&small.bundle, extraction, &[bad(1, PartState::Missing)]).unwrap();
+        assert!(kept(extraction).is_empty());
+    });
+}
+
+#[test]
 fn a_bundle_without_parity_keeps_no_parts() {
     let small = small_bundle();
     with_extraction(&small.entries, |extraction| {

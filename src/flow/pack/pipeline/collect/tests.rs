@@ -43,6 +43,20 @@ fn a_distrusted_drive_gets_nothing_more_if_the_others_have_room() {
 }
 
 #[test]
+fn a_distrusted_drive_that_was_kept_gets_nothing_more_once_it_fails() {
+    let desk = Desk::new();
+    let job = desk.job();
+    let pipeline = Pipeline::new(&job, &desk.drives(2));
+    let mut supply = PartSupply::new(&pipeline, desk.placement(&[9, 2])).unwrap();
+    distrust(&pipeline);
+    supply.close_bad_drives();
+    assert_eq!(supply.placement.left(VolumeNumber::new(1)), 9);
+    fail(&pipeline, 0, fault());
+    supply.close_bad_drives();
+    assert_eq!(supply.placement.left(VolumeNumber::new(1)), 0);
+}
+
+#[test]
 fn a_failed_drive_keeps_its_share_of_stripes_that_the_others_cannot_hold() {
     let desk = Desk::with_parity();
     assert_eq!(left_on_volume_1(&desk, &[9, 9, 9], |pipeline| fail(pipeline, 0, fault())), 9);
