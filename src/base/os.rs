@@ -2,6 +2,7 @@
 
 pub(crate) mod attributes;
 pub(crate) mod folder;
+pub(crate) mod identity;
 pub(crate) mod make;
 
 use std::fs::File;

@@ -7,13 +7,13 @@
 //! their own, and a file that a process opens and closes between two looks.
 
 use std::collections::HashMap;
-use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::disk::Device;
 use crate::base::os;
+use crate::base::os::identity::known_identity;
 use crate::base::path::{as_bytes, as_path, escape};
 use crate::base::pool::side_by_side;
 
@@ -23,8 +23,8 @@ pub(crate) type FileId = (u64, u64);
 /// All files that some process could write to at one moment.
 pub(crate) struct Holders {
     proc: PathBuf,
-    /// Keyed by inode number alone. A lookup of the file system may hang on a server that is gone, so
-    /// [`Holders::of`] does it only for the few holds whose inode number matches.
+    /// Keyed by inode number alone. [`Holders::of`] asks for the file system of the few holds whose inode number
+    /// matches.
     by_inode: HashMap<u64, Vec<Hold>>,
 }
 
@@ -120,24 +120,18 @@ impl Holders {
         let folder = self.folder(hold);
         match &hold.way {
             // The process may have closed the file since, and given its number to another one.
-            AccessWay::Open(number) => is_file(&folder.join("fd").join(number), file),
+            AccessWay::Open(number) => known_identity(&folder.join("fd").join(number)).is_ok_and(|id| id == file),
             // On some file systems (btrfs, overlays) `maps` names another device than `stat` does.
             AccessWay::Mapped { addresses, device, path } => {
-                *device == os::block(file.0)
-                    || is_file(&folder.join("map_files").join(addresses), file)
-                    || is_file(path, file)
+                if *device == os::block(file.0) {
+                    return true;
+                }
+                // Not every user may look into `map_files`. The path may lead elsewhere by now.
+                let known = known_identity(&folder.join("map_files").join(addresses));
+                known.or_else(|_| known_identity(path)).is_ok_and(|id| id == file)
             }
         }
     }
-}
-
-fn id(meta: &Metadata) -> FileId {
-    (meta.dev(), meta.ino())
-}
-
-/// Whether a path leads to that file now.
-fn is_file(path: &Path, file: FileId) -> bool {
-    path.metadata().is_ok_and(|meta| id(&meta) == file)
 }
 
 /// Whether this user may inspect the process. A kernel thread has no program, so it counts as no.
@@ -155,9 +149,8 @@ fn opened(process: &Path) -> Vec<(u64, AccessWay)> {
         // Most descriptors lead to no file. The owner's bits of the link itself say what it is open for.
         let is_a_file = path.read_link().is_ok_and(|to| as_bytes(&to).starts_with(b"/"));
         if is_a_file && entry.metadata().is_ok_and(|meta| meta.mode() & 0o200 != 0) {
-            // `stat` follows the link and may hang, so it is only the fallback for older kernels.
             let noted = noted_inode(&process.join("fdinfo").join(&number));
-            let inode = noted.or_else(|| path.metadata().ok().map(|meta| meta.ino()));
+            let inode = noted.or_else(|| Some(known_identity(&path).ok()?.1));
             found.extend(inode.map(|inode| (inode, AccessWay::Open(number))));
         }
     }
@@ -227,7 +220,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         ends(holding(&path, ">"));
-        let file = id(&path.metadata().unwrap());
+        let file = known_identity(&path).unwrap();
         let holder = || Holders::look().unwrap().of(file);
         assert_eq!(holder(), None);
         for way in [">>", "<>", ">"] {

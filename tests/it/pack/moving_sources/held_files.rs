@@ -177,3 +177,21 @@ fn a_file_that_is_held_when_its_manifest_is_packed_already_is_named_and_keeps_it
     assert!(text.ends_with("every byte of it is the one that was packed before"), "{text}");
     list_and_manifests_agree(&drive, &desk);
 }
+
+#[test]
+fn a_file_that_is_held_on_a_drive_that_hangs_does_not_stop_the_packing() {
+    let desk = Desk::new();
+    let Some(camera) = Drive::plug(desk.path("camera"), 64 * MIB, Cache::WriteThrough) else { return };
+    let Some(mut share) = Drive::plug(desk.path("share"), 64 * MIB, Cache::WriteThrough) else { return };
+    for drive in [&camera, &share] {
+        put(drive.path().join("clip"), "content");
+    }
+    assert_eq!(camera.number("clip"), share.number("clip"), "only the file system tells them apart");
+    share.lie(&[]);
+    share.replug();
+    let holder = Holder::open(&share.path().join("clip"));
+    let hanging = share.hang();
+    run(desk.pack_cmd(&[&camera.path()], &desk.drives(), &[])).exits(0);
+    drop(hanging);
+    drop(holder);
+}
