@@ -171,7 +171,7 @@ impl<'a> Marks<'a> {
 mod tests {
     use super::*;
     use crate::base::secret::Secret;
-    use crate::flow::bundle::open::test_bundle::TestBundle;
+    use crate::flow::bundle::test_bundle::TestBundle;
     use crate::stage::volume::ScanError;
     use std::fs;
 

@@ -148,7 +148,7 @@ fn read(volume: &Volume, name: &str, key: &BundleKey) -> Result<Head, CopyFault>
 mod tests {
     use super::*;
     use crate::base::secret::Secret;
-    use crate::flow::bundle::open::test_bundle::TestBundle;
+    use crate::flow::bundle::test_bundle::TestBundle;
     use crate::flow::bundle::unseal::unlock;
 
     fn keys(test: &TestBundle) -> Vec<BundleKey> {

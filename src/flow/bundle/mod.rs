@@ -15,4 +15,6 @@ pub(crate) mod rebuilt_part;
 pub mod scan;
 pub(crate) mod sealed_text;
 mod stripe_rows;
+#[cfg(test)]
+pub(crate) mod test_bundle;
 pub(crate) mod unseal;

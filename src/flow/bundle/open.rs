@@ -299,6 +299,4 @@ impl Bundle {
 }
 
 #[cfg(test)]
-pub(super) mod test_bundle;
-#[cfg(test)]
 mod tests;

@@ -204,7 +204,7 @@ impl ListLines {
 mod tests {
     use super::*;
     use crate::base::digest::tagged;
-    use crate::flow::bundle::open::test_bundle::TestBundle;
+    use crate::flow::bundle::test_bundle::TestBundle;
     use crate::plan::layout::tests::dir;
     use crate::stage::compress::{Compressor, Level};
     use crate::stage::seal::header_for;

@@ -179,7 +179,7 @@ pub(crate) fn owns(keyring: &Keyring, volume: &Volume) -> bool {
 mod tests {
     use super::*;
     use crate::base::secret::SecretText;
-    use crate::flow::bundle::open::test_bundle::{TestBundle, keyring, seal_text, sealed_to};
+    use crate::flow::bundle::test_bundle::{TestBundle, keyring, seal_text, sealed_to};
     use crate::stage::volume::VolumeFile;
     use std::fs;
 

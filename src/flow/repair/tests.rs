@@ -7,19 +7,18 @@ use crate::base::digest::sha256;
 use crate::base::monitor::Silent;
 use crate::base::secret::Secret;
 use crate::flow::Outcome;
-use crate::flow::bundle::index_files::{head_of, list_of, seals, write_index};
+use crate::flow::bundle::index_files::list_of;
+use crate::flow::bundle::test_bundle::{CLASS, keyring, pack_volumes, seal_plain};
 use crate::format::head::tests::striped;
 use crate::format::head::{Head, parts_hash};
-use crate::format::part::{CHUNK, Class, HEADER, PartBuf};
+use crate::format::part::{CHUNK, HEADER};
 use crate::format::seal::{Mode, Seal, commitment};
 use crate::format::volume_number::tests::volumes;
 use crate::stage::erasure::Code;
-use crate::stage::seal::{Identity, part_header};
-use crate::stage::stream::PartSealer;
-use crate::stage::volume::Writer;
+use crate::stage::seal::Identity;
 
 /// A bundle of two data parts, on volumes 1 and 2, and their parity, on volume 3.
-struct SmallBundle {
+struct RepairDesk {
     drive: tempfile::TempDir,
     target: tempfile::TempDir,
     keyring: Keyring,
@@ -42,7 +41,7 @@ fn plaintexts(head: &Head) -> Vec<Vec<Vec<u8>>> {
     all
 }
 
-impl SmallBundle {
+impl RepairDesk {
     fn new() -> Self {
         let drive = tempfile::tempdir().unwrap();
         let target = tempfile::tempdir().unwrap();
@@ -50,19 +49,15 @@ impl SmallBundle {
         let identity = Identity::from_secret(&secret);
         let recipient = identity.recipient();
         let mut head = striped(2, 2, 1);
-        head.statement.class = Class::ALL[0];
+        head.statement.class = CLASS;
         head.statement.kcommit = commitment(&head.statement.bundle, secret.expose());
         let (list, list_hash) = list_of(&[], head.statement.tar).unwrap();
         head.statement.list_hash = list_hash;
         let mut files = Vec::new();
         let plain = plaintexts(&head);
         for (part, chunks) in head.parts.iter_mut().zip(&plain) {
-            let (header, key) = part_header(&recipient);
-            let mut file = PartBuf::new(head.statement.class);
-            let mut sealer = PartSealer::new(&key, &header, &mut file, |_, _| ());
-            chunks.iter().for_each(|chunk| sealer.append(chunk));
-            part.sha256 = sealer.finish();
-            *part.header = header;
+            let (header, sha256, file) = seal_plain(&chunks.concat(), &recipient);
+            (*part.header, part.sha256) = (header, sha256);
             files.push(file);
         }
         head.statement.parts_hash = parts_hash(&head.parts);
@@ -74,20 +69,12 @@ impl SmallBundle {
             identity: identity.to_text(),
         };
         let owner = Identity::generate();
-        let sealed_head = head_of(&head).unwrap();
-        for (part, file) in head.parts.iter().zip(&files) {
-            let mut writer = Writer::create(drive.path(), part.volume).unwrap();
-            for (name, bytes) in seals((&seal, &recipient), &[owner.recipient()], None).unwrap() {
-                writer.put(name, &bytes, sha256(&bytes)).unwrap();
-            }
-            writer.put(&part.file_name(), file.file(), part.sha256).unwrap();
-            write_index(&mut writer, &list, &sealed_head, &recipient).unwrap();
-            writer.write_sums().unwrap();
-            writer.finish().unwrap();
+        let volumes = pack_volumes(drive.path(), (&seal, &recipient), &owner.recipient(), (&head, &files), &list);
+        for mut volume in volumes {
+            volume.write_sums().unwrap();
+            volume.finish().unwrap();
         }
-        let mut keyring = Keyring::new();
-        keyring.add(owner);
-        Self { drive, target, keyring }
+        Self { drive, target, keyring: keyring(&[&owner]) }
     }
 
     fn volume(&self, number: u16) -> PathBuf {
@@ -124,7 +111,7 @@ impl SmallBundle {
 
 #[test]
 fn of_whole_volumes_none_is_written() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     let report = bundle.repair(false).unwrap();
     assert_eq!((report.volumes.len(), report.outcome()), (0, Outcome::Ok));
     assert!(bundle.is_target_empty());
@@ -132,14 +119,14 @@ fn of_whole_volumes_none_is_written() {
 
 #[test]
 fn a_whole_volume_is_known_by_its_parts_under_any_name() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     fs::rename(bundle.volume(1), bundle.drive.path().join("copy")).unwrap();
     assert!(bundle.repair(false).unwrap().volumes.is_empty());
 }
 
 #[test]
 fn a_lost_volume_is_rebuilt_byte_for_byte() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     let part = fs::read(bundle.volume(1).join("000001.age")).unwrap();
     bundle.lose(1);
     let report = bundle.repair(false).unwrap();
@@ -152,7 +139,7 @@ fn a_lost_volume_is_rebuilt_byte_for_byte() {
 
 #[test]
 fn a_damaged_volume_is_written_beside_the_old_one() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     let part = fs::read(bundle.volume(2).join("000002.age")).unwrap();
     bundle.damage(2, "000002.age", HEADER + 5, 1);
     let damaged = fs::read(bundle.volume(2).join("000002.age")).unwrap();
@@ -164,7 +151,7 @@ fn a_damaged_volume_is_written_beside_the_old_one() {
 
 #[test]
 fn a_part_that_is_whole_is_copied_where_only_the_head_is_lost() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     fs::remove_file(bundle.volume(3).join("head2.age")).unwrap();
     let report = bundle.repair(false).unwrap();
     assert_eq!((report.volumes, report.rebuilt), (volumes([3]), 0));
@@ -174,7 +161,7 @@ fn a_part_that_is_whole_is_copied_where_only_the_head_is_lost() {
 
 #[test]
 fn if_too_many_drives_are_lost_nothing_is_written() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     bundle.lose(1);
     bundle.lose(2);
     let report = bundle.repair(false).unwrap();
@@ -184,7 +171,7 @@ fn if_too_many_drives_are_lost_nothing_is_written() {
 
 #[test]
 fn if_too_much_is_damaged_more_drives_would_not_help() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     bundle.damage(1, "000001.age", HEADER, usize::MAX / 2);
     bundle.damage(2, "000002.age", HEADER, usize::MAX / 2);
     let report = bundle.repair(false).unwrap();
@@ -194,7 +181,7 @@ fn if_too_much_is_damaged_more_drives_would_not_help() {
 
 #[test]
 fn a_dry_run_names_the_volumes_and_writes_none() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     bundle.lose(3);
     let report = bundle.repair(true).unwrap();
     assert_eq!((report.volumes, report.written.len()), (volumes([3]), 0));
@@ -203,7 +190,7 @@ fn a_dry_run_names_the_volumes_and_writes_none() {
 
 #[test]
 fn what_an_earlier_repair_finished_is_not_written_again() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     bundle.lose(1);
     bundle.repair(false).unwrap();
     let again = bundle.repair(false).unwrap();
@@ -213,7 +200,7 @@ fn what_an_earlier_repair_finished_is_not_written_again() {
 
 #[test]
 fn a_leftover_makes_way_and_a_foreign_folder_does_not() {
-    let bundle = SmallBundle::new();
+    let bundle = RepairDesk::new();
     bundle.lose(1);
     fs::create_dir(bundle.new_volume(1)).unwrap();
     fs::copy(bundle.volume(2).join("seal.age"), bundle.new_volume(1).join("seal.age")).unwrap();

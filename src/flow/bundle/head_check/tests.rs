@@ -4,7 +4,7 @@ use super::*;
 use crate::base::digest::sha256;
 use crate::base::secret::Secret;
 use crate::flow::bundle::open::open;
-use crate::flow::bundle::open::test_bundle::{TestBundle, keyring, seal_plain, seal_text, sealed_to};
+use crate::flow::bundle::test_bundle::{TestBundle, keyring, seal_plain, seal_text, sealed_to};
 use crate::format::part::file_name;
 use crate::stage::seal::Identity;
 use std::fs;

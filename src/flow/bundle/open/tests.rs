@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::flow::Outcome;
-use crate::flow::bundle::open::test_bundle::{TestBundle, keyring};
+use crate::flow::bundle::test_bundle::{TAR, TestBundle, keyring};
 use crate::stage::seal::Identity;
 use crate::stage::volume::ScanError;
 use std::fs;
@@ -193,7 +193,7 @@ fn a_list_that_the_statement_does_not_name_is_not_used() {
         panic!("{error}")
     };
     assert!(bad.len() == 2 && bad.iter().all(|bad| matches!(bad.fault, CopyFault::Broken(_))), "{bad:?}");
-    assert!(bundle.read_list_of(test_bundle::TAR, None).unwrap() == test.entries, "without a hash any list will do");
+    assert!(bundle.read_list_of(TAR, None).unwrap() == test.entries, "without a hash any list will do");
 }
 
 #[test]

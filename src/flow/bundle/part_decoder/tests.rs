@@ -6,18 +6,17 @@ use super::*;
 use crate::base::digest::sha256;
 use crate::base::entry::Entry;
 use crate::flow::bundle::open::Bundle;
+use crate::flow::bundle::test_bundle::{CLASS, keyring, seal_plain};
 use crate::format::head::tests::striped;
 use crate::format::member;
-use crate::format::part::{CHUNK, Class, HEADER, SEALED_CHUNK, Trail, file_name};
+use crate::format::part::{CHUNK, HEADER, SEALED_CHUNK, Trail, file_name};
 use crate::format::statement::Statement;
 use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::{Layout, lay_out};
 use crate::stage::compress::{Compressor, Level};
-use crate::stage::seal::{Identity, Keyring, Recipient, part_header};
-use crate::stage::stream::PartSealer;
+use crate::stage::seal::{Identity, Recipient};
 use crate::stage::volume;
 
-pub(crate) const CLASS: Class = Class::ALL[0];
 const NAME: [u8; 16] = [7; 16];
 
 /// The plaintext of a part: lead, frames, trail and padding.
@@ -65,8 +64,7 @@ impl SmallBundle {
         let drive = tempfile::tempdir().unwrap();
         let identity = Identity::generate();
         let recipient = identity.recipient();
-        let mut keyring = Keyring::new();
-        keyring.add(identity);
+        let keyring = keyring(&[&identity]);
         let (tar, layout) = tar_of(&mut entries);
         let mut parts = Vec::new();
         for (number, stretch) in (1..).zip(tar.chunks(size)) {
@@ -107,11 +105,7 @@ impl SmallBundle {
 
 /// Seals a part that holds this stretch of the tar. Returns its line of the table, and its file.
 fn seal(recipient: &Recipient, lead: Lead, tar: &[u8], trail: Trail) -> (Part, PartBuf) {
-    let (header, key) = part_header(recipient);
-    let mut file = PartBuf::new(CLASS);
-    let mut sealer = PartSealer::new(&key, &header, &mut file, |_, _| ());
-    sealer.append(&plaintext(lead, &frame(tar), trail));
-    let sha256 = sealer.finish();
+    let (header, sha256, file) = seal_plain(&plaintext(lead, &frame(tar), trail), recipient);
     let kind = PartKind::Data { offset: lead.offset, length: trail.length };
     (
         Part { number: lead.number, kind, shard: None, volume: VolumeNumber::new(1), sha256, header: Box::new(header) },

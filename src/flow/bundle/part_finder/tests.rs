@@ -1,7 +1,7 @@
 //! Finds parts that are whole, renamed, swapped, damaged or gone.
 
 use super::*;
-use crate::flow::bundle::open::test_bundle::{CLASS, TestBundle};
+use crate::flow::bundle::test_bundle::{CLASS, TestBundle};
 use std::fs;
 
 const ONE: &str = "000001.age";

@@ -1,7 +1,8 @@
 //! Tables made of leads, and leads read from the parts of a small bundle.
 
 use super::*;
-use crate::flow::bundle::part_decoder::tests::{CLASS, SmallBundle};
+use crate::flow::bundle::part_decoder::tests::SmallBundle;
+use crate::flow::bundle::test_bundle::CLASS;
 use crate::plan::layout::tests::file;
 use crate::stage::volume;
 

@@ -3,7 +3,8 @@
 use super::*;
 use crate::base::digest::sha256;
 use crate::base::monitor::Silent;
-use crate::flow::bundle::part_decoder::tests::{CLASS, SmallBundle};
+use crate::flow::bundle::part_decoder::tests::SmallBundle;
+use crate::flow::bundle::test_bundle::CLASS;
 use crate::format::head::tests::striped;
 use crate::format::volume_number::VolumeNumber;
 use crate::plan::layout::tests::file;

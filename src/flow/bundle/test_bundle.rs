@@ -2,14 +2,14 @@
 //! of 1 MiB. All seals, heads, lists and parts are real.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
 use crate::base::digest::{Digest, sha256};
 use crate::base::entry::Entry;
 use crate::base::secret::{Secret, SecretText};
-use crate::flow::bundle::index_files::{head_of, list_of, seals, write_index};
+use crate::flow::bundle::index_files::{Sealable, head_of, list_of, seals, write_index};
 use crate::flow::bundle::open::{Bundle, open};
 use crate::format::head::tests::striped;
 use crate::format::head::{Head, Part, PartKind, parts_hash};
@@ -55,15 +55,7 @@ impl TestBundle {
         name_parts(&mut head, name, kcommit, list_hash);
         change(&mut head);
         let seal = Seal { bundle: name, mode: Mode::Normal, kcommit, cards: None, identity: key.to_text() };
-        let sealable = head_of(&head).unwrap();
-        for (part, file) in head.parts.iter().zip(&files) {
-            let mut writer = Writer::create(drive.path(), part.volume).unwrap();
-            for (name, bytes) in seals((&seal, &key.recipient()), &[owner.recipient()], None).unwrap() {
-                writer.put(name, &bytes, sha256(&bytes)).unwrap();
-            }
-            writer.put(&part.file_name(), file.file(), part.sha256).unwrap();
-            write_index(&mut writer, &list, &sealable, &key.recipient()).unwrap();
-        }
+        pack_volumes(drive.path(), (&seal, &key.recipient()), &owner.recipient(), (&head, &files), &list);
         Self { drive, owner, key, head, entries }
     }
 
@@ -120,6 +112,29 @@ impl TestBundle {
             chunks.iter().for_each(|chunk| bytes[HEADER + chunk * SEALED_CHUNK + 5] ^= 1);
         });
     }
+}
+
+/// Writes a volume for each part, with its file, the seals, the head and the list, and leaves it without SHA256SUMS.
+/// Returns the writers. `key` is the seal of the bundle's key, and the recipient that parts are sealed to.
+pub(crate) fn pack_volumes(
+    drive: &Path,
+    key: (&Seal, &Recipient),
+    owner: &Recipient,
+    (head, files): (&Head, &[PartBuf]),
+    list: &Sealable,
+) -> Vec<Writer> {
+    let sealable = head_of(head).unwrap();
+    let mut writers = Vec::new();
+    for (part, file) in head.parts.iter().zip(files) {
+        let mut writer = Writer::create(drive, part.volume).unwrap();
+        for (name, bytes) in seals(key, std::slice::from_ref(owner), None).unwrap() {
+            writer.put(name, &bytes, sha256(&bytes)).unwrap();
+        }
+        writer.put(&part.file_name(), file.file(), part.sha256).unwrap();
+        write_index(&mut writer, list, &sealable, key.1).unwrap();
+        writers.push(writer);
+    }
+    writers
 }
 
 pub(crate) fn keyring(identities: &[&Identity]) -> Keyring {
