@@ -50,11 +50,7 @@ def forgets(lab, fs, when, which=1):
         lab.came_back()
         return f"held: 0, and then {checked.code} by check; all comes back"
     done.ends(7).never_says(SAFE).says(drives[which].name)
-    if lab.is_complete_without(drives, done):
-        return "held: 7, and all is there without it"
-    drives[which].replug()
-    lab.nothing_lies(drives)
-    return lab.goes_on(drives)
+    return lab.goes_on_after(drives, which, done)
 
 
 for fs in ("vfat", "ext4"):
@@ -116,11 +112,7 @@ def gone(lab, fs, which, least):
     if drives[which].name not in done.said:
         raise Wrong(f"does not name {drives[which].name}: {done}")
     lab.nothing_lies(others)
-    if lab.is_complete_without(drives, done):
-        return "held: 7, and all is there without it"
-    drives[which].replug()
-    lab.nothing_lies(drives)
-    return lab.goes_on(drives)
+    return lab.goes_on_after(drives, which, done)
 
 
 for fs in ("vfat", "ext4"):

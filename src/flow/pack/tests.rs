@@ -3,10 +3,7 @@
 use super::*;
 use crate::base::monitor::Silent;
 use crate::flow::pack::plan::plan;
-use crate::plan::parity::Wish;
-use crate::plan::placement::Fill;
-use crate::stage::compress::Level;
-use crate::stage::seal::Identity;
+use crate::flow::pack::request::tests::request;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,20 +14,7 @@ pub(super) fn request_on(desk: &Path) -> PackRequest {
     ["a", "b", "c"].iter().for_each(|name| std::fs::write(source.join(name), [b'x'; 5000]).unwrap());
     let outputs = ["one", "two"].map(|name| desk.join(name));
     outputs.iter().for_each(|output| std::fs::create_dir(output).unwrap());
-    PackRequest {
-        sources: vec![source],
-        recipients: vec![Identity::generate().recipient()],
-        passphrase: None,
-        outputs: outputs.to_vec(),
-        volumes: None,
-        volume_size: None,
-        fill: Fill::Spread,
-        level: Level::Quick,
-        parity: Wish { lose: 0, mend: Some(0.0) },
-        verify: None,
-        replaced: false,
-        restart: false,
-    }
+    request(vec![source], outputs.to_vec())
 }
 
 /// All files in volumes of the request.
