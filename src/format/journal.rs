@@ -148,7 +148,7 @@ impl Opening {
         let stamps = stamps.ok_or_else(|| lines.bad("it is no base64 of stamps"))?;
         let stamps = stamps.chunks_exact(8).map(|eight| u64::from_be_bytes(eight.try_into().expect("8 bytes")));
         let stamps = stamps.collect();
-        lines.field(checked_lines::BEGUN)?;
+        lines.last(checked_lines::BEGUN)?;
         Ok(Self { bundle, recipient, kcommit, class, scheme, options, whom, volumes, seals, stamps })
     }
 }

@@ -53,6 +53,12 @@ impl<'a> Lines<'a> {
         if words.contains(&word) { Ok(word.into()) } else { Err(self.bad("the word is not known")) }
     }
 
+    /// Takes the last line, which must be `line`.
+    pub(crate) fn last(&mut self, line: &str) -> Result<(), FormatError> {
+        let is_last = self.field(line)?.is_empty() && self.lines.next().is_none();
+        if is_last { Ok(()) } else { Err(self.bad(&format!("\"{line}\" is expected, as its last line"))) }
+    }
+
     /// The error about the line that was read last.
     pub(crate) fn bad(&self, why: &str) -> FormatError {
         FormatError::malformed(self.what, self.at, why)
@@ -62,6 +68,13 @@ impl<'a> Lines<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_line_is_whole_and_none_follows() {
+        for (text, is_last) in [("END\n", true), ("END", true), ("ENDS", false), ("END\n\n", false), ("", false)] {
+            assert_eq!(Lines::of("the journal", text).last("END").is_ok(), is_last, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_limit_does_not_name_another_file() {

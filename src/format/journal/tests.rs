@@ -65,6 +65,14 @@ fn stamps_are_whole() {
 }
 
 #[test]
+fn nothing_stands_between_its_stamps_and_its_beginning() {
+    let text = encode(&journal());
+    for other in ["BEGUN\u{0}\nBEGUN\n", "BEGUN and more\nBEGUN\n", "\nBEGUN\n"] {
+        assert!(parse(&text.replace("BEGUN\n", other)).is_err(), "{other:?}");
+    }
+}
+
+#[test]
 fn it_ends_at_a_torn_or_strange_line() {
     let journal = journal();
     let text = encode(&journal);
