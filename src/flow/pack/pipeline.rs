@@ -19,8 +19,6 @@ mod task;
 mod workers;
 mod write;
 
-pub(super) use write::wrong_drive;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::AtomicUsize;

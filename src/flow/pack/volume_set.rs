@@ -191,6 +191,11 @@ impl<W: VolumeWriter> VolumeSet<W> {
     }
 }
 
+/// The error for a part that came to a drive without its volume.
+pub(super) fn wrong_drive() -> FlowError {
+    FlowError::Defect("a part came to the wrong drive".into())
+}
+
 /// The place of a drive and why it was given up; `None` if it was not.
 fn place_and_reason<W>(drive: &Drive<W>) -> Option<(PathBuf, String)> {
     match &drive.state {

@@ -19,6 +19,7 @@ use crate::flow::FlowError;
 use crate::flow::drives::drive::{Drive, DriveId, FailedDrive};
 use crate::flow::pack::part_sealer::SealedPart;
 use crate::flow::pack::pipeline::{PackJob, Pipeline};
+use crate::flow::pack::volume_set::wrong_drive;
 use crate::format::head::Part;
 use crate::format::journal::WrittenPart;
 use crate::stage::volume::Writer;
@@ -177,11 +178,6 @@ impl<'a, 'b> DriveWriting<'a, 'b> {
         self.has_failed = true;
         Ok(())
     }
-}
-
-/// The error for a part that came to a drive without its volume.
-pub(crate) fn wrong_drive() -> FlowError {
-    FlowError::Defect("a part came to the wrong drive".into())
 }
 
 fn writer_of<'a>(writers: &'a mut [Writer], part: &Part) -> Result<&'a mut Writer, FlowError> {
