@@ -17,13 +17,13 @@ a cache below may have answered";
 const PLUGGED: &str = "plugged in again";
 
 /// A desk with a drive that was packed onto while it had these faults.
-fn packed(faults: &[Fault]) -> Option<(Drive, Desk)> {
+fn packed(faults: &[Fault]) -> Option<(Desk, Drive)> {
     let desk = Desk::new();
     put(desk.source().join("clip.mov"), noise(2_200_000, 1));
     let drive = Drive::plug(desk.drive(1), 32 << 20, Cache::WriteBack)?;
     drive.set(faults);
     run(desk.pack_cmd(&[&desk.source()], &[drive.path()], &["--no-verify"])).exits(0);
-    Some((drive, desk))
+    Some((desk, drive))
 }
 
 /// A check that waits.
@@ -59,7 +59,7 @@ impl Waiting {
 
 #[test]
 fn it_waits_and_reads_what_the_drive_holds() {
-    let Some((mut drive, _desk)) = packed(&[]) else { return };
+    let Some((_desk, mut drive)) = packed(&[]) else { return };
     for path in [drive.path(), drive.path().join("volume-1")] {
         let mut waiting = Waiting::start(&path, &[]);
         drive.replug();
@@ -80,7 +80,7 @@ fn it_waits_and_reads_what_the_drive_holds() {
 #[test]
 fn what_only_the_cache_holds_is_found_missing() {
     // In the second part, behind seals and journal; those are read back whatever is asked for.
-    let Some((mut drive, desk)) = packed(&[Fault::Lose(300..304)]) else { return };
+    let Some((desk, mut drive)) = packed(&[Fault::Lose(300..304)]) else { return };
     let checked = run(desk.check_cmd(&[drive.path()], &["--json"])).exits(0);
     assert_eq!(checked.json()["replugged"], false);
     assert_eq!(
@@ -97,7 +97,7 @@ fn what_only_the_cache_holds_is_found_missing() {
 
 #[test]
 fn interrupted_while_it_waits_it_has_checked_nothing() {
-    let Some((drive, _desk)) = packed(&[]) else { return };
+    let Some((_desk, drive)) = packed(&[]) else { return };
     let waiting = Waiting::start(&drive.path(), &[]);
     rustix::process::kill_process(Pid::from_child(&waiting.child), Signal::INT).unwrap();
     assert_eq!(waiting.ends(), (Some(130), String::new()));
@@ -165,7 +165,7 @@ fn what_the_system_remembers_of_a_drive_below_its_file_system_is_not_taken_for_t
 
 #[test]
 fn with_a_key_parts_are_opened_as_the_drive_stores_them() {
-    let Some((mut drive, desk)) = packed(&[]) else { return };
+    let Some((desk, mut drive)) = packed(&[]) else { return };
     let key = desk.path("key").display().to_string();
     let check = |drive: &mut Drive| {
         let mut waiting = Waiting::start(&drive.path(), &["-i", &key]);

@@ -144,6 +144,16 @@ pub struct Desk {
     pub recipient: String,
 }
 
+impl Drop for Desk {
+    /// What is mounted in a desk keeps it from being removed, and what tests leave fills a disk. So a drive is declared
+    /// behind its desk.
+    fn drop(&mut self) {
+        let path = self.dir.path().to_string_lossy().into_owned();
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        assert!(std::thread::panicking() || !mounts.contains(&path), "unmounted before its desk goes: {path}");
+    }
+}
+
 impl Desk {
     /// Makes the key with the program itself.
     pub fn new() -> Self {

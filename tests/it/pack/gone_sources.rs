@@ -13,7 +13,7 @@ use fuser::Errno;
 const MIB: u64 = 1 << 20;
 
 /// A desk, and a drive with files to be packed: a long one, then short ones.
-fn plugged() -> Option<(Drive, Desk)> {
+fn plugged() -> Option<(Desk, Drive)> {
     let desk = Desk::new();
     let mut card = Drive::plug(desk.path("card"), 64 * MIB, Cache::WriteThrough)?;
     put(card.path().join("DCIM/a clip.mov"), noise(24 << 20, 1));
@@ -21,7 +21,7 @@ fn plugged() -> Option<(Drive, Desk)> {
         put(card.path().join(format!("DCIM/photo {number}")), noise(300_000, 2 + number));
     }
     card.replug();
-    Some((card, desk))
+    Some((desk, card))
 }
 
 fn pack(desk: &Desk, source: &Path) -> Run {
@@ -51,7 +51,7 @@ fn a_source_that_is_pulled_out_stops_the_packing_which_goes_on_when_it_is_back()
         let mut went_on = false;
         // At the first file, within it, and behind most of it.
         for bytes in [100_000, 14 * MIB, 26 * MIB] {
-            let Some((mut card, desk)) = plugged() else { return };
+            let Some((desk, mut card)) = plugged() else { return };
             card.set(&[Fault::Gone { bytes, errno }]);
             is_gone(pack(&desk, &card.path()), &desk, &card.path());
             card.set(&[]);
@@ -66,7 +66,7 @@ fn a_source_that_is_pulled_out_stops_the_packing_which_goes_on_when_it_is_back()
 
 #[test]
 fn one_file_as_a_source_that_is_pulled_out_is_gone_too() {
-    let Some((mut card, desk)) = plugged() else { return };
+    let Some((desk, mut card)) = plugged() else { return };
     let clip = card.path().join("DCIM/a clip.mov");
     card.set(&[Fault::Gone { bytes: 14 * MIB, errno: Errno::EIO }]);
     is_gone(pack(&desk, &clip), &desk, &clip);
@@ -79,7 +79,7 @@ fn one_file_as_a_source_that_is_pulled_out_is_gone_too() {
 
 #[test]
 fn one_drive_among_folders_that_is_pulled_out_is_gone_too() {
-    let Some((mut card, desk)) = plugged() else { return };
+    let Some((desk, mut card)) = plugged() else { return };
     put(desk.path("media/a note"), "beside the drive");
     fs::create_dir(desk.path("media/card")).unwrap();
     let bound = desk.path("media/card");
@@ -99,7 +99,7 @@ fn one_drive_among_folders_that_is_pulled_out_is_gone_too() {
 
 #[test]
 fn a_bad_place_on_a_source_that_answers_costs_one_file() {
-    let Some((mut card, desk)) = plugged() else { return };
+    let Some((desk, mut card)) = plugged() else { return };
     card.set(&[Fault::BadBlocks(1000..1001)]);
     let said = pack(&desk, &card.path()).exits(4);
     assert!(

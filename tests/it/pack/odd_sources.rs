@@ -15,7 +15,7 @@ use serde_json::Value;
 const MIB: u64 = 1 << 20;
 
 /// A desk, and a camera's card in it.
-fn plugged() -> Option<(Drive, Desk)> {
+fn plugged() -> Option<(Desk, Drive)> {
     let desk = Desk::new();
     let mut card = Drive::plug(desk.path("card"), 64 * MIB, Cache::WriteThrough)?;
     put(card.path().join("DCIM/a clip"), noise(200_000, 1));
@@ -25,7 +25,7 @@ fn plugged() -> Option<(Drive, Desk)> {
     put(card.path().join("DCIM/d last"), "the end");
     put(card.path().join("notes/a.txt"), "a note");
     card.replug();
-    Some((card, desk))
+    Some((desk, card))
 }
 
 fn pack(desk: &Desk, source: &Path) -> Run {
@@ -71,7 +71,7 @@ fn all_comes_back(desk: &Desk, source: &Path) {
 
 #[test]
 fn a_name_that_is_listed_twice_is_packed_once_with_all_below_it() {
-    let Some((card, desk)) = plugged() else { return };
+    let Some((desk, card)) = plugged() else { return };
     card.lie(&["DCIM/b photo", "DCIM/c more", "notes/a.txt"].map(|path| Lie::Repeated(card.number(path))));
     let report = pack(&desk, &card.path()).exits(0).json();
     let repeated: Vec<_> = notes(&report).into_iter().filter(|(kind, _, _)| kind == "repeated").collect();
@@ -85,7 +85,7 @@ fn a_name_that_is_listed_twice_is_packed_once_with_all_below_it() {
 
 #[test]
 fn what_a_listing_misses_while_its_folder_changes_is_packed() {
-    let Some((mut card, desk)) = plugged() else { return };
+    let Some((desk, mut card)) = plugged() else { return };
     card.replug();
     let [folder, missed] = ["DCIM", "DCIM/c more"].map(|path| card.number(path));
     card.lie(&[Lie::MissedOnce { folder, missed }]);
@@ -99,7 +99,7 @@ fn what_a_listing_misses_while_its_folder_changes_is_packed() {
 fn what_a_listing_calls_a_thing_is_not_believed() {
     let wrong = [FileType::Directory, FileType::RegularFile, FileType::Symlink, FileType::NamedPipe];
     for (file, folder) in wrong.into_iter().zip(wrong.into_iter().cycle().skip(1)) {
-        let Some((card, desk)) = plugged() else { return };
+        let Some((desk, card)) = plugged() else { return };
         let lies = [("DCIM/b photo", file), ("DCIM", folder), ("DCIM/c more/deeper", folder)];
         card.lie(&lies.map(|(path, kind)| Lie::Called(card.number(path), kind)));
         pack(&desk, &card.path()).exits(0);
@@ -109,7 +109,7 @@ fn what_a_listing_calls_a_thing_is_not_believed() {
 
 #[test]
 fn files_that_share_a_number_keep_their_contents() {
-    let Some((card, desk)) = plugged() else { return };
+    let Some((desk, card)) = plugged() else { return };
     let files = ["DCIM/a clip", "DCIM/b photo", "notes/a.txt"];
     let number = card.number(files[0]);
     card.lie(&files.map(|path| Lie::Shares { file: card.number(path), number, names: 2 }));
@@ -124,7 +124,7 @@ fn files_that_share_a_number_keep_their_contents() {
 
 #[test]
 fn more_names_than_a_file_has_are_files_of_their_own() {
-    let Some((mut card, desk)) = plugged() else { return };
+    let Some((desk, mut card)) = plugged() else { return };
     let (names, time) = (["one", "three", "two"], (1_000_000_000, 5));
     for (name, byte) in names.iter().zip([b'1', b'3', b'2']) {
         put(card.path().join("alike").join(name), [byte; 3_000]);
@@ -155,7 +155,7 @@ fn true_hard_links_are_packed_once_without_a_word() {
 
 #[test]
 fn a_listing_that_breaks_off_names_its_folder_and_no_other() {
-    let Some((card, desk)) = plugged() else { return };
+    let Some((desk, card)) = plugged() else { return };
     card.lie(&[Lie::BreaksOff(card.number("DCIM/c more"), 1)]);
     let report = pack(&desk, &card.path()).exits(4).json();
     let (path, text) = note(&report, "unreadable");
@@ -172,7 +172,7 @@ fn a_listing_that_breaks_off_names_its_folder_and_no_other() {
 
 #[test]
 fn going_deeper_costs_the_same_at_any_depth() {
-    let Some((mut card, desk)) = plugged() else { return };
+    let Some((desk, mut card)) = plugged() else { return };
     const DEPTH: u64 = 200;
     fs::create_dir(card.path().join("deep")).unwrap();
     dig(&card.path().join("deep"), DEPTH as usize, "d");
@@ -254,7 +254,7 @@ fn what_is_dropped_of_files_is_counted_in_one_note() {
 
 #[test]
 fn a_link_without_a_target_is_left_out_and_named() {
-    let Some((card, desk)) = plugged() else { return };
+    let Some((desk, card)) = plugged() else { return };
     card.lie(&[Lie::Link(card.number("notes/a.txt"))]);
     let report = pack(&desk, &card.path()).exits(4).json();
     let (path, text) = note(&report, "unreadable");
@@ -265,7 +265,7 @@ fn a_link_without_a_target_is_left_out_and_named() {
 #[test]
 fn a_file_system_that_finds_the_same_hole_again_and_again_keeps_nobody_waiting() {
     for at in [0, 4096, 300_000] {
-        let Some((card, desk)) = plugged() else { return };
+        let Some((desk, card)) = plugged() else { return };
         let sparse = card.path().join("DCIM/sparse");
         put(&sparse, "a little");
         fs::OpenOptions::new().write(true).open(&sparse).unwrap().set_len(300_000).unwrap();

@@ -130,7 +130,7 @@ fn where_processes_cannot_be_looked_at_that_is_said() {
 
 /// A packing whose drive took all of its parts and failed behind them; another process has the file mapped
 /// then, or when it goes on.
-fn stopped_behind_the_manifests(held_first: bool) -> Option<(Drive, Desk, Run)> {
+fn stopped_behind_the_manifests(held_first: bool) -> Option<(Desk, Drive, Run)> {
     if !need(&["python3"]) {
         return None;
     }
@@ -149,7 +149,7 @@ fn stopped_behind_the_manifests(held_first: bool) -> Option<(Drive, Desk, Run)> 
     let _holder = (!held_first).then(|| Holder::mapped(&draft, true));
     let again = pack(drive.path());
     assert!(again.json()["plan"]["packed"].as_u64().unwrap() > 0, "it goes on: {again:?}");
-    Some((drive, desk, again))
+    Some((desk, drive, again))
 }
 
 /// The list calls every file clean, and so do the manifests.
@@ -165,14 +165,14 @@ fn list_and_manifests_agree(drive: &Drive, desk: &Desk) {
 
 #[test]
 fn manifests_that_name_a_changed_file_are_packed_again_by_a_run_that_finds_none() {
-    let Some((drive, desk, again)) = stopped_behind_the_manifests(true) else { return };
+    let Some((desk, drive, again)) = stopped_behind_the_manifests(true) else { return };
     again.exits(0);
     list_and_manifests_agree(&drive, &desk);
 }
 
 #[test]
 fn a_file_that_is_held_when_its_manifest_is_packed_already_is_named_and_keeps_its_digest() {
-    let Some((drive, desk, again)) = stopped_behind_the_manifests(false) else { return };
+    let Some((desk, drive, again)) = stopped_behind_the_manifests(false) else { return };
     let text = note(&again.exits(4).json(), "outdated", "source/draft");
     assert!(text.ends_with("every byte of it is the one that was packed before"), "{text}");
     list_and_manifests_agree(&drive, &desk);
