@@ -25,7 +25,7 @@ pub(crate) use folder::{folder, folder_on, is_free};
 pub(crate) use found::{ScanError, Volume, read, read_small};
 pub(crate) use names::{HEADS, LIST, SUMS, VolumeFile, is_volume_name};
 pub(crate) use scan::{PassedOver, Search, scan};
-pub(crate) use writer::{SUMS_READY, Writer, remove_ours, unpublish};
+pub(crate) use writer::{SUMS_READY, Writer, is_ours, remove_ours, unpublish};
 
 /// Renames the files of a volume to the exact names of the format, where the drive shows them in another case.
 pub(crate) fn restore_exact_names(dir: &Path) -> Result<(), ScanError> {

@@ -131,7 +131,7 @@ impl Left {
         match (&request.passphrase, opening.takes_passphrase()) {
             (None, true) => Err(self.other_keys("opens with a passphrase too, and none is asked for now")),
             (Some(_), false) => Err(self.other_keys("opens with no passphrase, and one is asked for now")),
-            (Some(passphrase), true) if !self.opens(passphrase, opening) => {
+            (Some(passphrase), true) if !self.opens(passphrase, opening)? => {
                 Err(self.other_keys("opens with another passphrase than the one given now"))
             }
             (Some(_), true) | (None, false) => Ok(()),
@@ -144,11 +144,14 @@ impl Left {
 
     /// Whether a passphrase opens its seal. Only the first seal that is as it was written is tried, because a try takes
     /// a second.
-    fn opens(&self, passphrase: &SecretText, opening: &Opening) -> bool {
+    ///
+    /// # Errors
+    /// No drive has such a seal as it was written.
+    fn opens(&self, passphrase: &SecretText, opening: &Opening) -> Result<bool, FlowError> {
         let mut ring = Keyring::new();
         ring.add_passphrase(passphrase);
-        let seal = self.read_seals(opening).copies.into_iter().find(|(name, _)| name == PASSPHRASE_SEAL);
-        seal.is_some_and(|(_, bytes)| ring.open_small(&bytes, limits::SEAL_FILE).is_ok())
+        let seals = self.read_seals(opening);
+        Ok(ring.open_small(seals.copy_of(PASSPHRASE_SEAL)?, limits::SEAL_FILE).is_ok())
     }
 
     /// Reads back all parts that were written, and finds how far the bundle is packed. `replaced`: a drive with parts

@@ -28,6 +28,7 @@ use crate::format::head::Part;
 use crate::format::part::SEALED_CHUNK;
 use crate::format::stripe::Scheme;
 use crate::plan::repair::Verdict;
+use crate::stage::restore::Staging;
 use crate::stage::volume::{self, Volume};
 
 /// What a round leaves open, for the user who is asked for more drives.
@@ -58,12 +59,13 @@ pub(crate) fn place_all(
 ) -> Result<Placed, FlowError> {
     let mut mended = Vec::new();
     let mut gone = BTreeSet::new();
+    let placed_by_earlier_runs = extraction.staging.placed();
     extraction.restart_wrong_files();
     let mut left = to_do(extraction, &bundle.head, parts);
     // A round places what the drives have; the parts left over are tried again in the next one.
     loop {
         add_kept(bundle, extraction)?;
-        let mut placed = place_parts(bundle, extraction, &left, monitor)?;
+        let mut placed = place_parts(bundle, extraction, &left, &mended, monitor)?;
         mended.append(&mut placed.mended);
         gone.extend(std::mem::take(&mut placed.gone));
         left = placed.bad.iter().map(|part| part.number).collect();
@@ -79,7 +81,13 @@ pub(crate) fn place_all(
             }
             _ => None,
         };
-        let Some(paths) = more else { return Ok(Placed { mended, gone: gone.into_iter().collect(), ..placed }) };
+        let Some(paths) = more else {
+            mended.sort_by_key(|part| part.number);
+            mended.dedup_by_key(|part| part.number);
+            // Whether what earlier runs placed was whole on its drive is not known.
+            let margin = placed.margin.filter(|_| placed_by_earlier_runs.is_empty());
+            return Ok(Placed { mended, margin, gone: gone.into_iter().collect(), ..placed });
+        };
         // A drive that was gone may be back, so the next round judges anew.
         gone.clear();
         bundle.volumes = scan_places(&paths, bundle, monitor);
@@ -139,11 +147,14 @@ fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Res
     // Without parity every part stands alone, and is placed as soon as its drive is there.
     let Some(scheme) = bundle.head.statement.scheme else { return Ok(()) };
     let dir = extraction.staging.kept_parts();
-    if !make_folder(&dir)? {
-        return Ok(());
+    match make_folder(&dir) {
+        Ok(true) => {}
+        Err(fault) if !fault.is_full() => return Err(fault.into()),
+        Ok(false) | Err(_) => return Ok(()),
     }
     let stripes = open_stripes(scheme, bad);
     let reserved = bytes_to_write(extraction);
+    let files = extraction.entries.len() as u64 + Staging::LATER;
     let len = bundle.head.statement.class.file_len() as u64;
     let finder = Finder::new(bundle);
     let is_wanted = |part: &&Part| part.shard.is_some_and(|shard| stripes.contains(&shard.stripe));
@@ -158,10 +169,18 @@ fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Res
             continue;
         }
         let Some(file) = finder.file(part) else { continue };
-        if os::room(&dir).at("look at", &dir)?.free < reserved + len {
+        let has_files = os::files_left(&dir).at("look at", &dir)?.is_none_or(|left| left > files);
+        if !has_files || os::room(&dir).at("look at", &dir)?.free < reserved + len {
             return Ok(());
         }
-        keep_part(bundle, &file, &copy, len)?;
+        match keep_part(bundle, &file, &copy, len) {
+            // Another program took the room, or a limit of this user does not show in the room.
+            Err(FlowError::Io(fault)) if fault.is_full() => {
+                os::remove_if_there(&copy.with_file_name(UNFINISHED)).at("remove", &copy)?;
+                return Ok(());
+            }
+            kept => kept?,
+        }
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) struct Placed {
     pub(crate) mended: Vec<BadPart>,
     /// What can be recovered with the drives given.
     pub(crate) verdict: Verdict,
-    /// How much more may be lost, as far as this run looked; `None` without parity.
+    /// How much more may be lost, as far as this run looked; `None` without parity, and if earlier runs placed parts.
     pub(crate) margin: Option<Margin>,
     /// Why the target took no more. The files that were whole by then are delivered.
     pub(crate) failed: Option<IoFault>,
@@ -51,11 +51,12 @@ pub(crate) struct Placed {
     pub(crate) denied: Vec<PathBuf>,
 }
 
-/// Opens and places the data parts with these numbers, which ascend.
+/// Opens and places the data parts with these numbers, which ascend. `rebuilt` are those that earlier rounds rebuilt.
 pub(crate) fn place_parts(
     bundle: &Bundle,
     extraction: &Extraction,
     parts: &[u32],
+    rebuilt: &[BadPart],
     monitor: &dyn Monitor,
 ) -> Result<Placed, FlowError> {
     let class = bundle.head.statement.class;
@@ -84,9 +85,11 @@ pub(crate) fn place_parts(
         wrong_parity,
     };
     let parts = bundle.head.parts.iter();
-    let there: Vec<bool> = parts.map(|part| findings.seems_there(part, &finder, &placed.gone)).collect();
-    placed.margin = repair::margin(&bundle.head, &there);
+    let mut there: Vec<bool> = parts.map(|part| findings.seems_there(part, &finder, &placed.gone)).collect();
     placed.verdict = repair::judge(&bundle.head, &there);
+    // They are placed, and still no drive has them whole.
+    rebuilt.iter().for_each(|part| there[part.number as usize - 1] = false);
+    placed.margin = repair::margin(&bundle.head, &there);
     placed.bad.sort_by_key(|part| part.number);
     placed.mended.sort_by_key(|part| part.number);
     Ok(placed)

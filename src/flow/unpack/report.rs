@@ -116,7 +116,7 @@ pub(crate) struct UnpackReport {
     pub(crate) mended: Vec<BadPart>,
     /// What can be recovered with the drives given.
     pub(crate) verdict: Verdict,
-    /// How much more may be lost; `None` without parity, or if data is lost already.
+    /// How much more may be lost; `None` without parity, if data is lost already, or if earlier runs placed parts.
     pub(crate) margin: Option<Margin>,
     /// Files that were not delivered.
     pub(crate) lost: Vec<Lost>,

@@ -348,7 +348,7 @@ pub(crate) fn remove_ours(dir: &Path, keep: impl Fn(&str) -> bool) -> Result<(),
 }
 
 /// Whether the writer of a volume makes files of that name; the journal is written by `stage/journal.rs`.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     let is_small = ALL_SEALS.contains(&name) || HEADS.contains(&name) || [SUMS, LIST].contains(&name);
     is_small || is_unfinished(name) || part::is_part(name)
 }

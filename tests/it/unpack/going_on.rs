@@ -385,3 +385,17 @@ fn without_a_terminal_nobody_is_asked() {
     assert!(said.err.contains("terminal"), "{said:?}");
     assert!(!desk.path("out").exists());
 }
+
+#[test]
+fn no_margin_is_claimed_for_parts_that_an_earlier_run_placed() {
+    let desk = Desk::new();
+    put(desk.source().join("clip.mov"), noise(2_200_000, 1));
+    run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--lose", "1"])).exits(0);
+    let margin = |drives: &[PathBuf], out: &str, code| {
+        run(desk.unpack_cmd(drives, &desk.path(out), &["--json"])).exits(code).json()["margin"].clone()
+    };
+    assert_eq!(margin(&desk.drives(), "at once", 0)["drives"], 1);
+    margin(&[desk.drive(2)], "twice", 3);
+    // Each of them may have been rebuilt then: whether a drive has it whole is not known.
+    assert!(margin(&desk.drives(), "twice", 0).is_null());
+}

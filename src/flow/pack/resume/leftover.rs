@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::digest::sha256;
@@ -277,7 +278,8 @@ impl Left {
         Ok(())
     }
 
-    /// Bytes that parts take in each volume's folder, without the parts that stay. This run removes them.
+    /// Bytes that the interrupted run's files take in each volume's folder, without the parts that stay. This run
+    /// removes them or writes them anew, and what it writes is counted elsewhere.
     pub(crate) fn surplus(&self, before: &Before) -> Vec<u64> {
         let keep: HashSet<(VolumeNumber, String)> =
             before.parts.iter().map(|part| (part.volume, part.file_name())).collect();
@@ -286,8 +288,8 @@ impl Left {
             let mut bytes = 0;
             for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 let name = file.file_name().into_string().unwrap_or_default();
-                if is_part(&name) && !keep.contains(&(number, name)) {
-                    bytes += file.metadata().map_or(0, |meta| meta.len());
+                if (volume::is_ours(&name) || name == JOURNAL) && !keep.contains(&(number, name)) {
+                    bytes += file.metadata().map_or(0, |meta| meta.len().max(meta.blocks() * 512));
                 }
             }
             surplus.push(bytes);

@@ -167,6 +167,36 @@ fn obsolete_copies_are_removed_where_no_room_is_left() {
 }
 
 #[test]
+#[cfg_attr(not(run_as_root), ignore = "needs root, to mount a memory that holds few files")]
+fn copies_end_where_the_target_takes_no_more_files() {
+    let mut small = small_bundle();
+    stripe_up(&mut small);
+    let memory = tempfile::tempdir().unwrap();
+    let mount = |words: &[&str]| std::process::Command::new(words[0]).args(&words[1..]).arg(memory.path()).status();
+    assert!(mount(&["mount", "-t", "tmpfs", "-o", "nr_inodes=12", "none"]).unwrap().success());
+    let kept = {
+        let staging = Staging::begin(memory.path(), &small.entries, &sha256(b"work")).unwrap();
+        let contents = Contents::new(&small.entries);
+        let extraction = Extraction::new(&small.entries, &contents, &staging);
+        let mut files = Vec::new();
+        while let Ok(file) = std::fs::File::create(memory.path().join(files.len().to_string())) {
+            files.push(file);
+        }
+        let mut copies = Vec::new();
+        // With no room for a file, with room for the folder of copies alone, and with room for one file more.
+        for freed in 0..3 {
+            let ended = keep_shards(&small.bundle, &extraction, &[bad(1, PartState::Missing)]);
+            let folder = std::fs::read_dir(staging.kept_parts());
+            copies.push(ended.map(|()| folder.into_iter().flatten().count()).map_err(|error| error.to_string()));
+            std::fs::remove_file(memory.path().join(freed.to_string())).unwrap();
+        }
+        copies
+    };
+    mount(&["umount", "-l"]).unwrap();
+    assert_eq!(kept, [Ok(0), Ok(0), Ok(0)]);
+}
+
+#[test]
 fn a_bundle_without_parity_keeps_no_parts() {
     let small = small_bundle();
     with_extraction(&small.entries, |extraction| {

@@ -42,7 +42,7 @@ impl PlacingBench {
 
     fn place(&self, staging: &Staging) -> (Placed, [bool; 2]) {
         let extraction = Extraction::new(&self.small.entries, &self.contents, staging);
-        let placed = place_parts(&self.small.bundle, &extraction, &self.parts(), &Silent).unwrap();
+        let placed = place_parts(&self.small.bundle, &extraction, &self.parts(), &[], &Silent).unwrap();
         (placed, [SMALL, LONG].map(|file| extraction.is_whole(file)))
     }
 
@@ -118,7 +118,7 @@ fn a_part_with_another_lead_ends_the_run() {
     bench.small.bundle.head.statement.bundle = [8; 16];
     let staging = bench.staging();
     let extraction = Extraction::new(&bench.small.entries, &bench.contents, &staging);
-    let placed = place_parts(&bench.small.bundle, &extraction, &bench.parts(), &Silent);
+    let placed = place_parts(&bench.small.bundle, &extraction, &bench.parts(), &[], &Silent);
     assert!(matches!(placed, Err(FlowError::Format(_))));
 }
 

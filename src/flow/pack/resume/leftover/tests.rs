@@ -262,18 +262,23 @@ fn what_is_removed_leaves_nothing_but_foreign_files() {
 }
 
 #[test]
-fn only_parts_that_do_not_stay_are_surplus() {
+fn all_files_of_the_run_but_parts_that_stay_are_surplus() {
     let run = Leftover::on(2);
     run.write_journal(1, "");
-    for (volume, name, len) in
-        [(1, "000001.age", 10), (1, "000002.age", 20), (2, "000001.age", 40), (2, "000001.par", 80), (2, "list.age", 7)]
+    for (volume, name) in [(1, "000001.age"), (1, "unfinished.tmp"), (2, "000001.age"), (2, "000001.par"), (2, "notes")]
     {
-        fs::write(run.file(volume, name), vec![0; len]).unwrap();
+        fs::write(run.file(volume, name), vec![1; 9000]).unwrap();
     }
     let left = run.found();
+    let taken = |volume, names: &[&str]| -> u64 {
+        let sizes = names.iter().map(|name| run.file(volume, name).metadata().unwrap());
+        sizes.map(|meta| meta.len().max(meta.blocks() * 512)).sum()
+    };
     let before = Before { parts: vec![part(Data(1), 1), part(Parity(1), 2)], ..Before::default() };
-    assert_eq!(left.surplus(&before), [20, 40]);
-    assert_eq!(left.surplus(&Before::default()), [30, 120]);
+    let [one, two] = [&["seal.age", JOURNAL, "unfinished.tmp"][..], &["seal.age", "000001.age"]];
+    assert_eq!(left.surplus(&before), [taken(1, one), taken(2, two)]);
+    let all = [taken(1, one) + taken(1, &["000001.age"]), taken(2, two) + taken(2, &["000001.par"])];
+    assert_eq!(left.surplus(&Before::default()), all, "foreign files are not its own");
 }
 
 #[test]
