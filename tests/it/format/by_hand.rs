@@ -61,7 +61,12 @@ fn every_tar_brings_back_a_whole_and_proven_bag() {
     for tar in TARS {
         let (bag, run) = by_hand(&desk, tar);
         assert!(is_proven(&run), "{tar}: {run:?}");
-        assert_eq!(run.out.matches(": OK\n").count(), 6, "{tar}: one OK for every file and every link to a file: {}", run.out);
+        assert_eq!(
+            run.out.matches(": OK\n").count(),
+            6,
+            "{tar}: one OK for every file and every link to a file: {}",
+            run.out
+        );
         same_content(&desk, &bag);
     }
 }
@@ -192,7 +197,10 @@ fn names_that_bagit_writes_with_a_percent_are_proven_by_the_other_list() {
         }
         put(bag.join(OsStr::from_bytes(b"data/source/a\nb")), "wrong");
         let check = "cd \"$1\" && sha256sum --quiet -c SHA256SUMS";
-        assert!(bash(check, desk.dir.path(), &[bag.as_os_str()]).out.contains("FAILED"), "the second list proves contents");
+        assert!(
+            bash(check, desk.dir.path(), &[bag.as_os_str()]).out.contains("FAILED"),
+            "the second list proves contents"
+        );
     }
 }
 

@@ -15,7 +15,9 @@ fn packages() -> Vec<Value> {
     cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host.trim()]);
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let Value::Object(mut all) = serde_json::from_slice(&output.stdout).unwrap() else { panic!("cargo metadata printed no object") };
+    let Value::Object(mut all) = serde_json::from_slice(&output.stdout).unwrap() else {
+        panic!("cargo metadata printed no object")
+    };
     serde_json::from_value(all.remove("packages").unwrap()).unwrap()
 }
 

@@ -146,7 +146,11 @@ fn of_the_system(desk: &Desk, codes: &mut Codes) {
         let full = fs::File::options().write(true).open(full).unwrap();
         let mut output = crate::common::pouch_raw(["list", "-i"]);
         output.arg(desk.path("key")).args(desk.drives());
-        assert_eq!(output.stdout(full).status().unwrap().code(), Some(7), "output that could not be printed is an error");
+        assert_eq!(
+            output.stdout(full).status().unwrap().code(),
+            Some(7),
+            "output that could not be printed is an error"
+        );
     }
     let pack = Desk::new();
     put(pack.source().join("clip"), noise(2_200_000, 1));

@@ -23,7 +23,8 @@ fn a_target_that_does_not_keep_what_it_takes_is_at_fault_and_not_the_bundle() {
     // With the first drive slow, parts of the second one come before their turn.
     bench.drives[0].set(&[Fault::Slow { write: MIB, read: 40 * MIB }]);
     let drives = bench.paths();
-    let target = Drive::plug(bench.desk.path("target"), 96 * MIB, Cache::WriteThrough).expect("the other drives could be mounted");
+    let target = Drive::plug(bench.desk.path("target"), 96 * MIB, Cache::WriteThrough)
+        .expect("the other drives could be mounted");
     target.set(&[Fault::Discard { real: MIB, fill: 0 }, Fault::Uncached]);
     let unpack = |more: &[&str]| run(bench.desk.unpack_cmd(&drives, &target.path(), more)).exits(7);
     let said = unpack(&[]);
@@ -47,7 +48,8 @@ fn what_a_target_could_not_write_is_not_believed_because_the_system_remembers_it
     let (drives, at) = (bench.paths(), bench.desk.path("target"));
     // Writes fail within the long file, or at the short ones.
     for bytes in [MIB, 6 * MIB] {
-        let mut target = Drive::plug(at.clone(), 32 * MIB, Cache::WriteBack).expect("the other drives could be mounted");
+        let mut target =
+            Drive::plug(at.clone(), 32 * MIB, Cache::WriteBack).expect("the other drives could be mounted");
         target.set(&[Fault::FailAfter { bytes, errno: Errno::EIO }]);
         let unpack = || run(bench.desk.unpack_cmd(&drives, &at, &[]));
         unpack().exits(7);
