@@ -1,7 +1,6 @@
-//! Throughput of each stage on one thread, in memory: the terms of the roofline (docs/decisions/013). `cargo bench` shows
-//! a table; `scripts/bench` runs the same program and adds the terms up.
-//!
-//! Not measured: reading, writing and the transfer between threads. `scripts/bench` adds `cp -r` and `tar` for those.
+//! Throughput of each stage on one thread, in memory: the terms of the roofline (docs/decisions/013). `cargo bench`
+//! prints a table; `scripts/bench` runs the same program, adds up the terms, and measures `cp -r` and `tar` for what is
+//! missing here: reading, writing and the transfer between threads.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
@@ -21,13 +20,13 @@ fn main() {
     divan::main();
 }
 
-/// Random bytes stand for video, which does not compress either.
+/// Random bytes stand for video, because neither compresses.
 fn footage() -> Vec<u8> {
     std::iter::repeat_with(random::<4096>).flatten().take(LEN).collect()
 }
 
-/// Text as ranges: the file that `POUCH_BENCH_TEXT` names, or words of this crate's own files. The words come in runs
-/// from pseudo-random places, so that every run of the benchmark sees the same text, and none of it is a plain copy.
+/// Ranges of text: the file that `POUCH_BENCH_TEXT` names, or words of this crate's own files. Runs of words from
+/// pseudo-random places give every benchmark the same text without plain repetition.
 fn text() -> Vec<Vec<u8>> {
     if let Some(path) = std::env::var_os("POUCH_BENCH_TEXT") {
         return std::fs::read(path).expect("POUCH_BENCH_TEXT").chunks(LEN).map(<[u8]>::to_vec).collect();
@@ -52,7 +51,7 @@ fn text() -> Vec<Vec<u8>> {
     vec![out]
 }
 
-/// Divan's throughput counts plaintext bytes, also where the input of a stage is packed.
+/// Throughput counts plaintext bytes, even where the input of a stage is packed.
 fn total(ranges: &[Vec<u8>]) -> BytesCount {
     BytesCount::new(ranges.iter().map(Vec::len).sum::<usize>())
 }
@@ -64,7 +63,7 @@ fn hash(bencher: Bencher) {
     bencher.counter(BytesCount::new(LEN)).bench_local(|| sha256(black_box(&data)));
 }
 
-/// Encryption alone: `hash` measures the digest that [`PartSealer`] takes on the way.
+/// Encryption alone: `hash` measures the digest that [`PartSealer`] computes as well.
 #[divan::bench]
 fn seal(bencher: Bencher) {
     let (key, class) = (ChunkKey::new(&FileKey::random(), &[1; 16]), Class::ALL[1]);
@@ -93,7 +92,7 @@ fn open(bencher: Bencher) {
     });
 }
 
-/// One frame per range, at the default level and at levels of zstd.
+/// One frame per range, at the default level and at zstd levels.
 #[divan::bench(args = ["quick", "1", "3", "9"])]
 fn compress_text(bencher: Bencher, level: &str) {
     let level = level.parse().map_or(Level::Quick, Level::Zstd);
@@ -103,7 +102,7 @@ fn compress_text(bencher: Bencher, level: &str) {
     });
 }
 
-/// What footage would cost without sampling.
+/// What footage would cost if its ranges were not sampled.
 #[divan::bench]
 fn compress_footage(bencher: Bencher) {
     let (mut compressor, data) = (Compressor::new(Level::Quick).expect("a level"), footage());
@@ -132,7 +131,7 @@ fn decompress_stored(bencher: Bencher) {
     decompress(bencher, frame, BytesCount::new(LEN));
 }
 
-/// Decodes chunk by chunk, as the plaintext of a part comes.
+/// Decodes chunk by chunk, as the plaintext of a part arrives.
 fn decompress(bencher: Bencher, frames: Vec<u8>, raw: BytesCount) {
     let mut decompressor = Decompressor::new().expect("a decompressor");
     bencher.counter(raw).bench_local(|| {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fills fuzz/corpus from the test vectors: each body goes to the targets whose records are of its kind."""
+"""Fills fuzz/corpus from the test vectors: each body goes to the target that parses records of its kind."""
 
 import re
 import sys
@@ -34,7 +34,7 @@ p 1 2 {"1d" * 32}
 
 
 def body(path):
-    """The bytes of a vector; `None` for those that only repeat a byte."""
+    """The body of a vector; `None` for a body that only repeats a byte."""
     fields, _, stored = path.read_bytes().partition(b"\n\n")
     how = re.search(rb"^body: (\w+)", fields, re.M).group(1)
     return {b"text": stored, b"hex": bytes.fromhex(stored.decode()) if how == b"hex" else None}.get(how)

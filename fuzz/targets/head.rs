@@ -1,4 +1,4 @@
-//! The text of a head: what is parsed must be what is written.
+//! The text of a head: encoding what was parsed gives the same bytes.
 
 #![no_main]
 

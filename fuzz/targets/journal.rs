@@ -1,5 +1,5 @@
-//! A journal, given without its checks: they are added, for no change of a byte would pass them. The opening must be
-//! what is written; of the lines behind it, which may come in any order, what is parsed is written and parsed again.
+//! A journal without its checks, which the target adds because no mutation would pass them. Encoding the opening gives
+//! the same bytes. The lines behind it may come in any order, so they are encoded and parsed again instead.
 
 #![no_main]
 
@@ -8,7 +8,7 @@ use pouch::internals::format::checked_lines::Checks;
 use pouch::internals::format::journal::{ALL_CLEAN, Journal, recipe};
 
 fuzz_target!(|text: &str| {
-    // A check is made of a whole line.
+    // A check covers a whole line.
     if !text.ends_with('\n') || text.contains('\r') {
         return;
     }

@@ -1,4 +1,4 @@
-//! A line of a list: what is parsed must be what is written.
+//! A line of a list: encoding what was parsed gives the same bytes.
 
 #![no_main]
 

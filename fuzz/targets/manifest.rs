@@ -1,4 +1,5 @@
-//! The bag's manifests: the first half of the bytes, up to a zero, is one, the rest the other: what is parsed must be what is written.
+//! The bag's two manifests: the bytes before the first zero are one, the rest is the other. A parsed manifest has no
+//! more paths than lines.
 
 #![no_main]
 

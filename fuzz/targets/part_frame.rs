@@ -1,4 +1,4 @@
-//! The first and the last frame of a part: what is parsed must be what is written.
+//! The first and the last frame of a part: encoding what was parsed gives the same values.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(bytes.starts_with(&lead.encode()));
     }
     if let Ok(trail) = Trail::parse(bytes) {
-        // Behind the values stands padding, as long as the frame says.
+        // Padding follows the values, as long as the frame says, so only the values are compared.
         let made = trail.encode(0);
         assert_eq!(Trail::parse(&made).unwrap(), trail);
     }

@@ -1,4 +1,4 @@
-//! The text of a seal: what is parsed must be what is written.
+//! The text of a seal: encoding what was parsed gives the same bytes.
 
 #![no_main]
 

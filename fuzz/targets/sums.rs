@@ -1,4 +1,4 @@
-//! A volume's SHA256SUMS, in which a CR before an LF does not count: what is parsed must be what is written.
+//! A volume's SHA256SUMS, in which a CR before an LF does not count: encoding what was parsed gives the same lines.
 
 #![no_main]
 

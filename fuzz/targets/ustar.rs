@@ -1,4 +1,4 @@
-//! The header blocks of a member of a tar: what is parsed must be what is written.
+//! The header blocks of a tar member: encoding what was parsed gives the same bytes.
 
 #![no_main]
 

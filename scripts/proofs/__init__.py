@@ -1,1 +1,1 @@
-"""What the batteries of `scripts/` share; scripts/README.md says what each is for."""
+"""Shared code of the batteries in `scripts/`; scripts/README.md says what each is for."""

@@ -1,4 +1,4 @@
-"""A desk with a key, sources and three drives; what must hold of it at any instant, and once a run has ended well."""
+"""A desk with a key, sources and three drives, with checks of what holds at any instant and after a successful run."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ WAYS = [["--mend", "0"], [], ["--lose", "1"]]
 
 
 def killed(words, after):
-    """Starts a command and kills it after so many seconds; whether it was still running."""
+    """Starts a command and kills it after this many seconds. Returns whether it was still running."""
     child = subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                              stdin=subprocess.DEVNULL)
     time.sleep(after)
@@ -23,7 +23,7 @@ def killed(words, after):
 
 
 def listed(sums):
-    """The lines of a SHA256SUMS, of which there must be some: sums and names."""
+    """Sums and names of a SHA256SUMS, which must have lines."""
     lines = [line.split("  ", 1) for line in sums.read_text().splitlines()]
     if not lines:
         sys.exit(f"{sums} is empty")
@@ -31,7 +31,7 @@ def listed(sums):
 
 
 def sha256(path):
-    """`None` for what cannot be read."""
+    """Returns `None` for a file that cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -39,7 +39,7 @@ def sha256(path):
 
 
 def difference(one, other):
-    """The first thing that differs between two folders, if anything does: a name, a kind, a link, a content."""
+    """Describes the first difference between two folders, if any: a name, a kind, a link, a content."""
     names, others = sorted(os.listdir(one)), sorted(os.listdir(other))
     if names != others:
         return f"{one} holds {names}, {other} {others}"
@@ -91,7 +91,7 @@ class Desk:
         return [POUCH, "repair", *self.drives[:2], "-i", self.key, "-o", self.work / "new"]
 
     def no_volume_lies(self, folders):
-        """What looks complete is."""
+        """Checks that every volume that looks complete is whole."""
         for folder in folders:
             for sums in folder.glob("volume-*/SHA256SUMS"):
                 wrong = [name for sum, name in listed(sums) if sum != sha256(sums.parent / name)]
@@ -99,10 +99,10 @@ class Desk:
                     sys.exit(f"{sums.parent} looks complete and is not: {wrong}")
 
     def no_file_lies(self):
-        """What is in the output, outside of the staging folder, is what was packed."""
+        """Checks that every file in the output, outside the staging folder, is as it was packed."""
         for path in (self.out / "source").rglob("*"):
             if path.is_file() and not path.is_symlink():
-                # Read each time: what came back has the times that it had, so no stat tells.
+                # Contents are always read: unpacking restores times, so stat cannot show a difference.
                 if path.read_bytes() != (self.source / path.relative_to(self.out / "source")).read_bytes():
                     sys.exit(f"{path} differs from its source")
 
@@ -114,7 +114,7 @@ class Desk:
 
 
 def converge(desk, words, finished):
-    """The same command ends well; or says that all is there, if the last kill came too late."""
+    """Checks that the same command succeeds, or says that all is there if the last kill came too late."""
     code, said = run(*words)
     if code != (2 if finished else 0):
         sys.exit(f"{words[1]} ended with {code}:\n{said}")

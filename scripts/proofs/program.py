@@ -9,7 +9,7 @@ POUCH = Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target")).resolve() / "r
 
 
 def run(*words):
-    """Runs a command to its end: its exit code, and what it said on both streams."""
+    """Runs a command to its end. Returns its exit code and the output of both streams."""
     done = subprocess.run([str(word) for word in words], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           stdin=subprocess.DEVNULL, timeout=120)
     return done.returncode, done.stdout + done.stderr

@@ -1,1 +1,1 @@
-"""Real file systems of a real kernel on drives that fail: run by `scripts/real-drives`."""
+"""Real file systems of a real kernel on drives that fail; `scripts/real-drives` runs them."""

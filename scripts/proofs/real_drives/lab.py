@@ -1,5 +1,5 @@
-"""What every row needs: drives whose device-mapper table can be changed under a mounted file system,
-a bundle's sources and keys, and commands that are met by a fault in the middle."""
+"""Shared by all rows: drives whose device-mapper table can change under a mounted file system, a bundle's
+sources and keys, and commands that a fault hits midway."""
 
 import fcntl
 import os
@@ -18,11 +18,11 @@ SAFE = "safe to unplug"
 
 
 class Wrong(Exception):
-    """A row that did not hold."""
+    """A row failed."""
 
 
 class Done:
-    """How a command ended, and what it said."""
+    """Exit code and output of a command."""
 
     def __init__(self, words, code, out, err):
         self.words, self.code, self.out, self.err = [str(word) for word in words], code, out, err
@@ -54,7 +54,7 @@ def indented(text):
 
 
 def tool(*words):
-    """Runs a tool that must do what it is told."""
+    """Runs a tool that must succeed."""
     done = subprocess.run([str(word) for word in words], text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT)
     if done.returncode:
@@ -72,7 +72,7 @@ def drop_caches():
 
 
 class Drive:
-    """A stretch of the image, under a device-mapper table of its own."""
+    """A drive: a stretch of the image under a device-mapper table of its own."""
 
     def __init__(self, number, fs="vfat", megabytes=64, options=()):
         self.name, self.fs, self.start, self.sectors = f"drive-{number}", fs, number * (400 << 11), megabytes << 11
@@ -99,7 +99,7 @@ class Drive:
         }[kind]
 
     def becomes(self, kind):
-        """Another table, while it is in use: nothing is synced before."""
+        """Loads another table while the drive is in use, without a sync before it."""
         tool("dmsetup", "reload", self.name, "--table", self.table(kind))
         tool("dmsetup", "suspend", "--nolockfs", "--noflush", self.name)
         tool("dmsetup", "resume", self.name)
@@ -107,7 +107,7 @@ class Drive:
             tool("dmsetup", "message", self.name, 0, "enable")
 
     def bad(self, path, offset):
-        """The sector that holds this byte of a file can no longer be read."""
+        """Makes the sector unreadable that holds this byte of a file."""
         fd = os.open(path, os.O_RDONLY)
         try:
             block = struct.unpack("i", fcntl.ioctl(fd, 2, struct.pack("i", 0)))[0]
@@ -116,7 +116,7 @@ class Drive:
             os.close(fd)
         if at == 0:
             raise Wrong(f"byte {offset} of {path} has no sector yet")
-        # dm-dust counts from where its own device begins.
+        # dm-dust counts from the beginning of its own device.
         sector = self.start + (at * block + offset % block) // 512
         tool("dmsetup", "message", self.name, 0, "addbadblock", sector)
 
@@ -124,7 +124,7 @@ class Drive:
         if self.fs == "exfat":
             tool("mount.exfat-fuse", self.node, self.at, *options)
         else:
-            # As desktops mount such drives.
+            # The options with which desktops mount such drives.
             usual = ["-o", "utf8=1,shortname=mixed,flush,errors=remount-ro"] if self.fs == "vfat" else []
             tool("mount", "-t", self.fs, *usual, *options, self.node, self.at)
 
@@ -136,7 +136,7 @@ class Drive:
         tool("umount", self.at)
 
     def replug(self, check=True):
-        """Pulled out and plugged in again, whole; its file system looked over, as some systems do."""
+        """Unplugs the drive and plugs it in without faults. Checks its file system, as some systems do."""
         self.unmount()
         self.becomes("whole")
         Path("/proc/sys/vm/drop_caches").write_text("3")
@@ -183,7 +183,7 @@ class Lab:
         return [self.drive(fs), self.drive(fs)]
 
     def fill(self, megabytes=8, notes=30):
-        """Sources that do not compress."""
+        """Makes sources that do not compress."""
         data = random.Random(1)
         (self.source / "notes").mkdir()
         (self.source / "clip.mov").write_bytes(data.randbytes(megabytes * 1_000_000))
@@ -192,7 +192,7 @@ class Lab:
         (self.source / "notes/link").symlink_to("007")
 
     def run(self, *words, when=None, then=None):
-        """Runs the program; `when` that holds it is stopped, `then` is done, and it goes on."""
+        """Runs the program. As soon as `when` holds, it is stopped, `then` is called, and it continues."""
         words = [self.pouch, *words]
         with open("/run/out", "w+") as out, open("/run/err", "w+") as err:
             child = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=out, stderr=err)
@@ -240,7 +240,7 @@ class Lab:
             raise Wrong(f"what came back is not what was packed:\n{done.stdout}")
 
     def is_whole(self, drives, *more):
-        """After all were pulled out and plugged in: whole by `check`, and all comes back."""
+        """Replugs all drives. Checks that `check` calls them whole, and that everything comes back."""
         for drive in drives:
             drive.replug(check=False)
         self.check(drives).ends(0)
@@ -249,8 +249,9 @@ class Lab:
         self.came_back()
 
     def is_complete_without(self, drives, done):
-        """A packing that ended with 7 may have said that the bundle is complete without a drive, or although one did
-        not keep everything at first: then all comes back from what looks complete. Whether it said so."""
+        """A packing that exited with 7 may have said that the bundle is complete without a drive, or although a drive
+        did not keep everything at first. Then everything must come back from the volumes that look complete.
+        Returns whether the packing said so."""
         if done.code != 7 or "written: " not in done.out:
             return False
         done.never_says(SAFE)
@@ -273,8 +274,8 @@ class Lab:
         return self.goes_on(drives)
 
     def goes_on(self, drives):
-        """The same command once more, until it is through: nothing is done in between but what its hints say.
-        Returns what that was."""
+        """Repeats the same command until it succeeds, and in between does only what its hints say. Returns what
+        was done."""
         done_by_hand, more = [], []
         for _ in range(5):
             done = self.pack(drives, *more)
@@ -299,7 +300,7 @@ class Lab:
         raise Wrong(f"does not come to an end: {done}")
 
     def nothing_lies(self, drives):
-        """What looks complete on these is."""
+        """Checks that every volume that looks complete on these drives is whole."""
         for sums in [sums for drive in drives for sums in drive.at.glob("volume-*/SHA256SUMS")]:
             done = subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=sums.parent, text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

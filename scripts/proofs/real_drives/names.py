@@ -9,7 +9,7 @@ from proofs.real_drives.lab import LAB, Wrong
 from proofs.real_drives.register import row
 
 DAY = 86_400
-ODD = {  # what it is called, and what is in it
+ODD = {  # name, and content
     "trail.": "a dot", "trail ": "a space", "trail": "neither", "CON": "a device", "aux.txt": "another", "a:b": "a colon",
     "A": "upper", "a": "lower", "caf\u00e9": "composed", "cafe\u0301": "decomposed", "\u6f22" * 85: "85 of three bytes",
     "x" * 255: "255", "\U0001f600 \U0001f4be.txt": "beyond UTF-16's first plane", "star*?": "stars", "50%": "percent",
@@ -17,7 +17,7 @@ ODD = {  # what it is called, and what is in it
     "\u0130stanbul": "a dotted capital", "istanbul": "none", "stra\u00dfe": "sharp", "STRASSE": "two", "~1": "tilde",
     "longer~1.txt": "short name?", "  lead": "spaces before",
 }
-TIMES = {  # what time it has: the name says why
+TIMES = {  # name, which says why, and time
     "1970": 0, "1979": 10 * 365 * DAY, "1980": 315_532_800, "2007 odd": 1_180_000_001.5, "1901": -(1 << 31), "before": -2_300_000_000.25,
     "minus one": -1, "2038": (1 << 31) - 1, "after 2038": 1 << 31, "2099": 4_070_908_801, "2106": (1 << 32) + 5, "2107": 4_354_819_199,
     "2108": 4_354_819_203, "2200": 7_258_118_400.125, "2446": 15_032_385_600, "2600": 19_880_899_201,
@@ -25,7 +25,7 @@ TIMES = {  # what time it has: the name says why
 
 
 def odd_tree(lab, links=True):
-    """Names, links, holes and times of all kinds."""
+    """Makes files with names, links, holes and times of all kinds."""
     root = lab.source
     for folder in ("names", "times", "Folder", "folder"):
         (root / folder).mkdir()
@@ -49,7 +49,7 @@ def odd_tree(lab, links=True):
 
 
 def record(out):
-    """From pouch-renamed.txt: the path in the bundle of each path here."""
+    """Reads pouch-renamed.txt: for each path here, its path in the bundle."""
     back, left = {}, set()
     for path in out.glob("pouch-renamed*.txt"):
         for line in path.read_bytes().split(b"\n"):
@@ -62,13 +62,13 @@ def record(out):
 
 
 def unescaped(path):
-    """A path as it is written there, as bytes."""
+    """The bytes of a path as pouch-renamed.txt writes it."""
     escaped = re.compile(rb"\\(\\|x([0-9a-f]{2}))")
     return escaped.sub(lambda found: bytes([int(found[2], 16)]) if found[2] else b"\\", path)
 
 
 def former(path, back):
-    """The path in the bundle of a path here: folders may have moved too."""
+    """The path in the bundle of a path here. Its folders may have been renamed, too."""
     parts, old = path.split(b"/"), b""
     for at in range(len(parts)):
         here = b"/".join(parts[:at + 1])
@@ -77,7 +77,7 @@ def former(path, back):
 
 
 def delivered(lab, out):
-    """Holds what was delivered against the sources, by the record; paths whose time differs."""
+    """Compares delivered files with the sources by the record. Returns the paths whose time differs."""
     back, left = record(out)
     source, seen, other = os.fsencode(lab.source.parent), set(), []
     for folder, folders, files in os.walk(os.fsencode(out)):
@@ -108,7 +108,7 @@ def delivered(lab, out):
 
 
 def names_row(lab, fs, options=(), links=True):
-    """Refused before the first byte; with --rename all of it, and the record leads back."""
+    """Unpacking is refused before the first byte. With --rename everything comes, and the record leads back."""
     odd_tree(lab)
     stage = LAB / "stage"
     stage.mkdir()
@@ -125,12 +125,12 @@ def names_row(lab, fs, options=(), links=True):
     renamed.ends(0 if links else 4)
     target.replug()
     other = delivered(lab, target.at / "out")
-    # exFAT through FUSE remembers times it cannot store, until it is mounted again.
+    # exFAT through FUSE keeps times in memory that it cannot store, until the next mount.
     if other and fs != "exfat":
         if f"{len(other)} items have times that the target cannot keep" not in renamed.said:
             shown = "".join(f"\n      {path}: {was / 1e9} became {now / 1e9}" for path, was, now in other)
             raise Wrong(f"{len(other)} times differ and are not told:{shown}\n{renamed}")
-        # Farther than any rounding is out of range.
+        # A difference beyond any rounding means that the time is out of range.
         if any(abs(was - now) > 2_000_000_000 for _, was, now in other) != ("outside of what it counts" in renamed.said):
             raise Wrong(f"what is out of range is not told apart: {renamed}")
     return f"held: {plain.code} without --rename, {len(other)} times differ and are told"
@@ -145,7 +145,7 @@ row("names on exFAT through FUSE")(lambda lab: names_row(lab, "exfat", links=Fal
 
 @row("a file of 4 GiB on vfat")
 def four_gib(lab):
-    """No FAT holds it: that is known before the first byte."""
+    """No FAT can hold this file, and the run says so before the first byte."""
     lab.fill(1)
     with open(lab.source / "long", "wb") as long:
         long.truncate(4 << 30)
@@ -171,7 +171,7 @@ def folding(lab):
 
 
 def card_of(lab):
-    """A camera's card, with what is to be packed on it."""
+    """A camera's card with sources on it."""
     card = lab.drive("vfat")
     shutil.rmtree(lab.source)
     lab.source = card.at / "source"
@@ -181,7 +181,7 @@ def card_of(lab):
 
 @row("packing from vfat")
 def from_vfat(lab):
-    """What a camera's card holds comes back on ext4 with its names, times and contents."""
+    """The content of a camera's card comes back on ext4 with its names, times and bytes."""
     card = card_of(lab)
     for name in ("DCIM 01.JPG", "\u6f22" * 80, "\U0001f600.mov", "long " * 40 + "name", "Caf\u00e9", "sm\u00f6rg\u00e5s.txt"):
         (lab.source / name).write_text(name)
@@ -199,7 +199,7 @@ def from_vfat(lab):
 
 @row("packing from vfat: names that no other file system holds")
 def too_long_from_vfat(lab):
-    """FAT has names of 255 UTF-16 units, which are up to 765 bytes: what cannot be carried is named."""
+    """FAT has names of 255 UTF-16 units, which are up to 765 bytes. Names that cannot be packed are reported."""
     card_of(lab)
     (lab.source / ("\u6f22" * 200)).write_text("long")
     (lab.source / "short").write_text("short")

@@ -1,4 +1,4 @@
-"""The rows of the battery on real file systems: other modules add theirs, here all of them are run."""
+"""The rows of the battery on real file systems. Other modules register theirs; this one runs them."""
 
 import time
 import traceback
@@ -9,12 +9,12 @@ ROWS = []
 
 
 def row(name, short=False):
-    """A row of the battery; `short`: of its short form too."""
+    """Registers a row of the battery; with `short`, also of its short form."""
     return lambda function: ROWS.append((name, short, function)) or function
 
 
 def all_of(args):
-    """Runs the rows that are asked for, each in a lab of its own; 1 if any did not hold."""
+    """Runs the chosen rows, each in a lab of its own. Returns 1 if any failed."""
     failed, begun = [], time.time()
     for name, short, function in ROWS:
         if args.only not in name or args.short and not short:

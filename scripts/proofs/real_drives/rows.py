@@ -1,4 +1,4 @@
-"""Rows about drives that forget, spoil or vanish; what each demands stands above it."""
+"""Rows about drives that forget, corrupt or vanish. The docstring of each says what it demands."""
 
 import os
 import shutil
@@ -8,17 +8,17 @@ from proofs.real_drives.register import row
 
 
 def parts(drive, least):
-    """Whether so many parts were begun on a drive."""
+    """Whether this many parts were begun on a drive."""
     return lambda: sum(1 for _ in drive.at.glob("volume-*/0*")) >= least
 
 
 def sums(drive):
-    """Whether SHA256SUMS is about to come, after all was read back."""
+    """Whether everything was read back, and SHA256SUMS is about to be written."""
     return lambda: any(True for _ in drive.at.glob("volume-*/SHA256SUMS*"))
 
 
 def small_files(drive):
-    """Whether all parts are written, and lists or heads come."""
+    """Whether all parts are written, and lists or heads follow."""
     return lambda: any(True for _ in drive.at.glob("volume-*/list*")) or any(True for _ in drive.at.glob("volume-*/head*"))
 
 
@@ -41,8 +41,8 @@ def forgets(lab, fs, when, which=1):
         at = {"middle": parts(drives[which], 3), "late": small_files(drives[which]), "last": sums(drives[which])}[when]
         done = lab.pack(drives, when=at, then=lambda: drives[which].becomes("forgets"))
     if when == "last" and done.code == 0:
-        # Contents were stored by then, and were read back; whether names and lengths are, no run can ask
-        # past the cache. `check` tells, and all comes back.
+        # Contents were stored and read back by then. Whether names and lengths were stored, no run can ask past
+        # the cache; `check` shows it, and everything comes back.
         for drive in drives:
             drive.replug(check=False)
         checked = lab.check(drives).ends(0, 3, 4)
@@ -61,7 +61,7 @@ for fs in ("vfat", "ext4"):
 
 @row("vfat forgets and is not looked over")
 def forgets_raw(lab):
-    """A file system that is torn may come to nothing, but 0 is said only of what is whole."""
+    """A torn file system may be lost as a whole, but packing again returns 0 only if everything is whole."""
     drives = lab.two("vfat")
     lab.fill()
     done = lab.pack(drives, when=parts(drives[1], 4), then=lambda: drives[1].becomes("forgets")).ends(7).never_says(SAFE)
@@ -78,7 +78,7 @@ row("the drive with the journal forgets")(lambda lab: forgets(lab, "vfat", "midd
 
 
 def pulled_after(lab, fs, what):
-    """A drive that is called safe may be pulled out, unmounted or not: nothing is in a cache any more."""
+    """A drive that is called safe may be unplugged, unmounted or not: no cache holds data for it any more."""
     drives = lab.two(fs)
     lab.fill()
     if what == "load":
@@ -99,7 +99,7 @@ for fs in ("vfat", "ext4"):
 
 
 def gone(lab, fs, which, least):
-    """A drive that is pulled out: 7 and a reason, or 0 if its share found another home."""
+    """A drive is unplugged: the run exits with 7 and a reason, or with 0 if its share found another home."""
     drives = lab.two(fs)
     lab.fill()
     done = lab.pack(drives, when=parts(drives[which], least), then=lambda: drives[which].becomes("gone"))
@@ -147,7 +147,7 @@ def gone_often(lab):
 
 @row("bad sectors while packing", short=True)
 def bad_while_packing(lab):
-    """What was written cannot be read back: the drive and the file are named."""
+    """A file cannot be read back after writing: the run names drive and file."""
     drives = lab.two("vfat")
     lab.fill()
     drives[1].becomes("dusty")
@@ -170,7 +170,7 @@ def bad_while_packing(lab):
 
 @row("bad sectors afterwards", short=True)
 def bad_afterwards(lab):
-    """`check` ends with 4 and says whether it can be mended; `unpack` mends it."""
+    """`check` exits with 4 and says whether parity can rebuild the damage; `unpack` rebuilds it."""
     drives = lab.two("vfat")
     lab.fill()
     lab.pack(drives, "--mend", "10%").ends(0)
@@ -210,7 +210,7 @@ def bad_small(lab):
 
 
 def staged(lab):
-    """Two volumes in a folder."""
+    """Stages two volumes in a folder."""
     stage = LAB / "stage"
     stage.mkdir()
     lab.run("pack", lab.source, "-r", lab.recipient, "-o", stage, "--volumes", "2", "--volume-size", "30MB").ends(0)
@@ -218,7 +218,7 @@ def staged(lab):
 
 
 def loading(lab, fs, fault, least=3):
-    """The same for `load`."""
+    """The same demands on `load`."""
     lab.fill(10)
     volumes = staged(lab)
     drives = lab.two(fs)
@@ -255,7 +255,7 @@ def target_after(lab):
 
 
 def target_fails(lab, fs, kind, begun):
-    """The target of an unpacking fails: 7, and the same command goes on from there."""
+    """The target of an unpacking fails: the run exits with 7, and the same command goes on from there."""
     drives, target = lab.two("vfat"), lab.drive(fs, 64)
     lab.fill(10)
     lab.pack(drives).ends(0)
@@ -271,7 +271,7 @@ def target_fails(lab, fs, kind, begun):
     if kind == "gone":
         done.ends(7).says("hint")
     elif done.code == 0:
-        # Nobody reads back what is unpacked: that a drive forgets is seen when it is plugged in again.
+        # Unpacking reads nothing back, so a forgetful drive shows only after a replug.
         pass
     target.replug()
     if (out / "source/clip.mov").exists() and kind == "gone":

@@ -1,4 +1,4 @@
-"""Rows about what a volume shows of when, and in which zone, it was written."""
+"""Rows about whether a volume reveals when, and in which time zone, it was written."""
 
 import shutil
 
@@ -9,7 +9,7 @@ TIME = 315_532_800  # 1980-01-01 00:00 UTC
 
 
 def shows_nothing(volume, modes=True, off=0):
-    """Every file, and the folder, bears the one time, or comes so many seconds behind it, and the one mode."""
+    """Checks that every file and the folder have the one mode, and the one time or one this many seconds later."""
     folder = volume.stat()
     for path in [volume, *sorted(volume.iterdir())]:
         stat = folder if path == volume else path.stat()
@@ -21,7 +21,7 @@ def shows_nothing(volume, modes=True, off=0):
 
 @row("vfat keeps nothing of the zone", short=True)
 def zones(lab):
-    """A FAT keeps local time: it is the same in every zone, also of what was loaded and gone on with."""
+    """FAT keeps local time, which must be the same in every zone, also for loaded and resumed volumes."""
     lab.fill(2, 3)
     drive, stage = lab.drive("vfat"), LAB / "stage"
     stage.mkdir()
@@ -29,7 +29,7 @@ def zones(lab):
     for minutes in (-720, -300, 0, 345, 840):
         for load in (False, True):
             drive.unmount()
-            # What is subtracted to have UTC: east of Greenwich it is positive.
+            # Seconds to subtract for UTC: positive east of Greenwich.
             drive.mount("-o", f"time_offset={minutes}")
             if load:
                 done = lab.run("load", stage / "volume-1", drive.at).ends(0)
@@ -44,11 +44,11 @@ def zones(lab):
 
 
 def kept(lab, fs, megabytes):
-    """The time and modes are there after the drive was pulled out and plugged in again."""
+    """Time and modes are still there after the drive was replugged."""
     lab.fill(2, 3)
     drive = lab.drive(fs, megabytes)
     lab.pack([drive]).ends(0).never_says("shows when")
-    # West of Greenwich exfat-fuse takes the first moment of its own zone.
+    # West of Greenwich, exfat-fuse takes the first moment in local time.
     has = {"modes": False, "off": 86_400} if fs == "exfat" else {}
     shows_nothing(drive.at / "volume-1", **has)
     drive.replug(check=False)

@@ -1,5 +1,5 @@
-//! Drives that show names in capitals, all or some, and a SHA256SUMS that a mail program went through: every
-//! command takes the files for what they are.
+//! Volumes whose file names a drive shows in capitals, all or only some, and a SHA256SUMS whose line ends a mail
+//! program changed: every command still recognizes the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::common::stage::Stage;
 use crate::common::tree::same;
 use crate::common::{Desk, noise, pouch, put, run, volumes};
 
-/// Renames the files of a volume as such drives show them; every `step`th only. SHA256SUMS is shown in small letters.
+/// Renames every `step`th file of a volume to capitals, as some drives show names. SHA256SUMS becomes lower case.
 fn shout(volume: &Path, step: usize) {
     for file in volumes::files(volume).into_iter().step_by(step) {
         let name = volumes::name_of(&file);
@@ -17,7 +17,7 @@ fn shout(volume: &Path, step: usize) {
     }
 }
 
-/// The same with the volume's folder.
+/// Renames the volume's folder to capitals.
 fn shout_folder(volume: &Path) {
     fs::rename(volume, volume.with_file_name(volumes::name_of(volume).to_uppercase())).unwrap();
 }
@@ -51,7 +51,7 @@ fn every_command_reads_them() {
         let report = run(desk.unpack_cmd(&drives, &desk.path("out"), &["--json"])).exits(0).json();
         assert!(report["rebuilt_parts"].as_array().unwrap().is_empty(), "{report}");
         same(&desk.source(), &desk.path("out/source"));
-        // Without a head, by what the parts say.
+        // With the heads moved out of the volumes, salvage has to go by the parts.
         for drive in &drives {
             let files = volumes::files(&volumes::files(drive)[0]);
             let heads = files.iter().filter(|file| volumes::name_of(file).to_lowercase().starts_with("head"));
@@ -72,14 +72,14 @@ fn what_is_repaired_has_the_names_of_the_format() {
         command.arg("-o").arg(desk.path("new")).arg("--json");
         run(command).exits(0).json()
     };
-    assert_eq!(repair(&desk.drives())["volumes"], serde_json::json!([]), "they are all whole");
+    assert_eq!(repair(&desk.drives())["volumes"], serde_json::json!([]), "all volumes are whole");
     let kept = [desk.drive(1), desk.drive(3)];
     assert_eq!(repair(&kept)["volumes"], serde_json::json!([2]));
     let new = desk.path("new/volume-2");
     assert!(new.join("SHA256SUMS").exists() && new.join("seal.age").exists());
     assert_eq!(repair(&kept)["already"].as_array().unwrap().len(), 1);
     shout(&new, 1);
-    assert_eq!(repair(&kept)["already"].as_array().unwrap().len(), 1, "nor is it written twice");
+    assert_eq!(repair(&kept)["already"].as_array().unwrap().len(), 1, "the volume in capitals is not written twice");
 }
 
 #[test]
@@ -112,11 +112,11 @@ fn a_staged_volume_comes_to_its_drive_under_its_own_names() {
     };
     load(&[]);
     crate::common::stage::same(&plain, &stage.loaded());
-    // A drive that shows what it holds in capitals holds it.
+    // A drive that shows its names in capitals still holds the files.
     shout(&stage.loaded(), 2);
     assert!(load(&[]).out.contains("found whole: "), "nothing is copied again");
     assert!(!volumes::files(&stage.loaded()).iter().any(|file| volumes::name_of(file).ends_with(".tmp")));
-    // What is not whole is written under the names of the format, and nothing is there twice.
+    // A damaged file is rewritten under its name in the format, and no file ends up there twice.
     let part =
         volumes::files(&stage.loaded()).into_iter().find(|file| volumes::name_of(file).starts_with("000002")).unwrap();
     volumes::flip(&part, 70_000, 1);
@@ -141,7 +141,7 @@ fn a_staged_volume_in_capitals_can_be_moved() {
     command.arg(stage.staged(1)).arg(drive.path());
     run(command).exits(0);
     crate::common::stage::same(&plain, &drive.path().join("volume-1"));
-    assert!(!stage.staged(1).exists(), "all of it is gone, whatever its names were");
+    assert!(!stage.staged(1).exists(), "the move removes every staged file, whatever the case of its name");
 }
 
 #[test]

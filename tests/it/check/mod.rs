@@ -1,4 +1,4 @@
-//! Checking: what a volume is, without a key and with one.
+//! `pouch check`, without a key and with one.
 
 mod capitals;
 mod permission;

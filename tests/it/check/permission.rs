@@ -1,5 +1,5 @@
-//! Files that this user may not read are not called damaged or missing: nothing is known about them. Every command says
-//! so, ends with 7, and has a word for it in JSON.
+//! Files that this user may not read are neither damaged nor missing: nothing is known about them. Every command says
+//! so and exits with 7, and JSON reports have a state for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::common::{Desk, Run, chmod, noise, pouch, put, run, volumes};
 
 const NOT_FOR_YOU: &str = "could not be read by you";
 
-/// Packed by root; of everything anybody may read everything.
+/// A desk packed by root; every user may read its drives, volumes and files.
 fn desk() -> Desk {
     let desk = Desk::packed();
     for drive in desk.drives() {
@@ -23,7 +23,7 @@ fn desk() -> Desk {
     desk
 }
 
-/// As a user who is not root, with the key, on these volumes; where it unpacks to.
+/// Runs a command as an ordinary user, with the key. Returns the run and the folder it unpacks or repairs into.
 fn as_user(desk: &Desk, words: &[&str], drives: &[PathBuf]) -> (Run, PathBuf) {
     let target = tempfile::tempdir_in(desk.dir.path()).unwrap().keep();
     chmod(&target, 0o777);
@@ -67,8 +67,8 @@ fn a_part_that_may_not_be_read_is_not_damaged() {
     assert_eq!(report["bad_parts"][0]["state"], "unreadable", "{report}");
     assert!(report["unreadable"][0].as_str().unwrap().ends_with("volume-2"), "{report}");
     let said = as_user(&desk, &["repair"], &desk.drives()).0.exits(7);
-    assert!(said.err.contains(NOT_FOR_YOU), "it may have to be repaired or not: {}", said.err);
-    // It goes on once that is mended.
+    assert!(said.err.contains(NOT_FOR_YOU), "whether a repair is needed is unknown: {}", said.err);
+    // With the permission restored, the run goes on.
     let run_again = |target: &Path| run(desk.as_nobody(desk.unpack_cmd(&desk.drives(), target, &[])));
     chmod(&part, 0o644);
     run_again(&target).exits(0);
@@ -199,7 +199,7 @@ fn parity_that_may_not_be_read_is_not_needed() {
     chmod(desk.volume(3), 0o000);
     let (said, target) = as_user(&desk, &["unpack"], &desk.drives());
     let said = said.exits(0);
-    assert!(said.err.contains(NOT_FOR_YOU), "it is said, and all is there: {said:?}");
+    assert!(said.err.contains(NOT_FOR_YOU), "the run reports the closed volume and delivers everything: {said:?}");
     same(&desk.source(), &target.join("source"));
 }
 
@@ -221,7 +221,7 @@ fn loading_says_what_it_may_not_read() {
     assert!(load().exits(7).err.contains(NOT_FOR_YOU));
     chmod(stage.staged(1), 0o755);
     load().exits(0);
-    // What stands on the drive, as well.
+    // The same holds for files that are already on the drive.
     for name in ["000001.age", "SHA256SUMS"] {
         let there = stage.loaded().join(name);
         std::os::unix::fs::chown(&there, Some(0), None).unwrap();

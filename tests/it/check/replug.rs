@@ -1,5 +1,5 @@
-//! `pouch check --after-replug`: it waits until the drive was out and is in again, says so only then, and
-//! what it says is about the drive and not about anybody's memory of it.
+//! `pouch check --after-replug` waits until the drive was unplugged and plugged in again. Its report then tells what
+//! the drive stores, not what a cache remembers of it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -11,12 +11,12 @@ use rustix::process::{Pid, Signal};
 use crate::common::drive::{Cache, Drive, Fault};
 use crate::common::{Desk, Exfat, noise, pouch_raw, put, run};
 
-/// Nothing here is a real drive: it stands for one, and that is said.
+/// The report's words about a drive that only stands in for a real one, as all drives of these tests do.
 const SAID: &str = "read after mounting anew what is no drive that can be seen to be unplugged (a file, memory, a program, a network): \
 a cache below may have answered";
 const PLUGGED: &str = "plugged in again";
 
-/// A desk with a drive that was packed onto while it had these faults.
+/// A desk, and a drive that had these faults while it was packed.
 fn packed(faults: &[Fault]) -> Option<(Desk, Drive)> {
     let desk = Desk::new();
     put(desk.source().join("clip.mov"), noise(2_200_000, 1));
@@ -26,7 +26,7 @@ fn packed(faults: &[Fault]) -> Option<(Desk, Drive)> {
     Some((desk, drive))
 }
 
-/// A check that waits.
+/// A check that waits for its drive to be replugged.
 struct Waiting {
     child: Child,
     said: BufReader<ChildStderr>,
@@ -41,7 +41,7 @@ impl Waiting {
         waiting
     }
 
-    /// The next line on standard error has these words.
+    /// Reads the next line of standard error and checks that it has these words.
     #[track_caller]
     fn hears(&mut self, words: &str) {
         let mut line = String::new();
@@ -49,7 +49,7 @@ impl Waiting {
         assert!(line.contains(words), "{words}: {line}");
     }
 
-    /// How it ends, and what it says on standard output.
+    /// Waits for the end. Returns the exit code and standard output.
     fn ends(mut self) -> (Option<i32>, String) {
         let mut out = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
@@ -79,14 +79,15 @@ fn it_waits_and_reads_what_the_drive_holds() {
 
 #[test]
 fn what_only_the_cache_holds_is_found_missing() {
-    // In the second part, behind seals and journal; those are read back whatever is asked for.
+    // These blocks are in the second part. Seals and journal, which lie before it, are read back even with
+    // `--no-verify`.
     let Some((desk, mut drive)) = packed(&[Fault::Lose(300..304)]) else { return };
     let checked = run(desk.check_cmd(&[drive.path()], &["--json"])).exits(0);
     assert_eq!(checked.json()["replugged"], false);
     assert_eq!(
         checked.json()["volumes"][0]["past_cache"],
         false,
-        "it was read from memory, and does not say otherwise"
+        "the check read from memory and does not claim otherwise"
     );
     assert!(!checked.out.contains(SAID));
     let waiting = Waiting::start(&drive.path(), &[]);
@@ -126,17 +127,17 @@ fn a_drive_that_was_only_mounted_again_was_not_plugged_in() {
     assert!(stick.again());
     waiting.hears("not unplugged");
     stick.replug();
-    // Whether it was seen gone or not.
+    // The check may or may not have noticed that the drive was gone in between: lines about that are skipped.
     let mut said = String::new();
     while !said.contains("mounted again; it is no drive") {
         said.clear();
-        assert!(waiting.said.read_line(&mut said).unwrap() > 0, "it ended without having seen it");
+        assert!(waiting.said.read_line(&mut said).unwrap() > 0, "the check ended without noticing the new mount");
     }
     let (code, out) = waiting.ends();
     assert!(code == Some(0) && out.contains(SAID), "{code:?} {out}");
 }
 
-/// What the drive stores is changed behind the back of whoever has it mounted.
+/// Flips a bit of the image where `like` is stored, behind the back of the mounted file system.
 fn change(image: &Path, like: &[u8]) {
     let mut stored = fs::read(image).unwrap();
     let at = stored.windows(like.len()).position(|window| window == like).expect("it is stored in one piece");
@@ -170,7 +171,7 @@ fn with_a_key_parts_are_opened_as_the_drive_stores_them() {
     let check = |drive: &mut Drive| {
         let mut waiting = Waiting::start(&drive.path(), &["-i", &key]);
         drive.replug();
-        // It may have been seen missing first.
+        // This line reports the drive as gone or as back.
         waiting.hears(&drive.path().display().to_string());
         waiting.ends()
     };

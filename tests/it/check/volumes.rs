@@ -1,5 +1,5 @@
-//! What `pouch check` says: which volumes it looked at and which folders it did not, what is in them that is
-//! not theirs, and with a key what unpacking would find, whatever SHA256SUMS says.
+//! What `pouch check` reports: which volumes it checked, which folders it did not search, which files in volumes are
+//! foreign, and, with a key, what unpacking would find, whatever SHA256SUMS claims.
 
 use std::fs;
 use std::io::Write;
@@ -14,7 +14,7 @@ use pouch::internals::format::{frame, head::Part};
 use pouch::internals::stage::seal::{Keyring, header_for};
 use pouch::internals::stage::stream::{PartOpener, PartSealer, Sealer};
 
-/// How the sentence begins that says what a check shows.
+/// Start of the sentence that says what a check shows.
 const SHOWS: &str = "This shows that";
 
 fn check(desk: &Desk, places: &[PathBuf]) -> Run {
@@ -27,7 +27,7 @@ fn with_key(desk: &Desk, places: &[PathBuf]) -> Run {
     run(command)
 }
 
-/// The lines about one volume: its own, and those below it.
+/// The volume's own line of the report and the indented lines below it.
 #[track_caller]
 fn lines_of(said: &Run, volume: &Path) -> String {
     let own = format!("{}: ", volume.display());
@@ -191,7 +191,7 @@ fn a_key_shows_what_sums_that_were_written_anew_hide() {
         fs::remove_dir_all(desk.volume(1)).unwrap();
         volumes::copy(&pristine, &desk.volume(1));
     }
-    // All that tells whose it is.
+    // Seals and heads tell which bundle a volume belongs to. Here all of them are forged.
     for name in ["seal.age", "seal2.age", "head.age", "head2.age"] {
         forge(name);
     }
@@ -251,7 +251,7 @@ fn a_volume_of_another_bundle_is_not_said_to_have_been_opened() {
     assert!(lines_of(&said, &desk.volume(1)).contains("000009.age is no part that the head names"), "{}", said.out);
 }
 
-/// A bundle as somebody can change it who has its key.
+/// An attacker who has the key and can reseal the bundle's parts and heads.
 struct Insider {
     desk: Desk,
     bundle: Bundle,
@@ -266,14 +266,14 @@ impl Insider {
         Self { desk, bundle }
     }
 
-    /// The first part and its file.
+    /// The first part in the head, and its file.
     fn part(&self) -> (Part, PathBuf) {
         let part = self.bundle.head.parts[0].clone();
         let file = self.desk.volume(part.volume.get().into()).join(part.file_name());
         (part, file)
     }
 
-    /// Seals another head on all volumes, and lists it.
+    /// Seals `head` onto all volumes and renews their SHA256SUMS.
     fn seal_head(&self, mut head: Head) {
         head.statement.parts_hash = parts_hash(&head.parts);
         for volume in (1..=3).map(|number| self.desk.volume(number)) {
@@ -293,7 +293,7 @@ impl Insider {
         fs::write(file, sealer.finish().unwrap()).unwrap();
     }
 
-    /// Changes the plaintext of the first part's first chunk, and the head with it.
+    /// Changes the first chunk of the first part's plaintext, and the part's SHA-256 in the head to match.
     fn reseal(&self, change: impl Fn(&mut [u8])) {
         let (part, file) = self.part();
         let (key, _) = self.bundle.keyring.open_header(&part.header[..]).unwrap();
@@ -355,7 +355,7 @@ fn a_key_shows_a_part_that_says_it_is_another() {
 #[test]
 fn what_cannot_be_decompressed_is_said_so() {
     let insider = Insider::new();
-    // Behind the lead a frame begins.
+    // A frame begins behind the lead; this zeroes its magic number.
     insider.reseal(|first| first[42..46].fill(0));
     let desk = &insider.desk;
     let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(4);

@@ -1,4 +1,4 @@
-//! System calls that fail, or in which the process dies.
+//! Runs under strace, in which system calls fail or the process is killed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use assert_cmd::Command;
 
 use super::{Run, run};
 
-/// The command with such calls injected; if there are `paths`, only with those on them.
+/// The command with faults injected by strace; with `paths`, only into calls on them.
 pub fn faulty(command: &Command, paths: &[PathBuf], inject: &str) -> Command {
     logged(command, paths, inject, Path::new("/dev/null"))
 }
 
 fn logged(command: &Command, paths: &[PathBuf], inject: &str, log: &Path) -> Command {
     let mut strace = Command::new("strace");
-    let calls = inject.split(':').next().expect("calls come first");
-    // Not with --seccomp-bpf: strace 6.1 then counts no call, and `when=2` is never met.
+    let calls = inject.split(':').next().expect("`inject` begins with the calls");
+    // No --seccomp-bpf: with it strace 6.1 does not count calls, and `when=2` never comes true.
     strace.args(["-f", "-qq", "-o"]).arg(log);
     strace.args(["-e", &format!("trace={calls}"), "-e", &format!("inject={inject}")]);
     for path in paths {
@@ -25,7 +25,7 @@ fn logged(command: &Command, paths: &[PathBuf], inject: &str, log: &Path) -> Com
     strace
 }
 
-/// Runs the command like that; and whether a call was met.
+/// Runs the command with faults injected. Also returns whether strace injected one.
 #[track_caller]
 pub fn failing(command: &Command, paths: &[PathBuf], inject: &str) -> (Run, bool) {
     let log = tempfile::NamedTempFile::new().expect("a new file");
@@ -33,7 +33,7 @@ pub fn failing(command: &Command, paths: &[PathBuf], inject: &str) -> (Run, bool
     (said, fs::read_to_string(log.path()).expect("a log").contains("INJECTED"))
 }
 
-/// Runs the command until it makes such a call for the n-th time, and is killed in it; whether it came so far.
+/// Runs the command and kills it in its n-th such call. Returns whether it came that far.
 pub fn killed(command: &Command, calls: &str, n: usize) -> bool {
     let log = tempfile::NamedTempFile::new().expect("a new file");
     logged(command, &[], &format!("{calls}:signal=KILL:when={n}"), log.path()).output().expect("the command runs");

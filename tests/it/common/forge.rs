@@ -1,4 +1,4 @@
-//! Seals, heads and lists as somebody makes them who knows a recipient: the receiver's, or that of a bundle.
+//! Seals, heads and lists as an attacker makes them who knows a recipient: the receiver's, or a bundle's R.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,27 +14,27 @@ use pouch::internals::stage::stream::{Opener, Sealer};
 
 use super::Desk;
 
-/// An age file to that recipient.
+/// Encrypts to a recipient, as an age file.
 pub fn sealed(to: &Recipient, plain: &[u8]) -> Vec<u8> {
     let (header, key) = header_for(std::slice::from_ref(to));
-    let mut sealer = Sealer::new(Vec::new(), &header, &key).expect("memory takes it");
-    sealer.write_all(plain).expect("memory takes it");
-    sealer.finish().expect("memory takes it")
+    let mut sealer = Sealer::new(Vec::new(), &header, &key).expect("writing to memory cannot fail");
+    sealer.write_all(plain).expect("writing to memory cannot fail");
+    sealer.finish().expect("writing to memory cannot fail")
 }
 
-/// The same to the key of the desk.
+/// Encrypts to the desk's key.
 pub fn to_receiver(desk: &Desk, plain: &[u8]) -> Vec<u8> {
     sealed(&Recipient::parse(&desk.recipient).expect("the desk's recipient"), plain)
 }
 
-/// A text as zstd frames that are stored.
+/// Wraps a text in stored zstd frames.
 pub fn stored(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     frame::store(text, |bytes| out.extend_from_slice(bytes));
     out
 }
 
-/// The text of a seal that holds a key of nobody's bundle.
+/// The text of a seal whose key belongs to no bundle, and that key's recipient.
 pub fn new_seal(mode: Mode) -> (String, Recipient) {
     let (bundle, identity) = ([9; 16], Identity::generate());
     let kcommit = commitment(&bundle, identity.secret().expose());
@@ -43,7 +43,7 @@ pub fn new_seal(mode: Mode) -> (String, Recipient) {
     (seal.encode().to_string(), identity.recipient())
 }
 
-/// A bundle whose key is known.
+/// A bundle's key and what it opens.
 pub struct Known {
     pub ring: Keyring,
     pub recipient: Recipient,
@@ -53,7 +53,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Of the volume, opened with the desk's key.
+    /// Opens the volume with the desk's key.
     pub fn of(desk: &Desk, volume: &Path) -> Self {
         let mut keys = Keyring::new();
         keys.add_file(&fs::read_to_string(desk.path("key")).expect("the key")).expect("a key");
@@ -68,15 +68,15 @@ impl Known {
         Self { ring, recipient, head, list, seal: text }
     }
 
-    /// A text sealed to the bundle.
+    /// Encrypts a text to the bundle's R.
     pub fn seal_text(&self, text: &str) -> Vec<u8> {
         sealed(&self.recipient, &stored(text.as_bytes()))
     }
 
-    /// The same bundle with a file's mode changed in its list, so that it is another one.
+    /// Head and list with a file's mode changed: the same name and key, but another statement.
     pub fn twin(&self) -> (Head, String) {
         let list = self.list.replacen("\"mode\":\"0644\"", "\"mode\":\"0600\"", 1);
-        assert_ne!(list, self.list, "there is a file of mode 0644");
+        assert_ne!(list, self.list, "the list has a file of mode 0644");
         let mut head = self.head.clone();
         head.statement.list_hash = tagged("list", list.as_bytes());
         (head, list)

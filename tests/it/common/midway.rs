@@ -1,5 +1,5 @@
-//! Runs of the program that are met on their way: killed, interrupted or held there. One that came too far
-//! before is begun anew, so that no test depends on how fast a machine is, or how busy.
+//! Catches runs of the program midway, to kill, interrupt or stop them. A run that got too far is started anew, so that
+//! no test depends on how fast or busy the machine is.
 
 use std::process::{Child, Output};
 
@@ -7,11 +7,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::until;
 
-/// So many runs may get away.
+/// Runs that may get away before the test fails.
 const TRIES: usize = 100;
 
-/// Starts runs until `meet` has met one; that gets a run that is `there`, and ends or keeps it. `start` clears away
-/// what an earlier one left.
+/// Starts runs until `meet` succeeds with one that is `there`. `start` has to clear away what the run before left.
 #[track_caller]
 fn met<T>(start: impl Fn() -> Child, there: impl Fn() -> bool, meet: impl Fn(Child) -> Option<T>) -> T {
     for _ in 0..TRIES {
@@ -28,20 +27,20 @@ fn met<T>(start: impl Fn() -> Child, there: impl Fn() -> bool, meet: impl Fn(Chi
             return met;
         }
     }
-    panic!("no run could be met on its way");
+    panic!("no run could be caught midway");
 }
 
-/// Kills a run once it is `there`; what it left is `midway`.
+/// Kills a run once it is `there`. Tries again unless what it left is `midway`.
 #[track_caller]
 pub fn killed(start: impl Fn() -> Child, there: impl Fn() -> bool, midway: impl Fn() -> bool) {
     met(start, there, |mut child| {
-        child.kill().expect("it can be killed");
+        child.kill().expect("the child can be killed");
         child.wait().expect("a child");
         midway().then_some(())
     });
 }
 
-/// Interrupts a run once it is `there`, as Ctrl-C does; what it said, which ended with 130.
+/// Interrupts a run once it is `there`, as Ctrl-C does. Returns the output of a run that exited with 130.
 #[track_caller]
 pub fn interrupted(start: impl Fn() -> Child, there: impl Fn() -> bool) -> Output {
     met(start, there, |child| {
@@ -51,7 +50,7 @@ pub fn interrupted(start: impl Fn() -> Child, there: impl Fn() -> bool) -> Outpu
     })
 }
 
-/// Holds a run once it is `there`, while `midway` holds.
+/// Stops a run once it is `there`. Tries again unless it is stopped `midway`.
 #[track_caller]
 pub fn held(start: impl Fn() -> Child, there: impl Fn() -> bool, midway: impl Fn() -> bool) -> Held {
     met(start, there, |mut child| {
@@ -66,13 +65,13 @@ pub fn held(start: impl Fn() -> Child, there: impl Fn() -> bool, midway: impl Fn
     })
 }
 
-/// A run that stands still until it is told to go on; killed when dropped.
+/// A stopped run; killed when dropped.
 pub struct Held(Option<Child>);
 
 impl Held {
-    /// It goes on.
+    /// Lets the run go on.
     pub fn check_not_cancelled(mut self) -> Child {
-        let child = self.0.take().expect("nobody took it");
+        let child = self.0.take().expect("the child is still here");
         signal(&child, Signal::CONT);
         child
     }
@@ -89,10 +88,10 @@ impl Drop for Held {
 
 /// Sends a signal to a child that was not waited for yet.
 fn signal(child: &Child, signal: Signal) {
-    kill_process(Pid::from_child(child), signal).expect("it is a child");
+    kill_process(Pid::from_child(child), signal).expect("the child can be signalled");
 }
 
-/// Whether no thread of it runs any more.
+/// Whether every thread of the child is stopped.
 fn stands(child: &Child) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).into_iter().flatten().flatten();
     let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());

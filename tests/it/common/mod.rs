@@ -1,7 +1,7 @@
-//! What all tests with the real binary share: a desk with a key and drives, a runner that never
-//! hangs, and `need` for stock tools.
+//! Shared by all tests of the real binary: a desk with a key and drives, a runner that never hangs, and `need` for
+//! stock tools.
 
-// Every test file is a crate of its own and uses its share of this.
+// A helper may be without a user for a while.
 #![allow(dead_code)]
 
 pub mod drive;
@@ -26,25 +26,25 @@ use assert_cmd::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// No command takes this long; one that does hangs.
+/// A command that takes longer than this hangs.
 pub const GUARD: Duration = Duration::from_secs(300);
 /// Plaintext bytes of a part of the smallest class.
 pub const PART_PLAIN: usize = 15 * 65_536;
-/// A part's file of the smallest class.
+/// Bytes of a part's file of the smallest class.
 pub const PART_FILE: u64 = 184 + 15 * 65_552;
-/// The user that nothing belongs to.
+/// User ID of an ordinary user who owns no files.
 pub const NOBODY: u32 = 65_534;
-/// A passphrase that is long enough.
+/// A passphrase long enough to be accepted.
 pub const PASSPHRASE: &str = "correct-horse-battery-staple-seven";
 
-/// Whether all `tools` are installed; a test that hears no returns, having said so. With
-/// `POUCH_NEED_ALL=1`, as continuous integration sets it, it fails instead.
+/// Whether all `tools` are installed. If not, this prints that the test is ignored, and the test returns. With
+/// `POUCH_NEED_ALL=1`, as continuous integration sets it, the test fails instead.
 pub fn need(tools: &[&str]) -> bool {
     let missing = tools.iter().filter(|tool| !has(tool)).copied().collect::<Vec<_>>();
     missing.is_empty() || ignored(&missing.join(", "))
 }
 
-/// Says that the running test needs `what` and is ignored; always `false`.
+/// Prints that the running test needs `what` and is ignored. Always returns `false`.
 pub fn ignored(what: &str) -> bool {
     let test = std::thread::current().name().unwrap_or("a test").to_string();
     let all = std::env::var_os("POUCH_NEED_ALL").is_some_and(|value| value == "1");
@@ -67,7 +67,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// How a command ended and what it said.
+/// Exit code and output of a command.
 #[derive(Debug)]
 pub struct Run {
     pub code: i32,
@@ -76,14 +76,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Fails the test unless the exit code is this; shows what was said.
+    /// Fails the test, with all output, unless the exit code is this.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, code, "exit code\n--- stdout\n{}\n--- stderr\n{}", self.out, self.err);
         self.says_no_controls()
     }
 
-    /// Whatever came from a drive is escaped: only newlines control the terminal.
+    /// Names from a drive have to be escaped: the only control character in the output is the newline.
     #[track_caller]
     fn says_no_controls(self) -> Self {
         for text in [&self.out, &self.err] {
@@ -99,13 +99,13 @@ impl Run {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error} in {}", self.out))
     }
 
-    /// Standard output and error in one.
+    /// Standard output, then standard error.
     pub fn all(&self) -> String {
         format!("{}{}", self.out, self.err)
     }
 }
 
-/// Runs a command to its end, with the guard against hanging.
+/// Runs a command to its end, and kills it if it hangs.
 #[track_caller]
 pub fn run(mut command: Command) -> Run {
     let output = command.timeout(GUARD).output().expect("the command runs");
@@ -123,7 +123,7 @@ pub fn pouch(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     command
 }
 
-/// The program under test, for those that need pipes and signals.
+/// The program under test, for tests that need pipes and signals.
 pub fn pouch_raw(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pouch"));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -155,12 +155,12 @@ impl Drop for Desk {
 }
 
 impl Desk {
-    /// Makes the key with the program itself.
+    /// Makes the key with `pouch keygen`.
     pub fn new() -> Self {
         Self::of(tempfile::tempdir().expect("a temporary folder"))
     }
 
-    /// In memory, if there is a place: files are made and removed there by the thousand in a moment.
+    /// A desk in memory where possible, for tests that create and remove thousands of files.
     pub fn in_memory() -> Self {
         Self::of(tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder"))
     }
@@ -173,13 +173,13 @@ impl Desk {
         Self { recipient: made.out.trim().to_string(), dir }
     }
 
-    /// A desk with a clip of several parts and two notes, packed onto its drives without parity:
-    /// what is taken away is missing.
+    /// A desk with a clip of several parts and two notes, packed onto its drives without parity, so that nothing that
+    /// is removed can be rebuilt.
     pub fn packed() -> Self {
         Self::new().pack_clip()
     }
 
-    /// Puts such a clip and notes there, and packs them.
+    /// Writes a clip of several parts and two notes, and packs them without parity.
     pub fn pack_clip(self) -> Self {
         put(self.source().join("clip.mov"), noise(2_200_000, 1));
         put(self.source().join("notes/a.txt"), "notes");
@@ -225,7 +225,7 @@ impl Desk {
         run(self.pack_cmd(&[&self.source()], &self.drives(), &[])).exits(0)
     }
 
-    /// The same without parity.
+    /// Packs the source onto all three drives without parity.
     #[track_caller]
     pub fn pack_bare(&self) -> Run {
         run(self.pack_cmd(&[&self.source()], &self.drives(), &["--mend", "0"])).exits(0)
@@ -246,8 +246,8 @@ impl Desk {
         target
     }
 
-    /// A copy of the program for other users: they may not come to where it was built. Made by `cp`: a file that this
-    /// process writes is open in every child that another test starts meanwhile, and may not be run for so long.
+    /// A copy of the program that other users can reach. `cp` makes it: a file that this process writes is also open in
+    /// every child that another test starts meanwhile, and cannot be executed until that child closes it.
     pub fn own_program(&self) -> PathBuf {
         let own = self.path("pouch");
         if !own.exists() {
@@ -257,8 +257,8 @@ impl Desk {
         own
     }
 
-    /// The same command as an ordinary user: root reads and writes whatever the modes say. The
-    /// desk's folders become that user's to use.
+    /// The command as an ordinary user if the test runs as root, whom file modes do not stop. That user may then use
+    /// the desk's folders and key.
     pub fn as_nobody(&self, command: Command) -> Command {
         if !is_root() {
             return command;
@@ -267,16 +267,15 @@ impl Desk {
         let own = self.own_program();
         chmod(self.dir.path(), 0o777);
         self.drives().iter().for_each(|drive| chmod(drive, 0o777));
-        std::os::unix::fs::chown(self.path("key"), Some(NOBODY), None).expect("root may");
+        std::os::unix::fs::chown(self.path("key"), Some(NOBODY), None).expect("root can change owners");
         let mut command = std::process::Command::new(own);
         std::os::unix::process::CommandExt::uid(&mut command, NOBODY);
         command.args(args);
         Command::from_std(command)
     }
 
-    /// `pouch check` of these.
-    /// A run that ended with 7 said that the bundle is complete without a drive: then it is. Whether it
-    /// did say so.
+    /// If a run that exited with 7 says that the bundle is complete without a drive, checks that it is. Returns whether
+    /// the run says so.
     #[track_caller]
     pub fn is_complete_without_a_drive(&self, said: &Run, drives: &[PathBuf]) -> bool {
         if !said.out.contains("written: ") {
@@ -304,7 +303,7 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
-        // xorshift64*: no cipher, but nothing that zstd finds a pattern in.
+        // xorshift64* is no cipher, but zstd finds no pattern in it.
         state ^= state >> 12;
         state ^= state << 25;
         state ^= state >> 27;
@@ -314,20 +313,20 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
     out
 }
 
-/// Waits until something holds that another process brings about.
+/// Waits until a condition holds that another process brings about.
 #[track_caller]
 pub fn until(mut holds: impl FnMut() -> bool) {
     let started = std::time::Instant::now();
     while !holds() {
-        assert!(started.elapsed() < GUARD, "it never came");
+        assert!(started.elapsed() < GUARD, "the condition never held");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Writes a file and the folders above it.
+/// Writes a file, and creates the folders above it.
 pub fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) {
     let path = path.as_ref();
-    std::fs::create_dir_all(path.parent().expect("a file stands in a folder")).expect("folders");
+    std::fs::create_dir_all(path.parent().expect("the file has a parent")).expect("folders");
     std::fs::write(path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 

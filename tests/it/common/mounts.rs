@@ -1,15 +1,16 @@
-//! File systems of their own for a test, gone when dropped: in memory, in a file, and exFAT through FUSE.
+//! File systems that a test mounts for itself and that are unmounted on drop: in memory, in an image file, and exFAT
+//! through FUSE.
 
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use super::{ignored, need, until};
 
-/// A small file system of its own in memory, gone when dropped.
+/// A tmpfs, unmounted on drop.
 pub struct Tmpfs(PathBuf);
 
 impl Tmpfs {
-    /// `options` as mount takes them, such as `size=8m`; `None`, said, where mounting is not allowed.
+    /// `options` as mount takes them, such as `size=8m`. Returns `None`, with a message, where mounting is not allowed.
     pub fn mount(at: PathBuf, options: &str) -> Option<Self> {
         std::fs::create_dir_all(&at).expect("a mount point");
         let mut command = std::process::Command::new("mount");
@@ -22,11 +23,11 @@ impl Tmpfs {
         self.0.clone()
     }
 
-    /// Gives it other limits.
+    /// Remounts with other limits.
     pub fn grow(&self, options: &str) {
         let mut command = std::process::Command::new("mount");
         command.args(["-o", &format!("remount,{options}")]).arg(&self.0);
-        assert!(command.status().is_ok_and(|status| status.success()), "it can be mounted with {options}");
+        assert!(command.status().is_ok_and(|status| status.success()), "the tmpfs can be remounted with {options}");
     }
 }
 
@@ -36,11 +37,11 @@ impl Drop for Tmpfs {
     }
 }
 
-/// A file system of the kernel's in a file, gone when dropped.
+/// A file system of the kernel in an image file, unmounted on drop.
 pub struct Image(PathBuf);
 
 impl Image {
-    /// Of a kind that `mkfs.KIND` makes; `None`, said, where that cannot be mounted.
+    /// Makes the file system with `mkfs.KIND`. Returns `None`, with a message, where it cannot be mounted.
     pub fn mount(at: PathBuf, kind: &str, mib: u32) -> Option<Self> {
         let mkfs = format!("mkfs.{kind}");
         if !need(&[&mkfs, "mount"]) {
@@ -53,7 +54,7 @@ impl Image {
         if command.output().is_ok_and(|output| output.status.success()) {
             return Some(Self(at));
         }
-        // Not a tool that can be installed: some machines have no loop devices, or not this file system.
+        // `need` does not cover this: some machines lack loop devices or this file system, and no package helps.
         eprintln!("ignored: {kind} cannot be mounted on a loop device here");
         None
     }
@@ -69,14 +70,14 @@ impl Drop for Image {
     }
 }
 
-/// An exFAT of its own on a loop device, through FUSE; gone when dropped.
+/// An exFAT on a loop device, mounted through FUSE until dropped.
 pub struct Exfat {
     at: PathBuf,
     device: String,
 }
 
 impl Exfat {
-    /// `None`, said, where it cannot be mounted.
+    /// Returns `None`, with a message, where it cannot be mounted.
     pub fn mount(at: PathBuf, mib: u32) -> Option<Self> {
         if !need(&["mkfs.exfat", "mount.exfat-fuse", "losetup"]) {
             return None;
@@ -91,13 +92,13 @@ impl Exfat {
         if !made.device.is_empty() && made.again() {
             return Some(made);
         }
-        // Not a tool that can be installed: some machines have no loop devices, or no FUSE.
+        // `need` does not cover this: some machines lack loop devices or FUSE, and no package helps.
         eprintln!("ignored: exFAT cannot be mounted on a loop device here");
         None
     }
 
-    /// Mounts it, as one plugs a drive in. Where a program began with mounts of its own while the driver before this one
-    /// was there, the kernel gives out that dead one again, until that program ends.
+    /// Mounts the device, as on plugging in. If a program with mounts of its own started while the previous driver ran,
+    /// the kernel hands out that dead mount again until the program ends, so this tries until the mount answers.
     pub fn again(&self) -> bool {
         let mount = || {
             let mut command = std::process::Command::new("mount.exfat-fuse");
@@ -116,17 +117,17 @@ impl Exfat {
         is_mounted
     }
 
-    /// Pulled out and plugged in again.
+    /// Detaches the device and attaches it again, as when a drive is unplugged and plugged in.
     pub fn replug(&mut self) {
         self.unmount();
         let script = r#"losetup -d "$1" && losetup -f --show "$2""#;
         let mut command = std::process::Command::new("bash");
         let plugged = command.args(["-c", script, "bash", &self.device]).arg(self.at.with_extension("img")).output();
         self.device = String::from_utf8_lossy(&plugged.expect("bash runs").stdout).trim().to_string();
-        assert!(self.again(), "it is mounted again");
+        assert!(self.again(), "the device can be mounted again");
     }
 
-    /// Unmounts it: what was only remembered is gone. Whoever looks at it just then is waited for.
+    /// Unmounts the device, and with it drops the cache. Waits for programs that are using it.
     pub fn unmount(&self) {
         let umount = || std::process::Command::new("umount").arg(&self.at).stderr(Stdio::null()).status();
         until(|| umount().is_ok_and(|status| status.success()) || !self.is_mounted());

@@ -1,12 +1,12 @@
-//! The recipe of docs/FORMAT.md for opening a bundle without this program, as it stands there.
+//! The recipe in docs/FORMAT.md that opens a bundle without this program, used as it stands there.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::{Desk, Run, bash, volumes};
 
-/// What the recipe leaves for the reader to fill in, and what the tests put there: $1 is the tar, $2 the key, $3 a seal;
-/// the drives follow.
+/// Placeholders of the recipe, and what the tests put there. $1 is the tar program, $2 the key, $3 a seal; the drives
+/// follow.
 const FILLED_IN: [(&str, &str); 6] = [
     ("me.key VOLUME/seal.age", "\"$KEY\" \"$SEAL\""),
     ("find DRIVES ", "find \"$@\" "),
@@ -23,23 +23,23 @@ pub fn script() -> String {
     section.split("```").nth(1).expect("a script").trim_start_matches("sh").to_string()
 }
 
-/// The same with the places filled in.
+/// The script with its placeholders filled in.
 fn filled_in() -> String {
     let mut script = script();
     for (place, filled) in FILLED_IN {
-        assert_eq!(script.matches(place).count(), 1, "{place:?} stands once in {script}");
+        assert_eq!(script.matches(place).count(), 1, "{place:?} must occur once in {script}");
         script = script.replace(place, filled);
     }
     format!("TAR=$1 KEY=$2 SEAL=$3; shift 3\n{script}")
 }
 
-/// Runs the recipe in a new folder; the bag is then in `out/bag` of it.
+/// Runs the recipe in a new folder. Returns the bag, which is `out/bag` there, and the run.
 #[track_caller]
 pub fn by_hand(desk: &Desk, tar: &str) -> (PathBuf, Run) {
     follow(desk, tar, "")
 }
 
-/// The same with the shell and all small tools of busybox.
+/// Runs the recipe with the shell and the small tools of busybox.
 #[track_caller]
 pub fn by_hand_in_busybox(desk: &Desk) -> (PathBuf, Run) {
     let applets = tempfile::tempdir().expect("a folder");

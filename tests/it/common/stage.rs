@@ -1,20 +1,20 @@
-//! Volumes that were staged, to be loaded onto drives.
+//! Staged volumes, to be loaded onto drives.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Desk, noise, put, run, volumes};
 
-/// The end of what is said where nobody knows whether the drive was read.
+/// End of the message where it is unknown whether the drive was read or the cache.
 pub const MAYBE: &str = "may have answered from memory: `pouch check --after-replug` shows what is stored\n";
 
-/// Staged volumes, and drives.
+/// A desk with staged volumes in `stage/`.
 pub struct Stage {
     pub desk: Desk,
 }
 
 impl Stage {
-    /// So many, with so many bytes of noise in all.
+    /// Stages this many volumes, with `len` bytes of noise in all.
     pub fn of(volumes: u32, len: usize) -> Self {
         let desk = Desk::new();
         put(desk.source().join("clip"), noise(len, 3));
@@ -28,17 +28,17 @@ impl Stage {
         self.desk.path("stage").join(format!("volume-{number}"))
     }
 
-    /// Loads the first volume onto that drive.
+    /// Arguments that load the first volume onto a drive.
     pub fn args(&self, drive: &Path) -> Vec<PathBuf> {
         vec!["load".into(), self.staged(1), drive.to_path_buf()]
     }
 
-    /// Where the first volume comes to on the first drive.
+    /// The first volume once it is loaded onto the first drive.
     pub fn loaded(&self) -> PathBuf {
         self.desk.volume(1)
     }
 
-    /// The first volume is on that drive, and whole.
+    /// Checks that the first volume is on this drive, and whole.
     #[track_caller]
     pub fn is_loaded(&self, drive: &Path) {
         same(&self.staged(1), &drive.join("volume-1"));
@@ -46,7 +46,7 @@ impl Stage {
     }
 }
 
-/// Both folders hold the same files.
+/// Checks that both folders hold the same files.
 #[track_caller]
 pub fn same(one: &Path, other: &Path) {
     let names = |dir: &Path| volumes::files(dir).iter().map(|file| volumes::name_of(file)).collect::<Vec<_>>();
@@ -56,8 +56,8 @@ pub fn same(one: &Path, other: &Path) {
     }
 }
 
-/// Whether a folder's file system has the number of a disk: those without one, such as memory and overlays, count
-/// as of no major device.
+/// Whether a folder's file system is on a block device. File systems without one, such as tmpfs and overlayfs, have the
+/// major number 0.
 pub fn on_a_disk(folder: &Path) -> bool {
     rustix::fs::major(rustix::fs::stat(folder).unwrap().st_dev) != 0
 }

@@ -1,5 +1,4 @@
-//! Two trees held against each other in everything that a bundle carries, by `stat` and content,
-//! independently of the program's own comparison.
+//! Compares two trees in everything that a bundle carries, by `stat` and content, without the program's own comparison.
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// What there is to know of a name in a tree.
+/// What tests compare of one entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     pub kind: &'static str,
@@ -19,7 +18,7 @@ pub struct Node {
     pub size: u64,
     /// SHA-256 of a file, target of a link.
     pub content: Vec<u8>,
-    /// For a file with several names: the first of them, so that links are comparable.
+    /// First of a file's several names, so that hard links can be compared.
     pub same_as: Option<Vec<u8>>,
 }
 
@@ -57,7 +56,7 @@ fn kind_of(meta: &std::fs::Metadata) -> &'static str {
     }
 }
 
-/// Sorted, folders before what they hold.
+/// All paths, sorted, each folder before what it holds.
 fn walk(root: &Path) -> Vec<PathBuf> {
     let mut found = vec![root.to_owned()];
     let mut next = 0;
@@ -73,7 +72,7 @@ fn walk(root: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What is not the same in both, in words.
+/// Describes every difference.
 pub fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
     let names = expected.keys().chain(found.keys().filter(|name| !expected.contains_key(*name)));
     let shown = |name: &[u8]| name.escape_ascii().to_string();
@@ -94,7 +93,7 @@ pub fn same(expected: &Path, found: &Path) {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// Fails unless every file in `found` is one of `expected`, byte for byte; returns their names.
+/// Fails the test unless every file in `found` is one of `expected`, byte for byte. Returns their names.
 #[track_caller]
 pub fn only_true_files(expected: &Path, found: &Path) -> Vec<Vec<u8>> {
     let (expected, found) = (look(expected), look(found));
@@ -108,7 +107,7 @@ pub fn only_true_files(expected: &Path, found: &Path) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Sets a time to the nanosecond; links themselves, not what they point to.
+/// Sets mtime to the nanosecond, on a link itself and not on its target.
 #[track_caller]
 pub fn set_mtime(path: &Path, (secs, nanos): (i64, i64)) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
@@ -117,7 +116,7 @@ pub fn set_mtime(path: &Path, (secs, nanos): (i64, i64)) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("its time can be set");
 }
 
-/// Folders in each other, each with a file before and one behind the next folder.
+/// Nests folders, each with one file that sorts before the next folder and one that sorts after it.
 pub fn dig(top: &Path, depth: usize, name: &str) {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -132,7 +131,7 @@ pub fn dig(top: &Path, depth: usize, name: &str) {
     }
 }
 
-/// The standard library holds each folder on the way open, and may have too few handles for that.
+/// Uses `rm`, because the standard library keeps every folder on the way open and may run out of file handles.
 pub fn remove_deep(deep: &Path) {
     assert!(std::process::Command::new("rm").arg("-rf").arg(deep).status().unwrap().success());
 }

@@ -1,9 +1,9 @@
-//! Handling volumes as a drive, a courier or an attacker would.
+//! Changes volumes as a drive, a courier or an attacker would.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Copies a folder of files, one level deep.
+/// Copies a folder and everything below it.
 pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a new folder");
     for entry in fs::read_dir(from).expect("a folder") {
@@ -15,7 +15,7 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The files of a folder, sorted by name.
+/// Entries of a folder, sorted by name.
 pub fn files(dir: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(dir).expect("a folder").map(|e| e.expect("a name").path()).collect();
     files.sort();
@@ -78,7 +78,7 @@ pub fn swap(one: &Path, two: &Path) {
         .expect("swapped");
 }
 
-/// That no volume on these drives looks complete.
+/// Checks that no volume on these drives looks complete.
 #[track_caller]
 pub fn none_looks_complete(drives: &[PathBuf]) {
     for drive in drives {
@@ -88,7 +88,7 @@ pub fn none_looks_complete(drives: &[PathBuf]) {
     }
 }
 
-/// Writes a volume's SHA256SUMS anew, over what is in its folder now. Anybody can.
+/// Rewrites a volume's SHA256SUMS for what its folder holds now. This takes no key.
 pub fn resum(volume: &Path) {
     let of = |file: PathBuf| {
         pouch::internals::format::sums::line(

@@ -1,5 +1,5 @@
-//! Drives that lie about their size are found before they are written to, and nothing is left on them.
-//! That a sound one is called sound is for reading back: see lying.rs.
+//! Drives that lie about their size are found before anything is packed, and nothing is left on them. That a drive
+//! called safe stores everything is up to reading back: see lying.rs.
 
 use std::fs;
 use std::path::Path;
@@ -12,9 +12,9 @@ use crate::common::{Desk, Run, midway, noise, pouch, pouch_raw, put, run, until}
 const MIB: u64 = 1 << 20;
 const CLAIMED: u64 = 256 * MIB;
 
-/// A desk with something to pack, and drives in its ports.
+/// A desk with something to pack, and drives plugged in.
 struct Table {
-    // Unmounted before their folders go.
+    // First, so that the drives are unmounted before their folders are removed.
     drives: Vec<Drive>,
     desk: Desk,
 }
@@ -32,13 +32,13 @@ impl Table {
         run(self.desk.pack_cmd(&[&self.desk.source()], &outputs, more))
     }
 
-    /// A packing that is on its way.
+    /// Starts packing, without waiting for the end.
     fn start(&self) -> Child {
         let mut command = pouch_raw(["pack", "--verify", "-r", &self.desk.recipient, "-o"]);
         command.arg(self.drives[0].path()).arg(self.desk.source()).spawn().unwrap()
     }
 
-    /// No name, and no byte that is in use.
+    /// Checks that no name is left on the drives, and no byte in use.
     #[track_caller]
     fn nothing_is_left(&self) {
         for drive in &self.drives {
@@ -53,18 +53,18 @@ fn room(path: &Path) -> u64 {
     fs.f_bavail * fs.f_frsize
 }
 
-/// What a drive that holds `real` bytes does with the rest.
+/// What a drive of `real` bytes may do with everything beyond them.
 fn lies(real: u64) -> [Fault; 3] {
     [Fault::Discard { real, fill: 0 }, Fault::Discard { real, fill: 0xff }, Fault::Wrap { real }]
 }
 
-/// A trial ends after some time, which may be little where much else runs. A run that took less than this had time
-/// for all of it; of one that took longer nothing is known, and another one is made.
+/// The capacity test has a time limit, and on a busy machine little is done within it. A run that took less than this
+/// finished the whole test. A longer run proves nothing, so another one is made.
 const SHORT: Duration = Duration::from_millis(700);
-/// So many runs may take longer.
+/// Runs that may take longer before the test fails.
 const TIMES: usize = 50;
 
-/// Makes runs until one holds; none may fail to that had time enough.
+/// Repeats a run until it holds. Fails if one does not hold that had time enough.
 #[track_caller]
 fn given_time(mut holds: impl FnMut() -> bool) {
     for _ in 0..TIMES {
@@ -72,12 +72,12 @@ fn given_time(mut holds: impl FnMut() -> bool) {
         if holds() {
             return;
         }
-        assert!(begun.elapsed() > SHORT, "it had time enough");
+        assert!(begun.elapsed() > SHORT, "this run had time enough");
     }
-    panic!("no trial had time enough");
+    panic!("no run had time enough");
 }
 
-/// It says which drive it is that does not store, and that before anything was written.
+/// Checks that the run refused this drive because it does not store what is written.
 #[track_caller]
 fn is_found(said: Run, drive: &Drive) {
     let said = said.exits(7);
@@ -88,7 +88,7 @@ fn is_said(said: &Run, drive: &Drive) -> bool {
     said.err.contains(&format!("{} does not store what is written to it (tried at ", drive.path().display()))
 }
 
-/// Packs onto new drives, one of which has these faults: it is found before it is written to.
+/// Packs onto new drives, of which drive `bad` has these faults. Checks that it is found and nothing is left.
 #[track_caller]
 fn is_found_among(drives: u32, claimed: u64, bad: usize, faults: &[Fault]) {
     given_time(|| {
@@ -117,7 +117,7 @@ fn a_drive_that_is_smaller_than_it_says_is_found_before_it_is_written_to() {
 
 #[test]
 fn what_wraps_around_is_found_where_little_else_is_tried() {
-    // So that the end lands on nothing that is marked but the beginning.
+    // With these sizes, the end of the drive wraps around onto no mark but the first.
     for real in [64 * MIB, 128 * MIB] {
         is_found_among(1, 1024 * MIB, 0, &[Fault::Wrap { real }]);
     }
@@ -138,10 +138,10 @@ fn sound_drives_pass() {
             assert!(packed.out.contains("safe to unplug"), "{}", packed.out);
             for drive in &table.drives {
                 let names: Vec<_> = fs::read_dir(drive.path()).unwrap().map(|name| name.unwrap().file_name()).collect();
-                assert!(names.len() == 1, "the volume alone: {names:?}");
+                assert!(names.len() == 1, "only the volume is left: {names:?}");
             }
             run(table.desk.check_cmd(&[table.drives[0].path()], &[])).exits(0);
-            // It was tried up to near its end.
+            // The test reached close to the drive's end.
             table.drives[0].reach() > CLAIMED / 16 * 14
         });
     }
@@ -166,7 +166,7 @@ fn nothing_is_tried_that_was_not_asked_for_or_has_no_room_to_be() {
     table.pack(&["--verify", "--dry-run"]).exits(0);
     assert_eq!(table.drives[0].reach(), 0, "a plan writes nothing");
     table.pack(&["--no-verify"]).exits(0);
-    assert!(table.drives[0].reach() < 8 * MIB, "it was not tried");
+    assert!(table.drives[0].reach() < 8 * MIB, "the drive was not tested");
 
     let Some(table) = Table::of(1, CLAIMED) else { return };
     let filler = fs::File::create(table.drives[0].path().join("films")).unwrap();
@@ -184,7 +184,7 @@ fn whatever_stops_it_leaves_nothing() {
         let _ = fs::remove_dir_all(&volume);
         table.start()
     };
-    // What it claims is in use until it ends.
+    // The capacity test keeps its room allocated until it ends.
     let is_tried = || room(&table.drives[0].path()) < CLAIMED / 2;
     midway::killed(start, is_tried, || !volume.exists());
     table.nothing_is_left();
@@ -202,7 +202,7 @@ fn a_loading_is_refused_and_the_staged_volume_stays() {
     };
     table.drives[0].set(&lies(CLAIMED / 8)[2..]);
     given_time(|| {
-        // What was moved once is staged anew.
+        // A volume that an earlier run moved has to be staged anew.
         for place in [&stage, &table.desk.volume(1)] {
             let _ = fs::remove_dir_all(place);
         }

@@ -1,4 +1,4 @@
-//! What was written is read back from the drives before they are called safe.
+//! Packing reads back what it wrote before it calls the drives safe.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::common::faults::faulty;
 use crate::common::{Desk, midway, noise, pouch_raw, put, run, volumes};
 
-/// As the kernel's magic.h has it.
+/// From the kernel's magic.h.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 #[test]
@@ -14,7 +14,7 @@ fn what_is_stored_is_said_to_be() {
     let desk = Desk::packed();
     desk.drives().iter().for_each(|drive| std::fs::remove_dir_all(&volumes::files(drive)[0]).unwrap());
     let packed = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--verify"])).exits(0);
-    // Where the temporary folder is memory, what is read back says nothing of a disk.
+    // If the temporary folder is in memory, reading back says nothing about a disk.
     let in_memory = rustix::fs::statfs(desk.drive(1)).unwrap().f_type == TMPFS_MAGIC;
     let said = if in_memory { "may have answered from memory" } else { "every byte is stored" };
     assert!(packed.out.contains(said), "{}", packed.out);
@@ -34,7 +34,7 @@ fn a_drive_that_changes_what_it_took_is_named_and_what_it_did_not_keep_is_writte
         pack.stdout(Stdio::null()).spawn().unwrap()
     };
     let part = desk.volume(1).join("000001.age");
-    // All is read back once more after the list was written.
+    // Everything is read back once more after the list is written, so the part is damaged before that.
     let packing = midway::held(start, || part.exists(), || part.exists() && !desk.volume(1).join("list.age").exists());
     volumes::flip(&part, 600_000, 2);
     let output = packing.check_not_cancelled().wait_with_output().unwrap();
@@ -50,8 +50,7 @@ fn a_drive_that_changes_what_it_took_is_named_and_what_it_did_not_keep_is_writte
     crate::common::tree::same(&desk.source(), &desk.path("out/source"));
 }
 
-/// Packs onto a drive and another one, while calls on this file of the other one fail as told.
-/// Packs onto two drives, with calls failing on that file of the other one.
+/// Packs onto two drives, with calls failing on this file of the second one.
 fn pack_failing(desk: &Desk, drives: &[PathBuf; 2], file: &str, inject: &str, more: &[&str]) -> crate::common::Run {
     let more = [&["--verify", "--mend", "0"], more].concat();
     let pack = desk.pack_cmd(&[&desk.source()], drives, &more);
@@ -68,19 +67,19 @@ fn a_drive_that_fails_at_the_very_last_is_given_up_and_the_others_are_complete()
         return;
     }
     let drives = [desk.drive(1), other.path()];
-    // When SHA256SUMS gets its name.
+    // This rename gives SHA256SUMS its name.
     let inject = "rename,renameat,renameat2:error=EROFS";
     let said = pack_failing(&desk, &drives, "unfinished-0.tmp", inject, &[]).exits(7);
     assert!(said.err.contains("other was given up") && said.err.contains("even if"), "{}", said.err);
     assert!(!other.path().join("volume-2/SHA256SUMS").exists());
     assert!(desk.is_complete_without_a_drive(&said, &drives));
-    // Nor does what it holds stand in the way, if it is handed on after all.
+    // Nor does what is left on the drive get in the way if it is handed on after all.
     let left: Vec<String> =
         volumes::files(&other.path().join("volume-2")).iter().map(|file| volumes::name_of(file)).collect();
     let is_left = |name: &str| left.iter().any(|left| left == name);
     assert!(is_left("seal.age") && !is_left("head.age") && !is_left("list.age"), "{left:?}");
     run(desk.unpack_cmd(&drives, &desk.path("out"), &[])).exits(0);
-    // A report for machines has what was noted on the way.
+    // The JSON report has the notes of the run.
     for volume in [desk.volume(1), other.path().join("volume-2")] {
         std::fs::remove_dir_all(volume).unwrap();
     }
@@ -99,7 +98,7 @@ fn a_drive_that_is_full_keeps_what_it_has() {
     if !crate::common::need(&["strace"]) {
         return;
     }
-    // With a part: fewer other files than that are made by one thread.
+    // No thread creates eight files other than parts, so the eighth call is for a part.
     let inject = "open,openat:error=ENOSPC:when=8";
     let drives = [one.path(), other.path()];
     let said = pack_failing(&desk, &drives, "unfinished.tmp", inject, &[]).exits(0);

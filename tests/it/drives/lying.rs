@@ -1,5 +1,5 @@
-//! Drives that lie: smaller than they say, forgetful, of two minds. What was not stored is never
-//! called safe, and what is called safe is there after the drive was pulled out and plugged in again.
+//! Drives that lie: smaller than they claim, forgetful, inconsistent. What was not stored is never called safe, and
+//! what is called safe is still there after the drive is replugged.
 
 mod before;
 mod bench;
@@ -16,12 +16,12 @@ use crate::common::drive::{BLOCK, Cache, Fault};
 use crate::common::{Run, noise, put, run, volumes};
 use bench::{Bench, MIB};
 
-/// What a drive that holds `real` bytes does with the rest.
+/// What a drive of `real` bytes may do with everything beyond them.
 fn lies(real: u64) -> [Fault; 3] {
     [Fault::Discard { real, fill: 0 }, Fault::Discard { real, fill: 0xff }, Fault::Wrap { real }]
 }
 
-/// It failed, named the drive, a file on it and the byte, and called nothing safe.
+/// Checks that the run failed, named the drive, a file on it and the byte, and called nothing safe.
 #[track_caller]
 fn is_caught(run: Run, bench: &mut Bench, drive: usize) {
     let run = run.exits(7);
@@ -33,7 +33,7 @@ fn is_caught(run: Run, bench: &mut Bench, drive: usize) {
         drive.replug();
     }
     let looks_complete = |volume: &PathBuf| volume.join("SHA256SUMS").exists();
-    assert!(!volumes::files(&volume).iter().any(looks_complete), "it looks complete");
+    assert!(!volumes::files(&volume).iter().any(looks_complete), "a volume of the bad drive looks complete");
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_drive_that_is_smaller_than_it_says_does_for_what_it_holds() {
     for (drives, lie) in lies(8 * MIB).into_iter().enumerate() {
         let Some(mut bench) = Bench::of(drives as u64 + 1, 32 * MIB) else { return };
         bench.drives[drives / 2].set(&[lie]);
-        // And parity, which is 2 MiB.
+        // Parity adds 2 MiB.
         bench.source((drives as u64 + 1) * 4 * MIB, 1);
         let run = bench.pack(&["--verify"]).exits(0);
         assert!(run.out.contains("safe to unplug"), "{}", run.out);
@@ -84,7 +84,7 @@ fn loading_onto_a_drive_that_is_smaller_than_it_says_is_found_out() {
     }
 }
 
-/// Whatever a run ends with: if it says 0, all is there.
+/// Checks that the run exits with 0 only if everything is there. Returns whether it did.
 #[track_caller]
 fn never_falsely_safe(run: Run, bench: &mut Bench, is_whole: fn(&mut Bench)) -> bool {
     assert!([0, 7].contains(&run.code), "{run:?}");
@@ -93,13 +93,13 @@ fn never_falsely_safe(run: Run, bench: &mut Bench, is_whole: fn(&mut Bench)) -> 
     if run.code == 0 {
         is_whole(bench);
     } else if run.out.contains("written: ") {
-        // On the other drives.
+        // The bundle is complete on the other drives.
         bench.gives_back_all();
     }
     run.code == 0
 }
 
-/// Drives that hold all but the last blocks that a sound one would use, and just all.
+/// Drives that lack the last 0 to 7 of the blocks that a sound drive would use.
 fn nearly(reach: u64, lie: usize) -> impl Iterator<Item = (u64, Fault)> {
     (0..8).map(move |missing| (missing, lies(reach - missing * BLOCK as u64)[lie].clone()))
 }
@@ -114,7 +114,7 @@ fn the_last_block_of_a_packing_hits_nothing_that_was_read_back_before() {
         Some((bench, run))
     };
     let Some((sound, _)) = packed(&[]) else { return };
-    // Of the last blocks some are the journal's, which is gone in the end: nobody misses those.
+    // Some of the last blocks are the journal's, which is removed in the end, so their loss does no harm.
     let mut caught = 0;
     for (missing, lie) in nearly(sound.drives[0].reach(), 0).chain(nearly(sound.drives[0].reach(), 2)) {
         let (mut bench, run) = packed(&[lie]).expect("it was mounted before");
@@ -173,7 +173,7 @@ fn whatever_the_amount_no_loaded_volume_is_falsely_called_safe() {
 
 #[test]
 fn a_drive_that_forgets_what_it_synced_is_found_out() {
-    // From the beginning, and from within a run.
+    // The drive forgets from the beginning, or from the middle of the run on.
     for after in [0, 5 * MIB] {
         let Some(mut bench) = Bench::of(2, 32 * MIB) else { return };
         bench.source(16 * MIB, 1);
@@ -191,7 +191,7 @@ fn a_drive_that_forgets_what_it_synced_is_found_out() {
 fn without_reading_back_nothing_is_called_safe_and_a_check_shows_what_is_stored() {
     let Some(mut bench) = Bench::of(2, 32 * MIB) else { return };
     bench.source(16 * MIB, 1);
-    // In the second and third part, behind seals and journal.
+    // These blocks are in parts. Seals and journal, which lie before them, are always read back.
     bench.drives[1].set(&[Fault::Lose(300..304)]);
     let run = bench.pack(&["--no-verify"]).exits(0);
     assert!(run.out.contains("not read back") && !run.out.contains("safe"), "{}", run.out);
@@ -203,7 +203,7 @@ fn without_reading_back_nothing_is_called_safe_and_a_check_shows_what_is_stored(
 fn blocks_that_change_once_they_were_read_are_found_by_the_next_check() {
     let Some(mut bench) = Bench::of(1, 32 * MIB) else { return };
     bench.source(8 * MIB, 1);
-    // In the second and third part, behind seals and journal.
+    // These blocks are in parts. Seals and journal, which lie before them, are always read back.
     bench.drives[0].set(&[Fault::CorruptSecondRead(300..304)]);
     bench.pack(&["--no-verify"]).exits(0);
     bench.drives[0].replug();
@@ -225,7 +225,7 @@ fn a_loaded_file_that_changes_once_it_was_read_is_copied_again() {
     bench.drives[0].replug();
     let said = bench.check(4);
     assert!(said.out.contains("another SHA-256"), "{}", said.out);
-    // What was read once is found to be damaged now, and its new place is elsewhere.
+    // Loading now finds the file damaged and writes it again, to other blocks.
     let said = bench.load().exits(0);
     assert!(said.err.contains("copied again"), "{}", said.err);
     bench.is_loaded();
@@ -237,7 +237,7 @@ fn what_is_added_to_a_loaded_volume_makes_it_unfinished_until_all_was_read_back(
     bench.load().exits(0);
     let list = bench.drives[0].path().join("volume-1/list.age");
     std::fs::remove_file(&list).unwrap();
-    // Its blocks still held it.
+    // The freed blocks still hold the list, so another file takes them.
     put(bench.drives[0].path().join("others"), noise(100_000, 1));
     bench.drives[0].replug();
     bench.drives[0].set(&[Fault::Forget { bytes: 0 }]);

@@ -1,6 +1,5 @@
-//! The public age test vectors (C2SP CCTV), from the folder that `POUCH_CCTV` names: what is said
-//! to open opens, what is said to fail fails, and never is more plaintext let out than may be.
-//! And the way back: what is sealed here opens with stock age.
+//! The public age test vectors (C2SP CCTV), from the folder that `POUCH_CCTV` names: each opens or fails as it says,
+//! and no more plaintext comes out than it allows. Also, this program and stock age open each other's files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +21,7 @@ struct Vector {
     file: Vec<u8>,
 }
 
-/// The vectors' folder; `None`, said, where it is not named.
+/// All vectors; `None`, with a message, if `POUCH_CCTV` is not set.
 fn vectors() -> Option<Vec<Vector>> {
     let Some(folder) = std::env::var_os("POUCH_CCTV").map(PathBuf::from) else {
         ignored("the public age vectors, from the folder that POUCH_CCTV names");
@@ -61,7 +60,7 @@ impl Vector {
         self.field("expect") == Some(what)
     }
 
-    /// Kinds of keys that the age crate does not have.
+    /// Whether the vector uses a post-quantum key, which the age crate does not have.
     fn is_post_quantum(&self) -> bool {
         let hybrid = self.fields.get("identity").is_some_and(|all| all.iter().any(|key| key.contains("KEY-PQ")));
         hybrid || self.name.contains("hybrid")
@@ -90,8 +89,8 @@ impl Vector {
         output.stdout
     }
 
-    /// Whether the plaintext that was let out is what may be, or the beginning of it: `known`
-    /// plaintexts by their hash.
+    /// Whether the plaintext that came out is what the vector allows, or the beginning of it. `known` has plaintexts by
+    /// hash.
     fn may_let_out(&self, plain: &[u8], known: &BTreeMap<String, Vec<u8>>) -> bool {
         let allowed = self.field("payload").unwrap_or_default();
         plain.is_empty() || allowed == sha256(plain) || known.get(allowed).is_some_and(|whole| whole.starts_with(plain))
@@ -102,7 +101,7 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the header and payload readers make of a vector: plaintext, and whether all went well.
+/// Opens a vector with the header and payload readers. Returns the plaintext that came out, and whether all went well.
 fn read(vector: &Vector) -> (Vec<u8>, Result<(), String>) {
     let bytes = vector.bytes();
     let bytes = match vector.field("armored") {
@@ -128,7 +127,7 @@ fn judge(vector: &Vector, known: &BTreeMap<String, Vec<u8>>) -> Option<String> {
     if vector.expects("success") != result.is_ok() {
         return Some(format!("{}: expected {expected}, got {result:?}", vector.name));
     }
-    // Before the payload nothing may be let out; within it, what was authentic; less is no harm.
+    // Before the payload, no plaintext may come out; within it, only authenticated bytes, or fewer.
     let good = match expected {
         "success" => vector.field("payload") == Some(&sha256(&plain)),
         "payload failure" => vector.may_let_out(&plain, known),
@@ -186,7 +185,7 @@ fn what_is_sealed_here_opens_with_stock_age() {
         let plain = noise(len, len as u64);
         let (header, key) = header_for(&[identity.recipient(), Identity::generate().recipient()]);
         let mut sealer = Sealer::new(Vec::new(), &header, &key).unwrap();
-        // In uneven pieces: chunks are not what callers write.
+        // In uneven pieces, because callers do not write whole chunks.
         plain.chunks(10_007).for_each(|piece| sealer.write_all(piece).unwrap());
         put(dir.path().join("sealed"), sealer.finish().unwrap());
         bash("age -d -i key sealed > plain", dir.path(), &[]).exits(0);

@@ -1,5 +1,5 @@
-//! The promise of the format: a bundle opens without this program. The recipe of docs/FORMAT.md
-//! run as it stands there, with stock age, zstd, sha256sum and three kinds of tar.
+//! The promise of the format is that a bundle opens without this program. These tests run the recipe of docs/FORMAT.md
+//! as it stands there, with stock age, zstd, sha256sum and three kinds of tar.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,8 +13,8 @@ use crate::common::{Desk, Run, bash, chmod, need, noise, put, volumes};
 const TOOLS: [&str; 6] = ["age", "zstd", "sha256sum", "tar", "bsdtar", "busybox"];
 const TARS: [&str; 3] = ["tar", "bsdtar", "busybox tar"];
 
-/// What a tar carries by hand: nanoseconds and holes are in the list only, and the modes that
-/// come out are the extracting user's business.
+/// Keeps what extracting by hand restores: nanoseconds and holes are in the list only, and modes depend on the user who
+/// extracts.
 fn plain(tree: Tree) -> Tree {
     let plain = |node: Node| Node { mode: 0, mtime: (0, 0), ..node };
     tree.into_iter().map(|(name, node)| (name, plain(node))).collect()
@@ -31,7 +31,7 @@ fn is_proven(run: &Run) -> bool {
     run.out.ends_with("manifest: 0\nsums: 0\n") && !run.all().contains("FAILED") && !run.err.contains("BAD")
 }
 
-/// Five parts of noise on three drives, with everything that a validator takes.
+/// A packed desk with several parts of noise on three drives, and only names that a bag validator accepts.
 fn ordinary_desk() -> Desk {
     let desk = Desk::new();
     let source = desk.source();
@@ -61,7 +61,12 @@ fn every_tar_brings_back_a_whole_and_proven_bag() {
     for tar in TARS {
         let (bag, run) = by_hand(&desk, tar);
         assert!(is_proven(&run), "{tar}: {run:?}");
-        assert_eq!(run.out.matches(": OK\n").count(), 6, "{tar}: every file and link to one: {}", run.out);
+        assert_eq!(
+            run.out.matches(": OK\n").count(),
+            6,
+            "{tar}: one OK for every file and every link to a file: {}",
+            run.out
+        );
         same_content(&desk, &bag);
     }
 }
@@ -132,7 +137,7 @@ fn a_missing_middle_part_fails_in_the_manifest() {
     for tar in TARS {
         let (_, run) = by_hand(&desk, tar);
         assert!(!is_proven(&run), "{tar}: {run:?}");
-        // busybox stops at the gap, so the manifest never comes; the others go on.
+        // busybox stops at the gap and never reaches the manifest; the others go on.
         let noticed = run.all().contains("FAILED") || run.err.contains("manifest-sha256.txt: No such file");
         assert!(noticed && !run.out.contains("manifest: 0"), "{tar}: {run:?}");
     }
@@ -192,7 +197,10 @@ fn names_that_bagit_writes_with_a_percent_are_proven_by_the_other_list() {
         }
         put(bag.join(OsStr::from_bytes(b"data/source/a\nb")), "wrong");
         let check = "cd \"$1\" && sha256sum --quiet -c SHA256SUMS";
-        assert!(bash(check, desk.dir.path(), &[bag.as_os_str()]).out.contains("FAILED"), "it proves contents");
+        assert!(
+            bash(check, desk.dir.path(), &[bag.as_os_str()]).out.contains("FAILED"),
+            "the second list proves contents"
+        );
     }
 }
 
@@ -277,7 +285,7 @@ fn a_file_that_could_not_be_read_fails_by_hand_and_no_other() {
         let (bag, run) = by_hand(&desk, tar);
         let manifest = fs::read_to_string(bag.join("manifest-sha256.txt")).unwrap();
         assert!(manifest.contains(&format!("{}  data/source/locked\n", "0".repeat(64))), "{manifest}");
-        // An ordinary user cannot even read what came out with mode 0000: that is FAILED too.
+        // An ordinary user cannot read what came out with mode 0000, which counts as FAILED too.
         let failed: Vec<&str> = run.out.lines().filter_map(|line| Some(line.split_once(": FAILED")?.0)).collect();
         assert_eq!(failed, ["data/source/locked"], "{tar}: {run:?}");
         assert!(run.out.contains("data/source/open: OK"), "{tar}: {}", run.out);

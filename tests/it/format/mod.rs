@@ -1,4 +1,4 @@
-//! The format, held to vectors and to stock tools.
+//! The format, tested with vectors and with stock tools.
 
 mod age_vectors;
 mod by_hand;

@@ -1,6 +1,6 @@
-//! The format held to bytes that were made without it: every file under `tests/vectors/` goes
-//! through the public parsers and encoders, and every rule of `docs/FORMAT.md` that is about
-//! bytes has such a file. `tests/vectors/README.md` says how each was made.
+//! Tests the format with bytes that were made without this program: every file under `tests/vectors/` goes through the
+//! public parsers and encoders, and every rule of `docs/FORMAT.md` about bytes has such a file.
+//! `tests/vectors/README.md` says how each was made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,7 +54,7 @@ fn run(vector: &Vector) -> Outcome {
     }
 }
 
-/// What a vector expects of a parser.
+/// The outcome in the words of a vector's `expect`.
 fn class(outcome: &Outcome) -> &'static str {
     match outcome {
         Ok(()) => "ok",
@@ -160,7 +160,7 @@ fn trail(vector: &Vector) -> Outcome {
     Ok(())
 }
 
-/// The body, with so many holes in the place of its one: too many to be kept in a file.
+/// The body with its one hole replaced by the number in `holes`, which would be too many to keep in a file.
 fn with_holes(vector: &Vector) -> Vec<u8> {
     let Some(holes) = vector.find("holes") else { return vector.body.clone() };
     let many: Vec<String> = (0..holes.parse::<u64>().unwrap()).map(|n| format!("[{},1]", 2 * n)).collect();
@@ -230,7 +230,7 @@ fn tar_member(vector: &Vector) -> Outcome {
     Ok(())
 }
 
-/// The code's rows; or a parity part's chunks, each of one byte over and over.
+/// Compares the rows of the code, or the chunks of a parity part, each of which repeats one byte.
 fn parity(vector: &Vector) -> Outcome {
     let (k, m) = (vector.number("k"), vector.number("m"));
     let scheme = Scheme::new(k as u16, m as u16, 1).ok_or_else(|| malformed("k and m make no stripes"))?;
@@ -323,12 +323,12 @@ fn zstd_frames(vector: &Vector) -> Outcome {
         plain.extend_from_slice(bytes);
         Ok(())
     };
-    // In small pieces, so that frames are met in every state.
+    // In small pieces, so that the decoder meets the end of its input in every state.
     let decoded = Decompressor::new().unwrap().decode(vector.body.chunks(7), take);
     decoded.map_err(|error| match error {
         DecodeError::Zstd(error) => malformed(error),
         DecodeError::Truncated => malformed("cut short"),
-        DecodeError::Sink(()) => unreachable!("the sink takes all"),
+        DecodeError::Sink(()) => unreachable!("the sink never fails"),
     })?;
     vector.is("length", plain.len());
     vector.is("sha256", hex(&sha256(&plain).0));
@@ -342,7 +342,7 @@ fn every_vector_is_met() {
     let mut failed = Vec::new();
     for vector in &all {
         *kinds.entry(&vector.kind).or_default() += 1;
-        // What a vector does not get as far as to compare is a failure of that one, not of the rest.
+        // A vector that panics counts as one failure, and the others still run.
         let Ok(outcome) = std::panic::catch_unwind(|| run(vector)) else {
             failed.push(format!("{}: see above", vector.name));
             continue;
@@ -369,12 +369,12 @@ fn rules_and_vectors_name_each_other() {
     let tested: BTreeSet<String> = all.iter().flat_map(Vector::rules).map(String::from).collect();
     assert_eq!(written.difference(&tested).collect::<Vec<_>>(), Vec::<&String>::new(), "rules without a vector");
     assert_eq!(tested.difference(&written).collect::<Vec<_>>(), Vec::<&String>::new(), "vectors of no rule");
-    // A rule to reject needs a vector that is rejected, not only one at the edge of it.
+    // A rule to reject needs a vector that is rejected, not only one that is just accepted.
     let rejected = all.iter().filter(|vector| vector.get("expect") != "ok");
     let rejected: BTreeSet<&str> = rejected.flat_map(Vector::rules).collect();
     let idle: Vec<&String> =
         written.iter().filter(|id| id.starts_with("R-") && !rejected.contains(id.as_str())).collect();
-    assert!(idle.is_empty(), "rules that nothing breaks: {idle:?}");
+    assert!(idle.is_empty(), "rules that no vector breaks: {idle:?}");
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn every_rule_has_one_id() {
     let mut seen = BTreeSet::new();
     for line in spec.lines().filter(|line| line.contains("MUST")) {
         let found = ids(line, &["R-", "W-", "B-"]);
-        assert_eq!(found.len(), 1, "one rule a line, with its id: {line}");
+        assert_eq!(found.len(), 1, "one rule per line, with its id: {line}");
         let id = found.first().unwrap().clone();
         if id.starts_with("R-") {
             assert!(line.contains("A reader MUST reject "), "{line}");
@@ -391,7 +391,7 @@ fn every_rule_has_one_id() {
         if id.starts_with("B-") {
             assert!(line.contains("(Held by "), "a rule of behaviour says which test holds it: {line}");
         }
-        assert!(seen.insert(id), "an id stands twice: {line}");
+        assert!(seen.insert(id), "an id occurs twice: {line}");
     }
     assert!(seen.len() > 100);
 }

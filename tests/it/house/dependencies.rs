@@ -1,5 +1,5 @@
-//! The dependencies, held against `deny.toml` without a network: licences, versions, sources; and every crate has its
-//! row in docs/DESIGN.md. Not seen here: advisories, which `cargo deny check` fetches.
+//! Checks the dependencies against `deny.toml` without a network: licences, versions, sources. Every crate also has a
+//! row in docs/DESIGN.md. Advisories are not checked here: `cargo deny check` fetches them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// What cargo knows of every crate that is built on this system.
+/// Metadata of every crate that is built on this system.
 fn packages() -> Vec<Value> {
     let host = Command::new("rustc").args(["--print", "host-tuple"]).output().unwrap();
     let host = String::from_utf8(host.stdout).unwrap();
@@ -15,7 +15,9 @@ fn packages() -> Vec<Value> {
     cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host.trim()]);
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let Value::Object(mut all) = serde_json::from_slice(&output.stdout).unwrap() else { panic!("no object") };
+    let Value::Object(mut all) = serde_json::from_slice(&output.stdout).unwrap() else {
+        panic!("cargo metadata printed no object")
+    };
     serde_json::from_value(all.remove("packages").unwrap()).unwrap()
 }
 
@@ -31,7 +33,7 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('"').skip(1).step_by(2).collect()
 }
 
-/// Whether a licence expression can be met with the licences of a list. `/` is an old way to write `OR`.
+/// Whether the licences of a list satisfy a licence expression. `/` is an old way to write `OR`.
 fn is_allowed(expression: &str, allowed: &[&str]) -> bool {
     let plain = expression.replace(['(', ')'], " ").replace('/', " OR ");
     let any = |some: &str| some.split(" OR ").any(|one| allowed.contains(&one.trim()));
@@ -74,7 +76,7 @@ fn crates_come_from_one_registry_and_in_one_version() {
             skipped.iter().any(|(skip, prefix)| skip == name && version.starts_with(&format!("{prefix}.")))
         };
         let others: Vec<&String> = found.iter().filter(|version| !is_skipped(version)).collect();
-        assert!(others.len() <= 1, "{name} is there in several versions: {others:?}");
+        assert!(others.len() <= 1, "{name} is used in several versions: {others:?}");
     }
     for (name, version) in skipped {
         let found = versions.get(name).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Every row of the table of exit codes, provoked: but for 5, which nothing ends with yet.
+//! Provokes every exit code in the table except 5, which no command returns yet.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ impl Codes {
     fn ends(&mut self, what: &str, command: Command, code: i32) {
         let said = run(command);
         assert_eq!(said.code, code, "{what}: {said:?}");
-        assert!(!said.all().is_empty(), "{what}: it says why");
+        assert!(!said.all().is_empty(), "{what}: the output says why");
         self.seen.insert(code);
     }
 }
@@ -35,7 +35,7 @@ fn unpack(desk: &Desk) -> Command {
     desk.unpack_cmd(&desk.drives(), &tempfile::tempdir_in(desk.dir.path()).unwrap().keep(), &[])
 }
 
-/// A desk whose every copy of these files was replaced.
+/// A packed desk with every copy of these files replaced.
 fn with(names: &[&str], bytes: impl Fn(&Desk) -> Vec<u8>) -> Desk {
     let desk = Desk::packed();
     let bytes = bytes(&desk);
@@ -48,7 +48,7 @@ fn with(names: &[&str], bytes: impl Fn(&Desk) -> Vec<u8>) -> Desk {
 const SEALS: [&str; 2] = ["seal.age", "seal2.age"];
 const HEADS: [&str; 2] = ["head.age", "head2.age"];
 
-/// Codes as the table in the README has them.
+/// The codes in the README's table.
 fn table() -> BTreeSet<i32> {
     let readme = fs::read_to_string("README.md").unwrap();
     readme.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |")?.0.parse().ok()).collect()
@@ -78,7 +78,7 @@ fn every_row_of_the_table_but_one_is_provoked() {
     assert_eq!(codes.seen, all);
 }
 
-/// Nothing is done where the request makes no sense, or a newer pouch is needed.
+/// 2: the request makes no sense or needs a newer pouch, and nothing is done.
 fn usage(desk: &Desk, codes: &mut Codes) {
     codes.ends("no arguments", pouch(["unpack"]), 2);
     fs::create_dir(desk.path("empty")).unwrap();
@@ -95,7 +95,7 @@ fn usage(desk: &Desk, codes: &mut Codes) {
     codes.ends("seals that need cards", unpack(&cards), 2);
 }
 
-/// 3 where more drives would help, 4 where damage explains it.
+/// 3: more drives would help. 4: damage explains what is lacking.
 fn lacking(codes: &mut Codes) {
     let desk = Desk::packed();
     fs::remove_dir_all(desk.volume(2)).unwrap();
@@ -109,7 +109,7 @@ fn lacking(codes: &mut Codes) {
     }
 }
 
-/// 6 where somebody made it so: it was sealed, or is over a limit.
+/// 6: a bundle was made that way, as it is sealed or over a limit.
 fn sealed_so(codes: &mut Codes) {
     let (seal, _) = new_seal(Mode::Normal);
     let key = seal.lines().last().unwrap().to_string();
@@ -133,7 +133,7 @@ fn sealed_so(codes: &mut Codes) {
     codes.ends("sums that lead out", desk.check_cmd(&desk.drives(), &[]), 6);
 }
 
-/// 7 where it can be tried again, 1 where nothing was foreseen, 130 where somebody stopped it.
+/// 7: trying again may help. 1: a failure that was not foreseen. 130: interrupted.
 fn of_the_system(desk: &Desk, codes: &mut Codes) {
     let seals: Vec<PathBuf> = (1..=3).flat_map(|n| SEALS.map(|name| desk.volume(n).join(name))).collect();
     for errno in ["EIO", "EACCES"] {
@@ -146,7 +146,11 @@ fn of_the_system(desk: &Desk, codes: &mut Codes) {
         let full = fs::File::options().write(true).open(full).unwrap();
         let mut output = crate::common::pouch_raw(["list", "-i"]);
         output.arg(desk.path("key")).args(desk.drives());
-        assert_eq!(output.stdout(full).status().unwrap().code(), Some(7), "what could not be printed was not said");
+        assert_eq!(
+            output.stdout(full).status().unwrap().code(),
+            Some(7),
+            "output that could not be printed is an error"
+        );
     }
     let pack = Desk::new();
     put(pack.source().join("clip"), noise(2_200_000, 1));

@@ -1,4 +1,4 @@
-//! The rules of the house, exit codes, secrets and terminals.
+//! House rules, exit codes, secrets and terminals.
 
 mod dependencies;
 mod exit_codes;

@@ -1,5 +1,5 @@
-//! The rules of the house, held: imports go down only, no circles, rooms of a size one can
-//! oversee, each foreign crate at one address, exit codes documented.
+//! The house rules: imports only go down, no module cycles, files and functions of limited size, one home for each
+//! foreign crate, documented exit codes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 mod graph;
 use graph::Graph;
 
-/// From the ground up. A file may use its own floor and those below.
+/// From the ground up. A file may use its own floor and the floors below.
 const FLOORS: [&str; 6] = ["base", "format", "plan", "stage", "flow", "cli"];
 const MOST_LINES: usize = 400;
 const MOST_FUNCTION_LINES: usize = 70;
-/// Most functions are shorter than this.
+/// At most one function in ten is longer than this.
 const USUAL_FUNCTION_LINES: usize = 35;
-/// Foreign crates that are part of the language of the whole house.
+/// Foreign crates that every file may use.
 const EVERYWHERE: [&str; 2] = ["thiserror", "zeroize"];
 
 struct Source {
@@ -22,7 +22,7 @@ struct Source {
 }
 
 impl Source {
-    /// `src/stage/walk.rs` is `stage/walk`; tests in a file of their own belong to their room.
+    /// `src/stage/walk.rs` is `stage/walk`; a file of unit tests belongs to the module it tests.
     fn name(&self) -> String {
         let below = self.path.strip_prefix("src").unwrap().with_extension("");
         below.to_string_lossy().trim_end_matches("/mod").trim_end_matches("/tests").to_string()
@@ -34,13 +34,13 @@ impl Source {
         FLOORS.iter().position(|floor| *floor == first)
     }
 
-    /// Unit tests in a file of their own, and what they share.
+    /// Whether this file holds unit tests, or helpers that they share.
     fn is_test(&self) -> bool {
         let stem = self.path.file_stem().unwrap().to_string_lossy();
         stem == "tests" || stem.starts_with("test_")
     }
 
-    /// The text without its unit tests, which may look anywhere.
+    /// The text without its unit tests, which may import anything.
     fn proper(&self) -> &str {
         if self.is_test() {
             return "";
@@ -109,7 +109,7 @@ fn graph_of(sources: &[Source]) -> Graph {
 #[test]
 fn there_are_no_circles() {
     let circles = graph_of(&sources()).circles();
-    assert!(circles.is_empty(), "these use each other in a circle: {circles:#?}");
+    assert!(circles.is_empty(), "these modules use each other in a cycle: {circles:#?}");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn rooms_can_be_overseen() {
     }
 }
 
-/// Name and length of every function, by indentation: rustfmt sees to that.
+/// Name and length of every function, found by rustfmt's indentation.
 fn functions(source: &Source) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     let mut open: Vec<(usize, String, usize)> = Vec::new();
@@ -185,7 +185,7 @@ fn each_foreign_crate_has_one_address() {
                 .any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)))
         };
         let homes: Vec<String> = sources.iter().filter(uses).map(Source::name).collect();
-        // serde's derive stands where a line of the list is described, its values in base/json.
+        // serde's derive is used where a line of the list is described, its values in base/json.
         let allowed = if name == "serde" { 2 } else { 1 };
         assert!((1..=allowed).contains(&homes.len()), "{name} is used in {homes:?}");
     }
@@ -204,7 +204,7 @@ fn exit_codes_are_documented() {
     }
 }
 
-/// Names of files and folders right below a floor.
+/// Names of files and folders directly below a floor.
 fn rooms(floor: &str) -> BTreeSet<String> {
     let entries = std::fs::read_dir(Path::new("src").join(floor)).unwrap();
     let names = entries.map(|entry| entry.unwrap().path().with_extension("").file_name().unwrap().to_os_string());
@@ -226,14 +226,14 @@ fn the_house_is_described() {
     }
 }
 
-/// The rooms of `flow` from the ground up: commands stand side by side on top.
+/// The rooms of `flow` from the ground up. The commands are side by side on top.
 const FLOW: [&[&str]; 4] = [
     &["error", "outcome"],
     &["drives"],
     &["bundle", "keys"],
     &["check", "list", "load", "pack", "rehearse", "repair", "salvage", "unpack"],
 ];
-/// Commands that are told with the help of another.
+/// Commands that use another one: the first of each pair uses the second.
 const TOLD_WITH: [(&str, &str); 2] = [("repair", "check"), ("salvage", "unpack")];
 
 #[test]
@@ -252,14 +252,14 @@ fn commands_do_not_know_each_other() {
         {
             let is_below = level(&to).is_some_and(|to| to < from_level);
             let is_told_with = TOLD_WITH.contains(&(from.as_str(), to.as_str()));
-            // How a run ended is a word of the errors.
+            // `error` and `outcome` use each other: how a run ended depends on its error.
             let is_own = from == to || from_level == 0;
             assert!(is_own || is_below || is_told_with, "{module} uses {to}, which is not below it");
         }
     }
 }
 
-/// Names of the types that a file declares, outside of its unit tests.
+/// Names of the types that a file declares outside its unit tests.
 fn types(source: &Source) -> Vec<&str> {
     let words = ["struct ", "enum ", "trait ", "type "];
     let declared = source.proper().lines().filter_map(|line| {

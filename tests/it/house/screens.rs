@@ -1,6 +1,6 @@
-//! What a person sees, as text: `tests/screens/*.txt` are transcripts of a terminal, reviewed like any other text. Each
-//! line `$ ...` is run by a shell in a folder of its own, and what is said must be what stands below it.
-//! `SNAPSHOTS=overwrite cargo test --release screens` writes them anew.
+//! `tests/screens/*.txt` are transcripts of a terminal, reviewed like any other text. For each transcript a shell runs
+//! the lines `$ ...` in a new folder, and the output must be what is written below each line. `SNAPSHOTS=overwrite
+//! cargo test --release screens` rewrites them.
 
 use std::fs;
 use std::path::Path;
@@ -11,20 +11,20 @@ use snapbox::{Assert, Data, Redactions};
 
 use crate::common::{GUARD, chmod, noise, put};
 
-/// Everything that differs from run to run.
+/// Hides everything that differs from run to run.
 fn redactions(desk: &Path) -> Redactions {
     let mut all = Redactions::new();
     let mut hide = |name, pattern: &str| all.insert(name, Regex::new(pattern).unwrap()).unwrap();
     hide("[RECIPIENT]", "age1[a-z0-9]{58}");
     hide("[FINGERPRINT]", "(?:[A-Z2-7]{5}-){5}[A-Z2-7]");
     hide("[FREE]", r" of (?<redacted>[0-9.]+ [kMGT]?B free, [0-9]+ %)");
-    // Which caches can be passed is a matter of the file system that the test runs on.
+    // Which caches can be bypassed depends on the file system that the test runs on.
     hide("[READ_BACK]", "(?m)^read back[ ;].*$");
     all.insert("[DESK]", desk.to_path_buf()).unwrap();
     all
 }
 
-/// Runs one line, with `pouch` on the path. Returns what it said on both streams, and its exit code if it is not 0.
+/// Runs one line, with `pouch` on the path. Returns the output of both streams, and the exit code if it is not 0.
 fn said(line: &str, desk: &Path) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_pouch"));
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
@@ -35,11 +35,11 @@ fn said(line: &str, desk: &Path) -> String {
     let text = String::from_utf8(output.stdout).unwrap();
     match output.status.code() {
         Some(0) => text,
-        code => format!("{text}[{}]\n", code.expect("it ends by itself")),
+        code => format!("{text}[{}]\n", code.expect("no signal ends the command")),
     }
 }
 
-/// Runs the lines of a transcript one after the other and holds what they say against it.
+/// Runs the lines of a transcript in order and compares their output with it.
 fn replay(name: &str) {
     let desk = tempfile::tempdir().unwrap();
     chmod(desk.path(), 0o755);
@@ -48,7 +48,7 @@ fn replay(name: &str) {
     }
     put(desk.path().join("footage/clip.mov"), noise(2_200_000, 1));
     put(desk.path().join("footage/notes/a.txt"), "notes");
-    // Whatever the umask is.
+    // The modes must not depend on the umask.
     for (name, mode) in
         [("footage", 0o755), ("footage/notes", 0o755), ("footage/clip.mov", 0o644), ("footage/notes/a.txt", 0o644)]
     {

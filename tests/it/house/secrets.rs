@@ -1,5 +1,5 @@
-//! What keys, passphrases and plaintext touch: memory that is locked and nobody else's, and files on the
-//! targets only; and what the volumes show.
+//! Where keys, passphrases and plaintext go: into locked memory that no other process reads, and into files on the
+//! targets only. Also, what the volumes show.
 
 mod traces;
 
@@ -20,9 +20,9 @@ struct Waiting {
     pipe: File,
 }
 
-/// Starts one as an ordinary user, with so much memory to lock.
+/// Starts packing as an ordinary user who may lock this much memory.
 fn waiting(desk: &Desk, locked_kib: &str) -> Waiting {
-    // One that this user may open by its number.
+    // A named pipe, which that user may open by its descriptor number.
     let pipe = desk.path("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o666), 0)
         .unwrap();
@@ -52,7 +52,7 @@ impl Waiting {
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Whether it reads the passphrase: nothing else is to be read from a pipe.
+    /// Whether the program is reading the passphrase, the only thing it reads from a pipe.
     fn asks(&self) -> bool {
         let threads = std::fs::read_dir(self.proc("task")).into_iter().flatten().flatten();
         let waits =
@@ -74,12 +74,12 @@ fn a_passphrase_lies_in_locked_memory_that_no_other_process_reads() {
     let child = waiting(&desk, "64");
     until(|| child.locked_kib() >= 16);
     if is_root() {
-        // Whoever may read a process's memory owns these; it was started as somebody else.
+        // The owner of these files may read the process's memory. The process itself runs as another user.
         for name in ["mem", "maps", "environ"] {
             assert_eq!(std::fs::metadata(child.proc(name)).unwrap().uid(), 0, "{name}");
         }
         let other = Command::new("cat").arg(child.proc("environ")).uid(NOBODY).output().unwrap();
-        assert!(!other.status.success(), "the same user read it");
+        assert!(!other.status.success(), "a process of the same user must not read it");
     }
     child.ends_well();
 }
@@ -109,14 +109,14 @@ impl Drop for Waiting {
     }
 }
 
-/// Calls that make, name or open something to be written.
+/// Calls that create or name a file, or open one for writing.
 const MAKING: &str = "open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,\
     mknod,mknodat,truncate,memfd_create";
 
-/// The paths that a traced call names, with the folders that they are below.
+/// The paths in a traced call, joined to the folders that they are relative to.
 fn named(call: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    // Where a symlink leads is a text.
+    // The target of a symlink is only text.
     let mut rest =
         if call.starts_with("symlink") { call.split_once(", ").map_or(call, |(_, rest)| rest) } else { call };
     while let Some((before, after)) = rest.split_once('"') {
@@ -128,13 +128,13 @@ fn named(call: &str) -> Vec<PathBuf> {
     found
 }
 
-/// What a command writes outside of where it may.
+/// Calls by which a command writes outside the places it may write to.
 fn stray(desk: &Desk, args: &[OsString], may: &[PathBuf]) -> Vec<String> {
     let log = desk.path("log");
     let _ = std::fs::remove_dir_all(&log);
     std::fs::create_dir(&log).unwrap();
     let mut command = assert_cmd::Command::new("strace");
-    // A file for each thread: in one, calls of several would be torn apart.
+    // One log per thread: in a shared log, calls of several threads would interrupt each other.
     command.args(["-ff", "-qq", "-y", "-s", "4096", "-o"]).arg(log.join("of")).args(["-e", &format!("trace={MAKING}")]);
     command.arg(env!("CARGO_BIN_EXE_pouch")).args(args).env_remove("HOME").env("TMPDIR", desk.path("tmp"));
     run({
@@ -144,7 +144,7 @@ fn stray(desk: &Desk, args: &[OsString], may: &[PathBuf]) -> Vec<String> {
     .exits(0);
     let text: String =
         crate::common::volumes::files(&log).iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
-    // Of a thread that another one ends strace may not learn in which call it was; that call does nothing any more.
+    // When another thread ends a thread, strace may not learn which call it was in. That call has no effect any more.
     let calls: Vec<&str> = text.lines().filter(|call| !call.starts_with("???(")).collect();
     assert!(calls.iter().any(|call| call.starts_with("open")), "nothing was traced");
     let writes = |call: &&&str| {
@@ -170,7 +170,7 @@ fn files_are_made_on_the_targets_and_nowhere_else() {
     for name in ["tmp", "stage", "new"] {
         std::fs::create_dir(desk.path(name)).unwrap();
     }
-    // Nothing is moved within one file system.
+    // `load --move` moves nothing within one file system.
     let moved =
         crate::common::drive::Drive::plug(desk.path("moved"), 64 << 20, crate::common::drive::Cache::WriteThrough);
     if moved.is_none() {
@@ -197,14 +197,14 @@ fn files_are_made_on_the_targets_and_nowhere_else() {
         ("pack @source -r KEY --volumes 1 --volume-size 200MB -o @stage", vec!["stage"]),
         ("load @stage/volume-1 @moved --move", vec!["moved", "stage"]),
         ("rehearse @source -o @rehearsal", vec!["rehearsal"]),
-        // Samples of its own, made to be thrown away.
+        // Without sources, a rehearsal makes samples and throws them away.
         ("rehearse", vec!["tmp"]),
     ] {
         let may: Vec<PathBuf> = may.into_iter().map(|place| desk.path(place)).collect();
         let found = stray(&desk, &words(command), &may);
         assert!(found.is_empty(), "{command}: {found:#?}");
     }
-    assert_eq!(std::fs::read_dir(desk.path("tmp")).unwrap().count(), 0, "and thrown away it is");
+    assert_eq!(std::fs::read_dir(desk.path("tmp")).unwrap().count(), 0, "the samples are thrown away");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A terminal that is full, closed or gone: no panic, the right code, and nothing half-done. And what stays
-//! on the screen of one that works.
+//! A terminal that is full, closed or gone causes no panic and nothing half-done, and the exit code is right. Also,
+//! what stays on the screen of a terminal that works.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::common::stage::Stage;
 use crate::common::tree::same;
 use crate::common::{Desk, need, noise, pouch_raw, put, until};
 
-/// Commands that print, each on a fresh target.
+/// Commands that print. Those that write get a fresh target.
 fn printing(desk: &Desk, target: &str) -> Vec<Vec<String>> {
     let path = |below: &str| desk.path(below).display().to_string();
     let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<String>>();
@@ -74,11 +74,11 @@ fn a_closed_standard_output_or_error_does_no_harm() {
     }
 }
 
-/// A terminal of its own, with a screen one can look at; gone when dropped.
+/// A terminal whose screen can be read, ended on drop.
 struct Screen(PathBuf);
 
 impl Screen {
-    /// Runs the program there, and then shows its exit code.
+    /// Runs the program in the terminal, then shows its exit code.
     fn of(desk: &Desk, args: &[PathBuf]) -> Self {
         let screen = Self(desk.path("screen"));
         let mut command = screen.tmux(&["new-session", "-d", "-x", "120", "-y", "40", "bash", "-c"]);
@@ -138,17 +138,17 @@ fn while_a_drive_hangs_ctrl_c_is_answered_and_the_second_one_stops_at_once() {
     let Some(drive) = Drive::plug(stage.desk.path("slow"), 64 << 20, Cache::WriteThrough) else { return };
     drive.set(&[crate::common::drive::Fault::Slow { write: 1 << 20, read: 1 << 20 }]);
     let screen = Screen::of(&stage.desk, &stage.args(&drive.path()));
-    // The trial is over, and the bars are there.
+    // The capacity test is over, and the progress bars are shown.
     screen.shows("loading ");
     until(|| fs::read_dir(drive.path().join("volume-1")).is_ok_and(|mut files| files.next().is_some()));
     let hanging = drive.hang();
-    // Time to run into it: too little can only hide what is wrong.
+    // Gives the program time to hang. Too little time can only hide a defect, not report a false one.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     screen.interrupt();
     screen.shows("stopping at the next safe place");
-    // Drawn anew below it a few times, and it is still there.
+    // The bars are redrawn below the message a few times, and the message has to survive that.
     std::thread::sleep(std::time::Duration::from_millis(1000));
-    // Nor is anything left of what was drawn before; while it is drawn it may not be whole.
+    // No remains of earlier drawings may be left either. While the bars are being drawn, the screen may be incomplete.
     until(|| {
         let text = screen.text();
         let (stopping, loading) = (text.find("stopping at the next safe place"), text.find("loading "));
@@ -159,13 +159,13 @@ fn while_a_drive_hangs_ctrl_c_is_answered_and_the_second_one_stops_at_once() {
     assert!(!text.contains(" 0s left") && !text.contains(" 0 B/s"), "{text}");
     let pid = only_child(&screen);
     screen.interrupt();
-    // All of it is gone, but for what the system waits for, if there is such a thing.
+    // The process is gone, or a zombie while the system still waits for the drive.
     until(|| fs::read_to_string(format!("/proc/{pid}/stat")).ok().is_none_or(|stat| stat.contains(") Z ")));
     drop(hanging);
     screen.shows("code 130");
 }
 
-/// The program, which the shell of a screen runs.
+/// Process ID of the program that the screen's shell runs.
 fn only_child(screen: &Screen) -> String {
     let shell = screen.tmux(&["display-message", "-p", "#{pane_pid}"]).output().unwrap().stdout;
     let shell = String::from_utf8(shell).unwrap().trim().to_string();

@@ -1,4 +1,4 @@
-//! `pouch load` onto drives that fail, are pulled out or are exFAT; and onto what is none.
+//! `pouch load` onto drives that fail, are pulled out or are exFAT, and onto folders that are no drives.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use crate::common::stage::{MAYBE, Stage, on_a_disk};
 use crate::common::{Exfat, Run, Tmpfs, midway, need, pouch, pouch_raw, run, until, volumes};
 
 impl Stage {
-    /// Loads anew onto the first drive, with system calls on these paths failing so.
+    /// Loads anew onto the first drive, with these system calls failing on these paths.
     fn failing(&self, paths: &[PathBuf], inject: &str) -> Run {
         let _ = fs::remove_dir_all(self.loaded());
         run(faulty(&pouch(self.args(&self.desk.drive(1))), paths, inject))
     }
 
-    /// What is written to: the folder, and files without their names.
+    /// The paths that loading writes to: the folder, and files that do not have their names yet.
     fn written_to(&self) -> Vec<PathBuf> {
         let unfinished = (0..5).map(|dead| self.loaded().join(pouch::internals::format::unfinished(dead)));
         [self.loaded()].into_iter().chain(unfinished).collect()
@@ -29,7 +29,7 @@ fn where_one_place_of_the_drive_fails_a_file_is_written_in_another() {
     }
     let stage = Stage::of(1, 2_000_000);
     let load = |inject: &str| stage.failing(&stage.written_to(), inject);
-    // Some closes are those of a folder, or of a file that was only synced.
+    // Some closes are of a folder, or of a file that was only synced.
     for (calls, when) in
         [("write", 9..10), ("fsync,fdatasync", 9..10), ("rename,renameat,renameat2", 3..4), ("close", 5..12)]
     {
@@ -45,10 +45,13 @@ fn where_one_place_of_the_drive_fails_a_file_is_written_in_another() {
     let said = load("fsync,fdatasync:error=EIO:when=5+").exits(7);
     assert!(said.err.contains("hint: run the same command again"), "{}", said.err);
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
-    assert!(!volumes::files(&stage.loaded()).iter().any(|file| file.ends_with("unfinished.tmp")), "what died is gone");
+    assert!(
+        !volumes::files(&stage.loaded()).iter().any(|file| file.ends_with("unfinished.tmp")),
+        "unfinished files are removed"
+    );
     run(pouch(stage.args(&stage.desk.drive(1)))).exits(0);
     stage.is_loaded(&stage.desk.drive(1));
-    // Of a whole file system that lost something nothing is claimed.
+    // After a file system reported a loss, the run claims nothing about it.
     load("syncfs:error=EIO").exits(7);
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
 }
@@ -86,7 +89,7 @@ fn a_source_that_cannot_be_read_is_not_blamed_on_the_drive() {
     stage.is_loaded(&stage.desk.drive(1));
 }
 
-/// The driver of a file system, which this test started by mounting it.
+/// The FUSE driver of a file system, which this test started by mounting it.
 fn driver(of: &Path) -> rustix::process::Pid {
     let is_it = |pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -104,9 +107,9 @@ fn an_exfat_drive_takes_a_volume_also_when_it_was_pulled_out_meanwhile() {
     let stage = Stage::of(1, 20_000_000);
     let Some(drive) = Exfat::mount(stage.desk.path("exfat"), 60) else { return };
     let said = run(pouch(stage.args(&drive.path()))).exits(0);
-    // Its driver reads through the system's cache, whatever is asked of it; and below it is a file.
+    // The driver reads through the system's cache even when asked not to, and the device below is a file.
     assert!(said.out.ends_with(MAYBE), "{}", said.out);
-    assert_eq!(said.err, "", "it is a file system of its own");
+    assert_eq!(said.err, "", "no note, as the drive is a file system of its own");
     drive.unmount();
     assert!(drive.again());
     stage.is_loaded(&drive.path());
@@ -145,7 +148,7 @@ fn a_drive_without_room_for_more_files_is_gone_on_with() {
     drive.grow("nr_inodes=60");
     run(pouch(stage.args(&drive.path()))).exits(0);
     stage.is_loaded(&drive.path());
-    // Mounted read-only all is only looked at; and nothing can be brought.
+    // On a read-only mount, a loaded volume can be checked, but none can be loaded.
     drive.grow("ro");
     run(pouch(stage.args(&drive.path()))).exits(0);
     drive.grow("rw");
@@ -162,13 +165,13 @@ fn moving(stage: &Stage, drive: &Path) -> assert_cmd::Command {
     command
 }
 
-/// Moving there is refused, and nothing happens; loading without it is not.
+/// Checks that moving there is refused and changes nothing, while loading there works.
 #[track_caller]
 fn is_not_moved(stage: &Stage, drive: &Path, why: &str) {
     let said = run(moving(stage, drive)).exits(2);
     let named = said.err.contains(&format!("{} is {why}: {NO_DRIVE}", drive.display()));
     assert!(named && said.err.contains("without --move"), "{}", said.err);
-    assert_eq!(volumes::files(drive).len(), 0, "nothing was written");
+    assert_eq!(volumes::files(drive).len(), 0, "nothing is written");
     run(stage.desk.check_cmd(&[stage.staged(1)], &[])).exits(0);
     run(pouch(stage.args(drive))).exits(0);
     stage.is_loaded(drive);
@@ -194,7 +197,7 @@ fn nothing_is_moved_to_memory_or_to_the_system_itself() {
         let packed = run(packed).exits(0);
         assert!(packed.out.contains("may have answered from memory") && !packed.out.contains("safe"), "{}", packed.out);
     }
-    // Staged on another file system than the system's.
+    // The volume is now staged on another file system than the system's.
     let Some(elsewhere) = Drive::plug(stage.desk.path("elsewhere"), 64 << 20, Cache::WriteThrough) else { return };
     volumes::copy(&stage.staged(1), &elsewhere.path().join("volume-1"));
     fs::remove_dir_all(stage.desk.path("stage")).unwrap();
@@ -207,7 +210,7 @@ fn nothing_is_moved_to_memory_or_to_the_system_itself() {
     command.env("HOME", home.as_os_str());
     let said = run(command).exits(2);
     assert!(said.err.contains("on the file system of this machine's own files"), "{}", said.err);
-    assert_eq!(volumes::files(&home).len(), 0, "nothing was written");
+    assert_eq!(volumes::files(&home).len(), 0, "nothing is written");
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn a_moving_whose_end_fails_says_that_the_volume_is_on_the_drive() {
     assert!(report["not_removed"].as_str().unwrap().contains("000002.age"), "{report}");
     assert_eq!((&report["verified"], &report["removed"]), (&true.into(), &false.into()));
     crate::common::stage::same(&stage.desk.path("kept"), &stage.loaded());
-    // What is left has no SHA256SUMS, and its volume is on the drive.
+    // The rest of the staged volume has no SHA256SUMS, and the whole volume is on the drive.
     let said = run(pouch(stage.args(&stage.desk.drive(1)))).exits(3);
     assert!(said.err.contains("the rest of a volume that was moved there, say --move"), "{}", said.err);
     let mut again = pouch(stage.args(&stage.desk.drive(1)));

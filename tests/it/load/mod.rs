@@ -1,4 +1,4 @@
-//! Loading: staged volumes onto their drives.
+//! `pouch load`: staged volumes onto their drives.
 
 mod failing_drives;
 mod staged;

@@ -1,5 +1,5 @@
-//! `pouch load`: what comes to the drive is what was staged, whatever stops it, and nothing looks
-//! complete before the drive was read back.
+//! `pouch load` brings to the drive exactly what was staged, however it is interrupted, and no volume looks complete
+//! before the drive was read back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,8 @@ impl Stage {
         pouch_raw(self.args(&self.desk.drive(1))).spawn().unwrap()
     }
 
-    /// As an interrupted run leaves it: these files, and so many bytes of the next.
+    /// Leaves the drive as an interrupted run does: with `done` files, and this many bytes of the next one. Returns all
+    /// files.
     fn rewind(&self, done: usize, bytes: usize) -> Vec<PathBuf> {
         let _ = fs::remove_dir_all(self.loaded());
         fs::create_dir(self.loaded()).unwrap();
@@ -41,17 +42,17 @@ impl Stage {
         files
     }
 
-    /// It refuses, and leaves what is on the drive.
+    /// Checks that loading is refused and leaves the drive as it is.
     #[track_caller]
     fn refuses(&self, code: i32, words: &str) {
         let before = crate::common::tree::look(&self.desk.drive(1));
         let said = self.load(&[]).exits(code);
         assert!(said.err.contains(words), "{words}: {}", said.err);
-        assert!(before == crate::common::tree::look(&self.desk.drive(1)), "{words}: the drive is as it was");
+        assert!(before == crate::common::tree::look(&self.desk.drive(1)), "{words}: the drive is left as it is");
     }
 }
 
-/// Seals, then by name; without SHA256SUMS.
+/// Files in the order of loading: seals, then by name, without SHA256SUMS.
 fn in_order(volume: &Path) -> Vec<PathBuf> {
     let mut files = volumes::files(volume);
     files.retain(|file| !file.ends_with("SHA256SUMS"));
@@ -72,8 +73,8 @@ fn staged_volumes_come_to_their_drives() {
     let end = if on_disk { "safe to unplug once unmounted\n" } else { MAYBE };
     assert!(said.out.contains("read back") && said.out.ends_with(end), "{}", said.out);
     let note = "is on the same file system as the staged volume: is the drive mounted there?";
-    assert_eq!(said.err, format!("note: {}: {note}\n", stage.desk.drive(1).display()), "and nothing else");
-    assert!(!stage.loaded().join("notes.txt").exists(), "what is not of the volume stays");
+    assert_eq!(said.err, format!("note: {}: {note}\n", stage.desk.drive(1).display()), "no other message");
+    assert!(!stage.loaded().join("notes.txt").exists(), "foreign files are not loaded");
     fs::remove_file(stage.staged(1).join("notes.txt")).unwrap();
     stage.is_loaded(&stage.desk.drive(1));
     let second = [PathBuf::from("load"), stage.staged(2), stage.desk.drive(2), "--json".into()];
@@ -107,9 +108,13 @@ fn it_goes_on_inside_a_file_and_keeps_what_is_whole() {
         let before: Vec<u64> = kept.iter().map(|file| inode(file)).collect();
         stage.load(&[]).exits(0);
         stage.is_loaded(&stage.desk.drive(1));
-        assert_eq!(before, kept.iter().map(|file| inode(file)).collect::<Vec<_>>(), "not written again");
+        assert_eq!(
+            before,
+            kept.iter().map(|file| inode(file)).collect::<Vec<_>>(),
+            "whole files are not written again"
+        );
         let next = inode(&stage.loaded().join(volumes::name_of(&files[done])));
-        assert_eq!(next, unfinished, "the unfinished file was gone on with");
+        assert_eq!(next, unfinished, "the unfinished file is continued");
     }
 }
 
@@ -123,7 +128,7 @@ fn what_the_drive_changed_meanwhile_is_written_again() {
     let said = stage.load(&[]).exits(0);
     assert!(said.err.contains(&volumes::name_of(&files[3])) && said.err.contains("copied again"), "{}", said.err);
     stage.is_loaded(&stage.desk.drive(1));
-    // The same after it was complete.
+    // The same for a volume that was complete.
     volumes::flip(&damaged, 400_000, 2);
     fs::remove_file(stage.loaded().join("list.age")).unwrap();
     let report = stage.load(&["--json"]).exits(0).json();
@@ -139,7 +144,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     for turn in 0..20u32 {
         let _ = fs::remove_dir_all(stage.loaded());
         if turn % 5 == 0 {
-            // Machines are not always as busy as they were.
+            // Measured again now and then, because the load of the machine changes.
             let begun = Instant::now();
             assert!(stage.start().wait_with_output().unwrap().status.success());
             whole = begun.elapsed();
@@ -159,7 +164,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
         same(&stage.staged(1), &stage.loaded());
     }
     println!("killed inside a file {inside} times");
-    // Whatever the times were: some times inside a file for sure.
+    // Independently of timing, kills some runs inside a file.
     let start = || {
         let _ = fs::remove_dir_all(stage.loaded());
         stage.start()
@@ -188,7 +193,8 @@ fn interrupted_it_says_so_and_can_be_gone_on_with() {
     stage.is_loaded(&stage.desk.drive(1));
 }
 
-/// Loads, and has the drive change these parts (counted from both ends) before they are read back.
+/// Loads, and corrupts these parts, counted from either end, before they are read back. Returns the run and their
+/// names.
 fn changed_on_the_way(stage: &Stage, which: &[isize], more: &[&str]) -> (Run, Vec<String>) {
     let parts: Vec<String> = volumes::files(&stage.staged(1)).iter().map(|file| volumes::name_of(file)).collect();
     let parts: Vec<&String> = parts.iter().filter(|name| name.starts_with('0')).collect();
@@ -199,8 +205,8 @@ fn changed_on_the_way(stage: &Stage, which: &[isize], more: &[&str]) -> (Run, Ve
         pouch_raw(stage.args_and(&stage.desk.drive(1), more)).spawn().unwrap()
     };
     let are_there = || names.iter().all(|name| stage.loaded().join(name).exists());
-    // All is read back once all is there.
-    let last = parts.last().expect("there are parts");
+    // Reading back begins when all parts are there.
+    let last = parts.last().expect("the volume has parts");
     let loading = midway::held(start, are_there, || are_there() && !stage.loaded().join(last).exists());
     names.iter().for_each(|name| volumes::flip(&stage.loaded().join(name), 123_456, 3));
     let output = loading.check_not_cancelled().wait_with_output().unwrap();
@@ -240,7 +246,10 @@ fn a_drive_that_does_not_keep_what_was_written_is_given_up() {
     assert!(!said.out.contains("unplug"));
     volumes::none_looks_complete(&[stage.desk.drive(1)]);
     run(stage.desk.check_cmd(&[stage.staged(1)], &[])).exits(0);
-    assert!(!volumes::files(&stage.loaded()).iter().any(|file| file.ends_with("unfinished.tmp")), "what died is gone");
+    assert!(
+        !volumes::files(&stage.loaded()).iter().any(|file| file.ends_with("unfinished.tmp")),
+        "unfinished files are removed"
+    );
 }
 
 #[test]
@@ -275,7 +284,7 @@ fn a_damaged_source_is_named_and_its_copy_never_looks_complete() {
     fs::remove_file(volume.join("SHA256SUMS")).unwrap();
     let said = load().exits(3);
     assert!(said.err.contains("no SHA256SUMS"), "{}", said.err);
-    assert_eq!(volumes::files(&stage.desk.drive(1)).len(), 0, "nothing was written");
+    assert_eq!(volumes::files(&stage.desk.drive(1)).len(), 0, "nothing is written");
 }
 
 #[test]
@@ -301,7 +310,7 @@ fn what_is_there_and_is_not_this_volume_is_left_alone() {
     std::os::unix::fs::symlink(stage.desk.drive(2), stage.loaded()).unwrap();
     stage.refuses(2, "no folder");
     fs::remove_file(stage.loaded()).unwrap();
-    // Itself, in itself, nowhere.
+    // Onto itself, into itself, and to a folder that does not exist.
     for drive in [stage.desk.path("stage"), stage.staged(1), stage.desk.path("nowhere")] {
         run(pouch(stage.args_and(&drive, &["--move"]))).exits(2);
     }
@@ -316,8 +325,8 @@ fn a_drive_without_room_is_refused_and_one_that_runs_full_is_gone_on_with() {
     let load = || run(pouch(stage.args(&drive.path())));
     let said = load().exits(7);
     assert!(said.err.contains("bytes free and") && said.err.contains("bytes are needed"), "{}", said.err);
-    assert_eq!(volumes::files(&drive.path()).len(), 0, "nothing was written");
-    // Room that somebody else takes meanwhile.
+    assert_eq!(volumes::files(&drive.path()).len(), 0, "nothing is written");
+    // Another program takes room while loading.
     drive.grow("size=14m");
     let volume = drive.path().join("volume-1");
     let start = || {
@@ -347,7 +356,7 @@ fn moving_takes_away_what_was_verified_and_nothing_else() {
     assert!(said.out.contains("but for the folder and what else is in it"), "{}", said.out);
     assert_eq!(volumes::files(&stage.staged(1)), [stage.staged(1).join("notes.txt")]);
     same(&stage.desk.path("kept"), &stage.loaded());
-    // Interrupted while it removes: without SHA256SUMS first, some files later.
+    // A move was interrupted while it removed files: SHA256SUMS first, then some others.
     for gone in [1, 4] {
         fs::remove_dir_all(stage.staged(1)).unwrap();
         volumes::copy(&stage.desk.path("kept"), &stage.staged(1));
@@ -359,7 +368,7 @@ fn moving_takes_away_what_was_verified_and_nothing_else() {
         same(&stage.desk.path("kept"), &stage.loaded());
         fs::create_dir(stage.staged(1)).unwrap();
     }
-    // Another volume that is being staged under that name is nobody's to remove.
+    // Another volume that is being staged under that name must not be removed.
     fs::remove_dir_all(stage.staged(1)).unwrap();
     let other = Stage::new();
     volumes::copy(&other.staged(1), &stage.staged(1));

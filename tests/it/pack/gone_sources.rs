@@ -1,5 +1,5 @@
-//! A source that is pulled out while it is packed: nothing of it is made up, the run stops, and the same
-//! command goes on once it is back. One bad file on a source that answers is none.
+//! A source that is pulled out while it is packed stops the run, no content is made up, and the same command goes on
+//! once it is back. One bad file on a source that still answers does not count as gone.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use fuser::Errno;
 
 const MIB: u64 = 1 << 20;
 
-/// A desk, and a drive with files to be packed: a long one, then short ones.
+/// A desk, and a drive to pack from, with one long file and then short ones.
 fn plugged() -> Option<(Desk, Drive)> {
     let desk = Desk::new();
     let mut card = Drive::plug(desk.path("card"), 64 * MIB, Cache::WriteThrough)?;
@@ -49,7 +49,7 @@ fn all_is_there(desk: &Desk, source: &Path) {
 fn a_source_that_is_pulled_out_stops_the_packing_which_goes_on_when_it_is_back() {
     for errno in [Errno::EIO, Errno::ENODEV, Errno::ENOTCONN, Errno::ENXIO, Errno::ESTALE] {
         let mut went_on = false;
-        // At the first file, within it, and behind most of it.
+        // Within the first file, early and later, and behind most of the data.
         for bytes in [100_000, 14 * MIB, 26 * MIB] {
             let Some((desk, mut card)) = plugged() else { return };
             card.set(&[Fault::Gone { bytes, errno }]);
@@ -60,7 +60,7 @@ fn a_source_that_is_pulled_out_stops_the_packing_which_goes_on_when_it_is_back()
             went_on |= again.out.contains("goes on from an interrupted run");
             all_is_there(&desk, &card.path());
         }
-        assert!(went_on, "{errno:?}: something was packed before");
+        assert!(went_on, "{errno:?}: no run went on from an earlier one");
     }
 }
 
@@ -110,7 +110,7 @@ fn a_bad_place_on_a_source_that_answers_costs_one_file() {
     run(desk.check_cmd(&desk.drives(), &[])).exits(0);
     run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(4);
     assert_eq!(volumes::files(&desk.path("out/card/DCIM")).len(), 9, "all others are delivered");
-    // The same command once more: what it finds is no leftover, and it is said what may be done.
+    // The second run finds finished volumes, not leftovers, and says so.
     let again = pack(&desk, &card.path()).exits(2);
     assert!(again.err.contains("exists already") && again.err.contains("it is a finished volume"), "{}", again.err);
     card.set(&[]);

@@ -1,5 +1,5 @@
-//! What is said is so: nothing is called complete that is not, one bad copy does not hide the
-//! good ones, and no secret or control reaches a screen.
+//! What pouch says is true: no incomplete bundle is called complete, one bad copy does not hide the good ones, and no
+//! secret or control character reaches a screen.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -41,7 +41,7 @@ fn parts_that_no_delivered_file_is_in_are_told_from_those_that_lost_none_of_one(
     let desk = Desk::new();
     put(desk.source().join("a"), "a");
     desk.pack_bare();
-    // The last chunk is padding; the file stands before it.
+    // The last chunk is padding; the file lies before it.
     volumes::flip(&volumes::parts(&desk.drives())[0], 184 + 14 * 65_552 + 9, 0);
     let got = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(0);
     let words = "; part 1 is missing or damaged, and what it lost holds no byte of these files";
@@ -132,7 +132,7 @@ fn a_cut_list_of_sums_is_not_whole() {
     fs::write(&sums, text).unwrap();
     volumes::resize(&dir.join("head.age"), 1 << 40);
     let checked = run(desk.check_cmd(&[desk.drive(1)], &[])).exits(4);
-    assert!(checked.out.contains("head.age has a length"), "a file without end is not read: {}", checked.out);
+    assert!(checked.out.contains("head.age has a length"), "an oversized file is not read: {}", checked.out);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn what_stands_in_the_way_is_named_before_anything_changes() {
     desk.pack();
     put(desk.path("out/source/a/1"), "old");
     fs::create_dir_all(desk.path("out/source/b/1")).unwrap();
-    // What --overwrite would not help against is not said to be a matter of that.
+    // `--overwrite` would not help, so the message does not suggest it.
     for more in [&["--overwrite"][..], &[]] {
         let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), more)).exits(2);
         assert!(said.err.contains("source/b/1 is in the way") && !said.err.contains("--overwrite"), "{}", said.err);

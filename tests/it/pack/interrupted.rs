@@ -1,5 +1,5 @@
-//! A packing that was stopped, in whatever way, goes on with the same command; no volume looks
-//! complete that is not, and what lies on the drives meanwhile opens nothing.
+//! An interrupted packing, however it was stopped, goes on with the same command. No incomplete volume looks complete,
+//! and what lies on the drives meanwhile opens nothing.
 
 mod failing;
 mod journal;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::common::tree::same;
 use crate::common::{Desk, Run, midway, noise, pouch_raw, put, run, volumes};
 
-/// Options of a bundle in which every part counts at once.
+/// Options for a bundle without stripes, so that every part counts at once.
 const BARE: [&str; 2] = ["--mend", "0"];
 
 fn start(desk: &Desk, more: &[&str]) -> Child {
@@ -25,13 +25,13 @@ fn start(desk: &Desk, more: &[&str]) -> Child {
     pack.spawn().unwrap()
 }
 
-/// The same without what an earlier one left.
+/// Starts packing after removing what an earlier run left.
 fn start_anew(desk: &Desk, more: &[&str]) -> Child {
     (1..=3).for_each(|number| drop(fs::remove_dir_all(desk.volume(number))));
     start(desk, more)
 }
 
-/// Lines of the journal that begin so.
+/// The number of lines in the journal that begin with `kind`.
 fn noted(desk: &Desk, kind: &str) -> usize {
     let journal = fs::read_to_string(desk.volume(1).join("journal")).unwrap_or_default();
     journal.lines().filter(|line| line.starts_with(kind)).count()
@@ -41,7 +41,7 @@ fn any_complete(desk: &Desk) -> bool {
     (1..=3).any(|number| desk.volume(number).join("SHA256SUMS").exists())
 }
 
-/// Kills a packing once so many parts are on the drives. Only with `--lose` a stripe is whole by then.
+/// Kills a packing once the journal has this many data parts. Only with `--lose` may a stripe be complete by then.
 #[track_caller]
 fn killed(desk: &Desk, more: &[&str], parts: usize) {
     let there = || noted(desk, "d ") >= parts;
@@ -54,7 +54,7 @@ fn again(desk: &Desk, more: &[&str], code: i32) -> Run {
     run(desk.pack_cmd(&[&desk.source()], &desk.drives(), more)).exits(code)
 }
 
-/// Everything is there, verified without a key and with one, and nothing that is only for packing.
+/// Checks that the bundle is whole, without a key and with one, and that no file of the packing itself is left.
 #[track_caller]
 fn is_whole(desk: &Desk, drives: &[PathBuf]) {
     run(desk.check_cmd(drives, &[])).exits(0);
@@ -62,7 +62,7 @@ fn is_whole(desk: &Desk, drives: &[PathBuf]) {
         let names: Vec<String> = volumes::files(&volume).iter().map(|file| volumes::name_of(file)).collect();
         assert!(!names.iter().any(|name| name == "journal" || name.ends_with(".tmp")), "{names:?}");
         let listed = fs::read_to_string(volume.join("SHA256SUMS")).unwrap().lines().count();
-        assert_eq!(names.len(), listed + 1, "what is there is listed");
+        assert_eq!(names.len(), listed + 1, "SHA256SUMS lists every other file");
     }
     let target = tempfile::tempdir_in(desk.dir.path()).unwrap().keep();
     run(desk.unpack_cmd(drives, &target, &[])).exits(0);
@@ -94,7 +94,7 @@ fn an_interruption_leaves_what_is_packed_and_the_same_command_goes_on() {
     let written = fs::metadata(&first).map(|meta| meta.ino()).ok();
     let said = again(&desk, &BARE, 0);
     assert!(packed_and_verified(&said), "{}", said.out);
-    assert_eq!(written, fs::metadata(&first).map(|meta| meta.ino()).ok(), "it was not written again");
+    assert_eq!(written, fs::metadata(&first).map(|meta| meta.ino()).ok(), "the part is not written again");
     is_whole(&desk, &desk.drives());
 }
 
@@ -143,7 +143,7 @@ fn a_changed_source_is_named_and_nothing_is_touched() {
     fs::remove_file(desk.source().join("notes/7")).unwrap();
     let said = again(&desk, &BARE, 2);
     assert!(said.err.contains("--restart"), "{}", said.err);
-    assert!(before == crate::common::tree::look(&desk.drive(1)), "the drive is as it was");
+    assert!(before == crate::common::tree::look(&desk.drive(1)), "the drive is left as it is");
     let said = again(&desk, &["--mend", "0", "--restart"], 0);
     assert!(!packed_and_verified(&said), "{}", said.out);
     is_whole(&desk, &desk.drives());
@@ -153,7 +153,8 @@ fn a_changed_source_is_named_and_nothing_is_touched() {
 fn a_source_that_changed_behind_its_times_is_named() {
     let desk = clip(30);
     killed(&desk, &BARE, 10);
-    // As if the disk had changed it: the journal's marks are made to fit what is there now.
+    // Forges the journal so that stamps and hash fit the file as it is now, as if the disk had changed the file's
+    // bytes.
     let journal = desk.volume(1).join("journal");
     let clip = desk.source().join("clip");
     let times = fs::metadata(&clip).unwrap().modified().unwrap();
@@ -176,7 +177,7 @@ fn a_source_that_changed_behind_its_times_is_named() {
     volumes::none_looks_complete(&desk.drives());
 }
 
-/// What a packing of the sources as they are now notes.
+/// The journal of a new packing of the sources as they are now.
 fn journal_of(desk: &Desk, more: &[&str]) -> String {
     let drive = desk.path("other drive");
     fs::create_dir(&drive).unwrap();
@@ -197,7 +198,7 @@ fn journal_of(desk: &Desk, more: &[&str]) -> String {
 fn somebody_elses_volume_is_left_alone() {
     let desk = clip(30);
     killed(&desk, &BARE, 10);
-    // The second drive is another one now.
+    // The second drive was replaced by another one.
     fs::remove_dir_all(desk.volume(2)).unwrap();
     put(desk.volume(2).join("000001.age"), "of another bundle");
     for more in [vec!["--mend", "0"], vec!["--mend", "0", "--restart"]] {
@@ -251,7 +252,7 @@ fn it_is_sealed_to_whom_it_was_or_not_at_all() {
     let other = Desk::new();
     killed(&desk, &BARE, 10);
     let journal = fs::read_to_string(desk.volume(1).join("journal")).unwrap();
-    assert!(!journal.contains(&desk.recipient), "it names nobody");
+    assert!(!journal.contains(&desk.recipient), "the journal does not name the recipient");
     let said = run(other.pack_cmd(&[&desk.source()], &desk.drives(), &BARE)).exits(2);
     assert!(said.err.contains("other recipients"), "{}", said.err);
     let both = run(desk.pack_cmd(&[&desk.source()], &desk.drives(), &["--mend", "0", "-r", &other.recipient])).exits(2);
@@ -297,7 +298,7 @@ fn a_prepared_drive_leads_nowhere_and_costs_nobody_a_volume() {
     let said = again(&desk, &BARE, 2);
     assert!(said.err.contains("exists already"), "{}", said.err);
     fs::remove_dir_all(desk.volume(1)).unwrap();
-    // A journal that claims the finished volume on the second drive.
+    // A planted journal claims the finished volume on the second drive.
     again(&desk, &BARE, 0);
     let seal = fs::read(desk.volume(2).join("seal.age")).unwrap();
     let sum = format!("{:?}", pouch::internals::base::digest::sha256(&seal));
@@ -342,7 +343,7 @@ fn the_journal_opens_nothing_and_a_second_run_is_kept_away() {
     drop(packing);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&journal).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    // What the seal holds is nowhere on the drives: neither key nor its secret bytes.
+    // The bundle's key, which the seal holds, must not be in the journal.
     if crate::common::need(&["age"]) {
         let mut age = std::process::Command::new("age");
         age.args(["-d", "-i"]).arg(desk.path("key")).arg(desk.volume(1).join("seal.age"));

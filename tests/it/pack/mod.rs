@@ -1,4 +1,4 @@
-//! Packing: what goes in, what interrupts it, what it says.
+//! `pouch pack`: what it packs, what interrupts it, what it reports.
 
 mod gone_sources;
 mod honest;

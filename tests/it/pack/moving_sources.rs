@@ -1,6 +1,5 @@
-//! Sources that do not stand still while they are packed: they hold more than they say, others write to
-//! them, names come and go. A drive that lets itself be read so far and no further holds the packing in the
-//! middle, so that nothing here depends on who is faster.
+//! Sources that change while they are packed: they hold more than their size says, others write to them, names come and
+//! go. A drive whose reads stop at a gate holds the packing midway, so that no test depends on timing.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -16,17 +15,17 @@ use serde_json::Value;
 mod held_files;
 
 const MIB: u64 = 1 << 20;
-/// More than is read for the plan (16 samples and the beginning, 1 MiB each), less than is packed.
+/// More than planning reads (16 samples and the beginning, 1 MiB each), less than packing reads.
 const HALF_WAY: u64 = 20 * MIB;
 
-/// A source that is read up to the middle, beside the one that moves.
+/// A drive that can be read halfway, as a source beside the one that changes.
 struct Gate {
     drive: Drive,
     desk: Desk,
 }
 
 impl Gate {
-    /// `name` decides which source is packed first: `a gate` before `source`, `z gate` behind it.
+    /// `name` decides the order of packing: `a gate` before `source`, `z gate` after it.
     fn new(name: &str) -> Option<Self> {
         let desk = Desk::new();
         put(desk.source().join("folder/file"), "content");
@@ -45,12 +44,12 @@ impl Gate {
         pack
     }
 
-    /// Packs both, and does `change` when half of the gate has been read.
+    /// Packs both sources, and calls `change` when half of the gate was read.
     fn pack_while(&self, change: impl FnOnce(&Path)) -> Run {
         self.drive.set(&[Fault::Uncached, Fault::Gate { bytes: HALF_WAY }]);
         let child = self.command(&[]).spawn().expect("the program starts");
         self.drive.until_it_waits();
-        assert!(self.desk.volume(1).join("seal.age").exists(), "packing has begun");
+        assert!(self.desk.volume(1).join("seal.age").exists(), "packing has begun when the gate is reached");
         change(&self.desk.source());
         self.drive.set(&[]);
         ended(child)
@@ -66,10 +65,14 @@ impl Gate {
 fn ended(child: Child) -> Run {
     let output = child.wait_with_output().expect("the program ends");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Run { code: output.status.code().expect("it ends by itself"), out: text(&output.stdout), err: text(&output.stderr) }
+    Run {
+        code: output.status.code().expect("no signal ends the program"),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+    }
 }
 
-/// What is said of that path in a report of that kind.
+/// The text of the note of this kind about this path.
 #[track_caller]
 fn note(report: &Value, kind: &str, path: &str) -> String {
     let notes = report["notes"].as_array().expect("notes");
@@ -81,7 +84,7 @@ fn note(report: &Value, kind: &str, path: &str) -> String {
 fn what_a_file_holds_beyond_its_size_is_named() {
     let desk = Desk::new();
     let Some(mut drive) = Drive::plug(desk.path("camera"), 64 * MIB, Cache::WriteThrough) else { return };
-    // In one range, and in several.
+    // One file fits in one range, the other takes several.
     for (name, len) in [("short", 10_000), ("long", 24 << 20)] {
         put(drive.path().join(name), noise(len, 1));
     }
@@ -98,7 +101,7 @@ fn what_a_file_holds_beyond_its_size_is_named() {
     drive.replug();
     for (name, len) in [("short", 9_900), ("long", (24 << 20) - 100)] {
         let back = fs::read(desk.path("out/camera").join(name)).unwrap();
-        assert!(back == fs::read(drive.path().join(name)).unwrap()[..len], "{name} is as long as was announced");
+        assert!(back == fs::read(drive.path().join(name)).unwrap()[..len], "{name} has the length that was listed");
     }
 }
 
@@ -160,7 +163,7 @@ fn whatever_else_of_a_source_changes_while_packing_is_named() {
     named.sort();
     named.dedup();
     let expected = ["", "/closed", "/deleted", "/link", "/mode", "/moved", "/saved anew", "/second name", "/to a link"];
-    // A file below what was moved is named as well if it was moved before it was read.
+    // A file below the moved folder is named as well if the move came before it was read.
     named.retain(|name| *name != "source/moved/inside");
     assert_eq!(named, expected.map(|name| format!("source{name}")), "{notes:#?}");
 }
@@ -189,7 +192,7 @@ fn a_packing_that_goes_on_looks_again_too() {
     gate.drive.replug();
     let packed = gate.pack_while(|source| put(source.join("folder/new"), "came late")).exits(4);
     let report = packed.json();
-    assert!(report["plan"]["packed"].as_u64().unwrap() > 0, "it goes on: {report}");
+    assert!(report["plan"]["packed"].as_u64().unwrap() > 0, "the run resumes: {report}");
     note(&report, "outdated", "source/folder");
     gate.unpack(4);
 }
@@ -233,7 +236,7 @@ fn an_empty_file_that_cannot_be_read_comes_back_empty_and_is_named() {
         assert!(said.all().contains(&named), "{said:?}");
     }
     assert!(!out.join("source/locked").exists() && said.out.contains("complete  no: 3 of 4 files"), "{}", said.out);
-    // The same with what an earlier run delivered.
+    // `list` says the same.
     let listed = run({
         let mut list = crate::common::pouch(["list"]);
         list.args(desk.drives()).arg("-i").arg(desk.path("key"));

@@ -1,5 +1,5 @@
-//! Sources on file systems that say one thing twice, call things what they are not, or stop in the middle of a folder;
-//! sources that are deeper than any path can name. What is packed can be opened, and is what was there.
+//! Sources on file systems that list a name twice, report wrong types, or stop in the middle of a folder, and sources
+//! deeper than any path can name. What is packed can be opened and is what was there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
 
-/// A desk, and a camera's card in it.
+/// A desk, and a camera's card as its source.
 fn plugged() -> Option<(Desk, Drive)> {
     let desk = Desk::new();
     let mut card = Drive::plug(desk.path("card"), 64 * MIB, Cache::WriteThrough)?;
@@ -47,7 +47,7 @@ fn note(report: &Value, kind: &str) -> (String, String) {
     (path, text)
 }
 
-/// What a reader finds listed: path, and all else.
+/// The entries that `list` shows, by path.
 fn listed(desk: &Desk) -> BTreeMap<String, Value> {
     let mut list = crate::common::pouch(["list", "--json", "-i"]);
     list.arg(desk.path("key")).args(desk.drives());
@@ -60,7 +60,7 @@ fn listed(desk: &Desk) -> BTreeMap<String, Value> {
     by_path
 }
 
-/// All that was packed opens, and is what the source holds.
+/// Checks that everything opens and equals the source.
 #[track_caller]
 fn all_comes_back(desk: &Desk, source: &Path) {
     run(desk.check_cmd(&desk.drives(), &[])).exits(0);
@@ -166,7 +166,7 @@ fn a_listing_that_breaks_off_names_its_folder_and_no_other() {
     run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(4);
     card.lie(&[]);
     let back: BTreeSet<Vec<u8>> = only_true_files(&card.path(), &desk.path("out/card")).into_iter().collect();
-    assert_eq!(back.len(), 5, "all but what was not listed: {back:?}");
+    assert_eq!(back.len(), 5, "every file that was listed comes back: {back:?}");
     assert!(back.contains(&b"DCIM/c more/deeper/inner"[..]) && back.contains(&b"DCIM/d last"[..]));
 }
 
@@ -181,9 +181,10 @@ fn going_deeper_costs_the_same_at_any_depth() {
     card.asked();
     pack(&desk, &card.path().join("deep")).exits(0);
     let (looked_for, listed_folders) = card.asked();
-    // Two and about 22 for each. From the top each time, these would be over 100 and 700, and more at greater depth.
+    // Per level, this takes 2 listings and about 22 lookups. Starting from the top each time, it would take over 100
+    // and 700, and more at greater depth.
     assert!(listed_folders < 5 * DEPTH, "{listed_folders} listings");
-    assert!(looked_for < 60 * DEPTH, "{looked_for} names were looked for");
+    assert!(looked_for < 60 * DEPTH, "{looked_for} lookups");
     assert_eq!(listed(&desk).len() as u64, 1 + 3 * DEPTH);
 }
 
@@ -200,7 +201,7 @@ fn a_source_that_is_deeper_than_a_path_can_name_is_packed() {
     let deepest = format!("source{}/z", format!("/{name}").repeat(59));
     let sha256 = "594e519ae499312b29433b7dd8a97ff068defcba9755b6d5d00e84c524d67b06";
     assert!(deepest.len() > 5_900);
-    assert_eq!(listed[&deepest]["sha256"], sha256, "a file with a z in it: it was read");
+    assert_eq!(listed[&deepest]["sha256"], sha256, "the content, a `z`, was read");
     remove_deep(&desk.source());
 }
 
@@ -228,7 +229,7 @@ fn what_is_dropped_of_files_is_counted_in_one_note() {
     let set = |path: &str, name: &str, value: &[u8]| {
         rustix::fs::setxattr(source.join(path), name, value, XattrFlags::empty())
     };
-    // Version 2; owner, a user, group, mask, others.
+    // ACL version 2, with entries for owner, a user, group, mask and others.
     let user = [2, 0, 4, 0, 0x39, 0x30, 0, 0];
     let [owner, group, mask, other] = [1_u8, 4, 16, 32].map(|tag| [tag, 0, 4, 0, 255, 255, 255, 255]);
     let acl = [&[2, 0, 0, 0][..], &owner, &user, &group, &mask, &other].concat();

@@ -1,5 +1,5 @@
-//! What goes in comes out: every kind of name, size, mode, time and link, over several volumes,
-//! compared with `stat` and content; and what lies on the drives says no more than it must.
+//! What goes in comes out: every kind of name, size, mode, time and link, over several volumes, compared by `stat` and
+//! content. Also, the files on the drives have no more names and sizes than they must.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::common::tree::{look, same, set_mtime};
 use crate::common::{Desk, NOBODY, PART_FILE, PART_PLAIN, chmod, is_root, noise, pouch, put, run, volumes};
 
-/// Packs the desk's source, unpacks it and holds both against each other.
+/// Packs the desk's source, unpacks it and compares both.
 #[track_caller]
 fn there_and_back(desk: &Desk) {
     let before = look(&desk.source());
@@ -34,8 +34,8 @@ fn sizes_around_every_boundary() {
 
 #[test]
 fn a_tar_that_just_fills_a_part_or_just_does_not() {
-    // What surrounds one file in the tar and in the part takes some KiB; the sizes cross the
-    // border between one part and two in steps of a tar block.
+    // Around the file, tar and part hold some KiB more. The sizes cross the border between one part and two in steps of
+    // a tar block.
     let counts: BTreeSet<usize> = (0..24)
         .map(|step| {
             let desk = Desk::new();
@@ -130,7 +130,7 @@ fn names_of_all_kinds() {
 fn deep_folders() {
     let desk = Desk::new();
     let mut path = desk.source();
-    // The system takes 4,096 bytes; the folder for unfinished files needs some of them.
+    // Linux takes paths of 4,096 bytes, some of which the staging folder needs.
     while path.as_os_str().len() + 110 < 4000 {
         path = path.join("d".repeat(100));
     }
@@ -142,7 +142,7 @@ fn deep_folders() {
 fn times_to_the_nanosecond_from_long_ago_to_far_ahead() {
     let desk = Desk::new();
     let times = [(0, 0), (0, 1), (-1, 999_999_999), (-2_000_000_000, 5), (1_700_000_000, 123_456_789)];
-    // ext4 ends in 2446; 33-bit octal in a tar in 2242.
+    // The limits are 2446 for ext4, and 2242 for 33-bit octal numbers in a tar.
     for (n, time) in times.into_iter().chain([(8_589_934_592, 7), (15_000_000_000, 1)]).enumerate() {
         let (file, folder) = (desk.source().join(format!("file-{n}")), desk.source().join(format!("folder-{n}")));
         put(&file, "x");
@@ -157,7 +157,7 @@ fn times_to_the_nanosecond_from_long_ago_to_far_ahead() {
 #[test]
 fn every_mode() {
     let desk = Desk::new();
-    // What its owner cannot read only root can pack.
+    // Only root can pack what its owner cannot read.
     let modes = (0..0o1000).filter(|mode| is_root() || mode & 0o500 == 0o500);
     for mode in modes {
         let folder = desk.source().join(format!("folder-{mode:03o}"));
@@ -219,12 +219,12 @@ fn an_ordinary_user_gets_back_what_is_read_only() {
     run(desk.as_nobody(desk.pack_cmd(&[&desk.source()], &desk.drives(), &[]))).exits(0);
     run(desk.as_nobody(desk.unpack_cmd(&desk.drives(), &target, &[]))).exits(0);
     same(&desk.source(), &target.join("source"));
-    // Replacing files in a folder that is read-only is the user's to allow; it fails, and harms nothing.
+    // Replacing files in a read-only folder is up to the user. If it fails, it does no harm.
     let again = desk.as_nobody(desk.unpack_cmd(&desk.drives(), &target, &["--overwrite"]));
     let said = run(again);
     assert!([0, 7].contains(&said.code), "{said:?}");
     same(&desk.source(), &target.join("source"));
-    assert_eq!(volumes::files(&target).len(), 1, "nothing unfinished stays behind: {said:?}");
+    assert_eq!(volumes::files(&target).len(), 1, "no staging folder is left: {said:?}");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn several_sources_stand_under_their_last_names() {
     let sources = [at("x/photos//"), at("y/./notes.txt"), at("z/link to a folder"), at("z/link to a file")];
     let sources: Vec<&Path> = sources.iter().map(PathBuf::as_path).collect();
     let packed = run(desk.pack_cmd(&sources, &desk.drives(), &[])).exits(0);
-    assert!(packed.err.contains("link to a folder"), "a followed link is said: {}", packed.err);
+    assert!(packed.err.contains("link to a folder"), "a followed link is reported: {}", packed.err);
     let out = desk.unpack("out");
     same(&at("x/photos"), &out.join("photos"));
     same(&at("y/notes.txt"), &out.join("notes.txt"));
@@ -278,7 +278,7 @@ fn a_source_may_have_the_name_that_unpacking_uses_for_itself() {
     for more in [&[][..], &["--overwrite"]] {
         let target = desk.path(&format!("out-{}", more.len()));
         let said = run(desk.unpack_cmd(&desk.drives(), &target, more));
-        // Refused, or delivered: never called complete and then not there.
+        // Refused or delivered, but never called complete without being there.
         assert_eq!(said.code == 0, target.join(".pouch-unfinished/file").exists(), "{said:?}");
     }
     run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(0);
@@ -295,7 +295,7 @@ fn two_sources_of_one_name_are_refused() {
     assert!(volumes::parts(&desk.drives()).is_empty());
 }
 
-/// A file, a folder with three files, one of them linked to a file elsewhere.
+/// Two folders with files, and hard links in one folder to a file in the other.
 fn desk_to_choose_from() -> Desk {
     let desk = Desk::new();
     put(desk.source().join("a/one"), noise(1_200_000, 1));

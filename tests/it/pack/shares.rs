@@ -1,5 +1,5 @@
-//! How bundles lie on drives: how they are dealt out and limited, that they say nothing to those
-//! without the key, and what passphrases and `--json` do.
+//! How bundles are dealt out to drives and limited in size, that they reveal nothing without the key, and what
+//! passphrases and `--json` do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,7 +62,7 @@ fn sequential_volumes_keep_whole_files() {
         .collect();
     assert!(numbers.is_sorted() && numbers.len() >= 6, "one after the other: {numbers:?}");
     let first = run(desk.unpack_cmd(&[desk.drive(1)], &desk.path("out"), &[])).exits(3);
-    assert!(first.out.contains("volume 2"), "it says what to bring: {}", first.out);
+    assert!(first.out.contains("volume 2"), "the run says what to bring: {}", first.out);
     let whole = crate::common::tree::only_true_files(&desk.source(), &desk.path("out/source"));
     assert!(whole.len() >= 3 && whole.contains(&b"clip-00.mov".to_vec()), "{whole:?}");
 }
@@ -115,7 +115,7 @@ fn a_drive_says_nothing_of_names_or_people() {
     let words = ["telling", "the-senders", "source/", "bagit", "ustar", host.trim(), &folder, &desk.recipient[4..]];
     for file in desk.drives().iter().flat_map(|drive| volumes::files(&volumes::files(drive)[0])) {
         let bytes = fs::read(&file).unwrap();
-        // Shorter words stand in random bytes by chance.
+        // Shorter words occur in random bytes by chance.
         for word in words.iter().filter(|word| word.len() > 4) {
             let found = bytes.windows(word.len()).any(|window| window == word.as_bytes());
             assert!(!found, "{} holds \"{word}\"", file.display());
@@ -151,7 +151,7 @@ fn a_passphrase_opens_a_bundle_and_a_wrong_one_does_not() {
     run(unpack("wrong")).exits(8);
     let with_key = run(desk.unpack_cmd(&[desk.drive(1)], &desk.path("wrong"), &[])).exits(8);
     assert!(with_key.err.contains("hint: only a passphrase opens it: run the same command without -i"), "{with_key:?}");
-    assert!(!desk.path("wrong").exists(), "nothing is made for a wrong passphrase");
+    assert!(!desk.path("wrong").exists(), "a wrong passphrase leaves no target behind");
     with_passphrase(unpack("out"), PASSPHRASE).exits(0);
     same(&desk.source(), &desk.path("out/source"));
 }
@@ -186,7 +186,7 @@ fn keygen_leaves_an_existing_file_alone() {
     assert_eq!(crate::common::tree::look(&desk.path("key"))[&b""[..]].mode, 0o600);
 }
 
-/// Holds an object's keys against `expected`, parted by blanks.
+/// Compares an object's keys with `expected`, which are separated by blanks.
 #[track_caller]
 fn fields(value: &Value, expected: &str) {
     let found: BTreeSet<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
@@ -245,7 +245,7 @@ fn json_says_what_failed_where_there_is_no_report() {
         assert_eq!(json["error"]["code"], said.code);
         assert_eq!(format!("pouch: {}", json["error"]["message"].as_str().unwrap()), first);
     }
-    // A report that is there is the only document.
+    // If there is a report, it is the only document.
     desk.pack();
     let said = run(desk.check_cmd(&desk.drives(), &["--json"])).exits(0);
     fields(&said.json(), "command volumes bundle not_proved not_searched replugged remounted read");

@@ -1,5 +1,5 @@
-//! Sources that change, vanish or cannot be read while they are packed: the bundle is well
-//! formed all the same, and says exactly which files are not what they were.
+//! Sources that change, vanish or cannot be read while they are packed: the bundle is still well formed, and says
+//! exactly which files differ from their source.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::common::tree::{look, only_true_files, same, set_mtime};
 use crate::common::{Desk, Run, chmod, is_root, midway, need, noise, pouch, pouch_raw, put, run, volumes};
 use serde_json::Value;
 
-/// A first file that keeps the packer busy while later ones are changed.
+/// A desk whose first file keeps the packer busy while later files are changed.
 fn busy_desk() -> Desk {
     let desk = Desk::new();
     put(desk.source().join("a first file"), noise(60_000_000, 1));
@@ -25,8 +25,8 @@ fn busy_desk() -> Desk {
     desk
 }
 
-/// Packs, and does `change` once packing has begun, while it is held: seals are written before the first
-/// file is read, and only some of that was.
+/// Packs, and calls `change` while packing is held at its start: seals are written before the first file is read, and
+/// only a part of that file was read.
 fn pack_while(desk: &Desk, change: impl FnOnce()) -> Output {
     let start = || {
         (1..=3).for_each(|number| drop(fs::remove_dir_all(desk.volume(number))));
@@ -37,7 +37,7 @@ fn pack_while(desk: &Desk, change: impl FnOnce()) -> Output {
         pack.arg(desk.source()).spawn().expect("the program starts")
     };
     let seal = desk.volume(1).join("seal.age");
-    // Of 60; what is read ahead is less than as many again.
+    // The file takes 60 parts, and fewer than 20 more are read ahead.
     let has_just_begun = || seal.exists() && volumes::parts(&desk.drives()).len() < 20;
     let packing = midway::held(start, || seal.exists(), has_just_begun);
     change();
@@ -57,7 +57,7 @@ fn change_everything(later: &Path) {
     fs::remove_file(later.join("vanishes")).unwrap();
     put(later.join("new"), noise(10_000, 11));
     fs::rename(later.join("new"), later.join("is replaced")).unwrap();
-    // As long as before and with its old time: only the ctime tells.
+    // Length and mtime stay the same, so only the ctime shows the change.
     put(later.join("is rewritten"), noise(10_000, 99));
     set_mtime(&later.join("is rewritten"), before);
     fs::remove_file(later.join("a FIFO")).unwrap();
@@ -66,7 +66,7 @@ fn change_everything(later: &Path) {
     fs::remove_dir_all(later.with_file_name("later folder")).unwrap();
 }
 
-/// Notes of a report by path, for files that are not what they were.
+/// Kinds of a report's notes by path, for files that differ from their source.
 fn flaws(report: &Value) -> BTreeMap<String, String> {
     let notes = report["notes"].as_array().expect("notes").iter();
     let text = |value: &Value| value.as_str().expect("text").to_string();
@@ -95,17 +95,17 @@ fn every_change_while_packing_is_named_and_the_rest_is_whole() {
     run(desk.check_cmd(&desk.drives(), &[])).exits(0);
     let target = desk.path("out");
     let report = run(desk.unpack_cmd(&desk.drives(), &target, &["--json"])).exits(4).json();
-    assert_eq!(flaws(&report), expected_flaws(), "the receiver hears the same");
+    assert_eq!(flaws(&report), expected_flaws(), "the receiver is told the same");
     let back = look(&target.join("source"));
     for path in UNREADABLE {
-        assert!(!back.contains_key(path.as_bytes()), "{path} is not made up");
+        assert!(!back.contains_key(path.as_bytes()), "{path} must not be delivered");
     }
     for name in [&b"a first file"[..], b"later/stays"] {
         assert_eq!(back[name], unchanged[name]);
     }
     for name in CHANGED {
         let name = format!("later/{name}").into_bytes();
-        assert_eq!(back[&name].size, unchanged[&name].size, "it has the size it was announced with");
+        assert_eq!(back[&name].size, unchanged[&name].size, "the file has the size that was listed");
     }
 }
 
@@ -157,7 +157,7 @@ fn what_an_ordinary_user_cannot_read_is_named() {
     let named: Vec<String> = flaws(&report).into_keys().collect();
     assert_eq!(named, ["source/locked", "source/locked folder"], "{report}");
     run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[])).exits(4);
-    // The test itself may be run by an ordinary user, who wants to look now.
+    // An ordinary user may run this test, and needs access to compare.
     for place in
         [desk.source().join("locked folder"), desk.source().join("locked"), desk.path("out/source/locked folder")]
     {
@@ -169,7 +169,7 @@ fn what_an_ordinary_user_cannot_read_is_named() {
 
 #[test]
 fn a_file_that_nobody_can_read_is_named_and_not_made_up() {
-    // The system lets nobody read it, not even root.
+    // The system lets no user read this file, not even root.
     let unreadable = Path::new("/sys/bus/platform/drivers_probe");
     if !unreadable.exists() && !crate::common::ignored("a file that nobody can read") {
         return;

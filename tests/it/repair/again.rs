@@ -1,17 +1,17 @@
-//! `pouch repair`, interrupted and run again: it comes to the same end, whatever moment it was,
-//! and takes nobody else's folder for its own.
+//! `pouch repair`, interrupted at any moment and run again, comes to the same result, and never takes a folder that is
+//! not its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::{Desk, Run, Tmpfs, noise, pouch_raw, put, run, until, volumes};
 
-/// The second of three drives is lost.
+/// A bundle on three drives, of which the second is lost.
 struct Loss {
     desk: Desk,
     left: Vec<PathBuf>,
     target: PathBuf,
-    /// The lost volume's parts, as they were.
+    /// Names and bytes of the lost volume's parts.
     parts: Vec<(String, Vec<u8>)>,
 }
 
@@ -39,7 +39,7 @@ impl Loss {
         run(crate::common::pouch(self.args()))
     }
 
-    /// It ends well, and the volume is as it was.
+    /// Checks that repair succeeds and the volume has its old parts.
     #[track_caller]
     fn ends_well(&self, when: &str) {
         let said = self.repair();
@@ -49,7 +49,7 @@ impl Loss {
         assert!(!self.volume().join("unfinished.tmp").exists());
     }
 
-    /// It refuses, and leaves all as it is.
+    /// Checks that repair refuses and changes nothing.
     #[track_caller]
     fn leaves_alone(&self, what: &str) {
         let before = all_of(&self.volume());
@@ -69,7 +69,7 @@ fn all_of(volume: &Path) -> Vec<(String, Vec<u8>)> {
     files.map(|file| (volumes::name_of(&file), fs::read(&file).unwrap())).collect()
 }
 
-/// As a finished volume was before it was: these files, and half of the next one.
+/// Leaves a volume as an interrupted run does: with `done` of the finished files, and half of the next one.
 fn rewind(volume: &Path, finished: &[(String, Vec<u8>)], done: usize) {
     fs::remove_dir_all(volume).unwrap();
     fs::create_dir(volume).unwrap();
@@ -81,7 +81,7 @@ fn rewind(volume: &Path, finished: &[(String, Vec<u8>)], done: usize) {
     }
 }
 
-/// In the order in which they are written.
+/// The files of a volume in the order in which repair writes them.
 fn in_order(volume: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files = all_of(volume);
     let rank = |name: &str| match name {
@@ -104,7 +104,7 @@ fn at_whatever_file_it_was_interrupted_it_begins_anew() {
         rewind(&loss.volume(), &finished, done);
         loss.ends_well(&format!("after {done} files"));
     }
-    // And once it is whole, there is nothing more to do.
+    // Once the volume is whole, there is nothing left to do.
     let before = all_of(&loss.volume());
     let said = loss.repair().exits(0).out;
     assert!(said.contains("written before, and whole") && said.contains("nothing else"), "{said}");
@@ -182,7 +182,7 @@ fn what_another_run_writes_just_now_is_no_leftover() {
 
 #[test]
 fn room_is_asked_for_what_is_written() {
-    // A small drive among large ones: what its volume takes is less than the average.
+    // The volume on the small drive takes less than the average.
     let desk = Desk::new();
     put(desk.source().join("large"), noise(6_500_000, 7));
     let Some(small) = Tmpfs::mount(desk.path("small"), "size=3m") else { return };
@@ -201,7 +201,7 @@ fn room_is_asked_for_what_is_written() {
     };
     repair(&desk.drive(2)).exits(0);
     assert!(parts_of(&target.path().join("volume-1")) == parts);
-    // The large one has no place there, and that is said before anything is written.
+    // The volume of the large drive does not fit, and repair says so before it writes anything.
     fs::remove_dir_all(target.path().join("volume-1")).unwrap();
     fs::remove_file(desk.volume(2).join("list.age")).unwrap();
     let mut command = crate::common::pouch(["repair"]);

@@ -1,4 +1,4 @@
-//! Lost drives and bad sectors: what the plan promises is kept, and one more is named.
+//! Lost drives and bad sectors: the promise of the plan is kept, and with one more loss the missing files are named.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use crate::common::tree::same;
 use crate::common::{Desk, noise, put, run, volumes};
 use serde_json::Value;
 
-/// Files over some ten parts, on so many drives.
+/// A bundle of about ten parts on this many drives.
 fn desk_on(drives: u32, lose: u32, more: &[&str]) -> (Desk, Vec<PathBuf>) {
     let desk = Desk::in_memory();
     put(desk.source().join("large"), noise(6_500_000, 7));
@@ -23,7 +23,7 @@ fn desk_on(drives: u32, lose: u32, more: &[&str]) -> (Desk, Vec<PathBuf>) {
     (desk, drives)
 }
 
-/// All ways to take `count` of these away: what is left.
+/// What is left of the drives, for every way to take `count` of them away.
 fn without(drives: &[PathBuf], count: u32) -> Vec<Vec<PathBuf>> {
     (0u32..1 << drives.len())
         .filter(|lost| lost.count_ones() == count)
@@ -54,7 +54,7 @@ fn any_promised_number_of_drives_may_be_lost() {
                 fs::remove_dir_all(target).unwrap();
             }
         }
-        // One more: some file is missing, and named.
+        // With one more drive lost, some file is missing and reported.
         let left = &without(&drives, lose + 1)[0];
         if !left.is_empty() {
             let (code, report, _) = unpack(&desk, left);
@@ -104,12 +104,12 @@ fn whatever_happens_to_a_part_it_comes_back() {
 
 #[test]
 fn only_chunks_whose_tags_fit_are_used() {
-    // B-PAR-2, B-PAR-3: parity that is not what it should be, under a tag that fits, gives files
-    // that are not what the list says: they are not delivered.
+    // B-PAR-2, B-PAR-3: parity that is wrong under a right tag rebuilds files that differ from the list, and those are
+    // not delivered.
     let (desk, drives) = desk_on(3, 1, &[]);
     let parts = volumes::parts(&drives);
     fs::remove_file(&parts[0]).unwrap();
-    // Bit rot in every other shard of the stripe, in different rows: none of it is taken.
+    // Every other shard of the stripe has bit rot, in different rows, and none of it is used.
     for part in volumes::sealed_parts(&drives) {
         volumes::flip(&part, 300_000, 5);
     }
@@ -132,7 +132,7 @@ fn promises_that_cannot_be_kept_are_refused() {
     assert!(said.contains("any 1 of the 3 drives may be lost") && said.contains("--lose 2"), "{said}");
 }
 
-/// `pouch repair` of these drives into a new folder.
+/// Runs `pouch repair` on these drives into a new folder, which it returns.
 fn repair(desk: &Desk, drives: &[PathBuf], more: &[&str]) -> (crate::common::Run, PathBuf) {
     let target = tempfile::tempdir_in(desk.dir.path()).expect("a folder").keep();
     let mut command = crate::common::pouch(["repair"]);
@@ -151,7 +151,7 @@ fn volumes_are_written_anew_as_they_were() {
     let before: Vec<_> = (1..=5).map(|n| parts_of(&drives[n - 1].join(format!("volume-{n}")))).collect();
     let (said, _) = repair(&desk, &drives, &[]);
     assert!(said.exits(0).out.contains("nothing is to be repaired"));
-    // One drive is lost, one has bad sectors and no seals any more.
+    // One drive is lost; another has bad sectors and has lost its seals.
     let lost = drives[1].join("volume-2");
     let kept = desk.path("kept");
     fs::rename(&lost, &kept).unwrap();
@@ -168,7 +168,7 @@ fn volumes_are_written_anew_as_they_were() {
     assert_eq!(parts_of(&new.join("volume-2")), before[1]);
     assert_eq!(parts_of(&new.join("volume-4")), before[3]);
     run(desk.check_cmd(std::slice::from_ref(&new), &[])).exits(0);
-    // The new ones stand in for the old: any two others may be lost now.
+    // The new volumes replace the old: any two may be lost again.
     let all = [drives[0].clone(), new.join("volume-2"), drives[2].clone(), new.join("volume-4"), drives[4].clone()];
     for left in without(&all, 2) {
         let (code, report, target) = unpack(&desk, &left);
@@ -187,7 +187,7 @@ fn what_cannot_be_repaired_is_said_and_nothing_is_written() {
         "{said:?}"
     );
     assert!(volumes::files(&target).is_empty());
-    // Damage that no name shows.
+    // Damage that file names and lengths do not show.
     let parts = volumes::sealed_parts(&drives);
     parts.iter().for_each(|part| fs::write(part, vec![7; fs::metadata(part).unwrap().len() as usize]).unwrap());
     let (said, target) = repair(&desk, &drives, &[]);
@@ -219,7 +219,7 @@ fn with_a_key_check_says_what_else_may_go() {
     assert_eq!((&bundle["needed"], &bundle["here"]), (&serde_json::json!([3, 4]), &serde_json::json!([3, 4])));
     let (code, bundle) = check(&drives[3..]);
     assert_eq!((code, &bundle["verdict"]["any_one_of"]), (3, &serde_json::json!([1, 2, 3])), "{bundle}");
-    // A damaged part counts as gone.
+    // A damaged part counts as lost.
     volumes::flip(&volumes::sealed_parts(&drives[..1])[0], 5_000, 1);
     let (code, bundle) = check(&drives);
     assert_eq!((code, bundle["margin"]["drives"].as_u64()), (4, Some(1)), "{bundle}");

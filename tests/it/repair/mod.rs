@@ -1,4 +1,4 @@
-//! Repairing: lost and damaged volumes written anew.
+//! `pouch repair`: lost and damaged volumes are written anew.
 
 mod again;
 mod loss;

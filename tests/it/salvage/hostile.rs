@@ -1,5 +1,5 @@
-//! Salvaging what somebody made who knows the recipient and follows no rule: a tar that leads out
-//! of the target, leads that lie, and bombs.
+//! Salvaging bundles of an attacker who knows the recipient and follows no rule: a tar that leads out of the target,
+//! leads that lie, and bombs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use pouch::internals::stage::stream::{PartSealer, Sealer};
 
 const BUNDLE: [u8; 16] = [7; 16];
 
-/// A volume with a seal and nothing else, and the recipient of its parts.
+/// A volume with nothing but a seal, and the recipient of its parts.
 struct Forged {
     desk: Desk,
     recipient: Recipient,
@@ -35,7 +35,7 @@ impl Forged {
         Self { desk, recipient }
     }
 
-    /// A part that says so of itself, with these frames.
+    /// Adds a part with this number, offset and trail, and these frames.
     fn part(&self, number: u32, offset: u64, frames: &[u8], trail: Trail) {
         let ((header, key), class) = (part_header(&self.recipient), Class::ALL[0]);
         let mut buf = PartBuf::new(class);
@@ -47,7 +47,7 @@ impl Forged {
         fs::write(self.desk.drive(1).join(file_name(number)), buf.file()).unwrap();
     }
 
-    /// The only part: a whole tar.
+    /// Adds the only part, with a whole tar.
     fn tar(&self, tar: &[u8]) {
         let trail = Trail { length: tar.len() as u64, first_member: Some(0), last: true };
         self.part(1, 0, &stored(tar), trail);
@@ -65,7 +65,7 @@ impl Forged {
     }
 }
 
-/// As zstd frames that were not compressed.
+/// Wraps bytes in zstd frames without compressing them.
 fn stored(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in bytes.chunks(CHUNK) {
@@ -76,7 +76,7 @@ fn stored(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A member with its content.
+/// A tar member with its content.
 fn member(kind: u8, name: &str, link: &str, content: &[u8]) -> Vec<u8> {
     let time = Time { secs: 1, nanos: 0 };
     let mut out = member::of_values(kind, name.as_bytes(), link.as_bytes(), content.len() as u64, 0o755, time);
@@ -85,7 +85,7 @@ fn member(kind: u8, name: &str, link: &str, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// All members, a manifest of what it is told to name, and the end.
+/// A tar of these members and of a manifest with these lines.
 fn tar(members: &[Vec<u8>], named: &[(&str, &[u8])]) -> Vec<u8> {
     use sha2::Digest as _;
     let line = |(path, content): &(&str, &[u8])| {
@@ -96,7 +96,7 @@ fn tar(members: &[Vec<u8>], named: &[(&str, &[u8])]) -> Vec<u8> {
     [members.concat(), member(b'0', "bag/manifest-sha256.txt", "", &manifest), vec![0; 1024]].concat()
 }
 
-/// Everything below, by name.
+/// Names of everything below a folder.
 fn names(root: &Path) -> Vec<String> {
     let found = crate::common::tree::look(root).into_keys().map(|name| String::from_utf8_lossy(&name).into_owned());
     found.filter(|name| !name.is_empty()).collect()
@@ -133,7 +133,7 @@ fn nothing_leaves_the_target() {
         member(b'0', "bag/data/good", "", b"good"),
         member(b'0', "bag/data/good", "", b"evil"),
     ];
-    // Without a manifest, so that only names keep them out.
+    // There is no manifest, so that only the checks of names keep these out.
     forged.tar(&[members.concat(), vec![0; 1024]].concat());
     let said = forged.salvage().exits(4);
     assert_eq!(names(&forged.target()), ["good", "link", "up"], "{said:?}");
@@ -141,7 +141,7 @@ fn nothing_leaves_the_target() {
     assert!(names(&outside).is_empty() && !forged.desk.path("escaped").exists());
     assert!(!forged.desk.path("deep/escaped").exists());
     let lost = said.json()["lost"].as_array().unwrap().len();
-    assert_eq!(lost, 10, "what is below the payload and not taken is named: {said:?}");
+    assert_eq!(lost, 10, "every refused member below the payload is reported: {said:?}");
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn nothing_is_complete_without_proof() {
     let a = member(b'0', "bag/data/a", "", b"a");
     let (whole, len) = (tar(std::slice::from_ref(&a), &[("a", b"a")]), a.len());
     let trail = |length: usize, first, last| Trail { length: length as u64, first_member: Some(first), last };
-    // A manifest behind a gap, which may have held folders; no manifest; no end.
+    // A manifest behind a gap that may have held folders; no manifest; no end of the tar.
     let gap = Forged::new();
     gap.part(1, 0, &stored(&whole[..len]), trail(len, 0, false));
     gap.part(3, 4096, &stored(&whole[len..]), trail(whole.len() - len, 4096, true));
@@ -188,7 +188,7 @@ fn leads_that_lie_do_no_harm() {
         let report = forged.salvage().exits(0).json();
         assert_eq!(names(&forged.target()), ["a"], "{number} at {offset}: {report}");
     }
-    // A part that reaches into the next one's place.
+    // This part begins within the one before it.
     let forged = Forged::new();
     forged.tar(&whole);
     forged.part(2, 1024, &stored(&other), trail);

@@ -1,4 +1,4 @@
-//! Salvaging: bundles without a head or a list.
+//! `pouch unpack --salvage`: bundles without a head or a list.
 
 mod hostile;
 mod without_index;

@@ -1,5 +1,5 @@
-//! Without any head, without any list, without both: what is whole is delivered, what is not is
-//! named, and nothing is claimed that was not verified.
+//! Without any head, any list, or both: whole files are delivered, others are named, and nothing is claimed that was
+//! not verified.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ const HEADS: [&str; 2] = ["head.age", "head2.age"];
 const LIST: [&str; 1] = ["list.age"];
 const BOTH: [&str; 3] = ["head.age", "head2.age", "list.age"];
 
-/// Files of all kinds over some ten parts, with names of all kinds.
+/// A bundle of several parts, with all kinds of files and names.
 fn desk(pack: &[&str]) -> Desk {
     let desk = Desk::in_memory();
     let source = desk.source();
@@ -52,7 +52,7 @@ fn bare() -> Desk {
     desk(&["--mend", "0"])
 }
 
-/// All copies of these files, on all drives.
+/// All copies of these files on all drives.
 fn copies(desk: &Desk, names: &[&str]) -> Vec<PathBuf> {
     let files = desk.drives().into_iter().flat_map(|drive| volumes::files(&volumes::files(&drive)[0]));
     files.filter(|file| names.contains(&&*volumes::name_of(file))).collect()
@@ -62,7 +62,7 @@ fn remove(desk: &Desk, names: &[&str]) {
     copies(desk, names).iter().for_each(|file| fs::remove_file(file).unwrap());
 }
 
-/// Exit code and report of salvaging these, and where to.
+/// Salvages from these drives. Returns exit code, report and target.
 #[track_caller]
 fn salvage(desk: &Desk, drives: &[PathBuf], more: &[&str]) -> (i32, Value, PathBuf) {
     let target = tempfile::tempdir_in(desk.dir.path()).expect("a folder").keep();
@@ -72,7 +72,7 @@ fn salvage(desk: &Desk, drives: &[PathBuf], more: &[&str]) -> (i32, Value, PathB
     (code, done.exits(code).json(), target)
 }
 
-/// A tree with times in whole seconds, for that is what the tar has.
+/// A tree with times in whole seconds, which is all that the tar has.
 fn to_the_second(root: &Path) -> Tree {
     let mut tree = look(root);
     tree.values_mut().for_each(|node| node.mtime.1 = 0);
@@ -85,8 +85,8 @@ fn same(desk: &Desk, target: &Path) {
     assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
-/// Holds a report against what was delivered: nothing wrong, and every file delivered or, if the
-/// report knows which files there are, named.
+/// Checks a report against the target: nothing delivered is wrong, and every file is delivered or, if the report can
+/// know it, named as lost. Returns the delivered names.
 #[track_caller]
 fn honest(desk: &Desk, report: &Value, target: &Path) -> BTreeSet<String> {
     let shown = |name: &[u8]| pouch::internals::base::path::escape(name).into_owned();
@@ -156,7 +156,7 @@ fn missing_and_damaged_parts_cost_their_files_only() {
     let desk = bare();
     let parts = volumes::parts(&desk.drives());
     assert!(parts.len() >= 7, "{parts:?}");
-    // Each part of the tar in turn, lost in one of these ways.
+    // Each part is lost in turn, in one of these ways.
     let faults: [fn(&Path); 5] = [
         |part| fs::remove_file(part).unwrap(),
         |part| volumes::flip(part, 400_000, 1),
@@ -175,11 +175,11 @@ fn missing_and_damaged_parts_cost_their_files_only() {
             remove(&desk, names);
             let (code, report, target) = salvage(&desk, &desk.drives(), &[]);
             let delivered = honest(&desk, &report, &target);
-            // The last parts may hold what no file needs.
+            // The last parts may hold nothing that a file needs.
             assert!(code == 4 || report["complete"] == true, "part {turn} without {names:?}: {report}");
             let fewer = most.difference(&delivered).count();
-            // Behind a gap, members are found from the first on that begins in the next part; and only
-            // a head has another copy of a part's header.
+            // Behind a gap, members are found from the first one that begins in the next part. Only a head has another
+            // copy of a part's header.
             let no_header = turn % faults.len() == 2 && names.contains(&"head.age");
             let most_fewer = usize::from(names.contains(&"list.age"));
             assert!(no_header || fewer <= most_fewer, "part {turn} without {names:?}: {fewer} fewer: {report}");
@@ -195,7 +195,7 @@ fn without_the_manifest_it_cannot_be_told_what_is_missing() {
     remove(&desk, &BOTH);
     let parts = volumes::parts(&desk.drives());
     let (last, before) = (parts.last().unwrap(), &parts[parts.len() - 2]);
-    // The end of the tar, with all manifests.
+    // These two parts hold the end of the tar, with all manifests.
     fs::remove_file(last).unwrap();
     fs::remove_file(before).unwrap();
     fs::remove_file(&parts[1]).unwrap();
@@ -205,7 +205,7 @@ fn without_the_manifest_it_cannot_be_told_what_is_missing() {
     assert!(delivered.len() > 40 && report["salvage"]["unproven"] == delivered.len(), "{report}");
     let missing: Vec<u64> =
         report["bad_parts"].as_array().unwrap().iter().map(|part| part["number"].as_u64().unwrap()).collect();
-    assert_eq!(missing, [2, parts.len() as u64 - 1], "as far as the parts that are there say");
+    assert_eq!(missing, [2, parts.len() as u64 - 1], "as far as the remaining parts show");
     assert_eq!(report["salvage"]["more_parts_may_follow"], true);
     let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("out"), &["--salvage"])).exits(4).out;
     assert!(said.contains("which others are missing cannot be told") && said.contains("no hash vouches"), "{said}");
@@ -222,7 +222,7 @@ fn where_nothing_is_delivered_nothing_is_said_of_it() {
     let part = fs::read(&parts[1]).unwrap();
     let said = |to: &str| run(desk.unpack_cmd(&desk.drives(), &desk.path(to), &["--salvage", "--only", "nothing"]));
     assert_eq!(said("a").exits(2).code, 2);
-    // Its second chunk, and all behind it: the first says which part it is.
+    // Zeroes everything from the second chunk on. The first chunk says which part this is.
     fs::write(&parts[1], [&part[..184 + 65_552], &vec![0; part.len() - 184 - 65_552]].concat()).unwrap();
     let said = run(desk.unpack_cmd(&desk.drives(), &desk.path("b"), &["--salvage"])).exits(4).out;
     assert!(said.contains("intact    no: ") && said.contains("nothing was delivered"), "{said}");
@@ -251,7 +251,7 @@ fn parts_are_known_whatever_their_names() {
     remove(&desk, &HEADS);
     for (at, part) in volumes::parts(&desk.drives()).iter().enumerate() {
         fs::rename(part, part.with_file_name(format!("FILE{at:04}.CHK"))).unwrap();
-        // A file of each drive must still say that it is a volume: its seals do.
+        // Seals still tell that each folder is a volume.
     }
     let (code, report, target) = salvage(&desk, &desk.drives(), &[]);
     assert_eq!(code, 0, "{report}");
@@ -298,7 +298,7 @@ fn some_of_it_and_nothing_twice() {
     assert_eq!(fs::read(target.join("source/large")).unwrap(), b"mine");
     again(&["--overwrite"]).exits(0);
     same(&desk, &target);
-    // What is asked for and lost is named, however it is asked for.
+    // A lost file that was asked for is named, in whatever form it was asked for.
     fs::remove_file(&volumes::parts(&desk.drives())[1]).unwrap();
     let (code, report, target) =
         salvage(&desk, &desk.drives(), &["--only", "./source/large/", "--only", "source/zlast"]);
@@ -314,7 +314,7 @@ fn some_of_it_and_nothing_twice() {
 fn files_that_changed_while_packed_are_named() {
     let desk = Desk::new();
     put(desk.source().join("good"), noise(500_000, 1));
-    // What /proc says of its sizes is not so: packed as empty, and flagged.
+    // A file in /proc says that its size is 0, so it is packed as empty and flagged.
     let proc = Path::new("/proc/self/status");
     fs::copy(proc, desk.path("status")).unwrap();
     run(desk.pack_cmd(&[&desk.source(), Path::new("/proc/sys/kernel/ostype")], &desk.drives(), &["--mend", "0"]))

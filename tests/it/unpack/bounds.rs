@@ -1,5 +1,5 @@
-//! Whatever a drive holds and however little the system gives, a run stays within bounds: crowds of folders and
-//! files are passed over, and a lack of memory or threads ends a run with one sentence, as if it were killed.
+//! A run stays within bounds whatever a drive holds and however little the system grants: crowds of folders and files
+//! are passed over, and a lack of memory or threads ends the run with one sentence, as if it was killed.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, chown};
@@ -10,10 +10,10 @@ use crate::common::faults::faulty;
 use crate::common::tree::same;
 use crate::common::{Desk, PART_FILE, Run, chmod, is_root, need, noise, pouch, put, run, volumes};
 
-/// A user of whom nothing else runs: the system counts threads by users.
+/// A user who runs nothing else, because the system counts threads per user.
 const ALONE: u32 = 61_834;
 
-/// Folders that look like volumes and are none.
+/// Makes folders that look like volumes but are none.
 fn crowd(drive: &Path, folders: usize) {
     (0..folders).for_each(|at| put(drive.join(format!("a{at:05}/seal.age")), "no seal"));
 }
@@ -51,7 +51,7 @@ fn files_by_the_hundred_thousand_hide_no_volume() {
     }
 }
 
-/// Files that begin like a part, are as long, and hold nothing else.
+/// Plants files that begin like this part and are as long, but hold nothing else.
 fn planted(part: &Path, files: usize) {
     let mut header = [0; 184];
     File::open(part).and_then(|file| file.read_exact_at(&mut header, 0)).unwrap();
@@ -77,7 +77,7 @@ fn an_honest_copy_is_found_in_a_crowd_and_the_rest_of_a_larger_one_is_counted() 
     assert!(said.out.contains("68 more files that begin like it were not tried"), "{}", said.out);
 }
 
-/// A desk whose files another user may write to.
+/// A desk that another user may write to, and a program for that user.
 fn desk_for_all() -> (Desk, PathBuf) {
     let desk = Desk::new();
     put(desk.source().join("clip.mov"), noise(3_300_000, 7));
@@ -95,7 +95,7 @@ fn hand_over(desk: &Desk, names: &[&str]) {
     }
 }
 
-/// Runs it as a user who may have so many threads.
+/// Runs the program as a user who may have this many threads.
 fn with_threads(threads: u32, program: &Path, args: &[&str], desk: &Desk) -> Run {
     let user = ALONE.to_string();
     let mut command = Command::new("setpriv");
@@ -127,8 +127,8 @@ fn without_threads_to_spare_a_run_ends_with_a_sentence_or_does_with_fewer() {
             run(again).exits(0);
         }
     }
-    assert!(refused > 0, "packing needs threads beside each other");
-    // All else does with one.
+    assert!(refused > 0, "packing needs more than one thread");
+    // Every other command works with one thread.
     hand_over(&desk, &["out", "new", "stick"]);
     with_threads(1, &program, &["check", "drive-1", "drive-2"], &desk).exits(0);
     with_threads(1, &program, &["check", "drive-1", "drive-2", "-i", "key"], &desk).exits(0);
@@ -142,7 +142,7 @@ fn without_threads_to_spare_a_run_ends_with_a_sentence_or_does_with_fewer() {
     assert!([0, 3].contains(&said.code), "{said:?}");
 }
 
-/// Runs it with so much memory, in an environment that asks for backtraces.
+/// Runs the program with this much memory and with backtraces asked for.
 fn with_memory(mib: u64, args: &[&str], desk: &Desk) -> Run {
     let mut command = Command::new("prlimit");
     command.current_dir(desk.dir.path()).env("RUST_BACKTRACE", "1").arg(format!("--as={}", mib << 20));
@@ -168,7 +168,7 @@ fn without_memory_a_run_ends_with_a_sentence_and_can_be_run_again() {
         for mib in [24, 32, 40, 48, 56, 64, 80, 100] {
             let said = with_memory(mib, args, &desk);
             if said.code == 127 || said.err.is_empty() && said.code != 0 {
-                // It was not even loaded.
+                // The system could not even load the program.
                 continue;
             }
             if said.code == 0 {
@@ -184,10 +184,10 @@ fn without_memory_a_run_ends_with_a_sentence_and_can_be_run_again() {
         let mut again = pouch(args);
         again.current_dir(desk.dir.path());
         let said = run(again);
-        // What was done with little memory needs not be done again.
+        // What a run finished with little memory need not be repeated.
         assert!(said.code == 0 || said.err.contains("exists already"), "{args:?}: {said:?}");
     }
-    assert!(lacked > 0, "some of that is too little");
+    assert!(lacked > 0, "some of these limits are too low");
     same(&desk.source(), &desk.path("out/source"));
 }
 
@@ -197,7 +197,7 @@ fn what_was_not_foreseen_ends_with_one_sentence_and_1() {
         return;
     }
     let desk = Desk::packed();
-    // The standard library panics where a folder cannot be closed.
+    // The standard library panics if it cannot close a folder.
     let unforeseen = |n: &usize| {
         let check = desk.check_cmd(&desk.drives(), &["--json"]);
         let traced = faulty(&check, &[], &format!("close:error=EIO:when={n}"));

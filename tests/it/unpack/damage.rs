@@ -1,5 +1,5 @@
-//! Loss, damage and mixing: whatever happens to volumes, what is whole is delivered, what is not
-//! is named, and never is a wrong byte taken for a right one. Without parity; with it: loss.rs.
+//! Loss, damage and mixing of volumes without parity: whole files are delivered, others are named, and no wrong byte is
+//! ever delivered. With parity: see loss.rs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use pouch::internals::flow::bundle::scan::gather;
 use pouch::internals::stage::seal::Keyring;
 use serde_json::Value;
 
-/// Large and small files over some seven parts on three drives.
+/// A bundle of large and small files, about seven parts on three drives.
 fn desk_with(seed: u64) -> Desk {
     let desk = Desk::new();
     put(desk.source().join("large-1"), noise(1_500_000, seed));
@@ -27,7 +27,7 @@ fn desk_with(seed: u64) -> Desk {
     desk
 }
 
-/// Unpacks these into a new folder and holds the report against what was delivered.
+/// Unpacks into a new folder and checks the report against what was delivered.
 #[track_caller]
 fn unpack(desk: &Desk, drives: &[PathBuf]) -> (i32, Value, BTreeSet<String>) {
     let target = tempfile::tempdir_in(desk.dir.path()).expect("a folder").keep();
@@ -37,13 +37,17 @@ fn unpack(desk: &Desk, drives: &[PathBuf]) -> (i32, Value, BTreeSet<String>) {
     let report = done.exits(code).json();
     let delivered = only_true_files(&desk.source(), &target.join("source"));
     let delivered: BTreeSet<String> = delivered.iter().map(|name| String::from_utf8(name.clone()).unwrap()).collect();
-    assert_eq!(report["delivered"], delivered.len(), "as many as it says");
+    assert_eq!(report["delivered"], delivered.len(), "the report counts the delivered files");
     let named = |lost: &Value| lost["path"].as_str().unwrap().strip_prefix("source/").unwrap().to_string();
     let lost: BTreeSet<String> = report["lost"].as_array().unwrap().iter().map(named).collect();
     let all: BTreeSet<String> = delivered.union(&lost).cloned().collect();
-    assert_eq!((all, delivered.is_disjoint(&lost)), (files_of(desk), true), "each file is delivered or named");
+    assert_eq!(
+        (all, delivered.is_disjoint(&lost)),
+        (files_of(desk), true),
+        "each file is delivered or reported as lost"
+    );
     assert_eq!(report["complete"].as_bool().unwrap(), lost.is_empty());
-    assert_eq!(target.join(".pouch-unfinished").exists(), !lost.is_empty(), "what is not whole is kept");
+    assert_eq!(target.join(".pouch-unfinished").exists(), !lost.is_empty(), "incomplete files are kept");
     assert_eq!(report["kept"].is_string(), !lost.is_empty());
     (code, report, delivered)
 }
@@ -53,7 +57,7 @@ fn files_of(desk: &Desk) -> BTreeSet<String> {
     files.map(|(name, _)| String::from_utf8(name).unwrap()).collect()
 }
 
-/// The files no byte of which lies in a part that `is_lost`, worked out from head and list.
+/// The files that have no byte in a part that `is_lost`, computed from head and list.
 fn untouched(desk: &Desk, is_lost: impl Fn(u32, u16) -> bool) -> BTreeSet<String> {
     let mut ring = Keyring::new();
     ring.add_file(&fs::read_to_string(desk.path("key")).unwrap()).unwrap();
@@ -77,7 +81,7 @@ fn whatever_volumes_are_lost_the_rest_delivers_what_is_whole() {
         let (code, report, delivered) = unpack(&desk, &drives);
         assert_eq!(code, 3, "{subset:03b}");
         assert_eq!(delivered, untouched(&desk, |_, volume| !is_there(volume.into())), "{subset:03b}");
-        assert!(report["intact"].as_bool().unwrap(), "loss is no damage");
+        assert!(report["intact"].as_bool().unwrap(), "missing parts are not damage");
         let missing = report["bad_parts"].as_array().unwrap();
         assert!(
             missing.iter().all(|part| part["state"] == "missing" && !is_there(part["volume"].as_u64().unwrap() as u32))
@@ -114,7 +118,7 @@ fn a_flipped_bit_in_a_part_costs_its_file_only() {
         assert!(checked.out.contains(&volumes::name_of(&part)), "{}", checked.out);
         let number: u32 = volumes::name_of(&part)[..6].parse().unwrap();
         let (code, report, delivered) = unpack(&desk, &desk.drives());
-        // The last parts hold manifests and padding too, which no file needs.
+        // The last parts also hold manifests and padding, which no file needs.
         let bad = &report["bad_parts"][0];
         assert_eq!((&bad["number"], &bad["state"]), (&number.into(), &"damaged".into()), "{report}");
         assert_eq!(code, if delivered == files_of(&desk) { 0 } else { 4 });
@@ -172,7 +176,7 @@ fn what_is_lost_or_damaged_on_all_volumes_is_said() {
     }
 }
 
-/// What is done to a part, and the exit code that unpacking then ends with.
+/// What happens to a part, and the exit code of unpacking then.
 type Fault = (&'static str, fn(&Path), i32);
 
 #[test]
@@ -209,7 +213,7 @@ fn what_lies_before_the_damage_in_a_part_is_delivered() {
     volumes::resize(&volumes::parts(&desk.drives())[2], PART_FILE * 3 / 4);
     let (code, _, delivered) = unpack(&desk, &desk.drives());
     let more = delivered.difference(&untouched(&desk, |part, _| part == 3)).count();
-    assert!(code == 4 && more > 5, "{more} small files out of the whole three quarters");
+    assert!(code == 4 && more > 5, "{more} small files come out of the undamaged three quarters");
 }
 
 #[test]

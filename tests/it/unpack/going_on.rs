@@ -1,5 +1,5 @@
-//! An unpacking that was stopped, in whatever way, goes on with the same command: nothing is
-//! trusted that an earlier run left, nothing is lost, nothing is done twice without need.
+//! An interrupted unpacking, however it was stopped, goes on with the same command: it trusts nothing that an earlier
+//! run left, loses nothing, and does not repeat work without need.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::common::{Desk, GUARD, PART_FILE, midway, noise, pouch_raw, put, run, 
 
 const STAGING: &str = ".pouch-unfinished";
 
-/// A desk whose bundle has a long file, links, and files of every small kind.
+/// A packed desk with a long file, links, and all kinds of small files.
 fn desk() -> Desk {
     let desk = Desk::new();
     let source = desk.source();
@@ -61,7 +61,7 @@ fn drives_come_one_by_one() {
 fn what_was_placed_is_not_read_again() {
     let desk = desk();
     unpack(&desk, &[desk.drive(1), desk.drive(2)], 3);
-    // These drives are gone; only what they gave is there.
+    // The parts of these drives are gone; only what they delivered is left.
     volumes::parts(&[desk.drive(1), desk.drive(2)]).iter().for_each(|part| fs::remove_file(part).unwrap());
     unpack(&desk, &desk.drives(), 0);
     is_whole(&desk);
@@ -72,8 +72,9 @@ fn what_was_changed_meanwhile_does_not_count() {
     let desk = desk();
     unpack(&desk, &[desk.drive(1), desk.drive(3)], 3);
     let aside = volumes::files(&desk.path("out").join(STAGING).join("aside"));
-    let clip = aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("it is not whole");
-    // Every byte of it, so that whatever was placed is wrong now.
+    let clip =
+        aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("the clip is kept, incomplete");
+    // Changes every byte, so that whatever was placed is wrong now.
     let wrong: Vec<u8> = fs::read(clip).unwrap().iter().map(|byte| byte ^ 1).collect();
     fs::write(clip, wrong).unwrap();
     unpack(&desk, &desk.drives(), 0);
@@ -85,8 +86,8 @@ fn a_delivered_file_that_somebody_changed_is_left_alone() {
     let desk = desk();
     unpack(&desk, &[desk.drive(1)], 3);
     let file = fs::read_dir(desk.path("out/source/notes")).unwrap().map(|entry| entry.unwrap().path());
-    let file = file.filter(|path| path.metadata().unwrap().len() > 0).max().expect("one was delivered");
-    // As long as it was, but of somebody else now.
+    let file = file.filter(|path| path.metadata().unwrap().len() > 0).max().expect("a note was delivered");
+    // Same length, but the user's content now.
     let mine = vec![b'm'; file.metadata().unwrap().len() as usize];
     fs::write(&file, &mine).unwrap();
     let said = unpack(&desk, &desk.drives(), 2);
@@ -108,7 +109,7 @@ fn an_ordinary_user_goes_on_with_what_may_not_be_written() {
     for drives in [vec![desk.drive(1)], vec![desk.drive(2)], desk.drives()] {
         let code = if drives.len() == 3 { 0 } else { 3 };
         run(desk.as_nobody(desk.unpack_cmd(&drives, &out, &[]))).exits(code);
-        // The last lines of the log are lost, as if with the power.
+        // Drops the last lines of the log, as a power failure can.
         let log = out.join(STAGING).join("placed");
         if let Ok(text) = fs::read_to_string(&log) {
             fs::write(&log, text.lines().take(2).map(|line| format!("{line}\n")).collect::<String>()).unwrap();
@@ -127,7 +128,8 @@ fn strangers_in_the_staging_folder_are_not_delivered() {
     let outside = desk.path("outside");
     put(&outside, noise(6_000_000, 9));
     let aside = volumes::files(&desk.path("out").join(STAGING).join("aside"));
-    let clip = aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("it is not whole");
+    let clip =
+        aside.iter().find(|file| file.metadata().unwrap().len() == 6_000_000).expect("the clip is kept, incomplete");
     fs::remove_file(clip).unwrap();
     fs::hard_link(&outside, clip).unwrap();
     unpack(&desk, &desk.drives(), 0);
@@ -166,7 +168,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     is_whole(&desk);
     for turn in 0..12 {
         fs::remove_dir_all(desk.path("out")).unwrap();
-        // Instants all over a run, the last ones while files are delivered; twice before it may end.
+        // Kills at moments all over the run, the last ones during delivery, and twice before the run may end.
         for kill in 0..2 {
             let mut child = start(&desk, &desk.drives());
             std::thread::sleep(whole * ((turn * 5 + kill) % 61) / 60);
@@ -190,7 +192,7 @@ fn an_interruption_says_how_to_go_on() {
         command.args(desk.drives()).arg("-i").arg(desk.path("key")).arg("-o").arg(desk.path("out")).spawn().unwrap()
     };
     let log = desk.path("out").join(STAGING).join("placed");
-    // A line for each part that is placed comes behind the first.
+    // After the first line, the log has one line for each part that was placed.
     let some_are_placed = || fs::read_to_string(&log).is_ok_and(|text| text.lines().count() > 1);
     let output = midway::interrupted(start, some_are_placed);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -198,10 +200,14 @@ fn an_interruption_says_how_to_go_on() {
     let inode = fs::metadata(desk.path("out").join(STAGING).join("files/source/clip")).unwrap().ino();
     unpack(&desk, &desk.drives(), 0);
     is_whole(&desk);
-    assert_eq!(fs::metadata(desk.path("out/source/clip")).unwrap().ino(), inode, "it went on with the same file");
+    assert_eq!(
+        fs::metadata(desk.path("out/source/clip")).unwrap().ino(),
+        inode,
+        "the second run continues the same file"
+    );
 }
 
-/// A command at a terminal of its own.
+/// A command with a terminal of its own.
 struct Terminal {
     child: Child,
     input: std::process::ChildStdin,
@@ -229,7 +235,7 @@ impl Terminal {
         Self { child, input, seen }
     }
 
-    /// Waits until that was said so many times.
+    /// Waits until the text appeared this many times.
     #[track_caller]
     fn says(&self, text: &str, times: usize) {
         let text_seen = || String::from_utf8_lossy(&self.seen.lock().unwrap()).into_owned();
@@ -250,7 +256,7 @@ impl Terminal {
     }
 }
 
-/// Puts a drive into the one port there is.
+/// Puts a drive into the only port.
 fn plug(desk: &Desk, number: u32) -> PathBuf {
     let port = desk.path("port");
     let _ = fs::remove_dir_all(&port);
@@ -331,7 +337,7 @@ fn a_drive_that_is_pulled_out_while_it_is_read_is_asked_for_again() {
             fs::remove_dir_all(desk.path("out")).unwrap();
         }
     }
-    assert!(desk.path("out/.pouch-unfinished").exists(), "it can be gone on with");
+    assert!(desk.path("out/.pouch-unfinished").exists(), "a later run can resume");
 }
 
 #[test]

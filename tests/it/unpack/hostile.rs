@@ -1,5 +1,5 @@
-//! Traps on drives, targets that will not do, and a terminal that is not there: refused or
-//! ignored without harm, without waiting, and with nothing half-done left behind.
+//! Traps on drives, unfit targets and a missing terminal: pouch refuses or ignores them without harm and without
+//! waiting, and leaves nothing half-done.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,8 +16,8 @@ fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
 }
 
-/// The same command with ten seconds of processor time: far more than a refusal may take, far less than believing
-/// a trap would. It is killed then.
+/// Limits the command to ten seconds of processor time, after which it is killed: far more than refusing a trap takes,
+/// far less than believing it would.
 fn soon(command: &Command) -> Command {
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -t 10; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
@@ -162,8 +162,8 @@ fn existing_files_are_replaced_only_when_told() {
     let before = look(&target.join("source"));
     let said = run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(2);
     assert!(said.err.contains("exists") && said.err.contains("--overwrite"), "{}", said.err);
-    assert_eq!(look(&target.join("source")), before, "nothing was touched");
-    assert_eq!(volumes::files(&target).len(), 1, "nothing was added");
+    assert_eq!(look(&target.join("source")), before, "nothing is touched");
+    assert_eq!(volumes::files(&target).len(), 1, "nothing is added");
     run(desk.unpack_cmd(&desk.drives(), &target, &["--overwrite"])).exits(0);
     assert_eq!(fs::read(target.join("source/notes/a.txt")).unwrap(), b"notes");
     assert_eq!(fs::read(target.join("source/notes/unrelated")).unwrap(), b"mine too");
@@ -212,7 +212,7 @@ fn a_second_unpack_into_one_target_is_kept_away() {
     assert!(staging.join("files/left by a run that died").exists());
     drop(held);
     same(&desk.source(), &desk.unpack("out").join("source"));
-    assert!(!staging.exists(), "what the dead run left is gone");
+    assert!(!staging.exists(), "what the killed run left is removed");
 }
 
 #[test]
@@ -225,20 +225,20 @@ fn a_target_without_room_is_refused_with_the_bytes_it_lacks() {
     assert_eq!(volumes::files(&small.path()).len(), 0);
     let below = small.path().join("new folder");
     run(desk.unpack_cmd(&desk.drives(), &below, &[])).exits(7);
-    assert!(!below.exists(), "the folder it made is taken away again");
+    assert!(!below.exists(), "the folder that the run made is removed again");
 }
 
 #[test]
 #[cfg_attr(not(run_as_root), ignore = "needs root, to mount a tmpfs")]
 fn a_target_that_runs_full_holds_whole_files_only() {
     let desk = Desk::new();
-    // Each takes a page of the target and next to nothing of the estimate.
+    // Each file takes a page of the target but next to nothing of the estimate.
     (0..500).for_each(|n| put(desk.source().join(format!("{n}")), "x"));
     desk.pack();
     for options in ["size=1m", "size=100m,nr_inodes=100"] {
         let Some(full) = Tmpfs::mount(desk.path("full"), options) else { return };
         let said = run(desk.unpack_cmd(&desk.drives(), &full.path(), &[])).exits(7);
-        // Files are counted beforehand where the file system counts them.
+        // Files are counted beforehand if the file system reports how many it can hold.
         let why = if options.contains("inodes") { "407 are too many" } else { "No space" };
         assert!(said.err.contains(why) && said.err.contains("hint:"), "{options}: {}", said.err);
         if full.path().join("source").exists() {
@@ -265,7 +265,7 @@ fn a_full_drive_leaves_no_volume_that_looks_complete() {
         if !desk.is_complete_without_a_drive(&said, &drives) {
             volumes::none_looks_complete(&drives);
             full.grow("size=100m,nr_inodes=1000");
-            // What did not fit was not begun.
+            // The volume that did not fit was not begun.
             run(desk.pack_cmd(&[&desk.source()], &drives, &[])).exits(0);
         }
         drives.iter().for_each(|drive| fs::remove_dir_all(&volumes::files(drive)[0]).unwrap());
@@ -275,7 +275,7 @@ fn a_full_drive_leaves_no_volume_that_looks_complete() {
 #[test]
 fn what_compresses_worse_than_its_samples_goes_on_with_one_more_drive() {
     let desk = Desk::new();
-    // 48 MB, sampled in 16 places: each sample sees zeros, two thirds are noise.
+    // 48 MiB, sampled in 16 places: every sample sees zeros, but two thirds are noise.
     let noisy = noise(2 << 20, 5);
     let clip: Vec<u8> = (0..16).flat_map(|_| [vec![0; 1 << 20], noisy.clone()].concat()).collect();
     put(desk.source().join("clip"), clip);

@@ -1,5 +1,5 @@
-//! What an unpacking leaves on a target that fails: nothing of ours where it can be removed, else it is
-//! named; and an error of the system is never taken for something that the target cannot hold.
+//! What an unpacking leaves on a failing target: it removes its own files where it can and names the rest, and it never
+//! takes a system error for something that the target cannot hold.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::common::tree::same;
 use crate::common::{Desk, Run, faults, need, put, run};
 
-/// A small bundle with a link of each kind.
+/// A small bundle with a symlink and a hard link.
 fn desk() -> Desk {
     let desk = Desk::new();
     put(desk.source().join("notes/a.txt"), "notes");
@@ -18,18 +18,18 @@ fn desk() -> Desk {
     desk
 }
 
-/// Unpacks with system calls that fail so, those on `paths` only if there are any; whether one was met.
+/// Unpacks with these system calls failing, only on `paths` if there are any. Also returns whether a call failed.
 fn failing(desk: &Desk, paths: &[PathBuf], inject: &str) -> (Run, bool) {
     faults::failing(&desk.unpack_cmd(&desk.drives(), &desk.path("out"), &[]), paths, inject)
 }
 
-/// What of ours is in the target.
+/// What pouch left in the target.
 fn left(desk: &Desk) -> Vec<PathBuf> {
     let names = fs::read_dir(desk.path("out")).into_iter().flatten().map(|entry| entry.unwrap().path());
     names.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(".pouch")).collect()
 }
 
-/// Whether what is left is named, with what to do about it.
+/// Checks that the run names everything that is left and says what to do about it.
 #[track_caller]
 fn is_named(said: &Run, left: &[PathBuf]) {
     for path in left {
@@ -44,7 +44,7 @@ fn a_removal_that_fails_is_no_link_that_cannot_be_held() {
         return;
     }
     let desk = desk();
-    // strace takes a call for one on a path, too, if it is one in an open folder of that path.
+    // strace also counts a call as being on a path if it is relative to an open folder of that path.
     let trials: Vec<PathBuf> = (1..9).map(|trial| desk.path(&format!("out/.pouch-trial/{trial:012}"))).collect();
     for (when, code) in [("1", 7), ("2", 0), ("1+", 7)] {
         let (said, met) = failing(&desk, &trials, &format!("unlink,unlinkat:error=EIO:when={when}"));

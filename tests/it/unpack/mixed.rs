@@ -1,5 +1,5 @@
-//! Parts that are not where or what they were, in a bundle with parity: under other names, in two
-//! places, cut, filled up; and one drive more than promised: what can be had is had, exactly.
+//! Parts that are misplaced or changed, in a bundle with parity: under other names, in two places, cut, filled up.
+//! Also, with one drive more lost than promised, exactly what can be delivered is.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use pouch::internals::format::head::Part;
 use pouch::internals::stage::seal::Keyring;
 use serde_json::Value;
 
-/// Some eight data parts, each with many whole files in it, on so many drives.
+/// A bundle of about eight data parts, each with many whole files, on this many drives.
 fn desk_on(drives: u32, words: &[&str]) -> (Desk, Vec<PathBuf>) {
     let desk = Desk::new();
     for n in 0..70 {
@@ -33,7 +33,7 @@ fn unpack(desk: &Desk, drives: &[PathBuf]) -> (i32, Value, PathBuf) {
     (code, done.exits(code).json(), target)
 }
 
-/// `pouch check` with the key: the bundle.
+/// Runs `pouch check` with the key. Returns the exit code and the report on the bundle.
 fn check(desk: &Desk, drives: &[PathBuf]) -> (i32, Value) {
     let mut command = desk.check_cmd(drives, &["--json"]);
     command.arg("-i").arg(desk.path("key"));
@@ -42,7 +42,7 @@ fn check(desk: &Desk, drives: &[PathBuf]) -> (i32, Value) {
     (code, done.exits(code).json()["bundle"].clone())
 }
 
-/// `pouch repair` into a new folder.
+/// Runs `pouch repair` into a new folder, which it returns.
 fn repair(desk: &Desk, drives: &[PathBuf]) -> (crate::common::Run, PathBuf) {
     let target = tempfile::tempdir_in(desk.dir.path()).expect("a folder").keep();
     let mut command = crate::common::pouch(["repair", "--json"]);
@@ -52,8 +52,8 @@ fn repair(desk: &Desk, drives: &[PathBuf]) -> (crate::common::Run, PathBuf) {
 
 type Harm = (&'static str, usize, fn(&[PathBuf], &[PathBuf]));
 
-/// What happens to parts, and how many are to be rebuilt then. Of the stripe of data parts 1 to 3
-/// any one file may go; parts of other stripes are hurt too.
+/// What happens to parts, and how many have to be rebuilt then. In the stripe of data parts 1 to 3 any one shard may be
+/// lost; parts of other stripes are damaged too.
 const HARMS: [Harm; 9] = [
     ("doubled under another number", 0, |data, _| drop(fs::copy(&data[0], data[0].with_file_name("000999.age")))),
     ("doubled on another volume", 0, |data, _| drop(fs::copy(&data[0], data[1].with_file_name("000001.age")))),
@@ -94,7 +94,7 @@ fn parts_that_are_elsewhere_or_hurt_do_no_harm() {
         let count = report["rebuilt_parts"].as_array().unwrap().len();
         assert_eq!((code, count), (0, rebuilt), "{what}: {report}");
         same(&desk.source(), &target.join("source"));
-        // What is repaired is what was packed.
+        // Repaired parts equal the packed ones.
         let (said, new) = repair(&desk, &drives);
         let report = said.exits(0).json();
         assert_eq!((&report["rebuilt"], &report["read_back"]), (&rebuilt.into(), &false.into()), "{what}");
@@ -109,8 +109,8 @@ fn parts_that_are_elsewhere_or_hurt_do_no_harm() {
     }
 }
 
-/// The files that must be lost with these volumes, by head and list: those that have a byte in a
-/// data part whose stripe lacks more shards than it has parity parts.
+/// The files that must be lost with these volumes, by head and list: those with a byte in a lost data part whose stripe
+/// lacks more shards than it has parity parts.
 fn predicted(desk: &Desk, drives: &[PathBuf], lost: &[u16]) -> BTreeSet<String> {
     let mut ring = Keyring::new();
     ring.add_file(&fs::read_to_string(desk.path("key")).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Unpacking: whatever is damaged, mixed, hostile or in the way.
+//! `pouch unpack` of what is damaged, mixed or hostile, and onto targets that are unfit or in use.
 
 mod bounds;
 mod damage;

@@ -1,5 +1,5 @@
-//! Unpacking onto a file system that cannot hold every name, link, time or number of files: exFAT through FUSE, ext4 and XFS
-//! in a loop, memory, and a drive of our own.
+//! Unpacking onto a file system that cannot hold every name, link, time or number of files: exFAT through FUSE, ext4
+//! and XFS on loop devices, memory, and a simulated drive.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::common::drive::{Cache, Drive, Fault};
 use crate::common::{Desk, Exfat, Image, Tmpfs, noise, put, run};
 
-/// A desk whose source has of everything, packed; what is fit for exFAT is below `plain`.
+/// A packed desk with names and links of all kinds. What exFAT can hold is below `plain`.
 fn desk() -> Desk {
     let desk = Desk::new();
     let at = |path: &str| desk.source().join(path);
@@ -31,7 +31,7 @@ fn desk() -> Desk {
     desk
 }
 
-/// All files below a folder with their content.
+/// All files below a folder, with their content.
 fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
@@ -48,7 +48,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// How many folders there are, this one too.
+/// The number of folders at and below this one.
 fn folders(root: &Path) -> usize {
     let children = std::fs::read_dir(root).unwrap().map(|child| child.unwrap().path());
     1 + children.filter(|child| child.is_dir()).map(|child| folders(&child)).sum::<usize>()
@@ -88,11 +88,11 @@ fn what_cannot_be_kept_is_named_before_anything_is_written() {
         assert!(refused.err.contains(said), "{said} in\n{}", refused.err);
     }
     assert!(!refused.err.contains("plain") && !refused.err.contains('\u{6f22}'), "{}", refused.err);
-    assert_eq!(std::fs::read_dir(drive.path()).unwrap().count(), 0, "nothing is left, nor of the trial");
+    assert_eq!(std::fs::read_dir(drive.path()).unwrap().count(), 0, "nothing is left, not even of the trial");
     run(desk.unpack_cmd(&desk.drives(), &target, &["--only", "source/plain"])).exits(0);
     drive.unmount();
     assert!(drive.again());
-    assert_eq!(files(&target).len(), 2, "what fits is what it was, also when the drive comes back");
+    assert_eq!(files(&target).len(), 2, "every file is still there when the drive comes back");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn renamed_all_is_there_and_the_file_leads_back() {
     assert_eq!(report["renamed_in"], record.to_str().unwrap());
     let lost: Vec<&str> = report["lost"].as_array().unwrap().iter().filter_map(|lost| lost["path"].as_str()).collect();
     assert_eq!((lost, report["delivered"] == report["files"]), (vec!["source/odd/link"], true));
-    // Nothing has the mode it had, copies of hard links neither.
+    // No item has its old mode, and neither do copies of hard links.
     let items = files(&target.join("source")).len() + folders(&target.join("source"));
     assert_eq!(report["otherwise"]["modes"], items);
     drive.unmount();
@@ -115,7 +115,7 @@ fn renamed_all_is_there_and_the_file_leads_back() {
     assert!(!target.join(".pouch-unfinished").exists(), "nothing else is left");
     assert_eq!(there.remove("pouch-renamed.txt").unwrap(), b"mine", "nothing is replaced");
     let record = String::from_utf8(there.remove("pouch-renamed-2.txt").unwrap()).unwrap();
-    // Folders first: what they hold is looked for where they are.
+    // Folders come first, because files below them are looked for under their new names.
     let renamed =
         record.lines().filter_map(|line| line.strip_prefix("renamed\t")).filter_map(|line| line.split_once('\t'));
     let back: Vec<(String, &str)> = renamed.map(|(old, new)| (new.to_string(), old)).collect();
@@ -149,7 +149,7 @@ fn renamed_all_is_there_and_the_file_leads_back() {
     assert!(record.contains("\ncopied\tsource/odd/z\tsource/odd/z\n"), "{record}");
 }
 
-/// How many of what is at and below two places has another mode, and how many another time.
+/// How many items at and below two places differ in mode, and how many in time.
 fn otherwise(a: &Path, b: &Path) -> (u64, u64) {
     let (old, new) = (a.metadata().unwrap(), b.metadata().unwrap());
     let mode = old.mode() & 0o777 != new.mode() & 0o777;
@@ -182,7 +182,7 @@ fn what_becomes_of_modes_and_times_is_counted() {
         assert_eq!(said.contains("cannot keep: they are off by up to 1 second"), number("times") > 0, "{said}");
         (number("modes"), number("times"), number("off_by_ns"))
     };
-    assert_eq!(told(&desk.path("home")), (0, 0, 0), "where all is kept, nothing is told");
+    assert_eq!(told(&desk.path("home")), (0, 0, 0), "a target that keeps everything causes no notes");
     let Some(drive) = Exfat::mount(desk.path("exfat"), 64) else { return };
     let (modes, times, off) = told(&drive.path().join("out"));
     assert!(modes > 0 && times >= 2 && (500_000_000..1_000_000_000).contains(&off), "{modes} {times} {off}");
@@ -194,7 +194,7 @@ fn an_interrupted_unpacking_renames_the_same_way() {
     let Some(drive) = Exfat::mount(desk.path("exfat"), 64) else { return };
     let target = drive.path().join("out");
     let part = crate::common::volumes::files(&desk.drives()[1]).len();
-    assert!(part > 0, "something is on the second drive");
+    assert!(part > 0, "the second drive holds files");
     let first = run(desk.unpack_cmd(&desk.drives()[..1], &target, &["--rename"]));
     assert!(matches!(first.code, 3 | 4) && target.join(".pouch-unfinished").exists(), "{first:?}");
     let again = run(desk.unpack_cmd(&desk.drives(), &target, &["--rename"])).exits(4);
@@ -205,7 +205,7 @@ fn an_interrupted_unpacking_renames_the_same_way() {
     assert_eq!((&*there["source/odd/z"], &*there["source/odd/%2Afirst"]), (&b"linked"[..], &b"linked"[..]));
 }
 
-/// How many names the files in a folder have that begin with `n`: inodes, each with its names there.
+/// For each file with names in this folder, the number of those names.
 fn names_of_files(folder: &Path) -> Vec<usize> {
     let mut names: BTreeMap<u64, usize> = BTreeMap::new();
     for child in std::fs::read_dir(folder).unwrap().map(|child| child.unwrap()) {
@@ -227,13 +227,13 @@ fn a_file_with_more_names_than_the_target_holds_is_copied() {
     let target = ext4.path().join("out");
     let refused = run(desk.unpack_cmd(&[desk.drive(1)], &target, &[])).exits(2);
     assert!(refused.err.contains("links/n65000: the target holds at most 65,000 names of one file"), "{}", refused.err);
-    assert!(!target.exists(), "found before the first byte");
+    assert!(!target.exists(), "refused before the first byte");
     run(desk.unpack_cmd(&[desk.drive(1)], &target, &["--rename"])).exits(0);
     assert_eq!(names_of_files(&target.join("links")), [NAMES - 1, 1]);
     assert_eq!(std::fs::read(target.join("links/n65000")).unwrap(), b"content");
     let record = std::fs::read_to_string(target.join("pouch-renamed.txt")).unwrap();
     assert!(record.ends_with("\ncopied\tlinks/n65000\tlinks/n65000\n"), "{record}");
-    // A copy takes room.
+    // A copy takes room, which is counted.
     std::fs::remove_dir_all(&target).unwrap();
     let big = memory.path().join("big");
     std::fs::rename(&source, &big).unwrap();
@@ -279,13 +279,13 @@ fn more_files_than_the_target_can_hold_are_counted_before_anything_is_written() 
         "{}",
         refused.err
     );
-    assert!(!target.exists(), "found before the first byte");
+    assert!(!target.exists(), "refused before the first byte");
     run(desk.unpack_cmd(&desk.drives(), &target, &["--only", "source/few"])).exits(0);
     std::fs::remove_dir_all(&target).unwrap();
     memory.grow("nr_inodes=170");
     run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(0);
     crate::common::tree::same(&desk.source(), &target.join("source"));
-    // Where there is not even room to try the longest path.
+    // The target cannot even hold the folders that trying the longest path takes.
     std::fs::remove_dir_all(&target).unwrap();
     put(desk.path("long").join(["n"; 15].map(|name| name.repeat(100)).join("/")).join("file"), "long");
     let other = desk.path("other drive");
@@ -309,7 +309,7 @@ fn a_path_that_the_target_cannot_hold_loses_what_stands_there_and_nothing_else()
     run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(0);
     assert_eq!(std::fs::read(target.join("source").join(&deep).join("deep")).unwrap(), b"deep");
     std::fs::remove_dir_all(&target).unwrap();
-    // As a driver has it that keeps the files somewhere else, by their paths.
+    // As with a driver that stores the files elsewhere under their paths.
     drive.set(&[Fault::LongPaths { most: 1500 }]);
     let refused = run(desk.unpack_cmd(&desk.drives(), &target, &[])).exits(2);
     assert!(refused.err.contains("and the target holds paths of at most 1,4") && !target.exists(), "{}", refused.err);
@@ -320,7 +320,7 @@ fn a_path_that_the_target_cannot_hold_loses_what_stands_there_and_nothing_else()
     assert_eq!(std::fs::read_dir(drive.path()).unwrap().count(), 1, "nothing else is left");
 }
 
-/// What a reader finds listed, but for the name of the source.
+/// The entries that `list` shows.
 fn listed(desk: &Desk, drive: u32) -> Vec<serde_json::Value> {
     let mut list = crate::common::pouch(["list", "--json", "-i"]);
     list.arg(desk.path("key")).arg(desk.drive(drive));
@@ -341,7 +341,7 @@ fn a_tree_that_is_deeper_than_a_path_can_name_comes_back_with_few_folders_open()
             return;
         }
         run(assert_cmd::Command::from_std(limited)).exits(0);
-        // What came back is packed again: names, modes, times and contents are listed as before.
+        // Packs the result again: the lists show whether names, modes, times and contents are the same.
         run(desk.pack_cmd(&[&out.join("source")], &[desk.drive(2)], &["--mend", "0"])).exits(0);
         assert_eq!(listed(&desk, 1), listed(&desk, 2));
         let again = run(desk.unpack_cmd(&[desk.drive(1)], &out, &[])).exits(2);
@@ -362,7 +362,8 @@ fn delivering_costs_the_same_at_any_depth() {
     drive.asked();
     run(desk.unpack_cmd(&desk.drives(), &drive.path().join("out"), &[])).exits(0);
     let (looked_for, _) = drive.asked();
-    // From the top each time, it would be half the square of the depth, 20,000, and that for each of these.
-    assert!(looked_for < 20 * DEPTH, "{looked_for} names were looked for");
+    // Starting from the top each time would take half the square of the depth, 20,000 lookups, for each kind of
+    // operation.
+    assert!(looked_for < 20 * DEPTH, "{looked_for} lookups");
     crate::common::tree::remove_deep(&desk.source());
 }

@@ -1,5 +1,5 @@
-//! Bad copies beside good ones, damaged or planted by somebody who knows a recipient: the next copy is used and the bad
-//! one is named; only where none is left is it an error, whose class says whether damage explains it.
+//! Bad copies beside good ones, damaged or planted by an attacker who knows a recipient: the next copy is used and the
+//! bad one is named. Only where no copy is left does the run fail, with a class that says whether damage explains it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::common::tree::{only_true_files, same};
 use crate::common::{Desk, pouch, run, volumes};
 use pouch::internals::format::seal::Mode;
 
-/// A command, with the key, on these volumes.
+/// A command with the key on these volumes.
 fn command(desk: &Desk, words: &[&str], drives: &[PathBuf]) -> assert_cmd::Command {
     let mut command = pouch(words);
     command.args(drives).arg("-i").arg(desk.path("key"));
@@ -22,18 +22,18 @@ fn command(desk: &Desk, words: &[&str], drives: &[PathBuf]) -> assert_cmd::Comma
 
 const COMMANDS: [&[&str]; 5] = [&["unpack"], &["list"], &["check"], &["repair", "-n"], &["unpack", "--salvage"]];
 
-/// Every command that opens a bundle does its work.
+/// Checks that every command that opens a bundle works.
 fn all_work(desk: &Desk, drives: &[PathBuf], what: &str) {
     for words in COMMANDS {
         let said = run(command(desk, words, drives));
-        // That its own file is not as it was is for check and repair to say.
+        // `check` and `repair` report that the volume's own file is wrong.
         let expected: &[i32] = if words[0] == "check" { &[0, 3, 4] } else { &[0] };
         assert!(expected.contains(&said.code), "{what}: {words:?}: {said:?}");
         assert!(words[0] == "repair" || !said.err.contains("pouch: "), "{what}: {words:?}: {said:?}");
     }
 }
 
-/// Seals that open with the receiver's key, or look as if, and the code of a volume that has no others.
+/// Seals that open with the receiver's key, or seem to, and the exit code if the volume has no others.
 fn bad_seals(desk: &Desk) -> Vec<(&'static str, Vec<u8>, i32)> {
     let (normal, _) = new_seal(Mode::Normal);
     let (threshold, _) = new_seal(Mode::Threshold { need: 2, of: 3 });
@@ -61,7 +61,7 @@ fn a_bad_seal_hides_no_good_one() {
     let desk = Desk::packed();
     let own = fs::read(desk.volume(1).join("seal.age")).unwrap();
     for (what, seal, alone) in bad_seals(&desk) {
-        // In a folder of its own, looked at before all others.
+        // In a folder of its own, which is looked at before all others.
         let planted = desk.drive(1).join("a");
         crate::common::put(planted.join("seal.age"), &seal);
         all_work(&desk, &desk.drives(), what);
@@ -70,7 +70,7 @@ fn a_bad_seal_hides_no_good_one() {
         let said = run(command(&desk, &["list"], std::slice::from_ref(&planted))).exits(alone);
         assert!(said.err.contains("seal.age"), "{what}: {}", said.err);
         fs::remove_dir_all(planted).unwrap();
-        // In the place of one of two.
+        // In place of one of the volume's two seals.
         fs::write(desk.volume(1).join("seal.age"), &seal).unwrap();
         all_work(&desk, &desk.drives(), what);
         run(command(&desk, &["list"], &[desk.drive(1)])).exits(0);
@@ -87,11 +87,11 @@ fn a_seal_of_no_bundle_stands_in_nobody_s_way() {
         fs::write(volume.join(name), to_receiver(&desk, seal.as_bytes())).unwrap();
     }
     all_work(&desk, &desk.drives(), "another key");
-    // With what opens with it and is no head.
+    // With a file that opens with the planted key but is no head.
     crate::common::put(desk.drive(1).join("a/seal.age"), to_receiver(&desk, seal.as_bytes()));
     crate::common::put(desk.drive(1).join("a/head.age"), sealed(&recipient, &stored(b"pouch-head 1\n")));
     all_work(&desk, &desk.drives(), "with a head that is none");
-    // Where all heads are lost, only one key opens more than its seal.
+    // With all heads lost, only one of the keys opens more than its seal.
     for drive in desk.drives() {
         for file in volumes::files(&volumes::files(&drive).pop().unwrap()) {
             if volumes::name_of(&file).starts_with("head") {
@@ -133,7 +133,7 @@ fn a_planted_passphrase_seal_uses_up_no_guess() {
     run(fd(list)).exits(0);
 }
 
-/// Texts in the place of a head, and the code where there are no others.
+/// Bad heads, and the exit code if there are no others.
 fn bad_heads(known: &Known) -> Vec<(&'static str, Vec<u8>, i32)> {
     let text = known.head.encode();
     let seal = |text: &str| known.seal_text(text);

@@ -1,5 +1,5 @@
-//! Several bundles at once: on one drive, under one key, or one that no key opens. What is meant is chosen by its
-//! fingerprint, never by the order in which drives are given.
+//! Several bundles at once: on one drive, under one key, or one that no key opens. The user chooses by fingerprint, and
+//! the order of the drives never matters.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,12 +10,12 @@ use crate::common::forge::Known;
 use crate::common::tree::{only_true_files, same};
 use crate::common::{Desk, Run, chmod, noise, pouch, put, run, volumes};
 
-/// The fingerprint that packing says.
+/// The fingerprint that packing printed.
 fn fingerprint(said: &Run) -> String {
     said.out.lines().find_map(|line| line.strip_prefix("fingerprint ")).unwrap().trim().to_string()
 }
 
-/// A command, with the key, on these volumes; where it unpacks to.
+/// Runs a command with the key on these volumes. Returns the run and the target.
 fn command(desk: &Desk, words: &[&str], drives: &[PathBuf]) -> (Run, PathBuf) {
     let target = tempfile::tempdir_in(desk.dir.path()).unwrap().keep();
     let mut command = pouch(words);
@@ -53,7 +53,7 @@ fn two_bundles_on_one_drive_are_told_apart_by_their_fingerprints() {
         }
         let order = |said: &Run| said.err.find(&first) < said.err.find(&second);
         let other = command(&desk, words, &backwards).0.exits(2);
-        assert_eq!(order(&said), order(&other), "the order of drives shows in nothing");
+        assert_eq!(order(&said), order(&other), "the order of drives does not matter");
         for chosen in [&first, &second] {
             for drives in [&drives, &backwards] {
                 command(&desk, &[words, &["--bundle", chosen]].concat(), drives).0.exits(0);
@@ -77,8 +77,12 @@ fn a_fingerprint_is_taken_as_it_is_read_out() {
         command(&desk, &["list", "--bundle", text], &drives).0.exits(2);
     }
     let said = command(&desk, &["unpack", "--bundle", "AAAAA-AAA"], &drives).0.exits(2);
-    assert!(said.err.contains("AAAAAAAA") && said.err.contains(&first), "what there is, is named: {}", said.err);
-    // Where there is one bundle only, it must be that.
+    assert!(
+        said.err.contains("AAAAAAAA") && said.err.contains(&first),
+        "the bundles that are there are named: {}",
+        said.err
+    );
+    // A single bundle must be the chosen one, too.
     let one = [desk.drive(1).join("first")];
     command(&desk, &["list", "--bundle", &first], &one).0.exits(0);
     command(&desk, &["list", "--bundle", "AAAAA-AAA"], &one).0.exits(2);
@@ -87,7 +91,7 @@ fn a_fingerprint_is_taken_as_it_is_read_out() {
     assert!(run(without_key).exits(2).err.contains("-i"), "it needs a key");
 }
 
-/// Somebody who can open the bundle put another head, and its list, onto one volume.
+/// One volume has another head and list, made by an attacker who can open the bundle.
 fn with_twin() -> (Desk, String, String) {
     let desk = Desk::new();
     put(desk.source().join("clip"), noise(2_200_000, 1));
@@ -116,7 +120,7 @@ fn two_heads_under_one_key_are_two_bundles() {
             let both = said.err.contains(&own) && said.err.contains(&twin) && said.err.contains("--bundle");
             assert!(both && !said.all().contains("damaged"), "{words:?}: {said:?}");
         }
-        // The parts are those of both: each is complete, and is itself.
+        // Both bundles share the parts: each is complete under its own head.
         for (chosen, expected) in [(&own, 0o644), (&twin, 0o600)] {
             let (said, target) = command(&desk, &["unpack", "--bundle", chosen], drives);
             let said = said.exits(0);
@@ -124,7 +128,7 @@ fn two_heads_under_one_key_are_two_bundles() {
             assert_eq!(mode(&target), expected);
         }
     }
-    // What holds nothing but the other head is passed over, and is not called damaged.
+    // A volume with nothing but the other head is passed over and not called damaged.
     let planted = desk.path("planted");
     volumes::copy(&desk.volume(2), &planted);
     for part in volumes::files(&planted).iter().filter(|file| volumes::is_part(file)) {
@@ -146,7 +150,7 @@ fn heads_that_differ_in_what_is_reserved_only_are_one_bundle() {
     command(&desk, &["unpack"], &desk.drives()).0.exits(0);
 }
 
-/// A desk, and another one with as many drives whose key nobody here has.
+/// A desk, and another one with as many drives, whose key is not given to any command.
 fn strangers() -> (Desk, Desk) {
     let (desk, other) = (Desk::packed(), Desk::new());
     put(other.source().join("clip"), noise(2_200_000, 5));
@@ -162,7 +166,7 @@ fn a_volume_that_no_key_opens_is_passed_over_and_is_no_damage() {
     let said = said.exits(0);
     assert_eq!(said.err.matches("is not of this bundle").count(), 3, "{}", said.err);
     same(&desk.source(), &target.join("source"));
-    // In the place of one of its own, too: that one is missing, nothing is damaged.
+    // In place of one of the bundle's own volumes, too: that volume is missing, and nothing is damaged.
     let drives = [desk.drive(1), other.drive(2), desk.drive(3)];
     for words in [&["unpack"][..], &["unpack", "--salvage"]] {
         let (said, target) = command(&desk, words, &drives);
@@ -179,7 +183,7 @@ fn a_volume_that_no_key_opens_is_passed_over_and_is_no_damage() {
     let said = command(&desk, &["repair", "-n"], &drives).0.exits(3);
     assert!(said.out.contains("volume 2 cannot be made whole"), "{}", said.out);
     let inside = desk.unpack_cmd(&drives, &other.volume(2).join("out"), &[]);
-    assert!(run(inside).exits(2).err.contains("beside what is sealed"), "nor is it unpacked into");
+    assert!(run(inside).exits(2).err.contains("beside what is sealed"), "a foreign volume is no target either");
     command(&desk, &["list"], &other.drives()).0.exits(8);
 }
 
@@ -202,5 +206,5 @@ fn a_volume_of_its_own_is_known_by_whatever_is_left_on_it() {
         fs::write(part, bytes).unwrap();
     }
     let said = command(&desk, &["unpack"], &desk.drives()).0.exits(0);
-    assert!(!said.err.contains("passed over"), "also if only their chunks are: {}", said.err);
+    assert!(!said.err.contains("passed over"), "the bundle's chunks alone are enough: {}", said.err);
 }

@@ -1,5 +1,5 @@
-//! The device under a [`super::Drive`]: blocks, and what is wrong with them. A fault holds for blocks of
-//! files only: names, folders and lengths are kept apart and never at fault.
+//! The block device under a [`super::Drive`], and its faults. Only blocks of files store wrong data: names, folders and
+//! lengths are kept elsewhere and stay right.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -7,47 +7,47 @@ use std::time::{Duration, Instant};
 
 use fuser::Errno;
 
-/// Bytes of a block, the unit in which the device stores.
+/// Bytes of a block, the unit of storage.
 pub const BLOCK: usize = 4096;
 type Block = [u8; BLOCK];
 
-/// What a drive does wrong from the moment on that it is told to. Counts begin then.
+/// A way in which a drive misbehaves. Byte counts start when the faults are set.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// There are only `real` bytes: what goes beyond them is taken and dropped, and read as `fill`.
+    /// The drive holds only `real` bytes. It takes writes beyond them, drops them, and reads as `fill` there.
     Discard { real: u64, fill: u8 },
-    /// There are only `real` bytes: what goes beyond them lands at the beginning again.
+    /// The drive holds only `real` bytes. Blocks beyond them wrap around to the beginning.
     Wrap { real: u64 },
-    /// Writes fail once so many bytes were written.
+    /// Writes fail once this many bytes were written.
     FailAfter { bytes: u64, errno: Errno },
-    /// Everything fails, once so many bytes were written and read: it was pulled out.
+    /// Every request fails once this many bytes were written and read, as if the drive was pulled out.
     Gone { bytes: u64, errno: Errno },
-    /// Once so many bytes were written, one sync of a file fails with EIO, and what was written to that
-    /// file since its last sync is lost.
+    /// Once this many bytes were written, one sync of a file fails with EIO and loses what was written to that file
+    /// since its last sync.
     SyncFails { bytes: u64 },
-    /// Writes are acknowledged, synced, and never stored, once so many bytes were written.
+    /// Once this many bytes were written, writes are acknowledged and synced but never stored.
     Forget { bytes: u64 },
-    /// What is written to these blocks is acknowledged, synced, and never stored.
+    /// Writes to these blocks are acknowledged and synced but never stored.
     Lose(Range<u64>),
-    /// The first read of these blocks is right, every later one has a bit flipped.
+    /// The first read of these blocks is right; every later one has a bit flipped.
     CorruptSecondRead(Range<u64>),
-    /// None of its own: the kernel remembers nothing of files that are opened from now on.
+    /// No fault: the kernel caches nothing of files that are opened from now on.
     Uncached,
-    /// None of its own: files have no holes, as on a FAT.
+    /// No fault: files have no holes, as on FAT.
     NoHoles,
-    /// None of its own: once so many bytes were read, every further read waits until the faults are set anew.
+    /// No fault: once this many bytes were written and read, reads wait until the faults are set anew.
     Gate { bytes: u64 },
-    /// Files say that they are so many bytes shorter than they are, as some file systems do.
+    /// Files report this many bytes less than they hold, as on some file systems.
     Understated { bytes: u64 },
-    /// None of its own: nothing is made under a path of more bytes.
+    /// No fault: no path longer than this many bytes can be created.
     LongPaths { most: usize },
     /// These blocks cannot be read.
     BadBlocks(Range<u64>),
-    /// Bytes a second, writing and reading; one after the other, for it is one device.
+    /// Bytes per second for writes and for reads. The device does one request at a time.
     Slow { write: u64, read: u64 },
 }
 
-/// What the device is asked for.
+/// A request to the device, with its length in bytes.
 #[derive(Debug, Clone, Copy)]
 pub enum Work {
     Name,
@@ -55,7 +55,7 @@ pub enum Work {
     Read(u64),
 }
 
-/// A row of blocks, given to files in order.
+/// Blocks, given to files from the lowest free one up.
 pub struct Device {
     blocks: u64,
     fresh: u64,
@@ -63,7 +63,7 @@ pub struct Device {
     stored: HashMap<u64, Box<Block>>,
     reads: HashMap<u64, u32>,
     faults: Vec<Fault>,
-    /// Whether something came to the gate.
+    /// Whether a read has reached the gate and waits there.
     is_waited_at: bool,
     written: u64,
     moved: u64,
@@ -71,7 +71,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A sound one that says it holds so many bytes.
+    /// A sound device that claims this many bytes.
     pub fn new(claimed: u64) -> Self {
         Self {
             blocks: claimed / BLOCK as u64,
@@ -87,7 +87,7 @@ impl Device {
         }
     }
 
-    /// From now on it has these faults and no others.
+    /// Replaces the faults and restarts their byte counts.
     pub fn set(&mut self, faults: &[Fault]) {
         self.faults = faults.to_vec();
         (self.written, self.moved) = (0, 0);
@@ -102,28 +102,28 @@ impl Device {
         self.is_waited_at
     }
 
-    /// Whether one waits.
+    /// Whether a read waits at the gate.
     pub fn is_waited_at(&self) -> bool {
         self.is_waited_at
     }
 
-    /// By how much files say that they are shorter than they are.
+    /// Bytes by which files understate their length.
     pub fn understated(&self) -> u64 {
         let of = |fault: &Fault| if let Fault::Understated { bytes } = fault { *bytes } else { 0 };
         self.faults.iter().map(of).sum()
     }
 
-    /// Blocks in all, and free ones.
+    /// The number of all blocks, and of free ones.
     pub fn room(&self) -> (u64, u64) {
         (self.blocks, self.blocks - self.fresh + self.freed.len() as u64)
     }
 
-    /// Blocks from the first to behind the last that was ever in use.
+    /// One past the highest block that was ever in use.
     pub fn reach(&self) -> u64 {
         self.fresh
     }
 
-    /// Whether it takes on the work, and until when that lasts.
+    /// Accepts or refuses a request. Returns when the device will be done with it.
     pub fn admit(&mut self, work: Work) -> Result<Instant, Errno> {
         let (writes, moves) = match work {
             Work::Name => (0, 0),
@@ -157,19 +157,19 @@ impl Device {
         !self.faults.iter().any(|fault| matches!(fault, Fault::NoHoles))
     }
 
-    /// Whether something can be made under a path of so many bytes.
+    /// Whether a path of this many bytes can be created.
     pub fn takes_path(&self, len: usize) -> bool {
         !self.faults.iter().any(|fault| matches!(fault, Fault::LongPaths { most } if len > *most))
     }
 
-    /// Whether this sync is the one that fails.
+    /// Whether this sync fails, which uses the fault up.
     pub fn sync_fails(&mut self) -> bool {
         let is_due = |fault: &Fault| matches!(fault, Fault::SyncFails { bytes } if self.written > *bytes);
         let at = self.faults.iter().position(is_due);
         at.map(|at| self.faults.remove(at)).is_some()
     }
 
-    /// The lowest block that is free.
+    /// Takes the lowest free block.
     pub fn take(&mut self) -> Result<u64, Errno> {
         if let Some(block) = self.freed.pop_first() {
             return Ok(block);
@@ -181,12 +181,12 @@ impl Device {
         Ok(self.fresh - 1)
     }
 
-    /// Nobody needs that block any more. What is in it stays.
+    /// Frees a block. Its content stays.
     pub fn give_back(&mut self, block: u64) {
         self.freed.insert(block);
     }
 
-    /// As if it had never been written.
+    /// Drops a block's content, as if it had never been written.
     pub fn lose(&mut self, block: u64) {
         self.stored.remove(&block);
     }
@@ -206,7 +206,7 @@ impl Device {
         self.stored.insert(place, Box::new(bytes));
     }
 
-    /// What is stored there.
+    /// Reads a block, with the faults applied.
     pub fn load(&mut self, block: u64) -> Result<Block, Errno> {
         let mut place = block;
         let mut flip = false;

@@ -1,4 +1,4 @@
-//! Files and folders on a [`Device`]: as much as a flash drive's file system knows, that is no links.
+//! Files and folders on a [`Device`], as simple as the file system of a flash drive: it has no links.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -8,12 +8,12 @@ use fuser::{Errno, FileAttr, FileType, INodeNo};
 
 use super::device::{BLOCK, Device};
 
-/// The number of the topmost folder.
+/// Number of the root folder.
 pub const TOP: u64 = 1;
 
 type Answer<T> = Result<T, Errno>;
 
-/// All there is on a drive.
+/// The file system of a drive.
 pub struct Disk {
     pub device: Device,
     nodes: BTreeMap<u64, Node>,
@@ -38,7 +38,7 @@ enum Body {
 #[derive(Default)]
 struct Content {
     len: u64,
-    /// Where its blocks are; `None` for one that was never written.
+    /// Blocks of the device in the file's order; `None` was never written.
     blocks: Vec<Option<u64>>,
     unsynced: BTreeSet<u64>,
 }
@@ -64,7 +64,7 @@ impl Node {
 }
 
 impl Disk {
-    /// An empty one.
+    /// An empty file system on a device that claims this many bytes.
     pub fn new(claimed: u64, owner: (u32, u32)) -> Self {
         let top = Node::new(Body::Folder(BTreeMap::new()), 0o755, owner);
         Self { device: Device::new(claimed), nodes: BTreeMap::from([(TOP, top)]), next: TOP + 1 }
@@ -119,13 +119,13 @@ impl Disk {
         self.names(folder)?.get(name).copied().ok_or(Errno::ENOENT)
     }
 
-    /// Everything in a folder.
+    /// Name, number and type of every entry of a folder.
     pub fn list(&self, folder: u64) -> Answer<Vec<(OsString, u64, FileType)>> {
         let names = self.nodes.get(&folder).ok_or(Errno::ENOENT)?.folder()?;
         Ok(names.iter().map(|(name, number)| (name.clone(), *number, self.nodes[number].kind())).collect())
     }
 
-    /// Bytes of the path of a folder, with a slash behind each name.
+    /// Bytes of a folder's path, with a slash after each name.
     fn path_len(&self, folder: u64) -> usize {
         let name_in = |node: &Node| {
             let names = node.folder().ok()?;
@@ -190,11 +190,11 @@ impl Disk {
         self.forget(number)
     }
 
-    /// What has no name and is not open is gone.
+    /// Frees the blocks of a file that has no name left and is not open.
     fn forget(&mut self, number: u64) -> Answer<()> {
         let node = self.node(number)?;
         if !node.named && node.opened == 0 {
-            // The kernel may still speak of it: of times that it had not yet said, for one.
+            // The node itself stays, because the kernel may still refer to it, such as to pass on late times.
             if let Body::File(content) = &mut node.body {
                 let blocks = std::mem::take(&mut content.blocks);
                 content.len = 0;
@@ -246,7 +246,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Cuts a file off, or lets it end in a hole.
+    /// Truncates a file, or extends it with a hole.
     pub fn resize(&mut self, file: u64, len: u64) -> Answer<()> {
         let (content, device) = self.content(file)?;
         let blocks = (len as usize).div_ceil(BLOCK);
@@ -264,7 +264,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives a file room that it keeps without being longer.
+    /// Allocates blocks to a file without making it longer.
     pub fn claim(&mut self, file: u64, offset: u64, len: u64) -> Answer<()> {
         let (content, device) = self.content(file)?;
         let end = ((offset + len) as usize).div_ceil(BLOCK);

@@ -1,4 +1,4 @@
-//! What the kernel asks for, passed on to the [`Disk`].
+//! Passes the kernel's FUSE requests on to the [`Disk`].
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ use super::device::{BLOCK, Work};
 use super::files::{Disk, TOP};
 use super::lies::{self, Lie};
 
-/// Names and lengths change through the kernel only, so it may remember them.
+/// Names and lengths change through the kernel only, so it may cache them this long.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// A disk as the kernel sees it.
@@ -27,31 +27,31 @@ pub struct Mounted {
     pub cache: Cache,
 }
 
-/// What is said to the kernel beside what is true, and what it asked.
+/// The lies to tell the kernel, and counts of what it asked.
 #[derive(Default)]
 pub struct Talk {
-    /// If there are any, even none, the kernel remembers nothing.
+    /// With `Some`, even of no lies, the kernel caches nothing.
     pub lies: Option<Vec<Lie>>,
-    /// Names that were looked for.
+    /// Lookups of names.
     pub looked_for: u64,
-    /// Folders that were listed; a long listing counts more than once.
+    /// Listings of folders; a long one takes several requests and counts more than once.
     pub listed: u64,
-    /// How often each folder was opened to be listed, since there are lies.
+    /// How often each folder was opened for listing since the lies were set.
     pub opened: HashMap<u64, u64>,
 }
 
 impl Mounted {
-    /// What is said wrongly now.
+    /// The lies to tell now.
     fn lies(&self) -> Vec<Lie> {
         lock(&self.talk).lies.clone().unwrap_or_default()
     }
 
-    /// How long the kernel may believe what it hears.
+    /// How long the kernel may cache an answer.
     fn remembered(&self) -> Duration {
         if lock(&self.talk).lies.is_some() { Duration::ZERO } else { REMEMBERED }
     }
 
-    /// Has the device do some work, which may take its time.
+    /// Runs a request on the disk. A slow device makes the caller wait.
     fn with<T>(&self, work: Work, deal: impl FnOnce(&mut Disk) -> Result<T, Errno>) -> Result<T, Errno> {
         let (until, done) = {
             let mut disk = lock(&self.disk);
@@ -61,7 +61,7 @@ impl Mounted {
         Ok(done)
     }
 
-    /// What the kernel keeps of a file that is opened now.
+    /// Whether the kernel may cache a file that is opened now.
     fn remembering(&self) -> FopenFlags {
         match lock(&self.disk).device.is_uncached() {
             true => FopenFlags::FOPEN_DIRECT_IO,
@@ -208,7 +208,7 @@ impl Filesystem for Mounted {
 
     fn open(&self, _req: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.with(Work::Name, |disk| disk.open(ino.0)) {
-            // What the kernel has in its cache of it stays there.
+            // Unless the drive is uncached, the kernel keeps what it has cached of the file.
             Ok(()) => reply.opened(FileHandle(0), self.remembering()),
             Err(errno) => reply.error(errno),
         }
@@ -326,7 +326,7 @@ impl Filesystem for Mounted {
         }
         let first = (fh == FileHandle(1)).then_some(ino.0);
         if first.is_some() && lies::changes(&lies, ino.0) {
-            lock(&self.disk).node(ino.0).expect("it was found").mtime = SystemTime::now();
+            lock(&self.disk).node(ino.0).expect("the folder was just listed").mtime = SystemTime::now();
         }
         let told = dots.into_iter().chain(lies::told(&lies, first, names)).enumerate();
         for (at, (name, number, kind)) in told.take(end).skip(offset as usize) {

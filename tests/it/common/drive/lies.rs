@@ -1,33 +1,32 @@
-//! What a file system may say wrongly of what it holds: in listings, and of files that are asked for. The kernel
-//! believes all of it.
+//! Wrong answers of a file system, in listings and about single files. The kernel believes all of them.
 
 use std::ffi::OsString;
 
 use fuser::{FileAttr, FileType, INodeNo};
 
-/// A wrong word. Files and folders are known by their numbers: [`super::Drive::number`].
+/// A wrong answer. Files and folders are given by their numbers: [`super::Drive::number`].
 #[derive(Debug, Clone)]
 pub enum Lie {
-    /// Listings name this once more at once, and once more at their end.
+    /// Listings name this entry twice in a row, and once more at the end.
     Repeated(u64),
-    /// Listings call this what it is not.
+    /// Listings give this entry another type.
     Called(u64, FileType),
-    /// While this folder is listed for the first time, it changes, and the listing misses this.
+    /// During the first listing of this folder, the folder changes and the listing lacks `missed`.
     MissedOnce { folder: u64, missed: u64 },
-    /// The listing of this folder fails after so many names.
+    /// The listing of this folder fails after this many names.
     BreaksOff(u64, usize),
-    /// Whoever asks for this file hears the number of another, and that so many names lead to it.
+    /// Attributes of this file show the number of another file, and this many names.
     Shares { file: u64, number: u64, names: u32 },
-    /// Whoever asks for this file hears that it is a link, and it has no target.
+    /// Attributes of this file call it a symlink, but it has no target.
     Link(u64),
-    /// Wherever the next hole or the next byte of this file is looked for, it is there.
+    /// Every search for the next hole or data of this file returns `at`.
     StandsStill { file: u64, at: i64 },
 }
 
-/// A name in a listing.
+/// An entry of a listing.
 pub type Listed = (OsString, u64, FileType);
 
-/// The listing as it is told; `first` for that of a folder which was opened for the first time.
+/// A listing with the lies applied. `first` is the folder's number if it was opened for the first time.
 pub fn told(lies: &[Lie], first: Option<u64>, mut names: Vec<Listed>) -> Vec<Listed> {
     for lie in lies {
         match lie {
@@ -52,7 +51,7 @@ pub fn told(lies: &[Lie], first: Option<u64>, mut names: Vec<Listed>) -> Vec<Lis
     names
 }
 
-/// Whether a folder changes while it is listed for the first time.
+/// Whether this folder changes during its first listing.
 pub fn changes(lies: &[Lie], folder: u64) -> bool {
     lies.iter().any(|lie| matches!(lie, Lie::MissedOnce { folder: number, .. } if *number == folder))
 }
@@ -65,7 +64,8 @@ pub fn breaks_off(lies: &[Lie], folder: u64) -> Option<usize> {
     })
 }
 
-/// What is said of a file that is asked for. Names lead to files by their true numbers, so it is no way to find out.
+/// Attributes as the kernel gets them for a number. Lookups still give the true number, as the kernel needs it to reach
+/// the file.
 pub fn asked(lies: &[Lie], mut attr: FileAttr) -> FileAttr {
     for lie in lies {
         match lie {
@@ -80,7 +80,7 @@ pub fn asked(lies: &[Lie], mut attr: FileAttr) -> FileAttr {
     named(lies, attr)
 }
 
-/// What a name is said to be.
+/// Attributes as the kernel gets them for a name.
 pub fn named(lies: &[Lie], mut attr: FileAttr) -> FileAttr {
     if lies.iter().any(|lie| matches!(lie, Lie::Link(number) if attr.ino == INodeNo(*number))) {
         attr.kind = FileType::Symlink;
@@ -88,7 +88,7 @@ pub fn named(lies: &[Lie], mut attr: FileAttr) -> FileAttr {
     attr
 }
 
-/// Where the next hole or the next byte of a file is, if that is a lie.
+/// The offset that every search for a hole or data of this file returns, if that is a lie.
 pub fn stands_still(lies: &[Lie], number: u64) -> Option<i64> {
     lies.iter().find_map(|lie| match lie {
         Lie::StandsStill { file, at } if *file == number => Some(*at),

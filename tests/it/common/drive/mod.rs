@@ -1,7 +1,6 @@
-//! A flash drive of our own, mounted: it lies, forgets, fails and dawdles as it is told to, while it is
-//! in use. The kernel's cache stands before it as before a real one, so that what is read through the
-//! cache is what was written, and what is read past it is what is stored. What it does not do: lose
-//! names, folders and lengths of files, whatever becomes of its blocks.
+//! A simulated flash drive, mounted through FUSE. It lies, forgets, fails and slows down on request while in use. The
+//! kernel caches it like a real one: reads through the cache give what was written, reads past it give what is stored.
+//! Names, folders and lengths of files are never lost, whatever becomes of the blocks.
 
 mod device;
 mod files;
@@ -19,16 +18,16 @@ use files::Disk;
 use fuse::{Mounted, Talk, lock};
 pub use lies::Lie;
 
-/// When the kernel hands on what was written.
+/// When the kernel passes writes on to the drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cache {
-    /// At once, as drivers outside of the kernel have it: a write that fails says so itself.
+    /// At once, as with user-space drivers: a failing write reports its own error.
     WriteThrough,
-    /// Later, at the latest when synced, as those of the kernel have it: the sync says what failed.
+    /// Later, on sync at the latest, as with kernel drivers: the sync reports what failed.
     WriteBack,
 }
 
-/// A drive that is plugged in; gone when dropped.
+/// A drive that stays plugged in until it is dropped.
 pub struct Drive {
     at: PathBuf,
     disk: Arc<Mutex<Disk>>,
@@ -38,7 +37,7 @@ pub struct Drive {
 }
 
 impl Drive {
-    /// A sound drive that says it holds so many bytes; `None`, said, where nothing can be mounted.
+    /// Plugs in a sound drive that claims this many bytes. Returns `None`, with a message, where FUSE cannot mount.
     pub fn plug(at: PathBuf, claimed: u64, cache: Cache) -> Option<Self> {
         std::fs::create_dir_all(&at).expect("a mount point");
         let owner = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
@@ -61,64 +60,64 @@ impl Drive {
         Ok(())
     }
 
-    /// From now on the drive has these faults and no others.
+    /// Replaces the drive's faults.
     pub fn set(&self, faults: &[Fault]) {
         lock(&self.disk).device.set(faults);
     }
 
-    /// Loses something that is written to it, and nobody has asked its file system about that yet. It has no faults
-    /// afterwards. Only where what is written goes there later ([`Cache::WriteBack`]).
+    /// Makes the drive lose a write, and leaves it to the next sync of the file system to report that. The drive has no
+    /// faults afterwards. Needs [`Cache::WriteBack`], where the write itself succeeds.
     pub fn loses_something(&self) {
         self.set(&[Fault::FailAfter { bytes: 0, errno: fuser::Errno::EIO }]);
         let path = self.at.join("lost");
         let mut file = std::fs::File::create(&path).expect("a new file");
-        file.write_all(&[1; BLOCK]).expect("it is in the cache");
-        file.sync_all().expect_err("it is not on the drive");
+        file.write_all(&[1; BLOCK]).expect("the cache takes the write");
+        file.sync_all().expect_err("the drive refuses the write");
         self.set(&[]);
         std::fs::remove_file(path).expect("a name can be removed");
     }
 
-    /// From now on the drive says this wrongly, and the kernel remembers nothing that it says.
+    /// Sets the drive's lies. The kernel caches no answer from now on.
     pub fn lie(&self, lies: &[Lie]) {
         let mut talk = lock(&self.talk);
         talk.lies = Some(lies.to_vec());
         talk.opened.clear();
     }
 
-    /// The number of a file or folder, by its path below the top.
+    /// Number of a file or folder, by its path below the root.
     pub fn number(&self, path: impl AsRef<Path>) -> u64 {
         let mut disk = lock(&self.disk);
-        path.as_ref().iter().fold(files::TOP, |folder, name| disk.find(folder, name).expect("it was made"))
+        path.as_ref().iter().fold(files::TOP, |folder, name| disk.find(folder, name).expect("the path exists"))
     }
 
-    /// How often names were looked for, and folders listed, since the last time.
+    /// Numbers of lookups and of listings since the last call.
     pub fn asked(&self) -> (u64, u64) {
         let mut talk = lock(&self.talk);
         (std::mem::take(&mut talk.looked_for), std::mem::take(&mut talk.listed))
     }
 
-    /// Waits until something waits at the gate.
+    /// Waits until a read waits at the gate.
     pub fn until_it_waits(&self) {
         super::until(|| lock(&self.disk).device.is_waited_at());
     }
 
-    /// As long as this is kept, whoever asks the drive for anything hangs.
+    /// While the returned guard lives, every request to the drive hangs.
     pub fn hang(&self) -> impl Drop + '_ {
         Hanging(lock(&self.disk))
     }
 
-    /// Pulled out and plugged in again: the kernel remembers nothing of it.
+    /// Unmounts and mounts the drive, so that the kernel has nothing of it in its cache.
     pub fn replug(&mut self) {
         self.unmount();
         self.mount().expect("it was mounted before");
     }
 
-    /// Bytes from the first to behind the last that was ever in use.
+    /// Bytes up to the end of the highest block that was ever in use.
     pub fn reach(&self) -> u64 {
         lock(&self.disk).device.reach() * BLOCK as u64
     }
 
-    /// What it says it holds.
+    /// Bytes that the drive claims to hold.
     pub fn claimed(&self) -> u64 {
         lock(&self.disk).device.room().0 * BLOCK as u64
     }
@@ -135,7 +134,7 @@ impl Drive {
     }
 }
 
-/// A drive that does not answer.
+/// Holds the lock that every request needs.
 struct Hanging<'a>(#[allow(dead_code)] std::sync::MutexGuard<'a, Disk>);
 
 impl Drop for Hanging<'_> {

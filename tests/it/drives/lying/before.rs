@@ -1,4 +1,5 @@
-//! What a drive lost before a run is no fault of that run: the system tells of it whoever asks next.
+//! A write that the drive lost before a run is no fault of the run, though the system reports the loss to the next
+//! program that syncs.
 
 use std::fs;
 
@@ -10,7 +11,7 @@ use crate::drives::lying::bench::{Bench, MIB};
 
 const BARE: [&str; 2] = ["--mend", "0"];
 
-/// It ends well, and tells what it heard.
+/// Checks that the run succeeds and notes the earlier loss once.
 #[track_caller]
 fn tells(said: Run, drive: &Drive) {
     let said = said.exits(0);
@@ -53,7 +54,8 @@ fn a_drive_that_lost_something_before_is_repaired_to() {
     bench.source(6 * MIB, 1);
     bench.pack(&["--lose", "1"]).exits(0);
     let left = bench.paths().split_off(1);
-    let drive = Drive::plug(bench.desk.path("new"), 32 * MIB, Cache::WriteBack).expect("as the others");
+    let drive =
+        Drive::plug(bench.desk.path("new"), 32 * MIB, Cache::WriteBack).expect("the other drives could be mounted");
     drive.loses_something();
     let mut repair = pouch(["repair"]);
     repair.args(&left).arg("-i").arg(bench.desk.path("key")).arg("-o").arg(drive.path());
@@ -68,7 +70,8 @@ fn a_target_that_lost_something_before_is_unpacked_to() {
     let Some(mut bench) = Bench::of(1, 32 * MIB) else { return };
     bench.source(6 * MIB, 1);
     bench.pack(&BARE).exits(0);
-    let mut target = Drive::plug(bench.desk.path("target"), 32 * MIB, Cache::WriteBack).expect("as the others");
+    let mut target =
+        Drive::plug(bench.desk.path("target"), 32 * MIB, Cache::WriteBack).expect("the other drives could be mounted");
     target.loses_something();
     tells(run(bench.desk.unpack_cmd(&bench.paths(), &target.path(), &[])), &target);
     target.replug();

@@ -1,4 +1,4 @@
-//! A desk whose drives are ours, to do wrong.
+//! A desk with simulated drives, which can be made to fail.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,16 +13,17 @@ use crate::common::{Desk, Run, midway, noise, pouch, pouch_raw, put, run, volume
 
 pub const MIB: u64 = 1 << 20;
 
-/// Drives, plugged in where the desk has them, and a staging folder.
+/// A desk with drives plugged in at its drive folders, and, if asked for, staged volumes.
 pub struct Bench {
-    // Unmounted before their folders go.
+    // First, so that the drives are unmounted before their folders are removed.
     pub drives: Vec<Drive>,
     pub desk: Desk,
     sources: Tree,
 }
 
 impl Bench {
-    /// So many drives, each of so many bytes by its own word; `None`, said, where nothing can be mounted.
+    /// Plugs in this many drives, each claiming `claimed` bytes. Returns `None`, with a message, where FUSE cannot
+    /// mount.
     pub fn of(drives: u64, claimed: u64) -> Option<Self> {
         Self::with(drives, claimed, Cache::WriteBack)
     }
@@ -34,7 +35,7 @@ impl Bench {
         Some(Self { drives, desk, sources: Tree::new() })
     }
 
-    /// One drive, and two volumes that were staged, with so many bytes in both.
+    /// One drive, and two staged volumes with `len` bytes of sources in both together.
     pub fn staged(len: u64, claimed: u64) -> Option<Self> {
         let mut bench = Self::of(1, claimed)?;
         bench.source(len, 3);
@@ -45,7 +46,7 @@ impl Bench {
         Some(bench)
     }
 
-    /// Files to pack: a long one and some short ones.
+    /// Writes the sources: a long file and some short ones.
     pub fn source(&mut self, len: u64, seed: u64) {
         put(self.desk.source().join("clip.mov"), noise(len as usize, seed));
         for name in ["a", "b", "c"] {
@@ -54,7 +55,7 @@ impl Bench {
         self.sources = look(&self.desk.source());
     }
 
-    /// Where the drives are.
+    /// Mount points of the drives.
     pub fn paths(&self) -> Vec<PathBuf> {
         self.drives.iter().map(Drive::path).collect()
     }
@@ -62,7 +63,7 @@ impl Bench {
     pub fn pack(&self, more: &[&str]) -> Run {
         let outputs = self.paths();
         let run = run(self.desk.pack_cmd(&[&self.desk.source()], &outputs, more));
-        assert!(look(&self.desk.source()) == self.sources, "the sources are as they were");
+        assert!(look(&self.desk.source()) == self.sources, "packing leaves the sources as they were");
         run
     }
 
@@ -71,22 +72,22 @@ impl Bench {
         let staged = self.desk.path("stage/volume-1");
         let before = look(&staged);
         let run = run(pouch([Path::new("load"), &staged, &self.drives[0].path()]));
-        assert!(look(&staged) == before, "the staged volume is as it was");
+        assert!(look(&staged) == before, "loading leaves the staged volume as it was");
         run
     }
 
-    /// Another drive of the same size instead of the first one.
+    /// Replaces the first drive with a new one of the same size.
     pub fn new_drive(&mut self, cache: Cache) {
         self.another_drive(0, self.drives[0].claimed(), cache);
     }
 
-    /// Another drive instead of that one.
+    /// Replaces drive `number`, counted from 0, with a new one.
     pub fn another_drive(&mut self, number: usize, claimed: u64, cache: Cache) {
         let at = self.drives.remove(number).path();
         self.drives.insert(number, Drive::plug(at, claimed, cache).expect("it was mounted before"));
     }
 
-    /// The sources are what they are now.
+    /// Notes the sources as they are now; packing must not change them.
     pub fn keep_marks(&mut self) {
         self.sources = look(&self.desk.source());
     }
@@ -97,10 +98,10 @@ impl Bench {
         self.drives.iter().for_each(|drive| {
             pack.arg("-o").arg(drive.path());
         });
-        pack.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
+        pack.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("pouch starts")
     }
 
-    /// The same without what an earlier one left.
+    /// Starts packing after removing what an earlier run left.
     pub fn start_pack_anew(&self, more: &[&str]) -> Child {
         for volume in self.paths().iter().flat_map(|drive| volumes::files(drive)) {
             fs::remove_dir_all(volume).expect("it can be removed");
@@ -108,10 +109,10 @@ impl Bench {
         self.start_pack(more)
     }
 
-    /// Kills a packing that has noted more than five parts, and no stripe that is whole.
+    /// Kills a packing whose journal has more than five data parts and no complete stripe.
     #[track_caller]
     pub fn kill_halfway(&self, more: &[&str]) {
-        // A copy of it is on the second drive, the only one that is looked at.
+        // The journal has a copy on the second drive; only that one is read here.
         let journal = || fs::read_to_string(self.desk.volume(2).join("journal")).unwrap_or_default();
         let is_halfway = || journal().matches("\nd ").count() > 5;
         midway::killed(
@@ -124,20 +125,20 @@ impl Bench {
         );
     }
 
-    /// What a courier hears of the drives.
+    /// Checks the drives without a key, as a courier does.
     #[track_caller]
     pub fn check(&self, code: i32) -> Run {
         let drives = self.paths();
         run(self.desk.check_cmd(&drives, &[])).exits(code)
     }
 
-    /// No drive has a fault any more, and all were pulled out and plugged in again.
+    /// Clears all faults and replugs every drive.
     pub fn mend(&mut self) {
         self.drives.iter().for_each(|drive| drive.set(&[]));
         self.drives.iter_mut().for_each(Drive::replug);
     }
 
-    /// Every volume that looks complete is, and together they give back everything.
+    /// Checks that every volume that looks complete is whole, and that together they deliver everything.
     #[track_caller]
     pub fn gives_back_all(&mut self) {
         self.nothing_false();
@@ -148,7 +149,7 @@ impl Bench {
         self.delivers(&complete);
     }
 
-    /// Everything is on the drives, whoever plugs them in anew.
+    /// Checks that the drives, once replugged, hold everything.
     #[track_caller]
     pub fn is_whole(&mut self) {
         self.drives.iter_mut().for_each(Drive::replug);
@@ -164,7 +165,7 @@ impl Bench {
         same(&self.desk.source(), &out.join("source"));
     }
 
-    /// The same for the volume that was loaded.
+    /// Checks that the drive, once replugged, holds the loaded volume.
     #[track_caller]
     pub fn is_loaded(&mut self) {
         self.drives[0].replug();
@@ -172,7 +173,7 @@ impl Bench {
         self.delivers(&[self.drives[0].path(), self.desk.path("stage/volume-2")]);
     }
 
-    /// No volume looks complete that is not, whoever plugs the drives in anew.
+    /// Checks that on replugged drives every volume that looks complete is whole.
     #[track_caller]
     pub fn nothing_false(&mut self) {
         for drive in &mut self.drives {
@@ -182,7 +183,7 @@ impl Bench {
     }
 }
 
-/// A volume with SHA256SUMS holds what that says.
+/// Checks a volume that has a SHA256SUMS against it.
 #[track_caller]
 pub fn whole_if_it_looks_so(volume: &Path) {
     let Ok(sums) = fs::read_to_string(volume.join("SHA256SUMS")) else { return };

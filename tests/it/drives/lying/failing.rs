@@ -1,5 +1,5 @@
-//! Drives that fail: full, read-only, torn out, with bad sectors, slow. What was not finished does not
-//! look so, is named, and the same command goes on once the drive is mended.
+//! Drives that fail: full, read-only, pulled out, with bad sectors, slow. An unfinished volume does not look finished,
+//! the run names the drive, and the same command goes on once the drive works again.
 
 use std::fs;
 use std::path::Path;
@@ -14,22 +14,23 @@ use crate::drives::lying::bench::{Bench, MIB};
 const ERRORS: [Errno; 4] = [Errno::EIO, Errno::ENOSPC, Errno::EROFS, Errno::ENODEV];
 const CACHES: [Cache; 2] = [Cache::WriteThrough, Cache::WriteBack];
 
-/// Each error, after each of so many bytes, as a failing write or with the drive gone altogether.
+/// For each byte count, writes that fail with every error, and a drive that is gone altogether.
 fn failures(after: &[u64]) -> impl Iterator<Item = (Cache, Fault)> {
     let mut cases = Vec::new();
     for (at, &bytes) in after.iter().enumerate() {
         for (number, errno) in ERRORS.into_iter().enumerate() {
             cases.push((CACHES[(at + number) % 2], Fault::FailAfter { bytes, errno }));
         }
-        // With its first byte, not before: there is no drive then; or once a part of it is in the journal.
+        // Gone after its first byte, because before that there is no drive at all, or once the journal has a part of
+        // it.
         let errno = [Errno::EIO, Errno::ENODEV][at % 2];
         cases.push((CACHES[at % 2], Fault::Gone { bytes: if bytes < MIB { 1 } else { bytes }, errno }));
     }
     cases.into_iter()
 }
 
-/// It ended with 0 and all is there, wherever; or with 7, named the drive, and nothing looks complete.
-/// Whether it ended with 0.
+/// Checks that the run either finished, with everything on the good drives, or exited with 7, named the drive and left
+/// nothing that looks complete. Returns whether it finished.
 #[track_caller]
 fn failed_well(run: &Run, bench: &mut Bench, drive: usize, what: &dyn std::fmt::Debug) -> bool {
     if run.out.contains("written: ") {
@@ -112,7 +113,7 @@ fn a_sync_that_fails_once_while_loading_is_never_taken_for_done() {
     }
 }
 
-/// Two drives that were packed, and plugged in anew.
+/// Two packed drives, replugged.
 fn packed() -> Option<Bench> {
     let mut bench = Bench::of(2, 32 * MIB)?;
     bench.source(12 * MIB, 1);
@@ -174,7 +175,7 @@ fn a_drive_that_is_pulled_out_while_unpacking_costs_nothing_but_another_run() {
     }
 }
 
-/// It is said which drive is gone and what to do, and nothing is called damaged.
+/// Checks that the run names the drive that is gone and says what to do, and calls nothing damaged.
 #[track_caller]
 fn is_gone_and_not_damaged(said: &Run, drive: &Path) {
     let path = drive.display().to_string();
@@ -225,7 +226,7 @@ fn damage_beside_a_drive_that_is_pulled_out_is_still_named() {
     assert!(said.err.contains("volume-2: its drive is gone") && !said.err.contains("volume-1: its"), "{said:?}");
     let damaged = |line: &str| line.contains("of volume 1 is damaged");
     assert!(said.out.lines().any(damaged) && !said.out.contains("of volume 2 is damaged"), "{said:?}");
-    // With the drive back it is plain damage.
+    // With the drive back, only the damage is left.
     bench.drives[1].set(&[]);
     bench.drives[1].replug();
     run(bench.desk.unpack_cmd(&drives, &out, &[])).exits(4);
@@ -249,7 +250,7 @@ fn a_drive_that_is_pulled_out_while_a_bundle_is_opened_or_repaired_is_gone_and_n
                 _ => drop(words.arg("-o").arg(&out)),
             }
             let said = run(words);
-            // What was read before is listed.
+            // `list` succeeds if it had read all it needs before the drive went.
             assert!(said.code == 7 || command == "list" && said.code == 0, "{command} {bytes}: {said:?}");
             if said.code != 0 {
                 is_gone_and_not_damaged(&said, &drive);
@@ -319,7 +320,7 @@ fn one_drive_that_is_slower_than_the_others_is_waited_for() {
 fn a_drive_that_is_gone_before_any_part_is_written_can_be_gone_on_with() {
     let Some(mut bench) = Bench::of(2, 32 * MIB) else { return };
     bench.source(100_000, 1);
-    // The one part has room on the other drive only.
+    // The only part has room on the second drive alone.
     put(bench.drives[0].path().join("others"), vec![1; (32 << 20) - 1_300_000]);
     bench.drives[1].set(&[Fault::Gone { bytes: 50_000, errno: Errno::ENODEV }]);
     let first = bench.pack(&["--verify", "--mend", "0"]);

@@ -1,5 +1,5 @@
-//! A journal that its drive did not keep, with a copy on another drive and without; sources on a drive
-//! that cannot be read any more.
+//! Packing goes on after a drive did not keep the journal, with a copy on another drive and without, and after a source
+//! became unreadable.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::drives::lying::bench::{Bench, MIB};
 
 const BARE: [&str; 2] = ["--mend", "0"];
 
-/// Three drives, with some parts on them when the packing was killed.
+/// Three drives, with some parts on them from a packing that was killed.
 fn killed() -> Option<Bench> {
     let mut bench = Bench::of(3, 32 * MIB)?;
     bench.source(24 * MIB, 4);
@@ -72,7 +72,7 @@ fn a_source_that_cannot_be_read_is_named_and_nobody_is_told_of_other_recipients(
         crate::common::run(packing(drive).into()).exits(code)
     };
     drive.replug();
-    // First its beginning, then what is held against the ranges that were read.
+    // First a bad block at the start of the file, then one in the ranges that are compared with the journal.
     for bad in [0..1, 1000..1001] {
         let run = again(&drive, &[Fault::BadBlocks(bad)], 7);
         assert!(run.err.contains("cannot read") && run.err.contains("/clip"), "{run:?}");

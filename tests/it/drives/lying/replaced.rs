@@ -1,5 +1,5 @@
-//! A drive fails and the others go on: what it should have kept is made again and has another place,
-//! parity stands for it, or the run can be gone on with.
+//! A drive fails and the others go on: its parts are packed again for another drive, parity stands for them, or the run
+//! ends and can be resumed.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::common::{Desk, midway, noise, put, volumes};
 use crate::drives::lying::bench::{Bench, MIB};
 use fuser::Errno;
 
-/// Text, noise, a hole and many small files: every kind of frame, and a long end of the tar.
+/// Writes text, noise, a hole and many small files: every kind of frame, and a long end of the tar.
 fn mixed(desk: &Desk) {
     let line = |n: u32| format!("{n} of a text {}\n", n.wrapping_mul(2_654_435_761) % 977);
     put(desk.source().join("text"), (0..200_000).map(line).collect::<String>());
@@ -20,7 +20,7 @@ fn mixed(desk: &Desk) {
     hole.set_len(30_000_000).unwrap();
 }
 
-/// So many drives of that size, and mixed sources.
+/// A bench with this many drives, and mixed sources.
 fn bench(drives: u64, claimed: u64) -> Option<Bench> {
     let mut bench = Bench::with(drives, claimed, Cache::WriteBack)?;
     bench.source(MIB, 9);
@@ -33,7 +33,7 @@ fn gone(bytes: u64) -> [Fault; 1] {
     [Fault::Gone { bytes, errno: Errno::EIO }]
 }
 
-/// The volumes that look complete give back everything.
+/// Checks that nothing on this drive looks complete, and that the volumes which do deliver everything.
 #[track_caller]
 fn is_complete_without(bench: &mut Bench, drive: usize) {
     bench.mend();
@@ -67,7 +67,7 @@ fn parity_stands_for_a_drive_that_dies_where_there_is_no_other_place() {
         assert!(run.err.contains("parity stands for them"), "{run:?}");
         is_complete_without(&mut bench, 2);
     }
-    // With a drive more than a stripe needs there is another place, and nothing less may be lost.
+    // With one drive more than a stripe needs, the parts find another home, and one more drive may still be lost.
     let Some(mut bench) = bench(4, 64 * MIB) else { return };
     bench.drives[1].set(&gone(2 * MIB));
     let run = bench.pack(&["--lose", "1"]).exits(7);
@@ -83,7 +83,7 @@ fn without_a_place_the_run_ends_and_another_drive_is_gone_on_with() {
     bench.drives[1].set(&gone(2 * MIB));
     let run = bench.pack(&["--mend", "0"]).exits(7);
     assert!(run.err.contains("need a home") && run.err.contains("drive-2"), "{run:?}");
-    // Another one in its place, which nobody said.
+    // Another drive is in its place, but `--replaced` is not given.
     bench.another_drive(1, 24 * MIB, Cache::WriteBack);
     volumes::none_looks_complete(&bench.paths());
     let refused = bench.pack(&["--mend", "0"]).exits(2);
@@ -102,7 +102,7 @@ fn the_same_drive_plugged_in_again_is_gone_on_with() {
     bench.mend();
     let run = bench.pack(&["--mend", "0"]);
     assert!(!run.out.contains("must not be handed on"), "{run:?}");
-    // Without a spare byte: it may run over once more, and is gone on with then too.
+    // The drives have no spare room: the run may run out of it once more, and can be resumed then too.
     if run.code != 0 {
         assert!(run.code == 7, "{run:?}");
     }
@@ -112,7 +112,7 @@ fn the_same_drive_plugged_in_again_is_gone_on_with() {
 #[test]
 fn what_a_drive_does_not_keep_gets_another_place_on_it() {
     let Some(mut bench) = bench(1, 64 * MIB) else { return };
-    // A row of cells that take anything and give nothing back.
+    // Cells that take every write and cannot be read back.
     bench.drives[0].set(&[Fault::BadBlocks(900..1000)]);
     let run = bench.pack(&["--verify"]).exits(7);
     assert!(run.err.contains("do not trust") && run.err.contains("volume-1/"), "{run:?}");
@@ -127,10 +127,10 @@ fn what_a_drive_does_not_keep_gets_another_place_on_it() {
 #[test]
 fn a_source_that_changed_meanwhile_is_named() {
     let Some(bench) = bench(2, 64 * MIB) else { return };
-    // Found when all is read back, not before.
+    // The fault is found only when everything is read back.
     bench.drives[1].set(&[Fault::Wrap { real: 3 * MIB }]);
     let list = |number| bench.desk.volume(number).join("list.age");
-    // The first drive's is written before the second one's, and all is read back after that.
+    // The first drive's list is written before the second's, and everything is read back after that.
     let start = || bench.start_pack_anew(&["--verify", "--mend", "0"]);
     let packing = midway::held(start, || list(1).exists(), || list(1).exists() && !list(2).exists());
     put(bench.desk.source().join("clip"), noise(6_000_000, 6));
@@ -151,7 +151,7 @@ fn nothing_of_a_lost_drive_is_needed_after_a_kill() {
     bench.another_drive(1, 24 * MIB, Cache::WriteBack);
     let plan = bench.pack(&["--mend", "0", "--replaced", "-n", "--json"]).exits(0).json();
     let volumes = plan["volumes"].as_array().unwrap().iter().map(|volume| volume["expected"].as_u64().unwrap());
-    assert!(volumes.sum::<u64>() >= plan["expected"].as_u64().unwrap(), "each byte has its volume: {plan}");
+    assert!(volumes.sum::<u64>() >= plan["expected"].as_u64().unwrap(), "the volumes together take every byte: {plan}");
     let run = bench.pack(&["--mend", "0", "--replaced", "--json"]).exits(0);
     let report = run.json();
     assert!(report["plan"]["packed_again"].as_u64() > Some(0), "{report}");

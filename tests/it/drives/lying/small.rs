@@ -1,4 +1,4 @@
-//! Seals, head, list and SHA256SUMS are read back whatever is asked for: without them nothing opens.
+//! Seals, heads, list and SHA256SUMS are read back even with `--no-verify`: without them nothing opens.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::common::drive::{Cache, Drive, Fault};
 use crate::common::{pouch, run, volumes};
 use crate::drives::lying::bench::{Bench, MIB};
 
-/// Not even parts are asked to be read back.
+/// Parts are not read back.
 const UNREAD: [&str; 3] = ["--no-verify", "--mend", "0"];
 
 #[test]
@@ -20,7 +20,7 @@ fn a_seal_that_was_not_kept_is_missed_before_the_first_part() {
         let named = format!("{} is not what was written to it, from byte 0 on", seal.display());
         assert!(said.err.contains("pouch: ") && said.err.contains(&named), "{}", said.err);
         assert!(bench.drives.iter().all(|drive| drive.reach() < MIB), "nothing else was written");
-        assert!(bench.drives.iter().all(|drive| volumes::files(&drive.path()).is_empty()), "and nothing is left");
+        assert!(bench.drives.iter().all(|drive| volumes::files(&drive.path()).is_empty()), "nothing is left");
         volumes::none_looks_complete(&bench.paths());
         bench.mend();
         bench.pack(&UNREAD).exits(0);
@@ -30,7 +30,7 @@ fn a_seal_that_was_not_kept_is_missed_before_the_first_part() {
 
 #[test]
 fn a_head_or_list_that_was_not_kept_is_missed() {
-    // The drive's parts are behind that many bytes, or before.
+    // The drive forgets from the middle of its parts on, and so its list and heads.
     for (drives, code) in [(1, 7), (2, 7)] {
         let Some(mut bench) = Bench::of(drives, 64 * MIB) else { return };
         bench.source(drives * 8 * MIB, 1);
@@ -43,7 +43,8 @@ fn a_head_or_list_that_was_not_kept_is_missed() {
         if drives == 1 {
             volumes::none_looks_complete(&bench.paths());
         }
-        // What it has of parts nobody knows, so nothing on it looks complete; the other one has all.
+        // Which of its parts the drive kept is unknown, so nothing on it looks complete. With two drives, the other one
+        // has everything.
         let complete = volume.join(format!("volume-{drives}/SHA256SUMS"));
         assert!(!complete.exists());
         assert_eq!(said.out.contains("written: "), drives == 2, "{}", said.out);

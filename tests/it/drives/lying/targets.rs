@@ -1,5 +1,5 @@
-//! Targets of an unpacking that take what they are given and give other bytes back: that is said of them,
-//! and the bundle is not called damaged for it.
+//! Unpacking onto a target that gives back other bytes than it took: the run blames the target and does not call the
+//! bundle damaged.
 
 use std::thread::available_parallelism;
 
@@ -20,10 +20,11 @@ fn a_target_that_does_not_keep_what_it_takes_is_at_fault_and_not_the_bundle() {
     bench.source(40 * MIB, 1);
     bench.pack(&["--verify", "--mend", "0"]).exits(0);
     bench.mend();
-    // Parts of the other drive come before their turn.
+    // With the first drive slow, parts of the second one come before their turn.
     bench.drives[0].set(&[Fault::Slow { write: MIB, read: 40 * MIB }]);
     let drives = bench.paths();
-    let target = Drive::plug(bench.desk.path("target"), 96 * MIB, Cache::WriteThrough).expect("as the others");
+    let target = Drive::plug(bench.desk.path("target"), 96 * MIB, Cache::WriteThrough)
+        .expect("the other drives could be mounted");
     target.set(&[Fault::Discard { real: MIB, fill: 0 }, Fault::Uncached]);
     let unpack = |more: &[&str]| run(bench.desk.unpack_cmd(&drives, &target.path(), more)).exits(7);
     let said = unpack(&[]);
@@ -32,7 +33,7 @@ fn a_target_that_does_not_keep_what_it_takes_is_at_fault_and_not_the_bundle() {
     assert!(said.err.contains(&blamed) && said.err.contains("another -o"), "{}", said.err);
     let intact = said.out.lines().find(|line| line.starts_with("intact ")).unwrap_or_default();
     assert!(intact.contains("no: the target") && !intact.contains("damaged"), "{intact}");
-    // Once more, and nothing of the first time makes it the bundle's fault.
+    // A second run over what the first one left does not blame the bundle either.
     let report = unpack(&["--json", "--overwrite"]).json();
     assert_eq!((&report["intact"], &report["bad_parts"]), (&false.into(), &serde_json::json!([])), "{report}");
     assert!(!volumes::files(&target.path().join("source")).iter().any(|file| file.ends_with("clip.mov")));
@@ -45,9 +46,10 @@ fn what_a_target_could_not_write_is_not_believed_because_the_system_remembers_it
     bench.source(6 * MIB, 1);
     bench.pack(&["--mend", "0"]).exits(0);
     let (drives, at) = (bench.paths(), bench.desk.path("target"));
-    // Within the long file, and with the short ones.
+    // Writes fail within the long file, or at the short ones.
     for bytes in [MIB, 6 * MIB] {
-        let mut target = Drive::plug(at.clone(), 32 * MIB, Cache::WriteBack).expect("as the others");
+        let mut target =
+            Drive::plug(at.clone(), 32 * MIB, Cache::WriteBack).expect("the other drives could be mounted");
         target.set(&[Fault::FailAfter { bytes, errno: Errno::EIO }]);
         let unpack = || run(bench.desk.unpack_cmd(&drives, &at, &[]));
         unpack().exits(7);

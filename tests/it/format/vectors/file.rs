@@ -6,7 +6,6 @@ use pouch::internals::base::path::escape;
 
 const VECTORS: &str = "tests/vectors";
 
-/// One file: fields, a blank line, a body.
 pub struct Vector {
     pub kind: String,
     pub name: String,
@@ -33,7 +32,7 @@ impl Vector {
         match how[..] {
             ["text"] => stored.to_vec(),
             ["hex"] => unhex(std::str::from_utf8(stored).unwrap()),
-            // What is only long need not be kept: a byte, as often as it says, behind a prefix.
+            // A body that is merely long is kept as a prefix, a byte, and how often the byte repeats.
             ["repeat", byte, times] => {
                 let mut body = self.find("prefix").map(unhex).unwrap_or_default();
                 body.resize(body.len() + times.parse::<usize>().unwrap(), unhex(byte)[0]);
@@ -71,7 +70,7 @@ impl Vector {
         self.get("rule").split(", ").filter(|rule| *rule != "-")
     }
 
-    /// The body is what the encoder writes: shown as text where it is such.
+    /// Checks that the encoder wrote the body. A failure shows both as text where they are text.
     pub fn is_body(&self, made: &[u8]) {
         let show = |bytes: &[u8]| escape(bytes).chars().take(2000).collect::<String>();
         assert!(made == self.body, "{}:\n made {}\n want {}", self.name, show(made), show(&self.body));
@@ -88,7 +87,7 @@ pub fn unhex(text: &str) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
-/// All vectors, by path.
+/// All vectors, sorted by path.
 pub fn vectors() -> Vec<Vector> {
     let mut paths: Vec<PathBuf> = Vec::new();
     for kind in std::fs::read_dir(VECTORS).unwrap().map(|entry| entry.unwrap().path()) {

@@ -1,5 +1,5 @@
-//! Bundles made by someone who knows R and follows no rule: version 1's own bundle, opened,
-//! changed and sealed again. Held here are the `B-` rules of docs/FORMAT.md that need whole volumes.
+//! Bundles made by an attacker who knows R and follows no rule: version 1's own bundle, opened, changed and sealed
+//! again. These tests hold the `B-` rules of docs/FORMAT.md that need whole volumes.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ mod wrong_parity;
 
 const PART: &str = "000001.age";
 
-/// The bundle on a drive of its own, to be changed.
+/// The bundle on a drive of its own, where tests change it.
 struct Forged {
     drive: tempfile::TempDir,
     ring: Keyring,
@@ -54,7 +54,7 @@ impl Forged {
         self.drive.path().join("v").join(name)
     }
 
-    /// Puts the head, as it is now, and the list on the drive; the head names that list.
+    /// Seals the list and the head as it is now onto the drive, after making the head's hashes fit.
     fn seal_index(&mut self) {
         self.head.statement.list_hash = tagged("list", self.list.as_bytes());
         self.head.statement.parts = self.head.parts.len() as u32;
@@ -72,7 +72,7 @@ impl Forged {
         (header, self.ring.open_header(&header).unwrap().0)
     }
 
-    /// The tar in the part.
+    /// The tar that the part holds.
     fn tar(&self) -> Vec<u8> {
         let (header, key) = self.header();
         let mut buf = PartBuf::new(self.head.statement.class);
@@ -82,12 +82,12 @@ impl Forged {
         decoded((0..chunks).map(|at| buf.plain(at).to_vec()))
     }
 
-    /// The lead that the part has by right.
+    /// The lead that the part should have.
     fn lead(&self) -> Lead {
         Lead { bundle: self.head.statement.bundle, number: 1, offset: 0 }
     }
 
-    /// Puts another content under the part's own header.
+    /// Seals other content under the part's own header.
     fn seal_part(&self, lead: Lead, tar: &[u8]) {
         let (header, key) = self.header();
         let mut buf = PartBuf::new(self.head.statement.class);
@@ -100,7 +100,7 @@ impl Forged {
         fs::write(self.file(PART), buf.file()).unwrap();
     }
 
-    /// Unpacks: exit code, all that was said, and where to.
+    /// Unpacks. Returns the exit code, all output, and where `papers` goes.
     fn unpack(&self) -> (i32, String, PathBuf) {
         let out = tempfile::tempdir_in(self.drive.path()).unwrap().keep();
         let (volume, to) = (self.file(""), out.to_str().unwrap());
@@ -109,7 +109,7 @@ impl Forged {
     }
 }
 
-/// `pouch repair` and `pouch check` with the key: what they end with, and what was written.
+/// Runs `pouch repair` and `pouch check` with the key. Returns their exit codes, and how many volumes repair wrote.
 fn repair_and_check(forged: &Forged) -> (i32, i32, usize) {
     let out = tempfile::tempdir_in(forged.drive.path()).unwrap();
     let (volume, to) = (forged.file(""), out.path().to_str().unwrap());
@@ -151,7 +151,7 @@ fn own_seal() -> String {
     String::from_utf8(ring.open_small(&sealed, 2048).unwrap().to_vec()).unwrap()
 }
 
-/// To the key that opens the volumes.
+/// Encrypts a seal to the key that opens the volumes.
 fn seal_to_reader(text: &str) -> Vec<u8> {
     let key = fs::read_to_string(KEY).unwrap();
     let recipient = key.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap();
@@ -226,7 +226,7 @@ fn folder_line(path: &str) -> String {
     format!("{{\"path\":\"{path}\",\"type\":\"dir\",\"mode\":\"0755\",\"mtime\":\"0.000000000\"}}\n")
 }
 
-/// A file in as many folders within each other, name by name: its path is too long for any system call.
+/// Reads a file below nested folders, one name at a time: its path is too long for any system call.
 fn read_deep(top: &Path, folder: &str, depth: usize, file: &str) -> String {
     use rustix::fs::{Mode, OFlags, openat};
     let mut at = fs::File::open(top).unwrap();
@@ -250,7 +250,7 @@ fn a_path_of_any_length_is_delivered() {
         assert_eq!(code, 0, "{depth}: {said}");
         let top = out.parent().unwrap();
         assert_eq!(read_deep(top, &name, depth, "file").len(), 33);
-        // The library would hold every folder open.
+        // The standard library would keep every folder open.
         assert!(std::process::Command::new("rm").arg("-r").arg(top).status().unwrap().success());
     }
 }
@@ -305,7 +305,7 @@ fn a_list_is_of_its_head() {
     let (code, said, out) = forged.unpack();
     assert!(code == 6 && !out.exists(), "B-LIST-1: {code} {said}");
     forged.seal_index();
-    assert_eq!(forged.unpack().0, 0, "a head that names it makes it the list");
+    assert_eq!(forged.unpack().0, 0, "a list that the head names is accepted");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Forged bundles that were made without our code (`forge.py`): each is the good bundle with some files replaced. Another
-//! reader can be tried on them as this one is here.
+//! Forged bundles that `forge.py` made without this program's code: each is the good bundle with some files replaced.
+//! Another reader can be tested on them in the same way.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ impl About {
     }
 }
 
-/// The good volume with the files of `folder` in place of its own.
+/// Writes the good volume with the files of `folder` in place of its own.
 fn lay_out(folder: &Path, about: &About, volume: &Path) {
     fs::create_dir(volume).unwrap();
     for from in [Path::new(VOLUME), folder] {
@@ -48,7 +48,7 @@ fn forged_bundles_end_as_they_say() {
     let mut failed = Vec::new();
     let mut folders: Vec<_> = fs::read_dir(FORGED).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
-    assert!(folders.len() >= 20, "they were found");
+    assert!(folders.len() >= 20, "the forged bundles were found");
     for folder in folders {
         let about = About::read(&folder);
         assert!(spec.contains(&format!("[{}]", about.rule)), "{folder:?}: there is no rule {}", about.rule);
@@ -60,7 +60,7 @@ fn forged_bundles_end_as_they_say() {
         if code != about.exit {
             failed.push(format!("{}: {} was expected, found {code}: {said}{err}", folder.display(), about.exit));
         }
-        // A bundle that is refused leaves nothing, and what is delivered of others is right.
+        // A refused bundle leaves nothing, and what others deliver is right.
         let hello = out.join("papers/hello.txt");
         if hello.exists() {
             assert_eq!(fs::read(&hello).unwrap(), b"A pouch that must open for ever.\n", "{folder:?}");

@@ -1,5 +1,5 @@
-//! The bundles that version 0.1.0 packed, one of each kind: they open for ever. What each must give back is in its
-//! `expect.txt`, written from the sources, not from an unpacking.
+//! The bundles that version 0.1.0 packed, one of each kind, open for ever. What each must deliver is in its
+//! `expect.txt`, written from the sources and not from an unpacking.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::format::vectors::readable::{KEY, PASSPHRASE, pouch};
 
 const KEPT: &str = "tests/vectors/bundles-0.1.0";
 
-/// What one bundle must give back.
+/// What one bundle must deliver.
 struct Expected {
     passphrase: bool,
     exit: i32,
@@ -54,7 +54,7 @@ fn split_link<'a>(first: &str, rest: &'a str) -> (String, &'a str) {
     }
 }
 
-/// Runs a command on these volumes, with what opens the bundle.
+/// Runs a command on these volumes, with the key or passphrase that opens the bundle.
 fn with_key(expected: &Expected, command: &str, volumes: &[PathBuf], more: &[&str]) -> (i32, String) {
     let mut args = vec![command];
     args.extend(volumes.iter().map(|volume| volume.to_str().unwrap()));
@@ -97,7 +97,7 @@ fn check_delivered(expected: &Expected, out: &Path, name: &str) {
     assert_eq!(paths_below(out), delivered, "{name}: nothing else is delivered");
 }
 
-/// The volumes of a bundle, in their order.
+/// The volumes of a bundle, in order.
 fn volumes_of(bundle: &Path) -> Vec<PathBuf> {
     let mut volumes: Vec<PathBuf> =
         fs::read_dir(bundle).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();

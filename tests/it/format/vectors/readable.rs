@@ -1,8 +1,8 @@
-//! The bundle of the first day: it opens as long as version 1 is read at all.
+//! The first bundle of version 1, which opens as long as version 1 is read at all.
 
 use std::path::Path;
 
-/// A run of the program: exit code, standard output, standard error.
+/// Runs the program. Returns its exit code, standard output and standard error.
 pub fn pouch(args: &[&str], input: &[u8]) -> (i32, String, String) {
     use std::io::Write;
     use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ pub fn pouch(args: &[&str], input: &[u8]) -> (i32, String, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may end without reading, which is no failure of the test.
+    // The program may exit without reading its input, which is no failure of the test.
     let _ = child.stdin.take().unwrap().write_all(input);
     let out = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -23,7 +23,7 @@ pub fn pouch(args: &[&str], input: &[u8]) -> (i32, String, String) {
 pub const VOLUME: &str = "tests/vectors/bundle-v1/volume-1";
 pub const KEY: &str = "tests/vectors/bundle-v1/pouch.key";
 pub const PASSPHRASE: &str = "tests/vectors/bundle-v1/passphrase.txt";
-/// As the packer printed it on the day.
+/// As printed when the bundle was packed.
 pub const FINGERPRINT: &str = "7RDGN-6BMCP-WN2DB-YWPFV-WCWFG-O";
 
 #[test]

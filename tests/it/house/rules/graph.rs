@@ -1,9 +1,9 @@
-//! Which module of `src` uses which. A path counts for the module that declares what it names, so re-exports
-//! are followed, and `super::` and `self::` count like any other path. Declaring `mod child;` is not a use.
+//! Which module of `src` uses which. A path counts for the module that declares the item, so re-exports are followed,
+//! and `super::` and `self::` count like any other path. Declaring `mod child;` is not a use.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// For each module (`flow/error`), those that it uses.
+/// For each module (such as `flow/error`), the modules that it uses.
 pub struct Graph(pub BTreeMap<String, BTreeSet<String>>);
 
 impl Graph {
@@ -13,7 +13,7 @@ impl Graph {
         Self(modules.0.keys().map(|name| (name.clone(), modules.used_by(name))).collect())
     }
 
-    /// Groups of modules that use each other in a circle.
+    /// Groups of modules that use each other in a cycle.
     pub fn circles(&self) -> Vec<BTreeSet<String>> {
         let reach: BTreeMap<&String, BTreeSet<&String>> = self.0.keys().map(|name| (name, self.reach(name))).collect();
         let mut circles: Vec<BTreeSet<String>> = Vec::new();
@@ -77,7 +77,7 @@ impl Modules {
         Some(here)
     }
 
-    /// The module that declares what a path names.
+    /// The module that declares the item of a path.
     fn resolve(&self, path: &[String]) -> Option<String> {
         let depth = (1..=path.len()).rev().find(|depth| self.0.contains_key(&path[..*depth].join("/")))?;
         let module = path[..depth].join("/");
@@ -93,12 +93,12 @@ fn without_comments(text: &str) -> String {
     text.lines().map(code).collect::<Vec<_>>().join(" ")
 }
 
-/// All paths that are named, in `use` and elsewhere.
+/// All paths in the text, in `use` and elsewhere.
 fn paths_in(text: &str) -> Vec<String> {
     let mut paths: Vec<String> = uses_in(text).into_iter().flat_map(|(_, tree)| expand(&tree)).collect();
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let words = text.split(|c| !is_path(c));
-    // `use a::{b}` leaves `a::`, which is no path of its own.
+    // `use a::{b}` leaves `a::`, which is not a path.
     paths.extend(words.filter(|word| word.contains("::") && !word.ends_with("::")).map(String::from));
     paths
 }

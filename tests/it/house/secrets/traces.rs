@@ -1,5 +1,5 @@
-//! What volumes show of when and by whom they were written: one time and one mode for all, whatever made them,
-//! and root as owner where root writes. Another user of the drive can read them, whatever the umask is.
+//! What volumes reveal of when and by whom they were written: one time and one mode for all files, and root as owner
+//! where root writes. Every user of the drive can read them, whatever the sender's umask is.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,7 +13,7 @@ use crate::common::{Desk, Exfat, NOBODY, chmod, is_root, need, noise, pouch, put
 /// 1980-01-01 00:00:00 UTC.
 const TIME: i64 = 315_532_800;
 
-/// A file or folder: its name, what kind and mode, when modified, last read, and whose.
+/// A file or folder: name, type and mode, mtime, atime and owner.
 type Look = (String, u32, (i64, i64), i64, u32);
 
 fn look(path: &Path) -> Look {
@@ -21,12 +21,12 @@ fn look(path: &Path) -> Look {
     (volumes::name_of(path), meta.mode(), (meta.mtime(), meta.mtime_nsec()), meta.atime(), meta.uid())
 }
 
-/// The volume's folder and all in it shows nothing.
+/// Checks that the files of a volume reveal nothing.
 #[track_caller]
 fn shows_nothing(volume: &Path) {
     let files = volumes::files(volume);
     assert!(files.len() > 5 && files.iter().any(|file| file.ends_with("SHA256SUMS")), "{files:?}");
-    // The folder first: to look into it is to read it.
+    // Reading the folder changes its atime, so `folder_shows_nothing` has to come first.
     let uid = rustix::process::geteuid().as_raw();
     let expect = |path: &Path, mode| (volumes::name_of(path), mode, (TIME, 0), TIME, uid);
     for file in files {
@@ -34,7 +34,7 @@ fn shows_nothing(volume: &Path) {
     }
 }
 
-/// The same, asked before anybody looks into the folder.
+/// Checks that a volume's folder reveals nothing. Call this before the folder is read.
 #[track_caller]
 fn folder_shows_nothing(volume: &Path) {
     let uid = rustix::process::geteuid().as_raw();
@@ -47,7 +47,7 @@ fn show_nothing(all: &[PathBuf]) {
     all.iter().for_each(|volume| shows_nothing(volume));
 }
 
-/// The command under a umask that lets nobody else read anything.
+/// Runs the command under a umask that lets no other user read anything.
 fn strictly(command: &assert_cmd::Command) -> assert_cmd::Command {
     let mut strict = assert_cmd::Command::new("bash");
     strict.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
@@ -65,7 +65,7 @@ fn desk() -> Desk {
     desk
 }
 
-/// As a program that knows nothing of this leaves files: made now, and for their owner alone.
+/// Leaves a file as other programs do: with a recent time, and readable by its owner only.
 fn give_away(path: &Path) {
     fs::File::open(path).unwrap().set_modified(SystemTime::now() - Duration::from_secs(3)).unwrap();
     chmod(path, if path.is_dir() { 0o700 } else { 0o600 });
@@ -81,7 +81,7 @@ fn a_packed_volume_shows_no_time_and_every_user_can_read_it() {
         run(desk.as_nobody(desk.check_cmd(&desk.drives(), &[]))).exits(0);
         volumes_of(&desk).iter().for_each(|volume| fs::remove_dir_all(volume).unwrap());
     }
-    // An empty folder that was there is one of ours from then on.
+    // An empty folder that existed before is treated as one of our own.
     fs::create_dir(desk.volume(2)).unwrap();
     give_away(&desk.volume(2));
     desk.pack();
@@ -106,7 +106,7 @@ fn a_packing_that_was_stopped_ends_with_volumes_that_show_no_time() {
     show_nothing(&volumes_of(&desk));
 }
 
-/// Drives that have a volume by now.
+/// Drives that hold a volume already.
 fn present(desk: &Desk) -> Vec<PathBuf> {
     desk.drives().into_iter().filter(|drive| fs::read_dir(drive).unwrap().count() > 0).collect()
 }
@@ -127,7 +127,7 @@ fn a_loaded_volume_shows_no_time_whatever_the_staged_one_shows() {
     };
     load(&desk.drive(1));
     show_nothing(&[desk.volume(1)]);
-    // What somebody copied there as it is, in part and as a whole.
+    // A user copied the volume there by hand, in part or as a whole.
     for lacks in [&["list.age", "SHA256SUMS"][..], &[]] {
         let drive = desk.drive(2);
         volumes::copy(&staged, &drive.join("volume-1"));
@@ -137,7 +137,7 @@ fn a_loaded_volume_shows_no_time_whatever_the_staged_one_shows() {
         show_nothing(&[drive.join("volume-1")]);
         fs::remove_dir_all(drive.join("volume-1")).unwrap();
     }
-    assert!(fs::metadata(staged.join("seal.age")).unwrap().mtime() > TIME, "the staged one is left as it is");
+    assert!(fs::metadata(staged.join("seal.age")).unwrap().mtime() > TIME, "the staged volume is left as it is");
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn an_exfat_shows_no_time() {
     drive.replug();
     let volume = drive.path().join("volume-1");
     let times: Vec<_> = volumes::files(&volume).iter().chain([&volume]).map(|file| look(file).2.0).collect();
-    // West of Greenwich its driver takes the first moment of its own zone.
+    // West of Greenwich, exFAT's driver takes the first moment in local time.
     assert!(times.iter().all(|time| (TIME..TIME + 86_400).contains(time)), "{times:?}");
 }
 
@@ -192,7 +192,7 @@ fn a_file_system_that_takes_no_times_is_told_of() {
         assert_eq!(said.err.matches(&note).count(), 1, "{}", said.err);
         fs::remove_dir_all(desk.volume(1)).unwrap();
     }
-    // Modes and owners are not worth a word: no drive of an ordinary user takes all of them.
+    // Modes and owners are not reported: no drive of an ordinary user takes all of them.
     let said = run(faulty(&pack, &[], "fchmod,fchown:error=EPERM")).exits(0);
     assert!(!said.err.contains("note: "), "{}", said.err);
 }
@@ -209,7 +209,8 @@ fn a_drive_that_fails_at_that_is_no_finished_one() {
         let (said, was_met) = failing(&pack, &[], &format!("utimensat:error=EIO:when={when}"));
         met += usize::from(was_met);
         match said.code {
-            // What failed was written anew; where it was the folder's last time, all is complete already.
+            // The failed file was written anew, or the failure hit the folder's last time, when all is complete
+            // already.
             0 => shows_nothing(&desk.volume(1)),
             code => {
                 assert!(code == 7 && said.err.contains("cannot set mode and time of "), "{said:?}");
@@ -231,7 +232,7 @@ fn files_of_other_owners_are_made_roots_where_root_packs() {
         return;
     }
     let desk = desk();
-    // A folder whose group all that is made in it gets.
+    // A folder whose group is inherited by everything created in it.
     for drive in desk.drives() {
         std::os::unix::fs::chown(&drive, Some(NOBODY), Some(NOBODY)).unwrap();
         chmod(&drive, 0o2777);

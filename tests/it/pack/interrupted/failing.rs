@@ -1,5 +1,5 @@
-//! What fails, or is stopped, when a packing goes on or begins anew: nothing is lost by it, and what could
-//! not be read is not called missing.
+//! Failures and kills while a packing goes on or begins anew: nothing is lost by them, and what could not be read is
+//! not called missing.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::common::faults::{failing, killed};
 use crate::common::{Desk, need, volumes};
 use crate::pack::interrupted::{BARE, again, clip, is_whole, packed_and_verified};
 
-/// Keeps what is on the drives, to be brought back.
+/// Saves the drives' content. The function it returns restores it.
 fn kept(desk: &Desk) -> impl Fn() {
     let (drives, before) = (desk.drives(), desk.path("before"));
     drives.iter().for_each(|drive| volumes::copy(drive, &before.join(drive.file_name().unwrap())));
@@ -27,7 +27,7 @@ fn killed_while_it_removes_what_cannot_be_gone_on_from_it_begins_anew() {
         return;
     }
     let desk = clip(16);
-    // A few parts, and no stripe that is whole.
+    // The killed run wrote a few parts and completed no stripe.
     crate::pack::interrupted::killed(&desk, &[], 3);
     let restore = kept(&desk);
     let volumes = desk.drives().into_iter().flat_map(|drive| volumes::files(&drive));
@@ -58,7 +58,7 @@ fn what_cannot_be_read_now_is_not_called_gone() {
     assert!(said.err.contains("note: source/notes: could not be"), "{}", said.err);
     let of_volume = |number| ["seal.age", "seal2.age"].map(|seal| desk.volume(number).join(seal));
     let seals: Vec<_> = (1..=3).flat_map(of_volume).collect();
-    // Once to learn whose the volumes are; from then on.
+    // The first calls find out which bundle the volumes belong to; the later ones fail.
     let (said, met) = failing(&pack, &seals, &format!("{eio}:when=4+"));
     let said = said.exits(7);
     assert!(met && said.err.contains("seal") && said.err.contains("Input/output error"), "{}", said.err);
@@ -67,7 +67,7 @@ fn what_cannot_be_read_now_is_not_called_gone() {
     is_whole(&desk, &desk.drives());
 }
 
-/// A packing that is finished but for its journal, which could not be removed; and its command.
+/// A packing that is finished except that its journal could not be removed, and its command.
 fn all_but_finished() -> (Desk, Command) {
     let desk = clip(5);
     let pack = desk.pack_cmd(&[&desk.source()], &desk.drives(), &BARE);
@@ -97,7 +97,7 @@ fn killed_while_it_takes_up_what_looked_complete_it_goes_on() {
         return;
     }
     let (desk, pack) = all_but_finished();
-    // One of the parts is to be made again, and the journal forgets it.
+    // One part has to be made again, so the journal is rewritten without it.
     volumes::flip(volumes::parts(&desk.drives()).last().unwrap(), 5000, 1);
     let restore = kept(&desk);
     for (calls, most) in [("unlink,unlinkat,rmdir", 8), ("rename,renameat,renameat2", 4), ("fsync,fdatasync", 12)] {

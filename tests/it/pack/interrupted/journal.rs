@@ -1,4 +1,4 @@
-//! A journal that its drive did not keep costs what it told of, and accuses nobody.
+//! A damaged journal costs only the parts that its lost lines are about, and neither sources nor recipients are blamed.
 
 use std::fs;
 use std::path::Path;
@@ -10,17 +10,17 @@ use crate::pack::interrupted::{BARE, again, clip, is_whole, packed_and_verified}
 
 const RESTART: [&str; 3] = ["--mend", "0", "--restart"];
 
-/// A journal's lines without their checks.
+/// The lines of a journal without their checks.
 pub fn lines(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", line.rsplit_once(' ').unwrap().0)).collect()
 }
 
-/// The same lines, each with its check.
+/// Adds its check to each line.
 pub fn checked(lines: &str) -> String {
     Checks::default().add(lines)
 }
 
-/// A packing that was killed, its journal and that one's bytes.
+/// A killed packing, the path of its journal, and the journal's bytes.
 fn killed() -> (Desk, std::path::PathBuf, Vec<u8>) {
     let desk = clip(30);
     crate::pack::interrupted::killed(&desk, &BARE, 12);
@@ -29,13 +29,13 @@ fn killed() -> (Desk, std::path::PathBuf, Vec<u8>) {
     (desk, journal, text)
 }
 
-/// Where the first line begins that starts so.
+/// Where the first line with this start begins.
 fn line(text: &[u8], start: &str) -> usize {
     let start = format!("\n{start}");
     text.windows(start.len()).position(|window| window == start.as_bytes()).unwrap() + 1
 }
 
-/// What is said is about the journal, and tells the way on.
+/// Checks that the message is about the journal and says what to do.
 #[track_caller]
 fn says_damaged(said: &Run, journal: &Path, hint: &str) {
     assert!(said.err.contains(&*journal.to_string_lossy()) && said.err.contains("cannot be used"), "{}", said.err);
@@ -43,7 +43,7 @@ fn says_damaged(said: &Run, journal: &Path, hint: &str) {
     assert!(!said.err.contains("source changed") && !said.err.contains("other recipients"), "{}", said.err);
 }
 
-/// Another digit for the last one of the hash in the line that begins so, or for its LF.
+/// Changes the last digit of the hash in the line with this start, or its LF.
 fn damage(text: &mut [u8], start: &str, line_end: bool) {
     let at = line(text, start);
     let len = text[at..].iter().position(|byte| *byte == b'\n').unwrap();
@@ -62,7 +62,7 @@ fn a_flipped_byte_behind_its_opening_costs_what_the_line_told_of() {
             let (desk, journal, mut text) = killed();
             damage(&mut text, start, line_end);
             fs::write(&journal, text).unwrap();
-            // Of a part that is not there its recipe is needed.
+            // A recipe is needed only for a part that is gone.
             let seventh = |part: &std::path::PathBuf| start == "m 7 " && part.ends_with("000007.age");
             volumes::parts(&desk.drives())
                 .iter()
@@ -94,7 +94,7 @@ fn a_flipped_byte_in_its_opening_is_said_and_begun_anew_only_when_asked() {
         fs::write(&journal, text).unwrap();
         let before = crate::common::tree::look(&desk.drive(1));
         says_damaged(&again(&desk, &BARE, 2), &journal, "--restart");
-        assert!(before == crate::common::tree::look(&desk.drive(1)), "nothing was changed");
+        assert!(before == crate::common::tree::look(&desk.drive(1)), "nothing is changed");
         let said = again(&desk, &RESTART, 0);
         assert!(!packed_and_verified(&said), "{}", said.out);
         is_whole(&desk, &desk.drives());
@@ -111,9 +111,9 @@ fn without_a_line_that_tells_whose_the_volumes_are_nothing_is_removed() {
             says_damaged(&again(&desk, more, 2), &journal, "remove it");
         }
         let now = desk.drives().iter().map(|drive| crate::common::tree::look(drive)).collect::<Vec<_>>();
-        assert!(before == now, "nothing was changed");
+        assert!(before == now, "nothing is changed");
     }
-    // The volumes are somebody else's with a journal that is damaged, too.
+    // With a damaged journal, volumes whose seals differ are not ours to remove either.
     let other = volumes::parts(&desk.drives()[1..2])[0].parent().unwrap().to_path_buf();
     let mut text = text;
     let at = line(&text, "whom ") + 9;

@@ -1,28 +1,28 @@
-//! Files that another process holds while they are packed: open for writing, or mapped into its memory.
+//! Files that another process holds while they are packed: open for writing, or mapped into memory.
 
 use super::*;
 
-/// A process that holds a file. It ends when this is dropped.
+/// A process that holds a file until this is dropped.
 struct Holder(Child);
 
 impl Holder {
-    /// `command` prints a line once it has the file, and ends with its standard input.
+    /// `command` prints `ready` once it holds the file, and ends with its standard input.
     fn of(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the holder starts");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "ready\n");
         Self(child)
     }
 
-    /// Has it open for writing, and writes nothing.
+    /// Holds the file open for writing without writing to it.
     fn open(path: &Path) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", r#"exec 3<>"$1"; echo ready; read line"#, "sh"]).arg(path);
         Self::of(command)
     }
 
-    /// Has it mapped, and open as well or not any more. Each line that it hears has it write.
+    /// Maps the file, and keeps it open or closes it. Each line on its standard input makes it write.
     fn mapped(path: &Path, and_open: bool) -> Self {
         let script = "import mmap, os, sys\n\
             with open(sys.argv[1], 'r+b') as f: m = mmap.mmap(f.fileno(), 0)\n\
@@ -74,7 +74,7 @@ fn a_file_that_is_opened_for_writing_while_packing_is_named() {
     let packed = gate.pack_while(|source| holder = Some(Holder::open(&source.join("folder/file"))));
     drop(holder);
     note(&packed.exits(0).json(), "open", "source/folder/file");
-    // The same, and written to.
+    // The same, with a write.
     let Some(gate) = Gate::new("a gate") else { return };
     let mut file = None;
     let packed = gate.pack_while(|source| {
@@ -102,7 +102,7 @@ fn what_is_written_through_a_mapping_is_named_though_no_time_tells() {
     };
     let before = times(&file);
     let packed = gate.pack_while(|_| holder.write("1")).exits(4);
-    assert_eq!(times(&file), before, "no time tells");
+    assert_eq!(times(&file), before, "the file's times do not show the write");
     drop(holder);
     let text = note(&packed.json(), "changed", "source/database");
     assert!(text.starts_with("could be changed unseen while it was packed, through the memory of python3"), "{text}");
@@ -128,8 +128,8 @@ fn where_processes_cannot_be_looked_at_that_is_said() {
     assert!(text.contains("whether a file was open for writing while it was packed is not known"), "{text}");
 }
 
-/// A packing whose drive took all of its parts and failed behind them; another process has the file mapped
-/// then, or when it goes on.
+/// A packing onto a drive that took all parts and then failed, and its second run. Another process has the file mapped
+/// during the first run or during the second.
 fn stopped_behind_the_manifests(held_first: bool) -> Option<(Desk, Drive, Run)> {
     if !need(&["python3"]) {
         return None;
@@ -148,18 +148,18 @@ fn stopped_behind_the_manifests(held_first: bool) -> Option<(Desk, Drive, Run)> 
     drive.set(&[]);
     let _holder = (!held_first).then(|| Holder::mapped(&draft, true));
     let again = pack(drive.path());
-    assert!(again.json()["plan"]["packed"].as_u64().unwrap() > 0, "it goes on: {again:?}");
+    assert!(again.json()["plan"]["packed"].as_u64().unwrap() > 0, "the run resumes: {again:?}");
     Some((desk, drive, again))
 }
 
-/// The list calls every file clean, and so do the manifests.
+/// Checks that the list calls every file clean, and the manifests do too.
 #[track_caller]
 fn list_and_manifests_agree(drive: &Drive, desk: &Desk) {
     run(desk.unpack_cmd(&[drive.path()], &desk.path("out"), &[])).exits(0);
     fs::remove_file(drive.path().join("volume-1/list.age")).unwrap();
     let said = run(desk.unpack_cmd(&[drive.path()], &desk.path("by manifest"), &["--salvage"])).exits(0);
     assert!(said.out.contains("as the manifest proves"), "{}", said.out);
-    // Times of a tar are whole seconds.
+    // A tar has only whole seconds, so times are not compared.
     assert_eq!(only_true_files(&desk.source(), &desk.path("by manifest/source")), [b"draft".to_vec()]);
 }
 

@@ -1,4 +1,4 @@
-//! Seals to a passphrase that somebody planted: they cost a reader little, and keep no good one from being tried.
+//! Planted seals to a passphrase cost a reader little, and keep no good seal from being tried.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::pouch;
 use crate::format::vectors::readable::{PASSPHRASE, VOLUME};
 
-/// The volume, with others beside it whose seal to a passphrase has another work factor and does not open.
+/// Lists the volume beside planted ones whose seal to a passphrase has this work factor and does not open.
 fn list_beside(planted: usize, factor: u8) -> (i32, String) {
     let drive = tempfile::tempdir().unwrap();
     let to = drive.path().join("volume-1");
@@ -18,7 +18,7 @@ fn list_beside(planted: usize, factor: u8) -> (i32, String) {
     let at = seal.windows(4).position(|four| four == b" 18\n").unwrap();
     let seal = [&seal[..at], format!(" {factor}\n").as_bytes(), &seal[at + 4..]].concat();
     for number in 0..planted {
-        // Those come before ours.
+        // These folders sort before the good volume.
         let folder = drive.path().join(format!("a{number}"));
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("seal-p.age"), &seal).unwrap();

@@ -1,4 +1,4 @@
-//! Volumes that are whole file by file, and wrong together.
+//! Volumes whose files are whole one by one but wrong together.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Bundles made by someone who knows R: their parity is sealed as it should be and does not fit the data, or their
-//! stripes do not fit the parts.
+//! Bundles made by an attacker who knows R: parity that is properly sealed but does not fit the data, or stripes that
+//! do not fit the parts.
 
 use std::fs;
 
@@ -15,10 +15,10 @@ use super::{Forged, pouch, repair_and_check};
 use crate::format::vectors::readable::KEY;
 use crate::format::vectors::stored;
 
-/// Where the second data part begins: before `hello.txt`.
+/// Where the second data part begins in the tar, before `hello.txt`.
 const CUT: usize = 13_824;
 
-/// Version 1's bundle in two data parts, with so many parity parts, of which some do not fit.
+/// Version 1's bundle as two data parts and this many parity parts, of which those in `wrong` do not fit.
 fn striped(parity: u16, wrong: &[u32]) -> Forged {
     let mut forged = Forged::new();
     let (tar, bundle, class) = (forged.tar(), forged.head.statement.bundle, forged.head.statement.class);
@@ -131,7 +131,7 @@ fn stripes_that_lie_are_refused() {
 
 #[test]
 fn parity_that_is_not_what_the_head_says_is_not_written() {
-    // B-PAR-3: it can be made, and is not the file that the head names.
+    // B-PAR-3: the parity can be made, but is not the file that the head names.
     let mut forged = Forged::new();
     forged.head.statement.scheme = Scheme::new(1, 1, 1);
     let shard = Some(ShardPos { stripe: 0, position: 1 });
@@ -142,7 +142,7 @@ fn parity_that_is_not_what_the_head_says_is_not_written() {
     forged.seal_index();
     let (repaired, _, written) = repair_and_check(&forged);
     assert_eq!((repaired, written), (4, 0));
-    // Stripes that the numbers do not follow.
+    // This stripe does not follow from the part's number.
     forged.head.parts[1].shard = Some(ShardPos { stripe: 1, position: 1 });
     forged.seal_index();
     assert_eq!(repair_and_check(&forged), (6, 6, 0));
