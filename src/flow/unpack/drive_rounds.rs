@@ -146,11 +146,17 @@ fn add_kept(bundle: &mut Bundle, extraction: &Extraction) -> Result<(), FlowErro
 fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Result<(), FlowError> {
     // Without parity every part stands alone, and is placed as soon as its drive is there.
     let Some(scheme) = bundle.head.statement.scheme else { return Ok(()) };
+    match copy_shards(bundle, extraction, scheme, bad) {
+        // The system may report room that this user does not get, or that another program takes first.
+        Err(FlowError::Io(fault)) if fault.is_full() => Ok(()),
+        ended => ended,
+    }
+}
+
+fn copy_shards(bundle: &Bundle, extraction: &Extraction, scheme: Scheme, bad: &[BadPart]) -> Result<(), FlowError> {
     let dir = extraction.staging.kept_parts();
-    match make_folder(&dir) {
-        Ok(true) => {}
-        Err(fault) if !fault.is_full() => return Err(fault.into()),
-        Ok(false) | Err(_) => return Ok(()),
+    if !make_folder(&dir)? {
+        return Ok(());
     }
     let stripes = open_stripes(scheme, bad);
     let reserved = bytes_to_write(extraction);
@@ -173,14 +179,7 @@ fn keep_shards(bundle: &Bundle, extraction: &Extraction, bad: &[BadPart]) -> Res
         if !has_files || os::room(&dir).at("look at", &dir)?.free < reserved + len {
             return Ok(());
         }
-        match keep_part(bundle, &file, &copy, len) {
-            // Another program took the room, or a limit of this user does not show in the room.
-            Err(FlowError::Io(fault)) if fault.is_full() => {
-                os::remove_if_there(&copy.with_file_name(UNFINISHED)).at("remove", &copy)?;
-                return Ok(());
-            }
-            kept => kept?,
-        }
+        keep_part(bundle, &file, &copy, len)?;
     }
     Ok(())
 }
@@ -199,10 +198,14 @@ fn bytes_to_write(extraction: &Extraction) -> u64 {
     open.map(Entry::stored_size).sum()
 }
 
-/// Copies the file of a part. A copy of a drive that went away meanwhile is removed, because it may hold only zeros.
+/// Copies the file of a part. A copy of a drive that went away meanwhile is removed, because it may hold only zeros. So
+/// is a copy that the target took in part.
 fn keep_part(bundle: &Bundle, file: &Path, copy: &Path, len: u64) -> Result<(), FlowError> {
     let volume = bundle.volumes.iter().find(|volume| file.parent() == Some(&volume.dir));
-    if copy_with_zeros(file, copy, len)? && volume.is_some_and(is_gone) {
+    let has_zeros = copy_with_zeros(file, copy, len).inspect_err(|_| {
+        let _ = std::fs::remove_file(copy.with_file_name(UNFINISHED));
+    })?;
+    if has_zeros && volume.is_some_and(is_gone) {
         std::fs::remove_file(copy).at("remove", copy)?;
     }
     Ok(())
