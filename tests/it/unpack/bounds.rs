@@ -37,13 +37,11 @@ fn a_crowd_of_folders_is_passed_over_and_counted() {
 fn files_by_the_hundred_thousand_hide_no_volume() {
     let desk = Desk::in_memory().pack_clip();
     // One after the other: memory has room for so many files, but not for many more.
-    for (folder, out, expected) in
-        [(desk.volume(1), "one", "volume-1: whole"), (desk.drive(2), "two", "volume-2: whole")]
-    {
+    for (folder, out) in [(desk.volume(1), "one"), (desk.drive(2), "two")] {
         let junk: Vec<PathBuf> = (0..250_100).map(|at| folder.join(format!("junk {at}"))).collect();
         junk.iter().for_each(|path| drop(File::create(path).unwrap()));
         let said = run(desk.check_cmd(&desk.drives(), &[])).exits(0);
-        assert!(said.out.contains(expected), "{}", said.out);
+        assert!(said.out.contains("volume-1: whole") && said.out.contains("volume-2: whole"), "{}", said.out);
         let is_counted = said.out.contains("not of it: 250,100");
         assert_eq!(is_counted, folder == desk.volume(1), "what lies beside a volume is not its: {}", said.out);
         same(&desk.source(), &desk.unpack(out).join("source"));

@@ -64,6 +64,11 @@ impl Desk {
         self.folder.path().join("source").join(name)
     }
 
+    /// How many parts its journal has.
+    pub(crate) fn noted_parts(&self) -> usize {
+        self.log.parts()
+    }
+
     /// The text of its journal.
     pub(crate) fn journal(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("journal")).unwrap()

@@ -65,6 +65,7 @@ fn a_part_that_its_drive_did_not_take_is_neither_noted_nor_reported() {
     let desk = Desk::new();
     let (part, told, journal) = one_part(&desk, &mut desk.drives(1), true);
     assert!(!journal.contains(WrittenPart::of(&part).encode().trim_end()), "{journal}");
+    assert_eq!(desk.noted_parts(), 0);
     assert!(told.is_empty());
 }
 
